@@ -1,0 +1,65 @@
+"""What stands beside every artefact in the store: what it is, and what it was made from.
+
+An object in the store that lies under no manifest has no known lineage, and what is unknown
+is not clean.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from stockpot.api.model import DigestString, Model
+
+
+class ArtefactKind(StrEnum):
+    """What an artefact is."""
+
+    TRAINING = "Training"
+    """A training under way: checkpoints, cached latents and embeddings."""
+    INGREDIENT = "Ingredient"
+    REVISION = "Revision"
+    EVALUATION = "Evaluation"
+
+
+class LineagePair(Model):
+    """One training of one shard: the unit that lineage is made of."""
+
+    shard: str
+    """The UID of the DataShard."""
+    training_key: str = ""
+    """Empty while the pod has not computed it: then it stands for any training of the shard."""
+
+
+class TensorFacts(Model):
+    """What admission needs to know of weights without reading them."""
+
+    count: int
+    parameters: int
+    dtype: str
+    """`F16`, `BF16` or `F32`, as safetensors says it."""
+    layout: DigestString
+    """Over every (key, dtype, shape), sorted by key: two files with the same one can be averaged."""
+    largest: str
+    """The largest magnitude of any element, as a hexadecimal float (`0x1.8p+3`): exact."""
+
+
+class Manifest(Model):
+    """The description of one artefact, beside it as `manifest.json`."""
+
+    version: int = 1
+    kind: ArtefactKind
+    lineage: tuple[LineagePair, ...] = ()
+    base_digest: DigestString | None = None
+    digest: DigestString | None = None
+    """Of the weights file; none for what has no weights."""
+    size_bytes: int = 0
+    tensors: TensorFacts | None = None
+    data_digest: DigestString | None = None
+    records: int | None = None
+    recipe_digest: DigestString | None = None
+    training_semantics: int | None = None
+    """Which meaning of the training fields made it: part of the training key."""
+    made_by: str = ""
+    """The program and its version. Never part of a digest: an upgrade retrains nothing."""
+    facts: dict[str, str] = Field(default_factory=dict)
+    """Figures for people: final loss, steps, seconds."""

@@ -1,0 +1,201 @@
+"""What a workload is told, and what it answers.
+
+A RunSpec is mounted into the pod, or handed to a child process, as JSON. A RunResult is the
+last thing that a workload says: the pod's termination message, at most 4,096 bytes, so it has
+digests and figures; lists stay in the store. Workloads know nothing of Kubernetes.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from stockpot.api.manifest import LineagePair
+from stockpot.api.model import DigestString, Model
+from stockpot.api.training import Named, Training, WeightsDtype
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class StoreRef(Model):
+    """Which object store; credentials come from the environment, never from here."""
+
+    url: str
+    """`file:///folder`, or `s3://bucket/prefix`."""
+    endpoint: str = ""
+    """For S3: `http://host:port` or `https://host`."""
+
+
+class Place(StrEnum):
+    """What kind of place a folder is in."""
+
+    FOLDER = "folder"
+    STORE = "store"
+
+
+class Location(Model):
+    """A folder to read, resolved from a Source by whoever starts the run."""
+
+    place: Place
+    path: str
+    """An absolute path of a mounted folder, or a prefix in the store's bucket."""
+
+
+class BaseRef(Model):
+    """The pretrained pipeline that all starts from."""
+
+    location: Location
+    digest: DigestString | None = None
+    """Refuse other bytes; none: say in the result what they were."""
+
+
+class ObjectRef(Model):
+    """A Kubernetes object, or one of local mode."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class _Run(Model):
+    name: str
+    """Of the run: deterministic, so that asking twice is harmless."""
+    store: StoreRef
+    soup: ObjectRef
+
+
+class TrainRun(_Run):
+    """Train one shard, alone, from the base."""
+
+    verb: Literal["train"] = "train"
+    shard: ObjectRef
+    request: DigestString
+    """What was asked for; names the folder where attempts leave their checkpoints."""
+    base: BaseRef
+    source: Location
+    data_digest: DigestString | None = None
+    """Refuse other data; none: say in the result what it was."""
+    training: Training
+
+
+class RevisionRef(Model):
+    """One recipe, merged."""
+
+    recipe_digest: DigestString
+    weights_digest: DigestString
+    lineage: tuple[LineagePair, ...] = ()
+
+
+class RecipePart(Model):
+    """One ingredient of a recipe."""
+
+    shard_uid: str
+    training_key: DigestString
+    weights_digest: DigestString
+    weight: Annotated[int, Field(ge=1)]
+    """Relative to the other parts': the recipe's weights are integers without a common factor."""
+
+
+class MergeRun(_Run):
+    """Make the exact weighted mean of a recipe; of no parts, the base itself."""
+
+    verb: Literal["merge"] = "merge"
+    recipe_digest: DigestString
+    parts: tuple[RecipePart, ...]
+    output: WeightsDtype
+    base: BaseRef
+
+
+class EvaluateRun(_Run):
+    """Look at one revision: figures on held-out records, and samples."""
+
+    verb: Literal["evaluate"] = "evaluate"
+    revision: RevisionRef
+    base: BaseRef
+    held_out: Location | None = None
+    suite: tuple[Named, ...]
+    resolution: int
+
+
+class ServeRun(_Run):
+    """Answer requests for pictures. Loads no revision by itself: it waits for a grant."""
+
+    verb: Literal["serve"] = "serve"
+    base: BaseRef
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    admin_port: Port = 8081
+    """0: any free one; both are said in `endpoint.json` in the work folder."""
+    resolution: int = 512
+    drain_s: Annotated[int, Field(ge=0)] = 10
+    """How long a request may go on after its revision was dropped."""
+
+
+class PurgeRun(_Run):
+    """Remove everything of a shard's lineage from the store, behind a tombstone."""
+
+    verb: Literal["purge"] = "purge"
+    shard: ObjectRef
+
+
+class HeldReport(Model):
+    """What one server said that it holds, when it was asked after the purge."""
+
+    server: str
+    boot: str
+    epoch: int
+    holds: tuple[DigestString, ...] = ()
+    """Recipe digests."""
+
+
+class SignRun(_Run):
+    """Write the receipt of an unlearning: the next of the soup's chain."""
+
+    verb: Literal["sign"] = "sign"
+    shard: ObjectRef
+    data_digest: DigestString | None = None
+    training_keys: tuple[DigestString, ...] = ()
+    requested_at: str
+    """RFC 3339, by the clock of whoever recorded the deletion."""
+    successor: RevisionRef | None
+    """What serves without the shard."""
+    servers: tuple[HeldReport, ...] = ()
+    signing_key: str
+    """Path of an Ed25519 key, PKCS #8 in PEM."""
+
+
+RunSpec = Annotated[
+    TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun, Field(discriminator="verb")
+]
+RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
+
+
+class Problem(Model):
+    """Why a run failed."""
+
+    exit_code: int
+    message: str
+    help: str = ""
+
+
+class RunResult(Model):
+    """What a run ends with."""
+
+    problem: Problem | None = None
+    """None: it did what it was told."""
+    reused: bool = False
+    """The work was found done, under its name."""
+    base_digest: DigestString | None = None
+    data_digest: DigestString | None = None
+    records: int | None = None
+    training_key: DigestString | None = None
+    weights_digest: DigestString | None = None
+    size_bytes: int | None = None
+    recipe_digest: DigestString | None = None
+    receipt_sequence: int | None = None
+    receipt_digest: DigestString | None = None
+    purged_objects: int | None = None
+    purged_bytes: int | None = None
+    inventory_digest: DigestString | None = None
+    figures: dict[str, str] = Field(default_factory=dict)
+    """Measured values, as decimal strings: `heldout_loss`, `saturation_mean`, `seconds` …"""

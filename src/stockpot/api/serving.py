@@ -1,0 +1,51 @@
+"""What the operator and a server pod say to each other on the admin port.
+
+    GET  /state              → ServerState: all that the pod holds
+    POST /weights:prepare    Grant → 202; fetches beside serving; the state shows it when it is held
+    POST /weights:commit     Grant → 200; serves it from the next request on, and drops all else
+    GET  /livez, /readyz, /metrics
+
+A grant is the operator's whole word to one boot of one pod. It is refused with 409 where its
+epoch is below the last one accepted, or its boot is not this one's: a late grant is of an
+earlier promotion, or for an earlier boot.
+"""
+
+from pydantic import Field
+
+from stockpot.api.model import Model
+from stockpot.api.runspec import RevisionRef
+
+
+class Grant(Model):
+    """Serve this, and drop all else."""
+
+    boot: str
+    epoch: int = Field(ge=1)
+    number: int = Field(ge=0)
+    """The soup's number of this promotion, for answers and people; 0 is the base."""
+    revision: RevisionRef
+
+
+class Granted(Model):
+    """A grant as the server took it."""
+
+    epoch: int
+    number: int
+    revision: RevisionRef
+
+
+class ServerState(Model):
+    """What a server pod reports of itself."""
+
+    boot: str
+    """Drawn when the process starts."""
+    epoch: int = 0
+    """Of the last grant that it accepted; it refuses lower ones."""
+    prepared: Granted | None = None
+    """Held in memory and warmed up, waiting for its commit."""
+    serving: Granted | None = None
+    holds: tuple[RevisionRef, ...] = ()
+    """Everything: granted, being fetched, prepared, serving, draining; in memory or on disk."""
+    ready: bool = False
+    problem: str = ""
+    """Why the last prepare failed; empty where it did not."""

@@ -1,0 +1,91 @@
+"""How shards are trained: the fields of `Soup.spec.training`.
+
+Names are those of diffusers' and peft's scripts. Decimals are strings, never floats.
+Which of them change an ingredient's bytes is listed in `core/training_key.py`.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from stockpot.api.model import DecimalString, Model
+
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class WeightsDtype(StrEnum):
+    """What weights are rounded to, once."""
+
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+class MixedPrecision(StrEnum):
+    """What the forward pass computes in; weights and EMA stay fp32 while training."""
+
+    NO = "no"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+class Named(Model):
+    """Something looked up by name in a registry that anybody may add to."""
+
+    name: str
+    options: dict[str, str] = Field(default_factory=dict)
+    """What the one so named understands; decimals as strings."""
+
+
+class Optimizer(Model):
+    """AdamW, with decoupled weight decay."""
+
+    name: str = "AdamW"
+    options: dict[str, str] = Field(default_factory=dict)
+    """`learningRate`, `beta1`, `beta2`, `weightDecay`, `epsilon`, `maxGradNorm`."""
+
+
+class LearningRateSchedule(StrEnum):
+    """How the learning rate goes on after its warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Ema(Model):
+    """An exponential moving average of the weights."""
+
+    decay: DecimalString = "0.999"
+    publish: bool = True
+    """Whether the ingredient is the average rather than the last step's weights."""
+
+
+class Training(Model):
+    """How every shard of a soup is trained, each alone, from the base."""
+
+    method: Named = Named(name="FineTune")
+    max_train_steps: Count = 500
+    train_batch_size: Count = 16
+    gradient_accumulation_steps: Count = 1
+    gradient_checkpointing: bool = False
+    mixed_precision: MixedPrecision = MixedPrecision.NO
+    publish_dtype: WeightsDtype = WeightsDtype.FP16
+    optimizer: Optimizer = Optimizer()
+    lr_scheduler: LearningRateSchedule = LearningRateSchedule.COSINE
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    snr_gamma: DecimalString | None = None
+    """Min-SNR weighting of the loss (Hang et al. 2023); none: every timestep weighs the same."""
+    ema: Ema | None = None
+    proportion_empty_prompts: DecimalString = "0.1"
+    """The share of captions left empty, so that guidance has an unconditional model."""
+    resolution: Annotated[int, Field(ge=8, le=4096)] = 512
+    random_flip: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
+    checkpointing_steps: Count = 100
+    max_corrupt_percent: Annotated[int, Field(ge=0, le=100)] = 1
+    """How many of a shard's pictures may be unreadable, in percent, before it is refused."""
+    parallelism: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Most trainings at once."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3

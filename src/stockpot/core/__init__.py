@@ -1,0 +1,1 @@
+"""Decisions: functions from frozen values to plans. No I/O, no clock, no dice, no torch."""

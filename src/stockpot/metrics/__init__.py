@@ -1,0 +1,1 @@
+"""The numbers that people and Prometheus look at, and where they are asked for."""

@@ -1,0 +1,1 @@
+"""Where artefacts lie: the port, its adapters, and how weights are written and read."""

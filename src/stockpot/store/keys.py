@@ -1,0 +1,72 @@
+"""Where each artefact lies. Pure: strings in, strings out.
+
+<namespace>/
+    shards/<shard uid>/<training key>/diffusion_pytorch_model.safetensors, manifest.json
+    shards/<shard uid>/runs/<request>/manifest.json, checkpoints, cached latents
+    soups/<soup uid>/revisions/<recipe digest>/diffusion_pytorch_model.safetensors, manifest.json
+        evaluation/manifest.json, evaluation.json, samples.png
+    tombstones/<shard uid>                    written before a purge, kept for ever
+    inventories/<shard uid>.json              what the purge found and removed
+    receipts/<soup uid>/<sequence>.dsse.json  append-only, hash-chained
+
+Digests stand in keys as their 64 hex digits, without `sha256:`.
+"""
+
+from dataclasses import dataclass
+
+from stockpot.core.digests import PREFIX
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one namespace."""
+
+    namespace: str
+
+    def shard(self, shard_uid: str) -> str:
+        """Everything that was ever made from one shard alone, ending in a slash."""
+        return f"{self.namespace}/shards/{shard_uid}/"
+
+    def ingredient(self, shard_uid: str, training_key: str) -> str:
+        """The folder of one ingredient, ending in a slash."""
+        return f"{self.shard(shard_uid)}{bare(training_key)}/"
+
+    def training_run(self, shard_uid: str, request: str) -> str:
+        """What a training leaves for its next attempt, ending in a slash."""
+        return f"{self.shard(shard_uid)}runs/{bare(request)}/"
+
+    def soup(self, soup_uid: str) -> str:
+        """Everything of one soup, ending in a slash."""
+        return f"{self.namespace}/soups/{soup_uid}/"
+
+    def revision(self, soup_uid: str, recipe_digest: str) -> str:
+        """The folder of one revision, ending in a slash."""
+        return f"{self.soup(soup_uid)}revisions/{bare(recipe_digest)}/"
+
+    def evaluation(self, soup_uid: str, recipe_digest: str) -> str:
+        """The folder of a revision's figures and samples, ending in a slash."""
+        return f"{self.revision(soup_uid, recipe_digest)}evaluation/"
+
+    def tombstone(self, shard_uid: str) -> str:
+        """The mark that nothing of this shard may be written or read any more."""
+        return f"{self.namespace}/tombstones/{shard_uid}"
+
+    def inventory(self, shard_uid: str) -> str:
+        """What a purge found and removed."""
+        return f"{self.namespace}/inventories/{shard_uid}.json"
+
+    def receipts(self, soup_uid: str) -> str:
+        """The chain of a soup's receipts, ending in a slash."""
+        return f"{self.namespace}/receipts/{soup_uid}/"
+
+    def receipt(self, soup_uid: str, sequence: int) -> str:
+        """One receipt; sequences begin at 1."""
+        return f"{self.receipts(soup_uid)}{sequence:08d}.dsse.json"
+
+
+def bare(digest: str) -> str:
+    """A digest as it stands in a key."""
+    return digest.removeprefix(PREFIX)
