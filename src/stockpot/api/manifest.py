@@ -38,7 +38,7 @@ class TensorFacts(Model):
     dtype: str
     """`F16`, `BF16` or `F32`, as safetensors says it."""
     layout: DigestString
-    """Over every (key, dtype, shape), sorted by key: two files with the same one can be averaged."""
+    """Over all (key, dtype, shape), sorted by key: files with the same one can be averaged."""
     largest: str
     """The largest magnitude of any element, as a hexadecimal float (`0x1.8p+3`): exact."""
 

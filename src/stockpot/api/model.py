@@ -1,8 +1,8 @@
 """The manner of all our models: camelCase outside, frozen inside, nothing unknown."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 DecimalString = Annotated[
@@ -11,6 +11,9 @@ DecimalString = Annotated[
 """A non-negative decimal, written as a string: floats differ between languages, strings do not."""
 
 DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC, as `2026-11-22T12:00:00Z`: whoever writes it was told the time."""
 
 
 class Model(BaseModel):
@@ -25,3 +28,17 @@ class Model(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
     )
+
+
+def cel(rule: str, message: str) -> dict[str, Any]:
+    """State a rule that the API server checks, with the message that says what to write.
+
+    Returns:
+        What a model's or field's `json_schema_extra` takes.
+    """
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+
+
+def immutable(instead: str) -> Any:
+    """Annotate a required or defaulted field that cannot be changed: say what to do instead."""
+    return Field(json_schema_extra=cel("self == oldSelf", f"cannot be changed; {instead}"))

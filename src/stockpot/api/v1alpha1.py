@@ -1,0 +1,436 @@
+"""The four kinds of `stockpot.dev/v1alpha1`. CRDs, reference pages and lint all come from here.
+
+Fields are here when something reads them. Users write Soup and DataShard; SoupRevision and
+UnlearningReceipt are written by Stockpot, once. A spec says what is asked for and a status what
+was seen: a status that is lost is found again, so no decision may rest on one alone.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from stockpot.api.conditions import Condition
+from stockpot.api.model import DecimalString, DigestString, Model, Timestamp, immutable
+from stockpot.api.source import Source
+from stockpot.api.training import Named, Training, WeightsDtype
+
+GROUP = "stockpot.dev"
+VERSION = "v1alpha1"
+API_VERSION: Final = "stockpot.dev/v1alpha1"
+FINALIZER = "stockpot.dev/unlearn"
+"""On every DataShard that may have left a trace: the object stays until its receipt is stored."""
+MAX_NAME = 50
+"""Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
+]
+ShortName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=MAX_NAME
+    ),
+]
+
+
+class ObjectMeta(Model):
+    """What every object has, as Kubernetes names it."""
+
+    name: ObjectName
+    namespace: ObjectName = "default"
+    uid: str = ""
+    """Drawn when the object is stored; an object of the same name made later has another."""
+    generation: int = 0
+    """Counts changes of the spec."""
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    creation_timestamp: Timestamp | None = None
+    deletion_timestamp: Timestamp | None = None
+    """When the deletion was asked for; the object goes once it has no finalizer."""
+
+
+class NamedRef(Model):
+    """Something of the same namespace, by name."""
+
+    name: ShortName
+
+
+class UidRef(Model):
+    """One object, not another of the same name made later."""
+
+    name: ObjectName
+    uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+# ------------------------------------------------------------------------------- DataShard
+
+
+class Inclusion(StrEnum):
+    """Whether the shard is in the soup."""
+
+    INCLUDED = "Included"
+    EXCLUDED = "Excluded"
+    """Out of the soup, reversibly: its ingredient stays, and there is no receipt."""
+
+
+class DataShardSpec(Model):
+    """Data that may be in the model."""
+
+    soup_ref: Annotated[NamedRef, immutable("make a new DataShard for another soup")]
+    """The Soup, in the same namespace, that this data may be in. Cannot be changed."""
+    source: Annotated[Source, immutable("make a new DataShard for other data")]
+    """Where the data is: a folder of pictures beside a metadata.jsonl. Cannot be changed."""
+    digest: DigestString | None = None
+    """Refuse other data than this; where it is not set, the first training records it."""
+    weight: DecimalString = "1"
+    """This shard's part in the mean, beside the others'; all alike give the uniform soup."""
+    inclusion: Inclusion = Inclusion.INCLUDED
+
+
+class IngredientStatus(Model):
+    """The weights trained from the shard."""
+
+    digest: DigestString
+    size_bytes: int = 0
+
+
+class ShardTraining(Model):
+    """How far the training is, or how it ended."""
+
+    run_name: str = ""
+    attempt: int = 0
+    step: int = 0
+    total_steps: int = 0
+    progress_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    started_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
+    last_loss: str | None = None
+    """A decimal, as a string."""
+
+
+class ShardUnlearning(Model):
+    """How far the unlearning is."""
+
+    requested_at: Timestamp
+    """When the deletion was seen."""
+    stage: str
+    """The next rung: the first thing that is not yet so."""
+
+
+class DataShardStatus(Model):
+    """What was seen of the shard."""
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    data_digest: DigestString | None = None
+    """Of the records that were read."""
+    records: int | None = None
+    request: DigestString | None = None
+    """What was last asked to be trained: names the place of its checkpoints."""
+    training_key: DigestString | None = None
+    """What the ingredient's bytes depend on: names its place in the store."""
+    ingredient: IngredientStatus | None = None
+    training: ShardTraining | None = None
+    unlearning: ShardUnlearning | None = None
+
+
+class DataShard(Model):
+    """Data that may be in a model. Applying one trains it; deleting one unlearns it."""
+
+    PLURAL: ClassVar[str] = "datashards"
+
+    api_version: Literal["stockpot.dev/v1alpha1"] = API_VERSION
+    kind: Literal["DataShard"] = "DataShard"
+    metadata: ObjectMeta
+    spec: DataShardSpec
+    status: DataShardStatus = DataShardStatus()
+
+
+# ------------------------------------------------------------------------------------ Soup
+
+
+class Base(Source):
+    """The pretrained diffusers pipeline that every shard starts from."""
+
+    digest: DigestString | None = None
+    """Refuse another base than this; where it is not set, the first use records it."""
+
+
+class Merge(Model):
+    """How ingredients become one model."""
+
+    weighting: Named = Named(name="Declared")
+    """Declared: by the shards' weight. Uniform: all alike. BySize: by their records."""
+    output: WeightsDtype = WeightsDtype.FP16
+    """What the mean is rounded to, once."""
+
+
+class Membership(Model):
+    """When additions join. A deletion waits for none of this."""
+
+    min_shards: Annotated[int, Field(ge=0, le=100_000)] = 1
+    """Serve the base until so many shards are trained."""
+    settle_seconds: Annotated[int, Field(ge=0, le=86_400)] = 10
+    """Wait so long after the last change, so that shards applied together join together."""
+
+
+class Evaluation(Model):
+    """What each revision is measured with. Figures inform; in this version they hold nothing up."""
+
+    source: Source | None = None
+    """Held-out records, which are in no shard."""
+    suite: Annotated[tuple[Named, ...], Field(max_length=32)] = ()
+    """Evaluators by name, as heldout_loss."""
+
+
+class Unlearning(Model):
+    """How a deletion is carried out."""
+
+    drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
+    """How long a request that began before the deletion may go on."""
+
+
+class Serving(Model):
+    """Who answers requests."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+
+
+class SoupSpec(Model):
+    """A model that is the mean of its shards' models."""
+
+    suspend: bool = False
+    """Hold back training and additions; a deletion is carried out all the same."""
+    base: Annotated[Base, immutable("make a new Soup for another base")]
+    """The pretrained pipeline. Cannot be changed: only models of one base have a mean."""
+    store: Annotated[NamedRef, immutable("make a new Soup in the other store")] = NamedRef(
+        name="default"
+    )
+    """Where ingredients and revisions lie, as the admin named it. Cannot be changed."""
+    training: Training = Training()
+    merge: Merge = Merge()
+    membership: Membership = Membership()
+    evaluation: Evaluation = Evaluation()
+    unlearning: Unlearning = Unlearning()
+    serving: Serving = Serving()
+
+
+class ShardCounts(Model):
+    """How many shards the soup has, and how they are."""
+
+    total: int = 0
+    trained: int = 0
+    included: int = 0
+    failed: int = 0
+    deleting: int = 0
+
+
+class LineageRef(Model):
+    """One training of one shard."""
+
+    shard: str
+    """The UID of the DataShard."""
+    training_key: str
+
+
+class CurrentRevision(Model):
+    """The revision that servers are told to serve."""
+
+    name: ObjectName
+    number: int
+    """Counts promotions of this soup; 0 is the base."""
+    recipe_digest: DigestString
+    weights_digest: DigestString
+    lineage: Annotated[tuple[LineageRef, ...], Field(max_length=10_000)] = ()
+    """What it was made from; where it is long, the SoupRevision of this name has it."""
+    promoted_at: Timestamp
+    epoch: int
+
+
+class RevisionStage(StrEnum):
+    """What is being done with the next revision."""
+
+    MERGING = "Merging"
+    EVALUATING = "Evaluating"
+    ROLLING_OUT = "RollingOut"
+
+
+class CandidateRevision(Model):
+    """The revision that is on its way."""
+
+    name: ObjectName
+    stage: RevisionStage
+
+
+class Served(Model):
+    """How many servers answer with these weights."""
+
+    weights_digest: DigestString
+    pods: int
+
+
+class SoupServing(Model):
+    """What the servers say."""
+
+    replicas: int = 0
+    ready_replicas: int = 0
+    selector: str = ""
+    """The servers' labels, for an autoscaler."""
+    served: Annotated[tuple[Served, ...], Field(max_length=64)] = ()
+
+
+class Figure(Model):
+    """One measured value."""
+
+    metric: str
+    value: str
+    """A decimal, as a string."""
+
+
+class Quality(Figure):
+    """One measured value of the current revision, beside the base's."""
+
+    baseline: str | None = None
+    """The base's."""
+
+
+class ReceiptChain(Model):
+    """How many unlearnings were signed, and the digest of the last receipt."""
+
+    count: int = 0
+    head: DigestString | None = None
+
+
+class SoupStatus(Model):
+    """What was seen of the soup."""
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    base_digest: DigestString | None = None
+    """Of the base as it was first used; it may not drift."""
+    shards: ShardCounts = ShardCounts()
+    epoch: int = 0
+    """Of the last promotion; servers refuse a grant of a lower one."""
+    promotions: int = 0
+    """How many there were; the number of the last."""
+    current_revision: CurrentRevision | None = None
+    candidate_revision: CandidateRevision | None = None
+    serving: SoupServing = SoupServing()
+    quality: Annotated[tuple[Quality, ...], Field(max_length=64)] = ()
+    receipts: ReceiptChain = ReceiptChain()
+
+
+class Soup(Model):
+    """A model that is served, and is at any time the mean of its shards' models."""
+
+    PLURAL: ClassVar[str] = "soups"
+
+    api_version: Literal["stockpot.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Soup"] = "Soup"
+    metadata: ObjectMeta
+    spec: SoupSpec
+    status: SoupStatus = SoupStatus()
+
+
+# ---------------------------------------------------------------------------- SoupRevision
+
+
+class RevisionPart(Model):
+    """One ingredient, with its weight."""
+
+    shard: UidRef
+    training_key: DigestString
+    weights_digest: DigestString
+    weight: Annotated[int, Field(ge=1)]
+    """Relative to the other parts': integers without a common factor."""
+
+
+class SoupRevisionSpec(Model):
+    """One recipe, made once."""
+
+    soup_ref: UidRef
+    recipe_digest: DigestString
+    parts: Annotated[tuple[RevisionPart, ...], Field(max_length=10_000)] = ()
+    """None: the base itself."""
+    output: WeightsDtype = WeightsDtype.FP16
+    weights_digest: DigestString
+    size_bytes: int = 0
+
+
+class SoupRevisionStatus(Model):
+    """What was found out about it."""
+
+    created_at: Timestamp | None = None
+    evaluation: Annotated[tuple[Figure, ...], Field(max_length=64)] = ()
+
+
+class SoupRevision(Model):
+    """One soup of one recipe. Written by Stockpot; its spec never changes."""
+
+    PLURAL: ClassVar[str] = "souprevisions"
+
+    api_version: Literal["stockpot.dev/v1alpha1"] = API_VERSION
+    kind: Literal["SoupRevision"] = "SoupRevision"
+    metadata: ObjectMeta
+    spec: Annotated[SoupRevisionSpec, immutable("another recipe is another SoupRevision")]
+    status: SoupRevisionStatus = SoupRevisionStatus()
+
+
+# ----------------------------------------------------------------------- UnlearningReceipt
+
+
+class Completeness(StrEnum):
+    """Whether everything that was found could be accounted for."""
+
+    COMPLETE = "Complete"
+    INCOMPLETE = "Incomplete"
+    """Something of unknown lineage was in the store: the receipt names it."""
+
+
+class Successor(Model):
+    """What serves without the shard."""
+
+    recipe_digest: DigestString
+    weights_digest: DigestString
+
+
+class UnlearningReceiptSpec(Model):
+    """What was removed, and where the signed evidence lies."""
+
+    soup_ref: UidRef
+    shard: UidRef
+    sequence: Annotated[int, Field(ge=1)]
+    """Its place in the soup's chain of receipts."""
+    digest: DigestString
+    """Of the signed envelope in the store."""
+    previous: DigestString | None = None
+    """Of the receipt before it in the chain; none for the first."""
+    requested_at: Timestamp
+    signed_at: Timestamp | None = None
+    successor: Successor | None = None
+    store_key: Annotated[str, Field(max_length=1024)]
+    """Where in the store the envelope lies."""
+    completeness: Completeness = Completeness.COMPLETE
+
+
+class UnlearningReceipt(Model):
+    """An unlearning that was carried out. Written by Stockpot, once; it outlives the shard."""
+
+    PLURAL: ClassVar[str] = "unlearningreceipts"
+
+    api_version: Literal["stockpot.dev/v1alpha1"] = API_VERSION
+    kind: Literal["UnlearningReceipt"] = "UnlearningReceipt"
+    metadata: ObjectMeta
+    spec: Annotated[UnlearningReceiptSpec, immutable("a receipt is written once")]
+
+
+AnyObject = DataShard | Soup | SoupRevision | UnlearningReceipt
+KINDS: tuple[type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt], ...] = (
+    DataShard,
+    Soup,
+    SoupRevision,
+    UnlearningReceipt,
+)
