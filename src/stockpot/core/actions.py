@@ -1,0 +1,247 @@
+"""The closed union of what a plan can ask for. Names make asking twice harmless.
+
+No action is relied on for having been asked: only the world's showing it counts. So each may
+come twice, late, or from a leader that has been replaced.
+"""
+
+from dataclasses import dataclass, replace
+
+from stockpot.core.digests import Digest, short
+from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
+from stockpot.core.world import Promotion, Revision, RunName, Trained
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Put our finalizer on a shard, so that it cannot go before it is forgotten."""
+
+    shard: ShardUID
+
+
+@dataclass(frozen=True)
+class StartTraining:
+    """Train one shard, alone, from the base."""
+
+    shard: ShardUID
+    request: Digest
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """Of the names of all attempts."""
+        return f"train-{self.shard[:8]}-{short(self.request)}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it may write: the key is not known before the data was read."""
+        return frozenset({Ingredient(self.shard, Digest(""))})
+
+
+@dataclass(frozen=True)
+class StartMerge:
+    """Make the soup of a recipe."""
+
+    recipe: Recipe
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """One merge for one recipe."""
+        return f"merge-{short(self.recipe.digest)}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it may write."""
+        return self.recipe.lineage
+
+
+@dataclass(frozen=True)
+class StartEvaluation:
+    """Look at a revision: figures and samples."""
+
+    revision: Revision
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """One evaluation for one recipe."""
+        return f"evaluate-{short(self.revision.recipe.digest)}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it may write."""
+        return self.revision.lineage
+
+
+@dataclass(frozen=True)
+class StartPurge:
+    """Remove everything of a shard's lineage from the store, behind a tombstone."""
+
+    shard: ShardUID
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """One purge for one shard."""
+        return f"purge-{self.shard[:8]}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """It writes no artefact."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class StartSigning:
+    """Write the receipt of an unlearning that was verified."""
+
+    shard: ShardUID
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """One receipt for one shard."""
+        return f"sign-{self.shard[:8]}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """It writes no artefact."""
+        return frozenset()
+
+
+Start = StartTraining | StartMerge | StartEvaluation | StartPurge | StartSigning
+
+
+def run_name(start: Start) -> RunName:
+    """Name one attempt of a run."""
+    return RunName(f"{start.stem}-{start.attempt}")
+
+
+def attempt_of(name: RunName, start: Start) -> int:
+    """Which attempt of it the name says; 0 where it says another run."""
+    stem, _, attempt = name.rpartition("-")
+    return int(attempt) if stem == start.stem and attempt.isdecimal() else 0
+
+
+def next_attempt(start: Start, attempt: int) -> Start:
+    """The same run, tried once more."""
+    return replace(start, attempt=attempt)
+
+
+@dataclass(frozen=True)
+class EndRun:
+    """End a run, wait for its last process, and forget that it was."""
+
+    name: RunName
+
+
+@dataclass(frozen=True)
+class RecordIngredient:
+    """Write down what a training came to."""
+
+    shard: ShardUID
+    trained: Trained
+
+
+@dataclass(frozen=True)
+class RecordRevision:
+    """Write down that a recipe was merged, and to what."""
+
+    revision: Revision
+    base: Digest
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class RecordEvaluation:
+    """Write down a revision's figures."""
+
+    revision: Revision
+    figures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RecordReceipt:
+    """Write down that a receipt is in the store."""
+
+    shard: ShardUID
+    sequence: int
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class ForgetRevision:
+    """Take away the object of a revision that a deleted shard is in."""
+
+    revision: Revision
+
+
+@dataclass(frozen=True)
+class Promote:
+    """Say that this revision is to be served, by compare-and-swap above all epochs known."""
+
+    promotion: Promotion
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Tell one server to fetch what was promoted, beside what it serves."""
+
+    server: str
+    boot: str
+    promotion: Promotion
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Tell one server to serve what it prepared, and to drop all else."""
+
+    server: str
+    boot: str
+    promotion: Promotion
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Have this many servers."""
+
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """Write down that a deletion was seen: from then on nothing of it is made or granted."""
+
+    shard: ShardUID
+
+
+@dataclass(frozen=True)
+class Release:
+    """Take our finalizer off a shard that is forgotten."""
+
+    shard: ShardUID
+
+
+Action = (
+    Hold
+    | StartTraining
+    | StartMerge
+    | StartEvaluation
+    | StartPurge
+    | StartSigning
+    | EndRun
+    | RecordIngredient
+    | RecordRevision
+    | RecordEvaluation
+    | RecordReceipt
+    | ForgetRevision
+    | Promote
+    | Prepare
+    | Commit
+    | Scale
+    | Tombstone
+    | Release
+)
+
+IRREVOCABLE = (StartPurge, StartSigning, Release)
+"""Before any of these the world is looked at once more, past every cache."""

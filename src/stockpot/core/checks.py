@@ -1,0 +1,275 @@
+"""Is it so, and if not, why not. Each check looks at the world afresh; none remembers.
+
+A shard climbs a ladder: towards being served while it lives, towards being forgotten once it
+is deleted. Its stage is the first check that the world does not show, looked for again from
+the first at every round. So a late writer, a server that comes back or a crash needs no case
+of its own: the shard is simply found on the rung that broke.
+
+    alive     HELD → TRAINED → INCLUDED → SERVED
+    deleted   TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stockpot.api.conditions import Reason
+from stockpot.core.actions import (
+    Start,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+    attempt_of,
+)
+from stockpot.core.digests import short
+from stockpot.core.finding import Unmet
+from stockpot.core.membership import Membership
+from stockpot.core.recipe import Recipe, ShardUID
+from stockpot.core.world import Run, Shard, World
+from stockpot.errors import ExitCode
+
+
+class Stage(StrEnum):
+    """A rung of a shard's ladder."""
+
+    HELD = "Held"
+    TRAINED = "Trained"
+    INCLUDED = "Included"
+    SERVED = "Served"
+    TOMBSTONED = "Tombstoned"
+    EXCLUDED = "Excluded"
+    ROLLED_OUT = "RolledOut"
+    QUIESCED = "Quiesced"
+    PURGED = "Purged"
+    VERIFIED = "Verified"
+    RECEIPTED = "Receipted"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The next stage of a shard, and what it still lacks."""
+
+    stage: Stage
+    unmet: Unmet
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a check may look at: the world, and what was decided about the soup as a whole."""
+
+    world: World
+    membership: Membership
+    recipe: Recipe | Unmet
+
+
+Check = Callable[[Shard, Scene], Unmet | None]
+
+
+def last_attempt(start: Start, world: World) -> Run | None:
+    """The newest run of that stem, however it went."""
+    attempts = [run for run in world.runs if attempt_of(run.name, start)]
+    return max(attempts, key=lambda run: attempt_of(run.name, start), default=None)
+
+
+def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:
+    """Say why it will not be tried again, where that is so."""
+    run = last_attempt(start, world)
+    if run is None or run.failure is None:
+        return None
+    tries = attempt_of(run.name, start)
+    if not run.failure.is_final and tries < world.soup.max_attempts:
+        return None
+    times = "" if run.failure.is_final else f" {tries} times"
+    return Unmet(
+        REASONS.get(run.failure.exit_code or 0, reason),
+        f"{what} failed{times}: {run.failure.message}",
+        run.failure.help or f"see the log of {run.name}",
+        needs_person=True,
+    )
+
+
+REASONS: Mapping[int, Reason] = {
+    ExitCode.STORAGE: Reason.STORAGE_UNAVAILABLE,
+    ExitCode.BAD_DATA: Reason.BAD_DATA,
+    ExitCode.WRONG_DIGEST: Reason.WRONG_DIGEST,
+    ExitCode.DIVERGED: Reason.DIVERGED,
+    ExitCode.BAD_BASE: Reason.BAD_BASE,
+    ExitCode.NO_SIGNING_KEY: Reason.NO_SIGNING_KEY,
+    ExitCode.FORGOTTEN: Reason.FORGOTTEN,
+    ExitCode.BAD_RUN_SPEC: Reason.BAD_RUN_SPEC,
+    ExitCode.BAD_WEIGHTS: Reason.BAD_WEIGHTS,
+}
+
+
+def held(shard: Shard, scene: Scene) -> Unmet | None:
+    """Our finalizer is on it."""
+    del scene
+    return None if shard.held else Unmet(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
+
+
+def trained(shard: Shard, scene: Scene) -> Unmet | None:
+    """It has an ingredient, made from the soup's base."""
+    soup = scene.world.soup
+    if shard.trained:
+        if soup.base and shard.trained.base != soup.base:
+            said = f"{shard.name} was trained from another base than soup {soup.name}'s"
+            return Unmet(
+                Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
+            )
+        return None
+    start = StartTraining(shard.uid, shard.request)
+    if unmet := failed(start, scene.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"):
+        return unmet
+    if soup.unknown:
+        unknown = soup.unknown
+        return Unmet(Reason.UNKNOWN_METHOD, unknown.message, unknown.help, needs_person=True)
+    if last_attempt(start, scene.world):
+        return Unmet(Reason.TRAINING, f"{shard.name} is being trained")
+    if soup.suspended:
+        said = f"Soup {soup.name} is suspended"
+        return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
+    return Unmet(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
+
+
+def included(shard: Shard, scene: Scene) -> Unmet | None:
+    """It is in the soup as it should be, or out of it as it should be."""
+    promoted = scene.world.serving_recipe or Recipe()
+    if shard.uid in scene.membership.waiting:
+        return scene.membership.why
+    if isinstance(scene.recipe, Unmet):
+        return scene.recipe
+    if shard.is_in(scene.recipe.lineage) == shard.is_in(promoted.lineage):
+        return None
+    return not_merged(scene.recipe, scene.world)
+
+
+def not_merged(recipe: Recipe, world: World) -> Unmet:
+    """Why the recipe is not promoted yet."""
+    merge = StartMerge(recipe)
+    if unmet := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
+        return unmet
+    return Unmet(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
+
+
+def served(shard: Shard, scene: Scene) -> Unmet | None:
+    """Every server answers with what was promoted last."""
+    del shard
+    return rolled_out_everywhere(scene.world)
+
+
+def rolled_out_everywhere(world: World) -> Unmet | None:
+    """Every server answers with what was promoted last."""
+    if world.soup.current is None:
+        return Unmet(Reason.NOT_MERGED, "nothing was promoted yet")
+    late = [server for server in world.servers if not world.is_serving(server)]
+    if not late:
+        return None
+    names = ", ".join(server.name for server in late)
+    if problem := next((server.problem for server in late if server.problem), ""):
+        return Unmet(Reason.ROLLING_OUT, f"{names} cannot load it: {problem}", "see its log")
+    return Unmet(Reason.ROLLING_OUT, f"not served yet by {names}", "wait, or see its log")
+
+
+def tombstoned(shard: Shard, scene: Scene) -> Unmet | None:
+    """That it was deleted is written down, with the time."""
+    del scene
+    if shard.requested_at is None:
+        return Unmet(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
+    return None
+
+
+def excluded(shard: Shard, scene: Scene) -> Unmet | None:
+    """The soup that is promoted was made without it."""
+    promoted = scene.world.serving_recipe
+    if promoted is None or not shard.is_in(promoted.lineage):
+        return None
+    if isinstance(scene.recipe, Unmet):
+        return scene.recipe
+    waiting = not_merged(scene.recipe, scene.world)
+    if waiting.needs_person:
+        return waiting
+    said = f"what is served was made with {shard.name}; {waiting.message}"
+    return Unmet(Reason.STILL_IN_SOUP, said)
+
+
+def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
+    """Every server answers without it."""
+    return served(shard, scene)
+
+
+def quiesced(shard: Shard, scene: Scene) -> Unmet | None:
+    """No run that may write it exists any more, not even as one that ended."""
+    if writers := [run.name for run in scene.world.runs_with(shard)]:
+        return Unmet(Reason.STILL_WRITTEN, f"{', '.join(writers)} may write {shard.name}", "wait")
+    return None
+
+
+def purged(shard: Shard, scene: Scene) -> Unmet | None:
+    """The store has its tombstone, and had all of its lineage removed after that."""
+    start = StartPurge(shard.uid)
+    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
+        return unmet
+    run = last_attempt(start, scene.world)
+    if run is None or run.result is None:
+        return Unmet(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
+    return None
+
+
+def verified(shard: Shard, scene: Scene) -> Unmet | None:
+    """No server holds it in any way: granted, fetched, prepared, serving or draining."""
+    holders = [
+        server.name
+        for server in scene.world.servers
+        if not server.answers or any(shard.is_in(one.lineage) for one in server.holds)
+    ]
+    if holders:
+        said = f"{', '.join(holders)} may hold {shard.name}"
+        return Unmet(Reason.STILL_HELD, said, "wait for unlearning.drainSeconds")
+    return None
+
+
+def receipted(shard: Shard, scene: Scene) -> Unmet | None:
+    """Its receipt is signed, in the store, and recorded."""
+    if shard.uid in scene.world.receipted:
+        return None
+    start = StartSigning(shard.uid)
+    if unmet := failed(start, scene.world, Reason.NOT_SIGNED, f"the receipt of {shard.name}"):
+        return unmet
+    return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+
+
+LEARNING: Mapping[Stage, Check] = {
+    Stage.HELD: held,
+    Stage.TRAINED: trained,
+    Stage.INCLUDED: included,
+    Stage.SERVED: served,
+}
+
+UNLEARNING: Mapping[Stage, Check] = {
+    Stage.TOMBSTONED: tombstoned,
+    Stage.EXCLUDED: excluded,
+    Stage.ROLLED_OUT: rolled_out,
+    Stage.QUIESCED: quiesced,
+    Stage.PURGED: purged,
+    Stage.VERIFIED: verified,
+    Stage.RECEIPTED: receipted,
+}
+
+
+def next_rung(shard: Shard, scene: Scene) -> Rung | None:
+    """Find the first stage that the world does not show yet. None: the shard is at the top."""
+    for stage, check in (LEARNING if shard.alive else UNLEARNING).items():
+        if unmet := check(shard, scene):
+            return Rung(stage, unmet)
+    return None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found out about a soup and its shards."""
+
+    scene: Scene
+    rungs: Mapping[ShardUID, Rung | None]
+    soup: Unmet | None
+    """What the soup as a whole lacks: made, promoted, served."""

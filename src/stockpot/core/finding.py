@@ -1,0 +1,16 @@
+"""Why is data: conditions, events, log lines and `stockpot plan` all speak from these."""
+
+from dataclasses import dataclass
+
+from stockpot.api.conditions import Reason
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """What is not so yet, why, and what a person may do about it."""
+
+    reason: Reason
+    message: str
+    help: str = ""
+    needs_person: bool = False
+    """Whether nothing will change by itself: the object is Stalled rather than Reconciling."""

@@ -1,0 +1,88 @@
+"""Which shards are in the soup now. Additions may be held back; a removal never is."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from stockpot.api.conditions import Reason
+from stockpot.core.finding import Unmet
+from stockpot.core.recipe import Recipe, ShardUID, recipe_of
+from stockpot.core.weighting import Member, Uniform, Unusable
+from stockpot.core.world import Shard, World
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who is in, who waits and why."""
+
+    members: tuple[Shard, ...] = ()
+    waiting: frozenset[ShardUID] = frozenset()
+    why: Unmet | None = None
+    """Why those wait."""
+    wake_at: datetime | None = None
+    """When looking again would help, though nothing else happens."""
+
+
+def membership(world: World, now: datetime) -> Membership:
+    """Decide who is in the soup: what survives of it, and newcomers unless they are held back."""
+    able = tuple(
+        shard
+        for shard in world.shards
+        if shard.alive
+        and shard.included
+        and shard.trained
+        and world.soup.base in {None, shard.trained.base}
+    )
+    promoted = world.serving_recipe or Recipe()
+    newcomers = tuple(s for s in able if s.ingredient not in promoted.lineage)
+    held = _held_back(world, able, newcomers, now) if newcomers else None
+    if held is None:
+        return Membership(able)
+    why, wake_at = held
+    waiting = frozenset(shard.uid for shard in newcomers)
+    return Membership(tuple(s for s in able if s.uid not in waiting), waiting, why, wake_at)
+
+
+def _held_back(
+    world: World, able: tuple[Shard, ...], newcomers: tuple[Shard, ...], now: datetime
+) -> tuple[Unmet, datetime | None] | None:
+    soup = world.soup
+    if soup.suspended:
+        said = f"Soup {soup.name} is suspended"
+        return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false"), None
+    if len(able) < soup.min_shards:
+        said = f"{len(able)} of the {soup.min_shards} shards of membership.minShards are trained"
+        return Unmet(Reason.HELD_BY_MIN_SHARDS, said, "add shards, or lower minShards"), None
+    newest = max(shard.trained.at for shard in newcomers if shard.trained)
+    settled_at = newest + timedelta(seconds=soup.settle_s)
+    if now < settled_at:
+        said = f"others may follow within membership.settleSeconds ({soup.settle_s} s)"
+        return Unmet(Reason.HELD_BY_SETTLE, said, "wait"), settled_at
+    return None
+
+
+def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
+    """Say which recipe the soup should be made by.
+
+    Where its weighting is unusable, additions wait; but a deletion does not: until somebody
+    mends it, the survivors weigh the same each.
+    """
+    soup = world.soup
+    weighting = soup.weighting
+    if isinstance(weighting, Unusable):
+        promoted = world.serving_recipe
+        if promoted is None or world.is_clean(promoted.lineage):
+            return Unmet(
+                Reason.UNKNOWN_WEIGHTING, weighting.message, weighting.help, needs_person=True
+            )
+        members = tuple(s for s in members if s.ingredient in promoted.lineage)
+        weighting = Uniform()
+    told = [Member(s.name, s.weight, s.trained.records if s.trained else 0) for s in members]
+    weights = weighting.step(told)
+    return recipe_of(
+        (
+            (shard.ingredient, shard.trained.weights, weight)
+            for shard, weight in zip(members, weights, strict=True)
+            if shard.ingredient and shard.trained
+        ),
+        soup.output,
+    )

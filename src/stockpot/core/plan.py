@@ -1,0 +1,266 @@
+"""From what was found to what to ask for. Same arguments, same plan."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from stockpot.core.actions import (
+    IRREVOCABLE,
+    Action,
+    Commit,
+    EndRun,
+    ForgetRevision,
+    Hold,
+    Prepare,
+    Promote,
+    RecordEvaluation,
+    RecordIngredient,
+    RecordReceipt,
+    RecordRevision,
+    Release,
+    Scale,
+    Start,
+    StartEvaluation,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+    Tombstone,
+    attempt_of,
+    next_attempt,
+)
+from stockpot.core.checks import (
+    Findings,
+    Rung,
+    Scene,
+    Stage,
+    last_attempt,
+    next_rung,
+    not_merged,
+    rolled_out_everywhere,
+)
+from stockpot.core.digests import Digest
+from stockpot.core.finding import Unmet
+from stockpot.core.membership import membership, wanted_recipe
+from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to ask for, in order. Applied twice it does no harm; an empty one is a settled world."""
+
+    actions: tuple[Action, ...] = ()
+
+    @property
+    def is_irrevocable(self) -> bool:
+        """Whether anything in it cannot be taken back."""
+        return any(isinstance(action, IRREVOCABLE) for action in self.actions)
+
+
+def check(world: World, now: datetime) -> Findings:
+    """Find out where the soup and each of its shards stand."""
+    who = membership(world, now)
+    recipe = wanted_recipe(world, who.members)
+    scene = Scene(world, who, recipe)
+    rungs = {shard.uid: next_rung(shard, scene) for shard in world.shards}
+    return Findings(scene, rungs, _soup_lacks(scene))
+
+
+def _soup_lacks(scene: Scene) -> Unmet | None:
+    if isinstance(scene.recipe, Unmet):
+        return scene.recipe
+    if not scene.world.is_current(scene.recipe):
+        return not_merged(scene.recipe, scene.world)
+    return rolled_out_everywhere(scene.world)
+
+
+def plan(findings: Findings, now: datetime) -> Plan:
+    """Decide about one soup and all of its shards together, so that no two plans disagree."""
+    actions = (*_shards(findings, now), *_soup(findings))
+    return Plan(tuple(dict.fromkeys(actions)))
+
+
+def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
+    world = findings.scene.world
+    free = world.soup.parallelism - sum(
+        1 for run in world.runs if run.is_active and run.name.startswith("train-")
+    )
+    # Those who leave go first: what is being forgotten waits for nobody.
+    for shard in sorted(world.shards, key=lambda shard: (shard.alive, shard.name)):
+        for action in plan_shard(shard, world, findings.rungs[shard.uid], now):
+            if isinstance(action, StartTraining):
+                if free <= 0:
+                    continue
+                free -= 1
+            yield action
+
+
+def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
+    """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
+    if rung is None:
+        return () if shard.alive or not shard.held else (Release(shard.uid),)
+    match rung.stage:
+        case Stage.HELD:
+            return (Hold(shard.uid),)
+        case Stage.TRAINED:
+            return _train(shard, world, now)
+        case Stage.TOMBSTONED:
+            return (Tombstone(shard.uid),)
+        case Stage.QUIESCED:
+            # A purge that ran beside a writer has proved nothing: it is done again.
+            again = _attempts(StartPurge(shard.uid), world)
+            return _end((*world.runs_with(shard), *again))
+        case Stage.PURGED:
+            return _once(StartPurge(shard.uid), world)
+        case Stage.RECEIPTED:
+            return _receipt(shard, world)
+        case Stage.EXCLUDED | Stage.ROLLED_OUT:
+            # The soup without it is made and granted by the soup's own part of the plan. Its
+            # writers end at once: whatever they would still make, nobody may have.
+            return _end(world.runs_with(shard))
+        case Stage.INCLUDED | Stage.SERVED | Stage.VERIFIED:
+            return ()  # The soup's part; servers drop it by themselves, for no grant names it.
+        case never:
+            assert_never(never)
+
+
+def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    start = StartTraining(shard.uid, shard.request)
+    run = last_attempt(start, world)
+    if run and run.result:
+        said = run.result
+        if said.training_key and said.weights_digest and said.base_digest and said.data_digest:
+            trained = Trained(
+                Digest(said.training_key),
+                Digest(said.weights_digest),
+                now,
+                Digest(said.base_digest),
+                Digest(said.data_digest),
+                said.records or 0,
+            )
+            return (RecordIngredient(shard.uid, trained),)
+    if world.soup.unknown or (world.soup.suspended and run is None):
+        return ()
+    return _once(start, world)
+
+
+def _receipt(shard: Shard, world: World) -> tuple[Action, ...]:
+    start = StartSigning(shard.uid)
+    run = last_attempt(start, world)
+    if run and run.result and run.result.receipt_sequence and run.result.receipt_digest:
+        said = run.result
+        return (
+            RecordReceipt(shard.uid, said.receipt_sequence or 0, Digest(said.receipt_digest or "")),
+        )
+    # One at a time: each receipt names the one before it.
+    signing = any(r.is_active and r.name.startswith("sign-") for r in world.runs)
+    return () if signing else _once(start, world)
+
+
+def _soup(findings: Findings) -> Iterator[Action]:
+    yield from _make(findings)
+    yield from _grants(findings.scene.world)
+    yield from _evaluate(findings.scene.world)
+    yield from _leftovers(findings)
+
+
+def _make(findings: Findings) -> tuple[Action, ...]:
+    """Merge what should be served, then promote it."""
+    world, recipe = findings.scene.world, findings.scene.recipe
+    if isinstance(recipe, Unmet) or world.is_current(recipe):
+        return ()
+    if revision := world.made(recipe):
+        number = 0 if recipe.is_base else world.soup.promotions + 1
+        return (Promote(Promotion(revision, world.next_epoch, number)),)
+    start = StartMerge(recipe)
+    run = last_attempt(start, world)
+    if run and run.result and run.result.weights_digest and run.result.base_digest:
+        said = run.result
+        revision = Revision(recipe, Digest(said.weights_digest or ""))
+        return (RecordRevision(revision, Digest(said.base_digest or ""), said.size_bytes or 0),)
+    return _once(start, world)
+
+
+def _grants(world: World) -> Iterator[Action]:
+    """Tell every server that does not serve it yet what to serve, and nothing besides.
+
+    From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
+    survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
+    """
+    if world.replicas != world.soup.replicas:
+        yield Scale(world.soup.replicas)
+    promoted = world.soup.current
+    if promoted is None or not world.is_clean(promoted.revision.lineage):
+        return
+    for server in world.servers:
+        if not server.answers or world.is_serving(server):
+            continue
+        ready = server.epoch == promoted.epoch and server.prepared
+        act = Commit if ready == promoted.revision.recipe.digest else Prepare
+        yield act(server.name, server.boot, promoted)
+
+
+def _evaluate(world: World) -> tuple[Action, ...]:
+    """Look at what was promoted, beside its rollout."""
+    if (revision := _to_evaluate(world)) is None:
+        return ()
+    start = StartEvaluation(revision)
+    run = last_attempt(start, world)
+    if run and run.result:
+        return (RecordEvaluation(revision, tuple(sorted(run.result.figures.items()))),)
+    return _once(start, world)
+
+
+def _to_evaluate(world: World) -> Revision | None:
+    promoted = world.soup.current
+    if promoted is None or not world.soup.evaluates:
+        return None
+    revision = promoted.revision
+    known = revision.recipe.digest in world.soup.evaluated
+    return None if known or not world.is_clean(revision.lineage) else revision
+
+
+def _leftovers(findings: Findings) -> Iterator[Action]:
+    """End runs that nobody waits for any more, and drop what a deleted shard is in."""
+    world = findings.scene.world
+    wanted = tuple(_wanted(findings))
+    for run in world.runs:
+        if not any(attempt_of(run.name, start) for start in wanted):
+            yield EndRun(run.name)
+    for revision in world.soup.made:
+        if not world.is_clean(revision.lineage) and revision.recipe != world.serving_recipe:
+            yield ForgetRevision(revision)
+
+
+def _wanted(findings: Findings) -> Iterator[Start]:
+    world, recipe = findings.scene.world, findings.scene.recipe
+    for shard in world.shards:
+        if not shard.alive:
+            yield StartPurge(shard.uid)
+            yield StartSigning(shard.uid)
+        elif not shard.trained:
+            yield StartTraining(shard.uid, shard.request)
+    if not isinstance(recipe, Unmet) and not world.made(recipe):
+        yield StartMerge(recipe)
+    if revision := _to_evaluate(world):
+        yield StartEvaluation(revision)
+
+
+def _once(start: Start, world: World) -> tuple[Action, ...]:
+    """Start it, unless it runs or ran; try again what failed by the world's fault."""
+    run = last_attempt(start, world)
+    if run is None:
+        return (start,)
+    tries = attempt_of(run.name, start)
+    if run.failure and not run.failure.is_final and tries < world.soup.max_attempts:
+        return (next_attempt(start, tries + 1),)
+    return ()
+
+
+def _attempts(start: Start, world: World) -> tuple[Run, ...]:
+    return tuple(run for run in world.runs if attempt_of(run.name, start))
+
+
+def _end(runs: Iterable[Run]) -> tuple[EndRun, ...]:
+    return tuple(EndRun(run.name) for run in runs)

@@ -1,0 +1,79 @@
+"""What a soup is made of: which ingredients with which weights, and what that is called."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple, NewType
+
+from stockpot.core.digests import Digest, digest_of_json
+
+ShardUID = NewType("ShardUID", str)
+
+
+class Ingredient(NamedTuple):
+    """One training of one shard: the unit that lineage is made of."""
+
+    shard: ShardUID
+    key: Digest
+    """Empty where it is not known yet: then it stands for any training of the shard."""
+
+
+Lineage = frozenset[Ingredient]
+
+
+class Part(NamedTuple):
+    """An ingredient in a recipe."""
+
+    ingredient: Ingredient
+    weights: Digest
+    """Of the ingredient's file."""
+    weight: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which ingredients with which weights make a soup. An empty one is the base itself.
+
+    Weights are integers without a common factor, so that (1, 1) and (2, 2) are one recipe.
+    """
+
+    parts: tuple[Part, ...] = ()
+    """In order of ingredient."""
+    output: str = "fp16"
+
+    @property
+    def lineage(self) -> Lineage:
+        """The ingredients that the soup is a function of."""
+        return frozenset(part.ingredient for part in self.parts)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether nothing was learnt in it."""
+        return not self.parts
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The name of the recipe, of its merge, of its place in the store.
+
+        It covers shard UIDs and training keys: equal bytes from another lineage are another
+        recipe, lie elsewhere and are purged apart.
+        """
+        parts = [[*part.ingredient, part.weights, part.weight] for part in self.parts]
+        return digest_of_json("recipe/1", {"parts": parts, "output": self.output})
+
+
+def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: str) -> Recipe:
+    """Put a recipe into its one form; ingredients that weigh nothing are left out."""
+    some = sorted(one for one in weighted if one[2] > 0)
+    if not some:
+        return Recipe((), output)
+    scale = math.lcm(*(weight.denominator for _, _, weight in some))
+    whole = [int(weight * scale) for _, _, weight in some]
+    common = math.gcd(*whole)
+    parts = (
+        Part(ingredient, weights, weight // common)
+        for (ingredient, weights, _), weight in zip(some, whole, strict=True)
+    )
+    return Recipe(tuple(parts), output)

@@ -1,0 +1,158 @@
+"""What objects say of themselves, from the same findings as the plan, so that they agree.
+
+Only what can be derived is here. Memory, as what a training came to, is written by the action
+that learnt it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stockpot.api.conditions import ConditionType, Reason
+from stockpot.core.checks import Findings, Rung
+from stockpot.core.digests import Digest
+from stockpot.core.finding import Unmet
+from stockpot.core.recipe import Recipe, ShardUID
+from stockpot.core.world import Shard
+
+
+@dataclass(frozen=True)
+class Told:
+    """A condition, without the time at which it came to be."""
+
+    type: ConditionType
+    so: bool
+    reason: Reason
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a shard says of itself."""
+
+    shard: ShardUID
+    conditions: tuple[Told, ...]
+    stage: str = ""
+    """The rung of an unlearning that is worked on."""
+
+
+@dataclass(frozen=True)
+class SoupReport:
+    """What the soup says of itself."""
+
+    conditions: tuple[Told, ...]
+    total: int
+    trained: int
+    included: int
+    failed: int
+    deleting: int
+    replicas: int
+    ready_replicas: int
+    served: tuple[tuple[Digest, int], ...]
+    """Recipes that servers answer with, and how many do."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all objects of a soup say."""
+
+    soup: SoupReport
+    shards: tuple[ShardReport, ...]
+
+
+def report_of(findings: Findings) -> Report:
+    """Say how the soup and each of its shards are."""
+    world = findings.scene.world
+    return Report(
+        _soup(findings),
+        tuple(_shard(shard, findings.rungs[shard.uid], findings) for shard in world.shards),
+    )
+
+
+def sentence(unmet: Unmet) -> str:
+    """Say it with its help, on one line."""
+    return f"{unmet.message}; help: {unmet.help}" if unmet.help else unmet.message
+
+
+def readiness(unmet: Unmet | None) -> Iterator[Told]:
+    """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand."""
+    if unmet is None:
+        yield Told(ConditionType.READY, so=True, reason=Reason.SETTLED)
+        return
+    message = sentence(unmet)
+    yield Told(ConditionType.READY, False, unmet.reason, message)
+    kind = ConditionType.STALLED if unmet.needs_person else ConditionType.RECONCILING
+    yield Told(kind, True, unmet.reason, message)
+
+
+def _shard(shard: Shard, rung: Rung | None, findings: Findings) -> ShardReport:
+    unmet = rung.unmet if rung else None
+    conditions = list(readiness(unmet))
+    if shard.alive:
+        conditions.append(_trained(shard, unmet))
+        conditions.append(_included(shard, unmet, findings))
+        return ShardReport(shard.uid, tuple(conditions))
+    done = unmet is None
+    why = unmet.reason if unmet else Reason.UNLEARNED
+    message = sentence(unmet) if unmet else ""
+    conditions.append(Told(ConditionType.UNLEARNED, done, why, message))
+    return ShardReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
+
+
+def _trained(shard: Shard, unmet: Unmet | None) -> Told:
+    if shard.trained:
+        return Told(ConditionType.TRAINED, so=True, reason=Reason.TRAINED)
+    why = unmet.reason if unmet else Reason.NOT_TRAINED
+    return Told(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
+
+
+def _included(shard: Shard, unmet: Unmet | None, findings: Findings) -> Told:
+    promoted = findings.scene.world.serving_recipe or Recipe()
+    if shard.is_in(promoted.lineage):
+        return Told(ConditionType.INCLUDED, so=True, reason=Reason.INCLUDED)
+    if not shard.included:
+        return Told(ConditionType.INCLUDED, so=False, reason=Reason.EXCLUDED)
+    if unmet is None:
+        return Told(ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "its weight is 0")
+    return Told(ConditionType.INCLUDED, False, unmet.reason, unmet.message)
+
+
+def _soup(findings: Findings) -> SoupReport:
+    world = findings.scene.world
+    promoted = world.serving_recipe or Recipe()
+    alive = [shard for shard in world.shards if shard.alive]
+    leaving = [shard for shard in world.shards if not shard.alive]
+    rungs = [findings.rungs[shard.uid] for shard in alive]
+    serving = [server.serving for server in world.servers if server.serving]
+    return SoupReport(
+        conditions=(*readiness(findings.soup), *_aspects(findings, leaving)),
+        total=len(alive),
+        trained=sum(1 for shard in alive if shard.trained),
+        included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage)),
+        failed=sum(1 for rung in rungs if rung and rung.unmet.needs_person),
+        deleting=len(leaving),
+        replicas=len(world.servers),
+        ready_replicas=sum(1 for server in world.servers if server.ready),
+        served=tuple((recipe, serving.count(recipe)) for recipe in sorted(set(serving))),
+    )
+
+
+def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
+    world, unmet = findings.scene.world, findings.soup
+    missing = [s.name for s in world.shards if s.alive and s.included and not s.trained]
+    yield Told(
+        ConditionType.TRAINING_COMPLETE,
+        not missing,
+        Reason.NOT_TRAINED if missing else Reason.TRAINED,
+        f"not trained yet: {', '.join(missing[:5])}" if missing else "",
+    )
+    is_base = world.serving_recipe is not None and world.serving_recipe.is_base
+    good = Reason.BASE_SERVED if is_base else Reason.SERVED
+    said = sentence(unmet) if unmet else ""
+    yield Told(ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said)
+    if world.soup.evaluates and world.serving_recipe:
+        known = world.serving_recipe.digest in world.soup.evaluated
+        why = Reason.EVALUATED if known else Reason.NOT_EVALUATED
+        yield Told(ConditionType.EVALUATED, so=known, reason=why)
+    if leaving:
+        names = ", ".join(shard.name for shard in leaving[:5])
+        yield Told(ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}")

@@ -1,0 +1,233 @@
+"""What was seen, as frozen values. Nothing here decides, and nothing here looks.
+
+A World is one soup with all of its shards, runs and servers: the unit of a round, so that no
+two plans disagree.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import NewType
+
+from stockpot.api.runspec import RunResult
+from stockpot.core.digests import Digest
+from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
+from stockpot.core.weighting import Unusable, Weighting
+
+SoupUID = NewType("SoupUID", str)
+RunName = NewType("RunName", str)
+Epoch = NewType("Epoch", int)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A recipe that was merged."""
+
+    recipe: Recipe
+    weights: Digest
+
+    @property
+    def lineage(self) -> Lineage:
+        """The ingredients that it is a function of."""
+        return self.recipe.lineage
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The word that a revision is to be served, under an epoch above all others."""
+
+    revision: Revision
+    epoch: Epoch
+    number: int
+    """How many promotions of soups the Soup has seen; 0 for the base."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a shard's training came to."""
+
+    key: Digest
+    weights: Digest
+    at: datetime
+    base: Digest
+    data: Digest
+    records: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One DataShard of the soup."""
+
+    uid: ShardUID
+    name: str
+    request: Digest
+    """What is asked for: names its training."""
+    weight: Fraction = Fraction(1)
+    included: bool = True
+    alive: bool = True
+    """Not being deleted."""
+    held: bool = False
+    """It has our finalizer, so that it cannot go before it is forgotten."""
+    requested_at: datetime | None = None
+    """When its deletion was recorded: from then on it is tombstoned."""
+    trained: Trained | None = None
+
+    @property
+    def ingredient(self) -> Ingredient | None:
+        """What it puts into a soup."""
+        return Ingredient(self.uid, self.trained.key) if self.trained else None
+
+    def is_in(self, lineage: Lineage) -> bool:
+        """Whether any training of it is part of that."""
+        return any(ingredient.shard == self.uid for ingredient in lineage)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a run failed."""
+
+    exit_code: int | None
+    """None: it was killed, or its node was lost."""
+    message: str
+    help: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same run would fail the same way again."""
+        return self.exit_code is not None and (
+            42 <= self.exit_code <= 49 or self.exit_code in {1, 2, 3}
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One workload: asked for once, under a name that says what it does."""
+
+    name: RunName
+    lineage: Lineage = frozenset()
+    """What it may write."""
+    result: RunResult | None = None
+    failure: Failure | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may still do something."""
+        return self.result is None and self.failure is None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A revision as a server names it: which, and what it was made from."""
+
+    recipe: Digest
+    lineage: Lineage
+
+
+@dataclass(frozen=True)
+class Server:
+    """What one server said of itself. A silent one may hold anything."""
+
+    name: str
+    boot: str = ""
+    answers: bool = True
+    ready: bool = False
+    epoch: Epoch = Epoch(0)
+    granted: Digest | None = None
+    """The recipe that its last accepted grant named."""
+    prepared: Digest | None = None
+    serving: Digest | None = None
+    holds: frozenset[Held] = frozenset()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Soup:
+    """The Soup object."""
+
+    uid: SoupUID
+    name: str
+    suspended: bool = False
+    min_shards: int = 1
+    settle_s: int = 0
+    parallelism: int = 2
+    max_attempts: int = 3
+    output: str = "fp16"
+    weighting: Weighting | Unusable = field(default_factory=Unusable)
+    unknown: Unusable | None = None
+    """Something else that the soup names and that is not known here: a method, an evaluator."""
+    evaluates: bool = False
+    replicas: int = 1
+    base: Digest | None = None
+    """Declared, or recorded at first use; never allowed to drift."""
+    current: Promotion | None = None
+    promotions: int = 0
+    """How many times a soup, rather than the base, was promoted."""
+    made: tuple[Revision, ...] = ()
+    evaluated: frozenset[Digest] = frozenset()
+    """Recipes whose figures are known."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One soup with its shards, runs, servers and receipts, as they were seen."""
+
+    soup: Soup
+    shards: tuple[Shard, ...] = ()
+    runs: tuple[Run, ...] = ()
+    servers: tuple[Server, ...] = ()
+    replicas: int = 0
+    """How many servers were asked for."""
+    receipted: frozenset[ShardUID] = frozenset()
+    """Shards whose unlearning has a stored, signed and recorded receipt."""
+
+    def run(self, name: RunName) -> Run | None:
+        """The run of that name, if there is one."""
+        return next((run for run in self.runs if run.name == name), None)
+
+    def runs_with(self, shard: Shard) -> tuple[Run, ...]:
+        """Every run that may write something of the shard, or that ended but still stands."""
+        return tuple(run for run in self.runs if shard.is_in(run.lineage))
+
+    def made(self, recipe: Recipe) -> Revision | None:
+        """The revision of that recipe, where it was merged before."""
+        return next((one for one in self.soup.made if one.recipe == recipe), None)
+
+    @property
+    def serving_recipe(self) -> Recipe | None:
+        """What was promoted last."""
+        return self.soup.current.revision.recipe if self.soup.current else None
+
+    @property
+    def next_epoch(self) -> Epoch:
+        """Above all that anybody knows: a soup's status may have come back from a backup."""
+        known = self.soup.current.epoch if self.soup.current else 0
+        return Epoch(1 + max((known, *(server.epoch for server in self.servers))))
+
+    def is_current(self, recipe: Recipe) -> bool:
+        """Whether it is promoted, under an epoch at which no server was told anything else."""
+        current = self.soup.current
+        if current is None or current.revision.recipe != recipe:
+            return False
+        return all(
+            server.epoch < current.epoch
+            or (server.epoch == current.epoch and server.granted in {recipe.digest, None})
+            for server in self.servers
+        )
+
+    def is_serving(self, server: Server) -> bool:
+        """Whether it answers with what was promoted last, and has heard nothing older since."""
+        current = self.soup.current
+        return (
+            current is not None
+            and server.answers
+            and server.epoch == current.epoch
+            and server.serving == current.revision.recipe.digest
+        )
+
+    def is_clean(self, lineage: Lineage) -> bool:
+        """Whether every ingredient is a living shard's. What is unknown is not clean.
+
+        Asked this way round, a shard whose finalizer somebody took away by force counts as
+        deleted, and so does one that a late write brings back.
+        """
+        return lineage <= {shard.ingredient for shard in self.shards if shard.alive}
