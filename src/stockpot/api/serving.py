@@ -41,6 +41,8 @@ class ServerState(Model):
     """Drawn when the process starts."""
     epoch: int = 0
     """Of the last grant that it accepted; it refuses lower ones."""
+    granted: Granted | None = None
+    """The last grant that it accepted, however far preparing it has come."""
     prepared: Granted | None = None
     """Held in memory and warmed up, waiting for its commit."""
     serving: Granted | None = None

@@ -1,0 +1,261 @@
+"""What one server holds, and may serve: frozen values, and functions from one to the next.
+
+No clock, no thread, no weights here: whoever calls these does what they say, and says afterwards
+what was done. Rule 1: nothing serves that was not committed under the last accepted epoch. Rule 2:
+what was once begun counts as held until somebody says that it is gone.
+
+       prepare              fetched          warmed             commit
+    ───────────▶ FETCHING ──────────▶ LOADED ───────▶ PREPARED ─────────▶ SERVING
+                    │                   │                │                   │
+                    └─── a failure, a higher epoch, or a commit of another one ───▶ LEAVING ──▶ gone
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NewType
+
+from stockpot.api.runspec import RevisionRef
+from stockpot.api.serving import Grant, Granted, ServerState
+from stockpot.errors import Refused, Waiting
+
+Token = NewType("Token", int)
+"""Names one copy of a revision in this process; never used twice."""
+
+
+class GrantRefused(Refused):
+    """The grant is not, or no longer, for what this server is."""
+
+
+class NothingServed(Waiting):
+    """No revision was committed yet."""
+
+
+class Stage(StrEnum):
+    """How far one copy of a revision has come."""
+
+    FETCHING = "fetching"
+    LOADED = "loaded"
+    PREPARED = "prepared"
+    SERVING = "serving"
+    LEAVING = "leaving"
+    """Nothing new may use it; it is held until it is gone."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One copy of a revision, on disk or in memory."""
+
+    token: Token
+    granted: Granted
+    stage: Stage = Stage.FETCHING
+    pins: int = 0
+    """Requests that use it now."""
+    deadline_s: float | None = None
+    """When it is leaving: until when requests may go on using it, on the monotonic clock."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """All that one server holds."""
+
+    boot: str
+    granted: Granted | None = None
+    """The last accepted grant: serve this, and drop all else."""
+    held: tuple[Held, ...] = ()
+    next_token: Token = Token(1)
+    problem: str = ""
+    """Why the last prepare failed."""
+
+    @property
+    def epoch(self) -> int:
+        """Of the last accepted grant; 0 before the first."""
+        return self.granted.epoch if self.granted else 0
+
+    @property
+    def serving(self) -> Held | None:
+        """What the next request is answered with."""
+        return next((one for one in self.held if one.stage is Stage.SERVING), None)
+
+    def get(self, token: Token) -> Held:
+        """The copy of that token; it must not be gone."""
+        return next(one for one in self.held if one.token == token)
+
+
+def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
+    """Accept a grant, and say which copy to fetch; none where it is here or on its way.
+
+    The same grant again changes nothing, unless fetching it failed: then it is tried again.
+
+    Raises:
+        GrantRefused: It is for another boot, of a lower epoch, or says another thing under the
+            epoch of the last one.
+    """
+    granted = _accept(state, grant)
+    # A promotion may name a revision that is here already: its copy moves on under the new epoch.
+    live = [one for one in state.held if _is_copy_of(one, granted.revision)]
+    others = (one for one in state.held if one.stage is not Stage.SERVING and one not in live)
+    state = replace(state, granted=granted)
+    for other in others:
+        state = _change(state, other.token, _leave(None))
+    for one in live:
+        if one.stage is not Stage.SERVING:
+            state = _change(state, one.token, lambda it: replace(it, granted=granted))
+    if live:
+        return state, None
+    token = state.next_token
+    held = (*state.held, Held(token, granted))
+    return replace(state, held=held, next_token=Token(token + 1), problem=""), token
+
+
+def fetched(state: Holdings, token: Token) -> Holdings:
+    """Its weights are in memory, verified."""
+    return _step(state, token, Stage.FETCHING, Stage.LOADED)
+
+
+def warmed(state: Holdings, token: Token) -> Holdings:
+    """It made its first picture."""
+    return _step(state, token, Stage.LOADED, Stage.PREPARED)
+
+
+def failed(state: Holdings, token: Token, problem: str) -> Holdings:
+    """It cannot be prepared. What is being served stays."""
+    if state.get(token).stage is Stage.LEAVING:
+        return state  # Nobody waits for it any more, so its problem is nobody's.
+    return replace(_change(state, token, _leave(None)), problem=problem)
+
+
+def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Holdings:
+    """Serve the prepared revision from the next request on, and drop all else.
+
+    Idempotent: a revision that is served under this grant stays so.
+
+    Raises:
+        GrantRefused: It is not the grant that was prepared, or preparing has not ended.
+    """
+    granted = _accept(state, grant)
+    if granted != state.granted:
+        raise GrantRefused(
+            f"The grant of epoch {grant.epoch} was not prepared here.",
+            help="post it to /weights:prepare, and commit it when /state shows it as prepared",
+        )
+    ready = (Stage.PREPARED, Stage.SERVING)
+    chosen = next(
+        (x for x in state.held if _is_copy_of(x, granted.revision) and x.stage in ready), None
+    )
+    if chosen is None:
+        why = f": {state.problem}" if state.problem else "."
+        raise GrantRefused(
+            f"The revision of epoch {grant.epoch} is not prepared{why}",
+            help="wait until /state shows it as prepared; after a failure, prepare it again",
+        )
+    for one in state.held:
+        if one is chosen:
+            state = _change(
+                state, one.token, lambda it: replace(it, granted=granted, stage=Stage.SERVING)
+            )
+        elif one.stage is not Stage.LEAVING:
+            state = _change(state, one.token, _leave(now_s + drain_s))
+    return state
+
+
+def acquire(state: Holdings) -> tuple[Holdings, Held]:
+    """Pin what serves now for one request, which it answers to its end.
+
+    Raises:
+        NothingServed: No revision was committed yet.
+    """
+    if state.serving is None:
+        raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+    token = state.serving.token
+    state = _change(state, token, lambda it: replace(it, pins=it.pins + 1))
+    return state, state.get(token)
+
+
+def release(state: Holdings, token: Token) -> Holdings:
+    """A request has ended."""
+    return _change(state, token, lambda it: replace(it, pins=it.pins - 1))
+
+
+def is_overdue(state: Holdings, token: Token, *, now_s: float) -> bool:
+    """Whether its revision was dropped, and the time for running requests is over."""
+    deadline_s = state.get(token).deadline_s
+    return deadline_s is not None and now_s >= deadline_s
+
+
+def to_drop(state: Holdings) -> tuple[Token, ...]:
+    """The copies that nothing uses any more; `gone` says when each really is."""
+    return tuple(x.token for x in state.held if x.stage is Stage.LEAVING and x.pins == 0)
+
+
+def gone(state: Holdings, token: Token) -> Holdings:
+    """Nothing of it is left, neither in memory nor on disk."""
+    if token not in to_drop(state):
+        raise ValueError(f"Copy {token} is still {state.get(token)}.")
+    return replace(state, held=tuple(one for one in state.held if one.token != token))
+
+
+def report(state: Holdings) -> ServerState:
+    """All of it, as the operator is told."""
+    names: dict[RevisionRef, None] = {one.granted.revision: None for one in state.held}
+    if state.granted:
+        # Even where fetching it failed: the same grant, asked again, would fetch it.
+        names[state.granted.revision] = None
+    granted, serving = state.granted, state.serving
+    prepared = None
+    if granted and (serving is None or serving.granted != granted):
+        ready = (Stage.PREPARED, Stage.SERVING)
+        if any(x.stage in ready and _is_copy_of(x, granted.revision) for x in state.held):
+            prepared = granted
+    return ServerState(
+        boot=state.boot,
+        epoch=state.epoch,
+        granted=granted,
+        prepared=prepared,
+        serving=serving.granted if serving else None,
+        holds=tuple(names),
+        ready=serving is not None,
+        problem=state.problem,
+    )
+
+
+def _accept(state: Holdings, grant: Grant) -> Granted:
+    if grant.boot != state.boot:
+        raise GrantRefused(
+            "The grant is for another boot of this server.",
+            help="read /state, and grant to the boot that it names",
+        )
+    if grant.epoch < state.epoch:
+        raise GrantRefused(
+            f"The grant of epoch {grant.epoch} is late: epoch {state.epoch} was accepted.",
+            help="a newer promotion has been granted; nothing is to be done",
+        )
+    granted = Granted(epoch=grant.epoch, number=grant.number, revision=grant.revision)
+    if grant.epoch == state.epoch and granted != state.granted:
+        raise GrantRefused(
+            f"Another revision was granted under epoch {grant.epoch}.",
+            help="promote it again: each promotion takes a new epoch",
+        )
+    return granted
+
+
+def _is_copy_of(one: Held, revision: RevisionRef) -> bool:
+    return one.stage is not Stage.LEAVING and one.granted.revision == revision
+
+
+def _step(state: Holdings, token: Token, before: Stage, after: Stage) -> Holdings:
+    stage = state.get(token).stage
+    if stage is Stage.LEAVING:
+        return state
+    if stage is not before:
+        raise ValueError(f"Copy {token} is {stage}, so it cannot become {after}.")
+    return _change(state, token, lambda it: replace(it, stage=after))
+
+
+def _leave(deadline_s: float | None) -> Callable[[Held], Held]:
+    return lambda it: replace(it, stage=Stage.LEAVING, deadline_s=deadline_s)
+
+
+def _change(state: Holdings, token: Token, change: Callable[[Held], Held]) -> Holdings:
+    held = tuple(change(one) if one.token == token else one for one in state.held)
+    return replace(state, held=held)
