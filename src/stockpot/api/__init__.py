@@ -1,1 +1,1 @@
-"""What is said between people, the operator and its workloads: pydantic models only."""
+"""What is said between people, the operator and its workloads: models, and what is made of them."""

@@ -133,6 +133,18 @@ class Condition(Model):
     """When the status last changed; a changed reason does not count."""
 
 
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        }
+    ),
+]
+"""One of each type."""
+
+
 def find(conditions: Sequence[Condition], type_: str) -> Condition | None:
     """The condition of that type, or None where nothing is said."""
     return next((one for one in conditions if one.type == type_), None)

@@ -10,7 +10,7 @@ DecimalString = Annotated[
 ]
 """A non-negative decimal, written as a string: floats differ between languages, strings do not."""
 
-DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, as `2026-11-22T12:00:00Z`: whoever writes it was told the time."""

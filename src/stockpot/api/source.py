@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import StringConstraints, model_validator
+from pydantic import ConfigDict, StringConstraints, model_validator
 
-from stockpot.api.model import Model
+from stockpot.api.model import Model, cel
 
 RelativePath = Annotated[str, StringConstraints(pattern=r"^[^/].*$|^$", max_length=512)]
 
@@ -26,6 +26,13 @@ class PvcSource(Model):
 
 class Source(Model):
     """Exactly one place to read a folder from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "has(self.s3) != has(self.pvc)",
+            "name exactly one source: s3: {prefix: ...} or pvc: {claimName: ..., path: ...}",
+        )
+    )
 
     s3: S3Source | None = None
     pvc: PvcSource | None = None

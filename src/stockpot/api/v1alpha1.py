@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from stockpot.api.conditions import Condition
+from stockpot.api.conditions import Conditions
 from stockpot.api.model import DecimalString, DigestString, Model, Timestamp, immutable
 from stockpot.api.source import Source
 from stockpot.api.training import Named, Training, WeightsDtype
@@ -124,9 +124,11 @@ class DataShardStatus(Model):
     """What was seen of the shard."""
 
     observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     data_digest: DigestString | None = None
     """Of the records that were read."""
+    base_digest: DigestString | None = None
+    """Of the base that the ingredient was trained from."""
     records: int | None = None
     request: DigestString | None = None
     """What was last asked to be trained: names the place of its checkpoints."""
@@ -308,7 +310,7 @@ class SoupStatus(Model):
     """What was seen of the soup."""
 
     observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     base_digest: DigestString | None = None
     """Of the base as it was first used; it may not drift."""
     shards: ShardCounts = ShardCounts()
