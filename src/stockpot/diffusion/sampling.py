@@ -1,0 +1,77 @@
+"""Draw pictures: diffusers' own StableDiffusionPipeline around a UNet of ours.
+
+What a picture looks like is a function of the weights, the prompt, the seed, the steps and the
+guidance, up to one level in 255: a batch of another size lets the CPU's kernels add in another
+order. Within a batch, neighbours and places do not matter. Who needs the very same bytes again
+samples one at a time. Nothing here keeps state between two calls, so calls may run side by side.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from stockpot.diffusion.pipeline import Parts, Unet
+
+
+def sample(
+    parts: Parts,
+    unet: Unet,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance: float,
+    resolution: int | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw one picture for each prompt and seed.
+
+    Args:
+        parts: Everything of the pipeline but the UNet.
+        unet: On the same device and of the same dtype as `parts`.
+        prompts: At least one.
+        seeds: One for each prompt, in [0, 2**63): the first noise, drawn on the CPU, so that it is
+            the same on any device and whatever else is in the batch.
+        steps: Denoising steps, at least 1.
+        guidance: Classifier-free guidance scale; 1 or less leaves it out and costs half.
+        resolution: Height and width in pixels; none: what the UNet's configuration says.
+        on_step: Called after each step with the number of steps done. What it raises ends the
+            sampling and comes out of this function.
+
+    Returns:
+        Pictures, shape (B, H, W, 3), in [0, 255].
+    """
+    pipeline: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=unet,
+        # A scheduler keeps its place between steps: two calls must not share one.
+        scheduler=copy.deepcopy(parts.scheduler),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+
+    def after_step(_: Any, step: int, __: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1)
+        return kept
+
+    pictures = pipeline(
+        prompt=list(prompts),
+        height=resolution,
+        width=resolution,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        callback_on_step_end=after_step,
+        output_type="np",
+    ).images
+    return np.asarray((pictures * 255).round(), dtype=np.uint8)
