@@ -1,0 +1,181 @@
+"""From what pydantic found to sentences that say what to write instead.
+
+Pure: a value goes in, sentences come out. Where in a file it stands is for `reading` to say.
+"""
+
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from stockpot.api.v1alpha1 import MAX_NAME
+
+Path = tuple[str | int, ...]
+
+DECIMAL = re.compile(r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$")
+
+EXAMPLES = {
+    "metadata": "metadata: {name: food}",
+    "metadata.name": "metadata: {name: food}",
+    "spec.soupRef": "soupRef: {name: emoji}",
+    "spec.soupRef.name": "soupRef: {name: emoji}",
+    "spec.source": "source: {s3: {prefix: data/food/}}",
+    "spec.base": "base: {s3: {prefix: bases/emoji/}}",
+}
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One thing that is wrong with a manifest."""
+
+    message: str
+    path: Path = ()
+    """Of the field, from the root of its object."""
+    place: str = ""
+    """File and line."""
+    help: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{said}; {self.help}" if self.help else said
+
+
+def complaints_of(
+    error: ValidationError, model: type[BaseModel], written: Callable[[Path], str | None]
+) -> list[Complaint]:
+    """Say every thing that pydantic found in words of the manifest.
+
+    Args:
+        error: Of a strict validation of JSON.
+        model: What was validated.
+        written: The text of a value as it stands in the file, where that is known.
+    """
+    return [_say(found, model, written) for found in error.errors(include_url=False)]
+
+
+def _say(found: Any, model: type[BaseModel], written: Callable[[Path], str | None]) -> Complaint:
+    path: Path = tuple(part for part in found["loc"] if part != "[key]")
+    dotted = spell(path)
+    value, kind = found["input"], found["type"]
+    text = written(path)
+    if text is None:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    said = f"{dotted} is {_clip(text)}"
+    name = str(path[-1]) if path else ""
+    match kind:
+        case "extra_forbidden":
+            return _unknown(path, model)
+        case "missing":
+            return Complaint(f"{dotted} is missing", path, help=_write(EXAMPLES.get(dotted)))
+        case "string_type" | "enum" | "literal_error" if isinstance(value, bool | int | float):
+            return _unquoted(path, said, name, text, value)
+        case "string_pattern_mismatch" | "string_too_short" | "string_too_long":
+            return Complaint(said, path, help=_form(found, name, value))
+        case "enum" | "literal_error":
+            return Complaint(said, path, help=f"write {_choices(found['ctx']['expected'])}")
+        case "value_error":
+            return Complaint(f"{dotted}: {found['ctx']['error']}", path)
+        case _:
+            return _misshapen(found, path, said)
+
+
+def _misshapen(found: Any, path: Path, said: str) -> Complaint:
+    """Say what kind of value it should be."""
+    value = found["input"]
+    match found["type"]:
+        case "int_type" | "bool_type" if isinstance(value, str):
+            return Complaint(f"{said}, a string", path, help="write it without quotes")
+        case _ if value is None:
+            return Complaint(
+                f"{spell(path)} is empty", path, help="leave it out, or say what it is"
+            )
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return Complaint(said, path, help="it is a mapping: `name: value` lines below it")
+        case "tuple_type" | "list_type":
+            return Complaint(said, path, help="it is a list: lines below it that begin with `- `")
+        case _:
+            return Complaint(said, path, help=_in_general(found))
+
+
+def _unquoted(path: Path, said: str, name: str, text: str, value: float) -> Complaint:
+    what = "which YAML reads as a truth value" if isinstance(value, bool) else "a number"
+    if not isinstance(value, bool) and not DECIMAL.match(text):
+        return Complaint(said, path, help=f'write a decimal of 0 or more in quotes: {name}: "0.5"')
+    return Complaint(f"{said}, {what}", path, help=f'write it in quotes: {name}: "{text}"')
+
+
+def _form(found: Any, name: str, value: Any) -> str:
+    """What a string should look like that does not look like it."""
+    pattern = found.get("ctx", {}).get("pattern", "")
+    if pattern == DECIMAL.pattern:
+        return f'write a decimal of 0 or more in quotes: {name}: "0.5"'
+    if "sha256" in pattern or name == "digest":
+        return "write sha256: and 64 digits of 0-9 and a-f"
+    if name in {"name", "namespace"}:
+        most = found.get("ctx", {}).get("max_length", MAX_NAME)
+        if isinstance(value, str) and len(value) > most:
+            return f"write at most {most} letters; it has {len(value)}"
+        return "write small letters a-z, digits and -, and neither begin nor end with -"
+    if isinstance(value, str) and value.startswith("/"):
+        return "write a path without a leading /"
+    return _in_general(found)
+
+
+def _in_general(found: Any) -> str:
+    """Pydantic's own words, as the rest of our sentence."""
+    message: str = found["msg"].replace("Input should", "it should").replace("String", "it")
+    return message[0].lower() + message[1:]
+
+
+def _unknown(path: Path, model: type[BaseModel]) -> Complaint:
+    known = sorted(fields_at(model, path[:-1]))
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    help_ = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return Complaint(f"unknown field {spell(path)}", path, help=help_)
+
+
+def fields_at(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
+    """The fields that may stand at a path below a model, by the name that users write."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    if not path:
+        return fields
+    head, rest = path[0], path[1:]
+    if head not in fields:
+        return {}
+    inner = _model_in(fields[str(head)].annotation)
+    while rest and isinstance(rest[0], int):
+        rest = rest[1:]
+    return fields_at(inner, rest) if inner else {}
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model within `X | None`, `Annotated[X, …]` or `tuple[X, ...]`."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((m for a in typing.get_args(annotation) if (m := _model_in(a))), None)
+
+
+def spell(path: Sequence[str | int]) -> str:
+    """Write a path as people do: `spec.evaluation.suite[0].name`."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out or "the object"
+
+
+def _write(example: str | None) -> str:
+    return f"write, for example, {example}" if example else ""
+
+
+def _choices(expected: str) -> str:
+    return expected.replace("'", "")
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
