@@ -1,0 +1,305 @@
+"""How objects change: pure functions from an object to its next form. Nothing here stores."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from stockpot.api.conditions import Condition, ConditionStatus, find
+from stockpot.api.training import WeightsDtype
+from stockpot.api.v1alpha1 import (
+    FINALIZER,
+    CurrentRevision,
+    DataShard,
+    Figure,
+    IngredientStatus,
+    LineageRef,
+    ObjectMeta,
+    Quality,
+    ReceiptChain,
+    RevisionPart,
+    Served,
+    ShardCounts,
+    ShardTraining,
+    ShardUnlearning,
+    Soup,
+    SoupRevision,
+    SoupRevisionSpec,
+    SoupRevisionStatus,
+    SoupServing,
+    Successor,
+    UidRef,
+    UnlearningReceipt,
+    UnlearningReceiptSpec,
+)
+from stockpot.core.actions import RecordReceipt, RecordRevision
+from stockpot.core.digests import Digest, short
+from stockpot.core.report import ShardReport, SoupReport, Told
+from stockpot.core.world import Promotion, Revision, Trained, World
+
+EditShard = Callable[[DataShard], DataShard]
+EditSoup = Callable[[Soup], Soup]
+
+
+def timestamp(now: datetime) -> str:
+    """Write a time as Kubernetes does: RFC 3339, in UTC, to the second."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shard(shard: DataShard, **status: Any) -> DataShard:
+    return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
+
+
+def _soup(soup: Soup, **status: Any) -> Soup:
+    return soup.model_copy(update={"status": soup.status.model_copy(update=status)})
+
+
+def hold(shard: DataShard) -> DataShard:
+    """Put our finalizer on it, unless it is already going."""
+    if shard.metadata.deletion_timestamp or FINALIZER in shard.metadata.finalizers:
+        return shard
+    finalizers = (*shard.metadata.finalizers, FINALIZER)
+    return _with_finalizers(shard, finalizers)
+
+
+def release(shard: DataShard) -> DataShard:
+    """Take our finalizer off it."""
+    rest = tuple(one for one in shard.metadata.finalizers if one != FINALIZER)
+    return _with_finalizers(shard, rest)
+
+
+def _with_finalizers(shard: DataShard, finalizers: tuple[str, ...]) -> DataShard:
+    meta = shard.metadata.model_copy(update={"finalizers": finalizers})
+    return shard.model_copy(update={"metadata": meta})
+
+
+def tombstone(now: datetime) -> EditShard:
+    """Write down when its deletion was seen, once."""
+
+    def edit(shard: DataShard) -> DataShard:
+        if shard.status.unlearning:
+            return shard
+        seen = ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned")
+        return _shard(shard, unlearning=seen)
+
+    return edit
+
+
+def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
+    """Write down what its training came to."""
+
+    def edit(shard: DataShard) -> DataShard:
+        old = shard.status.training or ShardTraining()
+        done = old.model_copy(update={"run_name": run, "completed_at": timestamp(trained.at)})
+        return _shard(
+            shard,
+            base_digest=trained.base,
+            data_digest=trained.data,
+            records=trained.records,
+            training_key=trained.key,
+            ingredient=IngredientStatus(digest=trained.weights, size_bytes=size_bytes),
+            training=done,
+        )
+
+    return edit
+
+
+def with_base(digest: Digest) -> EditSoup:
+    """Write down which base it is, at first use; it never drifts after that."""
+    return lambda soup: soup if soup.status.base_digest else _soup(soup, base_digest=digest)
+
+
+def revision_name(soup: str, recipe: Digest) -> str:
+    """Name a SoupRevision: by soup and recipe."""
+    return f"{soup}-{short(recipe)}"
+
+
+def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -> SoupRevision:
+    """Write a SoupRevision."""
+    names = {shard.uid: shard.name for shard in world.shards}
+    recipe = did.revision.recipe
+    return SoupRevision(
+        metadata=ObjectMeta(
+            name=revision_name(soup.metadata.name, recipe.digest),
+            namespace=soup.metadata.namespace,
+        ),
+        spec=SoupRevisionSpec(
+            soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
+            recipe_digest=recipe.digest,
+            parts=tuple(
+                RevisionPart(
+                    shard=UidRef(name=names[part.ingredient.shard], uid=part.ingredient.shard),
+                    training_key=part.ingredient.key,
+                    weights_digest=part.weights,
+                    weight=part.weight,
+                )
+                for part in recipe.parts
+            ),
+            output=WeightsDtype(recipe.output),
+            weights_digest=did.revision.weights,
+            size_bytes=did.size_bytes,
+        ),
+        status=SoupRevisionStatus(created_at=timestamp(now)),
+    )
+
+
+def with_figures(figures: tuple[tuple[str, str], ...]) -> Callable[[SoupRevision], SoupRevision]:
+    """Write down what a revision measured."""
+    said = tuple(Figure(metric=metric, value=value) for metric, value in figures)
+
+    def edit(revision: SoupRevision) -> SoupRevision:
+        status = revision.status.model_copy(update={"evaluation": said})
+        return revision.model_copy(update={"status": status})
+
+    return edit
+
+
+def promoted(promotion: Promotion, now: datetime) -> EditSoup:
+    """Name what is to be served, unless something was promoted above it meanwhile."""
+    revision = promotion.revision
+
+    def edit(soup: Soup) -> Soup:
+        if soup.status.epoch >= promotion.epoch:
+            return soup  # Another leader was quicker: the next round sees what it said.
+        lineage = sorted(revision.lineage)
+        current = CurrentRevision(
+            name=revision_name(soup.metadata.name, revision.recipe.digest),
+            number=promotion.number,
+            recipe_digest=revision.recipe.digest,
+            weights_digest=revision.weights,
+            lineage=tuple(LineageRef(shard=i.shard, training_key=i.key) for i in lineage[:10_000]),
+            promoted_at=timestamp(now),
+            epoch=promotion.epoch,
+        )
+        count = max(soup.status.promotions, promotion.number)
+        return _soup(soup, current_revision=current, epoch=promotion.epoch, promotions=count)
+
+    return edit
+
+
+def new_receipt(
+    did: RecordReceipt, shard: DataShard, soup: Soup, store_key: str, current: Revision | None
+) -> UnlearningReceipt:
+    """Write an UnlearningReceipt."""
+    head = soup.status.receipts.head
+    asked = shard.status.unlearning
+    return UnlearningReceipt(
+        metadata=ObjectMeta(
+            name=f"{soup.metadata.name}-{did.sequence:04d}", namespace=soup.metadata.namespace
+        ),
+        spec=UnlearningReceiptSpec(
+            soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
+            shard=UidRef(name=shard.metadata.name, uid=shard.metadata.uid),
+            sequence=did.sequence,
+            digest=did.digest,
+            previous=head if head != did.digest else None,
+            requested_at=asked.requested_at if asked else "",
+            successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
+            if current
+            else None,
+            store_key=store_key,
+        ),
+    )
+
+
+def with_receipt(did: RecordReceipt) -> EditSoup:
+    """Write down the head of the chain of receipts."""
+
+    def edit(soup: Soup) -> Soup:
+        if soup.status.receipts.count >= did.sequence:
+            return soup
+        return _soup(soup, receipts=ReceiptChain(count=did.sequence, head=did.digest))
+
+    return edit
+
+
+def conditions(
+    old: tuple[Condition, ...], told: tuple[Told, ...], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Say how it is now; a time changes only where the status did."""
+    new = []
+    for one in told:
+        status = ConditionStatus.TRUE if one.so else ConditionStatus.FALSE
+        before = find(old, one.type)
+        same = before is not None and before.status is status
+        since = before.last_transition_time if before and same else timestamp(now)
+        new.append(
+            Condition(
+                type=one.type.value,
+                status=status,
+                reason=one.reason.value,
+                message=one.message,
+                observed_generation=generation,
+                last_transition_time=since,
+            )
+        )
+    return tuple(new)
+
+
+def with_shard_report(report: ShardReport, now: datetime) -> EditShard:
+    """Let a shard say how it is."""
+
+    def edit(shard: DataShard) -> DataShard:
+        status, generation = shard.status, shard.metadata.generation
+        unlearning = status.unlearning
+        if unlearning and report.stage:
+            unlearning = unlearning.model_copy(update={"stage": report.stage})
+        return _shard(
+            shard,
+            observed_generation=generation,
+            conditions=conditions(status.conditions, report.conditions, generation, now),
+            unlearning=unlearning,
+        )
+
+    return edit
+
+
+def with_soup_report(
+    report: SoupReport, weights: dict[Digest, Digest], quality: tuple[Quality, ...], now: datetime
+) -> EditSoup:
+    """Let the soup say how it is.
+
+    Args:
+        report: What was found.
+        weights: For each recipe that servers answer with, the digest of its weights.
+        quality: The current revision's figures.
+        now: When it was found.
+    """
+
+    def edit(soup: Soup) -> Soup:
+        generation = soup.metadata.generation
+        return _soup(
+            soup,
+            observed_generation=generation,
+            conditions=conditions(soup.status.conditions, report.conditions, generation, now),
+            shards=ShardCounts(
+                total=report.total,
+                trained=report.trained,
+                included=report.included,
+                failed=report.failed,
+                deleting=report.deleting,
+            ),
+            serving=SoupServing(
+                replicas=report.replicas,
+                ready_replicas=report.ready_replicas,
+                selector=f"stockpot.dev/soup={soup.metadata.name}",
+                served=tuple(
+                    Served(weights_digest=weights[recipe], pods=count)
+                    for recipe, count in report.served
+                    if recipe in weights
+                ),
+            ),
+            quality=quality,
+        )
+
+    return edit
+
+
+def quality_of(current: SoupRevision | None, base: SoupRevision | None) -> tuple[Quality, ...]:
+    """Put the current revision's figures beside the base's."""
+    if current is None:
+        return ()
+    baseline = {one.metric: one.value for one in base.status.evaluation} if base else {}
+    return tuple(
+        Quality(metric=one.metric, value=one.value, baseline=baseline.get(one.metric))
+        for one in current.status.evaluation
+    )

@@ -1,0 +1,92 @@
+"""One round of one soup: observe, check, plan, apply, report.
+
+May be broken off anywhere: the next round finds what was done and goes on from there.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from stockpot.api.conditions import ConditionType, Reason
+from stockpot.core.checks import Findings
+from stockpot.core.plan import Plan, check, plan
+from stockpot.core.report import ShardReport, Told, report_of
+from stockpot.core.world import World
+from stockpot.reconcile import edits
+from stockpot.reconcile.apply import apply
+from stockpot.reconcile.ports import Ports, Seen
+from stockpot.reconcile.views import world_of
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round saw, thought and asked for."""
+
+    seen: Seen
+    findings: Findings | None
+    """None: there is no soup of that name."""
+    plan: Plan
+    now: datetime
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When to look again though nothing else happens."""
+        return self.findings.scene.membership.wake_at if self.findings else None
+
+
+def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
+    """Bring one soup, with all of its shards, a step nearer to what its objects ask for."""
+    now = ports.now()
+    seen, world = observe(ports, fresh=fresh)
+    if world is None:
+        return _without_soup(seen, ports, now)
+    findings = check(world, now)
+    todo = plan(findings, now)
+    if todo.is_irrevocable and not fresh:
+        # Measure twice, cut once: a cache may not have seen the last writer yet.
+        return reconcile(ports, fresh=True)
+    for action in todo.actions:
+        apply(action, seen, world, ports, now)
+    _report(findings, seen, ports, now)
+    return Round(seen, findings, todo, now)
+
+
+def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
+    """Look at objects, then runs, then servers. The order is part of the proof.
+
+    A purge that is seen done was done before the servers are asked. The other way round, one
+    could say "I hold nothing", fetch, and only then would the purge end.
+    """
+    seen = ports.objects.read(fresh=fresh)
+    if seen.soup is None:
+        return seen, None
+    runs = ports.runs.list(fresh=fresh)
+    replicas, servers = ports.servers.ask(fresh=fresh)
+    return seen, world_of(seen.soup, seen, runs, replicas, servers)
+
+
+def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None:
+    report = report_of(findings)
+    for one in report.shards:
+        ports.objects.change_shard(one.shard, edits.with_shard_report(one, now))
+    soup = findings.scene.world.soup
+    weights = {revision.recipe.digest: revision.weights for revision in soup.made}
+    current = soup.current.revision.recipe.digest if soup.current else None
+    quality = edits.quality_of(
+        next((one for one in seen.revisions if one.spec.recipe_digest == current), None),
+        next((one for one in seen.revisions if not one.spec.parts), None),
+    )
+    ports.objects.change_soup(edits.with_soup_report(report.soup, weights, quality, now))
+
+
+def _without_soup(seen: Seen, ports: Ports, now: datetime) -> Round:
+    """Say to shards that name a soup which is not there what to do; let those go that leave."""
+    for shard in seen.shards:
+        name = shard.spec.soup_ref.name
+        said = f"there is no Soup {name} here; help: apply one of that name"
+        told = tuple(
+            Told(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, said)
+            for kind in (ConditionType.READY, ConditionType.STALLED)
+        )
+        report = ShardReport(shard.metadata.uid, told)  # type: ignore[arg-type]
+        ports.objects.change_shard(shard.metadata.uid, edits.with_shard_report(report, now))
+    return Round(seen, None, Plan(), now)

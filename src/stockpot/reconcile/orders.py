@@ -1,0 +1,160 @@
+"""From an action to what the workload is told. Pure: the same objects, the same RunSpec."""
+
+from typing import assert_never
+
+from stockpot.api.manifest import LineagePair
+from stockpot.api.runspec import (
+    BaseRef,
+    EvaluateRun,
+    HeldReport,
+    MergeRun,
+    ObjectRef,
+    PurgeRun,
+    RecipePart,
+    RevisionRef,
+    RunSpec,
+    ServeRun,
+    SignRun,
+    TrainRun,
+)
+from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.core.actions import (
+    Start,
+    StartEvaluation,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+    run_name,
+)
+from stockpot.core.recipe import Lineage
+from stockpot.core.world import Revision, Server, World
+from stockpot.reconcile.ports import Seen, Surroundings
+
+
+def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroundings) -> RunSpec:
+    """Say what a run is told."""
+    name, store, ref = run_name(start), around.store, soup_ref(soup)
+    match start:
+        case StartTraining():
+            shard = next(one for one in seen.shards if one.metadata.uid == start.shard)
+            return TrainRun(
+                name=name,
+                store=store,
+                soup=ref,
+                shard=shard_ref(shard),
+                request=start.request,
+                base=base_ref(soup, around),
+                source=around.locate(shard.spec.source),
+                data_digest=shard.spec.digest,
+                training=soup.spec.training,
+            )
+        case StartMerge():
+            return MergeRun(
+                name=name,
+                store=store,
+                soup=ref,
+                recipe_digest=start.recipe.digest,
+                parts=tuple(
+                    RecipePart(
+                        shard_uid=part.ingredient.shard,
+                        training_key=part.ingredient.key,
+                        weights_digest=part.weights,
+                        weight=part.weight,
+                    )
+                    for part in start.recipe.parts
+                ),
+                output=soup.spec.merge.output,
+                base=base_ref(soup, around),
+            )
+        case StartEvaluation():
+            held_out = soup.spec.evaluation.source
+            return EvaluateRun(
+                name=name,
+                store=store,
+                soup=ref,
+                revision=revision_ref(start.revision),
+                base=base_ref(soup, around),
+                held_out=around.locate(held_out) if held_out else None,
+                suite=soup.spec.evaluation.suite,
+                resolution=soup.spec.training.resolution,
+            )
+        case StartPurge():
+            gone = next(one for one in seen.shards if one.metadata.uid == start.shard)
+            return PurgeRun(name=name, store=store, soup=ref, shard=shard_ref(gone))
+        case StartSigning():
+            gone = next(one for one in seen.shards if one.metadata.uid == start.shard)
+            return sign_run(gone, ref, world, around).model_copy(update={"name": name})
+        case never:
+            assert_never(never)
+
+
+def sign_run(gone: DataShard, soup: ObjectRef, world: World, around: Surroundings) -> SignRun:
+    """Say what the receipt is to state: what was seen in this round, after the purge."""
+    status, current = gone.status, world.soup.current
+    return SignRun(
+        name="",
+        store=around.store,
+        soup=soup,
+        shard=shard_ref(gone),
+        data_digest=status.data_digest,
+        training_keys=(status.training_key,) if status.training_key else (),
+        requested_at=status.unlearning.requested_at if status.unlearning else "",
+        successor=revision_ref(current.revision) if current else None,
+        servers=tuple(held_report(server) for server in world.servers),
+        signing_key=around.signing_key,
+    )
+
+
+def serve_run(soup: Soup, around: Surroundings) -> ServeRun:
+    """Say what a server is told; its ports are its surroundings' matter."""
+    return ServeRun(
+        name=f"serve-{soup.metadata.name}",
+        store=around.store,
+        soup=soup_ref(soup),
+        base=base_ref(soup, around),
+        resolution=soup.spec.training.resolution,
+        drain_s=soup.spec.unlearning.drain_seconds,
+    )
+
+
+def soup_ref(soup: Soup) -> ObjectRef:
+    """Name a soup to a run."""
+    meta = soup.metadata
+    return ObjectRef(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def shard_ref(shard: DataShard) -> ObjectRef:
+    """Name a shard to a run."""
+    meta = shard.metadata
+    return ObjectRef(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def base_ref(soup: Soup, around: Surroundings) -> BaseRef:
+    """Say which base: the declared digest, or the one recorded at first use."""
+    digest = soup.spec.base.digest or soup.status.base_digest
+    return BaseRef(location=around.locate(soup.spec.base), digest=digest)
+
+
+def lineage_pairs(lineage: Lineage) -> tuple[LineagePair, ...]:
+    """Write a lineage as runs and servers are told it."""
+    return tuple(LineagePair(shard=one.shard, training_key=one.key) for one in sorted(lineage))
+
+
+def revision_ref(revision: Revision) -> RevisionRef:
+    """Name a revision to a run or a server."""
+    return RevisionRef(
+        recipe_digest=revision.recipe.digest,
+        weights_digest=revision.weights,
+        lineage=lineage_pairs(revision.lineage),
+    )
+
+
+def held_report(server: Server) -> HeldReport:
+    """Write down what a server said that it holds."""
+    return HeldReport(
+        server=server.name,
+        boot=server.boot,
+        epoch=server.epoch,
+        holds=tuple(sorted(one.recipe for one in server.holds)),
+    )
