@@ -53,6 +53,8 @@ class Manifest(Model):
     digest: DigestString | None = None
     """Of the weights file; none for what has no weights."""
     size_bytes: int = 0
+    files: tuple[str, ...] = ()
+    """The names below the artefact's folder, sorted; none until they are all there."""
     tensors: TensorFacts | None = None
     data_digest: DigestString | None = None
     records: int | None = None

@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from stockpot.errors import Refused
+from stockpot.store.atomic import UNFINISHED
+
+LONGEST_KEY_BYTES = 1024
+"""What S3 allows."""
+LONGEST_PART_BYTES = 200
+"""File systems allow 255; a temporary file's name is longer by a few."""
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -85,3 +93,60 @@ class ObjectStore(Protocol):
     def purge(self, info: ObjectInfo) -> None:
         """Remove one thing that `list_versions` named, for good."""
         ...
+
+
+def require_key(key: str) -> str:
+    """Return the key, where every adapter can hold it and it stays below the store's root.
+
+    Raises:
+        Refused: It is empty, absolute, too long, has an empty, `.` or `..` part, a control
+            character, or the name of a temporary file.
+    """
+    why = _fault_of(key.split("/"))
+    if why or len(key.encode(errors="replace")) > LONGEST_KEY_BYTES:
+        why = why or f"it is longer than {LONGEST_KEY_BYTES} bytes"
+        raise _refused_key(key, why)
+    return key
+
+
+def require_prefix(prefix: str) -> str:
+    """Return the prefix, where keys can begin with it. It may end anywhere, or be empty."""
+    whole, _, last = prefix.rpartition("/")
+    why = _fault_of(whole.split("/")) if "/" in prefix else None
+    if why or (why := _fault_of_text(last)):
+        raise _refused_key(prefix, why)
+    return prefix
+
+
+def _fault_of(parts: list[str]) -> str | None:
+    for part in parts:
+        if part == "":
+            return "it has an empty part"
+        if part in (".", ".."):
+            return f"{part} stands in it"
+        if part.endswith(UNFINISHED):
+            return f"names that end in {UNFINISHED} are for unfinished writes"
+        if len(part.encode(errors="replace")) > LONGEST_PART_BYTES:
+            return f"a part of it is longer than {LONGEST_PART_BYTES} bytes"
+        if why := _fault_of_text(part):
+            return why
+    return None
+
+
+def _fault_of_text(text: str) -> str | None:
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        return "it has a control character"
+    if "\\" in text:
+        return "it has a backslash"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is no UTF-8"
+    return None
+
+
+def _refused_key(key: str, why: str) -> Refused:
+    return Refused(
+        f"{key[:200]!r} cannot be a key of the store: {why}",
+        help="name it with parts of letters, digits, dots and dashes, joined by single slashes",
+    )

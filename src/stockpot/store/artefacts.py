@@ -1,0 +1,213 @@
+"""What lies in the store, with where it came from: folders that begin and end with a manifest.
+
+Two phases, so that no object ever lies without a lineage:
+
+    begin    manifest.json without a digest     the lineage is known, nothing else is there
+    publish  the files, then manifest.json      complete, and only now
+
+Cut off in between, it is begun again; the lineage that stands there covers what was left.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.core.digests import PREFIX
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import appearing
+from stockpot.store.keys import MANIFEST, WEIGHTS
+from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.store.ranges import blocks, object_bytes
+
+EVALUATION = "evaluation.json"
+FETCH_BYTES = 8 << 20
+"""One request to the store."""
+
+
+def begin(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:
+    """Say what will lie in a folder before anything does. An artefact there is no more complete.
+
+    Args:
+        store: Where.
+        folder_key: Of the artefact, ending in a slash.
+        manifest: Its kind and its lineage; what only a finished one has is left out.
+
+    Raises:
+        Refused: Something of another lineage lies there (exit 46).
+    """
+    before = read_manifest(store, folder_key)
+    if before is not None and _shards(before) - _shards(manifest):
+        others = ", ".join(sorted(_shards(before) - _shards(manifest)))
+        raise Refused(
+            f"{folder_key} holds what was made from other shards: {others}",
+            help="delete that folder in the store; it was not written by this program",
+            exit_code=ExitCode.BAD_WEIGHTS,
+        )
+    empty = {"digest": None, "size_bytes": 0, "tensors": None, "files": ()}
+    _write_manifest(store, folder_key, manifest.model_copy(update=empty))
+
+
+def publish(
+    store: ObjectStore, folder_key: str, files: Mapping[str, Path], manifest: Manifest
+) -> None:
+    """Write an artefact's files, and at last the manifest that makes it complete.
+
+    Args:
+        store: Where.
+        folder_key: Of the artefact, ending in a slash; `begin` was called for it.
+        files: Names below the folder, each with the local file to read.
+        manifest: The finished one; the names of the files are set here.
+
+    Raises:
+        Refused: The manifest lacks what its kind promises, or its size is not the file's (46).
+    """
+    named = manifest.model_copy(update={"files": tuple(sorted(files))})
+    _require_promised(folder_key, files, named)
+    for name in sorted(files):
+        store.put_file(folder_key + name, files[name])
+    _write_manifest(store, folder_key, named)
+
+
+def read_manifest(store: ObjectStore, folder_key: str) -> Manifest | None:
+    """Read what a folder's manifest says, or None where there is none.
+
+    Raises:
+        Refused: It is no manifest, or one that this version does not understand (exit 46).
+    """
+    data = store.get(folder_key + MANIFEST)
+    if data is None:
+        return None
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise _refused(folder_key + MANIFEST, f"it is no manifest: {at} {first['msg']}") from error
+    if manifest.version != 1:
+        raise _refused(
+            folder_key + MANIFEST, f"it is of version {manifest.version}; this program reads 1"
+        )
+    return manifest
+
+
+def is_complete(manifest: Manifest) -> bool:
+    """Whether the artefact has what its kind promises. A training under way never is."""
+    match manifest.kind:
+        case ArtefactKind.INGREDIENT | ArtefactKind.REVISION:
+            return manifest.digest is not None
+        case ArtefactKind.EVALUATION:
+            return EVALUATION in manifest.files
+        case ArtefactKind.TRAINING:
+            return False
+
+
+def find_complete(store: ObjectStore, folder_key: str) -> Manifest | None:
+    """Find a finished artefact whose files still lie there; weights with the size they had.
+
+    So that one that was deleted by hand or cut short is made again, not relied on.
+
+    Raises:
+        Refused: As `read_manifest`.
+    """
+    manifest = read_manifest(store, folder_key)
+    if manifest is None or not is_complete(manifest):
+        return None
+    found = {name: store.head(folder_key + name) for name in manifest.files}
+    if None in found.values():
+        return None
+    weights = found.get(WEIGHTS)
+    return manifest if weights is None or weights.size_bytes == manifest.size_bytes else None
+
+
+def fetch_weights(store: ObjectStore, folder_key: str, into: Path, digest: str) -> Path:
+    """Bring an artefact's weights file here, and look at every byte on the way.
+
+    Args:
+        store: Where it lies.
+        folder_key: Of the artefact, ending in a slash.
+        into: A folder; the file keeps its name there, and appears whole or not at all.
+        digest: The weights digest that was named.
+
+    Raises:
+        Refused: It is not there, was cut short or edited (exit 46).
+    """
+    source = object_bytes(store, folder_key + WEIGHTS)
+    path = into / WEIGHTS
+    sha256 = hashlib.sha256()
+    with appearing(path) as file:
+        for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
+            sha256.update(block)
+            file.write(block)
+        found = PREFIX + sha256.hexdigest()
+        if found != digest:
+            raise _refused(
+                source.name,
+                f"it was edited or cut short: it is {found} of {source.size_bytes} bytes, and "
+                f"{digest} was named",
+            )
+    return path
+
+
+def covering_manifests(
+    store: ObjectStore, prefix: str
+) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
+    """Find everything under a prefix, each with the manifest of the nearest folder that has one.
+
+    All that `list_versions` shows. A manifest that cannot be understood covers nothing: None
+    says that the lineage is unknown, and what is unknown is not clean.
+    """
+    known: dict[str, Manifest | None] = {}
+    for info in store.list_versions(prefix):
+        yield info, _covering(store, _folder_of(info.key), known)
+
+
+def _covering(
+    store: ObjectStore, folder_key: str, known: dict[str, Manifest | None]
+) -> Manifest | None:
+    if folder_key not in known:
+        try:
+            found = read_manifest(store, folder_key)
+        except Refused:
+            known[folder_key] = None
+        else:
+            if found is None and folder_key:
+                found = _covering(store, _folder_of(folder_key.rstrip("/")), known)
+            known[folder_key] = found
+    return known[folder_key]
+
+
+def _folder_of(key: str) -> str:
+    return key[: key.rfind("/") + 1]
+
+
+def _shards(manifest: Manifest) -> set[str]:
+    return {pair.shard for pair in manifest.lineage}
+
+
+def _require_promised(folder_key: str, files: Mapping[str, Path], manifest: Manifest) -> None:
+    if manifest.kind is ArtefactKind.TRAINING:
+        return
+    if not is_complete(manifest):
+        raise ValueError(f"{folder_key} would be published without what {manifest.kind} promises")
+    if manifest.digest is not None:
+        size_bytes = files[WEIGHTS].stat().st_size
+        if size_bytes != manifest.size_bytes:
+            raise _refused(
+                str(files[WEIGHTS]),
+                f"it has {size_bytes} bytes, its manifest says {manifest.size_bytes}",
+            )
+
+
+def _write_manifest(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:
+    store.put(folder_key + MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def _refused(name: str, why: str) -> Refused:
+    return Refused(
+        f"{name} is refused: {why}",
+        help="restore it, or delete its folder in the store to have it made again",
+        exit_code=ExitCode.BAD_WEIGHTS,
+    )

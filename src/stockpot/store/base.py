@@ -1,0 +1,253 @@
+"""The base: a diffusers pipeline folder, let in by an allow-list of files and classes.
+
+What is not on a list is refused by name. To let in another architecture, add its class to
+PIPELINES or COMPONENTS; nothing else knows their names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stockpot.api.runspec import BaseRef
+from stockpot.core.digests import Digest
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import explained
+from stockpot.store.places import fetch_folder, tree_digest, tree_files
+from stockpot.store.port import ObjectStore
+from stockpot.store.ranges import opened
+from stockpot.store.safetensors import read_header
+
+INDEX = "model_index.json"
+UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+PIPELINES = frozenset({"StableDiffusionPipeline"})
+
+Class = tuple[str, str]
+"""Library and class, as model_index.json says them."""
+
+COMPONENTS: Mapping[str, frozenset[Class]] = {
+    "unet": frozenset({("diffusers", "UNet2DConditionModel")}),
+    "vae": frozenset(
+        {("diffusers", "AutoencoderKL"), ("stockpot.diffusion.patch_codec", "PatchCodec")}
+    ),
+    "text_encoder": frozenset({("transformers", "CLIPTextModel"), ("transformers", "BertModel")}),
+    "tokenizer": frozenset(
+        {
+            ("transformers", "CLIPTokenizer"),
+            ("transformers", "CLIPTokenizerFast"),
+            ("transformers", "BertTokenizer"),
+            ("transformers", "BertTokenizerFast"),
+        }
+    ),
+    "scheduler": frozenset(
+        {
+            ("diffusers", "DDIMScheduler"),
+            ("diffusers", "DDPMScheduler"),
+            ("diffusers", "PNDMScheduler"),
+            ("diffusers", "EulerDiscreteScheduler"),
+            ("diffusers", "EulerAncestralDiscreteScheduler"),
+            ("diffusers", "DPMSolverMultistepScheduler"),
+        }
+    ),
+    "safety_checker": frozenset({("stable_diffusion", "StableDiffusionSafetyChecker")}),
+    "feature_extractor": frozenset(
+        {("transformers", "CLIPImageProcessor"), ("transformers", "CLIPFeatureExtractor")}
+    ),
+    "image_encoder": frozenset(),
+}
+"""What each component of a pipeline may be. Null is always allowed but for NEEDED ones."""
+
+NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "unet": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
+    "vae": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
+    "text_encoder": (("config.json",), ("model.safetensors",)),
+    "tokenizer": (("tokenizer_config.json",), ("vocab.txt", "vocab.json", "tokenizer.json")),
+    "scheduler": (("scheduler_config.json",),),
+}
+"""The components that there must be, each with its files; of those in one group any will do."""
+
+SUFFIXES = frozenset({".json", ".safetensors", ".txt"})
+TEXTS = frozenset({"README", "LICENSE", "LICENCE", "NOTICE", "COPYING", "MODEL_CARD"})
+TEXT_SUFFIXES = frozenset({"", ".md", ".txt", ".rst"})
+
+CONFIGS = frozenset(
+    {INDEX, "config.json", "tokenizer_config.json", "scheduler_config.json"}
+    | {"preprocessor_config.json", "special_tokens_map.json"}
+)
+LONGEST_CONFIG_BYTES = 4 << 20
+
+_CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline"})
+"""By these a config names code to fetch and run."""
+
+_WHY: Mapping[str, str] = {
+    ".py": "it is code",
+    ".so": "it is code",
+    ".bin": "it is a pickle, which runs code when it is loaded",
+    ".pt": "it is a pickle, which runs code when it is loaded",
+    ".pth": "it is a pickle, which runs code when it is loaded",
+    ".ckpt": "it is a pickle, which runs code when it is loaded",
+    ".pkl": "it is a pickle, which runs code when it is loaded",
+    ".pickle": "it is a pickle, which runs code when it is loaded",
+}
+
+
+@dataclass(frozen=True)
+class OpenBase:
+    """A base that was let in."""
+
+    folder: Path
+    digest: Digest
+
+    @property
+    def unet_weights(self) -> Path:
+        """The weights that ingredients replace."""
+        return self.folder / UNET_WEIGHTS
+
+
+def open_base(base: BaseRef, store: ObjectStore, work: Path) -> OpenBase:
+    """Bring the base here, and let it in or say what is wrong with it.
+
+    Args:
+        base: Where it lies, and which digest it must have.
+        store: For a base in a store.
+        work: Scratch; a base from a store is downloaded to `base` below it.
+
+    Raises:
+        Refused: It is no diffusers folder, one that brings code or pickles, of unknown classes,
+            or broken (exit 45); or not the one that was named (exit 43).
+        Transient: The store or the disk fails.
+    """
+    folder = fetch_folder(base.location, store, work / "base", exit_code=ExitCode.BAD_BASE)
+    require_base(folder)
+    digest = tree_digest(folder, exit_code=ExitCode.BAD_BASE)
+    if base.digest is not None and digest != base.digest:
+        raise Refused(
+            f"the base at {base.location.path} is {digest}, and {base.digest} was named",
+            help="put the named base back: a soup's base never changes. For another one, make "
+            "another Soup",
+            exit_code=ExitCode.WRONG_DIGEST,
+        )
+    return OpenBase(folder, digest)
+
+
+def require_base(folder: Path) -> None:
+    """Look at every file of a pipeline folder.
+
+    Raises:
+        Refused: Something in it is on no list, missing or broken (exit 45).
+    """
+    files = tree_files(folder, exit_code=ExitCode.BAD_BASE)
+    if INDEX not in files:
+        raise _refused(
+            f"{folder} is no diffusers pipeline folder: it has no {INDEX}",
+            "point the base at the folder that pipeline.save_pretrained(FOLDER) wrote",
+        )
+    for name in sorted(files):
+        _require_known_file(folder, name)
+    for name, path in sorted(files.items()):
+        if path.name in CONFIGS:
+            _require_no_code(name, _read_config(name, path))
+    _require_pipeline(_read_config(INDEX, files[INDEX]), files)
+    for name, path in sorted(files.items()):
+        if path.suffix == ".safetensors":
+            _require_safetensors(path)
+
+
+def _require_known_file(folder: Path, name: str) -> None:
+    path = PurePosixPath(name)
+    if hidden := [part for part in path.parts if part.startswith(".")]:
+        raise _refused(
+            f"the base {folder} holds the hidden file {name}, which its digest would cover",
+            f"remove it: rm -r {folder}/{name[: name.index(hidden[0])]}{hidden[0]}",
+        )
+    if path.suffix in SUFFIXES:
+        return
+    if path.name.split(".")[0].upper() in TEXTS and path.suffix.lower() in TEXT_SUFFIXES:
+        return
+    why = _WHY.get(path.suffix.lower(), "it is no file that a pipeline needs")
+    raise _refused(
+        f"the base {folder} holds {name}: {why}",
+        "keep configurations (.json), weights (.safetensors), vocabularies (.txt) and a README "
+        "or LICENSE; pipeline.save_pretrained(FOLDER, safe_serialization=True) writes such a "
+        "folder",
+    )
+
+
+def _read_config(name: str, path: Path) -> dict[str, Any]:
+    with explained(path):
+        if path.stat().st_size > LONGEST_CONFIG_BYTES:
+            raise _refused(
+                f"{name} of the base has more than {LONGEST_CONFIG_BYTES} bytes", _SAVE_AGAIN
+            )
+        data = path.read_bytes()
+    try:
+        found = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"{name} of the base is no JSON: {error}", _SAVE_AGAIN) from error
+    if not isinstance(found, dict):
+        raise _refused(f"{name} of the base is no JSON object", _SAVE_AGAIN)
+    return found
+
+
+def _require_no_code(name: str, config: Mapping[str, Any]) -> None:
+    if named := sorted(_CODE_KEYS & config.keys()):
+        raise _refused(
+            f"{name} of the base names code to run: {', '.join(named)}",
+            "use an architecture that diffusers and transformers bring themselves",
+        )
+
+
+def _require_pipeline(index: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
+        raise _refused(
+            f"the base is a {pipeline!r}, which we do not know",
+            f"use one of: {', '.join(sorted(PIPELINES))}",
+        )
+    for component, value in index.items():
+        # Plain settings, as requires_safety_checker.
+        if not component.startswith("_") and not isinstance(value, bool | int | float | str | None):
+            _require_component(component, value)
+    for component, groups in NEEDED.items():
+        if index.get(component) in (None, [None, None]):
+            raise _refused(f"the base has no {component} in its {INDEX}", _SAVE_AGAIN)
+        for group in groups:
+            if not any(f"{component}/{name}" in files for name in group):
+                raise _refused(
+                    f"the base has no {component}/{' or '.join(group)}",
+                    "the upload or the download may have been cut short: bring the whole folder",
+                )
+
+
+def _require_component(component: str, value: Any) -> None:
+    allowed = COMPONENTS.get(component)
+    if allowed is None:
+        raise _refused(
+            f"{INDEX} of the base names the component {component}, which we do not know",
+            f"a pipeline has: {', '.join(sorted(COMPONENTS))}",
+        )
+    if value == [None, None]:
+        return
+    if not isinstance(value, list) or len(value) != 2 or tuple(value) not in allowed:
+        known = ", ".join(f"{library}.{name}" for library, name in sorted(allowed)) or "null alone"
+        raise _refused(
+            f"the {component} of the base is of a class that is on no list: {json.dumps(value)}",
+            f"a {component} may be: {known}",
+        )
+
+
+def _require_safetensors(path: Path) -> None:
+    try:
+        with opened(path) as source:
+            read_header(source)
+    except Refused as error:
+        raise _refused(f"the base's {error.message}", _SAVE_AGAIN) from error
+
+
+_SAVE_AGAIN = "write the folder again: pipeline.save_pretrained(FOLDER, safe_serialization=True)"
+
+
+def _refused(message: str, advice: str) -> Refused:
+    return Refused(message, help=advice, exit_code=ExitCode.BAD_BASE)

@@ -1,0 +1,136 @@
+"""Folders that a run reads, wherever they lie, and how a whole folder gets its name.
+
+A STORE place is a prefix below the store's root, its url's own prefix included: so a run sees
+nothing of the bucket that its store does not cover.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from stockpot.api.runspec import Location, Place
+from stockpot.core.digests import PREFIX, Digest, digest_of_tree
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import explained, problem
+from stockpot.store.port import ObjectStore, require_key
+
+
+def fetch_folder(
+    location: Location,
+    store: ObjectStore,
+    into: Path,
+    *,
+    exit_code: ExitCode = ExitCode.BAD_DATA,
+) -> Path:
+    """Bring a folder to where it can be read as files.
+
+    Args:
+        location: A mounted folder, used where it is; or a prefix, which is downloaded.
+        store: Where the prefix lies.
+        into: A folder of this fetch alone; what was there is replaced. Untouched for a mount.
+        exit_code: How a process ends that needs the folder and finds none.
+
+    Returns:
+        The folder to read.
+
+    Raises:
+        Refused: There is no such folder, or nothing under the prefix.
+        Transient: The store or the disk fails.
+    """
+    if location.place is Place.FOLDER:
+        folder = Path(location.path)
+        with explained(folder):
+            if not folder.is_dir():
+                raise Refused(
+                    f"there is no folder {folder}",
+                    help="look at the source's path, and whether its volume is mounted",
+                    exit_code=exit_code,
+                )
+        return folder
+    prefix = location.path.strip("/") + "/"
+    with explained(into):
+        shutil.rmtree(into, ignore_errors=False) if into.exists() else None
+    found = False
+    for info in store.list(prefix):
+        if info.key.endswith("/"):
+            continue  # Some tools write an empty object for each folder.
+        found = True
+        store.get_file(info.key, into / require_key(info.key.removeprefix(prefix)))
+    if not found:
+        raise Refused(
+            f"nothing lies in the store under {prefix}",
+            help="look at the source's prefix, and whether the upload has ended",
+            exit_code=exit_code,
+        )
+    return into
+
+
+def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict[str, Path]:
+    """Find every file of a folder, hidden ones too, by its POSIX path relative to the folder.
+
+    A symbolic link to a file of the same folder is that file. Everything else that is no plain
+    file or folder is refused, because its bytes are not the folder's.
+
+    Raises:
+        Refused: A link leaves the folder or leads to a folder; a socket, pipe or device; a name
+            that is no UTF-8.
+        Transient: A folder cannot be read.
+    """
+    found: dict[str, Path] = {}
+    root = folder.resolve()
+
+    def unreadable(error: OSError) -> None:
+        raise problem(error, Path(error.filename or folder)) from error
+
+    for above, folders, files in os.walk(folder, onerror=unreadable):
+        links = [name for name in folders if Path(above, name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(above, name)
+            why = _fault(path, root)
+            if why:
+                raise Refused(
+                    f"{_printable(path)} {why}",
+                    help=f"copy the folder with its links resolved: cp -rL {folder} COPY",
+                    exit_code=exit_code,
+                )
+            found[path.relative_to(folder).as_posix()] = path
+    return found
+
+
+def tree_digest(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> Digest:
+    """Name a folder by all of its files: a Merkle root over (path, SHA-256), sorted by path.
+
+    Nothing is skipped, hidden files neither; empty folders do not count.
+
+    Raises:
+        Refused: As `tree_files`.
+        Transient: A file cannot be read.
+    """
+    files = tree_files(folder, exit_code=exit_code)
+    return digest_of_tree({name: file_digest(path) for name, path in files.items()})
+
+
+def file_digest(path: Path) -> Digest:
+    """Name a file by the SHA-256 of its bytes, read in blocks."""
+    with explained(path), path.open("rb") as file:
+        return Digest(PREFIX + hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _fault(path: Path, root: Path) -> str | None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "has a name that is no UTF-8"
+    with explained(path):
+        if path.is_symlink() and (not path.exists() or not path.resolve().is_relative_to(root)):
+            return "is a link that leaves the folder"
+        mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return "is a link to a folder"
+    return None if stat.S_ISREG(mode) else "is no plain file"
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode(errors="backslashreplace").decode()

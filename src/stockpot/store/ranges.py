@@ -1,0 +1,115 @@
+"""Bytes that can be read by ranges: of a local file, or of an object in a store. Only that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import explained
+from stockpot.store.port import ObjectStore
+
+BLOCK_BYTES = 1 << 20
+
+
+class ByteSource(Protocol):
+    """Bytes that can be read by ranges."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: a path or a key."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it has."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read `length` bytes from `offset`; fewer only where it ends."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """An open file. One thread reads it at a time."""
+
+    name: str
+    size_bytes: int
+    file: BinaryIO
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.file.seek(offset)
+        return self.file.read(length)
+
+
+@dataclass(frozen=True)
+class ObjectBytes:
+    """An object of a store."""
+
+    name: str
+    size_bytes: int
+    store: ObjectStore
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            return self.store.get_range(self.name, offset, length)
+        except KeyError as error:
+            raise _absent(self.name) from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[FileBytes]:
+    """Open a local file as a source of ranges.
+
+    Raises:
+        Refused: There is none (exit 46).
+        Transient: It cannot be read.
+    """
+    with explained(path):
+        if not path.is_file():
+            raise _absent(str(path))
+        with path.open("rb") as file:
+            yield FileBytes(str(path), path.stat().st_size, file)
+
+
+def object_bytes(store: ObjectStore, key: str) -> ObjectBytes:
+    """Look at an object of a store as a source of ranges.
+
+    Raises:
+        Refused: There is none (exit 46).
+    """
+    info = store.head(key)
+    if info is None:
+        raise _absent(key)
+    return ObjectBytes(key, info.size_bytes, store)
+
+
+def blocks(
+    source: ByteSource, offset: int, length: int, block_bytes: int = BLOCK_BYTES
+) -> Iterator[bytes]:
+    """Read a range block by block, to its end.
+
+    Raises:
+        Refused: The source ends before the range does (exit 46).
+    """
+    end = offset + length
+    while offset < end:
+        block = source.read(offset, min(block_bytes, end - offset))
+        if not block:
+            raise Refused(
+                f"{source.name} is cut short: it ends at byte {offset}, inside of what was read",
+                help="restore it, or delete it to have it made again",
+                exit_code=ExitCode.BAD_WEIGHTS,
+            )
+        offset += len(block)
+        yield block
+
+
+def _absent(name: str) -> Refused:
+    return Refused(
+        f"{name} does not exist",
+        help="restore it, or have it made again",
+        exit_code=ExitCode.BAD_WEIGHTS,
+    )

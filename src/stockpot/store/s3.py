@@ -1,0 +1,291 @@
+"""An object store that speaks S3: AWS, SeaweedFS, MinIO, Ceph and their like.
+
+Credentials come from the environment, never from a RunSpec. Every object lies below the
+store's prefix, so that no key can name another tenant's.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from io import BytesIO
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+from minio import Minio
+from minio.datatypes import ListMultipartUploadsResult
+from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
+from urllib3.exceptions import HTTPError
+
+from stockpot.errors import ExitCode, Refused, StockpotError, Transient
+from stockpot.store.atomic import appearing
+from stockpot.store.port import ObjectInfo, require_key, require_prefix
+
+PART_BYTES = 16 << 20
+"""One part of an upload in memory at a time; S3's 10,000 parts reach 156 GiB."""
+COPY_BYTES = 1 << 20
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 60.0
+
+_UPLOAD = "upload:"
+"""Begins the version of an unfinished upload."""
+_NO_KEY = ("NoSuchKey", "NoSuchVersion")
+_NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+
+
+class S3Store:
+    """Objects in one bucket, below one prefix.
+
+    Args:
+        endpoint: `http://host:port` or `https://host`.
+        bucket: Must exist; nobody but an admin makes buckets.
+        prefix: What stands before every key; a slash is set between.
+
+    Raises:
+        Refused: The environment holds no credentials, or the endpoint is no URL.
+    """
+
+    def __init__(self, endpoint: str, bucket: str, prefix: str = "") -> None:
+        self.bucket = bucket
+        self._prefix = require_key(prefix.strip("/")) + "/" if prefix.strip("/") else ""
+        self.name = f"s3://{bucket}/{self._prefix} at {endpoint}"
+        self._client = _client(endpoint, self.name)
+
+    def require_bucket(self) -> None:
+        """Ask whether the bucket is there.
+
+        Raises:
+            Refused: It is not.
+        """
+        with self._asking("the bucket"):
+            found = self._client.bucket_exists(self.bucket)
+        if not found:
+            raise self._no_bucket()
+
+    def head(self, key: str) -> ObjectInfo | None:
+        name = self._name(key)
+        with self._asking(key):
+            try:
+                found = self._client.stat_object(self.bucket, name)
+            except S3Error as error:
+                if error.code in _NO_KEY:
+                    return None
+                raise
+        return ObjectInfo(key, found.size or 0)
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with self._reading(key) as response:
+                return response.read()
+        except KeyError:
+            return None
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        if length == 0:  # Which the client would take for "to the end".
+            if self.head(key) is None:
+                raise KeyError(key)
+            return b""
+        try:
+            with self._reading(key, offset, length) as response:
+                return response.read()
+        except _BeyondTheEndError:
+            return b""
+
+    def put(self, key: str, data: bytes) -> None:
+        name = self._name(key)
+        with self._asking(key):
+            self._client.put_object(
+                self.bucket, name, BytesIO(data), len(data), part_size=PART_BYTES
+            )
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        # False may also mean that our own first try got through and its answer was lost: whoever
+        # must know reads what is there.
+        name = self._name(key)
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            "If-None-Match": "*",
+            "Content-Type": "application/octet-stream",
+        }
+        with self._asking(key):
+            try:
+                # The public put_object cannot send the condition.
+                self._client._put_object(self.bucket, name, data, headers)
+            except S3Error as error:
+                if error.response.status == 412:
+                    return False
+                raise
+        return True
+
+    def put_file(self, key: str, path: Path) -> None:
+        name = self._name(key)
+        with path.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            with self._asking(key):
+                self._client.put_object(
+                    self.bucket,
+                    name,
+                    file,
+                    size_bytes,
+                    part_size=PART_BYTES,
+                    num_parallel_uploads=1,
+                )
+
+    def get_file(self, key: str, path: Path) -> None:
+        with self._reading(key) as response, appearing(path) as file:
+            for block in response.stream(COPY_BYTES):
+                file.write(block)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        name = self._prefix + require_prefix(prefix)
+        with self._asking(prefix):
+            for found in self._client.list_objects(self.bucket, name, recursive=True):
+                yield ObjectInfo(self._key(found.object_name), found.size or 0)
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        with self._asking(key):
+            self._client.remove_object(self.bucket, name)
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        name = self._prefix + require_prefix(prefix)
+        with self._asking(prefix):
+            found = self._client.list_objects(
+                self.bucket, name, recursive=True, include_version=True
+            )
+            for one in found:
+                yield ObjectInfo(
+                    self._key(one.object_name),
+                    one.size or 0,
+                    one.version_id or "",
+                    one.is_delete_marker,
+                )
+            yield from self._uploads(name)
+
+    def purge(self, info: ObjectInfo) -> None:
+        name = self._name(info.key)
+        with self._asking(info.key):
+            if info.version.startswith(_UPLOAD):
+                upload = info.version.removeprefix(_UPLOAD)
+                try:
+                    self._client._abort_multipart_upload(self.bucket, name, upload)
+                except S3Error as error:
+                    if error.code != "NoSuchUpload":
+                        raise
+            else:
+                self._client.remove_object(self.bucket, name, version_id=info.version or None)
+
+    def _uploads(self, name: str) -> Iterator[ObjectInfo]:
+        """Find uploads that were begun and neither ended nor aborted."""
+        key_marker = upload_marker = None
+        while True:
+            page = self._client._list_multipart_uploads(
+                self.bucket,
+                prefix=name,
+                key_marker=key_marker,
+                upload_id_marker=upload_marker,
+            )
+            for upload in page.uploads:
+                yield ObjectInfo(self._key(upload.object_name), 0, f"{_UPLOAD}{upload.upload_id}")
+            if not page.is_truncated:
+                return
+            key_marker, upload_marker = page.next_key_marker, _next_upload_marker(page)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + require_key(key)
+
+    def _key(self, name: str | None) -> str:
+        return (name or "").removeprefix(self._prefix)
+
+    @contextmanager
+    def _reading(self, key: str, offset: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
+        name = self._name(key)
+        with self._asking(key):
+            try:
+                response = self._client.get_object(self.bucket, name, offset, length)
+            except S3Error as error:
+                if error.code in _NO_KEY:
+                    raise KeyError(key) from error
+                if error.response.status == 416:
+                    raise _BeyondTheEndError from error
+                raise
+            with closing(response):
+                yield response
+                response.release_conn()
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Turn what the client and the network raise into a sentence of ours."""
+        try:
+            yield
+        except S3Error as error:
+            raise self._problem(error, what) from error
+        except (MinioException, HTTPError, ParseError) as error:
+            raise Transient(
+                f"the store {self.name} does not answer, asked about {what!r}: {_brief(error)}",
+                help="look whether it runs and can be reached from here; then run it again",
+            ) from error
+
+    def _problem(self, error: S3Error, what: str) -> StockpotError:
+        if error.code == "NoSuchBucket":
+            return self._no_bucket()
+        if error.code in _NO_ACCESS:
+            return Transient(
+                f"the store {self.name} refuses us {what!r}: {error.code}",
+                help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do",
+            )
+        return Transient(
+            f"the store {self.name} failed at {what!r}: {error.code}: {error.message}",
+            help="look at the store's own log; then run it again",
+        )
+
+    def _no_bucket(self) -> StockpotError:
+        return Refused(
+            f"the store {self.name} has no bucket {self.bucket}",
+            help="create it, or correct the store's url: s3://bucket/prefix",
+            exit_code=ExitCode.STORAGE,
+        )
+
+
+class _BeyondTheEndError(Exception):
+    """A range that begins behind the last byte."""
+
+
+def _next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
+    # minio 7.2.20 keeps it under a name with a typing error; without it a second page of uploads
+    # of one key would be skipped, and a purge would leave them.
+    return page.next_upload_id_marker or getattr(page, "self._next_upload_id_marker", None)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(getattr(error, "reason", None) or error).split())[:300]
+
+
+def _client(endpoint: str, name: str) -> Minio:
+    scheme, _, host = endpoint.partition("://")
+    if scheme not in ("http", "https") or not host.strip("/"):
+        raise Refused(
+            f"the store {name} has no endpoint that we can ask",
+            help="write it as http://host:port or https://host",
+            exit_code=ExitCode.BAD_RUN_SPEC,
+        )
+    access = os.environ.get("AWS_ACCESS_KEY_ID")
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access or not secret:
+        raise Refused(
+            f"there are no credentials for the store {name}",
+            help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
+            exit_code=ExitCode.STORAGE,
+        )
+    return Minio(
+        host.strip("/"),
+        access,
+        secret,
+        os.environ.get("AWS_SESSION_TOKEN"),
+        secure=scheme == "https",
+        # Named, so that the client does not ask the bucket for it before every first request.
+        region=os.environ.get("AWS_REGION") or "us-east-1",
+        http_client=PoolManager(
+            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+            retries=Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+        ),
+    )

@@ -1,0 +1,154 @@
+"""Admission of weights: which files of numbers may become part of a soup. No torch.
+
+An admitted file is canonical, of one type that we can average, and holds no NaN and no
+infinity. It is read once, in blocks, so that memory does not grow with the model.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stockpot.api.manifest import TensorFacts
+from stockpot.core.digests import PREFIX, Digest, digest_of_json
+from stockpot.store.ranges import ByteSource, blocks, opened
+from stockpot.store.safetensors import (
+    Header,
+    TensorSpan,
+    canonical_header,
+    canonicalise,
+    header_bytes,
+    read_header,
+    refuse,
+)
+
+__all__ = [
+    "FLOATS",
+    "Header",
+    "TensorSpan",
+    "Weights",
+    "canonical_header",
+    "canonicalise",
+    "header_bytes",
+    "inspect_weights",
+    "layout_digest",
+    "read_header",
+]
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """How a floating-point type lies in its bits."""
+
+    bits: np.dtype[np.unsignedinteger]
+    """Little-endian, as safetensors has it."""
+    magnitude: int
+    """All bits but the sign. As whole numbers, magnitudes stand in the order of their values."""
+    infinity: int
+    """The first magnitude that is no number; above it are the NaNs."""
+
+
+FLOATS: Mapping[str, FloatFormat] = {
+    "F16": FloatFormat(np.dtype("<u2"), 0x7FFF, 0x7C00),
+    "BF16": FloatFormat(np.dtype("<u2"), 0x7FFF, 0x7F80),
+    "F32": FloatFormat(np.dtype("<u4"), 0x7FFF_FFFF, 0x7F80_0000),
+}
+"""The types that a soup's arithmetic is defined for."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What there is to know of an admitted weights file without reading it again."""
+
+    digest: Digest
+    """The weights digest: the SHA-256 of the file."""
+    size_bytes: int
+    header: Header
+    facts: TensorFacts
+
+
+def inspect_weights(path: Path) -> Weights:
+    """Read a weights file once and admit it, or say what is wrong with it.
+
+    Raises:
+        Refused: It is no safetensors file, not canonical, holds no tensor, a type that we cannot
+            average, several types, a NaN or an infinity (exit 46). The message names the file,
+            the tensor and the index.
+    """
+    with opened(path) as source:
+        header = read_header(source)
+        dtype = _only_dtype(source.name, header)
+        first = source.read(0, header.data_offset)
+        if first != header_bytes(canonical_header(header.tensors)):
+            refuse(
+                source.name,
+                "it is not in canonical form (keys sorted, data in that order, no metadata); "
+                "stockpot.store.weights.canonicalise writes it so",
+            )
+        sha256 = hashlib.sha256(first)
+        largest = 0
+        for span in header.spans:
+            largest = max(largest, _largest_magnitude(source, span, sha256))
+    facts = TensorFacts(
+        count=len(header.spans),
+        parameters=sum(span.elements for span in header.spans),
+        dtype=dtype,
+        layout=layout_digest(header),
+        largest=_value(dtype, largest).hex(),
+    )
+    return Weights(Digest(PREFIX + sha256.hexdigest()), header.size_bytes, header, facts)
+
+
+def layout_digest(header: Header) -> Digest:
+    """Name what can be averaged together: every key with its dtype and shape, not the numbers."""
+    return digest_of_json(
+        "layout/1", [[key, dtype, list(shape)] for key, dtype, shape in header.tensors]
+    )
+
+
+def _only_dtype(name: str, header: Header) -> str:
+    if not header.spans:
+        refuse(name, "it holds no tensor")
+    first = header.spans[0]
+    for span in header.spans:
+        if span.dtype not in FLOATS:
+            known = ", ".join(FLOATS)
+            refuse(name, f"tensor {span.key} is of type {span.dtype}; weights are one of {known}")
+        if span.dtype != first.dtype:
+            refuse(
+                name,
+                f"tensor {first.key} is of type {first.dtype} and {span.key} of {span.dtype}; "
+                "weights are of one type",
+            )
+    return first.dtype
+
+
+def _largest_magnitude(source: ByteSource, span: TensorSpan, sha256: "hashlib._Hash") -> int:
+    """Read one tensor; return the largest magnitude of it, as bits."""
+    form = FLOATS[span.dtype]
+    largest = done = 0
+    for block in blocks(source, span.offset, span.size_bytes):
+        sha256.update(block)
+        magnitudes = np.frombuffer(block, form.bits) & form.magnitude
+        top = int(magnitudes.max())
+        if top >= form.infinity:
+            at = int(np.argmax(magnitudes >= form.infinity))
+            what = "an infinity" if int(magnitudes[at]) == form.infinity else "a NaN"
+            index = [int(i) for i in np.unravel_index(done + at, span.shape)] if span.shape else []
+            refuse(source.name, f"tensor {span.key} has {what} at {index}")
+        largest = max(largest, top)
+        done += magnitudes.size
+    return largest
+
+
+def _value(dtype: str, magnitude: int) -> float:
+    """Turn the bits of a magnitude into the number, which a Python float holds exactly."""
+    match dtype:
+        case "F16":
+            return float(np.uint16(magnitude).view(np.float16))
+        case "BF16":  # The upper half of an F32.
+            return float(np.uint32(magnitude << 16).view(np.float32))
+        case _:
+            return float(np.uint32(magnitude).view(np.float32))
