@@ -19,23 +19,32 @@ class ExitCode(IntEnum):
     42 to 49 fail a Job at once: the same input would fail the same way again.
     """
 
-    OK = 0
-    BUG = 1  # an error that we did not foresee, with a traceback
-    USAGE = 2  # wrong arguments
-    INVALID = 3  # a manifest that does not say what we understand
-    NOT_SETTLED = 4  # objects are stored, but something needs a person: see the conditions
-    LOCKED = 5  # another process works on the same folder
-    PORT_TAKEN = 6
-    STORAGE = 7  # full, unwritable or unreachable storage; trying again may work
-    BAD_DATA = 42  # empty, missing, corrupt or without captions
-    WRONG_DIGEST = 43  # bytes that are not the ones that were named
-    DIVERGED = 44  # a loss that is not a number
-    BAD_BASE = 45  # no diffusers folder, or one that brings code
-    BAD_WEIGHTS = 46  # an ingredient or revision that was cut short, edited or does not fit
-    FORGOTTEN = 47  # a tombstone stands for a shard in the lineage
-    BAD_RUN_SPEC = 48  # told to do what this version does not know
-    NO_SIGNING_KEY = 49
-    INTERRUPTED = 75  # asked to end, and saved what there was; run it again
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "ExitCode":
+        """Make the member a plain number that carries its sentence."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "All is as it should be."
+    BUG = 1, "An error that we did not foresee, with a traceback."
+    USAGE = 2, "Wrong arguments."
+    INVALID = 3, "A manifest that does not say what we understand."
+    NOT_SETTLED = 4, "Objects are stored, but something needs a person: see the conditions."
+    LOCKED = 5, "Another process works on the same folder."
+    PORT_TAKEN = 6, "Another process listens on that port."
+    STORAGE = 7, "Full, unwritable or unreachable storage; trying again may work."
+    BAD_DATA = 42, "Data that is empty, missing, corrupt or without captions."
+    WRONG_DIGEST = 43, "Bytes that are not the ones that were named."
+    DIVERGED = 44, "A loss that is not a number."
+    BAD_BASE = 45, "A base that is no diffusers folder, or one that brings code."
+    BAD_WEIGHTS = 46, "An ingredient or revision that was cut short, edited or does not fit."
+    FORGOTTEN = 47, "A tombstone stands for a shard in the lineage."
+    BAD_RUN_SPEC = 48, "A run was told to do what this version does not know."
+    NO_SIGNING_KEY = 49, "There is no usable key to sign receipts with."
+    INTERRUPTED = 75, "It was asked to end, and saved what there was; run it again."
 
 
 class StockpotError(Exception):

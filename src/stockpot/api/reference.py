@@ -1,0 +1,190 @@
+"""The reference pages that are made from models: every field, condition, reason and exit code.
+
+Text in, text out. What a page says is written where the thing itself is, and only there.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from stockpot.api.conditions import ConditionType, Reason
+from stockpot.api.crd import FACES, crd
+from stockpot.api.structural import VALIDATIONS, Schema
+from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup
+from stockpot.errors import ExitCode
+
+HEADER = "<!-- Generated from src/stockpot. To change it: edit there, `make generate`. -->\n"
+
+EXAMPLES: dict[type[DataShard] | type[Soup], str] = {
+    DataShard: """\
+apiVersion: stockpot.dev/v1alpha1
+kind: DataShard
+metadata:
+  name: food
+spec:
+  soupRef:
+    name: emoji
+  source:
+    s3:
+      prefix: data/food/
+  weight: "1"
+""",
+    Soup: """\
+apiVersion: stockpot.dev/v1alpha1
+kind: Soup
+metadata:
+  name: emoji
+spec:
+  base:
+    s3:
+      prefix: bases/emoji/
+  training:
+    maxTrainSteps: 150
+    trainBatchSize: 32
+    resolution: 32
+    optimizer:
+      options:
+        learningRate: "0.0005"
+""",
+}
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page of `docs/reference/`, by name."""
+    return {
+        "datashard.md": kind_page(DataShard),
+        "soup.md": kind_page(Soup),
+        "conditions.md": conditions_page(),
+        "exit-codes.md": exit_codes_page(),
+    }
+
+
+def kind_page(kind: type[DataShard] | type[Soup]) -> str:
+    """One kind: what it is, the least that works, every field."""
+    definition = crd(kind)
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    names = ", ".join(f"`{name}`" for name in (kind.PLURAL, *FACES[kind].short_names))
+    lines = [
+        HEADER,
+        f"# {kind.__name__}",
+        "",
+        str(kind.__doc__),
+        "",
+        f"`{API_VERSION}`, namespaced; kubectl knows it as {names}.",
+        "",
+        "```yaml",
+        EXAMPLES[kind].rstrip(),
+        "```",
+        "",
+        "What else may be said, and what the object says of itself. A field with a default, or",
+        "marked optional, may be left out. Decimals are strings, in quotes.",
+    ]
+    for part, title in (("spec", "Spec"), ("status", "Status")):
+        lines += ["", f"## {title}", "", "| field | type | default | is |", "|---|---|---|---|"]
+        fields = schema["properties"][part]
+        lines += [_row(*one) for one in _fields(fields, filled_in=part == "spec")]
+    if rules := list(_rules(schema, ())):
+        lines += ["", "## Refused by the API server", "", "| field | says |", "|---|---|"]
+        lines += [f"| `{path}` | {message} |" for path, message in rules]
+    return "\n".join(lines) + "\n"
+
+
+def conditions_page() -> str:
+    """Every condition type and every reason."""
+    lines = [
+        HEADER,
+        "# Conditions",
+        "",
+        "How an object is stands in `status.conditions`, as kstatus has it: `Ready` says whether",
+        "all is as the spec asks; `Reconciling` and `Stalled` are there only while they are true.",
+        "The message has the facts of the case, and what to do.",
+        "",
+        "| condition | means |",
+        "|---|---|",
+        *(f"| `{one}` | {one.meaning} |" for one in ConditionType),
+        "",
+        "## Reasons",
+        "",
+        "| reason | means |",
+        "|---|---|",
+        *(f"| `{one}` | {one.meaning} |" for one in Reason),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def exit_codes_page() -> str:
+    """What a process says by how it ends."""
+    lines = [
+        HEADER,
+        "# Exit codes",
+        "",
+        "Of the command `stockpot` and of every workload. 42 to 49 mean that the same input would",
+        "fail the same way again: a Job ends at once, without another attempt.",
+        "",
+        "| code | name | means |",
+        "|---|---|---|",
+        *(f"| {int(one)} | `{one.name}` | {one.meaning} |" for one in ExitCode),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(path: str, schema: Schema, required: bool, filled_in: bool) -> str:
+    default = ""
+    if required:
+        default = "required"
+    elif "default" in schema and schema["default"] != {}:
+        default = f"`{json.dumps(schema['default'])}`"
+    elif filled_in:
+        default = "optional"
+    says = schema.get("description", "")
+    if limits := _limits(schema):
+        says = f"{says} {limits}" if says else limits
+    return f"| `{path}` | {_type(schema)} | {default} | {_cell(says)} |"
+
+
+def _fields(
+    schema: Schema, prefix: str = "", *, filled_in: bool
+) -> Iterator[tuple[str, Schema, bool, bool]]:
+    for name, field in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        yield path, field, name in schema.get("required", ()), filled_in
+        if field["type"] == "array" and _is_object(field["items"]):
+            yield from _fields(field["items"], f"{path}[].", filled_in=filled_in)
+        else:
+            yield from _fields(field, f"{path}.", filled_in=filled_in)
+
+
+def _rules(schema: Schema, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for rule in schema.get(VALIDATIONS, ()):
+        yield ".".join(path) or "metadata.name", _cell(rule["message"])
+    for name, field in schema.get("properties", {}).items():
+        yield from _rules(field, (*path, name))
+
+
+def _is_object(schema: Schema) -> bool:
+    return schema["type"] == "object" and "properties" in schema
+
+
+def _type(schema: Schema) -> str:
+    if "enum" in schema:
+        return _or(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_type(schema['items'])}"
+    if schema["type"] == "object" and "additionalProperties" in schema:
+        return f"map of {_type(schema['additionalProperties'])}"
+    return str(schema.get("format") if schema.get("format") == "date-time" else schema["type"])
+
+
+def _limits(schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f"{low:,} to {high:,}."
+    return f"At least {low:,}." if low is not None else ""
+
+
+def _or(words: Iterable[Any]) -> str:
+    return " or ".join(map(str, words))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,22 @@
+"""`stockpot keygen`: a key to sign receipts with."""
+
+from pathlib import Path
+
+import click
+
+from stockpot.unlearning import keys
+
+
+@click.command()
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where to write the private key; nothing may be there yet.",
+)
+def keygen(out: Path) -> None:
+    """Make a key to sign receipts with.
+
+    Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub.
+    """
+    click.echo(keys.keygen(out))

@@ -1,0 +1,1 @@
+"""The entry point of the operator: where Stockpot meets a cluster. No decisions."""
