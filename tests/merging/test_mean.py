@@ -132,6 +132,20 @@ def test_what_float64_cannot_see_still_decides_a_tie(weight: int) -> None:
     assert as_bits(got, BF16) == [0x3F80, 0x3F80, 0x3F81, 0x3F81, 0x3F82, 0x3F82]
 
 
+def test_a_crumb_survives_between_giants_that_cancel() -> None:
+    # Each is the largest of its format; in any float64 sum of the first two the crumb is lost.
+    check([[0x7BFF], [0x0001], [0xFBFF]], [10**6, 1, 10**6], F16, F32)
+    check([[0x7F7FFFFF], [0x00000001], [0xFF7FFFFF]], [1, 1, 1], F32, F32)
+
+
+def test_a_weight_may_have_more_bits_than_float64_has_left_beside_an_element() -> None:
+    # a * 512 c - c * (512 a + 1) = -c, but only where the second product keeps its 58 bits.
+    a, c = (1 << 24) - 1, (1 << 24) - 3
+    elements = [[int(np.float32(a).view(np.uint32))], [int(np.float32(-c).view(np.uint32))]]
+
+    check(elements, [512 * c, 512 * a + 1], F32, F32)
+
+
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_the_order_of_the_parts_does_not_matter(name: str) -> None:
     form = FORMATS[name]
