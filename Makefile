@@ -1,0 +1,139 @@
+# What there is to do here. Needs make, git and a python3 (3.11 or newer) with pip; the rest is
+# fetched, pinned by hash, into the cache and into .venv. `make` lists the targets.
+
+PYTHON ?= python3
+XDG_CACHE_HOME ?= $(HOME)/.cache
+CACHE := $(XDG_CACHE_HOME)/stockpot
+
+# uv makes .venv as the locks say. It comes out of the package index like everything else.
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/uv.txt)
+UV_HOME := $(CACHE)/uv-$(UV_VERSION)
+UV := $(UV_HOME)/bin/uv
+UV_CACHE_DIR ?= $(CACHE)/packages
+export UV_CACHE_DIR
+# Never fetch an interpreter: the one that was named is the one that is used.
+export UV_PYTHON_DOWNLOADS := never
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.synced-with-requirements-dev
+
+# Tests are many small computations: threads would only wait for each other.
+export OMP_NUM_THREADS ?= 1
+
+SOURCES := src tests operator examples
+QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:  ## list these
+	@sed -n 's/^\([a-z][a-z-]*\):.*##  *\(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name what; do printf '%-16s %s\n' "$$name" "$$what"; done
+
+# ---------------------------------------------------------------------------------- setting up
+
+.PHONY: setup
+setup: $(READY)  ## make .venv as requirements/dev.txt says (test and the others do it too)
+
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Stockpot needs Python 3.11 or newer; $(PYTHON) is %d.%d\n  help: name another: make PYTHON=/usr/bin/python3.11" % sys.version_info[:2])'
+
+$(UV): requirements/uv.txt | python
+	@$(PYTHON) -m pip --version >/dev/null || { echo "error: $(PYTHON) has no pip"; \
+		echo "  help: on Debian: apt-get install python3-pip"; exit 1; } >&2
+	@mkdir -p $(CACHE)
+	@rm -rf $(UV_HOME).part
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+		--require-hashes --no-deps --target $(UV_HOME).part -r requirements/uv.txt
+	@rm -rf $(UV_HOME) && mv $(UV_HOME).part $(UV_HOME) && touch $@
+
+# The project itself is not installed: a .pth file makes src/ importable, and so every change
+# counts at once.
+$(READY): requirements/dev.txt $(UV) | python
+	@test -x $(BIN)/python || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "stockpot.pth").write_text("../../../../src\n")'
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m stockpot.cli "$$@"\n' > $(BIN)/stockpot
+	@chmod +x $(BIN)/stockpot
+	@touch $@
+
+# ------------------------------------------------------------------------------------- checking
+
+.PHONY: test
+test: check quick  ## all that must pass before a change lands, as CI runs it
+
+.PHONY: check
+check: lint types imports spelling unused generated  ## everything but the tests
+
+.PHONY: lint
+lint: $(READY)
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/ruff format --quiet --check $(SOURCES) || { $(BIN)/ruff format --check $(SOURCES); \
+		echo "run: make fix"; exit 1; }
+
+.PHONY: types
+types: $(READY)
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(READY)
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: spelling
+spelling: $(READY)
+	$(BIN)/codespell
+
+.PHONY: unused
+unused: $(READY)
+	$(BIN)/deptry --no-ansi src
+
+.PHONY: generated
+generated: $(READY)
+	$(BIN)/stockpot generate --check
+
+.PHONY: quick
+quick: $(READY)
+	$(PYTEST) -q --durations=15 --durations-min=1 $(QUICK)
+
+.PHONY: spec
+spec: $(READY)  ## only what the core promises: seconds
+	$(PYTEST) -q tests/spec
+
+.PHONY: bench
+bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
+	$(PYTEST) -q -s tests/benchmarks
+
+.PHONY: chaos
+chaos: $(READY)  ## crashes at every point, for as long as it takes
+	$(PYTEST) -q --durations=15 tests/chaos
+
+# --------------------------------------------------------------------------------------- making
+
+.PHONY: fix
+fix: $(READY)  ## put right what ruff can put right
+	$(BIN)/ruff check --fix --quiet $(SOURCES)
+	$(BIN)/ruff format --quiet $(SOURCES)
+
+.PHONY: generate
+generate: $(READY)  ## write CRDs and reference pages from the models
+	$(BIN)/stockpot generate
+
+COMPILE = $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --no-annotate \
+	--custom-compile-command "make lock" $(UPGRADE)
+
+.PHONY: lock
+lock: $(UV)  ## write requirements/ from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
+	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group examples -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/slim.txt
+	$(COMPILE) pyproject.toml --extra workload -c requirements/dev.txt -o requirements/workload.txt
+	echo uv | $(COMPILE) - -o requirements/uv.txt
+
+.PHONY: clean
+clean:  ## remove .venv and what checks leave behind; the cache stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests examples operator -name __pycache__ -prune -exec rm -rf {} +
