@@ -22,7 +22,7 @@ from stockpot.api.runspec import RUN_SPEC, Problem, RunResult, RunSpec
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
-from stockpot.store.atomic import write_atomically
+from stockpot.store.atomic import write_whole
 
 # Looked up by name, so that a purge loads no torch and the slim image needs none.
 VERBS = {
@@ -58,7 +58,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("spec", type=Path, help="a RunSpec, as JSON")
     parser.add_argument("--work", type=Path, required=True, help="a scratch folder of this run")
     parser.add_argument("--result", type=Path, required=True, help="where the RunResult goes")
+    parser.add_argument("--pid", type=Path, help="where to write our process id, first of all")
     told = parser.parse_args(arguments)
+    if told.pid:
+        write_whole(told.pid, str(os.getpid()).encode())
     return run(told.spec, told.work, told.result)
 
 
@@ -86,7 +89,7 @@ def run(spec: Path, work: Path, result: Path) -> int:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
         answer = RunResult(problem=Problem(exit_code=int(ExitCode.BUG), message=said[:1000]))
-    write_atomically(result, answer.model_dump_json(by_alias=True, exclude_none=True).encode())
+    write_whole(result, answer.model_dump_json(by_alias=True, exclude_none=True).encode())
     return answer.problem.exit_code if answer.problem else int(ExitCode.OK)
 
 
@@ -96,7 +99,7 @@ def _guarded(spec_path: Path, work: Path, stop: threading.Event) -> RunResult:
         work.mkdir(parents=True, exist_ok=True)
         progress = Progress()
         with serve_progress(progress, verb=spec.verb) as url:
-            write_atomically(work / "progress.url", url.encode())
+            write_whole(work / "progress.url", url.encode())
             verb: Verb = importlib.import_module(VERBS[spec.verb]).run
             return verb(spec, work=work, progress=progress, stop=stop)
     except OSError as error:

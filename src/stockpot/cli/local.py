@@ -1,0 +1,124 @@
+"""`stockpot local`: words and arguments. What is done is in `stockpot.local.commands`."""
+
+from pathlib import Path
+
+import click
+
+from stockpot.cli import screen, tables
+from stockpot.errors import ExitCode
+from stockpot.local import commands
+from stockpot.local.commands import Asked
+from stockpot.local.layout import Layout
+from stockpot.local.session import Session
+
+FOLDER = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".stockpot",
+    show_default=True,
+    envvar="STOCKPOT_DIR",
+    help="The folder that everything is kept in.",
+)
+NAMESPACE = click.option(
+    "-n", "--namespace", default="default", show_default=True, help="Where the objects are."
+)
+NO_WAIT = click.option(
+    "--no-wait", is_flag=True, help="Only write it down; `stockpot local apply` carries it out."
+)
+
+
+@click.group()
+def local() -> None:
+    """Run soups on this machine, without a cluster."""
+
+
+def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[str, Path]:
+    del ctx, param
+    claims = {}
+    for one in said:
+        name, is_there, folder = one.partition("=")
+        if not (name and is_there and folder):
+            raise click.BadParameter(f"{one} is not NAME=FOLDER")
+        claims[name] = Path(folder)
+    return claims
+
+
+@local.command()
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A manifest, or a folder of them. None: go on with what is there.",
+)
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    callback=_claims,
+    metavar="NAME=FOLDER",
+    help="The folder that stands for a PersistentVolumeClaim; remembered.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="Where to serve; remembered.")
+@FOLDER
+@NO_WAIT
+def apply(
+    files: tuple[Path, ...], claims: dict[str, Path], port: int | None, folder: Path, no_wait: bool
+) -> int:
+    """Apply manifests, and work until what they ask for is so."""
+    layout = Layout(folder)
+    asked = Asked(files, claims, port)
+    if no_wait:
+        tables.print_changes(commands.apply(layout, asked, None))
+        return ExitCode.OK
+    with screen.watching() as watch:
+        changes = commands.apply(layout, asked, watch)
+    tables.print_changes(changes)
+    return tables.print_verdict(Session(layout))
+
+
+@local.command()
+@click.argument("named", nargs=-1, required=True, metavar="KIND/NAME…")
+@FOLDER
+@NAMESPACE
+@NO_WAIT
+def delete(named: tuple[str, ...], folder: Path, namespace: str, no_wait: bool) -> int:
+    """Delete shards or soups, as shard/food, and work until they are forgotten."""
+    layout = Layout(folder)
+    if no_wait:
+        tables.print_changes(commands.delete(layout, named, namespace, None))
+        return ExitCode.OK
+    with screen.watching() as watch:
+        changes = commands.delete(layout, named, namespace, watch)
+    tables.print_changes(changes)
+    return tables.print_verdict(Session(layout))
+
+
+@local.command()
+@click.argument("kind", type=click.Choice(sorted(tables.KINDS)), default="all")
+@click.option("-o", "output", type=click.Choice(["table", "yaml"]), default="table")
+@FOLDER
+@NAMESPACE
+def get(kind: str, output: str, folder: Path, namespace: str) -> None:
+    """Show soups, shards, revisions or receipts."""
+    tables.print_objects(Session(Layout(folder)), kind, namespace, output)
+
+
+@local.command()
+@FOLDER
+def watch(folder: Path) -> None:
+    """Look on while another process works on the folder; ends when it does."""
+    screen.look_on(Session(Layout(folder)))
+
+
+@local.command()
+@FOLDER
+def down(folder: Path) -> None:
+    """End the server and whatever still runs; objects and store stay."""
+    ended = commands.down(Layout(folder))
+    for name in ended:
+        click.echo(f"ended {name}")
+    if not ended:
+        click.echo("nothing was running")

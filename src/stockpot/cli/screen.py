@@ -1,0 +1,149 @@
+"""What a person sees while work goes on: bars where the terminal can move, lines where not."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from stockpot.core import actions as act
+from stockpot.core.actions import Action
+from stockpot.core.digests import short
+from stockpot.core.plan import Plan
+from stockpot.core.world import RunName, World
+from stockpot.local.session import Session, Sight, Watcher, ask_progress
+from stockpot.metrics.progress import Snapshot
+
+
+class Screen:
+    """Tells of each round what is new in it."""
+
+    def __init__(self, console: Console, bars: Progress | None) -> None:
+        self._console = console
+        self._bars = bars
+        self._tasks: dict[RunName, TaskID] = {}
+        self._began_s = time.monotonic()
+
+    def __call__(self, sight: Sight) -> None:
+        """Show what came of one round."""
+        findings = sight.round.findings
+        if findings:
+            for line in told(sight.round.plan, findings.scene.world):
+                self.say(line)
+        if self._bars:
+            self.show(sight.progress)
+
+    def say(self, line: str) -> None:
+        """Write a line with the time since the beginning."""
+        since_s = time.monotonic() - self._began_s
+        self._console.print(f"[dim]{since_s:6.1f}s[/]  {line}", highlight=False)
+
+    def show(self, seen: Mapping[RunName, Snapshot]) -> None:
+        """Move the bars."""
+        assert self._bars is not None
+        for name in [name for name in self._tasks if name not in seen]:
+            self._bars.remove_task(self._tasks.pop(name))
+        for name, now in seen.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=None, phase="", left="")
+            loss = f"loss {now.figures['loss']:.3f}" if "loss" in now.figures else ""
+            self._bars.update(
+                self._tasks[name],
+                total=now.total_steps or None,
+                completed=now.step,
+                phase=now.phase,
+                left=f"{now.eta_s:.0f} s left {loss}" if now.eta_s is not None else loss,
+            )
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("        {task.description:<28}"),
+        TextColumn("[cyan]{task.fields[phase]:<12}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[left]}"),
+        console=console,
+        transient=True,
+    )
+
+
+@contextmanager
+def watching(console: Console | None = None) -> Iterator[Watcher]:
+    """Show rounds while the context lasts."""
+    console = console or Console()
+    if not console.is_terminal:
+        yield Screen(console, None)
+        return
+    with _bars(console) as bars:
+        yield Screen(console, bars)
+
+
+def look_on(session: Session) -> None:
+    """Show how far the runs of a folder are, until none is left."""
+    console = Console()
+    with _bars(console) as bars:
+        screen = Screen(console, bars)
+        while seen := _progress(session):
+            screen.show(seen)
+            time.sleep(0.25)
+    console.print("no run is under way")
+
+
+def _progress(session: Session) -> dict[RunName, Snapshot]:
+    return {
+        run.name: ask_progress(session.runs(key).process(run.name)) or Snapshot()
+        for key in session.objects.soup_keys()
+        for run in session.runs(key).list()
+        if run.is_active
+    }
+
+
+def told(plan: Plan, world: World) -> Iterator[str]:
+    """Say what a plan asks for, to a person: what is seen by everybody, not each step."""
+    names = {str(shard.uid): shard.name for shard in world.shards}
+    for action in plan.actions:
+        line = _of_shards(action, names) or _of_soup(action, names)
+        if line:
+            yield line
+
+
+def _of_shards(action: Action, names: dict[str, str]) -> str:
+    match action:
+        case act.StartTraining(shard, _, attempt):
+            again = f" (attempt {attempt})" if attempt > 1 else ""
+            return f"train     {names[shard]}{again}"
+        case act.RecordIngredient(shard, trained):
+            return f"trained   {names[shard]}: {trained.records} records, {short(trained.weights)}"
+        case act.Tombstone(shard):
+            return f"forget    {names[shard]}"
+        case act.StartPurge(shard):
+            return f"purge     {names[shard]}"
+        case act.StartSigning(shard):
+            return f"sign      the receipt of {names[shard]}"
+        case act.RecordReceipt(shard, sequence, digest):
+            return f"receipt   {sequence} for {names[shard]}: {short(digest)}"
+        case act.Release(shard):
+            return f"gone      {names[shard]}"
+        case _:
+            return ""
+
+
+def _of_soup(action: Action, names: dict[str, str]) -> str:
+    match action:
+        case act.StartMerge(recipe):
+            made_of = ", ".join(names.get(i.shard, "?") for i in sorted(recipe.lineage)) or "base"
+            return f"merge     {short(recipe.digest)} of {made_of}"
+        case act.Promote(promotion):
+            number = f"revision {promotion.number}" if promotion.number else "the base"
+            return f"promote   {number}, weights {short(promotion.revision.weights)}"
+        case act.Commit(server, _, promotion):
+            return f"serve     {short(promotion.revision.weights)} on {server}"
+        case act.StartEvaluation(revision):
+            return f"evaluate  {short(revision.recipe.digest)}"
+        case act.Scale(replicas):
+            return f"servers   {replicas}"
+        case _:
+            return ""

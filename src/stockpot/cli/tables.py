@@ -1,0 +1,172 @@
+"""Objects as tables and text for people. Nothing here decides or changes anything."""
+
+from collections.abc import Callable, Iterable
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from stockpot.api.conditions import Condition, ConditionStatus, ConditionType, find
+from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.core.digests import short
+from stockpot.errors import ExitCode
+from stockpot.local.commands import Change
+from stockpot.local.objects import text_of
+from stockpot.local.session import Session
+
+Kind = type[Soup] | type[DataShard] | type[SoupRevision] | type[UnlearningReceipt]
+
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "all": (Soup, DataShard, SoupRevision, UnlearningReceipt),
+    "soups": (Soup,),
+    "shards": (DataShard,),
+    "revisions": (SoupRevision,),
+    "receipts": (UnlearningReceipt,),
+}
+
+
+def print_changes(changes: Iterable[Change]) -> None:
+    """Say what became of each object, as kubectl does."""
+    for change in changes:
+        click.echo(f"{change.kind.lower()}/{change.name} {change.did}")
+
+
+def print_verdict(session: Session) -> int:
+    """Say what still needs a person.
+
+    Returns:
+        The exit code: NOT_SETTLED where anything does.
+    """
+    stalled = []
+    for namespace in session.objects.namespaces():
+        things: tuple[Soup | DataShard, ...] = (
+            *session.objects.list(Soup, namespace),
+            *session.objects.list(DataShard, namespace),
+        )
+        for thing in things:
+            said = find(thing.status.conditions, ConditionType.STALLED)
+            going = thing.metadata.deletion_timestamp is not None
+            if going and said is None:
+                said = find(thing.status.conditions, ConditionType.UNLEARNED)
+            if said and (said.status is ConditionStatus.TRUE or going):
+                stalled.append((thing, said))
+    for thing, said in stalled:
+        message, _, advice = said.message.partition("; help: ")
+        where = f"{thing.kind.lower()}/{thing.metadata.name}"
+        click.secho(f"{where} {said.reason}: ", err=True, nl=False, bold=True, fg="red")
+        click.echo(message, err=True)
+        if advice:
+            click.secho("  help: ", err=True, nl=False, bold=True)
+            click.echo(advice, err=True)
+    return ExitCode.NOT_SETTLED if stalled else ExitCode.OK
+
+
+def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
+    """Show the objects of a kind."""
+    console = Console()
+    for one in KINDS[kind]:
+        things = tuple(session.objects.list(one, namespace))
+        if not things:
+            continue
+        if output == "yaml":
+            for thing in things:
+                click.echo(f"---\n{text_of(thing)}", nl=False)
+            continue
+        console.print(_TABLES[one](things))  # type: ignore[operator]
+        if kind == "all":
+            console.print()
+
+
+def _ready(conditions: tuple[Condition, ...]) -> tuple[str, str]:
+    said = find(conditions, ConditionType.READY)
+    if said is None:
+        return "Unknown", ""
+    colour = "green" if said.status is ConditionStatus.TRUE else "yellow"
+    return f"[{colour}]{said.status.value}[/]", said.reason
+
+
+def _is(conditions: tuple[Condition, ...], kind: ConditionType) -> str:
+    said = find(conditions, kind)
+    return said.status.value if said else "-"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _soups(soups: Iterable[Soup]) -> Table:
+    table = _table("SOUP", "READY", "REASON", "SHARDS", "REVISION", "WEIGHTS", "QUALITY")
+    for soup in soups:
+        status = soup.status
+        current = status.current_revision
+        quality = status.quality[0] if status.quality else None
+        table.add_row(
+            soup.metadata.name,
+            *_ready(status.conditions),
+            f"{status.shards.included}/{status.shards.total}",
+            (str(current.number) if current.number else "base") if current else "-",
+            short(current.weights_digest) if current else "-",
+            f"{quality.metric} {quality.value}" if quality else "-",
+        )
+    return table
+
+
+def _shards(shards: Iterable[DataShard]) -> Table:
+    table = _table(
+        "SHARD", "SOUP", "TRAINED", "INCLUDED", "RECORDS", "WEIGHT", "READY", "REASON", "STAGE"
+    )
+    for shard in shards:
+        status = shard.status
+        table.add_row(
+            shard.metadata.name,
+            shard.spec.soup_ref.name,
+            _is(status.conditions, ConditionType.TRAINED),
+            _is(status.conditions, ConditionType.INCLUDED),
+            str(status.records) if status.records is not None else "-",
+            shard.spec.weight,
+            *_ready(status.conditions),
+            status.unlearning.stage if status.unlearning else "",
+        )
+    return table
+
+
+def _revisions(revisions: Iterable[SoupRevision]) -> Table:
+    table = _table("REVISION", "RECIPE", "WEIGHTS", "MADE OF")
+    for one in revisions:
+        parts = ", ".join(
+            part.shard.name if part.weight == 1 else f"{part.shard.name}x{part.weight}"
+            for part in one.spec.parts
+        )
+        spec = one.spec
+        table.add_row(
+            one.metadata.name,
+            short(spec.recipe_digest),
+            short(spec.weights_digest),
+            parts or "base",
+        )
+    return table
+
+
+def _receipts(receipts: Iterable[UnlearningReceipt]) -> Table:
+    table = _table("RECEIPT", "SHARD", "COMPLETENESS", "DIGEST", "STORE KEY")
+    for one in receipts:
+        spec = one.spec
+        table.add_row(
+            one.metadata.name,
+            spec.shard.name,
+            spec.completeness.value,
+            short(spec.digest),
+            spec.store_key,
+        )
+    return table
+
+
+_TABLES: dict[Kind, Callable[..., Table]] = {
+    Soup: _soups,
+    DataShard: _shards,
+    SoupRevision: _revisions,
+    UnlearningReceipt: _receipts,
+}

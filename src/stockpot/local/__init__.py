@@ -1,0 +1,1 @@
+"""The same program without Kubernetes: objects, runs and a server in one folder."""

@@ -1,0 +1,141 @@
+"""What `stockpot local …` does, without its words and colours: apply, delete, down."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stockpot.api.reading import read_paths
+from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.errors import ExitCode, Refused
+from stockpot.local.layout import Layout
+from stockpot.local.session import Session, Watcher, find_named, locked, utc_now
+from stockpot.local.surroundings import remember
+from stockpot.reconcile.ports import SoupKey
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one object."""
+
+    kind: str
+    name: str
+    did: str
+    """`created`, `configured`, `unchanged` or `deleted`."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks for in one go."""
+
+    files: tuple[Path, ...] = ()
+    claims: Mapping[str, Path] | None = None
+    port: int | None = None
+
+
+def apply(layout: Layout, asked: Asked, watch: Watcher | None) -> tuple[Change, ...]:
+    """Store objects, and reconcile until settled.
+
+    Args:
+        layout: The folder.
+        asked: Manifests, and what is new of this machine.
+        watch: Told after each round; None: store only, and carry nothing out.
+
+    Raises:
+        StockpotError: A manifest is refused, then nothing is stored; or the folder is in use.
+    """
+    manifests = read_paths(asked.files)
+    wanted = manifests.checked()
+    with locked(layout):
+        session = Session(layout)
+        remember(layout, dict(asked.claims or {}), asked.port)
+        # Every refusal comes before the first write: half of a folder applied helps nobody.
+        for one in wanted:
+            session.objects.refuse(one)
+        _refuse_unknown_claims(session, wanted)
+        changes = tuple(
+            Change(one.kind, one.metadata.name, session.objects.apply(one, utc_now()))
+            for one in wanted
+        )
+        if watch:
+            session.retry_failed()
+            session.settle(watch)
+    return changes
+
+
+def delete(
+    layout: Layout, named: Iterable[str], namespace: str, watch: Watcher | None
+) -> tuple[Change, ...]:
+    """Delete objects, and reconcile until they are gone.
+
+    Args:
+        layout: The folder.
+        named: As `shard/food`.
+        namespace: Of all of them.
+        watch: Told after each round; None: mark only, and carry nothing out.
+
+    Raises:
+        Refused: There is no such object, or shards still name a soup that is to go.
+    """
+    with locked(layout):
+        session = Session(layout)
+        found = []
+        for one in named:
+            kind, _, name = one.partition("/")
+            found.append(find_named(session.objects, kind, namespace, name))
+        for thing in found:
+            if isinstance(thing, Soup):
+                _end_soup(session, thing)
+            session.objects.delete(thing, utc_now())
+        if watch:
+            session.retry_failed()
+            session.settle(watch)
+        return tuple(Change(one.kind, one.metadata.name, "deleted") for one in found)
+
+
+def down(layout: Layout) -> tuple[str, ...]:
+    """End the servers and whatever still runs; the folder stays as it is.
+
+    Returns:
+        The names of what was ended.
+    """
+    ended = []
+    with locked(layout):
+        session = Session(layout)
+        for key in session.objects.soup_keys():
+            server = session.servers(key).process
+            if server.is_running:
+                server.end()
+                ended.append(f"server of {key.name}")
+            for run in session.runs(key).list():
+                if run.is_active:
+                    session.runs(key).process(run.name).end()
+                    ended.append(run.name)
+    return tuple(ended)
+
+
+def _end_soup(session: Session, soup: Soup) -> None:
+    meta = soup.metadata
+    named = [
+        shard.metadata.name
+        for shard in session.objects.list(DataShard, meta.namespace)
+        if shard.spec.soup_ref.name == meta.name
+    ]
+    if named:
+        raise Refused(
+            f"shards still name Soup {meta.name}: {', '.join(named)}",
+            help=f"delete them first: stockpot local delete shard/{named[0]}",
+            exit_code=ExitCode.NOT_SETTLED,
+        )
+    session.servers(SoupKey(meta.namespace, meta.name)).process.end()
+
+
+def _refuse_unknown_claims(session: Session, wanted: tuple[DataShard | Soup, ...]) -> None:
+    for one in wanted:
+        sources = (
+            [one.spec.source]
+            if isinstance(one, DataShard)
+            else [one.spec.base, one.spec.evaluation.source]
+        )
+        for source in sources:
+            if source:
+                session.surroundings.locate(source)

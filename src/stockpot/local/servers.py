@@ -1,0 +1,112 @@
+"""One server as a child process: the port `Servers`, in a folder."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pydantic
+import urllib3
+
+from stockpot.api.runspec import Problem, ServeRun
+from stockpot.api.serving import Grant, ServerState
+from stockpot.core.world import Promotion, Server
+from stockpot.local.processes import Process
+from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.views import server_view
+
+ASK_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server listens."""
+
+    url: str
+    admin_url: str
+
+
+class ProcessServers:
+    """The server of one soup: local mode runs one at most, however many are asked for."""
+
+    def __init__(self, process: Process, port: int) -> None:
+        self.process = process
+        self._port = port
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(ASK_TIMEOUT_S), retries=False, maxsize=2
+        )
+        self._asked_for = 0
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it listens, once it does."""
+        try:
+            said = json.loads((self.process.work / "endpoint.json").read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return Endpoint(said["url"], said["adminUrl"])
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why it cannot be started, where it said so."""
+        if self.process.is_running:
+            return None
+        said = self.process.read_result()
+        return said.problem if said else None
+
+    def ask(self, *, fresh: bool = True) -> tuple[int, tuple[Server, ...]]:
+        """See whether it runs, and what it says of itself."""
+        del fresh
+        if not self.process.is_running:
+            # Where it says itself why it cannot be, starting it once more would say the same.
+            return (self._asked_for if self.problem else 0), ()
+        self._asked_for = 1
+        name = self.process.folder.name
+        state = self.state()
+        return 1, (server_view(name, state) if state else Server(name, answers=False),)
+
+    def state(self) -> ServerState | None:
+        """What it says of itself; None where it does not answer."""
+        if not (endpoint := self.endpoint):
+            return None
+        with suppress(urllib3.exceptions.HTTPError, pydantic.ValidationError):
+            answer = self._http.request("GET", f"{endpoint.admin_url}/state")
+            return ServerState.model_validate_json(answer.data)
+        return None
+
+    def scale(self, replicas: int, spec: ServeRun) -> None:
+        """Start it or end it."""
+        self._asked_for = replicas
+        if replicas == 0:
+            self.process.end()
+            return
+        (self.process.work / "endpoint.json").unlink(missing_ok=True)
+        local = spec.model_copy(update={"port": self._port, "admin_port": 0})
+        self.process.start(local)
+
+    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+        """Send a grant to be prepared."""
+        del server
+        self._send("prepare", boot, promotion)
+
+    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+        """Send a grant to be served."""
+        del server
+        self._send("commit", boot, promotion)
+
+    def _send(self, verb: str, boot: str, promotion: Promotion) -> None:
+        if not (endpoint := self.endpoint):
+            return
+        grant = Grant(
+            boot=boot,
+            epoch=promotion.epoch,
+            number=promotion.number,
+            revision=revision_ref(promotion.revision),
+        )
+        # What it says to this does not count: only what its state shows in the next round.
+        with suppress(urllib3.exceptions.HTTPError):
+            self._http.request(
+                "POST",
+                f"{endpoint.admin_url}/weights:{verb}",
+                body=grant.model_dump_json(by_alias=True),
+                headers={"Content-Type": "application/json"},
+            )
