@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import diffusers
 import torch
 import transformers
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -133,6 +133,16 @@ def load_unet(
         ) from error
     unet.load_state_dict(tensors, strict=True, assign=True)
     return tune(unet)
+
+
+def noise_schedule(parts: Parts) -> Any:
+    """The schedule by which noise is added in training and in measuring the loss.
+
+    A base may sample with any scheduler; Euler's, for one, adds noise in other units. All of them
+    have the same betas and prediction type in their configurations, and those are what counts.
+    """
+    kind: Any = DDPMScheduler
+    return kind.from_config(parts.scheduler.config)
 
 
 def tune(unet: Unet) -> Unet:

@@ -1,0 +1,199 @@
+"""Latents and text embeddings of a shard, computed once and kept in the run's scratch folder.
+
+Codec and text encoder are frozen, so what they make of a record is the same at every step. The
+file that keeps it is named by what it was made from, and is this run's alone: it goes with the
+scratch folder, and never into the store.
+"""
+
+# F flips (1, or 2 with mirrored pictures), N records, U captions, L latent channels,
+# H and W latent size, T prompt tokens, D embedding width.
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stockpot.api.training import Training
+from stockpot.core.digests import Digest, digest_of_json, short
+from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
+from stockpot.diffusion.records import CorruptPicture, Record
+from stockpot.errors import ExitCode, Refused
+from stockpot.metrics.progress import Progress
+from stockpot.training.interrupts import stop_here
+
+_AT_ONCE = 64
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All that the loop sees of a shard. Rows follow the records' digests: order cannot matter."""
+
+    latents: Tensor
+    """Scaled, float32, shape (F, N, L, H, W)."""
+    embeddings: Tensor
+    """Float32, shape (U, T, D); the first is of the empty caption."""
+    captions: Tensor
+    """Which embedding each record has, shape (N,)."""
+    corrupt: tuple[str, ...]
+    """What could not be decoded, and why. Left out of all of the above."""
+
+    @property
+    def records(self) -> int:
+        """How many records are trained on."""
+        return len(self.captions)
+
+
+def encode_records(
+    parts: Parts,
+    records: Sequence[Record],
+    training: Training,
+    *,
+    base: Digest,
+    data: Digest,
+    work: Path,
+    progress: Progress,
+    stop: threading.Event,
+) -> Encoded:
+    """Encode a shard, or find it encoded by an earlier attempt.
+
+    Args:
+        parts: The base's frozen parts.
+        records: At least one, in order of digest.
+        training: Its `resolution`, `random_flip` and `max_corrupt_percent`.
+        base: Digest of the base.
+        data: Digest of the records.
+        work: The run's scratch folder.
+        progress: Told of each batch.
+        stop: Ends it between two batches.
+
+    Raises:
+        Refused: (BAD_DATA) More pictures are corrupt than the training allows; names five.
+            (BAD_RUN_SPEC) The resolution does not go into latents.
+    """
+    step = parts.pixels_per_latent
+    if training.resolution % step:
+        raise Refused(
+            f"A resolution of {training.resolution} pixels is no multiple of {step}, "
+            "which is what one latent of the base spans.",
+            help="Change training.resolution of the Soup.",
+            exit_code=ExitCode.BAD_RUN_SPEC,
+        )
+    name = digest_of_json(
+        "encoded/1",
+        {
+            "base": base,
+            "data": data,
+            "device": parts.device.type,
+            "flip": training.random_flip,
+            "resolution": training.resolution,
+        },
+    )
+    kept = work / f"encoded-{short(name)}.safetensors"
+    encoded = _load(kept, name)
+    if encoded is None:
+        encoded = _encode(parts, records, training, progress, stop)
+        _save(encoded, kept, name)
+    _refuse_too_corrupt(encoded, len(records), training.max_corrupt_percent)
+    return encoded
+
+
+def _encode(
+    parts: Parts,
+    records: Sequence[Record],
+    training: Training,
+    progress: Progress,
+    stop: threading.Event,
+) -> Encoded:
+    progress.begin("encoding", len(records))
+    latents: list[Tensor] = []
+    usable: list[Record] = []
+    corrupt: list[str] = []
+    for at in range(0, len(records), _AT_ONCE):
+        stop_here(stop)
+        pictures = []
+        for record in records[at : at + _AT_ONCE]:
+            try:
+                pictures.append(_pixels(record.decode(), training.resolution))
+            except CorruptPicture as error:
+                corrupt.append(str(error))
+            else:
+                usable.append(record)
+        if pictures:
+            latents.append(_latents(parts, torch.stack(pictures), training.random_flip))
+        progress.advance(min(at + _AT_ONCE, len(records)))
+    texts = ["", *sorted({record.caption for record in usable})]
+    place = {text: number for number, text in enumerate(texts)}
+    return Encoded(
+        latents=torch.cat(latents, dim=1) if latents else torch.zeros(1, 0),
+        embeddings=torch.cat(list(_embeddings(parts, texts, stop))),
+        captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
+        corrupt=tuple(corrupt),
+    )
+
+
+def _pixels(picture: Image.Image, resolution: int) -> Tensor:
+    """Scale the shorter side to the resolution and cut the middle out: (3, H, W) in [-1, 1]."""
+    fitted = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
+    values = torch.from_numpy(np.asarray(fitted, dtype=np.float32))
+    return values.permute(2, 0, 1) / 127.5 - 1
+
+
+def _latents(parts: Parts, pictures: Tensor, flip: bool) -> Tensor:
+    views = (pictures, pictures.flip(-1)) if flip else (pictures,)
+    return torch.stack([encode_pictures(parts, view).float().cpu() for view in views])
+
+
+def _embeddings(parts: Parts, texts: Sequence[str], stop: threading.Event) -> Iterator[Tensor]:
+    for at in range(0, len(texts), _AT_ONCE):
+        stop_here(stop)
+        yield encode_captions(parts, texts[at : at + _AT_ONCE]).float().cpu()
+
+
+def _save(encoded: Encoded, path: Path, name: Digest) -> None:
+    tensors = {
+        "latents": encoded.latents,
+        "embeddings": encoded.embeddings,
+        "captions": encoded.captions,
+    }
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, {"name": name, "corrupt": json.dumps(encoded.corrupt)})
+    unfinished.replace(path)
+
+
+def _load(path: Path, name: Digest) -> Encoded | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            if said.get("name") != name:
+                return None
+            return Encoded(
+                latents=file.get_tensor("latents"),
+                embeddings=file.get_tensor("embeddings"),
+                captions=file.get_tensor("captions"),
+                corrupt=tuple(json.loads(said["corrupt"])),
+            )
+    except (OSError, SafetensorError):
+        return None
+
+
+def _refuse_too_corrupt(encoded: Encoded, total: int, allowed_percent: int) -> None:
+    count = len(encoded.corrupt)
+    if encoded.records and count * 100 <= allowed_percent * total:
+        return
+    named = "; ".join(encoded.corrupt[:_NAMED_AT_MOST])
+    more = f"; and {count - _NAMED_AT_MOST} more" if count > _NAMED_AT_MOST else ""
+    raise Refused(
+        f"{count} of {total} pictures cannot be read, and {allowed_percent} % may be so: "
+        f"{named}{more}.",
+        help="Repair or remove them, or raise training.maxCorruptPercent of the Soup.",
+        exit_code=ExitCode.BAD_DATA,
+    )

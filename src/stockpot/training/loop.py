@@ -1,0 +1,286 @@
+"""The training loop.
+
+Weights, their average and the optimiser's moments are float32 whatever the forward pass computes
+in. Accelerate places, casts and scales; all else is here to be read. A step depends on the state
+before it and on its number alone, so going on from a checkpoint changes no bit of the result.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from stockpot.api.training import MixedPrecision, Training
+from stockpot.diffusion.pipeline import Unet
+from stockpot.errors import ExitCode, Refused
+from stockpot.metrics.progress import Progress
+from stockpot.training.checkpoint import Checkpoint, Checkpoints
+from stockpot.training.draws import draw_batch, seed_of
+from stockpot.training.encode import Encoded
+from stockpot.training.interrupts import stop_here
+from stockpot.training.methods import Batch, Method, Schedule
+from stockpot.training.optimizing import learning_rate, read_optimizer
+
+_LOSS_MEMORY = 0.98
+"""How much of the running loss a step keeps: about the mean of the last 50."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training comes to."""
+
+    tensors: Mapping[str, Tensor]
+    """What the method publishes, float32."""
+    running_loss: float
+    """Of the last steps, smoothed."""
+
+
+def train(
+    unet: Unet,
+    encoded: Encoded,
+    *,
+    method: Method,
+    schedule: Schedule,
+    training: Training,
+    seed: int,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    stop: threading.Event,
+) -> Trained:
+    """Train a UNet in place, from the newest checkpoint if there is one.
+
+    Args:
+        unet: With the base's weights, float32.
+        encoded: The shard.
+        method: What is trained and how.
+        schedule: The noise that is added.
+        training: How long and how fast.
+        seed: Of the shard; every random draw follows from it.
+        device: Where to train.
+        checkpoints: Where to save every `checkpointing_steps`.
+        progress: Told of each step.
+        stop: Saves and ends after the step under way.
+
+    Raises:
+        Refused: (DIVERGED) A loss or gradient is not a number; names the step.
+        StockpotError: (INTERRUPTED) `stop` was set, and all that was done is saved.
+    """
+    _refuse_half_on_cpu(training, device)
+    total, per_step = training.max_train_steps, training.gradient_accumulation_steps
+    adamw = read_optimizer(training.optimizer)
+    if training.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    accelerator = Accelerator(
+        mixed_precision=training.mixed_precision.value, cpu=device.type == "cpu"
+    )
+    state = _State(unet.to(device), method, training)
+    model, optimizer = accelerator.prepare(unet, state.optimizer)
+    model.train()
+    if saved := checkpoints.newest():
+        state.restore(saved, accelerator.scaler)
+    begun = state.step
+    progress.begin("training", total, first_step=begun)
+    since_s = time.monotonic()
+    with _deterministic():
+        while state.step < total:
+            step, loss = state.step, 0.0
+            rate = learning_rate(training, adamw.learning_rate, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            # For layers that draw for themselves, as dropout does.
+            torch.manual_seed(seed_of(seed, "step", step))
+            for part in range(per_step):
+                batch = _batch(encoded, schedule, training, seed, step * per_step + part, device)
+                part_loss = method.loss(batch, model, schedule) / per_step
+                accelerator.backward(part_loss)
+                loss += part_loss.item()
+            norm = accelerator.clip_grad_norm_(state.parameters, adamw.max_grad_norm)
+            # In fp16 a gradient may overflow: the scaler skips that step and scales less.
+            _refuse_diverged(step, total, loss, 0.0 if accelerator.scaler else norm.item())
+            optimizer.step()
+            optimizer.zero_grad()
+            state.advance(loss, skipped=accelerator.optimizer_step_was_skipped)
+            pace = (step + 1 - begun) * per_step * training.train_batch_size
+            progress.advance(
+                state.step,
+                loss=state.running_loss,
+                learning_rate=rate,
+                images_per_s=pace / (time.monotonic() - since_s),
+            )
+            if state.step < total and (
+                stop.is_set() or state.step % training.checkpointing_steps == 0
+            ):
+                checkpoints.save(state.checkpoint(accelerator.scaler))
+                stop_here(stop, saved=f"step {state.step} of {total}")
+    unwrapped = accelerator.unwrap_model(model)
+    state.use_average()
+    return Trained(method.publish(unwrapped), state.running_loss)
+
+
+class _State:
+    """All that changes from step to step."""
+
+    def __init__(self, unet: Unet, method: Method, training: Training) -> None:
+        trained = method.trainable(unet)
+        unet.requires_grad_(False)
+        self.names = sorted(trained)
+        self.parameters = [trained[name].requires_grad_(True) for name in self.names]
+        adamw = read_optimizer(training.optimizer)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=adamw.learning_rate,
+            betas=adamw.betas,
+            eps=adamw.epsilon,
+            weight_decay=adamw.weight_decay,
+            fused=True,
+        )
+        self.ema = training.ema
+        self.average = [p.detach().clone() for p in self.parameters] if self.ema else []
+        self.step = 0
+        self.optimizer_steps = 0
+        self.running_loss = 0.0
+
+    @torch.no_grad()
+    def advance(self, loss: float, *, skipped: bool) -> None:
+        """Count a step that was taken, and follow it with the average."""
+        memory = _LOSS_MEMORY if self.step else 0.0
+        self.running_loss = memory * self.running_loss + (1 - memory) * loss
+        self.step += 1
+        self.optimizer_steps += not skipped
+        if self.ema:
+            # A long memory would be mostly of the base at first; so it grows with the steps.
+            decay = min(float(self.ema.decay), (1 + self.step) / (10 + self.step))
+            follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            follow(self.average, [p.detach() for p in self.parameters], self.step)
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Put the average in the place of the last weights, where that is what is published."""
+        if self.ema and self.ema.publish:
+            for parameter, average in zip(self.parameters, self.average, strict=True):
+                parameter.copy_(average)
+
+    def checkpoint(self, scaler: Any) -> Checkpoint:
+        """Copy the state out, to be saved."""
+        tensors = {}
+        for what, values in self._columns().items():
+            for name, value in zip(self.names, values, strict=True):
+                tensors[f"{what}/{name}"] = value.detach().contiguous()
+        return Checkpoint(
+            step=self.step,
+            running_loss=self.running_loss,
+            optimizer_steps=self.optimizer_steps,
+            scaler={
+                name: float(value)
+                for name, value in (scaler.state_dict() if scaler else {}).items()
+            },
+            tensors=tensors,
+        )
+
+    @torch.no_grad()
+    def restore(self, saved: Checkpoint, scaler: Any) -> None:
+        """Go back to where a checkpoint was taken."""
+        if saved.optimizer_steps:
+            for parameter in self.parameters:
+                self.optimizer.state[parameter] = {
+                    "step": torch.tensor(float(saved.optimizer_steps), device=parameter.device),
+                    # With the strides of the parameter: the fused kernel goes through both at once.
+                    "exp_avg": torch.empty_like(parameter),
+                    "exp_avg_sq": torch.empty_like(parameter),
+                }
+        for what, values in self._columns().items():
+            for name, value in zip(self.names, values, strict=True):
+                value.copy_(saved.tensors[f"{what}/{name}"])
+        if scaler:
+            counts = {"growth_interval", "_growth_tracker"}
+            scaler.load_state_dict(
+                {name: int(v) if name in counts else v for name, v in saved.scaler.items()}
+            )
+        self.step = saved.step
+        self.optimizer_steps = saved.optimizer_steps
+        self.running_loss = saved.running_loss
+
+    def _columns(self) -> dict[str, list[Tensor]]:
+        """Everything that a checkpoint holds, each in the order of `names`."""
+        columns: dict[str, list[Tensor]] = {"weights": list(self.parameters)}
+        if self.ema:
+            columns["average"] = self.average
+        if self.optimizer.state:
+            for what in ("exp_avg", "exp_avg_sq"):
+                columns[what] = [self.optimizer.state[p][what] for p in self.parameters]
+        return columns
+
+
+def _batch(
+    encoded: Encoded,
+    schedule: Schedule,
+    training: Training,
+    seed: int,
+    number: int,
+    device: torch.device,
+) -> Batch:
+    """Draw a batch and put it together on the device."""
+    drawn = draw_batch(
+        seed,
+        number,
+        records=encoded.records,
+        batch_size=training.train_batch_size,
+        latent_shape=encoded.latents.shape[2:],
+        timesteps=schedule.scheduler.config.num_train_timesteps,
+        flip=training.random_flip,
+        captionless=float(training.proportion_empty_prompts),
+    )
+    captions = encoded.captions[drawn.records].masked_fill(drawn.captionless, 0)
+    return Batch(
+        latents=encoded.latents[drawn.flipped.long(), drawn.records].to(device),
+        noise=drawn.noise.to(device),
+        timesteps=drawn.timesteps.to(device),
+        conditions=encoded.embeddings[captions].to(device),
+    )
+
+
+def _refuse_half_on_cpu(training: Training, device: torch.device) -> None:
+    if training.mixed_precision is MixedPrecision.FP16 and device.type == "cpu":
+        raise Refused(
+            "mixedPrecision fp16 needs a GPU, and this run has none.",
+            help="Set training.mixedPrecision to bf16 or no, or give the pod a GPU.",
+            exit_code=ExitCode.BAD_RUN_SPEC,
+        )
+
+
+def _refuse_diverged(step: int, total: int, loss: float, norm: float) -> None:
+    what = next(
+        (w for w, v in (("loss", loss), ("gradient", norm)) if not abs(v) < float("inf")), ""
+    )
+    if what:
+        raise Refused(
+            f"The {what} is not a finite number in step {step + 1} of {total}.",
+            help="Lower the optimizer's learningRate, or set mixedPrecision to no.",
+            exit_code=ExitCode.DIVERGED,
+        )
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """Prefer kernels that give the same bits again, and leave torch as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
+    # Warns where a device has no such kernel: a training that cannot be repeated bit by bit there
+    # is still a training.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Costs a pass over every new tensor, to guard against reading what was never written.
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        settings.fill_uninitialized_memory = fill

@@ -1,0 +1,184 @@
+"""The train verb: from a shard's data and the base to one ingredient in the store.
+
+read tombstones, base and data  →  training key  →  found finished? then that is the answer
+encode  →  train, from the last checkpoint  →  round, publish  →  remove what the run left
+"""
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import structlog
+import torch
+
+from stockpot import __version__
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.runspec import RunResult, TrainRun
+from stockpot.core.digests import Digest, digest_of_records
+from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
+from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
+from stockpot.diffusion.records import Record, list_records
+from stockpot.errors import ExitCode, Refused
+from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import find_complete
+from stockpot.store.base import OpenBase, open_base
+from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.open import open_store
+from stockpot.store.places import fetch_folder
+from stockpot.store.tombstones import refuse_forgotten
+from stockpot.training.checkpoint import Checkpoints
+from stockpot.training.encode import Encoded, encode_records
+from stockpot.training.interrupts import stop_here
+from stockpot.training.loop import Trained, train
+from stockpot.training.methods import Schedule, find_method
+from stockpot.training.optimizing import read_optimizer
+from stockpot.training.publish import publish_ingredient, write_weights
+
+log = structlog.get_logger()
+
+
+def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+    """Train one shard, or find it trained.
+
+    Args:
+        spec: What to train on what, and where to put it.
+        work: Scratch folder of this run, empty or as an earlier attempt left it. All is kept in
+            `training/` below it, which goes when the run is done or refused: no copy of the
+            data stays that no unlearning knows of.
+        progress: Goes through `reading`, `encoding`, `training` and `publishing`.
+        stop: Set to end the run; what is done is saved.
+
+    Raises:
+        Refused: Something that was named is not as it should be; see the exit codes.
+        StockpotError: (INTERRUPTED) `stop` was set.
+        Transient: Store or disk failed.
+    """
+    scratch = work / "training"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        result = _run(spec, scratch, progress, stop)
+    except Refused:
+        shutil.rmtree(scratch)  # The same again would fail the same: nothing here helps it.
+        raise
+    shutil.rmtree(scratch)
+    return result
+
+
+def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+    begun_s = time.monotonic()
+    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+
+    def check_tombstone() -> None:
+        refuse_forgotten(store, keys, [spec.shard.uid])
+
+    check_tombstone()
+    progress.begin("reading")
+    # What needs no data is looked at first: a wrong name should not cost a download.
+    find_method(spec.training.method)
+    read_optimizer(spec.training.optimizer)
+    base = open_base(spec.base, store, work)
+    stop_here(stop)
+    records = list_records(fetch_folder(spec.source, store, work / "data"))
+    data = digest_of_records(record.digest for record in records)
+    _refuse_other_data(spec, data)
+    stop_here(stop)
+
+    key = training_key(base.digest, data, spec.training)
+    folder_key = keys.ingredient(spec.shard.uid, key)
+    manifest = Manifest(
+        kind=ArtefactKind.INGREDIENT,
+        lineage=(LineagePair(shard=spec.shard.uid, training_key=key),),
+        base_digest=base.digest,
+        data_digest=data,
+        training_semantics=TRAINING_SEMANTICS,
+        made_by=f"stockpot {__version__}",
+    )
+    checkpoints = Checkpoints(
+        store=store,
+        folder_key=keys.training_run(spec.shard.uid, spec.request),
+        manifest=manifest.model_copy(update={"kind": ArtefactKind.TRAINING}),
+        training_key=key,
+        work=work,
+        refuse_forgotten=check_tombstone,
+    )
+    finished = find_complete(store, folder_key)
+    reused = finished is not None
+    if finished is None:
+        encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
+        progress.begin("publishing")
+        write_weights(trained.tensors, spec.training.publish_dtype, work / WEIGHTS)
+        facts = {
+            "steps": str(spec.training.max_train_steps),
+            "final_loss": f"{trained.running_loss:.6f}",
+            "seconds": f"{time.monotonic() - begun_s:.1f}",
+        }
+        check_tombstone()
+        finished = publish_ingredient(
+            store,
+            folder_key,
+            work / WEIGHTS,
+            manifest.model_copy(update={"records": encoded.records, "facts": facts}),
+        )
+    checkpoints.clear()
+    return RunResult(
+        reused=reused,
+        base_digest=base.digest,
+        data_digest=data,
+        records=finished.records,
+        training_key=key,
+        weights_digest=finished.digest,
+        size_bytes=finished.size_bytes,
+        figures=finished.facts,
+    )
+
+
+def _train(
+    spec: TrainRun,
+    base: OpenBase,
+    records: list[Record],
+    data: Digest,
+    checkpoints: Checkpoints,
+    work: Path,
+    progress: Progress,
+    stop: threading.Event,
+) -> tuple[Encoded, Trained]:
+    """Encode and train on the best device that there is."""
+    training = spec.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts = load_parts(base.folder, device=device)
+    encoded = encode_records(
+        parts,
+        records,
+        training,
+        base=base.digest,
+        data=data,
+        work=work,
+        progress=progress,
+        stop=stop,
+    )
+    for corrupt in encoded.corrupt:
+        log.warning("Left a picture out", picture=corrupt)
+    gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
+    trained = train(
+        load_unet(parts.unet_config, base.unet_weights, device=device),
+        encoded,
+        method=find_method(training.method),
+        schedule=Schedule(noise_schedule(parts), gamma),
+        training=training,
+        seed=shard_seed(training, data),
+        device=device,
+        checkpoints=checkpoints,
+        progress=progress,
+        stop=stop,
+    )
+    return encoded, trained
+
+
+def _refuse_other_data(spec: TrainRun, found: Digest) -> None:
+    if spec.data_digest is not None and spec.data_digest != found:
+        raise Refused(
+            f"The data of shard {spec.shard.name} is {found}, and {spec.data_digest} was named.",
+            help="Restore the data, or put the digest that was found into the DataShard.",
+            exit_code=ExitCode.WRONG_DIGEST,
+        )
