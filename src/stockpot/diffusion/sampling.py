@@ -26,6 +26,7 @@ def sample(
     *,
     steps: int,
     guidance: float,
+    negatives: Sequence[str] | None = None,
     resolution: int | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> NDArray[np.uint8]:
@@ -39,6 +40,7 @@ def sample(
             the same on any device and whatever else is in the batch.
         steps: Denoising steps, at least 1.
         guidance: Classifier-free guidance scale; 1 or less leaves it out and costs half.
+        negatives: What each picture should not show; none: nothing. Only guidance looks at it.
         resolution: Height and width in pixels; none: what the UNet's configuration says.
         on_step: Called after each step with the number of steps done. What it raises ends the
             sampling and comes out of this function.
@@ -66,6 +68,7 @@ def sample(
 
     pictures = pipeline(
         prompt=list(prompts),
+        negative_prompt=None if negatives is None else list(negatives),
         height=resolution,
         width=resolution,
         num_inference_steps=steps,

@@ -1,0 +1,75 @@
+"""The admin port: what the operator, the kubelet and Prometheus ask.
+
+See `stockpot.api.serving` for the protocol. It runs on a thread of its own, so that a long picture
+is never taken for a server that hangs.
+"""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from stockpot.api.model import Model
+from stockpot.api.serving import Grant, ServerState
+from stockpot.serving.grants import GrantRefused
+from stockpot.serving.meters import CONTENT_TYPE, Meters
+from stockpot.serving.models import Models
+
+
+def admin_app(*, models: Models, meters: Meters, is_ending: Callable[[], bool]) -> FastAPI:
+    """The ASGI application of the admin port.
+
+    Args:
+        models: What is granted, and reported.
+        meters: What `/metrics` shows.
+        is_ending: Whether the server was told to end: then it is not ready.
+    """
+    app = FastAPI(title="Stockpot admin", docs_url=None, redoc_url=None)
+
+    def told() -> ServerState:
+        state = models.state()
+        return state.model_copy(update={"ready": state.ready and not is_ending()})
+
+    @app.get("/state")
+    def state() -> Response:
+        return _json(told())
+
+    @app.post("/weights:prepare")
+    def prepare(grant: Grant) -> Response:
+        models.prepare(grant)
+        return _json(told(), 202)
+
+    @app.post("/weights:commit")
+    def commit(grant: Grant) -> Response:
+        models.commit(grant)
+        return _json(told())
+
+    @app.get("/livez")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get("/readyz")
+    def ready() -> Response:
+        state = told()
+        return _json(state, 200 if state.ready else 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(meters.text(), media_type=CONTENT_TYPE)
+
+    @app.exception_handler(GrantRefused)
+    async def refused(_: Request, error: GrantRefused) -> Response:
+        return JSONResponse({"message": error.message, "help": error.help}, 409)
+
+    @app.exception_handler(RequestValidationError)
+    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"message": f"{where}: {first['msg']}", "help": "send a Grant"}, 400)
+
+    return app
+
+
+def _json(model: Model, status: int = 200) -> Response:
+    return Response(model.model_dump_json(), status, media_type="application/json")

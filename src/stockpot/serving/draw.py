@@ -1,0 +1,98 @@
+"""From a revision in the store to a UNet in memory, and from an order to a PNG.
+
+Every picture is drawn alone: a batch of another size lets the CPU's kernels add in another order,
+and then the same request would not always get the same bytes. No HTTP and no threads here.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import Module
+
+from stockpot.api.runspec import RevisionRef
+from stockpot.diffusion.pipeline import Parts, load_unet
+from stockpot.diffusion.sampling import sample
+from stockpot.errors import ExitCode, Refused
+from stockpot.serving.orders import Order
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+from stockpot.store.revisions import fetch_revision
+
+WARM_UP = Order(prompt="a picture", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What is the same for all revisions of a soup: where they lie, and the base around them."""
+
+    store: ObjectStore
+    keys: Keys
+    soup_uid: str
+    parts: Parts
+    resolution: int
+
+    def load(self, revision: RevisionRef, folder: Path) -> Module:
+        """Fetch and verify a revision; the UNet keeps nothing of the file.
+
+        Raises:
+            Refused: See `fetch_revision` and `load_unet`.
+            Transient: The store fails.
+        """
+        path = fetch_revision(self.store, self.keys, self.soup_uid, revision, folder)
+        parts = self.parts
+        unet: Module = load_unet(parts.unet_config, path, device=parts.device, dtype=parts.dtype)
+        return unet
+
+    def warm_up(self, unet: Module) -> None:
+        """Draw a first picture, which the first caller would otherwise wait for.
+
+        Raises:
+            Refused: The picture is not made of numbers.
+        """
+        try:
+            self.draw(unet, WARM_UP, 0, lambda: None)
+        except FloatingPointError as error:
+            raise Refused(
+                "The revision's first picture is not made of numbers.",
+                help="its training diverged: look at the last loss of its shards",
+                exit_code=ExitCode.BAD_WEIGHTS,
+            ) from error
+
+    def draw(self, unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+        """Draw one picture, as PNG: the same bytes for the same weights, order and seed.
+
+        Args:
+            unet: The revision's.
+            order: What to draw; its seeds are not looked at.
+            seed: Of this picture.
+            go_on: Called after each step; what it raises ends the picture.
+
+        Raises:
+            FloatingPointError: The picture has values that are no numbers.
+        """
+        # Otherwise a NaN would become some colour, with a warning.
+        with np.errstate(invalid="raise"):
+            (picture,) = sample(
+                self.parts,
+                unet,
+                [order.prompt],
+                [seed],
+                steps=order.steps,
+                guidance=order.guidance,
+                negatives=[order.negative_prompt],
+                resolution=self.resolution,
+                on_step=lambda _: go_on(),
+            )
+        return png_of(picture)
+
+
+def png_of(picture: NDArray[np.uint8]) -> bytes:
+    """Encode a picture, shape (H, W, 3)."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=6)
+    return file.getvalue()

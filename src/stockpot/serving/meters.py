@@ -1,0 +1,62 @@
+"""What a server measures of itself, for Prometheus. One registry a server, never the global one."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_PREPARE_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_COMMIT_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1)
+
+
+class Meters:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "stockpot_serving_requests",
+            "Requests for pictures, by the status code of their answer.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.request_s = Histogram(
+            "stockpot_serving_request_duration_seconds",
+            "From a request for pictures to the end of its answer.",
+            buckets=_REQUEST_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.images = Counter(
+            "stockpot_serving_images", "Pictures that were answered with.", registry=self.registry
+        )
+        self.prepare_s = Histogram(
+            "stockpot_serving_prepare_duration_seconds",
+            "From a grant to its revision being warm beside the one that serves.",
+            buckets=_PREPARE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.prepare_failures = Counter(
+            "stockpot_serving_prepare_failures",
+            "Grants whose revision could not be prepared.",
+            registry=self.registry,
+        )
+        self.commit_s = Histogram(
+            "stockpot_serving_commit_duration_seconds",
+            "How long requests could not begin because of a commit.",
+            buckets=_COMMIT_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def watch(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+        """Add gauges that are read when they are asked for: name, help and reader."""
+        for name, (text, read) in gauges.items():
+            Gauge(name, text, registry=self.registry).set_function(read)
+
+    def drawn(self) -> float:
+        """How many pictures were answered with."""
+        return self.registry.get_sample_value("stockpot_serving_images_total") or 0
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return generate_latest(self.registry)

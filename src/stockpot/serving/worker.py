@@ -1,0 +1,137 @@
+"""The one thread that draws pictures, and the bounded queue before it. No HTTP here.
+
+One thread a device: two at once would each take twice as long, and hold twice the memory. An order
+takes its revision when its turn comes, and is answered by that one to its end. So a commit between
+two orders is all that a swap is.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import structlog
+from torch.nn import Module
+
+from stockpot.api.serving import Granted
+from stockpot.errors import StockpotError, Transient
+from stockpot.serving.grants import NothingServed
+from stockpot.serving.models import Models, Pin
+from stockpot.serving.orders import Order
+
+log = structlog.get_logger()
+
+Draw = Callable[[Module, Order, int, Callable[[], None]], bytes]
+"""Draws one picture of an order with a seed, as PNG; calls the last argument after each step."""
+
+
+class Busy(Transient):
+    """The queue is full."""
+
+
+class Ended(Transient):
+    """The request was cut off, because its revision was dropped or the server ends."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The answer to an order, by exactly one revision."""
+
+    granted: Granted
+    pngs: tuple[bytes, ...]
+
+
+class Worker:
+    """Answers orders, one after the other."""
+
+    def __init__(self, models: Models, draw: Draw, *, capacity: int) -> None:
+        self._models = models
+        self._draw = draw
+        self._capacity = capacity
+        self._waiting: deque[tuple[Order, Future[Pictures]]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._abort = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait for their turn."""
+        return len(self._waiting)
+
+    def submit(self, order: Order) -> Future[Pictures]:
+        """Queue an order.
+
+        Raises:
+            NothingServed: No revision was committed yet.
+            NotServed: The order insists on weights that do not serve now.
+            Busy: As many orders wait as may.
+            Ended: The server ends.
+        """
+        serving = self._models.serving()
+        if serving is None:
+            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+        order.require(serving.revision)
+        with self._changed:
+            if self._closing:
+                raise _ending()
+            if len(self._waiting) >= self._capacity:
+                raise Busy(f"{self._capacity} requests wait already.", help="ask again later")
+            future: Future[Pictures] = Future()
+            self._waiting.append((order, future))
+            self._changed.notify_all()
+        return future
+
+    def close(self, timeout_s: float) -> None:
+        """Finish what is queued, for so long; then cut off what is left."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        self._abort.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (taken := self._take()) is not None:
+            order, future = taken
+            if not future.set_running_or_notify_cancel():
+                continue  # The caller has gone.
+            answer = self._answer(order)
+            # Nothing of the revision is referred to from here on: not even from a traceback.
+            if isinstance(answer, Pictures):
+                future.set_result(answer)
+            else:
+                future.set_exception(answer)
+
+    def _take(self) -> tuple[Order, Future[Pictures]] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _answer(self, order: Order) -> Pictures | Exception:
+        try:
+            with self._models.pin() as pin:
+                order.require(pin.granted.revision)
+                self._go_on(pin)
+                pngs = [
+                    self._draw(pin.unet, order, seed, lambda: self._go_on(pin))
+                    for seed in order.seeds
+                ]
+                return Pictures(pin.granted, tuple(pngs))
+        except StockpotError as error:
+            return error.with_traceback(None)
+        except Exception:
+            log.exception("Could not draw a picture")
+            return RuntimeError("a picture could not be drawn")
+
+    def _go_on(self, pin: Pin) -> None:
+        if self._abort.is_set():
+            raise _ending()
+        if pin.is_overdue():
+            raise Ended("The model was replaced while it drew this picture.", help="ask again")
+
+
+def _ending() -> Ended:
+    return Ended("This server is ending.", help="ask again")
