@@ -45,7 +45,7 @@ REPORT_S = 30
 
 MODEL_INDEX: dict[str, Any] = {
     "_class_name": "StableDiffusionPipeline",
-    "_diffusers_version": "0.35.0",
+    "_diffusers_version": "0.42.1",
     "feature_extractor": [None, None],
     "image_encoder": [None, None],
     "requires_safety_checker": False,
@@ -237,11 +237,19 @@ def publish(run: Path, base: Path) -> int:
         unet.load_state_dict({name: checkpoint.get_tensor(f"average/{name}") for name in names})
     unet.half().save_pretrained(base / "unet")
     a_scheduler().save_pretrained(base / "scheduler")
-    text = json.dumps(MODEL_INDEX, indent=2, sort_keys=True) + "\n"
-    (base / "model_index.json").write_text(text)
+    PatchCodec.from_pretrained(run / "vae").save_pretrained(base / "vae")
+    # diffusers adds the path that a model was loaded from: a fact about this machine only.
+    codec = json.loads((base / "vae" / "config.json").read_text())
+    codec.pop("_name_or_path", None)
+    _write_json(base / "vae" / "config.json", codec)
+    _write_json(base / "model_index.json", MODEL_INDEX)
     for file in itertools.chain(base.glob("unet/*"), base.glob("vae/*")):
         file.chmod(0o644)  # safetensors writes 0600, which other users' pods could not read
     return step
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:
@@ -261,7 +269,6 @@ def main() -> None:
         precision = "bf16 autocast" if bf16_is_native() else "fp32"
         print(f"Training {STEPS} steps of {RANKS} x {BATCH_PER_RANK} in {precision}", flush=True)
         torch.multiprocessing.spawn(train, (run,), RANKS)
-    PatchCodec.from_pretrained(run / "vae").save_pretrained(base / "vae")
     step = publish(run, base)
     assemble(base)
     print(f"{base}: the moving average after {step} of {STEPS} steps")

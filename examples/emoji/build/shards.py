@@ -56,8 +56,8 @@ def write(shard: Shard, data: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     lines = []
-    for drawing in sorted(shard.drawings, key=lambda drawing: drawing.concept.slug):
-        name = f"{drawing.concept.slug}.png"
+    named = {f"{drawing.concept.slug}.png": drawing for drawing in shard.drawings}
+    for name, drawing in sorted(named.items()):
         drawing.picture.save(partial / name, optimize=True)
         line = {"file_name": name, "text": drawing.concept.caption}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")

@@ -11,10 +11,12 @@ zero-terminal-SNR schedule (Lin et al. 2023, arXiv:2305.08891) the last a is 0, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from stockpot.errors import ExitCode, Refused
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
@@ -29,7 +31,7 @@ def target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps_B: Tensor) 
         timesteps_B: Integers in [0, num_train_timesteps), shape (B,).
 
     Raises:
-        ValueError: The scheduler's prediction type is none of ``PREDICTION_TYPES``.
+        Refused: The scheduler's prediction type is none of ``PREDICTION_TYPES``.
     """
     match scheduler.config.prediction_type:
         case "epsilon":
@@ -37,19 +39,19 @@ def target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps_B: Tensor) 
         case "sample":
             return latents
         case "v_prediction":
-            velocity: Tensor = scheduler.get_velocity(latents, noise, timesteps_B)
-            return velocity
+            return cast(Tensor, scheduler.get_velocity(latents, noise, timesteps_B))
         case other:
-            raise ValueError(_unknown(other))
+            raise _unknown(other)
 
 
 def loss_weight(scheduler: Any, timesteps_B: Tensor, snr_gamma: float | None) -> Tensor:  # noqa: N803
     """How much the squared error at each timestep counts, shape (B,), float32, finite.
 
-    Min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4) caps the weight that the error has in
-    terms of the clean latents at ``snr_gamma``. For ``sample`` the cap is put on SNR + 1 = 1 / (1 - a)
-    in place of SNR: under zero terminal SNR plain min-SNR would give the last step no weight, and the
-    step that turns pure noise into a first picture would never be learnt.
+    Min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4): in terms of the clean latents, the
+    error counts as much as the SNR, but no more than ``snr_gamma``. So it is min(SNR, gamma) / SNR
+    for ``epsilon`` and min(SNR, gamma) / (SNR + 1) for ``v_prediction``. For ``sample`` it is
+    min(SNR + 1, gamma), SNR + 1 being 1 / (1 - a): under zero terminal SNR plain min-SNR would give
+    the last step no weight, and how pure noise becomes a first picture would never be learnt.
 
     Args:
         scheduler: A diffusers scheduler with ``alphas_cumprod``.
@@ -57,13 +59,16 @@ def loss_weight(scheduler: Any, timesteps_B: Tensor, snr_gamma: float | None) ->
         snr_gamma: The cap, > 0; None weighs all timesteps alike.
 
     Raises:
-        ValueError: ``snr_gamma`` is not positive, or the prediction type is unknown.
+        Refused: ``snr_gamma`` is not positive, or the prediction type is unknown.
     """
     if snr_gamma is None:
         return torch.ones(timesteps_B.shape, device=timesteps_B.device)
     if not snr_gamma > 0:
-        raise ValueError(f"snr_gamma must be a positive number, not {snr_gamma}.")
-    alphas = scheduler.alphas_cumprod.to(timesteps_B.device, torch.float64)[timesteps_B]
+        raise Refused(
+            f"snrGamma is {snr_gamma}, and would give no step any weight.",
+            help="use a positive number, such as 5, or leave it out",
+        )
+    alphas: Tensor = scheduler.alphas_cumprod.to(timesteps_B.device, torch.float64)[timesteps_B]
     snr = alphas / (1 - alphas)
     match scheduler.config.prediction_type:
         case "epsilon":
@@ -75,9 +80,13 @@ def loss_weight(scheduler: Any, timesteps_B: Tensor, snr_gamma: float | None) ->
         case "sample":
             weight = (1 / (1 - alphas)).clamp(max=snr_gamma)
         case other:
-            raise ValueError(_unknown(other))
+            raise _unknown(other)
     return weight.float()
 
 
-def _unknown(prediction_type: object) -> str:
-    return f"Prediction type {prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}."
+def _unknown(prediction_type: object) -> Refused:
+    return Refused(
+        f"The base's scheduler has the prediction type {prediction_type!r}.",
+        help=f"use a base whose prediction_type is one of {', '.join(PREDICTION_TYPES)}",
+        exit_code=ExitCode.BAD_BASE,
+    )
