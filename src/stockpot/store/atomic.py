@@ -64,6 +64,12 @@ def appearing(
                 temporary.unlink()
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file that appears under its name whole, replacing what was there."""
+    with appearing(path) as file:
+        file.write(data)
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system says about a path into a sentence of ours."""

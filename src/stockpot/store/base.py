@@ -150,7 +150,7 @@ def require_base(folder: Path) -> None:
         if path.name in CONFIGS:
             _require_no_code(name, _read_config(name, path))
     _require_pipeline(_read_config(INDEX, files[INDEX]), files)
-    for name, path in sorted(files.items()):
+    for path in files.values():
         if path.suffix == ".safetensors":
             _require_safetensors(path)
 
@@ -207,8 +207,8 @@ def _require_pipeline(index: Mapping[str, Any], files: Mapping[str, Path]) -> No
             f"use one of: {', '.join(sorted(PIPELINES))}",
         )
     for component, value in index.items():
-        # Plain settings, as requires_safety_checker.
-        if not component.startswith("_") and not isinstance(value, bool | int | float | str | None):
+        is_setting = component not in COMPONENTS and not isinstance(value, list | dict)
+        if not component.startswith("_") and not is_setting:
             _require_component(component, value)
     for component, groups in NEEDED.items():
         if index.get(component) in (None, [None, None]):
@@ -230,7 +230,7 @@ def _require_component(component: str, value: Any) -> None:
         )
     if value == [None, None]:
         return
-    if not isinstance(value, list) or len(value) != 2 or tuple(value) not in allowed:
+    if not isinstance(value, list) or value not in [list(one) for one in allowed]:
         known = ", ".join(f"{library}.{name}" for library, name in sorted(allowed)) or "null alone"
         raise _refused(
             f"the {component} of the base is of a class that is on no list: {json.dumps(value)}",

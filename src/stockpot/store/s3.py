@@ -5,6 +5,7 @@ store's prefix, so that no key can name another tenant's.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
@@ -27,6 +28,8 @@ COPY_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
 
+_ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+(:[0-9]+)?)/?", re.ASCII)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _UPLOAD = "upload:"
 """Begins the version of an unfinished upload."""
 _NO_KEY = ("NoSuchKey", "NoSuchVersion")
@@ -42,10 +45,17 @@ class S3Store:
         prefix: What stands before every key; a slash is set between.
 
     Raises:
-        Refused: The environment holds no credentials, or the endpoint is no URL.
+        Refused: The environment holds no credentials, or the endpoint or the bucket's name cannot
+            be one.
     """
 
     def __init__(self, endpoint: str, bucket: str, prefix: str = "") -> None:
+        if not _BUCKET.fullmatch(bucket):
+            raise Refused(
+                f"{bucket} is no name of a bucket",
+                help="it has 3 to 63 small letters, digits, dots and dashes",
+                exit_code=ExitCode.BAD_RUN_SPEC,
+            )
         self.bucket = bucket
         self._prefix = require_key(prefix.strip("/")) + "/" if prefix.strip("/") else ""
         self.name = f"s3://{bucket}/{self._prefix} at {endpoint}"
@@ -138,8 +148,10 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         name = self._prefix + require_prefix(prefix)
         with self._asking(prefix):
-            for found in self._client.list_objects(self.bucket, name, recursive=True):
-                yield ObjectInfo(self._key(found.object_name), found.size or 0)
+            found = self._client.list_objects(self.bucket, name, recursive=True)
+            infos = [ObjectInfo(self._key(one.object_name), one.size or 0) for one in found]
+        # Not every server lists in order: SeaweedFS goes folder by folder.
+        yield from sorted(infos, key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
         name = self._name(key)
@@ -162,7 +174,7 @@ class S3Store:
             yield from self._uploads(name)
 
     def purge(self, info: ObjectInfo) -> None:
-        name = self._name(info.key)
+        name = self._prefix + info.key  # Listed, so it exists, whatever others named it.
         with self._asking(info.key):
             if info.version.startswith(_UPLOAD):
                 upload = info.version.removeprefix(_UPLOAD)
@@ -261,8 +273,8 @@ def _brief(error: Exception) -> str:
 
 
 def _client(endpoint: str, name: str) -> Minio:
-    scheme, _, host = endpoint.partition("://")
-    if scheme not in ("http", "https") or not host.strip("/"):
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found is None:
         raise Refused(
             f"the store {name} has no endpoint that we can ask",
             help="write it as http://host:port or https://host",
@@ -277,11 +289,11 @@ def _client(endpoint: str, name: str) -> Minio:
             exit_code=ExitCode.STORAGE,
         )
     return Minio(
-        host.strip("/"),
+        found["host"],
         access,
         secret,
         os.environ.get("AWS_SESSION_TOKEN"),
-        secure=scheme == "https",
+        secure=found["scheme"] == "https",
         # Named, so that the client does not ask the bucket for it before every first request.
         region=os.environ.get("AWS_REGION") or "us-east-1",
         http_client=PoolManager(

