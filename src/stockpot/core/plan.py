@@ -126,6 +126,8 @@ def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> 
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    if shard.trained:
+        return ()  # From another base: it was trained once, and no plan trains it again.
     start = StartTraining(shard.uid, shard.request)
     run = last_attempt(start, world)
     if run and run.result:

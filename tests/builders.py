@@ -1,0 +1,218 @@
+"""Worlds in a few words, for specifications: what is not said is as it is most often."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from stockpot.api.runspec import RunResult
+from stockpot.core.actions import Action, Start, run_name
+from stockpot.core.digests import Digest, digest_of_bytes
+from stockpot.core.plan import check, plan
+from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
+from stockpot.core.weighting import Declared
+from stockpot.core.world import (
+    Epoch,
+    Failure,
+    Held,
+    Promotion,
+    Revision,
+    Run,
+    RunName,
+    Server,
+    Shard,
+    Soup,
+    SoupUID,
+    Trained,
+    World,
+)
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
+BASE = digest_of_bytes(b"base")
+
+
+def uid(name: str) -> ShardUID:
+    """The UID of the shard of that name."""
+    return ShardUID(f"{name}-uid-0000")
+
+
+def key(name: str) -> Digest:
+    """Its training key."""
+    return digest_of_bytes(f"key of {name}".encode())
+
+
+def weights(name: str) -> Digest:
+    """The digest of its ingredient's file."""
+    return digest_of_bytes(f"weights of {name}".encode())
+
+
+def a_recipe(*names: str) -> Recipe:
+    """All with the same weight."""
+    parts = ((Ingredient(uid(n), key(n)), weights(n), Fraction(1)) for n in names)
+    return recipe_of(parts, "fp16")
+
+
+def a_revision(*names: str) -> Revision:
+    """What the recipe of these was merged to."""
+    recipe = a_recipe(*names)
+    return Revision(recipe, digest_of_bytes(f"merged {recipe.digest}".encode()))
+
+
+@dataclass(frozen=True)
+class ShardBuilder:
+    """A shard that lives, is held, and is not trained."""
+
+    shard: Shard
+
+    def trained(self, at: datetime = LONG_AGO) -> "ShardBuilder":
+        """With its ingredient."""
+        name = self.shard.name
+        trained = Trained(key(name), weights(name), at, BASE, digest_of_bytes(name.encode()), 100)
+        return ShardBuilder(replace(self.shard, trained=trained))
+
+    def weighing(self, weight: str) -> "ShardBuilder":
+        """With another weight than 1."""
+        return ShardBuilder(replace(self.shard, weight=Fraction(weight)))
+
+    def set_aside(self) -> "ShardBuilder":
+        """With inclusion: Excluded."""
+        return ShardBuilder(replace(self.shard, included=False))
+
+    def not_held(self) -> "ShardBuilder":
+        """Without our finalizer."""
+        return ShardBuilder(replace(self.shard, held=False))
+
+    def deleted(self) -> "ShardBuilder":
+        """Being deleted, and nobody has taken note of it."""
+        return ShardBuilder(replace(self.shard, alive=False))
+
+    def tombstoned(self) -> "ShardBuilder":
+        """Being deleted, and that is written down."""
+        return ShardBuilder(replace(self.shard, alive=False, requested_at=LONG_AGO))
+
+
+def a_shard(name: str) -> ShardBuilder:
+    """A shard that lives, is held, and is not trained."""
+    request = digest_of_bytes(f"request of {name}".encode())
+    return ShardBuilder(Shard(uid(name), name, request, held=True))
+
+
+@dataclass(frozen=True)
+class SoupBuilder:
+    """A soup that serves nothing yet."""
+
+    soup: Soup
+
+    def of(self, *names: str, epoch: int = 1) -> "SoupBuilder":
+        """Promoted with these, which were all trained; of none, the base."""
+        promotion = Promotion(a_revision(*names), Epoch(epoch), 1 if names else 0)
+        made = {*self.soup.made, promotion.revision}
+        return SoupBuilder(
+            replace(
+                self.soup,
+                current=promotion,
+                promotions=max(self.soup.promotions, promotion.number),
+                made=tuple(sorted(made, key=lambda one: one.recipe.digest)),
+            )
+        )
+
+    def having_made(self, *names: str) -> "SoupBuilder":
+        """With the revision of these from before."""
+        return SoupBuilder(replace(self.soup, made=(*self.soup.made, a_revision(*names))))
+
+    def with_fields(self, **fields: object) -> "SoupBuilder":
+        """With other settings."""
+        return SoupBuilder(replace(self.soup, **fields))  # type: ignore[arg-type]
+
+
+def a_soup(name: str = "pets") -> SoupBuilder:
+    """A soup that serves nothing yet, without servers."""
+    soup = Soup(SoupUID("soup-uid"), name, weighting=Declared(), base=BASE, replicas=0)
+    return SoupBuilder(soup)
+
+
+@dataclass(frozen=True)
+class ServerBuilder:
+    """A server that answers and holds nothing."""
+
+    server: Server
+
+    def of(self, *names: str, epoch: int = 1) -> "ServerBuilder":
+        """Serving that revision, and holding it alone."""
+        recipe = a_recipe(*names)
+        held = frozenset({Held(recipe.digest, recipe.lineage)})
+        return ServerBuilder(
+            replace(
+                self.server,
+                ready=True,
+                epoch=Epoch(epoch),
+                granted=recipe.digest,
+                serving=recipe.digest,
+                holds=self.server.holds | held,
+            )
+        )
+
+    def prepared(self, *names: str, epoch: int) -> "ServerBuilder":
+        """Holding that revision beside what it serves."""
+        recipe = a_recipe(*names)
+        held = frozenset({Held(recipe.digest, recipe.lineage)})
+        return ServerBuilder(
+            replace(
+                self.server,
+                epoch=Epoch(epoch),
+                granted=recipe.digest,
+                prepared=recipe.digest,
+                holds=self.server.holds | held,
+            )
+        )
+
+    def silent(self) -> "ServerBuilder":
+        """Not answering."""
+        return ServerBuilder(Server(self.server.name, answers=False))
+
+
+def a_server(name: str = "pets-1") -> ServerBuilder:
+    """A server that answers and holds nothing."""
+    return ServerBuilder(Server(name, boot=f"boot of {name}"))
+
+
+def a_run(start: Start) -> Run:
+    """A run that is under way."""
+    return Run(run_name(start), start.lineage)
+
+
+def ended(start: Start, **result: object) -> Run:
+    """A run that did what it was told."""
+    return Run(run_name(start), start.lineage, result=RunResult(**result))  # type: ignore[arg-type]
+
+
+def broken(start: Start, exit_code: int | None, message: str = "it was killed") -> Run:
+    """A run that failed."""
+    return Run(run_name(start), start.lineage, failure=Failure(exit_code, message, "do better"))
+
+
+def a_world(
+    soup: SoupBuilder,
+    *things: ShardBuilder | ServerBuilder | Run,
+    receipted: tuple[str, ...] = (),
+) -> World:
+    """Put a world together; as many servers are asked for as there are."""
+    servers = tuple(one.server for one in things if isinstance(one, ServerBuilder))
+    return World(
+        soup=replace(soup.soup, replicas=len(servers)),
+        shards=tuple(one.shard for one in things if isinstance(one, ShardBuilder)),
+        runs=tuple(one for one in things if isinstance(one, Run)),
+        servers=servers,
+        replicas=len(servers),
+        receipted=frozenset(uid(name) for name in receipted),
+    )
+
+
+def asked(world: World, now: datetime = NOON) -> tuple[Action, ...]:
+    """What a round would ask for."""
+    return plan(check(world, now), now).actions
+
+
+def names_of(world: World) -> tuple[RunName, ...]:
+    """The runs that are there."""
+    return tuple(run.name for run in world.runs)

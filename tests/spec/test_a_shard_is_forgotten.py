@@ -1,0 +1,230 @@
+"""A shard that was deleted climbs the ladder of invariant 3, and never skips a rung."""
+
+from dataclasses import replace
+
+from stockpot.api.conditions import Reason
+from stockpot.core.actions import (
+    Action,
+    EndRun,
+    ForgetRevision,
+    Prepare,
+    Promote,
+    RecordReceipt,
+    Release,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+    Tombstone,
+    run_name,
+)
+from stockpot.core.checks import Stage
+from stockpot.core.plan import check
+from stockpot.core.recipe import Recipe
+from stockpot.core.weighting import Unusable
+from stockpot.core.world import Epoch, Promotion, World
+from tests.builders import (
+    NOON,
+    a_recipe,
+    a_revision,
+    a_run,
+    a_server,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    broken,
+    ended,
+    key,
+    uid,
+)
+
+DOGS = uid("dogs")
+CATS = a_shard("cats").trained()
+GOING = a_shard("dogs").trained().tombstoned()
+PURGED = ended(StartPurge(DOGS), purged_objects=3)
+TRAINING = StartTraining(DOGS, a_shard("dogs").shard.request)
+
+
+def stage(world: World) -> Stage | None:
+    rung = check(world, NOON).rungs[DOGS]
+    return rung.stage if rung else None
+
+
+def test_a_deletion_is_written_down_first() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, a_shard("dogs").trained().deleted())
+
+    assert asked(world)[0] == Tombstone(DOGS)
+
+
+def test_the_survivors_are_merged_and_served_before_anything_is_purged() -> None:
+    both = a_soup().of("cats", "dogs")
+    merging = a_world(both, CATS, GOING)
+    promoting = a_world(both.having_made("cats"), CATS, GOING)
+    granting = a_world(a_soup().of("cats", epoch=2), CATS, GOING, a_server().of("cats", "dogs"))
+
+    assert asked(merging) == (StartMerge(a_recipe("cats")),)
+    assert asked(promoting) == (Promote(Promotion(a_revision("cats"), Epoch(2), 2)),)
+    assert [type(action) for action in asked(granting)] == [Prepare]
+    assert [stage(merging), stage(promoting), stage(granting)] == [
+        Stage.EXCLUDED,
+        Stage.EXCLUDED,
+        Stage.ROLLED_OUT,
+    ]
+
+
+def test_writers_end_before_the_purge() -> None:
+    world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned(), a_run(TRAINING))
+
+    assert stage(world) is Stage.QUIESCED
+    assert asked(world) == (EndRun(run_name(TRAINING)),)
+
+
+def test_a_run_that_ended_counts_as_a_writer_until_it_is_gone() -> None:
+    run = ended(TRAINING, training_key=key("dogs"))
+    world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned(), run)
+
+    assert asked(world) == (EndRun(run_name(TRAINING)),)
+
+
+def test_then_its_lineage_is_purged_once() -> None:
+    world = a_world(a_soup().of("cats"), CATS, GOING)
+
+    assert asked(world) == (StartPurge(DOGS),)
+    assert asked(a_world(a_soup().of("cats"), CATS, GOING, a_run(StartPurge(DOGS)))) == ()
+
+
+def test_a_writer_that_comes_late_takes_the_shard_down_a_rung_and_the_purge_is_done_again() -> None:
+    world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, a_run(TRAINING))
+
+    assert stage(world) is Stage.QUIESCED
+    assert set(asked(world)) == {EndRun(run_name(TRAINING)), EndRun(PURGED.name)}
+
+
+def test_a_server_that_still_drains_it_holds_the_receipt_back() -> None:
+    draining = a_server().of("cats", "dogs").of("cats", epoch=2)
+    world = a_world(a_soup().of("cats", epoch=2), CATS, GOING, PURGED, draining)
+
+    assert stage(world) is Stage.VERIFIED
+    assert asked(world) == ()
+
+
+def test_a_silent_server_holds_the_shard_back() -> None:
+    world = a_world(
+        a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"), a_server("pets-2").silent()
+    )
+
+    assert not {type(action) for action in asked(world)} & {StartSigning, Release, StartPurge}
+
+
+def test_the_receipt_is_signed_only_when_no_server_holds_it() -> None:
+    world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"))
+
+    assert asked(world) == (StartSigning(DOGS),)
+
+
+def test_receipts_are_signed_one_at_a_time() -> None:
+    eels = a_shard("eels").trained().tombstoned()
+    world = a_world(
+        a_soup().of("cats"),
+        CATS,
+        GOING,
+        eels,
+        PURGED,
+        ended(StartPurge(uid("eels"))),
+        a_run(StartSigning(uid("eels"))),
+    )
+
+    assert asked(world) == ()
+
+
+def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> None:
+    signed = ended(StartSigning(DOGS), receipt_sequence=4, receipt_digest=key("receipt"))
+    parts = (a_soup().of("cats"), CATS, GOING, PURGED, signed)
+
+    assert asked(a_world(*parts)) == (RecordReceipt(DOGS, 4, key("receipt")),)
+    assert asked(a_world(*parts, receipted=("dogs",))) == (Release(DOGS),)
+
+
+def test_without_a_key_the_purge_goes_on_and_the_receipt_waits_for_a_person() -> None:
+    run = broken(StartSigning(DOGS), 49, "there is no signing key")
+    world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, run)
+
+    rung = check(world, NOON).rungs[DOGS]
+
+    assert asked(world) == ()
+    assert rung is not None
+    assert (rung.stage, rung.unmet.reason) == (Stage.RECEIPTED, Reason.NO_SIGNING_KEY)
+    assert rung.unmet.needs_person
+
+
+def test_a_deletion_does_not_wait_for_what_holds_additions_back() -> None:
+    soup = a_soup().of("cats", "dogs").with_fields(suspended=True, min_shards=3, settle_s=3600)
+    bees = a_shard("bees").trained(at=NOON)
+    world = a_world(soup, CATS, GOING, bees)
+
+    assert asked(world) == (StartMerge(a_recipe("cats")),)
+
+
+def test_a_deletion_does_not_wait_for_a_weighting_that_is_broken() -> None:
+    soup = a_soup().of("cats", "dogs").with_fields(weighting=Unusable("gone", "install it"))
+    world = a_world(soup, CATS, GOING, a_shard("bees").trained())
+
+    assert asked(world) == (StartMerge(a_recipe("cats")),)
+
+
+def test_when_the_last_shard_goes_the_base_is_served() -> None:
+    world = a_world(a_soup().of("dogs"), GOING)
+
+    assert asked(world) == (StartMerge(Recipe()),)
+
+
+def test_from_the_moment_a_shard_dies_no_grant_names_it() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, GOING, a_server())
+
+    assert not [action for action in asked(world) if isinstance(action, Prepare)]
+
+
+def test_a_finalizer_taken_away_by_force_counts_as_a_deletion() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, a_server())
+
+    actions: tuple[Action, ...] = asked(world)
+
+    assert StartMerge(a_recipe("cats")) in actions
+    assert not [action for action in actions if isinstance(action, Prepare)]
+
+
+def test_revisions_that_it_is_in_are_dropped_once_another_serves() -> None:
+    soup = a_soup().having_made("cats", "dogs").of("cats")
+    world = a_world(soup, CATS, GOING, PURGED, receipted=("dogs",))
+
+    assert ForgetRevision(a_revision("cats", "dogs")) in asked(world)
+
+
+def test_a_shard_that_was_never_trained_is_forgotten_by_the_same_ladder() -> None:
+    world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned())
+
+    assert asked(world) == (StartPurge(DOGS),)
+
+
+def test_what_cannot_be_taken_back_is_marked_so() -> None:
+    from stockpot.core.plan import plan
+
+    def irrevocable(world: World) -> bool:
+        return plan(check(world, NOON), NOON).is_irrevocable
+
+    assert irrevocable(a_world(a_soup().of("cats"), CATS, GOING))
+    assert not irrevocable(a_world(a_soup().of("cats", "dogs"), CATS, GOING))
+
+
+def test_an_epoch_from_a_backup_is_risen_above() -> None:
+    """Soup status came back from a backup; a server was told more than it remembers."""
+    world = a_world(a_soup().of("cats", epoch=2), CATS, a_server().of("cats", "dogs", epoch=5))
+
+    assert Promote(Promotion(a_revision("cats"), Epoch(6), 2)) in asked(world)
+
+
+def test_the_same_world_gives_the_same_plan() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, GOING, a_server().of("cats", "dogs"))
+
+    assert asked(world) == asked(replace(world))
