@@ -1,7 +1,7 @@
 """An object store that is a folder: local mode, tests, and a shared PersistentVolumeClaim.
 
 A key is a path below the root. Writes are atomic and on the disk when they return. Symbolic
-links are never followed to an object: a listing of versions shows them, so that a purge
+links below the root are never followed: a listing of versions shows them, so that a purge
 removes them.
 """
 
@@ -25,7 +25,7 @@ class FolderStore:
     """Objects as files below a root folder, which the first write makes."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+        self.root = root.resolve()
 
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
@@ -103,7 +103,14 @@ class FolderStore:
         self._remove(path.with_name(info.version) if info.version else path)
 
     def _path(self, key: str) -> Path:
-        return self.root / require_key(key)
+        path = self.root / require_key(key)
+        if os.path.realpath(path.parent) != str(path.parent):
+            raise Refused(
+                f"{path} cannot be an object: a symbolic link stands on the way to it",
+                help="put what the link leads to into the store itself",
+                exit_code=ExitCode.STORAGE,
+            )
+        return path
 
     def _present(self, key: str) -> BinaryIO:
         path = self._path(key)

@@ -22,6 +22,8 @@ from stockpot.store.ranges import ByteSource, blocks, opened
 LENGTH_BYTES = 8
 LONGEST_HEADER_BYTES = 16 << 20
 """About 100,000 tensors; a longer one is a mistake or an attack."""
+MOST_DIMENSIONS = 64
+"""As many as numpy and torch can hold."""
 LARGEST_NUMBER = 2**53 - 1
 """Above it JSON's numbers differ between languages."""
 
@@ -162,7 +164,8 @@ def canonicalise(source: Path, target: Path) -> Digest:
 def refuse(name: str, why: str) -> NoReturn:
     """Refuse a weights file, in the one way in which all of them are refused."""
     raise Refused(
-        f"{name} is refused: {why}",
+        # Parts of it are the file's own words, which may be megabytes of them.
+        f"{name} is refused: {why if len(why) <= 400 else why[:400] + ' …'}",
         help="restore it, or delete it to have it made again",
         exit_code=ExitCode.BAD_WEIGHTS,
     )
@@ -227,10 +230,10 @@ def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ELEMENT_BYTES:
         refuse(name, f"tensor {key} is of type {dtype!r}, which we do not know")
-    if not _are_numbers(shape):
-        refuse(name, f"tensor {key} has the impossible shape {shape!r}"[:300])
+    if not _are_numbers(shape) or len(shape) > MOST_DIMENSIONS:
+        refuse(name, f"tensor {key} has the impossible shape {shape!r}")
     if not _are_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        refuse(name, f"tensor {key} has the impossible offsets {offsets!r}"[:300])
+        refuse(name, f"tensor {key} has the impossible offsets {offsets!r}")
     begin, end = offsets
     if end - begin != (needed := ELEMENT_BYTES[dtype] * math.prod(shape)):
         refuse(name, f"tensor {key} needs {needed} bytes for {dtype} {shape}; it has {end - begin}")
