@@ -37,7 +37,7 @@ def drifted(root: Path) -> list[str]:
     help="The repository.",
 )
 def generate(check: bool, root: Path) -> None:
-    """Write CRDs and reference pages from the models."""
+    """Write CRDs and reference pages."""
     if check:
         if names := drifted(root):
             raise Refused(f"{', '.join(names)}: not as the models say", help="run: make generate")

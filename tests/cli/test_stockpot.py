@@ -1,0 +1,103 @@
+"""The command as a person meets it: in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from stockpot.cli.main import COMMANDS, load
+from stockpot.errors import ExitCode
+
+GOOD = """\
+apiVersion: stockpot.dev/v1alpha1
+kind: DataShard
+metadata: {name: food}
+spec: {soupRef: {name: emoji}, source: {s3: {prefix: data/food/}}}
+"""
+
+
+def stockpot(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_help_lists_what_people_use_and_not_what_processes_use() -> None:
+    said = stockpot("--help")
+
+    assert said.returncode == ExitCode.OK
+    assert "lint" in said.stdout
+    assert "local" in said.stdout
+    assert "generate" not in said.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_is_listed_with_is_what_it_says_itself(name: str) -> None:
+    command = load(name)
+
+    assert isinstance(command, click.Command)
+    assert (command.help or "").splitlines()[0] == COMMANDS[name].summary
+
+
+def test_lint_is_content_with_a_good_manifest(tmp_path: Path) -> None:
+    (tmp_path / "food.yaml").write_text(GOOD)
+
+    said = stockpot("lint", tmp_path)
+
+    assert (said.returncode, said.stdout) == (0, "1 file, nothing wrong: 1 DataShard\n")
+
+
+def test_lint_shows_every_mistake_and_ends_with_3(tmp_path: Path) -> None:
+    (tmp_path / "food.yaml").write_text(
+        GOOD.replace("food}", "Food}") + "---\n" + GOOD.replace("s3", "s33")
+    )
+
+    said = stockpot("lint", "food.yaml", cwd=tmp_path)
+
+    assert said.returncode == ExitCode.INVALID
+    assert said.stdout == ""
+    assert said.stderr.startswith("error: 2 mistakes\n  food.yaml:3: metadata.name is Food; ")
+    assert "\n  food.yaml:9: unknown field spec.source.s33; did you mean s3?" in said.stderr
+
+
+def test_an_error_says_what_happened_and_then_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "food.yaml").write_text(GOOD.replace("soupRef: {name: emoji}, ", ""))
+
+    said = stockpot("lint", "food.yaml", cwd=tmp_path)
+
+    assert said.stderr == (
+        "error: food.yaml:4: spec.soupRef is missing\n"
+        "  help: write, for example, soupRef: {name: emoji}\n"
+    )
+
+
+def test_wrong_arguments_end_with_2() -> None:
+    assert stockpot("lint").returncode == ExitCode.USAGE
+    assert stockpot("stew").returncode == ExitCode.USAGE
+
+
+def test_generate_says_what_has_drifted_and_how_to_put_it_right(tmp_path: Path) -> None:
+    said = stockpot("generate", "--check", "--root", tmp_path)
+
+    assert said.returncode == ExitCode.INVALID
+    assert "crds/datashards.yaml" in said.stderr
+    assert said.stderr.endswith("help: run: make generate\n")
+
+
+def test_generate_leaves_nothing_that_has_drifted(tmp_path: Path) -> None:
+    stockpot("generate", "--root", tmp_path)
+
+    assert stockpot("generate", "--check", "--root", tmp_path).returncode == ExitCode.OK
+
+
+def test_the_operator_says_that_there_is_none_yet() -> None:
+    root = Path(__file__).parents[2]
+
+    said = subprocess.run(
+        [sys.executable, root / "operator" / "main.py"], capture_output=True, text=True, check=False
+    )
+
+    assert said.returncode == ExitCode.USAGE
+    assert "local mode only" in said.stderr
+    assert "help: stockpot local apply" in said.stderr
