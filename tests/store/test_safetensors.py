@@ -259,11 +259,14 @@ def test_an_edited_file_is_valid_still_or_refused_in_a_sentence(
     path = tmp_path_factory.mktemp("files") / "edited.safetensors"
     path.write_bytes(data)
 
+    refused: StockpotError | None = None
     try:
         header = read(path)
     except StockpotError as problem:
-        assert problem.exit_code == ExitCode.BAD_WEIGHTS
-        assert str(path) in problem.message
+        refused = problem
+    if refused:
+        assert refused.exit_code == ExitCode.BAD_WEIGHTS
+        assert str(path) in refused.message
         return
     # What we read, the safetensors package reads too, and alike.
     try:
