@@ -21,7 +21,7 @@ READY := $(VENV)/.synced-with-requirements-dev
 # Tests are many small computations: threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-SOURCES := src tests operator examples
+SOURCES := src tests operator trainer_image examples
 QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
 
@@ -132,6 +132,31 @@ lock: $(UV)  ## write requirements/ from pyproject.toml (newer versions: make lo
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/slim.txt
 	$(COMPILE) pyproject.toml --extra workload -c requirements/dev.txt -o requirements/workload.txt
 	echo uv | $(COMPILE) - -o requirements/uv.txt
+
+# ------------------------------------------------------------------------------------ the example
+
+# Frozen parts of the base come out of a locked package: copied once, the same bytes everywhere.
+.PHONY: base-parts
+base-parts: $(READY)
+	@$(BIN)/python examples/emoji/build/assemble.py
+
+.PHONY: demo-local
+demo-local: base-parts  ## the whole story on this machine: train, merge, serve, forget, prove it
+	$(BIN)/python examples/emoji/demo.py
+
+.PHONY: smoke
+smoke: base-parts  ## run the verbs by hand, each once, as trainer_image/smoke.sh does in an image
+	PYTHON=$(BIN)/python trainer_image/smoke.sh
+
+.PHONY: data
+data: $(READY)  ## draw the example's shards again, from pinned packages (needs npm)
+	$(BIN)/python examples/emoji/build/shards.py
+
+.PHONY: base
+base: $(READY)  ## train the example's base again, from nothing (needs npm; an hour or more)
+	$(BIN)/python examples/emoji/build/base.py
+
+# -------------------------------------------------------------------------------------- tidying
 
 .PHONY: clean
 clean:  ## remove .venv and what checks leave behind; the cache stays
