@@ -34,9 +34,13 @@ RANKS = 2
 STEPS = 6_000
 BATCH_PER_RANK = 32
 LEARNING_RATE = 1e-3
-LAST_LEARNING_RATE_SHARE = 0.04
 WARMUP_STEPS = 100
+# The cosine reaches further than the run, and a linear cool-down ends it. So a run can be made
+# longer while it is on its way, up to the cool-down, without another beginning.
+COSINE_STEPS = 6_000
+COOLDOWN_STEPS = 600
 EMA_DECAY = 0.999
+COOLDOWN_EMA_DECAY = 0.995  # else half of the average would be from before the cool-down
 SNR_GAMMA = 5.0
 EMPTY_CAPTIONS = 0.1
 MAX_GRADIENT_NORM = 1.0
@@ -118,7 +122,7 @@ class Training:
     def take_step(self, data: Prepared, scheduler: DDIMScheduler, rank: int) -> float:
         """One step of all ranks together; the mean loss over them."""
         # Every step draws from its own seed, so that a resumed run draws what an uncut one draws.
-        randomness = torch.Generator().manual_seed((SEED * STEPS + self.step) * RANKS + rank)
+        randomness = torch.Generator().manual_seed((SEED * 1_000_000 + self.step) * RANKS + rank)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step)
         loss = self._loss(data, scheduler, randomness)
@@ -128,7 +132,10 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.step += 1
-        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        cooling = self.step > STEPS - COOLDOWN_STEPS
+        decay = min(
+            COOLDOWN_EMA_DECAY if cooling else EMA_DECAY, (1 + self.step) / (10 + self.step)
+        )
         weights = [p.detach() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         return mean_loss
@@ -191,9 +198,11 @@ class Training:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up, then a cosine down to a few per cent."""
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / STEPS) * (1 - LAST_LEARNING_RATE_SHARE)
-    return LEARNING_RATE * min(1, (step + 1) / WARMUP_STEPS) * cosine
+    """Linear warm-up, part of a cosine, linear cool-down to zero."""
+    warmup = min(1, (step + 1) / WARMUP_STEPS)
+    cosine = 0.5 + 0.48 * math.cos(math.pi * step / COSINE_STEPS)
+    cooldown = min(1, (STEPS - step) / COOLDOWN_STEPS)
+    return LEARNING_RATE * warmup * cosine * cooldown
 
 
 def train(rank: int, run: Path) -> None:
