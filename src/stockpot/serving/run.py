@@ -80,6 +80,10 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
                     "Requests that wait for their turn.",
                     lambda: worker.waiting,
                 ),
+                "stockpot_serving_busy": (
+                    "1 while a request is being answered, else 0.",
+                    lambda: worker.is_drawing,
+                ),
                 "stockpot_serving_held_revisions": (
                     "Revisions that are granted, fetched, prepared, served or draining.",
                     lambda: len(models.state().holds),
@@ -99,8 +103,8 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         )
         admin = admin_app(models=models, meters=meters, is_ending=ending.is_set)
         began_s = time.monotonic()
-        with _answering(admin, ours) as admin_server:
-            with _answering(app, public) as public_server:
+        with _answering(admin, ours, drain_s=0) as admin_server:
+            with _answering(app, public, drain_s=spec.drain_s) as public_server:
                 _write_endpoint(work / ENDPOINT, spec.host, public, ours, boot)
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)
@@ -115,7 +119,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
 class _Server(uvicorn.Server):
     """One port, on a thread and a loop of its own."""
 
-    def __init__(self, app: FastAPI, listening: socket.socket) -> None:
+    def __init__(self, app: FastAPI, listening: socket.socket, drain_s: int) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -123,7 +127,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 server_header=False,
-                timeout_graceful_shutdown=_LAST_ANSWERS_S,
+                timeout_graceful_shutdown=drain_s + _LAST_ANSWERS_S,
             )
         )
         self.answers = threading.Event()
@@ -135,8 +139,8 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _answering(app: FastAPI, listening: socket.socket) -> Iterator[_Server]:
-    server = _Server(app, listening)
+def _answering(app: FastAPI, listening: socket.socket, *, drain_s: int) -> Iterator[_Server]:
+    server = _Server(app, listening, drain_s)
     server.thread.start()
     try:
         while not server.answers.wait(0.1):

@@ -51,6 +51,7 @@ class Worker:
         self._capacity = capacity
         self._waiting: deque[tuple[Order, Future[Pictures]]] = deque()
         self._changed = threading.Condition()
+        self._drawing = False
         self._closing = False
         self._abort = threading.Event()
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
@@ -60,6 +61,11 @@ class Worker:
     def waiting(self) -> int:
         """How many orders wait for their turn."""
         return len(self._waiting)
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether an order is being answered now, by the revision that it took."""
+        return self._drawing
 
     def submit(self, order: Order) -> Future[Pictures]:
         """Queue an order.
@@ -99,6 +105,7 @@ class Worker:
             if not future.set_running_or_notify_cancel():
                 continue  # The caller has gone.
             answer = self._answer(order)
+            self._drawing = False
             # Nothing of the revision is referred to from here on: not even from a traceback.
             if isinstance(answer, Pictures):
                 future.set_result(answer)
@@ -113,6 +120,7 @@ class Worker:
     def _answer(self, order: Order) -> Pictures | Exception:
         try:
             with self._models.pin() as pin:
+                self._drawing = True
                 order.require(pin.granted.revision)
                 self._go_on(pin)
                 pngs = [
