@@ -40,7 +40,7 @@ from stockpot.store.weights import (
 )
 
 BLOCK_ELEMENTS = 1 << 16
-AHEAD_BYTES = 32 << 20
+AHEAD_BYTES = 16 << 20
 """For all ingredients together; each asks the store for its share of it at once."""
 LEAST_AHEAD_BYTES, MOST_AHEAD_BYTES = 1 << 16, 8 << 20
 

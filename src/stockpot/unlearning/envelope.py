@@ -1,0 +1,55 @@
+"""A signed statement as bytes: a DSSE envelope, Ed25519. All of its cryptography is others'.
+
+Nothing here knows what a receipt says.
+"""
+
+import json
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+
+# Public, but not exported in the manner that mypy --strict asks for.
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+class BadEnvelopeError(ValueError):
+    """Bytes that are no envelope of ours, or not signed by the key; the message says which."""
+
+
+def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Sign a payload.
+
+    Returns:
+        The envelope as JSON (RFC 8785); the same for the same payload and key.
+    """
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(CryptoSigner(key))
+    return rfc8785.dumps(envelope.to_dict())
+
+
+def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
+    """Check an envelope's signature, and return its payload.
+
+    Raises:
+        BadEnvelopeError: It is no envelope, of another payload type, or not signed by the key.
+    """
+    try:
+        envelope = Envelope.from_dict(json.loads(data))
+    except Exception as error:
+        # Whatever the bytes are, the library meets them first, and its errors are of many kinds.
+        raise BadEnvelopeError("it is no DSSE envelope") from error
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise BadEnvelopeError(f"its payload is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
+    public = SSlibKey.from_crypto(key)
+    if public.keyid not in envelope.signatures:
+        signers = ", ".join(envelope.signatures) or "nobody"
+        raise BadEnvelopeError(f"it was signed by another key: {signers}, not {public.keyid}")
+    try:
+        envelope.verify([public], 1)
+    except VerificationError as error:
+        raise BadEnvelopeError("its signature does not fit: it was edited") from error
+    return bytes(envelope.payload)

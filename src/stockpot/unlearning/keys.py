@@ -1,0 +1,148 @@
+"""The key that receipts are signed with: Ed25519, PKCS #8 in PEM, and its public half."""
+
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import explained
+
+MAKE_ONE = "make one: stockpot keygen --out {path}"
+
+
+def keygen(path: Path) -> Path:
+    """Make a key; both halves appear whole, and nothing is ever overwritten.
+
+    Args:
+        path: Of the private key, mode 0600; missing folders above it are made.
+
+    Returns:
+        The file with the public key: `path` with `.pub` behind it.
+
+    Raises:
+        Refused: One of the two files is there already.
+        Transient: The folder cannot be written.
+    """
+    public = path.with_name(f"{path.name}.pub")
+    for taken in (path, public):
+        if taken.exists() or taken.is_symlink():
+            raise _taken(taken)
+    key = Ed25519PrivateKey.generate()
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    shown = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # The public half first: a private key that is there always has its public one beside it.
+    _write_new(public, shown, mode=0o644)
+    try:
+        _write_new(path, secret, mode=0o600)
+    except BaseException:
+        public.unlink(missing_ok=True)
+        raise
+    return public
+
+
+def load_private_key(path: Path) -> Ed25519PrivateKey:
+    """Read the key that receipts are signed with.
+
+    Raises:
+        Refused: There is none, or it is of another kind (exit 49).
+    """
+    data = _read(path, "signing key")
+    if b"PUBLIC KEY" in data:
+        raise _wrong_kind(path, "is a public key; receipts are signed with the private one")
+    try:
+        key = load_pem_private_key(data, password=None)
+    except TypeError as error:
+        raise _wrong_kind(path, "is locked with a password; receipts are signed unasked") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _wrong_kind(path, "is no private key in PEM") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _wrong_kind(path, f"is {_kind(key)}; receipts are signed with Ed25519")
+    return key
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """Read the key that receipts are checked with.
+
+    Raises:
+        Refused: There is none, or it is of another kind (exit 49).
+    """
+    data = _read(path, "public key")
+    if b"PRIVATE KEY" in data:
+        raise _wrong_kind(path, "is a private key; receipts are checked with the public one")
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _wrong_kind(path, "is no public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise _wrong_kind(path, f"is {_kind(key)}; receipts are signed with Ed25519")
+    return key
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise Refused(
+            f"there is no {what} at {path}",
+            help=MAKE_ONE.format(path=str(path).removesuffix(".pub")),
+            exit_code=ExitCode.NO_SIGNING_KEY,
+        ) from error
+    except PermissionError as error:
+        raise Refused(
+            f"the {what} at {path} cannot be read by this user",
+            help=f"give it the right to: ls -l {path}",
+            exit_code=ExitCode.NO_SIGNING_KEY,
+        ) from error
+
+
+def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that appears whole, with its mode, and only where nothing was."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with explained(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+        except FileExistsError as error:
+            raise _taken(path) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _kind(key: object) -> str:
+    name = type(key).__name__.lstrip("_")
+    for end in ("PrivateKey", "PublicKey"):
+        name = name.removesuffix(end)
+    return f"of kind {name}"
+
+
+def _taken(path: Path) -> Refused:
+    return Refused(
+        f"{path} is there already; a key is never overwritten",
+        help="choose another name: receipts that it signed cannot be continued with another key",
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def _wrong_kind(path: Path, why: str) -> Refused:
+    return Refused(
+        f"{path} {why}",
+        help=MAKE_ONE.format(path="NEW_FILE"),
+        exit_code=ExitCode.NO_SIGNING_KEY,
+    )

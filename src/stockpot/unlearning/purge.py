@@ -1,0 +1,186 @@
+"""The verb: remove everything of a shard's lineage from the store, behind a tombstone.
+
+    1 tombstone     from here on no verb reads or publishes anything of the shard
+    2 sweep         everything whose manifest names the shard, in every soup, and all that lies
+                    under the shard's own folder
+    3 inventory     what is about to be removed, stored
+    4 removal       files first, manifests last: a crash leaves no object without its lineage
+    5 sweep again   must find nothing
+    6 inventory     with the results
+
+Each step may be cut off and is done again by the next run. What lies under no manifest has no
+known lineage; it is listed, not removed, because it may be somebody else's.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import rfc8785
+
+from stockpot.api.model import Model
+from stockpot.api.runspec import PurgeRun, RunResult
+from stockpot.errors import ExitCode, StockpotError, Waiting
+from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import covering_manifests
+from stockpot.store.keys import MANIFEST, Keys
+from stockpot.store.open import open_store
+from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.unlearning.clock import now
+from stockpot.unlearning.inventory import (
+    Inventory,
+    Sweep,
+    read_inventory,
+    residuals_of,
+    write_inventory,
+)
+
+RECORDS = ("receipts", "tombstones", "inventories")
+"""Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
+ARTEFACTS = ("soups", "shards")
+
+
+class Tombstone(Model):
+    """The mark that a shard was forgotten."""
+
+    version: int = 1
+    shard: str
+    """Its UID."""
+    soup: str
+    """The UID of its soup."""
+    at: str
+    """RFC 3339."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one sweep saw."""
+
+    tainted: tuple[ObjectInfo, ...]
+    """In the order in which to remove it."""
+    unknown: tuple[ObjectInfo, ...]
+
+
+def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+    """Purge one shard.
+
+    Raises:
+        Waiting: Something of the shard was written meanwhile; the next run removes it.
+        Refused: The inventory of earlier runs was edited (exit 43).
+        Transient: The store fails.
+        StockpotError: It was asked to end (75); the next run goes on.
+    """
+    del work
+    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    uid = spec.shard.uid
+    progress.begin("tombstone")
+    _stand_tombstone(store, keys, spec)
+    progress.begin("sweeping")
+    before = read_inventory(store, keys, uid)
+    found = sweep(store, keys, uid)
+    same = before and before.residuals == residuals_of(found.unknown)
+    if before and before.complete and same and not found.tainted:
+        return _result(before, reused=True)
+    listed = (before or Inventory(soup=spec.soup, shard=spec.shard)).listing(found.tainted)
+    listed = _seen(listed, found)
+    write_inventory(store, keys, listed)
+
+    progress.begin("purging", total_steps=len(found.tainted))
+    for number, info in enumerate(found.tainted, start=1):
+        _stop_here(stop)
+        store.purge(info)
+        progress.advance(number)
+
+    progress.begin("sweeping")
+    again = sweep(store, keys, uid)
+    swept = _seen(listed, again)
+    if again.tainted:
+        write_inventory(store, keys, swept)
+        raise Waiting(
+            f"{len(again.tainted)} objects of shard {uid} appeared while it was purged, "
+            f"{again.tainted[0].key} among them",
+            help="something that writes it still runs; end it, and run the purge again",
+        )
+    inventory = swept.finished()
+    write_inventory(store, keys, inventory)
+    return _result(inventory, reused=False)
+
+
+def sweep(store: ObjectStore, keys: Keys, shard_uid: str) -> Found:
+    """Look at everything in the namespace.
+
+    Args:
+        store: Where.
+        keys: Of the namespace.
+        shard_uid: What is to be found.
+    """
+    root = f"{keys.namespace}/"
+    seen = [
+        (info, manifest)
+        for info, manifest in covering_manifests(store, root)
+        if info.key.split("/")[1] not in RECORDS
+    ]
+    tainted_folders = {keys.shard(shard_uid)}
+    for info, manifest in seen:
+        if manifest and any(pair.shard == shard_uid for pair in manifest.lineage):
+            tainted_folders.add(_folder_of(info.key))
+    tainted, unknown = [], []
+    for info, manifest in seen:
+        # All below a tainted folder is tainted, whatever a manifest further down says.
+        if any(folder in tainted_folders for folder in _folders_above(info.key)):
+            tainted.append(info)
+        elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
+            unknown.append(info)
+    return Found(tuple(sorted(tainted, key=_order_of_removal)), tuple(unknown))
+
+
+def _order_of_removal(info: ObjectInfo) -> tuple[bool, int, str, str]:
+    """Files first; then manifests, the innermost first."""
+    is_manifest = info.key.endswith(f"/{MANIFEST}")
+    return is_manifest, -info.key.count("/") if is_manifest else 0, info.key, info.version
+
+
+def _folder_of(key: str) -> str:
+    return key[: key.rfind("/") + 1]
+
+
+def _folders_above(key: str) -> Sequence[str]:
+    parts = key.split("/")[:-1]
+    return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
+
+
+def _stand_tombstone(store: ObjectStore, keys: Keys, spec: PurgeRun) -> None:
+    mark = Tombstone(shard=spec.shard.uid, soup=spec.soup.uid, at=now())
+    store.put_if_absent(
+        keys.tombstone(spec.shard.uid), rfc8785.dumps(mark.model_dump(mode="json", by_alias=True))
+    )
+
+
+def _seen(inventory: Inventory, found: Found) -> Inventory:
+    look = Sweep(at=now(), found=len(found.tainted))
+    return inventory.model_copy(
+        update={
+            "sweeps": (*inventory.sweeps, look),
+            "residuals": residuals_of(found.unknown),
+        }
+    )
+
+
+def _stop_here(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StockpotError(
+            "The purge ended when asked to, with some objects removed.",
+            help="Run it again: it removes the others.",
+            exit_code=ExitCode.INTERRUPTED,
+        )
+
+
+def _result(inventory: Inventory, *, reused: bool) -> RunResult:
+    return RunResult(
+        reused=reused,
+        purged_objects=len(inventory.items),
+        purged_bytes=inventory.size_bytes,
+        inventory_digest=inventory.digest,
+        figures={"residuals": str(len(inventory.residuals))},
+    )

@@ -1,0 +1,148 @@
+"""The verb: write the receipt of an unlearning, as the next of the soup's chain.
+
+It signs what the store and the RunSpec say, after it looked that they do not contradict each
+other. A shard has one receipt in a chain: asked again, it is found.
+"""
+
+import re
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stockpot import __version__
+from stockpot.api.runspec import RunResult, SignRun
+from stockpot.core.digests import PREFIX
+from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
+from stockpot.metrics.progress import Progress
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.chain import Receipt, check_chain
+from stockpot.unlearning.clock import now
+from stockpot.unlearning.envelope import seal
+from stockpot.unlearning.inventory import Inventory, read_inventory
+from stockpot.unlearning.keys import load_private_key
+from stockpot.unlearning.statement import Purged, Unlearning, state
+
+MOST_TRIES = 20
+REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
+
+
+def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+    """Sign one receipt.
+
+    Raises:
+        Refused: There is no signing key, or one of another kind (exit 49); the chain is broken
+            (43); the successor was made with the shard (3).
+        Waiting: The purge has not ended, or a server holds what it removed.
+        Transient: The store fails, or others sign without end.
+        StockpotError: It was asked to end (75); nothing was written.
+    """
+    del work
+    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    progress.begin("signing")
+    key = load_private_key(Path(spec.signing_key))
+    for _ in range(MOST_TRIES):
+        chain = check_chain(store, keys, spec.soup.uid, key.public_key())
+        mine = [one for one in chain if one.statement.predicate.shard.uid == spec.shard.uid]
+        if mine:
+            return _result(mine[0], reused=True)
+        inventory = _require_purged(store, keys, spec)
+        _require_clean(spec, inventory)
+        if stop.is_set():
+            raise StockpotError(
+                "Signing ended when asked to; nothing was written.",
+                help="Run it again.",
+                exit_code=ExitCode.INTERRUPTED,
+            )
+        sequence = len(chain) + 1
+        place = keys.receipt(spec.soup.uid, sequence)
+        data = _receipt(spec, inventory, chain, key)
+        # Looked at again, for there are stores where two writers both win; the later one did.
+        if store.put_if_absent(place, data) and store.get(place) == data:
+            written = check_chain(store, keys, spec.soup.uid, key.public_key())[sequence - 1]
+            return _result(written, reused=False)
+    raise Transient(
+        f"others took the next place in the chain {MOST_TRIES} times",
+        help="sign one receipt of a soup at a time",
+    )
+
+
+def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
+    uid = spec.shard.uid
+    inventory = read_inventory(store, keys, uid)
+    if store.head(keys.tombstone(uid)) is None:
+        lacking = f"there is no tombstone at {keys.tombstone(uid)}"
+    elif inventory is None:
+        lacking = f"there is no inventory at {keys.inventory(uid)}"
+    elif not inventory.complete:
+        lacking = f"the purge has not ended: {keys.inventory(uid)} lists what it had still to do"
+    else:
+        return inventory
+    raise Waiting(
+        f"shard {uid} cannot have a receipt yet: {lacking}", help="run its purge to the end first"
+    )
+
+
+def _require_clean(spec: SignRun, inventory: Inventory) -> None:
+    """Refuse to sign what the receipt itself would contradict."""
+    uid, successor = spec.shard.uid, spec.successor
+    if successor and any(pair.shard == uid for pair in successor.lineage):
+        raise Refused(
+            f"the successor {successor.recipe_digest} was made with shard {uid}, which the receipt "
+            "would say is gone",
+            help="promote a revision without the shard first",
+        )
+    removed = _recipes(item.key for item in inventory.items)
+    for server in spec.servers:
+        held = sorted(removed & set(server.holds))
+        if held:
+            raise Waiting(
+                f"server {server.server} holds {', '.join(held)}, purged with shard {uid}",
+                help="wait until it has dropped it, and ask it again",
+            )
+
+
+def _recipes(keys: Iterable[str]) -> set[str]:
+    return {PREFIX + found[1] for key in keys if (found := REVISION.search(key))}
+
+
+def _receipt(
+    spec: SignRun, inventory: Inventory, chain: tuple[Receipt, ...], key: Ed25519PrivateKey
+) -> bytes:
+    unlearning = Unlearning(
+        soup=spec.soup,
+        shard=spec.shard,
+        data_digest=spec.data_digest,
+        training_keys=spec.training_keys,
+        requested_at=spec.requested_at,
+        signed_at=now(),
+        successor=spec.successor,
+        purge=Purged(
+            objects=len(inventory.items),
+            bytes=inventory.size_bytes,
+            inventory_digest=inventory.digest,
+            residuals=len(inventory.residuals),
+        ),
+        servers=spec.servers,
+        sequence=len(chain) + 1,
+        previous=chain[-1].digest if chain else None,
+        completeness="Incomplete" if inventory.residuals else "Complete",
+        versions={"stockpot": __version__},
+    )
+    return seal(state(unlearning).canonical, key)
+
+
+def _result(receipt: Receipt, *, reused: bool) -> RunResult:
+    said = receipt.statement.predicate.purge
+    return RunResult(
+        reused=reused,
+        receipt_sequence=receipt.sequence,
+        receipt_digest=receipt.digest,
+        purged_objects=said.objects,
+        purged_bytes=said.bytes,
+        inventory_digest=said.inventory_digest,
+        figures={"residuals": str(said.residuals)},
+    )

@@ -1,0 +1,87 @@
+"""What a receipt says: an in-toto Statement whose predicate is an unlearning.
+
+Only its form. It claims no more than what was done and seen: which objects were removed, what
+serves in their place, and what each server said that it holds, after the removal.
+"""
+
+from typing import Final, Literal
+
+import rfc8785
+from pydantic import Field
+
+from stockpot.api.model import DigestString, Model
+from stockpot.api.runspec import HeldReport, ObjectRef, RevisionRef
+from stockpot.core.digests import PREFIX
+
+PREDICATE_TYPE: Final = "https://stockpot.dev/unlearning-receipt/v1"
+
+
+class Subject(Model):
+    """What the statement is about."""
+
+    name: str
+    digest: dict[str, str]
+    """Hex digits by algorithm, as in-toto has it: no prefix."""
+
+
+class Purged(Model):
+    """What the purge did, in short; the inventory has the lists."""
+
+    objects: int
+    bytes: int
+    inventory_digest: DigestString
+    residuals: int
+    """Objects of unknown lineage that were left."""
+
+
+class Unlearning(Model):
+    """The predicate."""
+
+    soup: ObjectRef
+    shard: ObjectRef
+    data_digest: DigestString | None = None
+    training_keys: tuple[DigestString, ...] = ()
+    requested_at: str
+    """RFC 3339, by the clock of whoever recorded the deletion."""
+    signed_at: str
+    """RFC 3339, by the clock of whoever signed."""
+    successor: RevisionRef | None = None
+    """What serves without the shard; none where nothing serves any more."""
+    purge: Purged
+    servers: tuple[HeldReport, ...] = ()
+    """What each server said that it holds, asked after the purge."""
+    sequence: int = Field(ge=1)
+    """Its place in the soup's chain."""
+    previous: DigestString | None = None
+    """Of the bytes of the envelope before it; none for the first."""
+    completeness: Literal["Complete", "Incomplete"]
+    """Incomplete: there are residuals."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the program."""
+
+
+class Statement(Model):
+    """An in-toto Statement, version 1."""
+
+    statement_type: Literal["https://in-toto.io/Statement/v1"] = Field(
+        default="https://in-toto.io/Statement/v1", alias="_type"
+    )
+    subject: tuple[Subject, ...]
+    predicate_type: Literal["https://stockpot.dev/unlearning-receipt/v1"] = PREDICATE_TYPE
+    predicate: Unlearning
+
+    @property
+    def canonical(self) -> bytes:
+        """As it is signed: RFC 8785."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+
+def state(unlearning: Unlearning) -> Statement:
+    """Make a statement about the weights that serve now; about the purge where none do."""
+    soup, successor = unlearning.soup, unlearning.successor
+    if successor is not None:
+        name, digest = f"{soup.namespace}/{soup.name}", successor.weights_digest
+    else:
+        name, digest = f"inventory of {unlearning.shard.uid}", unlearning.purge.inventory_digest
+    subject = Subject(name=name, digest={"sha256": digest.removeprefix(PREFIX)})
+    return Statement(subject=(subject,), predicate=unlearning)
