@@ -11,6 +11,8 @@ UV_HOME := $(CACHE)/uv-$(UV_VERSION)
 UV := $(UV_HOME)/bin/uv
 UV_CACHE_DIR ?= $(CACHE)/packages
 export UV_CACHE_DIR
+# Whom this machine trusts, as pip does: a proxy in between may sign for the index.
+export UV_SYSTEM_CERTS := true
 # Never fetch an interpreter: the one that was named is the one that is used.
 export UV_PYTHON_DOWNLOADS := never
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from stockpot.unlearning import keys
+from stockpot.unlearning.keys import keygen as make_key
 
 
 @click.command()
@@ -19,4 +19,4 @@ def keygen(out: Path) -> None:
 
     Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub.
     """
-    click.echo(keys.keygen(out))
+    click.echo(make_key(out))
