@@ -1,10 +1,13 @@
-"""Run a verb in a process of its own that kills itself, with SIGKILL, at a chosen moment.
+"""Run a verb in a process that kills itself, with SIGKILL, at a chosen moment.
 
 Moments are counted in what the process is about to do to files below a folder: open, rename, link,
 remove, make and remove folders. So a kill lands before any one of them, the same one each time.
 
-    moments = run_until_killed("stockpot.merging.run", spec, below, at=None)   to the end: how many
-    run_until_killed("stockpot.merging.run", spec, below, at=17)               dies before the 17th
+    with Mortal("stockpot.merging.run", spec, below) as mortal:
+        moments = mortal.lives()    runs it to its end: how many moments there were
+        mortal.dies(at=17)          runs it again; it dies before the 17th
+
+One process loads the verb, and forks for each run: loading takes longer than running.
 """
 
 import importlib
@@ -14,6 +17,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import TracebackType
 
 from stockpot.api.runspec import RUN_SPEC, RunSpec
 from stockpot.metrics.progress import Progress
@@ -22,34 +26,75 @@ EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_until_killed(module: str, spec: RunSpec, below: Path, *, at: int | None) -> int:
-    """Run a verb with `below / "work"` as its work folder.
+class Mortal:
+    """A verb that can be run, and killed, again and again; `below / "work"` is its work folder."""
 
-    Returns:
-        How many moments there were, where it came to its end.
-    """
-    (below / "work").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.merging.killing", module, str(below), str(at or 0)]
-    paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
-    done = subprocess.run(
-        command,
-        input=RUN_SPEC.dump_json(spec),
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": paths},
-        check=False,
-        timeout=60,
-    )
-    if at is None:
-        assert done.returncode == 0
-        return int(done.stdout)
-    assert done.returncode == -signal.SIGKILL, f"it had ended before moment {at}"
-    return at
+    def __init__(self, module: str, spec: RunSpec, below: Path) -> None:
+        (below / "work").mkdir(parents=True, exist_ok=True)
+        (below / "spec.json").write_bytes(RUN_SPEC.dump_json(spec))
+        paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.merging.killing", module, str(below)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    def __enter__(self) -> "Mortal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._process:
+            pass  # Its input ends, and so does it.
+
+    def lives(self) -> int:
+        """Run to the end; say how many moments there were."""
+        how, moments = self._run(at=0)
+        assert how == "lived"
+        return moments
+
+    def dies(self, at: int) -> None:
+        """Run until it kills itself before this moment."""
+        how, moments = self._run(at)
+        assert how == "killed", f"it {how}, after {moments} moments"
+
+    def _run(self, at: int) -> tuple[str, int]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{at}\n")
+        self._process.stdin.flush()
+        how, moments = self._process.stdout.readline().split()
+        return how, int(moments)
 
 
-def main(module: str, below: str, at: int) -> None:
+def main(module: str, below: str) -> None:
+    """Fork and run once for each line of input."""
     verb = importlib.import_module(module).run
-    spec = RUN_SPEC.validate_json(sys.stdin.buffer.read())
+    spec = RUN_SPEC.validate_json((Path(below) / "spec.json").read_bytes())
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            live(verb, spec, below, int(line), writer)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            moments = int(pipe.read() or 0)
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        how = "killed" if killed else "lived" if status == 0 else "failed"
+        sys.stdout.write(f"{how} {moments}\n")
+        sys.stdout.flush()
+
+
+def live(verb: object, spec: RunSpec, below: str, at: int, writer: int) -> None:
+    """Run the verb, in a process of its own, and end that process."""
     moments = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
@@ -60,9 +105,15 @@ def main(module: str, below: str, at: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    verb(spec, work=Path(below) / "work", progress=Progress(), stop=threading.Event())
-    sys.stdout.write(str(moments))
+    try:
+        assert callable(verb)
+        verb(spec, work=Path(below) / "work", progress=Progress(), stop=threading.Event())
+        os.write(writer, str(moments).encode())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        os._exit(1)
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2])

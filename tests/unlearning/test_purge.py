@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.merging.killing import run_until_killed
+from tests.merging.killing import Mortal
 from tests.unlearning.cellar import (
     CATS,
     KEYS,
@@ -315,25 +315,25 @@ def test_a_shard_that_was_never_trained_is_forgotten_all_the_same(
 
 
 def test_a_killed_purge_leaves_nothing_unaccounted_and_a_rerun_completes(tmp_path: Path) -> None:
-    root, spec = tmp_path / "store", a_purge(tmp_path / "store")
-    a_cellar(root, tmp_path / "laid")
-    shutil.copytree(root, tmp_path / "pristine")
-    moments = run_until_killed("stockpot.unlearning.purge", spec, tmp_path, at=None)
-    done = inventory_of(FolderStore(root))
+    root, pristine = tmp_path / "store", tmp_path / "pristine"
+    store = a_cellar(root, tmp_path / "laid")
+    shutil.copytree(root, pristine)
+    survivor = KEYS.revision("soup-1", recipe_of("uid-cats"))
+    with Mortal("stockpot.unlearning.purge", a_purge(root), tmp_path) as mortal:
+        moments = mortal.lives()
+        done = inventory_of(store)
 
-    for at in sorted({*random.Random(2).sample(range(1, moments), 9), moments}):
-        shutil.rmtree(root)
-        shutil.copytree(tmp_path / "pristine", root)
-        run_until_killed("stockpot.unlearning.purge", spec, tmp_path, at=at)
+        for at in sorted({*random.Random(2).sample(range(1, moments), 12), moments}):
+            shutil.rmtree(root)
+            shutil.copytree(pristine, root)
+            mortal.dies(at)
 
-        store = FolderStore(root)
-        for info, manifest in covering_manifests(store, "ml/"):
-            if info.key.startswith(("ml/shards/", "ml/soups/")):
-                assert manifest is not None, f"{info.key} lost its lineage"
-        again = purged(root)
-        assert sweep(store, KEYS, "uid-dogs").tainted == ()
-        assert inventory_of(store).items == done.items
-        assert inventory_of(store).complete
-        assert again.purged_objects == len(done.items)
-        survivor = KEYS.revision("soup-1", recipe_of("uid-cats"))
-        assert read_manifest(store, survivor) is not None
+            for info, manifest in covering_manifests(store, "ml/"):
+                if info.key.startswith(("ml/shards/", "ml/soups/")):
+                    assert manifest is not None, f"{info.key} lost its lineage"
+            again = purged(root)
+            assert sweep(store, KEYS, "uid-dogs").tainted == ()
+            assert inventory_of(store).items == done.items
+            assert inventory_of(store).complete
+            assert again.purged_objects == len(done.items)
+            assert read_manifest(store, survivor) is not None
