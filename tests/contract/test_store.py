@@ -11,7 +11,7 @@ import pytest
 from stockpot.errors import Refused
 from stockpot.store.folder import FolderStore
 from stockpot.store.port import ObjectInfo, ObjectStore
-from stockpot.store.s3 import S3Store
+from stockpot.store.s3 import PART_BYTES, S3Store
 
 ODD_NAMES = ("plain", "with space", "+%20&?#=", "ä/ö", "a.b-c_d", ".hidden/x", "x" * 200)
 
@@ -97,7 +97,7 @@ def test_one_of_many_at_once_writes_where_nothing_is(store: ObjectStore) -> None
     assert store.get("ns/one") == writers[ours.index(True)]
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1, (33 << 20) + 1])
+@pytest.mark.parametrize("size_bytes", [0, 1, PART_BYTES + 1])
 def test_a_file_goes_there_and_back(store: ObjectStore, tmp_path: Path, size_bytes: int) -> None:
     there, back = tmp_path / "there", tmp_path / "folder" / "back"
     there.write_bytes(b"0123456789abcdef" * (size_bytes // 16) + b"x" * (size_bytes % 16))

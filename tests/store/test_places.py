@@ -7,7 +7,7 @@ import pytest
 
 from stockpot.api.runspec import Location, Place
 from stockpot.core.digests import digest_of_bytes, digest_of_tree
-from stockpot.errors import ExitCode, Refused
+from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.folder import FolderStore
 from stockpot.store.places import fetch_folder, tree_digest
 
@@ -54,7 +54,7 @@ def test_a_place_with_nothing_in_it_is_named(tmp_path: Path) -> None:
     assert "whether the upload has ended" in refusal.value.help
 
     gone = Location(place=Place.FOLDER, path=str(tmp_path / "gone"))
-    with pytest.raises(Refused, match="there is no folder .*/gone") as refusal:
+    with pytest.raises(Refused, match=r"there is no folder .*/gone") as refusal:
         fetch_folder(gone, store, tmp_path / "into", exit_code=ExitCode.BAD_BASE)
     assert refusal.value.exit_code == ExitCode.BAD_BASE
     assert "whether its volume is mounted" in refusal.value.help
@@ -84,7 +84,7 @@ def test_any_change_gives_a_folder_another_digest(tmp_path: Path, change: str) -
             (folder / "a.txt").write_text("a.tXt")
         case "add":
             (folder / ".new").touch()
-        case "remove":
+        case _:
             (folder / "b" / "c.json").unlink()
 
     assert tree_digest(folder) != before
@@ -136,3 +136,28 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match=r"caf\\udce9.json has a name that is no UTF-8"):
         tree_digest(tmp_path)
+
+
+class Vanishing(FolderStore):
+    """A store that another one empties while it is read."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        self.delete(key)
+        super().get_file(key, path)
+
+
+def test_a_folder_that_goes_while_it_is_read_is_worth_another_try(tmp_path: Path) -> None:
+    store = Vanishing(tmp_path / "store")
+    store.put("data/a.png", b"")
+
+    with pytest.raises(Transient, match=r"data/a\.png was removed from the store") as problem:
+        fetch_folder(Location(place=Place.STORE, path="data"), store, tmp_path / "into")
+
+    assert "run it again" in problem.value.help
+
+
+def test_a_place_outside_of_the_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="cannot be a key of the store"):
+        fetch_folder(
+            Location(place=Place.STORE, path="../other/"), FolderStore(tmp_path), tmp_path / "into"
+        )

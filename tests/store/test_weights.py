@@ -1,6 +1,7 @@
 """Admission of weights: exact facts about numbers, and refusals that name tensor and index."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,10 @@ from stockpot.store.weights import (
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 
-def a_file(folder: Path, tensors: dict[str, Array]) -> Path:
+def a_file(folder: Path, tensors: Mapping[str, Array]) -> Path:
     """A canonical file."""
     path = folder / "weights.safetensors"
-    save_file(tensors, path)
+    save_file(dict(tensors), path)
     canonicalise(path, path)
     return path
 
@@ -148,7 +149,7 @@ def test_bfloat16_that_is_no_number_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_averaged_is_refused(
-    tmp_path: Path, tensors: dict[str, Array], why: str
+    tmp_path: Path, tensors: Mapping[str, Array], why: str
 ) -> None:
     with pytest.raises(Refused) as refusal:
         inspect_weights(a_file(tmp_path, tensors))
@@ -170,7 +171,7 @@ def test_a_file_in_another_order_or_with_metadata_is_not_canonical(tmp_path: Pat
 
 
 def test_files_of_one_layout_can_be_averaged_and_others_cannot(tmp_path: Path) -> None:
-    def layout(tensors: dict[str, Array]) -> str:
+    def layout(tensors: Mapping[str, Array]) -> str:
         return inspect_weights(a_file(tmp_path, tensors)).facts.layout
 
     one = layout({"a": np.ones((2, 3), np.float16)})

@@ -104,7 +104,7 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         path = self.root / require_key(key)
-        if os.path.realpath(path.parent) != str(path.parent):
+        if _behind_a_link(path.parent):
             raise Refused(
                 f"{path} cannot be an object: a symbolic link stands on the way to it",
                 help="put what the link leads to into the store itself",
@@ -123,7 +123,9 @@ class FolderStore:
     def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Find every file under the prefix, a temporary one under the key it was meant for."""
         require_prefix(prefix)
-        yield from self._walk_folder(prefix[: prefix.rfind("/") + 1], prefix)
+        folder = prefix[: prefix.rfind("/") + 1]
+        if not _behind_a_link(self.root / folder):
+            yield from self._walk_folder(folder, prefix)
 
     def _walk_folder(self, folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         path = self.root / folder
@@ -183,6 +185,11 @@ def _open(path: Path) -> BinaryIO | None:
         return path.open("rb")
     except _ABSENT:
         return None
+
+
+def _behind_a_link(folder: Path) -> bool:
+    """Whether a link stands in the path of a folder below the root, whose own are resolved."""
+    return os.path.realpath(folder) != str(folder)
 
 
 def folder_of_url(url_path: str) -> Path:

@@ -8,11 +8,12 @@ import hashlib
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from stockpot.api.runspec import Location, Place
 from stockpot.core.digests import PREFIX, Digest, digest_of_tree
-from stockpot.errors import ExitCode, Refused
+from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import explained, problem
 from stockpot.store.port import ObjectStore, require_key
 
@@ -50,20 +51,24 @@ def fetch_folder(
                 )
         return folder
     prefix = location.path.strip("/") + "/"
-    with explained(into):
-        shutil.rmtree(into, ignore_errors=False) if into.exists() else None
-    found = False
-    for info in store.list(prefix):
-        if info.key.endswith("/"):
-            continue  # Some tools write an empty object for each folder.
-        found = True
-        store.get_file(info.key, into / require_key(info.key.removeprefix(prefix)))
-    if not found:
+    with explained(into), suppress(FileNotFoundError):
+        shutil.rmtree(into)
+    # Some tools write an empty object for each folder.
+    keys = [info.key for info in store.list(prefix) if not info.key.endswith("/")]
+    if not keys:
         raise Refused(
             f"nothing lies in the store under {prefix}",
             help="look at the source's prefix, and whether the upload has ended",
             exit_code=exit_code,
         )
+    for key in keys:
+        try:
+            store.get_file(key, into / require_key(key.removeprefix(prefix)))
+        except KeyError as error:
+            raise Transient(
+                f"{key} was removed from the store while {prefix} was read",
+                help="let whoever changes the folder come to an end, then run it again",
+            ) from error
     return into
 
 

@@ -59,7 +59,8 @@ class ObjectStore(Protocol):
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write it only where nothing is; say whether we did.
 
-        Correctness must not rest on this alone: some servers let two writers both win.
+        Correctness must not rest on this alone: some servers let two writers both win, and where
+        the answer to our own first try was lost, the second try says no. Read what is there.
         """
         ...
 

@@ -109,8 +109,6 @@ class S3Store:
             )
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        # False may also mean that our own first try got through and its answer was lost: whoever
-        # must know reads what is there.
         name = self._name(key)
         headers: dict[str, str | list[str] | tuple[str]] = {
             "If-None-Match": "*",
