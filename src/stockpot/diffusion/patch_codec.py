@@ -1,10 +1,10 @@
 """A latent codec without training: the principal components of small image patches.
 
 Only the codec lives here: fit, encode, decode. It has the call surface of diffusers'
-``AutoencoderKL`` that ``StableDiffusionPipeline`` uses. A pipeline folder whose ``model_index.json``
-says ``"vae": ["stockpot.diffusion.patch_codec", "PatchCodec"]`` opens with plain diffusers once this
-module has been imported: diffusers never imports a module because a folder names it.
-``save_pretrained`` of such a pipeline writes the same line.
+``AutoencoderKL`` that ``StableDiffusionPipeline`` uses. A pipeline folder whose
+``model_index.json`` says ``"vae": ["stockpot.diffusion.patch_codec", "PatchCodec"]`` opens with
+plain diffusers once this module has been imported: diffusers never imports a module because a
+folder names it. ``save_pretrained`` of such a pipeline writes the same line.
 """
 
 # B batch, C image channels, L latent channels, H and W image size, P patch size (both in pixels).
