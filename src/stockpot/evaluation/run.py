@@ -1,0 +1,167 @@
+"""The verb `evaluate`: ask one revision, and put what was found beside it, with its lineage."""
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from stockpot import __version__
+from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.api.runspec import EvaluateRun, RunResult
+from stockpot.core.digests import Digest, digest_of_json, digest_of_records
+from stockpot.diffusion.pipeline import load_parts, load_unet
+from stockpot.diffusion.records import Record, list_records
+from stockpot.evaluation.evaluators import find_evaluator
+from stockpot.evaluation.figures import Figure, require_numbers
+from stockpot.evaluation.subject import Findings, Subject
+from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import EVALUATION, begin, find_complete, publish
+from stockpot.store.base import open_base
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.store.places import fetch_folder
+from stockpot.store.port import ObjectStore
+from stockpot.store.revisions import fetch_revision
+from stockpot.store.tombstones import refuse_forgotten
+
+
+def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+    """Evaluate a revision, or find it evaluated with the same suite on the same records.
+
+    Raises:
+        Refused: A shard of its lineage was forgotten (exit 47); the revision or the base is refused
+            (43, 45, 46); the held-out records cannot be read (42); an evaluator is unknown, or
+            refuses its options (48).
+        Transient: The store or the disk fails.
+        StockpotError: It was asked to end (75); nothing was published.
+    """
+    began_s = time.monotonic()
+    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    refuse_forgotten(store, keys, {pair.shard for pair in spec.revision.lineage})
+    suite = [(named.name, find_evaluator(named)) for named in spec.suite]
+    scratch = work / "evaluate"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        progress.begin("reading held-out records")
+        records = _held_out(spec, store, scratch)
+        question = _question(spec, records)
+        folder_key = keys.evaluation(spec.soup.uid, spec.revision.recipe_digest)
+        known = _find_known(store, folder_key, question)
+        if known is not None:
+            return _result(known, reused=True)
+
+        progress.begin("opening the revision")
+        base = open_base(spec.base, store, scratch / "base")
+        weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
+        parts = load_parts(base.folder)
+        unet = load_unet(parts.unet_config, weights, device=parts.device, dtype=parts.dtype)
+        subject = Subject(parts, unet, records, spec.resolution, progress.advance, stop)
+        found = []
+        for name, evaluator in suite:
+            progress.begin(name)
+            found.append(evaluator.evaluate(subject))
+        figures = _figures(found)
+
+        progress.begin("publishing")
+        manifest = _manifest(spec, base.digest, records, question, found)
+        said = _said(spec, base.digest, question, figures, time.monotonic() - began_s)
+        files = _written(found, said, scratch)
+        refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage})
+        begin(store, folder_key, manifest)
+        publish(store, folder_key, files, manifest)
+        return _result(said, reused=False)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _held_out(spec: EvaluateRun, store: ObjectStore, scratch: Path) -> tuple[Record, ...]:
+    if spec.held_out is None:
+        return ()
+    return tuple(list_records(fetch_folder(spec.held_out, store, scratch / "held-out")))
+
+
+def _question(spec: EvaluateRun, records: tuple[Record, ...]) -> Digest:
+    """Name what is asked: the same question of the same weights has the same answer."""
+    return digest_of_json(
+        "question/1",
+        {
+            "weights": spec.revision.weights_digest,
+            "suite": [[named.name, dict(named.options)] for named in spec.suite],
+            "records": digest_of_records(record.digest for record in records),
+            "resolution": spec.resolution,
+        },
+    )
+
+
+def _find_known(store: ObjectStore, folder_key: str, question: Digest) -> dict[str, Any] | None:
+    manifest = find_complete(store, folder_key)
+    if manifest is None or manifest.facts.get("question") != question:
+        return None
+    said: dict[str, Any] = json.loads(store.get(folder_key + EVALUATION) or b"{}")
+    return said if said.get("question") == question else None
+
+
+def _figures(found: list[Findings]) -> dict[str, Figure]:
+    figures = {name: figure for one in found for name, figure in one.figures.items()}
+    for name, figure in figures.items():
+        require_numbers(name, figure)
+    return figures
+
+
+def _manifest(
+    spec: EvaluateRun,
+    base: Digest,
+    records: tuple[Record, ...],
+    question: Digest,
+    found: list[Findings],
+) -> Manifest:
+    fitted_on = {pair for one in found for pair in one.fitted_on}
+    lineage = {*spec.revision.lineage, *fitted_on}
+    return Manifest(
+        kind=ArtefactKind.EVALUATION,
+        lineage=tuple(sorted(lineage, key=lambda pair: (pair.shard, pair.training_key))),
+        base_digest=base,
+        data_digest=digest_of_records(record.digest for record in records) if records else None,
+        records=len(records) if records else None,
+        recipe_digest=spec.revision.recipe_digest,
+        made_by=f"stockpot {__version__}",
+        facts={"question": question},
+    )
+
+
+def _said(
+    spec: EvaluateRun, base: Digest, question: Digest, figures: dict[str, Figure], seconds: float
+) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "question": question,
+        "recipeDigest": spec.revision.recipe_digest,
+        "weightsDigest": spec.revision.weights_digest,
+        "baseDigest": base,
+        "suite": [named.model_dump() for named in spec.suite],
+        "metrics": {name: figure.to_json() for name, figure in figures.items()},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict[str, Path]:
+    folder = scratch / "found"
+    folder.mkdir(parents=True)
+    contents = {name: data for one in found for name, data in one.files.items()}
+    contents[EVALUATION] = json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n"
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in contents}
+
+
+def _result(said: dict[str, Any], *, reused: bool) -> RunResult:
+    figures = {name: f"{metric['value']:.6f}" for name, metric in said["metrics"].items()}
+    return RunResult(
+        reused=reused,
+        base_digest=said["baseDigest"],
+        recipe_digest=said["recipeDigest"],
+        weights_digest=said["weightsDigest"],
+        figures=figures,
+    )
