@@ -161,9 +161,14 @@ def _from_tar(path: Path, folder: Path) -> Iterator[Record]:
                 elif kind in {"txt", "json"}:
                     content = tar.extractfile(member)
                     captions[key] = _tar_caption(content.read() if content else b"", kind, where)
+            ended_at = tar.offset
     except (tarfile.TarError, EOFError) as error:
         _refuse(f"{name} cannot be read as a tar: {error}.", "It was cut short; copy it again.")
     with path.open("rb") as file:
+        # An archive that is cut between two members would else just have fewer records.
+        file.seek(ended_at)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            _refuse(f"{name} does not end as a tar does.", "It was cut short; copy it again.")
         for key, (where, offset, size_bytes) in pictures.items():
             if key not in captions:
                 _refuse(f"{where} has no caption.", f"Add {PurePosixPath(key).name}.txt beside it.")
