@@ -2,6 +2,22 @@
 
 from dataclasses import replace
 
+from tests.builders import (
+    NOON,
+    a_recipe,
+    a_revision,
+    a_run,
+    a_server,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    broken,
+    ended,
+    key,
+    uid,
+)
+
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import (
     Action,
@@ -23,21 +39,6 @@ from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.weighting import Unusable
 from stockpot.core.world import Epoch, Promotion, World
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-)
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

@@ -3,6 +3,24 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from tests.builders import (
+    BASE,
+    NOON,
+    a_recipe,
+    a_revision,
+    a_run,
+    a_server,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    broken,
+    ended,
+    key,
+    uid,
+    weights,
+)
+
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import (
     Commit,
@@ -22,23 +40,6 @@ from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.weighting import Unusable
 from stockpot.core.world import Epoch, Promotion
-from tests.builders import (
-    BASE,
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-    weights,
-)
 
 
 def training(name: str, attempt: int = 1) -> StartTraining:
@@ -192,9 +193,7 @@ def test_additions_wait_until_no_other_has_followed_for_a_while() -> None:
 
 def test_a_suspended_soup_trains_and_adds_nothing() -> None:
     soup = a_soup().of("cats").with_fields(suspended=True)
-    world = a_world(
-        soup, a_shard("cats").trained(), a_shard("dogs").trained(), a_shard("eels")
-    )
+    world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained(), a_shard("eels"))
 
     assert asked(world) == ()
     assert why(world, "dogs") is Reason.HELD_BY_SUSPEND
@@ -203,7 +202,9 @@ def test_a_suspended_soup_trains_and_adds_nothing() -> None:
 
 def test_a_shard_that_is_set_aside_leaves_the_soup_and_keeps_its_ingredient() -> None:
     world = a_world(
-        a_soup().of("cats", "dogs"), a_shard("cats").trained(), a_shard("dogs").trained().set_aside()
+        a_soup().of("cats", "dogs"),
+        a_shard("cats").trained(),
+        a_shard("dogs").trained().set_aside(),
     )
 
     assert asked(world) == (StartMerge(a_recipe("cats")),)

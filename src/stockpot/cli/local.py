@@ -71,11 +71,10 @@ def apply(
     layout = Layout(folder)
     asked = Asked(files, claims, port)
     if no_wait:
-        tables.print_changes(commands.apply(layout, asked, None))
+        commands.apply(layout, asked, tables.print_change, None)
         return ExitCode.OK
     with screen.watching() as watch:
-        changes = commands.apply(layout, asked, watch)
-    tables.print_changes(changes)
+        commands.apply(layout, asked, tables.print_change, watch)
     return tables.print_verdict(Session(layout))
 
 
@@ -88,11 +87,10 @@ def delete(named: tuple[str, ...], folder: Path, namespace: str, no_wait: bool) 
     """Delete shards or soups, as shard/food, and work until they are forgotten."""
     layout = Layout(folder)
     if no_wait:
-        tables.print_changes(commands.delete(layout, named, namespace, None))
+        commands.delete(layout, named, namespace, tables.print_change, None)
         return ExitCode.OK
     with screen.watching() as watch:
-        changes = commands.delete(layout, named, namespace, watch)
-    tables.print_changes(changes)
+        commands.delete(layout, named, namespace, tables.print_change, watch)
     return tables.print_verdict(Session(layout))
 
 

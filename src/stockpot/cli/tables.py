@@ -1,6 +1,7 @@
 """Objects as tables and text for people. Nothing here decides or changes anything."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
 from rich.console import Console
@@ -25,10 +26,9 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-def print_changes(changes: Iterable[Change]) -> None:
-    """Say what became of each object, as kubectl does."""
-    for change in changes:
-        click.echo(f"{change.kind.lower()}/{change.name} {change.did}")
+def print_change(change: Change) -> None:
+    """Say what became of an object, as kubectl does."""
+    click.echo(f"{change.kind.lower()}/{change.name} {change.did}")
 
 
 def print_verdict(session: Session) -> int:
@@ -64,6 +64,7 @@ def print_verdict(session: Session) -> int:
 def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
     """Show the objects of a kind."""
     console = Console()
+    one: Any
     for one in KINDS[kind]:
         things = tuple(session.objects.list(one, namespace))
         if not things:
@@ -72,7 +73,7 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
             for thing in things:
                 click.echo(f"---\n{text_of(thing)}", nl=False)
             continue
-        console.print(_TABLES[one](things))  # type: ignore[operator]
+        console.print(_TABLES[one](things))
         if kind == "all":
             console.print()
 

@@ -1,6 +1,6 @@
 """What `stockpot local …` does, without its words and colours: apply, delete, down."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ class Change:
     """`created`, `configured`, `unchanged` or `deleted`."""
 
 
+Tell = Callable[[Change], None]
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a person asks for in one go."""
@@ -32,12 +35,13 @@ class Asked:
     port: int | None = None
 
 
-def apply(layout: Layout, asked: Asked, watch: Watcher | None) -> tuple[Change, ...]:
+def apply(layout: Layout, asked: Asked, tell: Tell, watch: Watcher | None) -> None:
     """Store objects, and reconcile until settled.
 
     Args:
         layout: The folder.
         asked: Manifests, and what is new of this machine.
+        tell: Told what became of each object, before anything is carried out.
         watch: Told after each round; None: store only, and carry nothing out.
 
     Raises:
@@ -52,25 +56,23 @@ def apply(layout: Layout, asked: Asked, watch: Watcher | None) -> tuple[Change, 
         for one in wanted:
             session.objects.refuse(one)
         _refuse_unknown_claims(session, wanted)
-        changes = tuple(
-            Change(one.kind, one.metadata.name, session.objects.apply(one, utc_now()))
-            for one in wanted
-        )
+        for one in wanted:
+            tell(Change(one.kind, one.metadata.name, session.objects.apply(one, utc_now())))
         if watch:
             session.retry_failed()
             session.settle(watch)
-    return changes
 
 
 def delete(
-    layout: Layout, named: Iterable[str], namespace: str, watch: Watcher | None
-) -> tuple[Change, ...]:
+    layout: Layout, named: Iterable[str], namespace: str, tell: Tell, watch: Watcher | None
+) -> None:
     """Delete objects, and reconcile until they are gone.
 
     Args:
         layout: The folder.
         named: As `shard/food`.
         namespace: Of all of them.
+        tell: Told what became of each object, before anything is carried out.
         watch: Told after each round; None: mark only, and carry nothing out.
 
     Raises:
@@ -86,10 +88,10 @@ def delete(
             if isinstance(thing, Soup):
                 _end_soup(session, thing)
             session.objects.delete(thing, utc_now())
+            tell(Change(thing.kind, thing.metadata.name, "deleted"))
         if watch:
             session.retry_failed()
             session.settle(watch)
-        return tuple(Change(one.kind, one.metadata.name, "deleted") for one in found)
 
 
 def down(layout: Layout) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class Session:
                 watch(self.sight(key, one))
             if any(one.plan.actions for one in rounds.values()):
                 continue
-            if not self._is_busy(rounds):
+            if not _is_busy(rounds):
                 self._raise_server_problem(rounds)
                 return
             self._wait(rounds)
@@ -149,14 +149,6 @@ class Session:
         progress = {name: seen for name in active if (seen := ask_progress(runs.process(name)))}
         endpoint = self.servers(key).endpoint
         return Sight(key, one, progress, endpoint.url if endpoint else "")
-
-    def _is_busy(self, rounds: Mapping[SoupKey, Round]) -> bool:
-        for key, one in rounds.items():
-            if one.wake_at or any(run.is_active for run in self.runs(key).list()):
-                return True
-            if one.findings and _waits_for_server(one.findings):
-                return True
-        return False
 
     def _wait(self, rounds: Mapping[SoupKey, Round]) -> None:
         """Sleep until a run ends, or it is time to look at servers and progress again."""
@@ -179,6 +171,20 @@ class Session:
                     help=problem.help,
                     exit_code=next(code for code in ExitCode if code == problem.exit_code),
                 )
+
+
+def _is_busy(rounds: Mapping[SoupKey, Round]) -> bool:
+    """Whether anything that the rounds saw is still to come.
+
+    What they saw, not what is so now: a run that ended since is looked at once more.
+    """
+    for one in rounds.values():
+        if one.findings is None:
+            continue
+        active = any(run.is_active for run in one.findings.scene.world.runs)
+        if one.wake_at or active or _waits_for_server(one.findings):
+            return True
+    return False
 
 
 def _waits_for_server(findings: Findings) -> bool:

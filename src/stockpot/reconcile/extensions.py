@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping
+from functools import cache
 
 from stockpot.api.training import Named
 from stockpot.core.weighting import Declared, Unusable, Weighting
@@ -12,7 +13,7 @@ WEIGHTINGS: Mapping[str, type[Weighting]] = {"Declared": Declared}
 def resolve_weighting(named: Named) -> Weighting | Unusable:
     """Find a weighting; where it is unknown or breaks, say so instead of failing."""
     found = WEIGHTINGS.get(named.name)
-    others = {one.name: one for one in importlib.metadata.entry_points(group="stockpot.weighting")}
+    others = _installed("stockpot.weighting")
     try:
         made = found or others[named.name].load()
         weighting: Weighting = made(**named.options)
@@ -26,5 +27,10 @@ def resolve_weighting(named: Named) -> Weighting | Unusable:
 
 def known_methods() -> frozenset[str]:
     """Training methods that somebody may name; looked up without loading torch."""
-    found = importlib.metadata.entry_points(group="stockpot.training")
-    return frozenset({"FineTune", *(one.name for one in found)})
+    return frozenset({"FineTune", *_installed("stockpot.training")})
+
+
+@cache
+def _installed(group: str) -> Mapping[str, importlib.metadata.EntryPoint]:
+    """Those of other packages, found once: what is installed stays so while a process runs."""
+    return {one.name: one for one in importlib.metadata.entry_points(group=group)}

@@ -152,13 +152,12 @@ def server_view(name: str, state: ServerState) -> core.Server:
     def recipe(granted: Granted | None) -> Digest | None:
         return Digest(granted.revision.recipe_digest) if granted else None
 
-    newest = [one for one in (state.prepared, state.serving) if one and one.epoch == state.epoch]
     return core.Server(
         name=name,
         boot=state.boot,
         ready=state.ready,
         epoch=core.Epoch(state.epoch),
-        granted=recipe(newest[0]) if newest else None,
+        granted=recipe(state.granted),
         prepared=recipe(state.prepared),
         serving=recipe(state.serving),
         holds=frozenset(

@@ -1,0 +1,106 @@
+"""Pictures of the demo: asked of the server, or drawn here from a revision's stored weights."""
+
+import base64
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import urllib3
+from client import endpoint
+from numpy.typing import NDArray
+from PIL import Image
+from report import Chapter
+from terminal import ROOT
+
+from stockpot.api.v1alpha1 import SoupRevision
+from stockpot.evaluation.grid import labelled_grid
+
+PROMPTS = (
+    "red apple",
+    "red heart",
+    "grinning face",
+    "hamburger",
+    "cat face",
+    "crescent moon",
+    "bicycle",
+    "automobile",
+)
+SEED = 7
+RECOMPUTE = Path(__file__).parent / "recompute.py"
+
+
+class Sampler:
+    """Draws the same prompts from the same noise, whatever is served."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._http = urllib3.PoolManager(retries=False)
+
+    def served(self) -> list[NDArray[np.uint8]]:
+        """Ask the server."""
+        pictures = []
+        for prompt in PROMPTS:
+            answer = self._http.request(
+                "POST",
+                f"{endpoint(self._state)}/v1/images/generations",
+                json={"prompt": prompt, "seed": SEED, "response_format": "b64_json"},
+                timeout=60.0,
+            )
+            pictures.append(pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])))
+        return pictures
+
+    def of(self, revision: SoupRevision) -> list[NDArray[np.uint8]]:
+        """Draw from stored weights."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._draw(revision, [(prompt, SEED) for prompt in PROMPTS], Path(folder))
+            return [pixels((Path(folder) / f"{n}.png").read_bytes()) for n in range(len(PROMPTS))]
+
+    def recompute(self, revision: SoupRevision, asked: Sequence[tuple[str, int]]) -> list[str]:
+        """Draw from stored weights what the server was asked for.
+
+        Returns:
+            The SHA-256 of each PNG.
+        """
+        if not asked:
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            self._draw(revision, asked, Path(folder))
+            return [
+                hashlib.sha256((Path(folder) / f"{n}.png").read_bytes()).hexdigest()
+                for n in range(len(asked))
+            ]
+
+    def _draw(self, revision: SoupRevision, asked: Sequence[tuple[str, int]], folder: Path) -> None:
+        order = {
+            "store": str(self._state / "store"),
+            "base": str(ROOT / "examples/emoji/base"),
+            "soup": revision.spec.soup_ref.uid,
+            "recipe": revision.spec.recipe_digest,
+            "weights": revision.spec.weights_digest,
+            "asked": list(asked),
+        }
+        # In a process of its own: the demo itself needs no torch.
+        subprocess.run(
+            [sys.executable, str(RECOMPUTE), str(folder)],
+            input=json.dumps(order).encode(),
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """Decode a PNG to (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def draw_sheet(chapters: Sequence[Chapter], path: Path) -> Path:
+    """Lay the chapters' pictures side by side."""
+    rows = {one.name: one.pictures for one in chapters}
+    labelled_grid(rows, PROMPTS, scale=3).save(path)
+    return path

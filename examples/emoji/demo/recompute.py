@@ -1,0 +1,36 @@
+"""Draw pictures from a revision's weights as they lie in the store, with the server's own code."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef
+from stockpot.diffusion.pipeline import load_parts
+from stockpot.serving.draw import Studio
+from stockpot.serving.orders import Order
+from stockpot.store.base import open_base
+from stockpot.store.folder import FolderStore
+from stockpot.store.keys import Keys
+
+
+def main(into: Path) -> None:
+    """Read the order from standard input; write `0.png`, `1.png` …"""
+    torch.set_num_threads(1)
+    order = json.load(sys.stdin)
+    store = FolderStore(Path(order["store"]))
+    with tempfile.TemporaryDirectory() as work:
+        location = Location(place=Place.FOLDER, path=order["base"])
+        base = open_base(BaseRef(location=location), store, Path(work))
+        studio = Studio(store, Keys("default"), order["soup"], load_parts(base.folder), 32)
+        revision = RevisionRef(recipe_digest=order["recipe"], weights_digest=order["weights"])
+        unet = studio.load(revision, Path(work) / "weights")
+        for number, (prompt, seed) in enumerate(order["asked"]):
+            wish = Order(prompt, "", (seed,), steps=20, guidance=3.0)
+            (into / f"{number}.png").write_bytes(studio.draw(unet, wish, seed, lambda: None))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,116 @@
+"""What the demo leaves behind: one HTML page with everything in it, and nothing from elsewhere."""
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from client import Answer
+from numpy.typing import NDArray
+from terminal import Teller, clock
+
+from stockpot.api.v1alpha1 import UnlearningReceipt
+from stockpot.evaluation.figures import Figure
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #33302c; background: #faf8f5;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { margin-top: 2.2rem; font-size: 1.2rem; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid #e4dfd8; }
+td.n { font-variant-numeric: tabular-nums; } code { font-size: .85em; }
+img { max-width: 100%; image-rendering: pixelated; border: 1px solid #e4dfd8; background: #fff; }
+.same { background: #e6f2e6; } p.lead { color: #5d574f; }
+"""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One revision of the story."""
+
+    name: str
+    made_of: str
+    weights: str
+    recipe: str
+    pictures: list[NDArray[np.uint8]]
+    metrics: dict[str, Figure] = field(default_factory=dict)
+
+
+def write_report(
+    path: Path,
+    chapters: Sequence[Chapter],
+    sheet: Path,
+    receipts: Sequence[UnlearningReceipt],
+    teller: Teller,
+    answers: Sequence[Answer],
+) -> None:
+    """Write the page."""
+    picture = base64.b64encode(sheet.read_bytes()).decode()
+    slowest_s = max((answer.took_s for answer in answers), default=0.0)
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Stockpot: the first soup</title>
+<style>{STYLE}</style></head><body>
+<h1>The first soup</h1>
+<p class="lead">Each row is what one revision draws from the same noise. A shard joins, and the
+pictures change; it leaves, and they are what they were, to the last bit.</p>
+<img alt="pictures of each revision" src="data:image/png;base64,{picture}">
+<h2>Revisions</h2>
+{_revisions(chapters)}
+<p>Rows of one colour have the same weights.</p>
+<h2>Receipts</h2>
+{_receipts(receipts)}
+<h2>The client</h2>
+<p>One picture every three seconds, all the time: {len(answers)} requests,
+{sum(1 for one in answers if one.status != 200)} failed, the slowest took {slowest_s:.1f} s.</p>
+<h2>Times</h2>
+{_times(teller)}
+</body></html>
+"""
+    path.write_text(page)
+
+
+def _revisions(chapters: Sequence[Chapter]) -> str:
+    seen = [one.weights for one in chapters]
+    rows = []
+    for one in chapters:
+        shade = ' class="same"' if seen.count(one.weights) > 1 else ""
+        rows.append(
+            f"<tr{shade}><td>{html.escape(one.name)}</td><td>{html.escape(one.made_of)}</td>"
+            f"<td><code>{one.weights[:23]}…</code></td>"
+            f'<td class="n">{_value(one, "heldout_loss")}</td>'
+            f'<td class="n">{_value(one, "saturation_mean")}</td></tr>'
+        )
+    head = "<tr><th>revision</th><th>made of</th><th>weights</th><th>held-out loss</th><th>saturation</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _value(chapter: Chapter, metric: str) -> str:
+    figure = chapter.metrics.get(metric)
+    if figure is None:
+        return "–"
+    error = figure.standard_error
+    return f"{figure.value:.4f}" + (f" ± {error:.4f}" if error else "")
+
+
+def _receipts(receipts: Sequence[UnlearningReceipt]) -> str:
+    rows = "".join(
+        f"<tr><td>{one.spec.sequence}</td><td>{html.escape(one.spec.shard.name)}</td>"
+        f"<td>{one.spec.requested_at}</td><td>{one.spec.completeness.value}</td>"
+        f"<td><code>{html.escape(one.spec.store_key)}</code></td></tr>"
+        for one in receipts
+    )
+    head = (
+        "<tr><th>no</th><th>shard</th><th>asked for</th><th>complete</th><th>in the store</th></tr>"
+    )
+    return f"<table>{head}{rows}</table>"
+
+
+def _times(teller: Teller) -> str:
+    ends = [start for _, start in teller.chapters[1:]] + [teller.elapsed_s]
+    rows = "".join(
+        f'<tr><td>{html.escape(title)}</td><td class="n">{clock(end - start)}</td></tr>'
+        for (title, start), end in zip(teller.chapters, ends, strict=True)
+    )
+    return f"<table>{rows}</table>"

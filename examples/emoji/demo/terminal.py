@@ -1,0 +1,67 @@
+"""What the demo says, and how it starts commands: each is shown as a person would type it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.rule import Rule
+
+ROOT = Path(__file__).parents[3]
+
+
+class Teller:
+    """Tells the story, with times since its beginning."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._began_s = time.monotonic()
+        self.chapters: list[tuple[str, float]] = []
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began_s
+
+    def chapter(self, title: str) -> None:
+        """Begin a part of the story."""
+        self.chapters.append((title, self.elapsed_s))
+        self.console.print()
+        self.console.print(
+            Rule(f"[bold]{title}[/]   [dim]{clock(self.elapsed_s)}[/]", align="left")
+        )
+
+    def say(self, text: str) -> None:
+        """Say something."""
+        self.console.print(f"  {text}")
+
+    def found(self, text: str) -> None:
+        """Say that something was looked at and is so."""
+        self.console.print(f"  [green]✓[/] {text}")
+
+    def run(self, *arguments: str | Path, accept: Sequence[int] = (0,)) -> None:
+        """Run `stockpot …` and let it speak for itself.
+
+        Raises:
+            SystemExit: It did not end well.
+        """
+        shown = " ".join(shorten(one) for one in arguments)
+        self.console.print(f"[bold cyan]$ stockpot {shown}[/]")
+        command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
+        code = subprocess.run(command, check=False, cwd=ROOT).returncode
+        if code not in accept:
+            self.console.print(f"[red]stockpot ended with {code}: the demo stops here[/]")
+            raise SystemExit(code)
+
+
+def shorten(argument: str | Path) -> str:
+    """Write a path as it is seen from the repository."""
+    text = str(argument)
+    return text.replace(f"{ROOT}/", "")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

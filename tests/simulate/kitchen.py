@@ -1,0 +1,425 @@
+"""A world that obeys, for the simulator: the real round and the real server's grants, no files.
+
+Whatever may go wrong is a method: processes die, reads are stale, a deposed leader wakes up. The
+rules of each thing here are those of the real one: objects as the API server keeps them, runs that
+read tombstones at start and before they publish, servers with the real state machine of grants.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stockpot.api.runspec import (
+    EvaluateRun,
+    Location,
+    MergeRun,
+    Place,
+    PurgeRun,
+    RunResult,
+    RunSpec,
+    ServeRun,
+    SignRun,
+    StoreRef,
+    TrainRun,
+)
+from stockpot.api.serving import Grant
+from stockpot.api.source import PvcSource, Source
+from stockpot.api.v1alpha1 import (
+    Base,
+    DataShard,
+    DataShardSpec,
+    NamedRef,
+    ObjectMeta,
+    Soup,
+    SoupRevision,
+    SoupSpec,
+    UnlearningReceipt,
+)
+from stockpot.core.digests import digest_of_bytes, digest_of_json
+from stockpot.core.recipe import Lineage
+from stockpot.core.world import Failure, Promotion, Run, RunName, Server
+from stockpot.reconcile.edits import timestamp
+from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.ports import Ports, Seen
+from stockpot.reconcile.views import server_view
+from stockpot.serving import grants
+from stockpot.serving.grants import GrantRefused, Holdings
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+BASE = digest_of_bytes(b"base")
+
+
+class Died(Exception):
+    """The operator, in the middle of a round."""
+
+
+@dataclass
+class Store:
+    """What lies in the store: for each artefact the shard UIDs of its lineage."""
+
+    artefacts: dict[str, frozenset[str]] = field(default_factory=dict)
+    tombstones: set[str] = field(default_factory=set)
+    receipts: list[str] = field(default_factory=list)
+
+    def publish(self, name: str, uids: frozenset[str]) -> bool:
+        """Write an artefact, unless a tombstone stands for any of its lineage."""
+        if uids & self.tombstones:
+            return False
+        self.artefacts[name] = uids
+        return True
+
+
+@dataclass
+class Workload:
+    """A run, as its process knows it."""
+
+    spec: RunSpec
+    lineage: Lineage
+    outcome: RunResult | Failure | None = None
+
+
+@dataclass
+class Pod:
+    """A server, as its process knows it."""
+
+    holdings: Holdings
+    is_silent: bool = False
+
+    def move(self) -> None:
+        """Do what is under way: fetch, warm up, drop."""
+        for one in self.holdings.held:
+            if one.stage is grants.Stage.FETCHING:
+                self.holdings = grants.fetched(self.holdings, one.token)
+            elif one.stage is grants.Stage.LOADED:
+                self.holdings = grants.warmed(self.holdings, one.token)
+        for token in grants.to_drop(self.holdings):
+            self.holdings = grants.gone(self.holdings, token)
+
+
+class Kitchen:
+    """Everything outside the core, and all that can go wrong with it."""
+
+    def __init__(self, replicas: int = 2) -> None:
+        self.now = START
+        self.store = Store()
+        self.shards: dict[str, DataShard] = {}
+        self.revisions: dict[str, SoupRevision] = {}
+        self.receipts: dict[str, UnlearningReceipt] = {}
+        self.workloads: dict[RunName, Workload] = {}
+        self.pods: dict[str, Pod] = {}
+        self.asked_for = 0
+        self.boots = 0
+        self.trained: list[str] = []
+        self.released: list[str] = []
+        self.steps_to_live: int | None = None
+        self.past: list[tuple[Seen, tuple[Run, ...]]] = []
+        self.stale_by = 0
+        spec = SoupSpec.model_validate(
+            {
+                "base": Base(pvc=PvcSource(claim_name="base")),
+                "membership": {"settleSeconds": 0},
+                "serving": {"replicas": replicas},
+                "training": {"maxAttempts": 50},
+            }
+        )
+        meta = ObjectMeta(name="soup", uid="soup-uid", generation=1)
+        self.soup = Soup(metadata=meta, spec=spec)
+        self.ports = Ports(_Objects(self), _Runs(self), _Servers(self), _Around(), self.clock)
+
+    def clock(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    # What people do.
+
+    def add(self, name: str) -> None:
+        uid = f"{name}-{len(self.trained)}-{len(self.past)}-uid"
+        source = Source(pvc=PvcSource(claim_name="data", path=name))
+        spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source)
+        self.shards[uid] = DataShard(
+            metadata=ObjectMeta(name=name, uid=uid, generation=1), spec=spec
+        )
+
+    def delete(self, uid: str) -> None:
+        shard = self.shards[uid]
+        if not shard.metadata.finalizers:
+            del self.shards[uid]
+            return
+        meta = shard.metadata.model_copy(update={"deletion_timestamp": timestamp(self.now)})
+        self.shards[uid] = shard.model_copy(update={"metadata": meta})
+
+    def living(self) -> list[str]:
+        return sorted(u for u, s in self.shards.items() if not s.metadata.deletion_timestamp)
+
+    # What the operator does.
+
+    def round(self, *, dies_after: int | None = None, stale_by: int = 0) -> Round | None:
+        """Reconcile once; the operator may die after so many steps, or read from an old cache."""
+        self.steps_to_live, self.stale_by = dies_after, stale_by
+        self.past.append((self.seen(), self.runs()))
+        try:
+            return reconcile(self.ports)
+        except Died:
+            return None
+        finally:
+            self.steps_to_live, self.stale_by = None, 0
+
+    def step(self) -> None:
+        if self.steps_to_live is not None:
+            if self.steps_to_live == 0:
+                raise Died
+            self.steps_to_live -= 1
+
+    def seen(self) -> Seen:
+        return Seen(
+            self.soup,
+            tuple(self.shards.values()),
+            tuple(self.revisions.values()),
+            tuple(self.receipts.values()),
+        )
+
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(
+            Run(
+                name,
+                one.lineage,
+                result=one.outcome if isinstance(one.outcome, RunResult) else None,
+                failure=one.outcome if isinstance(one.outcome, Failure) else None,
+            )
+            for name, one in sorted(self.workloads.items())
+        )
+
+    # What processes do.
+
+    def active(self) -> list[RunName]:
+        return sorted(name for name, one in self.workloads.items() if one.outcome is None)
+
+    def finish(self, name: RunName) -> None:
+        work = self.workloads[name]
+        work.outcome = self.outcome_of(work.spec)
+
+    def crash(self, name: RunName) -> None:
+        self.workloads[name].outcome = Failure(None, "killed")
+
+    def outcome_of(  # noqa: C901 - one arm a verb
+        self, spec: RunSpec
+    ) -> RunResult | Failure:
+        forgotten = Failure(47, "a tombstone stands for it")
+        match spec:
+            case TrainRun():
+                key = digest_of_json("key", spec.source.path)
+                if not self.store.publish(f"shards/{spec.shard.uid}", frozenset({spec.shard.uid})):
+                    return forgotten
+                self.trained.append(spec.shard.uid)
+                return RunResult(
+                    training_key=key,
+                    weights_digest=digest_of_json("weights", spec.source.path),
+                    base_digest=BASE,
+                    data_digest=digest_of_json("data", spec.source.path),
+                    records=1,
+                )
+            case MergeRun():
+                uids = frozenset(part.shard_uid for part in spec.parts)
+                if not all(f"shards/{uid}" in self.store.artefacts for uid in uids):
+                    return Failure(46, "an ingredient is not there")
+                if not self.store.publish(f"revisions/{spec.recipe_digest}", uids):
+                    return forgotten
+                return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
+            case PurgeRun():
+                self.store.tombstones.add(spec.shard.uid)
+                doomed = [n for n, uids in self.store.artefacts.items() if spec.shard.uid in uids]
+                for name in doomed:
+                    del self.store.artefacts[name]
+                return RunResult(purged_objects=len(doomed))
+            case SignRun():
+                if spec.shard.uid not in self.store.receipts:
+                    self.store.receipts.append(spec.shard.uid)
+                place = self.store.receipts.index(spec.shard.uid) + 1
+                return RunResult(
+                    receipt_sequence=place, receipt_digest=digest_of_json("receipt", place)
+                )
+            case EvaluateRun() | ServeRun():
+                return RunResult()
+
+    def move_pods(self) -> None:
+        for pod in self.pods.values():
+            pod.move()
+
+    def restart(self, name: str) -> None:
+        """A server's process ends, and another begins under the same name, holding nothing."""
+        self.boots += 1
+        self.pods[name] = Pod(Holdings(f"boot-{self.boots}"))
+
+    def silence(self, name: str, *, silent: bool) -> None:
+        self.pods[name].is_silent = silent
+
+    # What has to be true.
+
+    def traces_of(self, uid: str) -> Iterator[str]:
+        """Where anything of a shard still is."""
+        for name, uids in self.store.artefacts.items():
+            if uid in uids:
+                yield f"store: {name}"
+        for name, pod in self.pods.items():
+            for one in grants.report(pod.holdings).holds:
+                if any(pair.shard == uid for pair in one.lineage):
+                    yield f"server: {name}"
+
+    def served(self) -> set[str]:
+        """The weights that servers answer with."""
+        return {
+            pod.holdings.serving.granted.revision.weights_digest
+            for pod in self.pods.values()
+            if pod.holdings.serving
+        }
+
+    def settle(self, bound: int = 200) -> int:
+        """Let everything go well from now on, and count the rounds until nothing is asked for."""
+        for name in self.pods:
+            self.silence(name, silent=False)
+        for count in range(bound):
+            for name in self.active():
+                self.finish(name)
+            self.move_pods()
+            one = self.round()
+            quiet = one is not None and not one.plan.actions
+            if quiet and not self.active() and not self._is_moving():
+                return count
+        raise AssertionError(f"not settled after {bound} rounds: {self.round()}")
+
+    def _is_moving(self) -> bool:
+        return any(
+            one.stage is not grants.Stage.SERVING
+            for pod in self.pods.values()
+            for one in pod.holdings.held
+        )
+
+
+def merged_digest(spec: MergeRun) -> str:
+    """The bytes of a merge depend on ingredients and weights alone, not on UIDs."""
+    parts = sorted([part.weights_digest, str(part.weight)] for part in spec.parts)
+    return digest_of_json("merged", parts)
+
+
+class _Objects:
+    def __init__(self, kitchen: Kitchen) -> None:
+        self._kitchen = kitchen
+
+    def read(self, *, fresh: bool) -> Seen:
+        kitchen = self._kitchen
+        if not fresh and kitchen.stale_by:
+            return kitchen.past[-min(kitchen.stale_by, len(kitchen.past))][0]
+        return kitchen.seen()
+
+    def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
+        self._kitchen.step()
+        self._kitchen.soup = edit(self._kitchen.soup)
+
+    def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
+        kitchen = self._kitchen
+        kitchen.step()
+        if uid not in kitchen.shards:
+            return
+        new = kitchen.shards[uid] = edit(kitchen.shards[uid])
+        if new.metadata.deletion_timestamp and not new.metadata.finalizers:
+            del kitchen.shards[uid]
+            kitchen.released.append(uid)
+
+    def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
+        self._kitchen.step()
+        if name in self._kitchen.revisions:
+            self._kitchen.revisions[name] = edit(self._kitchen.revisions[name])
+
+    def create(self, new: SoupRevision | UnlearningReceipt) -> None:
+        self._kitchen.step()
+        place: Any = self._kitchen.revisions
+        if isinstance(new, UnlearningReceipt):
+            place = self._kitchen.receipts
+        place.setdefault(new.metadata.name, new)
+
+    def delete_revision(self, name: str) -> None:
+        self._kitchen.step()
+        self._kitchen.revisions.pop(name, None)
+
+
+class _Runs:
+    def __init__(self, kitchen: Kitchen) -> None:
+        self._kitchen = kitchen
+
+    def list(self, *, fresh: bool) -> tuple[Run, ...]:
+        kitchen = self._kitchen
+        if not fresh and kitchen.stale_by:
+            return kitchen.past[-min(kitchen.stale_by, len(kitchen.past))][1]
+        return kitchen.runs()
+
+    def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
+        self._kitchen.step()
+        self._kitchen.workloads.setdefault(name, Workload(spec, lineage))
+
+    def end(self, name: RunName) -> None:
+        self._kitchen.step()
+        self._kitchen.workloads.pop(name, None)
+
+
+class _Servers:
+    def __init__(self, kitchen: Kitchen) -> None:
+        self._kitchen = kitchen
+
+    def ask(self, *, fresh: bool) -> tuple[int, tuple[Server, ...]]:
+        del fresh
+        kitchen = self._kitchen
+        return kitchen.asked_for, tuple(
+            Server(name, answers=False)
+            if pod.is_silent
+            else server_view(name, grants.report(pod.holdings))
+            for name, pod in sorted(kitchen.pods.items())
+        )
+
+    def scale(self, replicas: int, spec: ServeRun) -> None:
+        del spec
+        self._kitchen.step()
+        self._kitchen.asked_for = replicas
+        for number in range(replicas):
+            if f"pod-{number}" not in self._kitchen.pods:
+                self._kitchen.restart(f"pod-{number}")
+
+    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+        self._send(grants.prepare, server, boot, promotion)
+
+    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+        def commit(state: Holdings, grant: Grant) -> tuple[Holdings, None]:
+            return grants.commit(state, grant, now_s=0.0, drain_s=0.0), None
+
+        self._send(commit, server, boot, promotion)
+
+    def _send(self, do: Callable[..., Any], server: str, boot: str, promotion: Promotion) -> None:
+        self._kitchen.step()
+        pod = self._kitchen.pods.get(server)
+        if pod is None or pod.is_silent:
+            return
+        grant = Grant(
+            boot=boot,
+            epoch=promotion.epoch,
+            number=promotion.number,
+            revision=revision_ref(promotion.revision),
+        )
+        # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
+        uids = {pair.shard for pair in grant.revision.lineage}
+        if do is grants.prepare and uids & self._kitchen.store.tombstones:
+            return
+        try:
+            pod.holdings = copy.copy(do(pod.holdings, grant)[0])
+        except GrantRefused:
+            return
+
+
+class _Around:
+    store = StoreRef(url="file:///nowhere")
+    signing_key = "key.pem"
+
+    def locate(self, source: Source) -> Location:
+        path = source.pvc.path if source.pvc else ""
+        return Location(place=Place.FOLDER, path=f"/{path}")
