@@ -1,0 +1,252 @@
+"""The verb, on a tiny base and a real folder store."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests import tiny
+from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
+
+from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef, RunResult
+from stockpot.api.training import Named
+from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.evaluation.figures import Figure, paired_difference
+from stockpot.evaluation.run import run
+from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import is_complete, read_manifest
+
+RECORDS = 5
+SUITE = (
+    Named(name="heldout_loss", options={"levels": "2"}),
+    Named(name="style", options={"count": "3", "steps": "1"}),
+    Named(name="samples", options={"rows": "2", "columns": "2", "steps": "1"}),
+)
+
+Evaluate = Callable[..., RunResult]
+
+
+@pytest.fixture(scope="module")
+def pantry(tmp_path_factory: pytest.TempPathFactory) -> Pantry:
+    pantry = a_pantry(tmp_path_factory.mktemp("pantry"))
+    tiny.some_data(pantry.root / "held-out", n=RECORDS, seed=5)
+    return pantry
+
+
+@pytest.fixture
+def evaluate(pantry: Pantry, tmp_path: Path) -> Evaluate:
+    def evaluate(revision: RevisionRef, **fields: Any) -> RunResult:
+        told: dict[str, Any] = {
+            "name": "evaluate",
+            "store": pantry.ref,
+            "soup": SOUP,
+            "revision": revision,
+            "base": pantry.base_ref,
+            "held_out": Location(place=Place.FOLDER, path=str(pantry.root / "held-out")),
+            "suite": SUITE,
+            "resolution": tiny.RESOLUTION,
+        }
+        stop = fields.pop("stop", threading.Event())
+        spec = EvaluateRun(**{**told, **fields})
+        return run(spec, work=tmp_path, progress=Progress(), stop=stop)
+
+    return evaluate
+
+
+def folder_of(revision: RevisionRef) -> str:
+    return KEYS.evaluation(SOUP.uid, revision.recipe_digest)
+
+
+def said_of(pantry: Pantry, revision: RevisionRef) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(
+        pantry.store.get(folder_of(revision) + "evaluation.json") or b""
+    )
+    return said
+
+
+def manifest_of(pantry: Pantry, revision: RevisionRef) -> Manifest:
+    manifest = read_manifest(pantry.store, folder_of(revision))
+    assert manifest is not None
+    return manifest
+
+
+def test_figures_and_samples_lie_beside_the_revision_with_its_lineage(
+    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    revision = pantry.publish("one", seed=1)
+
+    result = evaluate(revision)
+
+    manifest = manifest_of(pantry, revision)
+    assert manifest.kind is ArtefactKind.EVALUATION
+    assert manifest.lineage == revision.lineage
+    assert is_complete(manifest)
+    said = said_of(pantry, revision)
+    assert said["weightsDigest"] == revision.weights_digest
+    assert set(said["metrics"]) == {"heldout_loss", "saturation_mean", "dark_share"}
+    assert len(said["metrics"]["heldout_loss"]["items"]) == RECORDS
+    assert len(said["metrics"]["saturation_mean"]["items"]) == 3
+    sheet = Image.open(io.BytesIO(pantry.store.get(folder_of(revision) + "samples.png") or b""))
+    assert sheet.format == "PNG"
+    assert result.figures["heldout_loss"] == f"{said['metrics']['heldout_loss']['value']:.6f}"
+    assert not (tmp_path / "evaluate").exists()
+
+
+def test_what_was_evaluated_is_not_evaluated_again(pantry: Pantry, evaluate: Evaluate) -> None:
+    revision = pantry.publish("twice", seed=2)
+    first = evaluate(revision)
+
+    again = evaluate(revision)
+
+    assert (first.reused, again.reused) == (False, True)
+    assert again.figures == first.figures
+
+
+def test_another_question_is_asked_anew(pantry: Pantry, evaluate: Evaluate) -> None:
+    revision = pantry.publish("asked", seed=3)
+    evaluate(revision)
+
+    other = evaluate(revision, suite=SUITE[:1])
+
+    assert not other.reused
+    assert set(other.figures) == {"heldout_loss"}
+    assert manifest_of(pantry, revision).files == ("evaluation.json",)
+
+
+def test_the_same_weights_have_the_same_figures(pantry: Pantry, evaluate: Evaluate) -> None:
+    one, other = pantry.publish("here", seed=4), pantry.publish("there", seed=4)
+    evaluate(one)
+    evaluate(other)
+
+    assert one.recipe_digest != other.recipe_digest
+    assert said_of(pantry, one)["metrics"] == said_of(pantry, other)["metrics"]
+
+
+def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: Evaluate) -> None:
+    near, far = pantry.publish("near", scale=0.0), pantry.publish("far", scale=0.05)
+    evaluate(near, suite=SUITE[:1])
+    evaluate(far, suite=SUITE[:1])
+
+    one, other = (
+        Figure.from_json(said_of(pantry, revision)["metrics"]["heldout_loss"])
+        for revision in (far, near)
+    )
+
+    assert len(paired_difference(one, other).items) == RECORDS
+
+
+def test_a_record_more_leaves_the_losses_of_the_others_alone(
+    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    revision = pantry.publish("growing", seed=5)
+    less, more = (tiny.some_data(tmp_path / f"of-{count}", n=count, seed=6) for count in (3, 4))
+    found: list[Mapping[str, float]] = []
+    for folder in (less, more):
+        place = Location(place=Place.FOLDER, path=str(folder))
+        evaluate(revision, suite=SUITE[:1], held_out=place)
+        found.append(said_of(pantry, revision)["metrics"]["heldout_loss"]["items"])
+
+    assert len(found[1]) == 4
+    assert {name: found[1][name] for name in found[0]} == pytest.approx(found[0], rel=1e-5)
+
+
+def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Evaluate) -> None:
+    revision = pantry.publish("prompted", seed=6)
+    prompts = {"prompts": "a red circle|a blue bar", "steps": "1"}
+    suite = (
+        Named(name="style", options={**prompts, "count": "2"}),
+        Named(name="samples", options={**prompts, "columns": "1"}),
+    )
+
+    evaluate(revision, suite=suite, held_out=None)
+
+    items = said_of(pantry, revision)["metrics"]["dark_share"]["items"]
+    assert list(items) == ["a red circle #0", "a blue bar #1"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "because"),
+    [
+        ((Named(name="beauty"),), "There is no evaluator beauty; there is heldout_loss, samples"),
+        ((Named(name="style", options={"count": "0"}),), "style refuses its options: count"),
+        ((Named(name="style", options={"colour": "red"}),), "style refuses its options: colour"),
+        ((Named(name="style"),), "style has no prompts"),
+        ((Named(name="heldout_loss"),), "needs held-out records"),
+    ],
+)
+def test_a_suite_that_cannot_be_asked_is_refused(
+    pantry: Pantry, evaluate: Evaluate, suite: tuple[Named, ...], because: str
+) -> None:
+    revision = pantry.publish("unasked", seed=7)
+
+    with pytest.raises(Refused, match=because) as refused:
+        evaluate(revision, suite=suite, held_out=None)
+
+    assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
+    assert read_manifest(pantry.store, folder_of(revision)) is None
+
+
+def test_a_forgotten_shard_is_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
+    revision = pantry.publish("forgotten", seed=8)
+    pantry.forget("forgotten")
+
+    with pytest.raises(Refused) as refused:
+        evaluate(revision)
+
+    assert refused.value.exit_code == ExitCode.FORGOTTEN
+    assert read_manifest(pantry.store, folder_of(revision)) is None
+
+
+def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
+    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = pantry.publish("meanwhile", seed=9)
+
+    class Forgetful:
+        """An evaluator during which somebody deletes the shard."""
+
+        def evaluate(self, subject: object) -> object:
+            from stockpot.evaluation.subject import Findings
+
+            pantry.forget("meanwhile")
+            return Findings()
+
+    from stockpot.evaluation import evaluators
+
+    monkeypatch.setattr(evaluators, "BUILT_IN", {"forgetful": Forgetful})
+
+    with pytest.raises(Refused) as refused:
+        evaluate(revision, suite=(Named(name="forgetful"),))
+
+    assert refused.value.exit_code == ExitCode.FORGOTTEN
+    assert list(pantry.store.list(folder_of(revision))) == []
+
+
+def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
+    revision = pantry.publish("edited", seed=10)
+    file = pantry.weights_file(revision)
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(Refused) as refused:
+        evaluate(revision)
+
+    assert refused.value.exit_code == ExitCode.BAD_WEIGHTS
+
+
+def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
+    pantry: Pantry, evaluate: Evaluate
+) -> None:
+    revision = pantry.publish("ended", seed=11)
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(StockpotError) as ended:
+        evaluate(revision, stop=stop)
+
+    assert ended.value.exit_code == ExitCode.INTERRUPTED
+    assert read_manifest(pantry.store, folder_of(revision)) is None
