@@ -17,7 +17,7 @@ from stockpot.store.keys import Keys
 
 
 def main(into: Path) -> None:
-    """Read the order from standard input; write `0.png`, `1.png` …"""
+    """Read the order from standard input; write `0.png`, `1.png` and so on."""
     torch.set_num_threads(1)
     order = json.load(sys.stdin)
     store = FolderStore(Path(order["store"]))

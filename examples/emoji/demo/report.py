@@ -82,14 +82,18 @@ def _revisions(chapters: Sequence[Chapter]) -> str:
             f'<td class="n">{_value(one, "heldout_loss")}</td>'
             f'<td class="n">{_value(one, "saturation_mean")}</td></tr>'
         )
-    head = "<tr><th>revision</th><th>made of</th><th>weights</th><th>held-out loss</th><th>saturation</th></tr>"
+    head = _head("revision", "made of", "weights", "held-out loss", "saturation")
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _head(*titles: str) -> str:
+    return f"<tr>{''.join(f'<th>{title}</th>' for title in titles)}</tr>"
 
 
 def _value(chapter: Chapter, metric: str) -> str:
     figure = chapter.metrics.get(metric)
     if figure is None:
-        return "–"
+        return "-"
     error = figure.standard_error
     return f"{figure.value:.4f}" + (f" ± {error:.4f}" if error else "")
 

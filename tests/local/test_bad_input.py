@@ -1,0 +1,216 @@
+"""What is wrong is refused at the door: one sentence, what to do, a documented exit code."""
+
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.local.tiny_soup import Table, lay, write
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return lay(tmp_path_factory.mktemp("laid"), "cats", serving={"replicas": 0})
+
+
+@pytest.fixture
+def table(laid: Table, tmp_path: Path) -> Iterator[Table]:
+    shutil.copytree(laid.root, tmp_path / "copy")
+    table = Table(tmp_path / "copy")
+    yield table
+    table.down()
+
+
+def test_a_claim_that_nobody_named_is_refused_before_anything_is_stored(table: Table) -> None:
+    said = table.run("apply", "-f", table.root / "soup.yaml")
+
+    assert said.code == 3
+    assert "no folder is known for the claim here" in said.err
+    assert "--claim here=FOLDER" in said.err
+    assert not (table.state / "objects").exists()
+
+
+def test_one_wrong_manifest_keeps_all_of_them_out(table: Table) -> None:
+    (table.root / "bad.yaml").write_text(
+        (table.root / "cats.yaml").read_text().replace("soupRef", "soupReff")
+    )
+
+    said = table.apply("soup", "bad")
+
+    assert said.code == 3
+    assert "soupReff" in said.err
+    assert "did you mean" in said.err
+    assert not (table.state / "objects").exists()
+
+
+def test_a_folder_that_another_process_works_on_is_named_with_its_pid(table: Table) -> None:
+    table.state.mkdir()
+    with (table.state / "lock").open("w+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+
+        said = table.apply("soup")
+
+    assert said.code == 5
+    assert f"process {os.getpid()}" in said.err
+    assert "help:" in said.err
+
+
+def test_a_port_that_is_taken_is_named(table: Table) -> None:
+    soup = yaml.safe_load((table.root / "soup.yaml").read_text())
+    soup["spec"]["serving"] = {"replicas": 1}
+    (table.root / "soup.yaml").write_text(yaml.safe_dump(soup))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        claim = ("--claim", f"here={table.root}")
+        said = table.run("apply", "-f", table.root / "soup.yaml", *claim, "--port", str(port))
+
+    assert said.code == 6
+    assert str(port) in said.err
+    assert "help:" in said.err
+
+
+def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(table: Table) -> None:
+    said = table.apply("cats")
+
+    assert said.code == 4
+    assert "there is no Soup tiny here" in said.err
+    assert "apply one of that name" in said.err
+    assert table.apply("soup").code == 0
+    assert table.shards()["cats"].status.ingredient is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it", "words"),
+    [
+        ("missing", shutil.rmtree, ("data/cats",)),
+        ("empty", lambda data: (data / "metadata.jsonl").write_text(""), ("data/cats",)),
+        ("no captions", lambda data: (data / "metadata.jsonl").unlink(), ("metadata.jsonl",)),
+        (
+            "corrupt",
+            lambda data: [p.write_bytes(b"no picture") for p in data.glob("*.png")],
+            (".png",),
+        ),
+    ],
+)
+def test_bad_data_stops_the_shard_and_nothing_else(table: Table, name, break_it, words) -> None:  # type: ignore[no-untyped-def]
+    del name
+    break_it(table.root / "data/cats")
+
+    said = table.apply("soup", "cats")
+
+    assert said.code == 4
+    assert "datashard/cats BadData" in said.err
+    assert all(word in said.err for word in words)
+    assert "help:" in said.err
+    assert not list((table.state / "store").rglob("*.unfinished"))
+    assert not list((table.state / "store/default/shards").rglob("*.safetensors"))
+
+
+def test_other_data_than_the_digest_names_is_refused(table: Table) -> None:
+    shard = yaml.safe_load((table.root / "cats.yaml").read_text())
+    shard["spec"]["digest"] = "sha256:" + "0" * 64
+    (table.root / "cats.yaml").write_text(yaml.safe_dump(shard))
+
+    said = table.apply("soup", "cats")
+
+    assert said.code == 4
+    assert "datashard/cats WrongDigest" in said.err
+    assert "sha256:000000" in said.err
+
+
+def test_a_base_that_brings_code_is_refused(table: Table) -> None:
+    (table.root / "base/unet/model.py").write_text("print('hello')")
+
+    said = table.apply("soup", "cats")
+
+    assert said.code == 4
+    assert "BadBase" in said.err
+    assert "model.py" in said.err
+
+
+def test_an_unknown_weighting_names_those_that_are_known(table: Table) -> None:
+    soup = yaml.safe_load((table.root / "soup.yaml").read_text())
+    soup["spec"]["merge"] = {"weighting": {"name": "Declaredd"}}
+    (table.root / "soup.yaml").write_text(yaml.safe_dump(soup))
+
+    said = table.apply("soup")
+
+    assert said.code == 4
+    assert "no weighting is called Declaredd" in said.err
+    assert "Declared" in said.err.split("help:")[1]
+
+
+def test_what_cannot_be_changed_is_refused_with_advice(table: Table) -> None:
+    assert table.apply("soup", "cats").code == 0
+    source = {"pvc": {"claimName": "here", "path": "data/heldout"}}
+    write(
+        table.root / "cats.yaml",
+        "DataShard",
+        "cats",
+        {"soupRef": {"name": "tiny"}, "source": source},
+    )
+
+    said = table.apply("cats")
+
+    assert said.code == 3
+    assert "DataShard cats: spec.source cannot be changed" in said.err
+    assert "make a new DataShard" in said.err
+
+
+def test_an_edited_ingredient_is_never_served(table: Table) -> None:
+    (table.root / "data/dogs").mkdir()
+    shutil.copytree(table.root / "data/heldout", table.root / "data/dogs", dirs_exist_ok=True)
+    source = {"pvc": {"claimName": "here", "path": "data/dogs"}}
+    spec = {"soupRef": {"name": "tiny"}, "source": source}
+    write(table.root / "dogs.yaml", "DataShard", "dogs", spec)
+    assert table.apply("soup", "cats").code == 0
+    served = table.weights()
+    [ingredient] = (table.state / "store/default/shards").glob("*/*/*.safetensors")
+    data = bytearray(ingredient.read_bytes())
+    data[-1] ^= 1
+    ingredient.write_bytes(data)
+
+    said = table.apply("dogs")
+
+    assert said.code == 4
+    assert "soup/tiny BadWeights" in said.err
+    assert ingredient.parent.name in said.err
+    assert table.weights() == served
+
+
+def test_a_folder_that_cannot_be_written_is_named(table: Table) -> None:
+    (table.root / "a-file").write_text("")
+    blocked = Table(table.root, "a-file/state")
+
+    said = blocked.apply("soup")
+
+    assert said.code == 7
+    assert "a-file" in said.err
+    assert "help:" in said.err
+
+
+def test_a_soup_that_shards_still_name_is_not_deleted(table: Table) -> None:
+    assert table.apply("soup", "cats").code == 0
+
+    said = table.run("delete", "soup/tiny")
+
+    assert said.code == 4
+    assert "shards still name Soup tiny: cats" in said.err
+
+
+def test_what_is_not_there_cannot_be_deleted(table: Table) -> None:
+    said = table.run("delete", "shard/unicorns")
+
+    assert said.code == 3
+    assert "there is no DataShard unicorns in default" in said.err

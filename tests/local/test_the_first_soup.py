@@ -1,0 +1,122 @@
+"""The laptop story with tiny models: every process, file and request is real."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+from tests.local.tiny_soup import Table, lay
+
+from stockpot.store.folder import FolderStore
+from stockpot.store.keys import Keys
+from stockpot.unlearning.chain import check_chain
+from stockpot.unlearning.keys import load_public_key
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    table = lay(tmp_path, "cats", "dogs", "bees")
+    yield table
+    table.down()
+
+
+def ask(table: Table, seed: int = 1) -> tuple[str, str]:
+    """Ask for a picture: the weights that drew it, and the digest of its bytes."""
+    answer = urllib3.request(
+        "POST",
+        f"{table.url()}/v1/images/generations",
+        json={"prompt": "a red square", "seed": seed, "num_inference_steps": 2},
+        timeout=60,
+    )
+    assert answer.status == 200, answer.data
+    png = base64.b64decode(answer.json()["data"][0]["b64_json"])
+    return answer.headers["X-Stockpot-Weights-Digest"], hashlib.sha256(png).hexdigest()
+
+
+def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> None:
+    table.keygen()
+    first = table.apply("soup", "cats", "dogs")
+    assert first.code == 0, first.err
+    weights, picture = table.weights(), ask(table)
+    assert picture[0] == weights
+
+    before = table.files()
+    again = table.apply("soup", "cats", "dogs")
+    assert (again.code, table.files()) == (0, before), "a second apply writes nothing"
+    assert "unchanged" in again.out
+
+    added = table.apply("bees")
+    assert added.code == 0, added.err
+    assert table.weights() != weights
+    assert "train     bees" in added.out
+    assert "train     cats" not in added.out
+
+    gone = table.delete("bees")
+    assert gone.code == 0, gone.err
+    assert table.weights() == weights
+    assert ask(table) == picture, "the same request gives the same bytes"
+    assert "merge " not in gone.out, "the revision was found, and not merged again"
+    assert set(table.shards()) == {"cats", "dogs"}
+    [receipt] = table.receipts()
+    assert receipt.spec.shard.name == "bees"
+
+    fewer = table.delete("dogs")
+    assert fewer.code == 0, fewer.err
+    chain = check_chain(
+        FolderStore(table.state / "store"),
+        Keys("default"),
+        table.soup().metadata.uid,
+        load_public_key(table.state / "signing-key.pem.pub"),
+    )
+    assert [one.statement.predicate.shard.name for one in chain] == ["bees", "dogs"]
+    leftovers = [name for name in table.files() if receipt.spec.shard.uid in name]
+    assert {name.split("/")[2] for name in leftovers} == {"tombstones", "inventories"}
+
+    fresh = table.beside("never")
+    try:
+        assert fresh.apply("soup", "cats").code == 0
+        assert fresh.weights() == table.weights(), "it is as if dogs had never been there"
+    finally:
+        fresh.down()
+
+
+def test_the_order_of_applying_does_not_matter(table: Table) -> None:
+    other = table.beside("other")
+    try:
+        for name in ("soup", "cats", "dogs"):
+            assert table.apply(name).code == 0
+        for name in ("dogs", "cats", "soup"):
+            other.apply(name)
+        assert other.apply().code == 0
+        assert other.weights() == table.weights()
+    finally:
+        other.down()
+
+
+def test_without_a_key_the_purge_goes_on_and_the_receipt_waits(table: Table) -> None:
+    assert table.apply("soup", "cats", "dogs").code == 0
+    uid = table.shards()["dogs"].metadata.uid
+
+    waiting = table.delete("dogs")
+
+    assert waiting.code == 4
+    assert "stockpot keygen" in waiting.err
+    assert not list((table.state / "store/default/shards").glob(f"{uid}/*/*.safetensors"))
+    table.keygen()
+    assert table.apply().code == 0
+    assert [one.spec.shard.name for one in table.receipts()] == ["dogs"]
+
+
+def test_the_last_shard_leaves_the_base_behind(table: Table) -> None:
+    table.keygen()
+    assert table.apply("soup", "cats").code == 0
+    base = next(one for one in table.revisions() if not one.spec.parts)
+
+    assert table.delete("cats").code == 0
+
+    assert table.weights() == base.spec.weights_digest
+    assert ask(table)[0] == base.spec.weights_digest
