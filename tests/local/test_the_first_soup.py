@@ -52,14 +52,14 @@ def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> Non
     added = table.apply("bees")
     assert added.code == 0, added.err
     assert table.weights() != weights
-    assert "train     bees" in added.out
-    assert "train     cats" not in added.out
+    assert "+ train     bees" in added.out
+    assert "+ train     cats" not in added.out
 
     gone = table.delete("bees")
     assert gone.code == 0, gone.err
     assert table.weights() == weights
     assert ask(table) == picture, "the same request gives the same bytes"
-    assert "merge " not in gone.out, "the revision was found, and not merged again"
+    assert "+ merge" not in gone.out, "the revision was found, and not merged again"
     assert set(table.shards()) == {"cats", "dogs"}
     [receipt] = table.receipts()
     assert receipt.spec.shard.name == "bees"

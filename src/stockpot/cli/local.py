@@ -106,6 +106,14 @@ def get(kind: str, output: str, folder: Path, namespace: str) -> None:
 
 @local.command()
 @FOLDER
+def plan(folder: Path) -> None:
+    """Say where each shard stands and what the next round would ask for; change nothing."""
+    for text in commands.plans(Layout(folder)):
+        click.echo(text, nl=False)
+
+
+@local.command()
+@FOLDER
 def watch(folder: Path) -> None:
     """Look on while another process works on the folder; ends when it does."""
     screen.look_on(Session(Layout(folder)))

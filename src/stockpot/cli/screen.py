@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from stockpot.core import actions as act
-from stockpot.core.actions import Action
-from stockpot.core.digests import short
 from stockpot.core.plan import Plan
+from stockpot.core.render import describe
 from stockpot.core.world import RunName, World
 from stockpot.local.session import Session, Sight, Watcher, ask_progress
 from stockpot.metrics.progress import Snapshot
@@ -101,49 +100,25 @@ def _progress(session: Session) -> dict[RunName, Snapshot]:
     }
 
 
+SHOWN = (
+    act.StartTraining,
+    act.RecordIngredient,
+    act.StartMerge,
+    act.StartEvaluation,
+    act.Promote,
+    act.Commit,
+    act.Scale,
+    act.Tombstone,
+    act.StartPurge,
+    act.StartSigning,
+    act.RecordReceipt,
+    act.Release,
+)
+"""What a person cares to see; the rest is in between."""
+
+
 def told(plan: Plan, world: World) -> Iterator[str]:
-    """Say what a plan asks for, to a person: what is seen by everybody, not each step."""
-    names = {str(shard.uid): shard.name for shard in world.shards}
+    """Say what a plan asks for: what a person cares to see of it."""
     for action in plan.actions:
-        line = _of_shards(action, names) or _of_soup(action, names)
-        if line:
-            yield line
-
-
-def _of_shards(action: Action, names: dict[str, str]) -> str:
-    match action:
-        case act.StartTraining(shard, _, attempt):
-            again = f" (attempt {attempt})" if attempt > 1 else ""
-            return f"train     {names[shard]}{again}"
-        case act.RecordIngredient(shard, trained):
-            return f"trained   {names[shard]}: {trained.records} records, {short(trained.weights)}"
-        case act.Tombstone(shard):
-            return f"forget    {names[shard]}"
-        case act.StartPurge(shard):
-            return f"purge     {names[shard]}"
-        case act.StartSigning(shard):
-            return f"sign      the receipt of {names[shard]}"
-        case act.RecordReceipt(shard, sequence, digest):
-            return f"receipt   {sequence} for {names[shard]}: {short(digest)}"
-        case act.Release(shard):
-            return f"gone      {names[shard]}"
-        case _:
-            return ""
-
-
-def _of_soup(action: Action, names: dict[str, str]) -> str:
-    match action:
-        case act.StartMerge(recipe):
-            made_of = ", ".join(names.get(i.shard, "?") for i in sorted(recipe.lineage)) or "base"
-            return f"merge     {short(recipe.digest)} of {made_of}"
-        case act.Promote(promotion):
-            number = f"revision {promotion.number}" if promotion.number else "the base"
-            return f"promote   {number}, weights {short(promotion.revision.weights)}"
-        case act.Commit(server, _, promotion):
-            return f"serve     {short(promotion.revision.weights)} on {server}"
-        case act.StartEvaluation(revision):
-            return f"evaluate  {short(revision.recipe.digest)}"
-        case act.Scale(replicas):
-            return f"servers   {replicas}"
-        case _:
-            return ""
+        if isinstance(action, SHOWN):
+            yield describe(action, world)

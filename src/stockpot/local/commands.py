@@ -1,15 +1,18 @@
 """What `stockpot local …` does, without its words and colours: apply, delete, down."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.api.reading import read_paths
 from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.core.plan import check, plan
+from stockpot.core.render import render
 from stockpot.errors import ExitCode, Refused
 from stockpot.local.layout import Layout
 from stockpot.local.session import Session, Watcher, find_named, locked, utc_now
 from stockpot.local.surroundings import remember
+from stockpot.reconcile.loop import observe
 from stockpot.reconcile.ports import SoupKey
 
 
@@ -92,6 +95,18 @@ def delete(
         if watch:
             session.retry_failed()
             session.settle(watch)
+
+
+def plans(layout: Layout) -> Iterator[str]:
+    """Say of each soup where its shards stand and what the next round would ask for."""
+    session = Session(layout)
+    for key in session.objects.soup_keys():
+        ports = session.ports(key)
+        now = ports.now()
+        _, world = observe(ports, fresh=True)
+        if world:
+            findings = check(world, now)
+            yield render(findings, plan(findings, now))
 
 
 def down(layout: Layout) -> tuple[str, ...]:

@@ -1,0 +1,120 @@
+"""A plan as text, for the terminal, the log and golden files. Pure."""
+
+from collections.abc import Iterator
+
+from stockpot.core import actions as act
+from stockpot.core.actions import Action
+from stockpot.core.checks import Findings
+from stockpot.core.digests import short
+from stockpot.core.plan import Plan
+from stockpot.core.recipe import Recipe
+from stockpot.core.world import World
+
+
+def render(findings: Findings, plan: Plan) -> str:
+    """Say where the soup and each shard stand, and what is asked for.
+
+    The first line is the soup with the recipe that serves and the one that should; then a line
+    for each shard, with the rung that it lacks; then a line for each action.
+    """
+    return "\n".join((*_standing(findings), *_asked(plan, findings.scene.world))) + "\n"
+
+
+def _standing(findings: Findings) -> Iterator[str]:
+    world, wanted = findings.scene.world, findings.scene.recipe
+    serves = _name(world.serving_recipe)
+    change = "" if wanted == world.serving_recipe else " ▸ ?"
+    if isinstance(wanted, Recipe) and wanted != world.serving_recipe:
+        change = f" ▸ {_name(wanted)}"
+    yield f"soup {world.soup.name}   {serves}{change}"
+    width = max((len(shard.name) for shard in world.shards), default=0)
+    for shard in sorted(world.shards, key=lambda shard: shard.name):
+        rung = findings.rungs[shard.uid]
+        done = "Ready" if shard.alive else "Forgotten"
+        lacks = f"▸ {rung.stage:<11} {rung.unmet.reason}: {rung.unmet.message}" if rung else done
+        yield f"  {shard.name:<{width}}  {lacks}"
+
+
+def _name(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "-"
+    return "base" if recipe.is_base else short(recipe.digest)
+
+
+def _asked(plan: Plan, world: World) -> Iterator[str]:
+    for action in plan.actions:
+        yield f"  {describe(action, world)}"
+
+
+def describe(action: Action, world: World) -> str:
+    """Say in one line what an action asks for: `+` begins, `=` writes down, `-` ends."""
+    names = {str(shard.uid): shard.name for shard in world.shards}
+    said = _of_shard(action, names) or _of_making(action, names) or _of_serving(action)
+    return said.rstrip()
+
+
+def _of_shard(action: Action, names: dict[str, str]) -> str:
+    match action:
+        case act.Hold(shard):
+            return f"+ hold      {names[shard]}"
+        case act.StartTraining(shard, _, attempt):
+            return f"+ train     {names[shard]}{_again(attempt)}"
+        case act.RecordIngredient(shard, trained):
+            return f"= trained   {names[shard]}   {short(trained.weights)}"
+        case act.Tombstone(shard):
+            return f"- forget    {names[shard]}"
+        case act.StartPurge(shard, attempt):
+            return f"- purge     {names[shard]}{_again(attempt)}"
+        case act.StartSigning(shard, attempt):
+            return f"+ sign      {names[shard]}{_again(attempt)}"
+        case act.RecordReceipt(shard, sequence, _):
+            return f"= receipt   {names[shard]}   {sequence}"
+        case act.Release(shard):
+            return f"- release   {names[shard]}"
+        case _:
+            return ""
+
+
+def _of_making(action: Action, names: dict[str, str]) -> str:
+    match action:
+        case act.StartMerge(recipe, attempt):
+            return f"+ merge     {_name(recipe)}   {_shares(recipe, names)}{_again(attempt)}"
+        case act.RecordRevision(revision):
+            return f"= merged    {_name(revision.recipe)}   {short(revision.weights)}"
+        case act.StartEvaluation(revision, attempt):
+            return f"+ evaluate  {_name(revision.recipe)}{_again(attempt)}"
+        case act.RecordEvaluation(revision):
+            return f"= evaluated {_name(revision.recipe)}"
+        case act.ForgetRevision(revision):
+            return f"- revision  {_name(revision.recipe)}"
+        case act.EndRun(name):
+            return f"- end       {name}"
+        case _:
+            return ""
+
+
+def _of_serving(action: Action) -> str:
+    match action:
+        case act.Promote(promotion):
+            recipe = promotion.revision.recipe
+            return f"+ promote   {_name(recipe)}   number {promotion.number}"
+        case act.Prepare(server, _, promotion):
+            return f"+ prepare   {_name(promotion.revision.recipe)} on {server}"
+        case act.Commit(server, _, promotion):
+            return f"+ commit    {_name(promotion.revision.recipe)} on {server}"
+        case act.Scale(replicas):
+            return f"+ servers   {replicas}"
+        case _:
+            return ""
+
+
+def _again(attempt: int) -> str:
+    return f"   attempt {attempt}" if attempt > 1 else ""
+
+
+def _shares(recipe: Recipe, names: dict[str, str]) -> str:
+    total = sum(part.weight for part in recipe.parts)
+    return "   ".join(
+        f"{names.get(part.ingredient.shard, part.ingredient.shard)} {part.weight}/{total}"
+        for part in recipe.parts
+    )
