@@ -6,7 +6,6 @@ from stockpot.api.runspec import StoreRef
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.folder import FolderStore, folder_of_url
 from stockpot.store.port import ObjectStore
-from stockpot.store.s3 import S3Store
 
 
 def open_store(ref: StoreRef) -> ObjectStore:
@@ -21,6 +20,9 @@ def open_store(ref: StoreRef) -> ObjectStore:
     if url.scheme == "file" and url.netloc in ("", "localhost"):
         return FolderStore(folder_of_url(unquote(url.path)))
     if url.scheme == "s3" and url.netloc:
+        # Loaded where it is used: a folder's runs start 0.4 s sooner without it.
+        from stockpot.store.s3 import S3Store  # noqa: PLC0415
+
         store = S3Store(ref.endpoint, url.netloc, unquote(url.path))
         # Asked now: in a bucket that is not there no tombstone would be found either.
         store.require_bucket()
