@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import (
@@ -159,4 +160,6 @@ def in_a_child(spec: TrainRun, work: Path) -> Child:
 
 def _be_a_child(spec: TrainRun, work: Path, says: Connection) -> None:
     torch.set_num_threads(1)
+    # Accelerate holds one precision for a process's life, and a fork begins in the middle of one.
+    AcceleratorState._reset_state(reset_partial_state=True)
     says.send(train(spec, work, Watched(says.send), threading.Event()))

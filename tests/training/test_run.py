@@ -163,17 +163,16 @@ def test_a_field_that_is_not_in_the_key_changes_no_byte(
     assert result.weights_digest == its_result.weights_digest
 
 
-def test_brain_floats_halve_the_forward_pass_and_publish_in_their_own_kind(
-    ground: Ground, its_result: RunResult
+def test_a_training_in_brain_floats_stays_near_the_base_and_publishes_its_own_kind(
+    ground: Ground,
 ) -> None:
-    # Accelerate holds one precision for a process's life.
     training = a_training(mixed_precision="bf16", publish_dtype="bf16")
 
     result = in_a_child(ground.spec(training=training), ground.work).result()
 
     assert inspect_weights(ground.weights(result)).facts.dtype == "BF16"
     trained = load_file(ground.weights(result))
-    reference = load_file(Path(str(ground.base / UNET_WEIGHTS)))
+    reference = load_file(ground.base / UNET_WEIGHTS)
     assert all((trained[key].float() - reference[key]).abs().max() < 0.1 for key in trained)
 
 
