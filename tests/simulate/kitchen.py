@@ -88,14 +88,14 @@ class Pod:
     holdings: Holdings
     is_silent: bool = False
 
-    def move(self) -> None:
-        """Do what is under way: fetch, warm up, drop."""
+    def move(self, *, dropping: bool = True) -> None:
+        """Do what is under way: fetch, warm up, and drop, unless requests still use it."""
         for one in self.holdings.held:
             if one.stage is grants.Stage.FETCHING:
                 self.holdings = grants.fetched(self.holdings, one.token)
             elif one.stage is grants.Stage.LOADED:
                 self.holdings = grants.warmed(self.holdings, one.token)
-        for token in grants.to_drop(self.holdings):
+        for token in grants.to_drop(self.holdings) if dropping else ():
             self.holdings = grants.gone(self.holdings, token)
 
 
@@ -244,9 +244,9 @@ class Kitchen:
             case EvaluateRun() | ServeRun():
                 return RunResult()
 
-    def move_pods(self) -> None:
+    def move_pods(self, *, dropping: bool = True) -> None:
         for pod in self.pods.values():
-            pod.move()
+            pod.move(dropping=dropping)
 
     def restart(self, name: str) -> None:
         """A server's process ends, and another begins under the same name, holding nothing."""
@@ -274,6 +274,18 @@ class Kitchen:
             pod.holdings.serving.granted.revision.weights_digest
             for pod in self.pods.values()
             if pod.holdings.serving
+        }
+
+    def promoted_and_served(self) -> set[str]:
+        """The recipes that servers answer with, or are to answer with."""
+        current = self.soup.status.current_revision
+        return {
+            *({current.recipe_digest} if current else ()),
+            *(
+                pod.holdings.serving.granted.revision.recipe_digest
+                for pod in self.pods.values()
+                if pod.holdings.serving
+            ),
         }
 
     def settle(self, bound: int = 200) -> int:

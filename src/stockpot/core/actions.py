@@ -167,6 +167,8 @@ class RecordReceipt:
     shard: ShardUID
     sequence: int
     digest: Digest
+    is_complete: bool = True
+    """Nothing of unknown lineage was left in the store."""
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,11 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
 def _receipt(shard: Shard, world: World) -> tuple[Action, ...]:
     start = StartSigning(shard.uid)
     run = last_attempt(start, world)
-    if run and run.result and run.result.receipt_sequence and run.result.receipt_digest:
-        said = run.result
-        return (
-            RecordReceipt(shard.uid, said.receipt_sequence or 0, Digest(said.receipt_digest or "")),
-        )
+    said = run.result if run else None
+    if said and said.receipt_sequence and said.receipt_digest:
+        complete = said.figures.get("residuals", "0") == "0"
+        digest = Digest(said.receipt_digest)
+        return (RecordReceipt(shard.uid, said.receipt_sequence, digest, complete),)
     # One at a time: each receipt names the one before it.
     signing = any(r.is_active and r.name.startswith("sign-") for r in world.runs)
     return () if signing else _once(start, world)

@@ -67,7 +67,7 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
             return f"- purge     {names[shard]}{_again(attempt)}"
         case act.StartSigning(shard, attempt):
             return f"+ sign      {names[shard]}{_again(attempt)}"
-        case act.RecordReceipt(shard, sequence, _):
+        case act.RecordReceipt(shard, sequence):
             return f"= receipt   {names[shard]}   {sequence}"
         case act.Release(shard):
             return f"- release   {names[shard]}"

@@ -78,7 +78,7 @@ def _write(
         case act.RecordEvaluation(revision, figures):
             name = edits.revision_name(soup.metadata.name, revision.recipe.digest)
             objects.change_revision(name, edits.with_figures(figures))
-        case act.RecordReceipt(shard, sequence, _):
+        case act.RecordReceipt(shard, sequence):
             gone = next(one for one in seen.shards if one.metadata.uid == shard)
             key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, sequence)
             current = world.soup.current.revision if world.soup.current else None

@@ -8,6 +8,7 @@ from stockpot.api.conditions import Condition, ConditionStatus, find
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
     FINALIZER,
+    Completeness,
     CurrentRevision,
     DataShard,
     Figure,
@@ -197,6 +198,7 @@ def new_receipt(
             if current
             else None,
             store_key=store_key,
+            completeness=Completeness.COMPLETE if did.is_complete else Completeness.INCOMPLETE,
         ),
     )
 
