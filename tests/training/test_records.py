@@ -88,6 +88,15 @@ def test_metadata_may_lie_in_folders_beside_their_pictures(tmp_path: Path) -> No
     assert len(list_records(tmp_path / "data")) == 5
 
 
+def test_a_caption_may_hold_any_letter_and_a_file_begin_with_a_mark(tmp_path: Path) -> None:
+    folder = some_data(tmp_path, n=1)
+    caption = "a red\u2028circle \U0001f534"
+    line = json.dumps({"file_name": "0000.png", "text": caption}, ensure_ascii=False)
+    metadata(folder).write_text("\ufeff" + line + "\r\n", encoding="utf-8")
+
+    assert [record.caption for record in list_records(folder)] == [caption]
+
+
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
     folder = some_data(tmp_path, n=1)
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(folder / "0000.png")
@@ -211,6 +220,15 @@ def empty_tar(folder: Path) -> None:
             third_line(b'{"file_name": "../else.png", "text": "a"}'),
             "metadata.jsonl, line 3: else.png is outside of the data folder",
         ),
+        (
+            third_line(rb'{"file_name": "0002.png", "text": "\ud800"}'),
+            "metadata.jsonl, line 3: the caption holds half a character",
+        ),
+        (
+            third_line(rb'{"file_name": "00\u0000.png", "text": "a"}'),
+            "metadata.jsonl, line 3: there is no file_name",
+        ),
+        (third_line(b"[" * 100_000), "metadata.jsonl, line 3 is not JSON"),
         (third_line(b'{"text": "\xff"}'), "metadata.jsonl is not UTF-8"),
         (link_outside, "metadata.jsonl, line 3: 0002.png is outside of the data folder"),
         (both, "The data has both metadata.jsonl and a.tar"),

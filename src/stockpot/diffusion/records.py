@@ -77,12 +77,14 @@ class Record:
             CorruptPicture: The bytes are no picture of a kind that we read.
             Refused: They have changed since the folder was listed.
         """
+        data = self.read()
         try:
-            with Image.open(io.BytesIO(self.read()), formats=_FORMATS) as picture:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 return _on_white(ImageOps.exif_transpose(picture))
-        # Pillow's decoders raise whatever their format's parser met.
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise CorruptPicture(f"{self.name} ({str(error).partition(': <')[0]})") from error
+        # A decoder that is fed with noise raises whatever its parser stumbled over.
+        except Exception as error:
+            said = str(error).partition(" <")[0] or type(error).__name__
+            raise CorruptPicture(f"{self.name} ({said})") from error
 
 
 def list_records(folder: Path) -> list[Record]:
@@ -121,7 +123,8 @@ def list_records(folder: Path) -> list[Record]:
 
 def _from_metadata(metadata: Path, folder: Path) -> Iterator[Record]:
     try:
-        lines = metadata.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): a caption may hold other line separators than this one.
+        lines = metadata.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         _refuse(f"{_name(metadata, folder)} is not UTF-8: {error.reason}.", "Save it as UTF-8.")
     for number, line in enumerate(lines, start=1):
@@ -130,7 +133,7 @@ def _from_metadata(metadata: Path, folder: Path) -> Iterator[Record]:
         where = f"{_name(metadata, folder)}, line {number}"
         fields = _fields(line, where)
         file_name = fields.get("file_name")
-        if not isinstance(file_name, str) or not file_name:
+        if not isinstance(file_name, str) or not file_name or not _is_text(file_name):
             _refuse(f"{where}: there is no file_name.", 'Each line needs "file_name" and "text".')
         caption = _caption(fields, where)
         file = metadata.parent / file_name
@@ -190,7 +193,7 @@ def _tar_caption(content: bytes, kind: str, where: str) -> str:
 def _fields(text: str, where: str) -> Mapping[str, Any]:
     try:
         fields = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         _refuse(f"{where} is not JSON: {error}.", 'Write {"file_name": "…", "text": "…"}.')
     if not isinstance(fields, dict):
         _refuse(f"{where} is not a JSON object.", 'Write {"file_name": "…", "text": "…"}.')
@@ -201,6 +204,8 @@ def _caption(fields: Mapping[str, Any], where: str) -> str:
     caption = fields.get("text")
     if not isinstance(caption, str) or not caption.strip():
         _refuse(f"{where}: there is no caption.", 'Say in "text" what the picture shows.')
+    if not _is_text(caption):
+        _refuse(f"{where}: the caption holds half a character.", "Write it in UTF-8.")
     return caption.strip()
 
 
@@ -216,6 +221,11 @@ def _key_and_kind(name: str) -> tuple[str, str]:
     path = PurePosixPath(name)
     stem, _, kind = path.name.partition(".")
     return str(path.parent / stem), kind.lower()
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be a name or be digested: JSON can also say halves of characters, and NUL."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _refuse_outside(file: Path, folder: Path, where: str) -> None:
