@@ -140,7 +140,7 @@ class Server:
 
     def ask(self, method: str, url: str, body: object = None) -> Answer:
         sent = {} if body is None else {"json": body}
-        answer = self.http.request(method, url, timeout=60, **sent)  # type: ignore[arg-type]
+        answer = self.http.request(method, url, timeout=240, **sent)  # type: ignore[arg-type]
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status, headers, answer.data)
 
@@ -215,7 +215,7 @@ def a_server(pantry: Pantry, work: Path, **fields: Any) -> Iterator[Server]:
         thread.join()
 
 
-def until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
+def until(is_so: Callable[[], bool], timeout_s: float = 240) -> None:
     """Wait for another process or thread, as whoever polls it would."""
     give_up_s = time.monotonic() + timeout_s
     while not is_so():

@@ -77,7 +77,7 @@ def test_what_a_killed_server_had_fetched_is_removed(pantry: Pantry, tmp_path: P
         assert not left.exists()
 
 
-@pytest.mark.parametrize(("drain_s", "status"), [(60, 200), (0, 503)])
+@pytest.mark.parametrize(("drain_s", "status"), [(240, 200), (0, 503)])
 def test_a_running_request_is_finished_at_the_end_for_as_long_as_is_allowed(
     pantry: Pantry, old: RevisionRef, tmp_path: Path, drain_s: int, status: int
 ) -> None:

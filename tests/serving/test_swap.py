@@ -209,24 +209,27 @@ def test_nan_weights_are_refused_by_the_name_of_their_tensor(
 
 
 def test_a_running_request_ends_on_the_revision_that_began_it(
-    old: RevisionRef, new: RevisionRef, server: Server
+    pantry: Pantry, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
-    server.serve(old, epoch=1)
-    grant = server.prepared(new, epoch=2)
-    answers: list[Answer] = []
-    client = threading.Thread(target=lambda: answers.append(server.draw(num_inference_steps=30)))
-    client.start()
-    until(lambda: b"stockpot_serving_busy 1.0" in server.admin("/metrics").body)
+    with a_server(pantry, tmp_path / "work", drain_s=240) as server:
+        server.serve(old, epoch=1)
+        grant = server.prepared(new, epoch=2)
+        answers: list[Answer] = []
+        client = threading.Thread(
+            target=lambda: answers.append(server.draw(num_inference_steps=30))
+        )
+        client.start()
+        until(lambda: b"stockpot_serving_busy 1.0" in server.admin("/metrics").body)
 
-    server.commit(grant)
-    held = server.held()
-    client.join()
+        server.commit(grant)
+        held = server.held()
+        client.join()
 
-    assert held == {"old", "new"}
-    assert answers[0].headers["x-stockpot-weights-digest"] == old.weights_digest
-    after = server.draw(num_inference_steps=1)
-    assert after.headers["x-stockpot-weights-digest"] == new.weights_digest
-    until(lambda: server.held() == {"new"})
+        assert held == {"old", "new"}
+        assert answers[0].headers["x-stockpot-weights-digest"] == old.weights_digest
+        after = server.draw(num_inference_steps=1)
+        assert after.headers["x-stockpot-weights-digest"] == new.weights_digest
+        until(lambda: server.held() == {"new"})
 
 
 def test_after_the_drain_time_a_running_request_is_cut_off(

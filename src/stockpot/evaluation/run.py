@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.api.runspec import EvaluateRun, RunResult
@@ -55,7 +57,7 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
         progress.begin("opening the revision")
         base = open_base(spec.base, store, scratch / "base")
         weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
-        parts = load_parts(base.folder)
+        parts = load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
         unet = load_unet(parts.unet_config, weights, device=parts.device, dtype=parts.dtype)
         subject = Subject(parts, unet, records, spec.resolution, progress.advance, stop)
         found = []

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 
@@ -62,7 +63,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
-            load_parts(base.folder),
+            load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu"),
             spec.resolution,
         )
         models = Models(
