@@ -35,12 +35,7 @@ STEPS = 6_000
 BATCH_PER_RANK = 32
 LEARNING_RATE = 1e-3
 WARMUP_STEPS = 100
-# The cosine reaches further than the run, and a linear cool-down ends it. So a run can be made
-# longer while it is on its way, up to the cool-down, without another beginning.
-COSINE_STEPS = 6_000
-COOLDOWN_STEPS = 600
 EMA_DECAY = 0.999
-COOLDOWN_EMA_DECAY = 0.995  # else half of the average would be from before the cool-down
 SNR_GAMMA = 5.0
 EMPTY_CAPTIONS = 0.1
 MAX_GRADIENT_NORM = 1.0
@@ -132,10 +127,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.step += 1
-        cooling = self.step > STEPS - COOLDOWN_STEPS
-        decay = min(
-            COOLDOWN_EMA_DECAY if cooling else EMA_DECAY, (1 + self.step) / (10 + self.step)
-        )
+        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
         weights = [p.detach() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         return mean_loss
@@ -198,17 +190,15 @@ class Training:
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up, part of a cosine, linear cool-down to zero."""
+    """Linear warm-up, then a cosine down to a fiftieth."""
     warmup = min(1, (step + 1) / WARMUP_STEPS)
-    cosine = 0.5 + 0.48 * math.cos(math.pi * step / COSINE_STEPS)
-    cooldown = min(1, (STEPS - step) / COOLDOWN_STEPS)
-    return LEARNING_RATE * warmup * cosine * cooldown
+    return LEARNING_RATE * warmup * (0.5 + 0.48 * math.cos(math.pi * step / STEPS))
 
 
 def train(rank: int, run: Path) -> None:
     """One rank, from the last checkpoint to the last step."""
     torch.set_num_threads(1)
-    store = distributed.FileStore(str(run / f"rendezvous-{os.getppid()}"), RANKS)
+    store = distributed.FileStore(str(run / "rendezvous"), RANKS)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
     data, scheduler, training = load(run / "prepared.safetensors"), a_scheduler(), Training()
     checkpoint = run / "checkpoint.safetensors"
@@ -275,6 +265,7 @@ def main() -> None:
         if not (run / "prepared.safetensors").exists():
             prepare(run / "prepared.safetensors", run / "vae")
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        (run / "rendezvous").unlink(missing_ok=True)  # a run that was cut off left its own
         precision = "bf16 autocast" if bf16_is_native() else "fp32"
         print(f"Training {STEPS} steps of {RANKS} x {BATCH_PER_RANK} in {precision}", flush=True)
         torch.multiprocessing.spawn(train, (run,), RANKS)
