@@ -3,6 +3,7 @@
 import base64
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,12 @@ def forgotten(pantry: Pantry) -> RevisionRef:
     ],
 )
 def test_what_is_broken_is_refused_and_the_old_revision_keeps_serving(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, server: Server, make, because: str
+    pantry: Pantry,
+    old: RevisionRef,
+    new: RevisionRef,
+    server: Server,
+    make: Callable[[Pantry], RevisionRef],
+    because: str,
 ) -> None:
     server.serve(old, epoch=1)
     broken = server.grant(make(pantry), epoch=2)
