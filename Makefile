@@ -144,7 +144,7 @@ base-parts: $(READY)
 
 .PHONY: demo-local
 demo-local: base-parts  ## the whole story on this machine: train, merge, serve, forget, prove it
-	$(BIN)/python examples/emoji/demo
+	$(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
 
 .PHONY: smoke
 smoke: base-parts  ## run the verbs by hand, each once, as trainer_image/smoke.sh does in an image

@@ -151,6 +151,20 @@ def test_an_unknown_weighting_names_those_that_are_known(table: Table) -> None:
     assert "Declared" in said.err.split("help:")[1]
 
 
+def test_an_evaluator_that_is_unknown_is_said_and_the_soup_serves(table: Table) -> None:
+    soup = yaml.safe_load((table.root / "soup.yaml").read_text())
+    soup["spec"]["evaluation"] = {"suite": [{"name": "beauty"}]}
+    (table.root / "soup.yaml").write_text(yaml.safe_dump(soup))
+
+    said = table.apply("soup")
+
+    assert said.code == 4
+    assert "soup/tiny EvaluationFailed" in said.err
+    assert "beauty" in said.err
+    assert "heldout_loss" in said.err
+    assert table.weights()
+
+
 def test_what_cannot_be_changed_is_refused_with_advice(table: Table) -> None:
     assert table.apply("soup", "cats").code == 0
     source = {"pvc": {"claimName": "here", "path": "data/heldout"}}

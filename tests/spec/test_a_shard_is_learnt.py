@@ -21,7 +21,7 @@ from tests.builders import (
     weights,
 )
 
-from stockpot.api.conditions import Reason
+from stockpot.api.conditions import ConditionType, Reason
 from stockpot.core.actions import (
     Commit,
     EndRun,
@@ -38,6 +38,7 @@ from stockpot.core.actions import (
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
+from stockpot.core.report import report_of
 from stockpot.core.weighting import Unusable
 from stockpot.core.world import Epoch, Promotion
 
@@ -278,3 +279,16 @@ def test_a_shard_trained_from_another_base_stays_out_and_says_so() -> None:
 
     assert asked(world) == (StartMerge(a_recipe("dogs")),)
     assert why(world, "cats") is Reason.BASE_DRIFTED
+
+
+def test_an_evaluation_that_failed_is_said_and_holds_nothing_up() -> None:
+    start = StartEvaluation(a_revision("cats"))
+    soup = a_soup().of("cats").with_fields(evaluates=True)
+    world = a_world(soup, a_shard("cats").trained(), broken(start, 48, "no evaluator of that name"))
+
+    conditions = {one.type: one for one in report_of(check(world, NOON)).soup.conditions}
+
+    assert asked(world) == ()
+    assert conditions[ConditionType.READY].so
+    assert not conditions[ConditionType.EVALUATED].so
+    assert "no evaluator of that name" in conditions[ConditionType.EVALUATED].message

@@ -50,6 +50,9 @@ def print_verdict(session: Session) -> int:
                 said = find(thing.status.conditions, ConditionType.UNLEARNED)
             if said and (said.status is ConditionStatus.TRUE or going):
                 stalled.append((thing, said))
+            figures = find(thing.status.conditions, ConditionType.EVALUATED)
+            if figures and figures.status is ConditionStatus.FALSE:
+                stalled.append((thing, figures))
     for thing, said in stalled:
         message, _, advice = said.message.partition("; help: ")
         where = f"{thing.kind.lower()}/{thing.metadata.name}"

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.checks import Findings, Rung
+from stockpot.core.actions import StartEvaluation
+from stockpot.core.checks import Findings, Rung, failed
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.world import Shard
+from stockpot.core.world import Revision, Shard, World
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,17 @@ def _soup(findings: Findings) -> SoupReport:
     )
 
 
+def _evaluated(revision: Revision, world: World) -> Told:
+    if revision.recipe.digest in world.soup.evaluated:
+        return Told(ConditionType.EVALUATED, so=True, reason=Reason.EVALUATED)
+    start = StartEvaluation(revision)
+    unmet = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
+    if unmet is None:
+        return Told(ConditionType.EVALUATED, so=False, reason=Reason.NOT_EVALUATED)
+    # It serves all the same: figures inform, they hold nothing up.
+    return Told(ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(unmet))
+
+
 def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     world, unmet = findings.scene.world, findings.soup
     missing = [s.name for s in world.shards if s.alive and s.included and not s.trained]
@@ -149,10 +161,8 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
     said = sentence(unmet) if unmet else ""
     yield Told(ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said)
-    if world.soup.evaluates and world.serving_recipe:
-        known = world.serving_recipe.digest in world.soup.evaluated
-        why = Reason.EVALUATED if known else Reason.NOT_EVALUATED
-        yield Told(ConditionType.EVALUATED, so=known, reason=why)
+    if world.soup.evaluates and world.soup.current:
+        yield _evaluated(world.soup.current.revision, world)
     if leaving:
         names = ", ".join(shard.name for shard in leaving[:5])
         yield Told(ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}")

@@ -27,7 +27,7 @@ from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.ports import Ports, SoupKey
 from stockpot.store.atomic import explained
 
-LOOK_S = 0.25
+LOOK_S = 0.5
 """How often a server that is loading, and the progress of runs, are asked about."""
 
 
