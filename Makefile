@@ -99,7 +99,7 @@ generated: $(READY)
 
 .PHONY: quick
 quick: $(READY)
-	$(PYTEST) -q --durations=15 --durations-min=1 $(QUICK)
+	$(PYTEST) -q -n 2 --dist worksteal --durations=15 --durations-min=1 $(QUICK)
 
 .PHONY: spec
 spec: $(READY)  ## only what the core promises: seconds
