@@ -29,15 +29,18 @@ SLIM = (
 )
 TORCHES = {"torch", "diffusers", "transformers", "accelerate"}
 
-# In two halves, so that this file does not carry what it looks for.
-PATHS = ("/" + "work/", "/" + "root/", "/" + "home/")
+# In two halves, so that this file does not carry what it looks for. At the beginning of a path:
+# a folder of that name within another is nobody's machine.
+PATHS = tuple(
+    rf"(?<![\w}})*./])/{folder}" + "/|///" + folder + "/" for folder in ("work", "root", "home")
+)
 REGISTRIES = (
-    "pypi" + ".org",
-    "pythonhosted" + ".org",
-    "registry.npmjs" + ".org",
-    "crates" + ".io/api",
-    "proxy.golang" + ".org",
-    "download.pytorch" + ".org",
+    "pypi" + r"\.org",
+    "pythonhosted" + r"\.org",
+    "registry.npmjs" + r"\.org",
+    "crates" + r"\.io/api",
+    "proxy.golang" + r"\.org",
+    "download.pytorch" + r"\.org",
 )
 
 
@@ -109,7 +112,7 @@ def test_an_old_python_can_read_the_sentence_that_refuses_it() -> None:
 
 @pytest.mark.parametrize("words", [PATHS, REGISTRIES], ids=["paths", "registries"])
 def test_no_file_knows_the_machine_that_it_was_written_on(words: tuple[str, ...]) -> None:
-    known = re.compile("|".join(map(re.escape, words)).encode())
+    known = re.compile("|".join(words).encode())
 
     found = [
         f"{path.relative_to(ROOT)}: {hit.group().decode()}"
@@ -118,6 +121,14 @@ def test_no_file_knows_the_machine_that_it_was_written_on(words: tuple[str, ...]
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cd /" + "work/main", '"/' + "root/x", "file:///" + "home/me", "https://pypi" + ".org/"],
+)
+def test_a_file_that_knew_the_machine_would_be_found(text: str) -> None:
+    assert re.search("|".join([*PATHS, *REGISTRIES]), text)
 
 
 def test_make_lists_its_targets() -> None:
