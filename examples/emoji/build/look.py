@@ -17,7 +17,7 @@ PROMPTS = (
     "red heart",
     "grinning face",
     "hamburger",
-    "cat",
+    "cat face",
     "crescent moon",
     "bicycle",
     "automobile",
