@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -27,6 +28,8 @@ from stockpot.training.encode import Encoded
 from stockpot.training.interrupts import stop_here
 from stockpot.training.methods import Batch, Method, Schedule
 from stockpot.training.optimizing import learning_rate, read_optimizer
+
+log = structlog.get_logger()
 
 _LOSS_MEMORY = 0.98
 """How much of the running loss a step keeps: about the mean of the last 50."""
@@ -74,6 +77,7 @@ def train(
         StockpotError: (INTERRUPTED) `stop` was set, and all that was done is saved.
     """
     _refuse_half_on_cpu(training, device)
+    _warn_of_emulation(training, device)
     total, per_step = training.max_train_steps, training.gradient_accumulation_steps
     adamw = read_optimizer(training.optimizer)
     if training.gradient_checkpointing:
@@ -253,6 +257,15 @@ def _refuse_half_on_cpu(training: Training, device: torch.device) -> None:
             "mixedPrecision fp16 needs a GPU, and this run has none.",
             help="Set training.mixedPrecision to bf16 or no, or give the pod a GPU.",
             exit_code=ExitCode.BAD_RUN_SPEC,
+        )
+
+
+def _warn_of_emulation(training: Training, device: torch.device) -> None:
+    emulates = torch.backends.cpu.get_cpu_capability() in {"DEFAULT", "AVX2"}
+    if training.mixed_precision is MixedPrecision.BF16 and device.type == "cpu" and emulates:
+        log.warning(
+            "This CPU emulates bf16, and was seen to take ten times as long with it",
+            help="Set training.mixedPrecision to no, for CPUs without AVX-512",
         )
 
 
