@@ -109,6 +109,10 @@ spec: $(READY)  ## only what the core promises: seconds
 bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
 	$(PYTEST) -q -s tests/benchmarks
 
+.PHONY: golden
+golden: $(READY)  ## write what people read of plans anew: look at the change before it is committed
+	GOLDEN=write $(PYTEST) -q tests/golden
+
 .PHONY: chaos
 chaos: $(READY)  ## crashes at every point, for as long as it takes
 	$(PYTEST) -q --durations=15 tests/chaos
