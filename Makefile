@@ -57,7 +57,8 @@ $(UV): requirements/uv.txt | python
 # counts at once.
 $(READY): requirements/dev.txt $(UV) | python
 	@test -x $(BIN)/python || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
-	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@# Compiled once here: a process that imports torch from source begins 15 seconds later.
+	$(UV) pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "stockpot.pth").write_text("../../../../src\n")'
 	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m stockpot.cli "$$@"\n' > $(BIN)/stockpot
 	@chmod +x $(BIN)/stockpot

@@ -83,6 +83,7 @@ class Sampler:
             "soup": revision.spec.soup_ref.uid,
             "recipe": revision.spec.recipe_digest,
             "weights": revision.spec.weights_digest,
+            "lineage": [[part.shard.uid, part.training_key] for part in revision.spec.parts],
             "asked": list(asked),
         }
         # In a process of its own: the demo itself needs no torch.
@@ -90,7 +91,6 @@ class Sampler:
             [sys.executable, str(RECOMPUTE), str(folder)],
             input=json.dumps(order).encode(),
             check=True,
-            stderr=subprocess.DEVNULL,
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef
 from stockpot.diffusion.pipeline import load_parts
 from stockpot.serving.draw import Studio
@@ -25,7 +26,11 @@ def main(into: Path) -> None:
         location = Location(place=Place.FOLDER, path=order["base"])
         base = open_base(BaseRef(location=location), store, Path(work))
         studio = Studio(store, Keys("default"), order["soup"], load_parts(base.folder), 32)
-        revision = RevisionRef(recipe_digest=order["recipe"], weights_digest=order["weights"])
+        revision = RevisionRef(
+            recipe_digest=order["recipe"],
+            weights_digest=order["weights"],
+            lineage=tuple(LineagePair(shard=s, training_key=k) for s, k in order["lineage"]),
+        )
         unet = studio.load(revision, Path(work) / "weights")
         for number, (prompt, seed) in enumerate(order["asked"]):
             wish = Order(prompt, "", (seed,), steps=20, guidance=3.0)
