@@ -87,11 +87,14 @@ class Sampler:
             "asked": list(asked),
         }
         # In a process of its own: the demo itself needs no torch.
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, str(RECOMPUTE), str(folder)],
             input=json.dumps(order).encode(),
-            check=True,
+            capture_output=True,
+            check=False,
         )
+        if done.returncode != 0:
+            sys.exit(f"the pictures could not be drawn again:\n{done.stderr.decode()}")
 
 
 def pixels(png: bytes) -> NDArray[np.uint8]:

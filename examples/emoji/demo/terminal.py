@@ -48,7 +48,7 @@ class Teller:
             SystemExit: It did not end well.
         """
         shown = " ".join(shorten(one) for one in arguments)
-        self.console.print(f"[bold cyan]$ stockpot {shown}[/]")
+        self.console.print(f"[bold cyan]$ stockpot {shown}[/]", soft_wrap=True)
         command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
         code = subprocess.run(command, check=False, cwd=ROOT).returncode
         if code not in accept:

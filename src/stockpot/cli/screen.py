@@ -36,7 +36,7 @@ class Screen:
     def say(self, line: str) -> None:
         """Write a line with the time since the beginning."""
         since_s = time.monotonic() - self._began_s
-        self._console.print(f"[dim]{since_s:6.1f}s[/]  {line}", highlight=False)
+        self._console.print(f"[dim]{since_s:6.1f}s[/]  {line}", highlight=False, soft_wrap=True)
 
     def show(self, seen: Mapping[RunName, Snapshot]) -> None:
         """Move the bars."""

@@ -114,7 +114,8 @@ def _again(attempt: int) -> str:
 
 def _shares(recipe: Recipe, names: dict[str, str]) -> str:
     total = sum(part.weight for part in recipe.parts)
-    return "   ".join(
-        f"{names.get(part.ingredient.shard, part.ingredient.shard)} {part.weight}/{total}"
+    shares = (
+        (names.get(part.ingredient.shard, part.ingredient.shard), part.weight)
         for part in recipe.parts
     )
+    return "   ".join(f"{name} {weight}/{total}" for name, weight in sorted(shares))
