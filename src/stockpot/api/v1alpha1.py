@@ -165,7 +165,7 @@ class Merge(Model):
     """How ingredients become one model."""
 
     weighting: Named = Named(name="Declared")
-    """Declared: by the shards' weight. Uniform: all alike. BySize: by their records."""
+    """Declared: by the shards' weight. Others come by the entry point `stockpot.weighting`."""
     output: WeightsDtype = WeightsDtype.FP16
     """What the mean is rounded to, once."""
 
