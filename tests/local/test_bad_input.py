@@ -228,3 +228,16 @@ def test_what_is_not_there_cannot_be_deleted(table: Table) -> None:
 
     assert said.code == 3
     assert "there is no DataShard unicorns in default" in said.err
+
+
+def test_a_soup_that_was_deleted_begins_anew_when_it_is_applied_again(table: Table) -> None:
+    assert table.apply("soup").code == 0
+    before = table.soup().metadata.uid
+
+    assert table.run("delete", "soup/tiny").code == 0
+    assert table.run("get", "soups").err.startswith("nothing of that kind in")
+    again = table.apply("soup")
+
+    assert again.code == 0, again.err
+    assert table.soup().metadata.uid != before
+    assert table.weights()

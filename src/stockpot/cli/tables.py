@@ -68,10 +68,12 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
     """Show the objects of a kind."""
     console = Console()
     one: Any
+    is_any = False
     for one in KINDS[kind]:
         things = tuple(session.objects.list(one, namespace))
         if not things:
             continue
+        is_any = True
         if output == "yaml":
             for thing in things:
                 click.echo(f"---\n{text_of(thing)}", nl=False)
@@ -79,6 +81,9 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
         console.print(_TABLES[one](things))
         if kind == "all":
             console.print()
+    if not is_any:
+        where = session.layout.root
+        click.echo(f"nothing of that kind in {where}, namespace {namespace}", err=True)
 
 
 def _ready(conditions: tuple[Condition, ...]) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.api.reading import read_paths
-from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision
 from stockpot.core.plan import check, plan
 from stockpot.core.render import render
 from stockpot.errors import ExitCode, Refused
@@ -144,6 +144,9 @@ def _end_soup(session: Session, soup: Soup) -> None:
             exit_code=ExitCode.NOT_SETTLED,
         )
     session.servers(SoupKey(meta.namespace, meta.name)).process.end()
+    for revision in tuple(session.objects.list(SoupRevision, meta.namespace)):
+        if revision.spec.soup_ref.uid == meta.uid:
+            session.objects.remove(revision)
 
 
 def _refuse_unknown_claims(session: Session, wanted: tuple[DataShard | Soup, ...]) -> None:

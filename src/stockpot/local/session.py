@@ -14,6 +14,7 @@ import urllib3
 
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.checks import Findings
+from stockpot.core.plan import Plan
 from stockpot.core.world import RunName
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.local.layout import Layout
@@ -131,13 +132,17 @@ class Session:
         Raises:
             StockpotError: A server cannot be started.
         """
+        asked_before: dict[SoupKey, Plan] = {}
         while True:
             rounds = {key: reconcile(self.ports(key)) for key in self.objects.soup_keys()}
             for key, one in rounds.items():
                 watch(self.sight(key, one))
-            if any(one.plan.actions for one in rounds.values()):
+            asked = {key: one.plan for key, one in rounds.items() if one.plan.actions}
+            is_new, asked_before = asked != asked_before, asked
+            if asked and is_new:
                 continue
-            if not _is_busy(rounds):
+            # Where the same is asked for again, what was asked for takes its time.
+            if not asked and not _is_busy(rounds):
                 self._raise_server_problem(rounds)
                 return
             self._wait(rounds)

@@ -185,7 +185,9 @@ def new_receipt(
     asked = shard.status.unlearning
     return UnlearningReceipt(
         metadata=ObjectMeta(
-            name=f"{soup.metadata.name}-{did.sequence:04d}", namespace=soup.metadata.namespace
+            # Receipts outlive their soup: another of its name has a chain of its own.
+            name=f"{soup.metadata.name}-{soup.metadata.uid[:4]}-{did.sequence:04d}",
+            namespace=soup.metadata.namespace,
         ),
         spec=UnlearningReceiptSpec(
             soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
