@@ -116,7 +116,7 @@ golden: $(READY)  ## write what people read of plans anew: look at the change be
 
 .PHONY: chaos
 chaos: $(READY)  ## crashes at every point, for as long as it takes
-	$(PYTEST) -q --durations=15 tests/chaos
+	$(PYTEST) -q -n 2 --dist worksteal --durations=15 tests/chaos
 
 # --------------------------------------------------------------------------------------- making
 

@@ -94,7 +94,11 @@ def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(table: Table) -
     ("name", "break_it", "words"),
     [
         ("missing", shutil.rmtree, ("data/cats",)),
-        ("empty", lambda data: (data / "metadata.jsonl").write_text(""), ("data/cats",)),
+        (
+            "empty",
+            lambda data: (data / "metadata.jsonl").write_text(""),
+            ("no records", "metadata.jsonl names none"),
+        ),
         ("no captions", lambda data: (data / "metadata.jsonl").unlink(), ("metadata.jsonl",)),
         (
             "corrupt",
