@@ -14,15 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from stockpot.api.training import Training
 from stockpot.core.digests import Digest, digest_of_json, short
+from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
@@ -122,7 +121,7 @@ def _encode(
         pictures = []
         for record in records[at : at + _AT_ONCE]:
             try:
-                pictures.append(_pixels(record.decode(), training.resolution))
+                pictures.append(pixels(record.decode(), training.resolution))
             except CorruptPicture as error:
                 corrupt.append(str(error))
             else:
@@ -138,13 +137,6 @@ def _encode(
         captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
         corrupt=tuple(corrupt),
     )
-
-
-def _pixels(picture: Image.Image, resolution: int) -> Tensor:
-    """Scale the shorter side to the resolution and cut the middle out: (3, H, W) in [-1, 1]."""
-    fitted = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
-    values = torch.from_numpy(np.asarray(fitted, dtype=np.float32))
-    return values.permute(2, 0, 1) / 127.5 - 1
 
 
 def _latents(parts: Parts, pictures: Tensor, flip: bool) -> Tensor:
