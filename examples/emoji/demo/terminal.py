@@ -35,11 +35,11 @@ class Teller:
 
     def say(self, text: str) -> None:
         """Say something."""
-        self.console.print(f"  {text}")
+        self.console.print(f"  {text}", soft_wrap=True)
 
     def found(self, text: str) -> None:
         """Say that something was looked at and is so."""
-        self.console.print(f"  [green]✓[/] {text}")
+        self.console.print(f"  [green]✓[/] {text}", soft_wrap=True)
 
     def run(self, *arguments: str | Path, accept: Sequence[int] = (0,)) -> None:
         """Run `stockpot …` and let it speak for itself.

@@ -118,7 +118,7 @@ def _soups(soups: Iterable[Soup]) -> Table:
             f"{status.shards.included}/{status.shards.total}",
             (str(current.number) if current.number else "base") if current else "-",
             short(current.weights_digest) if current else "-",
-            f"{quality.metric} {quality.value}" if quality else "-",
+            f"{quality.metric} {float(quality.value):.4f}" if quality else "-",
         )
     return table
 
@@ -160,7 +160,7 @@ def _revisions(revisions: Iterable[SoupRevision]) -> Table:
 
 
 def _receipts(receipts: Iterable[UnlearningReceipt]) -> Table:
-    table = _table("RECEIPT", "SHARD", "COMPLETENESS", "DIGEST", "STORE KEY")
+    table = _table("RECEIPT", "SHARD", "COMPLETENESS", "DIGEST", "SERVED SINCE")
     for one in receipts:
         spec = one.spec
         table.add_row(
@@ -168,7 +168,7 @@ def _receipts(receipts: Iterable[UnlearningReceipt]) -> Table:
             spec.shard.name,
             spec.completeness.value,
             short(spec.digest),
-            spec.store_key,
+            short(spec.successor.weights_digest) if spec.successor else "-",
         )
     return table
 

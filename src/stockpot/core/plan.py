@@ -210,7 +210,7 @@ def _evaluate(world: World) -> tuple[Action, ...]:
     start = StartEvaluation(revision)
     run = last_attempt(start, world)
     if run and run.result:
-        return (RecordEvaluation(revision, tuple(sorted(run.result.figures.items()))),)
+        return (RecordEvaluation(revision, tuple(run.result.figures.items())),)
     return _once(start, world)
 
 
