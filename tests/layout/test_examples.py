@@ -1,0 +1,26 @@
+"""The example: its manifests are right, and name data that is there. The story: make demo-local."""
+
+from pathlib import Path
+
+from stockpot.api.reading import read_paths
+from stockpot.api.v1alpha1 import DataShard, Soup
+
+EXAMPLE = Path(__file__).parents[2] / "examples/emoji"
+
+
+def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
+    objects = read_paths([EXAMPLE, EXAMPLE / "more"]).checked()
+
+    soups = [one for one in objects if isinstance(one, Soup)]
+    shards = [one for one in objects if isinstance(one, DataShard)]
+    assert [one.metadata.name for one in soups] == ["emoji"]
+    assert {one.metadata.name for one in shards} == {
+        *("animals", "food", "travel", "objects", "smileys", "ink", "outline")
+    }
+    for shard in shards:
+        assert shard.spec.source.pvc is not None
+        assert (EXAMPLE / shard.spec.source.pvc.path / "metadata.jsonl").is_file()
+    held_out = soups[0].spec.evaluation.source
+    assert held_out is not None
+    assert held_out.pvc is not None
+    assert (EXAMPLE / held_out.pvc.path / "metadata.jsonl").is_file()
