@@ -1,8 +1,9 @@
 """The example: its manifests are right, and name data that is there. The story: make demo-local."""
 
+import re
 from pathlib import Path
 
-from stockpot.api.reading import read_paths
+from stockpot.api.reading import read_paths, read_text
 from stockpot.api.v1alpha1 import DataShard, Soup
 
 EXAMPLE = Path(__file__).parents[2] / "examples/emoji"
@@ -24,3 +25,12 @@ def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
     assert held_out is not None
     assert held_out.pvc is not None
     assert (EXAMPLE / held_out.pvc.path / "metadata.jsonl").is_file()
+
+
+def test_the_manifest_that_the_readme_shows_is_right() -> None:
+    readme = (EXAMPLE.parents[1] / "README.md").read_text()
+    shown = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+
+    assert shown
+    for text in shown:
+        assert read_text(text, "README.md").checked()
