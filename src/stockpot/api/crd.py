@@ -69,7 +69,6 @@ FACES: dict[AnyKind, Face] = {
             Column("Soup", ".spec.soupRef.name"),
             READY,
             REASON,
-            Column("Percent", ".status.training.progressPercent", "integer"),
             Column("Records", ".status.records", "integer"),
             Column("Weight", ".spec.weight", wide=True),
             MESSAGE,

@@ -98,17 +98,10 @@ class IngredientStatus(Model):
 
 
 class ShardTraining(Model):
-    """How far the training is, or how it ended."""
+    """How the training ended; how far one is under way, its run says at `/progress`."""
 
     run_name: str = ""
-    attempt: int = 0
-    step: int = 0
-    total_steps: int = 0
-    progress_percent: Annotated[int, Field(ge=0, le=100)] = 0
-    started_at: Timestamp | None = None
     completed_at: Timestamp | None = None
-    last_loss: str | None = None
-    """A decimal, as a string."""
 
 
 class ShardUnlearning(Model):
@@ -252,21 +245,6 @@ class CurrentRevision(Model):
     epoch: int
 
 
-class RevisionStage(StrEnum):
-    """What is being done with the next revision."""
-
-    MERGING = "Merging"
-    EVALUATING = "Evaluating"
-    ROLLING_OUT = "RollingOut"
-
-
-class CandidateRevision(Model):
-    """The revision that is on its way."""
-
-    name: ObjectName
-    stage: RevisionStage
-
-
 class Served(Model):
     """How many servers answer with these weights."""
 
@@ -319,7 +297,6 @@ class SoupStatus(Model):
     promotions: int = 0
     """How many there were; the number of the last."""
     current_revision: CurrentRevision | None = None
-    candidate_revision: CandidateRevision | None = None
     serving: SoupServing = SoupServing()
     quality: Annotated[tuple[Quality, ...], Field(max_length=64)] = ()
     receipts: ReceiptChain = ReceiptChain()
