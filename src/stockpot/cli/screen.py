@@ -23,11 +23,19 @@ class Screen:
         self._bars = bars
         self._tasks: dict[RunName, TaskID] = {}
         self._began_s = time.monotonic()
+        self._names: dict[str, str] = {}
+
+    def _label(self, run: RunName) -> str:
+        """A run as a person calls it: `train cats`, not by UID and digest."""
+        verb, _, rest = run.partition("-")
+        name = self._names.get(rest[:8])
+        return f"{verb} {name}" if name else run
 
     def __call__(self, sight: Sight) -> None:
         """Show what came of one round."""
         findings = sight.round.findings
         if findings:
+            self._names = {one.uid[:8]: one.name for one in findings.scene.world.shards}
             for line in told(sight.round.plan, findings.scene.world):
                 self.say(line)
         if self._bars:
@@ -45,13 +53,16 @@ class Screen:
             self._bars.remove_task(self._tasks.pop(name))
         for name, now in seen.items():
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=None, phase="", left="")
+                self._tasks[name] = self._bars.add_task(
+                    self._label(name), total=None, phase="", count="", left=""
+                )
             loss = f"loss {now.figures['loss']:.3f}" if "loss" in now.figures else ""
             self._bars.update(
                 self._tasks[name],
                 total=now.total_steps or None,
                 completed=now.step,
                 phase=now.phase,
+                count=f"{now.step}/{now.total_steps}" if now.total_steps else "",
                 left=f"{now.eta_s:.0f} s left {loss}" if now.eta_s is not None else loss,
             )
 
@@ -61,7 +72,7 @@ def _bars(console: Console) -> Progress:
         TextColumn("        {task.description:<28}"),
         TextColumn("[cyan]{task.fields[phase]:<12}"),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total}"),
+        TextColumn("{task.fields[count]:>9}"),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[left]}"),
         console=console,
