@@ -136,7 +136,7 @@ COMPILE = $(UV) pip compile --quiet --generate-hashes --universal --python-versi
 .PHONY: lock
 lock: $(UV)  ## write requirements/ from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group examples -o requirements/dev.txt
-	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/slim.txt
+	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/slim.txt
 	$(COMPILE) pyproject.toml --extra workload -c requirements/dev.txt -o requirements/workload.txt
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 
