@@ -1,0 +1,116 @@
+"""What is counted of one soup: plain values, taken from its objects. No clock, no registry."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from stockpot.api.conditions import ConditionStatus, ConditionType, find
+from stockpot.api.v1alpha1 import DataShard, Figure, Inclusion, Soup, SoupRevision
+
+
+class ShardState(StrEnum):
+    """Where a shard is; each is in one of them. The label `state` of `stockpot_shards`."""
+
+    PENDING = "Pending"
+    """Not trained; nothing is wrong."""
+    TRAINING = "Training"
+    """A run of it says how far it is."""
+    TRAINED = "Trained"
+    """Its ingredient is stored, and no revision with it serves yet."""
+    INCLUDED = "Included"
+    """The revision that serves was made with it."""
+    EXCLUDED = "Excluded"
+    """Out of the soup, because its inclusion says so."""
+    STALLED = "Stalled"
+    """It waits for a person."""
+    UNLEARNING = "Unlearning"
+    """It is being forgotten."""
+
+
+@dataclass(frozen=True)
+class SoupFacts:
+    """One soup at the end of a round."""
+
+    shards: Mapping[ShardState, int] = field(default_factory=dict)
+    """How many are in each state; a state that is not named has none."""
+    revision_number: int | None = None
+    """Of the revision that servers are told to serve; 0 is the base, None: not even that."""
+    quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """For each revision, by name, its figures, by metric."""
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    """The base's figures, by metric."""
+    unlearning_since_s: tuple[float, ...] = ()
+    """When each deletion that is under way was asked for: seconds since 1970."""
+    receipts: int = 0
+    """How many unlearnings were signed."""
+    servers: int = 0
+    ready_servers: int = 0
+
+
+def soup_facts(
+    soup: Soup,
+    shards: Iterable[DataShard],
+    revisions: Iterable[SoupRevision] = (),
+    *,
+    in_training: Iterable[str] = (),
+) -> SoupFacts:
+    """Take what is counted from what the objects say of themselves.
+
+    Args:
+        soup: With the status that the round wrote.
+        shards: All of the soup's.
+        revisions: Those whose figures are shown.
+        in_training: Names of shards whose run is under way.
+    """
+    shards, names = tuple(shards), frozenset(in_training)
+    status = soup.status
+    current = status.current_revision
+    return SoupFacts(
+        shards=Counter(_state(shard, shard.metadata.name in names) for shard in shards),
+        revision_number=current.number if current else None,
+        quality={
+            one.metadata.name: figures
+            for one in revisions
+            if (figures := _numbers(one.status.evaluation))
+        },
+        baseline={
+            one.metric: float(one.baseline) for one in status.quality if one.baseline is not None
+        },
+        unlearning_since_s=tuple(
+            since_s for shard in shards if (since_s := _leaving_since_s(shard)) is not None
+        ),
+        receipts=status.receipts.count,
+        servers=status.serving.replicas,
+        ready_servers=status.serving.ready_replicas,
+    )
+
+
+def _state(shard: DataShard, in_training: bool) -> ShardState:
+    if _leaving_since_s(shard) is not None:
+        return ShardState.UNLEARNING
+    if _so(shard, ConditionType.STALLED):
+        return ShardState.STALLED
+    if _so(shard, ConditionType.INCLUDED):
+        return ShardState.INCLUDED
+    if shard.spec.inclusion is Inclusion.EXCLUDED:
+        return ShardState.EXCLUDED
+    if _so(shard, ConditionType.TRAINED):
+        return ShardState.TRAINED
+    return ShardState.TRAINING if in_training else ShardState.PENDING
+
+
+def _so(shard: DataShard, type_: ConditionType) -> bool:
+    said = find(shard.status.conditions, type_)
+    return said is not None and said.status is ConditionStatus.TRUE
+
+
+def _leaving_since_s(shard: DataShard) -> float | None:
+    unlearning = shard.status.unlearning
+    since = unlearning.requested_at if unlearning else shard.metadata.deletion_timestamp
+    return datetime.fromisoformat(since).timestamp() if since else None
+
+
+def _numbers(figures: Iterable[Figure]) -> dict[str, float]:
+    return {one.metric: float(one.value) for one in figures}

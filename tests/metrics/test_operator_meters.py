@@ -1,0 +1,222 @@
+"""What the operator's port says, asked over HTTP as the kubelet and Prometheus ask."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from datetime import datetime
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stockpot.api.conditions import Condition, ConditionStatus
+from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision
+from stockpot.errors import Transient
+from stockpot.metrics.facts import ShardState, SoupFacts, soup_facts
+from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.probes import serve_operator
+
+SOUP = ("studio", "emoji")
+DIGEST = "sha256:" + "a" * 64
+DELETED_AT = "2026-11-22T12:00:00Z"
+NOON_S = datetime.fromisoformat(DELETED_AT).timestamp()
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(meters: OperatorMeters) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(meters.text().decode())
+        for sample in family.samples
+    }
+
+
+def value(meters: OperatorMeters, name: str, **labels: str) -> float | None:
+    of_soup = {"namespace": "studio", "soup": "emoji"} | labels
+    return samples(meters).get((name, tuple(sorted(of_soup.items()))))
+
+
+def the_meters() -> OperatorMeters:
+    return OperatorMeters(version="1.2.3", now_s=lambda: NOON_S + 30)
+
+
+def a_shard(name: str, *said: str, **more: object) -> DataShard:
+    conditions = tuple(
+        Condition(type=type_, status=ConditionStatus.TRUE, reason="Because") for type_ in said
+    )
+    spec: dict[str, object] = {"soupRef": {"name": "emoji"}, "source": {"s3": {"prefix": "x/"}}}
+    if inclusion := more.pop("inclusion", None):
+        spec["inclusion"] = inclusion
+    shard = DataShard.model_validate(
+        {"metadata": {"name": name, "namespace": "studio", **more}, "spec": spec}
+    )
+    status = shard.status.model_copy(update={"conditions": conditions})
+    return shard.model_copy(update={"status": status})
+
+
+def a_soup(status: Mapping[str, object]) -> Soup:
+    return Soup.model_validate(
+        {
+            "metadata": {"name": "emoji", "namespace": "studio"},
+            "spec": {"base": {"s3": {"prefix": "bases/emoji/"}}},
+            "status": status,
+        }
+    )
+
+
+def test_every_state_has_a_series_so_that_a_graph_falls_to_zero() -> None:
+    meters = the_meters()
+
+    meters.observe_round(SOUP, SoupFacts(shards={ShardState.INCLUDED: 4}), 0.02)
+
+    assert value(meters, "stockpot_shards", state="Included") == 4
+    for state in ShardState:
+        assert value(meters, "stockpot_shards", state=state) is not None, state
+
+
+def test_the_age_of_the_oldest_deletion_grows_without_a_round() -> None:
+    clock_s = [NOON_S, NOON_S + 10]
+    meters = OperatorMeters(version="1", now_s=lambda: clock_s.pop(0))
+    facts = SoupFacts(unlearning_since_s=(NOON_S, NOON_S - 5))
+    meters.observe_round(SOUP, facts, 0.02)
+
+    ages_s = [value(meters, "stockpot_deletion_age_seconds") for _ in (1, 2)]
+
+    assert ages_s == [5, 15]
+
+
+def test_a_clock_that_is_behind_gives_no_negative_age() -> None:
+    meters = OperatorMeters(version="1", now_s=lambda: NOON_S - 60)
+
+    meters.observe_round(SOUP, SoupFacts(unlearning_since_s=(NOON_S,)), 0.02)
+
+    assert value(meters, "stockpot_deletion_age_seconds") == 0
+
+
+def test_the_series_of_a_soup_go_with_it() -> None:
+    meters = the_meters()
+    meters.observe_round(SOUP, SoupFacts(receipts=2), 0.02)
+    meters.observe_round(("studio", "other"), SoupFacts(receipts=1), 0.02)
+    meters.observe_progress(SOUP, {"food": 0.5})
+
+    meters.observe_round(SOUP, None, 0.02)
+
+    left = {dict(labels).get("soup") for _, labels in samples(meters)}
+    assert left == {None, "other"}
+
+
+def test_a_training_that_ended_has_no_progress() -> None:
+    meters = the_meters()
+    meters.observe_progress(SOUP, {"food": 0.5, "ink": 0.25})
+
+    meters.observe_progress(SOUP, {"ink": 0.75})
+
+    assert value(meters, "stockpot_training_progress_ratio", shard="food") is None
+    assert value(meters, "stockpot_training_progress_ratio", shard="ink") == 0.75
+
+
+def test_a_round_that_failed_is_counted_and_leaves_what_was_known() -> None:
+    meters = the_meters()
+    meters.observe_round(SOUP, SoupFacts(receipts=2), 0.02)
+
+    meters.observe_failure(Transient("the API server is away"), 1.5)
+
+    counted = samples(meters)
+    assert counted["stockpot_reconcile_errors_total", (("error", "Transient"),)] == 1
+    assert counted["stockpot_reconcile_duration_seconds_count", ()] == 2
+    assert value(meters, "stockpot_receipts") == 2
+
+
+@pytest.mark.parametrize(
+    ("shard", "state"),
+    [
+        (a_shard("new"), ShardState.PENDING),
+        (a_shard("busy"), ShardState.TRAINING),
+        (a_shard("done", "Trained"), ShardState.TRAINED),
+        (a_shard("in", "Trained", "Included"), ShardState.INCLUDED),
+        (a_shard("out", "Trained", inclusion="Excluded"), ShardState.EXCLUDED),
+        # Until the next revision serves, it is in the answers still.
+        (a_shard("going", "Trained", "Included", inclusion="Excluded"), ShardState.INCLUDED),
+        (a_shard("stuck", "Stalled"), ShardState.STALLED),
+        (a_shard("late", "Stalled", deletionTimestamp=DELETED_AT), ShardState.UNLEARNING),
+    ],
+    ids=lambda given: given.metadata.name if isinstance(given, DataShard) else "",
+)
+def test_each_shard_is_in_one_state(shard: DataShard, state: ShardState) -> None:
+    facts = soup_facts(a_soup({}), [shard], in_training=["busy"])
+
+    assert facts.shards == {state: 1}
+
+
+def test_what_the_objects_say_is_what_is_counted() -> None:
+    revision = SoupRevision.model_validate(
+        {
+            "metadata": {"name": "emoji-1", "namespace": "studio"},
+            "spec": {
+                "soupRef": {"name": "emoji", "uid": "u"},
+                "recipeDigest": DIGEST,
+                "weightsDigest": DIGEST,
+            },
+            "status": {"evaluation": [{"metric": "heldout_loss", "value": "0.528"}]},
+        }
+    )
+    soup = a_soup(
+        {
+            "currentRevision": {
+                "name": "emoji-1",
+                "number": 3,
+                "recipeDigest": DIGEST,
+                "weightsDigest": DIGEST,
+                "promotedAt": DELETED_AT,
+                "epoch": 3,
+            },
+            "quality": [{"metric": "heldout_loss", "value": "0.528", "baseline": "0.565"}],
+            "receipts": {"count": 2},
+            "serving": {"replicas": 3, "readyReplicas": 1},
+        }
+    )
+
+    meters = the_meters()
+    leaving = a_shard("ink", deletionTimestamp=DELETED_AT)
+    meters.observe_round(SOUP, soup_facts(soup, [leaving], [revision]), 0.02)
+
+    quality = {"revision": "emoji-1", "metric": "heldout_loss"}
+    assert value(meters, "stockpot_revision_quality", **quality) == 0.528
+    assert value(meters, "stockpot_baseline_quality", metric="heldout_loss") == 0.565
+    assert value(meters, "stockpot_current_revision_number") == 3
+    assert value(meters, "stockpot_receipts") == 2
+    assert value(meters, "stockpot_servers", ready="true") == 1
+    assert value(meters, "stockpot_servers", ready="false") == 2
+    assert value(meters, "stockpot_deletions_in_flight") == 1
+    assert value(meters, "stockpot_deletion_age_seconds") == 30
+
+
+def test_the_port_says_whether_it_lives_is_ready_and_what_it_measured() -> None:
+    meters, ready = the_meters(), False
+    meters.set_leader(True)
+    meters.watch_queue(lambda: 7)
+
+    with serve_operator(
+        meters, is_live=lambda: True, is_ready=lambda: ready, host="127.0.0.1", port=0
+    ) as url:
+        before = status(f"{url}/readyz")
+        ready = True
+        after = status(f"{url}/readyz")
+        live = status(f"{url}/livez")
+        elsewhere = status(f"{url}/")
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            text = answer.read().decode()
+
+    assert (before, after, live, elsewhere) == (503, 200, 200, 404)
+    assert "stockpot_leader 1.0" in text
+    assert "stockpot_queue_depth 7.0" in text
+    assert 'stockpot_build_info{version="1.2.3"} 1.0' in text
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
