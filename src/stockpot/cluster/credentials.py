@@ -1,0 +1,56 @@
+"""As whom we speak to which cluster: a pod's ServiceAccount, or a person's kubeconfig."""
+
+import os
+from pathlib import Path
+
+import yaml
+from kubernetes.client import Configuration
+from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+from stockpot.cluster.client import TIMEOUT_S, Client
+from stockpot.errors import Refused
+
+
+def connect(
+    *, context: str = "", kubeconfig: Path | None = None, timeout_s: float = TIMEOUT_S
+) -> Client:
+    """Make a client; nothing is asked yet.
+
+    Args:
+        context: Of the kubeconfig; empty: its current one.
+        kubeconfig: None: in a pod its ServiceAccount, elsewhere KUBECONFIG or ~/.kube/config.
+        timeout_s: Of one call.
+
+    Raises:
+        Refused: There are no usable credentials.
+    """
+    return Client(read_configuration(context=context, kubeconfig=kubeconfig), timeout_s=timeout_s)
+
+
+def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> Configuration:
+    """Find out where the API server is, and how to log in; see `connect`."""
+    configuration = Configuration()
+    in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
+    try:
+        if in_pod and not context and kubeconfig is None:
+            # Reads the token's file again each minute: the kubelet rotates it.
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(kubeconfig) if kubeconfig else _default_kubeconfig(),
+                context=context or None,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+    except (ConfigException, OSError, yaml.YAMLError) as error:
+        raise Refused(
+            f"no Kubernetes credentials could be read: {error}",
+            help="name a kubeconfig with KUBECONFIG, and one of its contexts with --context; "
+            "in a pod, mount its ServiceAccount's token",
+        ) from error
+    return configuration
+
+
+def _default_kubeconfig() -> str:
+    # The package reads the variable when it is imported; a test may set it later.
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
