@@ -36,6 +36,8 @@ class ExitCode(IntEnum):
     LOCKED = 5, "Another process works on the same folder."
     PORT_TAKEN = 6, "Another process listens on that port."
     STORAGE = 7, "Full, unwritable or unreachable storage; trying again may work."
+    NOT_PROVEN = 8, "Nothing that was checked is wrong, but something could not be checked."
+    DISPROVEN = 9, "A receipt does not hold: a check failed, and says why."
     BAD_DATA = 42, "Data that is empty, missing, corrupt or without captions."
     WRONG_DIGEST = 43, "Bytes that are not the ones that were named."
     DIVERGED = 44, "A loss that is not a number."

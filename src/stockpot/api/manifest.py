@@ -5,6 +5,7 @@ is not clean.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -28,6 +29,16 @@ class LineagePair(Model):
     """The UID of the DataShard."""
     training_key: str = ""
     """Empty while the pod has not computed it: then it stands for any training of the shard."""
+
+
+class RecipePart(Model):
+    """One ingredient of a recipe."""
+
+    shard_uid: str
+    training_key: DigestString
+    weights_digest: DigestString
+    weight: Annotated[int, Field(ge=1)]
+    """Relative to the other parts': the recipe's weights are integers without a common factor."""
 
 
 class TensorFacts(Model):
@@ -59,6 +70,8 @@ class Manifest(Model):
     data_digest: DigestString | None = None
     records: int | None = None
     recipe_digest: DigestString | None = None
+    parts: tuple[RecipePart, ...] = ()
+    """Of a revision: what was averaged, so that anybody can average it again."""
     training_semantics: int | None = None
     """Which meaning of the training fields made it: part of the training key."""
     made_by: str = ""

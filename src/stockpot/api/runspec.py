@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from stockpot.api.manifest import LineagePair
+
+# A run is told parts, and the manifest that it writes says them: both find the word here.
+from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
 from stockpot.api.training import Named, Training, WeightsDtype
 
@@ -84,16 +87,6 @@ class RevisionRef(Model):
     recipe_digest: DigestString
     weights_digest: DigestString
     lineage: tuple[LineagePair, ...] = ()
-
-
-class RecipePart(Model):
-    """One ingredient of a recipe."""
-
-    shard_uid: str
-    training_key: DigestString
-    weights_digest: DigestString
-    weight: Annotated[int, Field(ge=1)]
-    """Relative to the other parts': the recipe's weights are integers without a common factor."""
 
 
 class MergeRun(_Run):
@@ -194,6 +187,8 @@ class RunResult(Model):
     recipe_digest: DigestString | None = None
     receipt_sequence: int | None = None
     receipt_digest: DigestString | None = None
+    signed_at: str | None = None
+    """RFC 3339, as the receipt says it."""
     purged_objects: int | None = None
     purged_bytes: int | None = None
     inventory_digest: DigestString | None = None

@@ -205,6 +205,7 @@ def _manifest(spec: MergeRun, base: Digest, weights: Weights, seconds: float) ->
         size_bytes=weights.size_bytes,
         tensors=weights.facts,
         recipe_digest=spec.recipe_digest,
+        parts=spec.parts,
         made_by=f"stockpot {__version__}",
         facts={"parts": str(len(spec.parts)), "seconds": f"{seconds:.1f}"},
     )
