@@ -9,7 +9,7 @@ Cut off in between, it is begun again; the lineage that stands there covers what
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -159,8 +159,15 @@ def covering_manifests(
     All that `list_versions` shows. A manifest that cannot be understood covers nothing: None
     says that the lineage is unknown, and what is unknown is not clean.
     """
+    return with_manifests(store, store.list_versions(prefix))
+
+
+def with_manifests(
+    store: ObjectStore, infos: Iterable[ObjectInfo]
+) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
+    """Find for each of some objects what `covering_manifests` says of it."""
     known: dict[str, Manifest | None] = {}
-    for info in store.list_versions(prefix):
+    for info in infos:
         yield info, _covering(store, _folder_of(info.key), known)
 
 

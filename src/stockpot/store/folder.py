@@ -8,6 +8,7 @@ removes them.
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,10 @@ class FolderStore:
                 found = path.lstat()
             except _ABSENT:
                 return None
-        return ObjectInfo(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        modified_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.st_mtime))
+        return ObjectInfo(key, found.st_size, modified_at=modified_at)
 
     def get(self, key: str) -> bytes | None:
         path = self._path(key)

@@ -5,7 +5,7 @@ all. Listing and reading see every finished write (as S3 has it since 2020).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,8 @@ class ObjectInfo:
     size_bytes: int
     version: str = ""
     is_delete_marker: bool = False
+    modified_at: str = field(default="", compare=False)
+    """When it was written, by the store's clock: RFC 3339 to the second. Only `head` says it."""
 
 
 class ObjectStore(Protocol):

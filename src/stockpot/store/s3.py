@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
@@ -81,7 +82,9 @@ class S3Store:
                 if error.code in _NO_KEY:
                     return None
                 raise
-        return ObjectInfo(key, found.size or 0)
+        written = found.last_modified
+        modified_at = f"{written.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if written else ""
+        return ObjectInfo(key, found.size or 0, modified_at=modified_at)
 
     def get(self, key: str) -> bytes | None:
         try:

@@ -17,9 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import rfc8785
-
-from stockpot.api.model import Model
 from stockpot.api.runspec import PurgeRun, RunResult
 from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
@@ -35,22 +32,11 @@ from stockpot.unlearning.inventory import (
     residuals_of,
     write_inventory,
 )
+from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 
 RECORDS = ("receipts", "tombstones", "inventories")
 """Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
 ARTEFACTS = ("soups", "shards")
-
-
-class Tombstone(Model):
-    """The mark that a shard was forgotten."""
-
-    version: int = 1
-    shard: str
-    """Its UID."""
-    soup: str
-    """The UID of its soup."""
-    at: str
-    """RFC 3339."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,7 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     uid = spec.shard.uid
     progress.begin("tombstone")
-    _stand_tombstone(store, keys, spec)
+    stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     progress.begin("sweeping")
     before = read_inventory(store, keys, uid)
     found = sweep(store, keys, uid)
@@ -148,13 +134,6 @@ def _folder_of(key: str) -> str:
 def _folders_above(key: str) -> Sequence[str]:
     parts = key.split("/")[:-1]
     return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
-
-
-def _stand_tombstone(store: ObjectStore, keys: Keys, spec: PurgeRun) -> None:
-    mark = Tombstone(shard=spec.shard.uid, soup=spec.soup.uid, at=now())
-    store.put_if_absent(
-        keys.tombstone(spec.shard.uid), rfc8785.dumps(mark.model_dump(mode="json", by_alias=True))
-    )
 
 
 def _seen(inventory: Inventory, found: Found) -> Inventory:

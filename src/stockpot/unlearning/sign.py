@@ -9,14 +9,12 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from stockpot import __version__
 from stockpot.api.runspec import RunResult, SignRun
-from stockpot.core.digests import PREFIX
+from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
 from stockpot.metrics.progress import Progress
-from stockpot.store.keys import Keys
+from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.chain import Receipt, check_chain
@@ -25,6 +23,7 @@ from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
 from stockpot.unlearning.keys import load_private_key
 from stockpot.unlearning.statement import Purged, Unlearning, state
+from stockpot.unlearning.tombstone import tombstoned_at
 
 MOST_TRIES = 20
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
@@ -59,7 +58,7 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
             )
         sequence = len(chain) + 1
         place = keys.receipt(spec.soup.uid, sequence)
-        data = _receipt(spec, inventory, chain, key)
+        data = seal(state(_unlearning(spec, inventory, chain, store)).canonical, key)
         # Looked at again, for there are stores where two writers both win; the later one did.
         if store.put_if_absent(place, data) and store.get(place) == data:
             written = check_chain(store, keys, spec.soup.uid, key.public_key())[sequence - 1]
@@ -109,17 +108,23 @@ def _recipes(keys: Iterable[str]) -> set[str]:
     return {PREFIX + found[1] for key in keys if (found := REVISION.search(key))}
 
 
-def _receipt(
-    spec: SignRun, inventory: Inventory, chain: tuple[Receipt, ...], key: Ed25519PrivateKey
-) -> bytes:
-    unlearning = Unlearning(
+def _unlearning(
+    spec: SignRun, inventory: Inventory, chain: tuple[Receipt, ...], store: ObjectStore
+) -> Unlearning:
+    keys, uid = Keys(spec.soup.namespace), spec.shard.uid
+    stored = store.head(keys.inventory(uid))
+    return Unlearning(
         soup=spec.soup,
         shard=spec.shard,
         data_digest=spec.data_digest,
         training_keys=spec.training_keys,
         requested_at=spec.requested_at,
+        tombstoned_at=tombstoned_at(store, keys, uid),
+        stored_at=stored.modified_at if stored else None,
         signed_at=now(),
         successor=spec.successor,
+        successor_manifest=_manifest_digest(spec, store, keys),
+        tainted=tuple(sorted(_recipes(item.key for item in inventory.items))),
         purge=Purged(
             objects=len(inventory.items),
             bytes=inventory.size_bytes,
@@ -132,15 +137,23 @@ def _receipt(
         completeness="Incomplete" if inventory.residuals else "Complete",
         versions={"stockpot": __version__},
     )
-    return seal(state(unlearning).canonical, key)
+
+
+def _manifest_digest(spec: SignRun, store: ObjectStore, keys: Keys) -> Digest | None:
+    if spec.successor is None:
+        return None
+    data = store.get(keys.revision(spec.soup.uid, spec.successor.recipe_digest) + MANIFEST)
+    return digest_of_bytes(data) if data is not None else None
 
 
 def _result(receipt: Receipt, *, reused: bool) -> RunResult:
-    said = receipt.statement.predicate.purge
+    unlearning = receipt.statement.predicate
+    said = unlearning.purge
     return RunResult(
         reused=reused,
         receipt_sequence=receipt.sequence,
         receipt_digest=receipt.digest,
+        signed_at=unlearning.signed_at,
         purged_objects=said.objects,
         purged_bytes=said.bytes,
         inventory_digest=said.inventory_digest,

@@ -43,10 +43,18 @@ class Unlearning(Model):
     training_keys: tuple[DigestString, ...] = ()
     requested_at: str
     """RFC 3339, by the clock of whoever recorded the deletion."""
+    tombstoned_at: str | None = None
+    """RFC 3339, as the tombstone says it."""
+    stored_at: str | None = None
+    """RFC 3339, by the store's clock: when the last word of the inventory was written."""
     signed_at: str
     """RFC 3339, by the clock of whoever signed."""
     successor: RevisionRef | None = None
     """What serves without the shard; none where nothing serves any more."""
+    successor_manifest: DigestString | None = None
+    """Of the bytes of the successor's manifest: its recipe, parts and weights with it."""
+    tainted: tuple[DigestString, ...] = ()
+    """The recipes that were made with the shard, and removed with it."""
     purge: Purged
     servers: tuple[HeldReport, ...] = ()
     """What each server said that it holds, asked after the purge."""
