@@ -17,6 +17,7 @@ from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 
 from stockpot.cluster.answers import Gone, NotFound, Question, Unavailable, error_of
+from stockpot.cluster.objects import Json
 from stockpot.cluster.resources import Resource
 
 FIELD_MANAGER = "stockpot"
@@ -24,20 +25,18 @@ TIMEOUT_S = 20.0
 """Of one call, its retries included."""
 CONNECT_TIMEOUT_S = 5.0
 PAGE = 500
-"""Objects asked for at once: the API server and we hold one page in memory, not all."""
+"""Jsons asked for at once: the API server and we hold one page in memory, not all."""
 RESTARTS = 3
 """How often a listing whose continuation expired starts anew."""
 PATIENCE = 4
 """How often a call is tried that the API server has no time for."""
 
-Object = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Listing:
-    """Objects as they were at one version of the world."""
+    """Jsons as they were at one version of the world."""
 
-    items: tuple[Object, ...]
+    items: tuple[Json, ...]
     resource_version: str
     """Where a watch goes on."""
 
@@ -61,7 +60,7 @@ class Client:
         """Close the connections."""
         self._pool.clear()
 
-    def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
         """Read one object.
 
         Raises:
@@ -70,7 +69,7 @@ class Client:
         question = Question("get", resource.full_name, namespace, name)
         return self._ask(question, "GET", resource.path(namespace, name))
 
-    def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+    def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
         """Read one object; None where there is none."""
         try:
             return self.get(resource, namespace, name)
@@ -92,7 +91,7 @@ class Client:
             resource: What.
             namespace: None: of all namespaces.
             label_selector: `a=b,c`.
-            field_selector: `involvedObject.uid=…`.
+            field_selector: `involvedJson.uid=…`.
             resource_version: Empty: as new as can be. `0`: whatever the server has at hand.
         """
         asked = {
@@ -110,7 +109,7 @@ class Client:
                     raise
         raise AssertionError  # pragma: no cover
 
-    def create(self, resource: Resource, new: Object) -> Object:
+    def create(self, resource: Resource, new: Json) -> Json:
         """Store a new object, in the namespace that it says.
 
         Raises:
@@ -123,7 +122,7 @@ class Client:
         path = resource.path(namespace) + "?" + urlencode({"fieldManager": FIELD_MANAGER})
         return self._ask(question, "POST", path, new)
 
-    def replace(self, resource: Resource, changed: Object) -> Object:
+    def replace(self, resource: Resource, changed: Json) -> Json:
         """Replace an object by what was made of its newest form.
 
         Raises:
@@ -131,7 +130,7 @@ class Client:
         """
         return self._put(resource, changed, "")
 
-    def replace_status(self, resource: Resource, changed: Object) -> Object:
+    def replace_status(self, resource: Resource, changed: Json) -> Json:
         """Replace an object's status, and nothing else of it.
 
         Raises:
@@ -141,7 +140,7 @@ class Client:
 
     def merge_patch(
         self, resource: Resource, namespace: str | None, name: str, patch: Mapping[str, Any]
-    ) -> Object:
+    ) -> Json:
         """Change some fields (RFC 7386); a `metadata.resourceVersion` in it must still be so.
 
         Raises:
@@ -152,7 +151,7 @@ class Client:
         path = resource.path(namespace, name) + "?" + urlencode({"fieldManager": FIELD_MANAGER})
         return self._ask(question, "PATCH", path, patch, "application/merge-patch+json")
 
-    def apply(self, resource: Resource, told: Object) -> Object:
+    def apply(self, resource: Resource, told: Json) -> Json:
         """Own the fields that are told, whoever owned them before (server-side apply).
 
         An object that is not there is created; fields of ours that are told no more go away.
@@ -183,7 +182,7 @@ class Client:
             propagation: `Background`, `Foreground`, or `Orphan`.
         """
         question = Question("delete", resource.full_name, namespace, name)
-        options: Object = {
+        options: Json = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": propagation,
@@ -192,7 +191,7 @@ class Client:
             options["preconditions"] = {"uid": uid}
         self._ask(question, "DELETE", resource.path(namespace, name), options)
 
-    def _put(self, resource: Resource, changed: Object, subresource: str) -> Object:
+    def _put(self, resource: Resource, changed: Json, subresource: str) -> Json:
         namespace, name = _address(changed)
         full_name = resource.full_name + (f"/{subresource}" if subresource else "")
         question = Question("update", full_name, namespace, name)
@@ -202,7 +201,7 @@ class Client:
         )
 
     def _pages(self, question: Question, path: str, asked: Mapping[str, str]) -> Listing:
-        items: list[Object] = []
+        items: list[Json] = []
         query = {**asked, "limit": str(PAGE)}
         while True:
             told = {key: value for key, value in query.items() if value}
@@ -221,7 +220,7 @@ class Client:
         path: str,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
-    ) -> Object:
+    ) -> Json:
         headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -276,7 +275,7 @@ def _address(told: Mapping[str, Any]) -> tuple[str | None, str]:
     return about.get("namespace"), about["name"]
 
 
-def _parsed(question: Question, answer: urllib3.BaseHTTPResponse) -> Object:
+def _parsed(question: Question, answer: urllib3.BaseHTTPResponse) -> Json:
     try:
         told = json.loads(answer.data)
     except ValueError:

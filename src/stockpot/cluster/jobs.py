@@ -1,0 +1,76 @@
+"""From a run to its Job. Pure: the same run, the same Job.
+
+A Job is posted once and never changed: its template cannot be, and others own some of it
+(Kueue its `suspend`). One Job is one attempt; what counts as another is the plan's matter.
+"""
+
+import json
+
+from stockpot.api.runspec import RunSpec, ServeRun, TrainRun
+from stockpot.cluster.labels import LINEAGE, job_name, labels_of, owner_of, workload_namespace
+from stockpot.cluster.objects import Json
+from stockpot.cluster.pods import PROGRESS_PORT, refuse_long, template_of
+from stockpot.cluster.resources import JOBS
+from stockpot.cluster.settings import Settings
+from stockpot.core.recipe import Lineage
+from stockpot.core.world import RunName
+
+FINAL_EXIT_CODES = list(range(42, 50))
+"""The same input would fail the same way again: see `stockpot.errors.ExitCode`."""
+GRACE_S = 30
+TRAIN_GRACE_S = 300
+"""It saves a checkpoint, which a slow store takes its time for."""
+
+
+def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: Settings) -> Json:
+    """Describe the Job of a run.
+
+    Raises:
+        Refused: The RunSpec is too long, or names an unknown store.
+    """
+    assert not isinstance(spec, ServeRun)  # Servers are a Deployment.
+    spec = spec.model_copy(update={"name": name})
+    annotations = {LINEAGE: json.dumps([list(one) for one in sorted(lineage)])}
+    refuse_long(annotations, f"the run {name} of the soup {spec.soup.name}")
+    namespace = workload_namespace(spec, settings)
+    metadata: Json = {
+        "name": job_name(spec.soup, name),
+        "namespace": namespace,
+        "labels": labels_of(spec),
+        "annotations": annotations,
+    }
+    if namespace == spec.soup.namespace:
+        metadata["ownerReferences"] = [owner_of(spec.soup)]
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": metadata,
+        "spec": {
+            "backoffLimit": 0,
+            "podFailurePolicy": {
+                "rules": [
+                    # A drained node or a preempted pod is nobody's failure: the Job goes on.
+                    {
+                        "action": "Ignore",
+                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                    },
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"operator": "In", "values": FINAL_EXIT_CODES},
+                    },
+                ]
+            },
+            "template": template_of(
+                spec,
+                settings,
+                metrics_port=PROGRESS_PORT,
+                pod={
+                    "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": (
+                        TRAIN_GRACE_S if isinstance(spec, TrainRun) else GRACE_S
+                    ),
+                },
+                container={},
+            ),
+        },
+    }

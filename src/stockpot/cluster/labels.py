@@ -1,0 +1,87 @@
+"""What our workloads are called, whose they are, and by which labels they are found again."""
+
+from typing import Any, assert_never
+
+from stockpot.api.runspec import (
+    EvaluateRun,
+    MergeRun,
+    ObjectRef,
+    PurgeRun,
+    RunSpec,
+    ServeRun,
+    SignRun,
+    TrainRun,
+)
+from stockpot.api.v1alpha1 import API_VERSION
+from stockpot.cluster.settings import Settings
+from stockpot.core.world import RunName
+
+NAME = "app.kubernetes.io/name"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+SOUP = "stockpot.dev/soup"
+SOUP_UID = "stockpot.dev/soup-uid"
+SOUP_NAMESPACE = "stockpot.dev/soup-namespace"
+RUN = "stockpot.dev/run"
+SHARD = "stockpot.dev/shard"
+
+LINEAGE = "stockpot.dev/lineage"
+"""Annotation of a Job: what it may write, as a JSON list of [shard uid, training key]."""
+RUN_SPEC = "stockpot.dev/run-spec"
+"""Annotation of a pod: what it is told, as JSON."""
+
+OURS = f"{NAME}=stockpot,{MANAGED_BY}=stockpot"
+"""A selector of every workload that an operator of ours made."""
+
+
+def labels_of(spec: RunSpec) -> dict[str, str]:
+    """Say whose a workload is, and what it does."""
+    labels = {
+        NAME: "stockpot",
+        MANAGED_BY: "stockpot",
+        COMPONENT: spec.verb,
+        SOUP: spec.soup.name,
+        SOUP_UID: spec.soup.uid,
+        SOUP_NAMESPACE: spec.soup.namespace,
+    }
+    match spec:
+        case TrainRun() | PurgeRun() | SignRun():
+            return {**labels, RUN: spec.name, SHARD: spec.shard.name}
+        case MergeRun() | EvaluateRun():
+            return {**labels, RUN: spec.name}
+        case ServeRun():
+            return labels
+        case never:
+            assert_never(never)
+
+
+def selector_of(soup_uid: str, component: str = "") -> str:
+    """Select every workload of a soup, or those of one verb."""
+    chosen = f"{OURS},{SOUP_UID}={soup_uid}"
+    return f"{chosen},{COMPONENT}={component}" if component else chosen
+
+
+def workload_namespace(spec: RunSpec, settings: Settings) -> str:
+    """Say where a workload runs: only the release's own namespace may delete and sign."""
+    if isinstance(spec, PurgeRun | SignRun):
+        return settings.release.namespace
+    return spec.soup.namespace
+
+
+def owner_of(soup: ObjectRef) -> dict[str, Any]:
+    """Make a soup the owner: what is its own goes with it. Owners are of the same namespace."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Soup",
+        "name": soup.name,
+        "uid": soup.uid,
+        "controller": True,
+    }
+
+
+def job_name(soup: ObjectRef, run: RunName) -> str:
+    """Name a Job: the same run has the same name, so that no run is posted twice.
+
+    Two soups of one name, one after the other or in two namespaces, differ in their UIDs.
+    """
+    return f"{soup.name[:16].rstrip('-')}-{soup.uid[:5]}-{run}"

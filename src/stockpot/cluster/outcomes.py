@@ -1,0 +1,234 @@
+"""From a Job and its pods to what the run came to. Pure.
+
+A run has ended when its Job says so and the kubelet has confirmed the end of its every pod:
+a process on a node that does not answer may still write.
+"""
+
+import json
+import signal
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from stockpot.api.runspec import RUN_SPEC, EvaluateRun, MergeRun, RunSpec, TrainRun
+from stockpot.cluster import labels
+from stockpot.cluster.objects import (
+    Json,
+    annotations_on,
+    condition_of,
+    container_status,
+    is_alive,
+    labels_on,
+    name_of,
+    namespace_of,
+    newest_first,
+    owner_uid,
+    result_in,
+    time_of,
+    uid_of,
+    verb_of,
+)
+from stockpot.core.digests import Digest
+from stockpot.core.recipe import Ingredient, Lineage, ShardUID
+from stockpot.core.world import Failure, Run, RunName
+
+LOG_LINES = 3
+"""So many of a log say why a process ended that left no result."""
+
+
+def runs_of(jobs: Iterable[Json], pods: Iterable[Json]) -> tuple[Run, ...]:
+    """See every run: of each Job, and of each pod whose Job is gone before it."""
+    of_job: dict[str, list[Json]] = defaultdict(list)
+    for pod in pods:
+        of_job[owner_uid(pod)].append(pod)
+    seen = [run_of(job, of_job.pop(uid_of(job), [])) for job in jobs]
+    orphans = (pod for left in of_job.values() for pod in left if labels.RUN in labels_on(pod))
+    return (*seen, *(_orphan(pod) for pod in orphans if is_alive(pod)))
+
+
+def run_of(job: Json, pods: Sequence[Json]) -> Run:
+    """See what a run came to.
+
+    Args:
+        job: As the API server has it.
+        pods: Those that the Job owns.
+    """
+    name, lineage = RunName(labels_on(job)[labels.RUN]), _lineage(job)
+    ended = condition_of(job, "Complete") or condition_of(job, "Failed")
+    if ended is None or any(map(is_alive, pods)):
+        return Run(name, lineage)
+    at = time_of(ended.get("lastTransitionTime"))
+    if ended["type"] == "Complete":
+        return _completed(Run(name, lineage), pods, at)
+    return Run(name, lineage, failure=_failure(job, ended, pods, at))
+
+
+def _ending(pod: Json) -> Json | None:
+    status = container_status(pod) or {}
+    ended: Json | None = status.get("state", {}).get("terminated")
+    return ended
+
+
+def _completed(run: Run, pods: Sequence[Json], at: datetime | None) -> Run:
+    for pod in newest_first(pods):
+        ended = _ending(pod)
+        said = result_in(ended.get("message", "")) if ended else None
+        if said and said.problem:
+            problem = said.problem
+            failure = Failure(problem.exit_code, problem.message, problem.help, at)
+            return Run(run.name, run.lineage, failure=failure)
+        if said:
+            return Run(run.name, run.lineage, result=said)
+    return Run(
+        run.name,
+        run.lineage,
+        failure=Failure(
+            None,
+            "it ended well, but its pod went before its result was read",
+            "it is run again, and finds its work done",
+            at,
+        ),
+    )
+
+
+def _failure(job: Json, ended: Json, pods: Sequence[Json], at: datetime | None) -> Failure:
+    if ended.get("reason") == "DeadlineExceeded":
+        allowed = job["spec"].get("activeDeadlineSeconds", "")
+        return Failure(
+            None,
+            f"the Job was ended by its deadline of {allowed} s",
+            "Stockpot sets none: look for a policy that adds activeDeadlineSeconds",
+            at,
+        )
+    for pod in newest_first(pods):
+        if pod.get("status", {}).get("phase") == "Failed":
+            return _failure_of(pod, at)
+    return Failure(
+        None,
+        "its pod is gone, and left no word: somebody deleted it",
+        "it is run again; a training goes on from its last checkpoint",
+        at,
+    )
+
+
+def _failure_of(pod: Json, at: datetime | None) -> Failure:
+    verb, status = verb_of(pod), pod["status"]
+    ended = _ending(pod)
+    if ended is None or ended.get("reason") == "ContainerStatusUnknown":
+        # The kubelet refused or removed it, and says why of the pod as a whole.
+        return _removed(pod, at)
+    at = time_of(ended.get("finishedAt")) or at
+    code = int(ended["exitCode"])
+    if ended.get("reason") == "OOMKilled":
+        return _out_of_memory(pod, verb, code, at)
+    said = result_in(ended.get("message", ""))
+    if said and said.problem:
+        return Failure(said.problem.exit_code, said.problem.message, said.problem.help, at)
+    if status.get("reason"):
+        return _removed(pod, at)
+    if code > 128:
+        return Failure(
+            None,
+            f"it was killed by {_signal(code - 128)}",
+            "it is run again; a training goes on from its last checkpoint",
+            at,
+        )
+    tail = " ".join(ended.get("message", "").strip().splitlines()[-LOG_LINES:])
+    return Failure(
+        code,
+        f"it ended with exit code {code}" + (f": {tail}" if tail else " and left no word"),
+        f"look at its log: kubectl logs -n {namespace_of(pod)} {name_of(pod)}",
+        at,
+    )
+
+
+def _out_of_memory(pod: Json, verb: str, code: int, at: datetime | None) -> Failure:
+    container = next(one for one in pod["spec"]["containers"] if one["name"] == verb)
+    limit = container.get("resources", {}).get("limits", {}).get("memory")
+    less = ", or lower training.trainBatchSize" if verb == "train" else ""
+    if limit:
+        return Failure(
+            code,
+            f"it was out of memory: its limit is {limit}",
+            f"raise pods.resources.{verb}.limits.memory in the chart's values{less}",
+            at,
+        )
+    node = pod["spec"].get("nodeName", "")
+    return Failure(
+        code,
+        f"it was out of memory: the node {node} has no more",
+        f"set pods.resources.{verb}.requests.memory in the chart's values, so that it is placed "
+        f"where there is room{less}",
+        at,
+    )
+
+
+REMOVALS = {
+    "Evicted": (
+        "it was evicted",
+        "make room on the node, or set pods.resources.{verb}.requests in the chart's values",
+    ),
+    "NodeLost": ("its node {node} was lost", "it is run again elsewhere"),
+    "NodeShutdown": ("its node {node} was shut down", "it is run again elsewhere"),
+    "Terminated": ("its node {node} was shut down", "it is run again elsewhere"),
+    "Preempting": ("a pod of a higher priority took its place", "it is run again"),
+    "DeadlineExceeded": (
+        "it was ended by its pod's deadline",
+        "Stockpot sets none: look for a policy that adds activeDeadlineSeconds",
+    ),
+}
+"""For a pod's reason: what happened, and what to do."""
+
+
+def _removed(pod: Json, at: datetime | None) -> Failure:
+    status, verb = pod["status"], verb_of(pod)
+    reason, said = status.get("reason", ""), status.get("message", "").strip()
+    node = pod["spec"].get("nodeName", "")
+    what, help_ = REMOVALS.get(
+        reason,
+        (
+            f"the kubelet of {node} ended it" + (f" ({reason})" if reason else ""),
+            f"see kubectl describe pod -n {namespace_of(pod)} {name_of(pod)}",
+        ),
+    )
+    told = what.format(node=node) + (f": {said}" if said else "")
+    return Failure(None, told, help_.format(verb=verb), at)
+
+
+def _orphan(pod: Json) -> Run:
+    """See a run by a pod that outlives its Job, which somebody deleted."""
+    return Run(RunName(labels_on(pod)[labels.RUN]), _lineage_of_spec(_spec(pod)))
+
+
+def _spec(pod: Json) -> RunSpec:
+    spec: RunSpec = RUN_SPEC.validate_json(annotations_on(pod)[labels.RUN_SPEC])
+    return spec
+
+
+def _lineage_of_spec(spec: RunSpec) -> Lineage:
+    match spec:
+        case TrainRun():
+            return frozenset({Ingredient(ShardUID(spec.shard.uid), Digest(""))})
+        case MergeRun():
+            return frozenset(
+                Ingredient(ShardUID(one.shard_uid), Digest(one.training_key)) for one in spec.parts
+            )
+        case EvaluateRun():
+            return frozenset(
+                Ingredient(ShardUID(one.shard), Digest(one.training_key))
+                for one in spec.revision.lineage
+            )
+        case _:
+            return frozenset()
+
+
+def _lineage(job: Json) -> Lineage:
+    pairs = json.loads(annotations_on(job).get(labels.LINEAGE, "[]"))
+    return frozenset(Ingredient(ShardUID(shard), Digest(key)) for shard, key in pairs)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,209 @@
+"""What the pods of all verbs have in common: one container, that is told a RunSpec.
+
+Each fits the `restricted` Pod Security level: not root, no token, no capability, and nothing to
+write on but two scratch folders.
+"""
+
+from stockpot.api.runspec import (
+    EvaluateRun,
+    Location,
+    MergeRun,
+    PurgeRun,
+    RunSpec,
+    ServeRun,
+    SignRun,
+    StoreRef,
+    TrainRun,
+)
+from stockpot.cluster.claims import mounts_of
+from stockpot.cluster.labels import RUN_SPEC, labels_of
+from stockpot.cluster.objects import Json
+from stockpot.cluster.settings import Settings
+from stockpot.errors import ExitCode, Refused
+
+ANNOTATIONS_BYTES = 256 * 1024
+"""What the API server takes of one object's annotations, names and values together."""
+USER = 65532
+SPEC_FOLDER = "/etc/stockpot/run"
+SIGNING_FOLDER = "/etc/stockpot/signing"
+WORK, TMP = "/work", "/tmp"  # noqa: S108
+PROGRESS_PORT = 8082
+
+
+def template_of(
+    spec: RunSpec, settings: Settings, *, metrics_port: int, pod: Json, container: Json
+) -> Json:
+    """Describe the pod of a run.
+
+    Args:
+        spec: What it is told.
+        settings: The admin's.
+        metrics_port: Where Prometheus finds its numbers.
+        pod: Fields of the pod's spec that this verb has beside the common ones.
+        container: The same of its container; `ports` are added to the common one.
+
+    Raises:
+        Refused: The RunSpec is too long for an annotation, or names an unknown store.
+    """
+    volumes, mounts = mounts_of(_locations(spec))
+    annotations = {
+        RUN_SPEC: spec.model_dump_json(by_alias=True, exclude_none=True),
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(metrics_port),
+        "prometheus.io/path": "/metrics",
+    }
+    refuse_long(annotations, f"the run {spec.name} of the soup {spec.soup.name}")
+    admin = settings.pods
+    common: Json = {
+        "name": spec.verb,
+        "image": _image(spec, settings),
+        "imagePullPolicy": settings.images.pull_policy,
+        "command": ["python", "-m", "stockpot.workload", f"{SPEC_FOLDER}/spec.json"],
+        "args": [
+            *("--work", WORK),
+            *("--result", "/dev/termination-log"),
+            *("--progress", f"0.0.0.0:{PROGRESS_PORT}"),
+        ],
+        "env": [{"name": "HOME", "value": TMP}, *admin.env],
+        "envFrom": [{"secretRef": {"name": credentials_of(spec, settings)}}],
+        "resources": admin.resources.get(spec.verb, {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        # Where it ends without a word, the last of its log is better than nothing.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "run", "mountPath": SPEC_FOLDER, "readOnly": True},
+            {"name": "work", "mountPath": WORK},
+            {"name": "tmp", "mountPath": TMP},
+            *mounts,
+            *_signing_mounts(spec),
+            *admin.volume_mounts,
+        ],
+    }
+    ports = [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}]
+    return {
+        "metadata": {"labels": labels_of(spec), "annotations": annotations},
+        "spec": {
+            **_surroundings(spec, settings),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [
+                _run_volume(),
+                {"name": "work", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {}},
+                *volumes,
+                *_signing_volumes(spec, settings),
+                *admin.volumes,
+            ],
+            "containers": [{**common, **container, "ports": [*ports, *container.get("ports", ())]}],
+            **pod,
+        },
+    }
+
+
+def refuse_long(annotations: dict[str, str], what: str) -> None:
+    """Refuse annotations that the API server would not take.
+
+    Raises:
+        Refused: They are longer than 256 KiB.
+    """
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+    if size > ANNOTATIONS_BYTES:
+        raise Refused(
+            f"{what} has too many shards to be told of: {size / 1024:.0f} KiB, "
+            f"and Kubernetes takes {ANNOTATIONS_BYTES // 1024} KiB",
+            help="spread the shards over several soups; about 1,000 fit into one",
+            exit_code=ExitCode.INVALID,
+        )
+
+
+def credentials_of(spec: RunSpec, settings: Settings) -> str:
+    """Name the Secret with which a run uses its store: only purge and sign may delete.
+
+    Raises:
+        Refused: The settings declare no such store.
+    """
+    credentials = next(
+        (
+            one.credentials
+            for one in settings.stores.values()
+            if StoreRef(url=one.url, endpoint=one.endpoint) == spec.store
+        ),
+        None,
+    )
+    if credentials is None:
+        raise Refused(
+            f"no store at {spec.store.url} is declared",
+            help=f"declare it among the chart's stores: {', '.join(settings.stores)} are",
+        )
+    return credentials.unlearn if _is_unlearning(spec) else credentials.workload
+
+
+def signing_key_path(settings: Settings) -> str:
+    """Say where a sign run finds its key."""
+    return f"{SIGNING_FOLDER}/{settings.signing_key.key}"
+
+
+def _is_unlearning(spec: RunSpec) -> bool:
+    return isinstance(spec, PurgeRun | SignRun)
+
+
+def _image(spec: RunSpec, settings: Settings) -> str:
+    return settings.images.unlearn if _is_unlearning(spec) else settings.images.workload
+
+
+def _locations(spec: RunSpec) -> list[Location]:
+    match spec:
+        case TrainRun():
+            return [spec.source, spec.base.location]
+        case EvaluateRun():
+            return [spec.base.location, *([spec.held_out] if spec.held_out else [])]
+        case MergeRun() | ServeRun():
+            return [spec.base.location]
+        case PurgeRun() | SignRun():
+            return []
+
+
+def _surroundings(spec: RunSpec, settings: Settings) -> Json:
+    admin, accounts = settings.pods, settings.service_accounts
+    chosen: Json = {
+        "serviceAccountName": accounts.unlearn if _is_unlearning(spec) else accounts.workload,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "imagePullSecrets": [{"name": name} for name in settings.images.pull_secrets],
+        "nodeSelector": admin.node_selector,
+        "tolerations": list(admin.tolerations),
+        "runtimeClassName": admin.runtime_class_name,
+    }
+    # What is empty is left to the API server: an empty list told is not the same as none.
+    return {key: value for key, value in chosen.items() if value not in ("", [], {})}
+
+
+def _run_volume() -> Json:
+    told = {"fieldPath": f"metadata.annotations['{RUN_SPEC}']"}
+    return {"name": "run", "downwardAPI": {"items": [{"path": "spec.json", "fieldRef": told}]}}
+
+
+def _signing_volumes(spec: RunSpec, settings: Settings) -> list[Json]:
+    if not isinstance(spec, SignRun):
+        return []
+    key = settings.signing_key
+    items = [{"key": key.key, "path": key.key}]
+    # Its group may read it, nobody else: the process is not the file's owner.
+    secret = {"secretName": key.secret, "defaultMode": 0o440, "items": items}
+    return [{"name": "signing", "secret": secret}]
+
+
+def _signing_mounts(spec: RunSpec) -> list[Json]:
+    if not isinstance(spec, SignRun):
+        return []
+    return [{"name": "signing", "mountPath": SIGNING_FOLDER, "readOnly": True}]
