@@ -6,14 +6,15 @@ import click
 
 from stockpot.api.crd import crd_files
 from stockpot.api.reference import pages
+from stockpot.cluster.chart import chart_files
 from stockpot.errors import Refused
 
 
 def generated() -> dict[str, str]:
     """The text of every generated file, by its path in the repository."""
-    return {f"crds/{name}": text for name, text in crd_files().items()} | {
-        f"docs/reference/{name}": text for name, text in pages().items()
-    }
+    crds = {f"crds/{name}": text for name, text in crd_files().items()}
+    reference = {f"docs/reference/{name}": text for name, text in pages().items()}
+    return crds | reference | chart_files()
 
 
 def drifted(root: Path) -> list[str]:
@@ -24,7 +25,9 @@ def drifted(root: Path) -> list[str]:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             found.append(name)
     expected = {Path(name) for name in generated()}
-    strangers = {path.relative_to(root) for path in (root / "crds").glob("*.yaml")} - expected
+    places = ("crds", "charts/stockpot/templates/crds")
+    files = {path.relative_to(root) for place in places for path in (root / place).glob("*.yaml")}
+    strangers = files - expected
     return sorted([*found, *map(str, strangers)])
 
 
@@ -37,7 +40,7 @@ def drifted(root: Path) -> list[str]:
     help="The repository.",
 )
 def generate(check: bool, root: Path) -> None:
-    """Write CRDs and reference pages."""
+    """Write CRDs, reference pages, and what of the chart is made from models."""
     if check:
         if names := drifted(root):
             raise Refused(f"{', '.join(names)}: not as the models say", help="run: make generate")

@@ -1,0 +1,40 @@
+{{- /* Names and labels. What selects pods never changes within a release. */ -}}
+
+{{- define "stockpot.name" -}}
+{{- $name := ternary .Release.Name (printf "%s-stockpot" .Release.Name) (contains "stockpot" .Release.Name) -}}
+{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "stockpot.selector" -}}
+app.kubernetes.io/name: stockpot
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "stockpot.labels" -}}
+app.kubernetes.io/name: stockpot
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* The reference of an image: (list $ image). */ -}}
+{{- define "stockpot.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $registry := $root.Values.images.registry -}}
+{{- if $registry }}{{ trimSuffix "/" $registry }}/{{ end -}}
+{{- $image.repository }}:{{ default $root.Chart.AppVersion $image.tag -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ end -}}
+{{- end -}}
+
+{{- define "stockpot.signingSecret" -}}
+{{- default (printf "%s-signing-key" (include "stockpot.name" .)) .Values.signingKey.existingSecret -}}
+{{- end -}}
+
+{{- /* The Secret of a store's identity: (list $ store-name identity-name identity). */ -}}
+{{- define "stockpot.storeSecret" -}}
+{{- $made := printf "%s-store-%s-%s" (include "stockpot.name" (index . 0)) (index . 1) (index . 2) -}}
+{{- default $made (index . 3).existingSecret -}}
+{{- end -}}

@@ -1,0 +1,32 @@
+{{- /* The operator's settings file, as src/stockpot/cluster/settings.py reads it. */ -}}
+
+{{- define "stockpot.settings" -}}
+{{- $root := . -}}
+{{- $name := include "stockpot.name" . -}}
+release:
+  name: {{ .Release.Name }}
+  namespace: {{ .Release.Namespace }}
+workloadNamespaces: {{- toYaml .Values.workloadNamespaces | nindent 2 }}
+images:
+  workload: {{ include "stockpot.image" (list . .Values.images.workload) }}
+  unlearn: {{ include "stockpot.image" (list . .Values.images.slim) }}
+  pullPolicy: {{ .Values.images.pullPolicy }}
+  pullSecrets: {{- toYaml .Values.images.pullSecrets | nindent 4 }}
+stores:
+  {{- range $store, $said := .Values.stores }}
+  {{ $store }}:
+    url: {{ $said.url }}
+    endpoint: {{ $said.endpoint }}
+    credentials:
+      {{- range $who := list "workload" "unlearn" }}
+      {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $said)) }}
+      {{- end }}
+  {{- end }}
+serviceAccounts:
+  workload: {{ $name }}-workload
+  unlearn: {{ $name }}-unlearn
+signingKey:
+  secret: {{ include "stockpot.signingSecret" . }}
+  key: {{ .Values.signingKey.key }}
+pods: {{- toYaml .Values.pods | nindent 2 }}
+{{- end -}}

@@ -1,0 +1,154 @@
+"""What of the chart is made from models: values, their schema and reference, CRDs, roles.
+
+Text in, text out. The templates themselves are written by hand, in Helm's language.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from stockpot.api.crd import crd
+from stockpot.api.v1alpha1 import KINDS
+from stockpot.cluster.values import Values
+
+ORIGIN = "Generated from src/stockpot/cluster/values.py. To change it: edit there, `make generate`."
+
+
+def chart_files() -> dict[str, str]:
+    """The text of every generated file of the chart, by its path in the repository."""
+    files = {
+        "values.yaml": f"# {ORIGIN}\n" + "\n".join(_values(Values(), 0)) + "\n",
+        "values.schema.json": json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
+        "VALUES.md": values_page(),
+    }
+    files |= {f"templates/crds/{kind.PLURAL}.yaml": _crd_template(crd(kind)) for kind in KINDS}
+    return {f"charts/stockpot/{name}": text for name, text in files.items()}
+
+
+def values_schema() -> dict[str, Any]:
+    """The JSON Schema that Helm holds an admin's values against."""
+    schema = _untitled(Values.model_json_schema(by_alias=True))
+    assert isinstance(schema, dict)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def values_page() -> str:
+    """Every value with its default, as a table."""
+    lines = [
+        f"<!-- {ORIGIN} -->",
+        "",
+        "# Values",
+        "",
+        "| value | default | is |",
+        "|---|---|---|",
+        *(
+            f"| `{path}` | {default} | {text} |"
+            for path, default, text in _rows(Values(), Values, "")
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _values(model: BaseModel, depth: int) -> Iterator[str]:
+    """One model as commented YAML; top-level values stand apart."""
+    indent = "  " * depth
+    for name, value in _fields(model):
+        if not depth:
+            yield ""
+        yield from (f"{indent}# {line}".rstrip() for line in _said(type(model), name))
+        for example in type(model).model_fields[name].examples or ():
+            shown = yaml.safe_dump({_alias(type(model), name): example}, sort_keys=False)
+            yield from (f"{indent}#     {line}" for line in shown.splitlines())
+        if isinstance(value, BaseModel):
+            yield f"{indent}{_alias(type(model), name)}:"
+            yield from _values(value, depth + 1)
+        else:
+            said = yaml.safe_dump({_alias(type(model), name): _plain(value)}, sort_keys=False)
+            yield from (f"{indent}{line}" for line in said.splitlines())
+
+
+def _rows(
+    model: BaseModel | None, kind: type[BaseModel], prefix: str
+) -> Iterator[tuple[str, str, str]]:
+    for name, field in kind.model_fields.items():
+        if name.endswith("_"):
+            continue
+        path = f"{prefix}{_alias(kind, name)}"
+        value = getattr(model, name) if model else field.default
+        if isinstance(value, BaseModel):
+            yield from _rows(value, type(value), f"{path}.")
+            continue
+        default = "required" if value is PydanticUndefined else f"`{json.dumps(_plain(value))}`"
+        yield path, default, " ".join(_said(kind, name)).replace("|", "\\|")
+        if (inner := _values_of_map(field.annotation)) is not None:
+            yield from _rows(None, inner, f"{path}.NAME.")
+
+
+def _fields(model: BaseModel) -> Iterator[tuple[str, Any]]:
+    """Fields with their values, but what is Helm's own."""
+    for name in type(model).model_fields:
+        if not name.endswith("_"):
+            yield name, getattr(model, name)
+
+
+def _alias(kind: type[BaseModel], name: str) -> str:
+    alias = kind.model_fields[name].alias
+    assert alias
+    return alias
+
+
+def _said(kind: type[BaseModel], name: str) -> list[str]:
+    """What the field's docstring says; else what its model's says."""
+    field = kind.model_fields[name]
+    text = field.description
+    inner = field.annotation
+    if not text and isinstance(inner, type) and issubclass(inner, BaseModel):
+        text = inner.__doc__
+    return [line.strip() for line in (text or "").splitlines()]
+
+
+def _values_of_map(annotation: Any) -> type[BaseModel] | None:
+    for inner in getattr(annotation, "__args__", ()):
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return inner
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _untitled(node: Any) -> Any:
+    """Without the titles that pydantic makes of names: they only repeat them."""
+    if isinstance(node, dict):
+        return {
+            key: _untitled(inner)
+            for key, inner in node.items()
+            if not (key == "title" and isinstance(inner, str))
+        }
+    return [_untitled(inner) for inner in node] if isinstance(node, list) else node
+
+
+def _crd_template(definition: dict[str, Any]) -> str:
+    metadata = definition["metadata"] | {
+        # Without it an uninstall would delete every Soup and DataShard of the cluster.
+        "annotations": {"helm.sh/resource-policy": "keep"},
+        "labels": {"app.kubernetes.io/name": "stockpot"},
+    }
+    text = yaml.dump(definition | {"metadata": metadata}, Dumper=_Plain, sort_keys=False, width=100)
+    assert "{{" not in text, "Helm would read it as a template"
+    origin = (
+        "Generated from src/stockpot/api/v1alpha1.py. To change it: edit there, `make generate`."
+    )
+    return f"{{{{- /* {origin} */ -}}}}\n{{{{- if .Values.crds.install }}}}\n{text}{{{{- end }}}}\n"
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes everything out: an anchor in a CRD is a riddle to its reader."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
