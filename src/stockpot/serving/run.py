@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from stockpot.api.runspec import RunResult, ServeRun
+from stockpot.api.serving import Granted
 from stockpot.diffusion.pipeline import load_parts
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
@@ -93,6 +94,10 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
                     "The epoch of the last accepted grant.",
                     lambda: models.state().epoch,
                 ),
+                "stockpot_serving_revision_number": (
+                    "The soup's number of the revision that answers; -1 while none does.",
+                    lambda: _number(models.serving()),
+                ),
             }
         )
         app = public_app(
@@ -110,8 +115,10 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)
                 ending.set()
+                # What came in is answered: the port closes first, the worker when it is done.
                 public_server.should_exit = True
-                worker.close(spec.drain_s)
+                public_server.thread.join(spec.drain_s)
+                worker.close(0)
             (work / ENDPOINT).unlink(missing_ok=True)
     figures = {"images": f"{meters.drawn():.0f}", "seconds": f"{time.monotonic() - began_s:.1f}"}
     return RunResult(base_digest=base.digest, figures=figures)
@@ -150,6 +157,10 @@ def _answering(app: FastAPI, listening: socket.socket, *, drain_s: int) -> Itera
     finally:
         server.should_exit = True
         server.thread.join()
+
+
+def _number(serving: Granted | None) -> int:
+    return -1 if serving is None else serving.number
 
 
 def _wait(stop: threading.Event, *servers: _Server) -> None:

@@ -1,4 +1,4 @@
-"""One process, one verb: signals, threads, progress, result. What the verb does is elsewhere.
+"""One process, one verb: arguments, signals, progress, result. What the verb does is elsewhere.
 
 Nothing here knows of Kubernetes or of local mode: both start the same process.
 """
@@ -18,11 +18,13 @@ from typing import Protocol
 
 import pydantic
 
-from stockpot.api.runspec import RUN_SPEC, Problem, RunResult, RunSpec
+from stockpot.api.runspec import RUN_SPEC, RunResult, RunSpec
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
 from stockpot.store.atomic import write_whole
+from stockpot.workload.result import problem_of, write_result
+from stockpot.workload.surroundings import settle
 
 # Looked up by name, so that a purge loads no torch and the slim image needs none.
 VERBS = {
@@ -34,7 +36,9 @@ VERBS = {
     "sign": "stockpot.unlearning.sign",
 }
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+Address = tuple[str, int]
+"""Host and port; port 0 is any free one."""
+ANY_PORT: Address = ("127.0.0.1", 0)
 STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 
@@ -48,25 +52,45 @@ class Verb(Protocol):
         ...
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], stop: threading.Event) -> int:
     """Run one verb to its end.
 
     Returns:
         The exit code, as `stockpot.errors.ExitCode` says.
     """
-    parser = argparse.ArgumentParser(prog="stockpot run")
+    parser = argparse.ArgumentParser(prog="python -m stockpot.workload")
     parser.add_argument("spec", type=Path, help="a RunSpec, as JSON")
     parser.add_argument("--work", type=Path, required=True, help="a scratch folder of this run")
-    parser.add_argument("--result", type=Path, required=True, help="where the RunResult goes")
+    parser.add_argument("--result", type=Path, help="where the RunResult goes; none: nowhere")
     parser.add_argument("--pid", type=Path, help="where to write our process id, first of all")
+    parser.add_argument(
+        "--progress",
+        type=address,
+        default=ANY_PORT,
+        metavar="HOST:PORT",
+        help="where /progress and /metrics answer (default: any free port of this machine)",
+    )
     told = parser.parse_args(arguments)
     if told.pid:
         write_whole(told.pid, str(os.getpid()).encode())
-    return run(told.spec, told.work, told.result)
+    return _run(told.spec, told.work, told.result, told.progress, stop)
+
+
+def address(text: str) -> Address:
+    """Read `host:port`; an IPv6 host stands in brackets.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT, such as 0.0.0.0:8082")
+    return host, int(port)
 
 
 def run(spec: Path, work: Path, result: Path) -> int:
-    """Run what a file says; write what came of it; say how it went."""
+    """Run what a file says; write what came of it; say how it went. Ends well when signalled."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -75,31 +99,41 @@ def run(spec: Path, work: Path, result: Path) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    for name in THREADS:
-        # Contended threads are 5 to 40 times slower; more than one is for whoever asks for it.
-        os.environ.setdefault(name, "1")
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    return _run(spec, work, result, ANY_PORT, stop)
+
+
+def _run(
+    spec: Path, work: Path, result: Path | None, progress: Address, stop: threading.Event
+) -> int:
     try:
-        answer = _guarded(spec, work, stop)
+        answer = _guarded(spec, work, progress, stop)
     except StockpotError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        problem = Problem(exit_code=int(error.exit_code), message=error.message, help=error.help)
-        answer = RunResult(problem=problem)
+        answer = RunResult(problem=problem_of(error.exit_code, error.message, error.help))
     except Exception as error:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
-        answer = RunResult(problem=Problem(exit_code=int(ExitCode.BUG), message=said[:1000]))
-    write_whole(result, answer.model_dump_json(by_alias=True, exclude_none=True).encode())
-    return answer.problem.exit_code if answer.problem else int(ExitCode.OK)
+        answer = RunResult(problem=problem_of(ExitCode.BUG, said[:1000]))
+    code = answer.problem.exit_code if answer.problem else int(ExitCode.OK)
+    try:
+        if result:
+            write_result(result, answer)
+    except StockpotError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return code or int(error.exit_code)
+    return code
 
 
-def _guarded(spec_path: Path, work: Path, stop: threading.Event) -> RunResult:
+def _guarded(spec_path: Path, work: Path, address: Address, stop: threading.Event) -> RunResult:
     spec = read_spec(spec_path)
     try:
         work.mkdir(parents=True, exist_ok=True)
+        settle(work)
         progress = Progress()
-        with serve_progress(progress, verb=spec.verb) as url:
+        host, port = address
+        with serve_progress(progress, verb=spec.verb, host=host, port=port) as url:
             write_whole(work / "progress.url", url.encode())
+            _go_on(stop)  # Loading torch alone takes seconds.
             verb: Verb = importlib.import_module(VERBS[spec.verb]).run
             return verb(spec, work=work, progress=progress, stop=stop)
     except OSError as error:
@@ -110,6 +144,15 @@ def _guarded(spec_path: Path, work: Path, stop: threading.Event) -> RunResult:
             f"{where}: {os.strerror(error.errno or 0)}",
             help="make room, or make the folder writable, and try again",
         ) from error
+
+
+def _go_on(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StockpotError(
+            "Ended when asked to, before anything was done.",
+            help="Run it again.",
+            exit_code=ExitCode.INTERRUPTED,
+        )
 
 
 def read_spec(path: Path) -> RunSpec:

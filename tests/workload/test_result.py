@@ -1,0 +1,100 @@
+"""A RunResult as a pod can say it: at most 4,096 bytes, into a file that may be mounted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.local.tiny_soup import environment
+from tests.workload.pod import ENTER, require_namespaces
+
+from stockpot.api.runspec import RunResult
+from stockpot.errors import StockpotError
+from stockpot.workload.result import LONGEST_BYTES, fitting, problem_of, write_result
+
+
+@given(
+    message=st.text(max_size=6000),
+    help_text=st.text(max_size=6000),
+    figures=st.dictionaries(st.text(min_size=1, max_size=40), st.text(max_size=60), max_size=80),
+)
+def test_a_result_is_never_longer_than_a_pod_may_say(
+    message: str, help_text: str, figures: dict[str, str]
+) -> None:
+    result = RunResult(problem=problem_of(7, message, help_text), figures=figures)
+
+    data = fitting(result)
+
+    assert len(data) <= LONGEST_BYTES
+    said = RunResult.model_validate_json(data)
+    assert said.problem is not None
+    assert said.problem.exit_code == 7
+
+
+def test_a_long_message_keeps_its_beginning_and_its_help() -> None:
+    said = RunResult.model_validate_json(
+        fitting(RunResult(problem=problem_of(7, "store away: " + "é" * 9000, "start it")))
+    )
+
+    assert said.problem is not None
+    assert said.problem.message.startswith("store away: éé")
+    assert said.problem.message.endswith(" …")
+    assert said.problem.help == "start it"
+    assert len(said.problem.message) > 1500
+
+
+def test_what_fits_is_not_touched() -> None:
+    result = RunResult(figures={"loss": "0.5"}, problem=problem_of(7, "m" * 1000, "h" * 1000))
+
+    assert RunResult.model_validate_json(fitting(result)) == result
+
+
+def test_a_name_that_is_no_text_can_be_said() -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+
+    said = RunResult.model_validate_json(fitting(RunResult(problem=problem_of(42, name))))
+
+    assert said.problem is not None
+    assert said.problem.message == "caf\\udce9.png"
+
+
+def test_a_shorter_result_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    path = tmp_path / "termination-log"
+    path.write_text("x" * 4000)
+
+    write_result(path, RunResult(records=3))
+
+    assert RunResult.model_validate_json(path.read_bytes()).records == 3
+    assert os.listdir(tmp_path) == ["termination-log"]
+
+
+def test_a_result_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StockpotError, match="file"):
+        write_result(tmp_path / "file" / "result.json", RunResult())
+
+
+def test_a_mounted_file_is_written_over_in_place(tmp_path: Path) -> None:
+    require_namespaces()
+    source, log = tmp_path / "source", tmp_path / "log"
+    source.write_text("x" * 4000)
+    log.touch()
+    code = (
+        "import sys; from pathlib import Path; from stockpot.api.runspec import RunResult; "
+        "from stockpot.workload.result import write_result; "
+        "write_result(Path(sys.argv[1]), RunResult(records=3))"
+    )
+    script = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$2"'
+
+    subprocess.run(
+        [*ENTER, "sh", "-c", script, "sh", source, log, sys.executable, code],
+        check=True,
+        env=environment(),
+    )
+
+    assert RunResult.model_validate_json(source.read_bytes()).records == 3
+    assert log.read_bytes() == b""
