@@ -25,7 +25,7 @@ TIMEOUT_S = 20.0
 """Of one call, its retries included."""
 CONNECT_TIMEOUT_S = 5.0
 PAGE = 500
-"""Jsons asked for at once: the API server and we hold one page in memory, not all."""
+"""Objects asked for at once: the API server and we hold one page in memory, not all."""
 RESTARTS = 3
 """How often a listing whose continuation expired starts anew."""
 PATIENCE = 4
@@ -34,7 +34,7 @@ PATIENCE = 4
 
 @dataclass(frozen=True)
 class Listing:
-    """Jsons as they were at one version of the world."""
+    """Objects as they were at one version of the world."""
 
     items: tuple[Json, ...]
     resource_version: str

@@ -47,7 +47,7 @@ def template_of(
     """
     volumes, mounts = mounts_of(_locations(spec))
     annotations = {
-        RUN_SPEC: spec.model_dump_json(by_alias=True, exclude_none=True),
+        RUN_SPEC: spec.model_dump_json(by_alias=True),
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(metrics_port),
         "prometheus.io/path": "/metrics",

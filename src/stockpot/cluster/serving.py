@@ -1,0 +1,187 @@
+"""From a soup's servers to their Deployment and Service, and back. Pure.
+
+Nothing in a pod's template names a revision: what is served is granted, so that a new revision
+rolls nothing out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stockpot.api.conditions import Reason
+from stockpot.api.runspec import ObjectRef, ServeRun
+from stockpot.cluster.labels import (
+    COMPONENT,
+    MANAGED_BY,
+    NAME,
+    SOUP,
+    SOUP_UID,
+    labels_of,
+    owner_of,
+)
+from stockpot.cluster.objects import (
+    Json,
+    condition_of,
+    is_alive,
+    labels_on,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+from stockpot.cluster.pods import template_of
+from stockpot.cluster.resources import DEPLOYMENTS, SERVICES
+from stockpot.cluster.settings import Settings
+from stockpot.core.world import Hindrance
+
+PUBLIC_PORT, ADMIN_PORT = 8080, 8081
+SERVICE_PORT = 80
+START_S = 600
+"""A base of some gigabytes is fetched and opened before the server answers."""
+PRE_STOP_S = 5
+"""Until every node knows that the pod takes no more requests, it goes on answering them."""
+ENDING_S = 20
+"""What it takes to end beside draining: the wait before, and the process itself."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server pod that ever began, and whose end nobody has confirmed."""
+
+    name: str
+    uid: str
+    ip: str
+    """Empty before it has one."""
+    ready: bool
+    """Takes requests, as the kubelet sees it."""
+    ending: bool
+    """Was told to end; may still hold and answer."""
+
+    @property
+    def admin_url(self) -> str:
+        """Where it is asked and told."""
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"http://{host}:{ADMIN_PORT}"
+
+
+def deployment_of(soup: ObjectRef, spec: ServeRun, replicas: int, settings: Settings) -> Json:
+    """Describe the servers of a soup.
+
+    Raises:
+        Refused: The settings declare no such store.
+    """
+    spec = spec.model_copy(
+        update={
+            "soup": soup,
+            "host": "0.0.0.0",  # noqa: S104  A pod is asked from outside.
+            "port": PUBLIC_PORT,
+            "admin_port": ADMIN_PORT,
+        }
+    )
+    template = template_of(
+        spec,
+        settings,
+        metrics_port=ADMIN_PORT,
+        pod={"terminationGracePeriodSeconds": spec.drain_s + ENDING_S},
+        container={
+            "ports": [
+                {"name": "http", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
+                {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+            ],
+            "startupProbe": _probe("/livez", every_s=2, times=START_S // 2),
+            "livenessProbe": _probe("/livez", every_s=10, times=6),
+            # Ready once it holds its grant: before that it has nothing to answer with.
+            "readinessProbe": _probe("/readyz", every_s=2, times=2),
+            "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+        },
+    )
+    return {
+        "apiVersion": DEPLOYMENTS.api_version,
+        "kind": DEPLOYMENTS.kind,
+        "metadata": _metadata(deployment_name(soup), soup, spec),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": _selector(soup)},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+            },
+            "template": template,
+        },
+    }
+
+
+def deployment_name(soup: ObjectRef) -> str:
+    """Name the Deployment; a later soup of the same name cannot take over its selector."""
+    return f"{soup.name[:16].rstrip('-')}-{soup.uid[:5]}-serve"
+
+
+def taken(live: Json | None) -> Hindrance | None:
+    """Say that the name of a soup's Service is taken by one that is not ours."""
+    if live is None or labels_on(live).get(MANAGED_BY) == "stockpot":
+        return None
+    name, namespace = name_of(live), namespace_of(live)
+    return Hindrance(
+        Reason.NAME_TAKEN,
+        f"there is a Service {name} in the namespace {namespace} that is not Stockpot's",
+        f"delete it (kubectl delete service -n {namespace} {name}), or name the soup otherwise",
+    )
+
+
+def service_of(soup: ObjectRef, spec: ServeRun) -> Json:
+    """Describe the address under which a soup answers: its name."""
+    return {
+        "apiVersion": SERVICES.api_version,
+        "kind": SERVICES.kind,
+        "metadata": _metadata(soup.name, soup, spec.model_copy(update={"soup": soup})),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": _selector(soup),
+            "ports": [
+                {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}
+            ],
+        },
+    }
+
+
+def endpoints_of(pods: Iterable[Json]) -> tuple[Endpoint, ...]:
+    """See every pod of a soup's servers that may still hold something, in order of name."""
+    return tuple(
+        Endpoint(
+            name=name_of(pod),
+            uid=uid_of(pod),
+            ip=pod.get("status", {}).get("podIP", ""),
+            ready=condition_of(pod, "Ready") is not None,
+            ending="deletionTimestamp" in pod["metadata"],
+        )
+        for pod in sorted(pods, key=name_of)
+        # Its phase is the kubelet's word; an object that is gone was confirmed by it, too.
+        if is_alive(pod)
+    )
+
+
+def _metadata(name: str, soup: ObjectRef, spec: ServeRun) -> Json:
+    return {
+        "name": name,
+        "namespace": soup.namespace,
+        "labels": labels_of(spec),
+        "ownerReferences": [owner_of(soup)],
+    }
+
+
+def _selector(soup: ObjectRef) -> dict[str, str]:
+    return {
+        NAME: "stockpot",
+        MANAGED_BY: "stockpot",
+        COMPONENT: "serve",
+        SOUP: soup.name,
+        SOUP_UID: soup.uid,
+    }
+
+
+def _probe(path: str, *, every_s: int, times: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": "admin"},
+        "periodSeconds": every_s,
+        "timeoutSeconds": 5,
+        "failureThreshold": times,
+    }
