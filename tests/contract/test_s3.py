@@ -116,7 +116,7 @@ def test_a_server_that_does_not_answer_is_worth_another_try(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    store = S3Store(f"http://127.0.0.1:{silent_port}", "bucket")
+    store = S3Store(f"http://127.0.0.1:{silent_port}", "bucket", waits_s=(0.01,))
 
     with pytest.raises(Transient, match=rf"127.0.0.1:{silent_port} does not answer") as problem:
         store.get("ns/a")

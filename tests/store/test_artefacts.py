@@ -228,6 +228,16 @@ def test_everything_is_covered_by_the_manifest_of_the_nearest_folder(store: Fold
     }
 
 
+@pytest.mark.parametrize("above", ["", "ml/", "ml/shards/"])
+def test_a_manifest_above_all_artefacts_vouches_for_nothing(store: FolderStore, above: str) -> None:
+    begin(store, above, BEGUN)
+    store.put("ml/shards/stray/weights", b"whose?")
+
+    found = {info.key: manifest for info, manifest in covering_manifests(store, "ml/")}
+
+    assert set(found.values()) == {None}
+
+
 def test_a_manifest_that_cannot_be_read_covers_nothing(store: FolderStore) -> None:
     revision = KEYS.revision("soup", "sha256:" + "b" * 64)
     evaluation = KEYS.evaluation("soup", "sha256:" + "b" * 64)

@@ -25,6 +25,8 @@ from stockpot.store.ranges import blocks, object_bytes
 EVALUATION = "evaluation.json"
 FETCH_BYTES = 8 << 20
 """One request to the store."""
+SHALLOWEST = 3
+"""How deep in the store the first manifest may lie: below namespace, kind and UID."""
 
 
 def begin(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:
@@ -157,7 +159,8 @@ def covering_manifests(
     """Find everything under a prefix, each with the manifest of the nearest folder that has one.
 
     All that `list_versions` shows. A manifest that cannot be understood covers nothing: None
-    says that the lineage is unknown, and what is unknown is not clean.
+    says that the lineage is unknown, and what is unknown is not clean. Nor does one that lies
+    above all artefacts: it would vouch for whatever anybody laid below it.
     """
     return with_manifests(store, store.list_versions(prefix))
 
@@ -174,13 +177,15 @@ def with_manifests(
 def _covering(
     store: ObjectStore, folder_key: str, known: dict[str, Manifest | None]
 ) -> Manifest | None:
+    if folder_key.count("/") < SHALLOWEST:
+        return None
     if folder_key not in known:
         try:
             found = read_manifest(store, folder_key)
         except Refused:
             known[folder_key] = None
         else:
-            if found is None and folder_key:
+            if found is None:
                 found = _covering(store, _folder_of(folder_key.rstrip("/")), known)
             known[folder_key] = found
     return known[folder_key]

@@ -6,7 +6,7 @@ store's prefix, so that no key can name another tenant's.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC
 from io import BytesIO
@@ -15,12 +15,13 @@ from xml.etree.ElementTree import ParseError
 
 from minio import Minio
 from minio.datatypes import ListMultipartUploadsResult
-from minio.error import MinioException, S3Error
-from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
+from minio.error import MinioException, S3Error, ServerError
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.store.atomic import appearing
+from stockpot.store.patience import WAITS_S, Answer, patiently
 from stockpot.store.port import ObjectInfo, require_key, require_prefix
 
 PART_BYTES = 16 << 20
@@ -34,6 +35,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _UPLOAD = "upload:"
 """Begins the version of an unfinished upload."""
 _NO_KEY = ("NoSuchKey", "NoSuchVersion")
+_LATER = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable")
 _NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 
 
@@ -44,13 +46,17 @@ class S3Store:
         endpoint: `http://host:port` or `https://host`.
         bucket: Must exist; nobody but an admin makes buckets.
         prefix: What stands before every key; a slash is set between.
+        waits_s: How long to wait before each further try, where a request fails in a manner that
+            may pass.
 
     Raises:
         Refused: The environment holds no credentials, or the endpoint or the bucket's name cannot
             be one.
     """
 
-    def __init__(self, endpoint: str, bucket: str, prefix: str = "") -> None:
+    def __init__(
+        self, endpoint: str, bucket: str, prefix: str = "", *, waits_s: Sequence[float] = WAITS_S
+    ) -> None:
         if not _BUCKET.fullmatch(bucket):
             raise Refused(
                 f"{bucket} is no name of a bucket",
@@ -58,6 +64,7 @@ class S3Store:
                 exit_code=ExitCode.BAD_RUN_SPEC,
             )
         self.bucket = bucket
+        self._waits_s = waits_s
         self._prefix = require_key(prefix.strip("/")) + "/" if prefix.strip("/") else ""
         self.name = f"s3://{bucket}/{self._prefix} at {endpoint}"
         self._client = _client(endpoint, self.name)
@@ -68,28 +75,28 @@ class S3Store:
         Raises:
             Refused: It is not.
         """
-        with self._asking("the bucket"):
-            found = self._client.bucket_exists(self.bucket)
-        if not found:
+        if not self._ask("the bucket", lambda: self._client.bucket_exists(self.bucket)):
             raise self._no_bucket()
 
     def head(self, key: str) -> ObjectInfo | None:
         name = self._name(key)
-        with self._asking(key):
+
+        def stat() -> ObjectInfo | None:
             try:
                 found = self._client.stat_object(self.bucket, name)
             except S3Error as error:
                 if error.code in _NO_KEY:
                     return None
                 raise
-        written = found.last_modified
-        modified_at = f"{written.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if written else ""
-        return ObjectInfo(key, found.size or 0, modified_at=modified_at)
+            written = found.last_modified
+            modified_at = f"{written.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if written else ""
+            return ObjectInfo(key, found.size or 0, modified_at=modified_at)
+
+        return self._ask(key, stat)
 
     def get(self, key: str) -> bytes | None:
         try:
-            with self._reading(key) as response:
-                return response.read()
+            return self._ask(key, lambda: self._read(key))
         except KeyError:
             return None
 
@@ -99,17 +106,18 @@ class S3Store:
                 raise KeyError(key)
             return b""
         try:
-            with self._reading(key, offset, length) as response:
-                return response.read()
+            return self._ask(key, lambda: self._read(key, offset, length))
         except _BeyondTheEndError:
             return b""
 
     def put(self, key: str, data: bytes) -> None:
         name = self._name(key)
-        with self._asking(key):
-            self._client.put_object(
+        self._ask(
+            key,
+            lambda: self._client.put_object(
                 self.bucket, name, BytesIO(data), len(data), part_size=PART_BYTES
-            )
+            ),
+        )
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         name = self._name(key)
@@ -117,7 +125,8 @@ class S3Store:
             "If-None-Match": "*",
             "Content-Type": "application/octet-stream",
         }
-        with self._asking(key):
+
+        def put() -> bool:
             try:
                 # The public put_object cannot send the condition.
                 self._client._put_object(self.bucket, name, data, headers)
@@ -125,13 +134,16 @@ class S3Store:
                 if error.response.status == 412:
                     return False
                 raise
-        return True
+            return True
+
+        return self._ask(key, put)
 
     def put_file(self, key: str, path: Path) -> None:
         name = self._name(key)
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            with self._asking(key):
+
+        def put() -> None:
+            with path.open("rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
                 self._client.put_object(
                     self.bucket,
                     name,
@@ -141,51 +153,66 @@ class S3Store:
                     num_parallel_uploads=1,
                 )
 
+        self._ask(key, put)
+
     def get_file(self, key: str, path: Path) -> None:
-        with self._reading(key) as response, appearing(path) as file:
-            for block in response.stream(COPY_BYTES):
-                file.write(block)
+        def get() -> None:
+            with self._reading(key) as response, appearing(path) as file:
+                for block in response.stream(COPY_BYTES):
+                    file.write(block)
+
+        self._ask(key, get)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         name = self._prefix + require_prefix(prefix)
-        with self._asking(prefix):
+
+        def seen() -> tuple[ObjectInfo, ...]:
             found = self._client.list_objects(self.bucket, name, recursive=True)
-            infos = [ObjectInfo(self._key(one.object_name), one.size or 0) for one in found]
+            return tuple(ObjectInfo(self._key(one.object_name), one.size or 0) for one in found)
+
         # Not every server lists in order: SeaweedFS goes folder by folder.
-        yield from sorted(infos, key=lambda info: info.key)
+        yield from sorted(self._ask(prefix, seen), key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
         name = self._name(key)
-        with self._asking(key):
-            self._client.remove_object(self.bucket, name)
+        self._ask(key, lambda: self._client.remove_object(self.bucket, name))
 
     def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
         name = self._prefix + require_prefix(prefix)
-        with self._asking(prefix):
+
+        def seen() -> tuple[ObjectInfo, ...]:
             found = self._client.list_objects(
                 self.bucket, name, recursive=True, include_version=True
             )
-            for one in found:
-                yield ObjectInfo(
+            versions = [
+                ObjectInfo(
                     self._key(one.object_name),
                     one.size or 0,
                     one.version_id or "",
                     one.is_delete_marker,
                 )
-            yield from self._uploads(name)
+                for one in found
+            ]
+            return (*versions, *self._uploads(name))
+
+        # All of it before the first is shown: a listing that is begun anew shows nothing twice.
+        yield from self._ask(prefix, seen)
 
     def purge(self, info: ObjectInfo) -> None:
         name = self._prefix + info.key  # Listed, so it exists, whatever others named it.
-        with self._asking(info.key):
-            if info.version.startswith(_UPLOAD):
-                upload = info.version.removeprefix(_UPLOAD)
-                try:
-                    self._client._abort_multipart_upload(self.bucket, name, upload)
-                except S3Error as error:
-                    if error.code != "NoSuchUpload":
-                        raise
-            else:
+
+        def remove() -> None:
+            if not info.version.startswith(_UPLOAD):
                 self._client.remove_object(self.bucket, name, version_id=info.version or None)
+                return
+            upload = info.version.removeprefix(_UPLOAD)
+            try:
+                self._client._abort_multipart_upload(self.bucket, name, upload)
+            except S3Error as error:
+                if error.code != "NoSuchUpload":
+                    raise
+
+        self._ask(info.key, remove)
 
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
         """Find uploads that were begun and neither ended nor aborted."""
@@ -209,27 +236,28 @@ class S3Store:
     def _key(self, name: str | None) -> str:
         return (name or "").removeprefix(self._prefix)
 
-    @contextmanager
-    def _reading(self, key: str, offset: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
-        name = self._name(key)
-        with self._asking(key):
-            try:
-                response = self._client.get_object(self.bucket, name, offset, length)
-            except S3Error as error:
-                if error.code in _NO_KEY:
-                    raise KeyError(key) from error
-                if error.response.status == 416:
-                    raise _BeyondTheEndError from error
-                raise
-            with closing(response):
-                yield response
-                response.release_conn()
+    def _read(self, key: str, offset: int = 0, length: int = 0) -> bytes:
+        with self._reading(key, offset, length) as response:
+            return response.read()
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Turn what the client and the network raise into a sentence of ours."""
+    def _reading(self, key: str, offset: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
         try:
-            yield
+            response = self._client.get_object(self.bucket, self._name(key), offset, length)
+        except S3Error as error:
+            if error.code in _NO_KEY:
+                raise KeyError(key) from error
+            if error.response.status == 416:
+                raise _BeyondTheEndError from error
+            raise
+        with closing(response):
+            yield response
+            response.release_conn()
+
+    def _ask(self, what: str, request: Callable[[], Answer]) -> Answer:
+        """Ask patiently, and turn what the client and the network raise into a sentence of ours."""
+        try:
+            return patiently(request, _may_pass, self._waits_s)
         except S3Error as error:
             raise self._problem(error, what) from error
         except (MinioException, HTTPError, ParseError) as error:
@@ -261,6 +289,19 @@ class S3Store:
 
 class _BeyondTheEndError(Exception):
     """A range that begins behind the last byte."""
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a server that is busy or restarts, or a network that was cut, would say this."""
+    match error:
+        case S3Error():
+            return error.response.status >= 500 or error.code in _LATER
+        case ServerError():
+            return error.status_code >= 500
+        case MinioException():  # Something in between answered, in no language of S3.
+            return True
+        case _:
+            return isinstance(error, HTTPError | ParseError)
 
 
 def _next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
@@ -297,8 +338,8 @@ def _client(endpoint: str, name: str) -> Minio:
         secure=found["scheme"] == "https",
         # Named, so that the client does not ask the bucket for it before every first request.
         region=os.environ.get("AWS_REGION") or "us-east-1",
+        # Whole requests are made again by us: one that was cut off while it was read as well.
         http_client=PoolManager(
-            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
-            retries=Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S), retries=False
         ),
     )
