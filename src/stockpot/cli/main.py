@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Entry] = {
     "lint": Entry("Say what is wrong with manifests, and what to write."),
     "local": Entry("Run soups on this machine, without a cluster."),
     "keygen": Entry("Make a key to sign receipts with."),
+    "verify": Entry("Check receipts with a public key and read access to the store."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
     "generate": Entry("Write CRDs and reference pages.", hidden=True),
 }

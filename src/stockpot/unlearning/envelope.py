@@ -31,17 +31,27 @@ def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
     return rfc8785.dumps(envelope.to_dict())
 
 
+def payload_unchecked(data: bytes) -> bytes:
+    """Return an envelope's payload, whoever signed it: to say what it is of, never to believe it.
+
+    Raises:
+        BadEnvelopeError: It is no envelope.
+    """
+    return bytes(_envelope(data).payload)
+
+
+def key_name(key: Ed25519PublicKey) -> str:
+    """The name that envelopes have for a key."""
+    return str(SSlibKey.from_crypto(key).keyid)
+
+
 def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
     """Check an envelope's signature, and return its payload.
 
     Raises:
         BadEnvelopeError: It is no envelope, of another payload type, or not signed by the key.
     """
-    try:
-        envelope = Envelope.from_dict(json.loads(data))
-    except Exception as error:
-        # Whatever the bytes are, the library meets them first, and its errors are of many kinds.
-        raise BadEnvelopeError("it is no DSSE envelope") from error
+    envelope = _envelope(data)
     if envelope.payload_type != PAYLOAD_TYPE:
         raise BadEnvelopeError(f"its payload is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
     public = SSlibKey.from_crypto(key)
@@ -53,3 +63,11 @@ def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
     except VerificationError as error:
         raise BadEnvelopeError("its signature does not fit: it was edited") from error
     return bytes(envelope.payload)
+
+
+def _envelope(data: bytes) -> Envelope:
+    try:
+        return Envelope.from_dict(json.loads(data))
+    except Exception as error:
+        # Whatever the bytes are, the library meets them first, and its errors are of many kinds.
+        raise BadEnvelopeError("it is no DSSE envelope") from error

@@ -1,0 +1,64 @@
+"""`stockpot verify`: words and arguments. What is checked is in `stockpot.unlearning.verify`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from stockpot.cli.averaging import Averaging
+from stockpot.cli.places import store_ref, where
+from stockpot.cli.verdicts import print_report
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.unlearning.keys import load_public_key
+from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.soups import find_soup
+from stockpot.unlearning.verify.verifying import Ground
+from stockpot.unlearning.verify.verifying import verify as check_all
+
+
+@click.command()
+@click.argument("soup", metavar="SOUP")
+@where
+@click.option(
+    "--head",
+    metavar="[NUMBER:]DIGEST",
+    help="The last receipt as you kept it, or as Soup's status.receipts has it. Without it nobody "
+    "can say that the chain is complete.",
+)
+@click.option(
+    "--base",
+    metavar="FOLDER|PREFIX",
+    help="The base, where a receipt's successor is the base alone: a folder, or a prefix of the "
+    "store.",
+)
+@click.option("--url", "urls", multiple=True, help="A server of the soup, to ask it too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify(
+    soup: str,
+    place: str,
+    key: Path,
+    endpoint: str,
+    namespace: str,
+    head: str | None,
+    base: str | None,
+    urls: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Check receipts with a public key and read access to the store.
+
+    SOUP is soup/NAME, or the UID of one that is gone. Needs no cluster, and trusts none.
+    Ends with 0 if all is proven or attested, 8 if something is not checkable, 9 if a check failed.
+    """
+    kept = parse_head(head) if head else None
+    public_key = load_public_key(key)
+    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    ground = Ground(store, place, keys, find_soup(store, keys, soup), public_key)
+    console = Console()
+    with Console(stderr=True).status("reading and averaging"):
+        report = check_all(ground, head=kept, average=Averaging(store, keys, base), urls=urls)
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+    else:
+        print_report(report, console)
+    return report.exit_code

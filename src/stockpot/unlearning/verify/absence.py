@@ -1,0 +1,67 @@
+"""That nothing of a shard lies in the store: by its folder, by lineage, by what was removed.
+
+Pure: a listing in, verdicts out.
+"""
+
+from collections.abc import Iterator
+
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectInfo
+from stockpot.unlearning.inventory import Inventory
+from stockpot.unlearning.verify.holdings import Holdings
+from stockpot.unlearning.verify.verdict import Check, failed, proven, unknown
+
+SHOWN = 3
+
+
+def check_absence(
+    about: str, holdings: Holdings, keys: Keys, shard_uid: str, inventory: Inventory | None
+) -> Iterator[Check]:
+    """Look for one shard in a full listing."""
+    named = _folders(
+        info
+        for info, manifest in holdings.things
+        if manifest and any(pair.shard == shard_uid for pair in manifest.lineage)
+    )
+    folders = _folders(info for info, manifest in holdings.things if manifest)
+    claim = "no lineage in the store names it"
+    if named:
+        yield failed(about, claim, f"these were made with it: {_some(named)}")
+    else:
+        yield proven(about, claim, f"of {len(folders)} artefacts, none")
+
+    removed = {item.key for item in inventory.items} if inventory else set()
+    back = sorted(
+        {
+            info.key
+            for info, _ in holdings.things
+            if not info.is_delete_marker
+            and (info.key.startswith(keys.shard(shard_uid)) or info.key in removed)
+        }
+    )
+    claim = "nothing lies where it lay, in any version"
+    if back:
+        yield failed(about, claim, f"this is there again: {_some(back)}")
+    elif holdings.blind:
+        why = f"nothing does now, but older versions were not shown: {holdings.blind}"
+        yield unknown(about, claim, why)
+    else:
+        yield proven(about, claim, f"a full listing: {len(holdings.things)} objects and versions")
+
+
+def check_strays(about: str, holdings: Holdings) -> Check:
+    """Say whether everything in the store has a lineage."""
+    claim = "everything in it has a lineage"
+    keys = sorted({info.key for info in holdings.strays})
+    if keys:
+        return unknown(about, claim, f"whose these are, nobody knows: {_some(keys)}")
+    return proven(about, claim)
+
+
+def _folders(infos: Iterator[ObjectInfo]) -> list[str]:
+    return sorted({info.key[: info.key.rfind("/") + 1] for info in infos})
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,71 @@
+"""Whether a chain is whole. What was cut off its end does not show in it: keep its head."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stockpot.core.digests import Digest
+from stockpot.errors import ExitCode, Refused
+from stockpot.unlearning.chain import Link
+from stockpot.unlearning.verify.verdict import Check, failed, proven, unknown
+
+CHAIN = "the chain"
+_HEAD = re.compile(r"(?:(?P<sequence>[1-9][0-9]{0,8}):)?(?P<digest>sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last receipt of a chain, as somebody wrote it down."""
+
+    digest: Digest
+    sequence: int | None = None
+    """Its number, where that was written down too."""
+
+
+def parse_head(text: str) -> Head:
+    """Read `sha256:…`, or `3:sha256:…` with the number of the receipt.
+
+    Raises:
+        Refused: It is neither (exit 2).
+    """
+    found = _HEAD.fullmatch(text.strip())
+    if found is None:
+        raise Refused(
+            f"{text!r} is no head of a chain",
+            help="write the digest of the last receipt, sha256:…, or with its number: 3:sha256:…; "
+            "a Soup's status.receipts has both",
+            exit_code=ExitCode.USAGE,
+        )
+    sequence = found["sequence"]
+    return Head(Digest(found["digest"]), int(sequence) if sequence else None)
+
+
+def check_head(links: Sequence[Link], head: Head | None) -> Check:
+    """Say whether the chain is what it was when its head was written down."""
+    if head is None:
+        why = (
+            "no --head was given: that the last receipts were cut off, or that the chain was "
+            "rolled back or forked, does not show in what is left"
+        )
+        return unknown(CHAIN, "it is complete", why)
+    receipts = [link for link in links if link.digest and link.sequence]
+    claim = "it is complete up to the head that was given"
+    for link in receipts:
+        if link.digest == head.digest and head.sequence in (None, link.sequence):
+            later = len([one for one in receipts if one.sequence > link.sequence])
+            more = f"; {later} came after it" if later else ""
+            return proven(CHAIN, claim, f"the head is number {link.sequence}{more}")
+    return failed(CHAIN, claim, _why_not(receipts, head))
+
+
+def _why_not(receipts: Sequence[Link], head: Head) -> str:
+    last = receipts[-1] if receipts else None
+    end = f"it ends with number {last.sequence}, {last.digest}" if last else "it has no receipt"
+    if head.sequence is None:
+        return f"no receipt is {head.digest}: it was cut off, rolled back or forked; {end}"
+    there = next((one for one in receipts if one.sequence == head.sequence), None)
+    if there:
+        return (
+            f"it was forked or edited: number {head.sequence} is {there.digest}, not {head.digest}"
+        )
+    return f"it was cut off or rolled back: the head is number {head.sequence}, and {end}"

@@ -1,0 +1,47 @@
+"""Everything in a namespace of the store, each thing with its lineage. Looking only."""
+
+from dataclasses import dataclass
+
+from stockpot.api.manifest import Manifest
+from stockpot.errors import Transient
+from stockpot.store.artefacts import with_manifests
+from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.unlearning.purge import RECORDS
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """One full listing."""
+
+    things: tuple[tuple[ObjectInfo, Manifest | None], ...]
+    """But for the records; None where the lineage is unknown."""
+    blind: str = ""
+    """Why older versions and unfinished uploads were not listed; empty where they were."""
+
+    @property
+    def strays(self) -> tuple[ObjectInfo, ...]:
+        """What lies under no manifest."""
+        return tuple(
+            info for info, manifest in self.things if manifest is None and _has_bytes(info)
+        )
+
+
+def list_holdings(store: ObjectStore, namespace: str) -> Holdings:
+    """List a namespace with all versions; without, where the store refuses to show them.
+
+    Raises:
+        Transient: The store cannot be listed at all.
+    """
+    root, blind = f"{namespace}/", ""
+    try:
+        infos = list(store.list_versions(root))
+    except Transient as error:
+        blind = error.message
+        infos = list(store.list(root))
+    learnt = [info for info in infos if info.key.split("/")[1] not in RECORDS]
+    return Holdings(tuple(with_manifests(store, learnt)), blind)
+
+
+def _has_bytes(info: ObjectInfo) -> bool:
+    # A marker says that something was deleted; it holds nothing.
+    return not info.is_delete_marker

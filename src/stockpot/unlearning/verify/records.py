@@ -1,0 +1,140 @@
+"""What a receipt claims of the purge, the times and the servers, and what the records say.
+
+Where they agree it is still the signer's word; where they do not, something was edited.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from stockpot.errors import Refused
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.inventory import Inventory, read_inventory
+from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.tombstone import read_tombstone
+from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
+
+CLOCKS_APART = timedelta(seconds=300)
+"""How far the clocks of two machines may stand apart before times contradict each other."""
+
+
+def check_tombstone(
+    about: str, store: ObjectStore, keys: Keys, said: Unlearning
+) -> Iterator[Check]:
+    """Say whether a tombstone keeps the shard out, and is the one that was signed."""
+    claim = "a tombstone keeps it out"
+    key = keys.tombstone(said.shard.uid)
+    mark = read_tombstone(store, keys, said.shard.uid)
+    if store.head(key) is None:
+        yield failed(about, claim, f"there is none at {key}: a late writer would not be refused")
+    elif mark is None or mark.shard != said.shard.uid or mark.soup != said.soup.uid:
+        yield failed(about, claim, f"{key} was edited: it is not of this shard and soup")
+    elif said.tombstoned_at not in (None, mark.at):
+        why = f"{key} was edited: it says {mark.at}, and {said.tombstoned_at} was signed"
+        yield failed(about, claim, why)
+    else:
+        yield proven(about, claim)
+
+
+def check_inventory(
+    about: str, store: ObjectStore, keys: Keys, said: Unlearning
+) -> tuple[Inventory | None, tuple[Check, ...]]:
+    """Find what the purge wrote down, and say whether it is what was signed."""
+    claim = "the inventory of the purge is the one that was signed"
+    key, signed = keys.inventory(said.shard.uid), said.purge
+    try:
+        inventory = read_inventory(store, keys, said.shard.uid)
+    except Refused as error:
+        return None, (failed(about, claim, error.message),)
+    if inventory is None:
+        return None, (unknown(about, claim, f"there is none at {key}"),)
+    if inventory.digest != signed.inventory_digest:
+        if inventory.sweeps and _is_after(inventory.sweeps[-1].at, said.signed_at):
+            why = "a later purge added to it, so what was signed cannot be told apart"
+            return inventory, (unknown(about, claim, why),)
+        why = (
+            f"{key} was edited: it is {inventory.digest}, and {signed.inventory_digest} was signed"
+        )
+        return inventory, (failed(about, claim, why),)
+    checks = [proven(about, claim)]
+    claim = "everything of it was removed"
+    found = (len(inventory.items), inventory.size_bytes, len(inventory.residuals))
+    if not inventory.complete or found != (signed.objects, signed.bytes, signed.residuals):
+        why = "the receipt's figures are not those of the inventory that it names"
+        checks.append(failed(about, claim, why))
+    else:
+        why = f"the purge says so: {signed.objects} objects, {signed.bytes:,} bytes"
+        checks.append(attested(about, claim, why))
+    return inventory, tuple(checks)
+
+
+def check_completeness(about: str, said: Unlearning) -> Check:
+    """Say whether the receipt itself admits that something is missing."""
+    claim, left = "the receipt says that nothing is missing", said.purge.residuals
+    if said.completeness == "Complete" and left:
+        return failed(about, claim, f"it says so, and that {left} objects were left")
+    if said.completeness != "Complete":
+        return unknown(
+            about, claim, f"it is Incomplete: {left} objects of unknown lineage were left"
+        )
+    return attested(about, claim, "it is Complete")
+
+
+def check_times(
+    about: str, said: Unlearning, inventory: Inventory | None, before: Unlearning | None
+) -> Check:
+    """Say whether the times of several clocks follow each other."""
+    claim = "it was done when it says"
+    sweeps = inventory.sweeps if inventory else ()
+    swept = [("swept", sweeps[0].at)] if sweeps else []
+    stages = [
+        *([("the receipt before it signed", before.signed_at)] if before else []),
+        ("requested", said.requested_at),
+        ("tombstoned", said.tombstoned_at or ""),
+        *swept,
+        ("stored", said.stored_at or ""),
+        ("signed", said.signed_at),
+    ]
+    # A deletion may be asked for before the receipt of an earlier one is signed.
+    order = [stages[1:], [stages[0], stages[-1]]] if before else [stages]
+    try:
+        for run in order:
+            known = [(what, _time(at), at) for what, at in run if at]
+            for (first, early, _), (then, late, said_at) in pairwise(known):
+                if early - late > CLOCKS_APART:
+                    why = f"{then} at {said_at}, which is before it was {first}"
+                    return failed(about, claim, f"the times contradict each other: {why}")
+    except ValueError as error:
+        return failed(about, claim, str(error))
+    clocks = " → ".join(f"{what} {at}" for what, at in stages[bool(before) :] if at)
+    return attested(about, claim, clocks)
+
+
+def check_servers(about: str, said: Unlearning) -> Check:
+    """Say whether a server was seen to hold what was removed."""
+    claim = "no server held anything of it after the purge"
+    tainted = set(said.tainted)
+    for server in said.servers:
+        held = sorted(tainted & set(server.holds))
+        if held:
+            why = f"the receipt itself says that {server.server} held {held[0]}, which was removed"
+            return failed(about, claim, why)
+    if not said.servers:
+        return unknown(about, claim, "the receipt names no server that was asked")
+    names = ", ".join(server.server for server in said.servers)
+    return attested(about, claim, f"the signer asked {names}")
+
+
+def _is_after(one: str, other: str) -> bool:
+    try:
+        return _time(one) > _time(other)
+    except ValueError:
+        return False
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} is no time: it has no zone")
+    return found

@@ -1,0 +1,61 @@
+"""Which soups have receipts in a store, and what they called themselves."""
+
+import json
+
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.envelope import BadEnvelopeError, payload_unchecked
+
+
+def find_soup(store: ObjectStore, keys: Keys, named: str) -> str:
+    """Find the UID of a soup by the name in its receipts, or by the UID itself.
+
+    Only which chain to check hangs on this: a receipt that lies about its name is found out there.
+
+    Args:
+        store: Where to look.
+        keys: Of the namespace.
+        named: `emoji`, `soup/emoji`, or a UID.
+
+    Raises:
+        Refused: No soup of that name has a receipt there, or several have (exit 2).
+    """
+    name = named.removeprefix("soup/")
+    soups = _soups(store, keys)
+    if name in soups:
+        return name
+    found = sorted(uid for uid, called in soups.items() if called == name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Refused(
+            f"several soups were called {name}, one after the other: {', '.join(found)}",
+            help=f"name the one that is meant by its UID: soup/{found[0]}",
+            exit_code=ExitCode.USAGE,
+        )
+    known = ", ".join(f"{called} ({uid})" for uid, called in sorted(soups.items())) or "none"
+    raise Refused(
+        f"no soup {name} has receipts in namespace {keys.namespace} of this store",
+        help=f"look at --store and --namespace; soups with receipts there: {known}",
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def _soups(store: ObjectStore, keys: Keys) -> dict[str, str]:
+    """The names of soups by UID."""
+    folder = f"{keys.namespace}/receipts/"
+    found: dict[str, str] = {}
+    for info in store.list(folder):
+        uid = info.key.removeprefix(folder).partition("/")[0]
+        if not found.get(uid):
+            found[uid] = _name(store.get(info.key))
+    return found
+
+
+def _name(data: bytes | None) -> str:
+    try:
+        said = json.loads(payload_unchecked(data or b""))
+        return str(said["predicate"]["soup"]["name"])
+    except (BadEnvelopeError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,144 @@
+"""All checks of one soup, in order: the chain, each of its receipts, the store, servers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.chain import Link, read_chain
+from stockpot.unlearning.envelope import key_name
+from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.tombstone import read_tombstone
+from stockpot.unlearning.verify.absence import check_absence, check_strays
+from stockpot.unlearning.verify.composition import Average, Compositions
+from stockpot.unlearning.verify.heads import CHAIN, Head, check_head
+from stockpot.unlearning.verify.holdings import list_holdings
+from stockpot.unlearning.verify.live import check_live
+from stockpot.unlearning.verify.records import (
+    check_completeness,
+    check_inventory,
+    check_servers,
+    check_times,
+    check_tombstone,
+)
+from stockpot.unlearning.verify.verdict import Check, Report, failed, proven, unknown
+
+STORE = "the store"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a verifier has: a store to read, a key to trust, and whose receipts to check."""
+
+    store: ObjectStore
+    store_name: str
+    """As the report calls it."""
+    keys: Keys
+    soup_uid: str
+    public_key: Ed25519PublicKey
+
+
+def verify(ground: Ground, *, head: Head | None, average: Average, urls: Sequence[str]) -> Report:
+    """Check everything that there is to check of a soup's receipts.
+
+    Args:
+        ground: What to read, and what to trust.
+        head: The chain's last receipt as somebody kept it; none: completeness is not known.
+        average: Computes the digest of a mean.
+        urls: Servers of the soup to ask.
+
+    Raises:
+        Transient: The store cannot be read.
+    """
+    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
+    lying = [link for link in links if link.digest and link.sequence]
+    checks = (
+        *_chain(ground, links, head),
+        *_receipts(ground, links, average),
+        *(one for url in urls for one in _live(ground, links, url)),
+    )
+    return Report(
+        store=ground.store_name,
+        soup=ground.soup_uid,
+        key=key_name(ground.public_key),
+        receipts=len(lying),
+        head=f"{lying[-1].sequence}:{lying[-1].digest}" if lying else "",
+        checks=checks,
+    )
+
+
+def _chain(ground: Ground, links: Sequence[Link], head: Head | None) -> Iterator[Check]:
+    lying = [link for link in links if link.digest and link.sequence]
+    claim = "every receipt is signed with the key, and unedited since"
+    for link in lying:
+        if link.unsigned:
+            yield failed(CHAIN, claim, f"{link.key}: {link.unsigned}")
+    if not any(link.unsigned for link in lying):
+        yield proven(CHAIN, claim, f"{len(lying)} receipts")
+    claim = "every receipt names the one before it"
+    for link in links:
+        if link.misplaced:
+            yield failed(CHAIN, claim, f"{link.key}: {link.misplaced}")
+    if any(link.unsigned for link in lying):
+        yield unknown(CHAIN, claim, "what is not signed with the key names nothing")
+    elif not any(link.misplaced for link in links):
+        yield proven(CHAIN, claim)
+    yield check_head(links, head)
+    if not any(link.unsigned for link in lying):
+        yield from _tombstones(ground, links)
+
+
+def _tombstones(ground: Ground, links: Sequence[Link]) -> Iterator[Check]:
+    """Tombstones without a receipt: a chain that was cut off leaves them behind."""
+    claim = "every tombstone of the soup has its receipt"
+    waiting = _unreceipted(ground, links)
+    for uid, at in waiting.items():
+        why = (
+            f"shard {uid}, forgotten at {at}, has none: its unlearning is under way, or its "
+            "receipt was taken away"
+        )
+        yield unknown(CHAIN, claim, why)
+    if not waiting:
+        yield proven(CHAIN, claim)
+
+
+def _unreceipted(ground: Ground, links: Sequence[Link]) -> dict[str, str]:
+    """Shards of the soup that a tombstone stands for and no receipt: UID, and since when."""
+    receipted = {link.statement.predicate.shard.uid for link in links if link.statement}
+    folder = ground.keys.tombstone("")
+    found = {}
+    for info in ground.store.list(folder):
+        uid = info.key.removeprefix(folder)
+        mark = read_tombstone(ground.store, ground.keys, uid) if uid not in receipted else None
+        if mark and mark.soup == ground.soup_uid:
+            found[uid] = mark.at
+    return found
+
+
+def _receipts(ground: Ground, links: Sequence[Link], average: Average) -> Iterator[Check]:
+    store, keys = ground.store, ground.keys
+    holdings = list_holdings(store, keys.namespace)
+    compositions = Compositions(store, keys, ground.soup_uid, average)
+    going = dict.fromkeys(_unreceipted(ground, links), "an unlearning under way")
+    signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
+    before: Unlearning | None = None
+    for number, (sequence, said) in enumerate(signed):
+        about = f"receipt {sequence}, shard {said.shard.name}"
+        later = {one.shard.uid: f"receipt {at}" for at, one in signed[number + 1 :]}
+        inventory, inventoried = check_inventory(about, store, keys, said)
+        yield from compositions.check(about, said, going | later)
+        yield from check_absence(about, holdings, keys, said.shard.uid, inventory)
+        yield from check_tombstone(about, store, keys, said)
+        yield from inventoried
+        yield check_completeness(about, said)
+        yield check_servers(about, said)
+        yield check_times(about, said, inventory, before)
+        before = said
+    yield check_strays(STORE, holdings)
+
+
+def _live(ground: Ground, links: Sequence[Link], url: str) -> Iterator[Check]:
+    signed = [link.statement.predicate for link in links if link.statement]
+    yield from check_live(url, ground.store, ground.keys, ground.soup_uid, signed)
