@@ -8,13 +8,15 @@ from stockpot.api.crd import crd_files
 from stockpot.api.reference import pages
 from stockpot.cluster.chart import chart_files
 from stockpot.errors import Refused
+from stockpot.metrics.dashboard import dashboard
 
 
 def generated() -> dict[str, str]:
     """The text of every generated file, by its path in the repository."""
     crds = {f"crds/{name}": text for name, text in crd_files().items()}
     reference = {f"docs/reference/{name}": text for name, text in pages().items()}
-    return crds | reference | chart_files()
+    dashboards = {"charts/stockpot/dashboards/soup-quality.json": dashboard()}
+    return crds | reference | chart_files() | dashboards
 
 
 def drifted(root: Path) -> list[str]:
@@ -25,9 +27,8 @@ def drifted(root: Path) -> list[str]:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             found.append(name)
     expected = {Path(name) for name in generated()}
-    places = ("crds", "charts/stockpot/templates/crds")
-    files = {path.relative_to(root) for place in places for path in (root / place).glob("*.yaml")}
-    strangers = files - expected
+    wholly = ("crds/*.yaml", "charts/stockpot/templates/crds/*", "charts/stockpot/dashboards/*")
+    strangers = {path.relative_to(root) for place in wholly for path in root.glob(place)} - expected
     return sorted([*found, *map(str, strangers)])
 
 

@@ -8,7 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -53,6 +60,7 @@ class OperatorMeters:
         )
         build = Gauge("stockpot_build_info", "1.", ["version"], registry=self.registry)
         build.labels(version).set(1)
+        ProcessCollector(registry=self.registry)
         self.registry.register(_SoupCollector(self._see, now_s))
 
     def observe_round(self, key: SoupName, facts: SoupFacts | None, duration_s: float) -> None:

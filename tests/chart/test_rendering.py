@@ -1,0 +1,304 @@
+"""What the chart renders: each object, for the least and for the most that can be asked of it."""
+
+import base64
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from tests.chart.conftest import CHART, VALUES, Object, Render, Rendered
+
+from stockpot.cluster.settings import Settings
+
+EVERY = pytest.mark.parametrize("values", VALUES)
+
+
+def pod_specs(rendered: Rendered) -> Iterator[tuple[str, Object]]:
+    for kind in ("Deployment", "Job"):
+        for one in rendered.of(kind):
+            yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+
+
+def settings_of(rendered: Rendered) -> Settings:
+    said = rendered.one("ConfigMap", "stockpot-settings")["data"]["settings.yaml"]
+    return Settings.model_validate(yaml.safe_load(said))
+
+
+def entries(secret: Object) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+@pytest.mark.parametrize("values", [[], *([f"--values={path}"] for path in VALUES.values())])
+def test_helm_finds_nothing_to_say(programs: Path, values: list[str]) -> None:
+    command = [programs / "helm", "lint", "--strict", CHART, *values]
+
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert "[WARNING]" not in linted.stdout
+
+
+@EVERY
+def test_every_pod_is_restricted(render: Render, values: str) -> None:
+    pods = dict(pod_specs(render(values)))
+
+    assert set(pods) == {"stockpot-operator", "stockpot-uninstall"}
+    for pod in pods.values():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 65532
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+
+
+@EVERY
+def test_nobody_may_do_everything_and_nobody_may_read_secrets(render: Render, values: str) -> None:
+    rendered = render(values)
+
+    rules = [
+        rule
+        for kind in ("Role", "ClusterRole")
+        for one in rendered.of(kind)
+        for rule in one["rules"]
+    ]
+    assert rules
+    for rule in rules:
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], rule
+        assert not {"secrets", "configmaps", "pods/exec"} & set(rule["resources"]), rule
+
+
+def test_rights_are_held_in_the_namespaces_that_were_named_alone(render: Render) -> None:
+    rendered = render("most")
+
+    bound = {
+        (binding["metadata"]["namespace"], subject["name"])
+        for binding in rendered.of("RoleBinding")
+        for subject in binding["subjects"]
+    }
+    everywhere = {
+        (binding["roleRef"]["name"], subject["name"])
+        for binding in rendered.of("ClusterRoleBinding")
+        for subject in binding["subjects"]
+    }
+    assert bound == {
+        ("studio", "stockpot-operator"),
+        ("atelier", "stockpot-operator"),
+        ("stockpot-system", "stockpot-operator"),
+        ("studio", "stockpot-uninstall"),
+        ("atelier", "stockpot-uninstall"),
+    }
+    assert everywhere == {("stockpot-uninstall", "stockpot-uninstall")}
+
+
+def test_a_token_goes_to_nobody_but_the_operator_and_the_check(render: Render) -> None:
+    rendered = render("most")
+
+    accounts = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): one["automountServiceAccountToken"]
+        for one in rendered.of("ServiceAccount")
+    }
+    mounted = {
+        pod["serviceAccountName"]
+        for _, pod in pod_specs(rendered)
+        if pod["automountServiceAccountToken"]
+    }
+    assert not any(accounts.values())
+    assert ("studio", "stockpot-workload") in accounts
+    assert ("atelier", "stockpot-workload") in accounts
+    assert ("stockpot-system", "stockpot-unlearn") in accounts
+    assert mounted == {"stockpot-operator", "stockpot-uninstall"}
+
+
+def test_the_operator_reads_what_the_admin_declared(render: Render) -> None:
+    settings = settings_of(render("most"))
+
+    assert settings.release.namespace == "stockpot-system"
+    assert settings.workload_namespaces == ("studio", "atelier")
+    assert settings.images.workload == "registry.example.com/team/trainer:1.0.0"
+    assert settings.images.unlearn == (
+        "registry.example.com/team/stockpot:1.0.0@sha256:" + "a" * 64
+    )
+    assert settings.images.pull_secrets == ("registry",)
+    assert settings.stores["default"].url == "s3://stockpot/production"
+    assert settings.stores["default"].credentials.workload == "stockpot-store-default-workload"
+    assert settings.stores["archive"].credentials.unlearn == "archive-unlearn"
+    assert settings.service_accounts.workload == "stockpot-workload"
+    assert settings.signing_key.secret == "stockpot-signing-key"
+    assert settings.pods.runtime_class_name == "nvidia"
+    assert settings.pods.resources["train"]["limits"] == {"nvidia.com/gpu": 1, "memory": "32Gi"}
+    assert settings.pods.env == ({"name": "NCCL_DEBUG", "value": "WARN"},)
+
+
+def test_what_is_not_said_is_the_charts_own_version(render: Render) -> None:
+    settings = settings_of(render("least"))
+
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert settings.images.unlearn == f"stockpot:{version}"
+    assert settings.images.workload == f"stockpot-trainer:{version}"
+
+
+def test_the_right_to_delete_lies_beside_the_operator_alone(render: Render) -> None:
+    rendered = render("most")
+
+    lies = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): entries(one)
+        for one in rendered.of("Secret")
+        if "store" in one["metadata"]["name"]
+    }
+    workload = {"AWS_ACCESS_KEY_ID": "workload", "AWS_SECRET_ACCESS_KEY": "not-a-secret-1"}
+    unlearn = {"AWS_ACCESS_KEY_ID": "unlearn", "AWS_SECRET_ACCESS_KEY": "not-a-secret-2"}
+    assert lies == {
+        ("studio", "stockpot-store-default-workload"): workload,
+        ("atelier", "stockpot-store-default-workload"): workload,
+        ("stockpot-system", "stockpot-store-default-unlearn"): unlearn,
+    }
+
+
+def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
+    rendered = render("most")
+
+    others = [one for one in rendered.objects if one["kind"] != "Secret"]
+    text = yaml.safe_dump_all(others)
+    for secret in ("not-a-secret-1", "not-a-secret-2", "PRIVATE KEY"):
+        assert secret not in text
+        assert base64.b64encode(secret.encode()).decode() not in text
+
+
+def test_a_key_to_sign_with_is_made_that_the_signer_can_read(render: Render) -> None:
+    secret = render("least").one("Secret", "stockpot-signing-key")
+
+    key = load_pem_private_key(entries(secret)["signing-key.pem"].encode(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    assert secret["immutable"] is True
+    assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert secret["metadata"]["namespace"] == "stockpot-system"
+
+
+def test_a_key_that_is_there_is_used(render: Render) -> None:
+    rendered = render("least", signingKey__existingSecret='"ours"')
+
+    assert rendered.of("Secret") == []
+    assert settings_of(rendered).signing_key.secret == "ours"
+
+
+@EVERY
+def test_what_people_made_outlives_an_uninstall(render: Render, values: str) -> None:
+    rendered = render(values)
+
+    kept = {
+        (one["kind"], one["metadata"]["name"])
+        for one in rendered.objects
+        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+    assert {name for kind, name in kept if kind == "CustomResourceDefinition"} == {
+        "datashards.stockpot.dev",
+        "soups.stockpot.dev",
+        "souprevisions.stockpot.dev",
+        "unlearningreceipts.stockpot.dev",
+    }
+    namespaces = {("Namespace", "studio"), ("Namespace", "atelier")}
+    assert kept & namespaces == (namespaces if values == "most" else set())
+
+
+def test_namespaces_that_are_made_admit_restricted_pods_alone(render: Render) -> None:
+    for one in render("most").of("Namespace"):
+        assert one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_crds_can_be_left_to_somebody_else(render: Render) -> None:
+    assert render("least", crds__install="false").of("CustomResourceDefinition") == []
+
+
+def test_changed_settings_are_a_changed_pod(render: Render) -> None:
+    def annotations(**sets: str) -> dict[str, str]:
+        operator = render("least", **sets).one("Deployment", "stockpot-operator")
+        found = operator["spec"]["template"]["metadata"]["annotations"]
+        assert isinstance(found, dict)
+        return found
+
+    assert annotations() == annotations()
+    assert annotations() != annotations(workloadNamespaces='["studio","atelier"]')
+
+
+def test_the_operator_and_the_check_run_as_the_admin_says(render: Render) -> None:
+    pods = dict(pod_specs(render("most")))
+
+    operator = pods["stockpot-operator"]["containers"][0]
+    assert operator["command"] == ["python3", "-m", "stockpot.controller"]
+    for pod in pods.values():
+        (container,) = pod["containers"]
+        env = {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+        assert env["PYTHONPATH"] == "/opt/stockpot/src:/opt/stockpot/site"
+        assert env["POD_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+        assert {"name": "code", "mountPath": "/opt/stockpot", "readOnly": True} in container[
+            "volumeMounts"
+        ]
+        assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pods["stockpot-uninstall"]["containers"][0]["args"] == ["studio", "atelier"]
+
+
+def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:
+    (policy,) = [
+        one
+        for one in render("least").of("NetworkPolicy")
+        if (one["metadata"]["namespace"], one["metadata"]["name"]) == ("studio", "stockpot-runs")
+    ]
+
+    (rule,) = policy["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert rule["ports"] == [{"port": 8082}]
+    assert peer["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": "stockpot-system"
+    }
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+
+
+def test_everybody_may_ask_a_server_for_pictures_and_the_operator_alone_tells_it(
+    render: Render,
+) -> None:
+    (policy,) = [
+        one
+        for one in render("least").of("NetworkPolicy")
+        if one["metadata"]["name"] == "stockpot-servers"
+    ]
+
+    public, ours = policy["spec"]["ingress"]
+    assert public == {"ports": [{"port": 8080}]}
+    assert [one["port"] for one in ours["ports"]] == [8081, 8082]
+    assert len(ours["from"]) == 1
+
+
+def test_policies_can_be_left_out(render: Render) -> None:
+    assert render("least", networkPolicy__enabled="false").of("NetworkPolicy") == []
+
+
+def test_monitors_are_there_when_they_are_asked_for(render: Render) -> None:
+    least, most = render("least"), render("most")
+
+    assert least.of("ServiceMonitor") + least.of("PodMonitor") == []
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        (monitor,) = most.of(kind)
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
+    dashboard = render("least").one("ConfigMap", "stockpot-dashboard")
+
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert yaml.safe_load(dashboard["data"]["soup-quality.json"])["title"] == "Soup quality"
+
+
+@EVERY
+def test_every_object_says_whose_it_is(render: Render, values: str) -> None:
+    for one in render(values).objects:
+        assert one["metadata"]["labels"]["app.kubernetes.io/name"] == "stockpot", one["kind"]

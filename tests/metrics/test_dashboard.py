@@ -1,0 +1,161 @@
+"""The dashboard's questions, put to a real Prometheus that watches a small story."""
+
+import json
+import math
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.metrics.conftest import Run, Sample, program
+from tests.metrics.serving_metrics import serve_meters
+
+from stockpot.errors import Transient
+from stockpot.metrics.dashboard import dashboard
+from stockpot.metrics.facts import ShardState, SoupFacts
+from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.probes import serve_operator
+from stockpot.serving.meters import Meters
+
+SOUP = ("studio", "emoji")
+CHOSEN = {
+    "$namespace": "studio",
+    "$soup": ".*",
+    "$metric": "heldout_loss",
+    "$__rate_interval": "1m",
+    "$__interval": "1m",
+}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [one for one in json.loads(dashboard())["panels"] if one["type"] != "row"]
+
+
+def expressions() -> Iterator[str]:
+    document = json.loads(dashboard())
+    for panel in panels():
+        yield from (target["expr"] for target in panel["targets"])
+    yield from (mark["expr"] for mark in document["annotations"]["list"])
+
+
+def chosen(expr: str) -> str:
+    for name, value in CHOSEN.items():
+        expr = expr.replace(name, value)
+    assert "$" not in expr, "a variable that nobody chooses"
+    return expr
+
+
+def has_a_number(samples: list[Sample]) -> bool:
+    return any(math.isfinite(float(one["value"][1])) for one in samples)
+
+
+def begin(operator: OperatorMeters, server: Meters) -> None:
+    """The base serves, one shard is trained and another is under way."""
+    operator.set_leader(True)
+    operator.watch_queue(lambda: 1)
+    shards = {ShardState.TRAINED: 1, ShardState.TRAINING: 1}
+    operator.observe_round(SOUP, SoupFacts(shards=shards, revision_number=0, servers=1), 0.02)
+    operator.observe_progress(SOUP, {"ink": 0.4})
+    server.watch({"stockpot_serving_revision_number": ("Its number.", lambda: 1)})
+    answer(server, "200", 0.2)
+
+
+def go_on(operator: OperatorMeters, server: Meters) -> None:
+    """A revision with both is promoted and measured; then one of them is to be forgotten."""
+    facts = SoupFacts(
+        shards={ShardState.INCLUDED: 1, ShardState.UNLEARNING: 1},
+        revision_number=1,
+        quality={"emoji-7c1d": {"heldout_loss": 0.528}},
+        baseline={"heldout_loss": 0.565},
+        unlearning_since_s=(time.time() - 3,),
+        receipts=1,
+        servers=1,
+        ready_servers=1,
+    )
+    operator.observe_round(SOUP, facts, 0.04)
+    operator.observe_failure(Transient("the API server is away"), 0.5)
+    for code in ("200", "200", "503"):
+        answer(server, code, 0.3)
+
+
+def answer(server: Meters, code: str, duration_s: float) -> None:
+    server.requests.labels(code).inc()
+    server.request_s.observe(duration_s)
+
+
+def test_every_question_of_the_dashboard_has_an_answer(prometheus: Run) -> None:
+    operator, server = OperatorMeters(version="test"), Meters()
+    begin(operator, server)
+    with (
+        serve_operator(
+            operator, is_live=lambda: True, is_ready=lambda: True, host="127.0.0.1", port=0
+        ) as operator_url,
+        serve_meters(server) as server_url,
+        prometheus(
+            [
+                {
+                    "job_name": "operator",
+                    "honor_labels": True,  # A soup's namespace, not the operator's.
+                    "static_configs": [{"targets": [operator_url.removeprefix("http://")]}],
+                },
+                {
+                    "job_name": "servers",
+                    "static_configs": [
+                        {
+                            "targets": [server_url.removeprefix("http://")],
+                            "labels": {"namespace": "studio", "soup": "emoji", "pod": "emoji-0"},
+                        }
+                    ],
+                },
+            ]
+        ) as watching,
+    ):
+        watching.await_scrapes(3)
+        go_on(operator, server)
+        watching.await_scrapes(3)
+
+        asked = {expr: watching.ask(chosen(expr)) for expr in expressions()}
+
+    assert len(asked) > 20
+    assert [expr for expr, samples in asked.items() if not has_a_number(samples)] == []
+
+
+@pytest.mark.parametrize("whose", ["operator", "server"])
+def test_promtool_finds_nothing_to_say(whose: str) -> None:
+    operator, server = OperatorMeters(version="test"), Meters()
+    begin(operator, server)
+    go_on(operator, server)
+    text = {"operator": operator.text(), "server": server.text()}[whose]
+
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
+    )
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_a_scrape_from_before_the_first_soup_is_good_text() -> None:
+    text = OperatorMeters(version="test").text()
+
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
+    )
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_no_panel_lies_upon_another() -> None:
+    places = sorted(
+        (panel["gridPos"]["y"], panel["gridPos"]["x"], panel["gridPos"]["w"]) for panel in panels()
+    )
+
+    for (y, x, width), (next_y, next_x, _) in pairwise(places):
+        assert next_y > y or next_x >= x + width
+
+
+def test_every_panel_says_what_it_tells() -> None:
+    for panel in panels():
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["targets"], panel["title"]
