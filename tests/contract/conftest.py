@@ -1,5 +1,7 @@
 """The stores that the contract is tried on: a folder, and a real S3 server of this session."""
 
+import json
+import re
 import shutil
 import socket
 import subprocess
@@ -25,6 +27,11 @@ from stockpot.store.s3 import S3Store
 
 ACCESS_KEY, SECRET_KEY = "stockpot", "not-a-secret-of-anybody"
 READY_WITHIN_S = 60.0
+PAGE = Path(__file__).parents[2] / "docs/reference/store-access.md"
+SHARED_BUCKET, SHARED_PREFIX = "shared", "team"
+"""Where the identities of the page may do what it says, and nowhere else."""
+SECRETS = {"workload": "secret-of-workloads", "unlearn": "secret-of-unlearn"}
+"""By identity, whose name is its access key as well."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,15 @@ class Server:
     def a_bucket(self, *, versioned: bool) -> str:
         """Make a bucket."""
         bucket = f"bucket-{uuid4().hex[:12]}"
-        self.client.make_bucket(bucket)
+        self.make(bucket, versioned=versioned)
+        return bucket
+
+    def make(self, bucket: str, *, versioned: bool) -> None:
+        """Make the bucket of that name, where there is none."""
+        if not self.client.bucket_exists(bucket):
+            self.client.make_bucket(bucket)
         if versioned:
             self.client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
-        return bucket
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +67,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     services = ["master", "volume", "filer", "admin"]
     ports = [f"-{name}.port={port}" for name, port in zip(services, others[:4], strict=True)]
     inner = [f"-{name}.port.grpc={port}" for name, port in zip(services, others[4:], strict=True)]
+    config = folder / "s3.json"
+    config.write_text(json.dumps(identities()))
     command = [
         *(weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports, *inner),
         *("-webdav=false", "-admin.ui=false", "-s3.autoCreateBucket=false"),
-        "-master.telemetry=false",
+        *("-master.telemetry=false", f"-s3.config={config}"),
     ]
     with ExitStack() as undo, (folder / "log").open("wb") as log:
         environment = undo.enter_context(pytest.MonkeyPatch.context())
@@ -79,6 +93,27 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
         until_it_answers(client, process, folder / "log")
         yield Server(f"http://127.0.0.1:{s3}", client)
+
+
+def identities() -> dict[str, object]:
+    """Our own identity, which may do all, and the two of the page, as SeaweedFS is told."""
+    policies = {
+        name: found.replace("BUCKET", SHARED_BUCKET).replace("PREFIX", SHARED_PREFIX)
+        for name, found in re.findall(r"^```json (\w+)$(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    }
+    assert policies.keys() == SECRETS.keys()
+    ours = {"name": "all", "actions": ["Admin"], "credentials": [credentials()]}
+    theirs = [
+        {"name": name, "policyNames": [name], "credentials": [credentials(name, secret)]}
+        for name, secret in SECRETS.items()
+    ]
+    written = [{"name": name, "content": policy} for name, policy in policies.items()]
+    return {"identities": [ours, *theirs], "policies": written}
+
+
+def credentials(access: str = ACCESS_KEY, secret: str = SECRET_KEY) -> dict[str, str]:
+    """A pair as SeaweedFS is told it."""
+    return {"accessKey": access, "secretKey": secret}
 
 
 @pytest.fixture(scope="session")

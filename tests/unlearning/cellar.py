@@ -16,6 +16,7 @@ from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.store.artefacts import begin, publish
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.port import ObjectStore
 
 KEYS = Keys("ml")
 SOUP = ObjectRef(namespace="ml", name="emoji", uid="soup-1")
@@ -36,8 +37,14 @@ def lineage(*shards: str) -> tuple[LineagePair, ...]:
 
 
 def a_cellar(root: Path, work: Path) -> FolderStore:
-    """Shards cats, dogs, bees; soups of cats+dogs and cats, and in another soup dogs+bees."""
+    """The same in a folder."""
     store = FolderStore(root)
+    fill(store, work)
+    return store
+
+
+def fill(store: ObjectStore, work: Path) -> None:
+    """Shards cats, dogs, bees; soups of cats+dogs and cats, and in another soup dogs+bees."""
     work.mkdir(parents=True, exist_ok=True)
     for shard in ("uid-cats", "uid-dogs", "uid-bees"):
         folder = KEYS.ingredient(shard, key_of(shard))
@@ -55,11 +62,10 @@ def a_cellar(root: Path, work: Path) -> FolderStore:
         evaluation = KEYS.evaluation(soup, recipe_of(*shards))
         lay(store, evaluation, ArtefactKind.EVALUATION, lineage(*shards), work)
     store.put(f"{KEYS.receipts('soup-3')}00000001.dsse.json", b"of another soup")
-    return store
 
 
 def lay(
-    store: FolderStore,
+    store: ObjectStore,
     folder: str,
     kind: ArtefactKind,
     made_from: tuple[LineagePair, ...],
@@ -106,5 +112,5 @@ def a_signing(
     )
 
 
-def keys_below(store: FolderStore, prefix: str) -> list[str]:
+def keys_below(store: ObjectStore, prefix: str) -> list[str]:
     return [info.key for info in store.list_versions(prefix)]

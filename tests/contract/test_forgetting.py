@@ -1,0 +1,130 @@
+"""Forgetting a shard in a bucket: what a folder does not have goes as well."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
+from tests.contract.conftest import Server
+from tests.unlearning.cellar import (
+    CATS,
+    DOGS,
+    KEYS,
+    SOUP,
+    a_purge,
+    a_signing,
+    fill,
+    key_of,
+    recipe_of,
+)
+
+from stockpot.api.runspec import ObjectRef, RunResult, StoreRef
+from stockpot.metrics.progress import Progress
+from stockpot.store.keys import WEIGHTS
+from stockpot.store.port import ObjectInfo
+from stockpot.store.s3 import S3Store
+from stockpot.unlearning import purge, sign
+from stockpot.unlearning.chain import check_chain
+from stockpot.unlearning.inventory import read_inventory
+from stockpot.unlearning.keys import keygen, load_public_key
+
+PREFIX = "team/a"
+DOGS_FILE = KEYS.ingredient("uid-dogs", key_of("uid-dogs")) + WEIGHTS
+BEES_FILE = KEYS.ingredient("uid-bees", key_of("uid-bees")) + WEIGHTS
+BOTH_FILE = KEYS.revision("soup-1", recipe_of("uid-cats", "uid-dogs")) + WEIGHTS
+
+
+@pytest.fixture
+def store(s3_server: Server, tmp_path: Path) -> S3Store:
+    """A bucket whose objects are older than its versions, with a history since."""
+    store = S3Store(s3_server.endpoint, s3_server.a_bucket(versioned=False), PREFIX)
+    fill(store, tmp_path / "work")
+    s3_server.client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
+    for key in (DOGS_FILE, BEES_FILE):
+        store.put(key, b"written again")
+        store.put(key, b"and again")
+    store.delete(DOGS_FILE)
+    store.delete(BOTH_FILE)
+    for key in (DOGS_FILE, BOTH_FILE, BEES_FILE):
+        store._client._create_multipart_upload(store.bucket, f"{PREFIX}/{key}", {})
+    return store
+
+
+def told(store: S3Store, tmp_path: Path) -> tuple[StoreRef, dict[str, object]]:
+    endpoint = store.name.rpartition(" ")[2]
+    ref = StoreRef(url=f"s3://{store.bucket}/{PREFIX}", endpoint=endpoint)
+    return ref, {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
+
+
+def purged(store: S3Store, tmp_path: Path, shard: ObjectRef) -> RunResult:
+    ref, how = told(store, tmp_path)
+    spec = a_purge(tmp_path, shard).model_copy(update={"store": ref})
+    return purge.run(spec, **how)  # type: ignore[arg-type]
+
+
+def signed(store: S3Store, tmp_path: Path, key: Path, shard: ObjectRef) -> RunResult:
+    ref, how = told(store, tmp_path)
+    spec = a_signing(tmp_path, key, shard).model_copy(update={"store": ref, "successor": None})
+    return sign.run(spec, **how)  # type: ignore[arg-type]
+
+
+def everything(store: S3Store) -> set[ObjectInfo]:
+    return set(store.list_versions(""))
+
+
+def test_versions_markers_and_uploads_of_the_shard_go_and_others_stay(
+    store: S3Store, tmp_path: Path
+) -> None:
+    before = everything(store)
+    dogs = {info for info in before if info.key == DOGS_FILE}
+    bees = {info for info in before if info.key.startswith(KEYS.shard("uid-bees"))}
+
+    result = purged(store, tmp_path, DOGS)
+
+    # An old object, two versions, a delete marker, an upload.
+    assert len(dogs) == 5
+    assert len([info for info in dogs if info.version.startswith("upload:")]) == 1
+    after = everything(store)
+    gone = before - after
+    assert dogs <= gone
+    assert bees <= after
+    left = {info.key for info in after if "uid-dogs" in info.key}
+    assert left == {KEYS.tombstone("uid-dogs"), KEYS.inventory("uid-dogs")}
+    assert result.purged_objects == len(gone)
+    inventory = read_inventory(store, KEYS, "uid-dogs")
+    assert inventory is not None
+    assert [look.found for look in inventory.sweeps] == [len(gone), 0]
+    assert inventory.complete
+    assert inventory.residuals == ()
+    assert purged(store, tmp_path, DOGS).reused
+
+
+def test_receipts_in_a_bucket_are_a_chain(store: S3Store, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    keygen(key)
+    for shard in (DOGS, CATS):
+        purged(store, tmp_path, shard)
+
+    results = [signed(store, tmp_path, key, shard) for shard in (DOGS, CATS, DOGS)]
+
+    chain = check_chain(store, KEYS, SOUP.uid, load_public_key(key.with_name("key.pem.pub")))
+    assert [one.receipt_sequence for one in results] == [1, 2, 1]
+    assert [one.reused for one in results] == [False, False, True]
+    assert [one.digest for one in chain] == [one.receipt_digest for one in results[:2]]
+    assert results[0].signed_at == results[2].signed_at
+
+
+def test_what_lies_under_no_manifest_is_named_with_its_versions(
+    store: S3Store, tmp_path: Path
+) -> None:
+    stray = f"{KEYS.soup('soup-1')}stray"
+    store.put(stray, b"one")
+    store.delete(stray)
+
+    result = purged(store, tmp_path, DOGS)
+
+    inventory = read_inventory(store, KEYS, "uid-dogs")
+    assert inventory is not None
+    assert [one.key for one in inventory.residuals] == [stray, stray]
+    assert result.figures["residuals"] == "2"

@@ -1,0 +1,249 @@
+"""Every verb over a real S3 server, each as the identity that it has in a cluster."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests import tiny
+from tests.contract.conftest import (
+    SECRETS,
+    SHARED_BUCKET,
+    SHARED_PREFIX,
+    Server,
+)
+from tests.serving.kitchen import Pantry, a_server
+from tests.training.runs import a_training
+
+from stockpot.api.manifest import LineagePair
+from stockpot.api.runspec import (
+    BaseRef,
+    EvaluateRun,
+    Location,
+    MergeRun,
+    ObjectRef,
+    Place,
+    PurgeRun,
+    RecipePart,
+    RevisionRef,
+    RunResult,
+    SignRun,
+    StoreRef,
+    TrainRun,
+)
+from stockpot.api.training import Named, WeightsDtype
+from stockpot.core.digests import Digest, digest_of_json
+from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
+from stockpot.errors import Transient
+from stockpot.evaluation.run import run as evaluate
+from stockpot.merging.run import run as merge
+from stockpot.metrics.progress import Progress
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectInfo
+from stockpot.store.s3 import S3Store
+from stockpot.training.run import run as train
+from stockpot.unlearning.keys import keygen
+from stockpot.unlearning.purge import run as purge
+from stockpot.unlearning.sign import run as sign
+
+KEYS = Keys("studio")
+SOUP = ObjectRef(namespace="studio", name="tiny", uid="soup-uid")
+BASE = BaseRef(location=Location(place=Place.STORE, path="bases/tiny/"))
+SHARDS = ("cats", "dogs")
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A shared bucket that keeps versions, with a base and data below the store's prefix."""
+
+    ref: StoreRef
+    folder: Path
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {"name": "run", "store": self.ref, "soup": SOUP}
+
+    @property
+    def how(self) -> dict[str, Any]:
+        return {"work": self.folder, "progress": Progress(), "stop": threading.Event()}
+
+    def train(self, shard: str) -> RunResult:
+        spec = TrainRun(
+            **self.told,
+            shard=shard_of(shard),
+            request=digest_of_json("request/1", shard),
+            base=BASE,
+            source=Location(place=Place.STORE, path=f"data/{shard}"),
+            training=a_training(max_train_steps=4, checkpointing_steps=1),
+        )
+        return train(spec, **self.how)
+
+    def merge(self, recipe: Recipe) -> RevisionRef:
+        parts = tuple(
+            RecipePart(
+                shard_uid=part.ingredient.shard,
+                training_key=part.ingredient.key,
+                weights_digest=part.weights,
+                weight=part.weight,
+            )
+            for part in recipe.parts
+        )
+        spec = MergeRun(
+            **self.told,
+            recipe_digest=recipe.digest,
+            parts=parts,
+            output=WeightsDtype.FP16,
+            base=BASE,
+        )
+        merged = merge(spec, **self.how)
+        assert merged.weights_digest
+        return RevisionRef(
+            recipe_digest=recipe.digest,
+            weights_digest=merged.weights_digest,
+            lineage=tuple(
+                LineagePair(shard=part.shard_uid, training_key=part.training_key) for part in parts
+            ),
+        )
+
+    def evaluate(self, revision: RevisionRef) -> RunResult:
+        spec = EvaluateRun(
+            **self.told,
+            revision=revision,
+            base=BASE,
+            held_out=Location(place=Place.STORE, path="data/held-out/"),
+            suite=(Named(name="heldout_loss", options={"levels": "2"}),),
+            resolution=tiny.RESOLUTION,
+        )
+        return evaluate(spec, **self.how)
+
+    def forget(self, shard: str, successor: RevisionRef, key: Path) -> tuple[RunResult, RunResult]:
+        removed = purge(PurgeRun(**self.told, shard=shard_of(shard)), **self.how)
+        signing = SignRun(
+            **self.told,
+            shard=shard_of(shard),
+            requested_at="2026-11-22T12:00:00Z",
+            successor=successor,
+            signing_key=str(key),
+        )
+        return removed, sign(signing, **self.how)
+
+
+def shard_of(name: str) -> ObjectRef:
+    return ObjectRef(namespace="studio", name=name, uid=f"uid-{name}")
+
+
+def made_of(trained: dict[str, RunResult]) -> Recipe:
+    weighted = []
+    for shard, result in trained.items():
+        assert result.training_key
+        assert result.weights_digest
+        ingredient = Ingredient(ShardUID(f"uid-{shard}"), Digest(result.training_key))
+        weighted.append((ingredient, Digest(result.weights_digest), Fraction(1)))
+    return recipe_of(weighted, "fp16")
+
+
+@pytest.fixture
+def studio(s3_server: Server, tmp_path: Path) -> Studio:
+    torch.set_num_threads(1)
+    s3_server.make(SHARED_BUCKET, versioned=True)
+    store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)
+    tiny.a_base(tmp_path / "bases/tiny")
+    for seed, name in enumerate((*SHARDS, "held-out")):
+        tiny.some_data(tmp_path / f"data/{name}", n=6, seed=seed)
+    for path in sorted(tmp_path.rglob("*")):
+        if path.is_file():
+            store.put_file(path.relative_to(tmp_path).as_posix(), path)
+    ref = StoreRef(url=f"s3://{SHARED_BUCKET}/{SHARED_PREFIX}", endpoint=s3_server.endpoint)
+    return Studio(ref, tmp_path)
+
+
+@pytest.fixture
+def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Take an identity of the page, as a pod's Secret gives it."""
+
+    def become(name: str) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRETS[name])
+
+    yield become
+    monkeypatch.undo()
+
+
+def test_the_whole_story_in_a_bucket_with_two_identities(
+    studio: Studio, become: Callable[[str], None], s3_server: Server
+) -> None:
+    key = studio.folder / "key.pem"
+    keygen(key)
+
+    become("workload")
+    trained = {shard: studio.train(shard) for shard in SHARDS}
+    both = studio.merge(made_of(trained))
+    figures = studio.evaluate(both).figures
+    with a_server(
+        Pantry(studio.folder), studio.folder / "serve", store=studio.ref, soup=SOUP, base=BASE
+    ) as server:
+        server.serve(both, epoch=1)
+        answer = server.draw()
+    without = studio.merge(made_of({"cats": trained["cats"]}))
+    become("unlearn")
+    removed, signed = studio.forget("dogs", without, key)
+
+    assert "heldout_loss" in figures
+    assert answer.status == 200
+    assert answer.headers["x-stockpot-weights-digest"] == both.weights_digest
+    assert (signed.problem, signed.receipt_sequence) == (None, 1)
+    assert removed.purged_objects
+    store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)
+    keys = {info.key for info in store.list_versions("studio/")}
+    assert {one for one in keys if "uid-dogs" in one} == {
+        KEYS.tombstone("uid-dogs"),
+        KEYS.inventory("uid-dogs"),
+    }
+    assert not [one for one in keys if one.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]
+    assert [one for one in keys if one.startswith(KEYS.revision(SOUP.uid, without.recipe_digest))]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEYS.tombstone("uid-dogs"),
+        KEYS.inventory("uid-dogs"),
+        KEYS.receipt("soup-uid", 1),
+        "data/cats/more.png",
+        "bases/tiny/unet/config.json",
+    ],
+)
+def test_a_workload_writes_no_record_and_no_data(
+    studio: Studio, become: Callable[[str], None], key: str
+) -> None:
+    become("workload")
+    store = S3Store(studio.ref.endpoint, SHARED_BUCKET, SHARED_PREFIX)
+
+    for write in (store.put, store.put_if_absent):
+        with pytest.raises(Transient, match="AccessDenied") as refusal:
+            write(key, b"x")
+    assert "what they may do" in refusal.value.help
+
+
+def test_a_workload_removes_no_artefact_and_no_version(
+    studio: Studio, become: Callable[[str], None]
+) -> None:
+    become("workload")
+    store = S3Store(studio.ref.endpoint, SHARED_BUCKET, SHARED_PREFIX)
+    artefact, checkpoint = "studio/shards/u/k/weights", "studio/shards/u/runs/r/step"
+    store.put(artefact, b"x")
+    store.put(checkpoint, b"x")
+
+    store.delete(checkpoint)
+    with pytest.raises(Transient, match="AccessDenied"):
+        store.delete(artefact)
+    with pytest.raises(Transient, match="AccessDenied"):
+        list(store.list_versions("studio/"))
+    for version in ("null", "an-old-one"):
+        with pytest.raises(Transient, match="AccessDenied"):
+            store.purge(ObjectInfo(checkpoint, 1, version))
+    assert store.get(artefact) == b"x"
