@@ -43,7 +43,7 @@ from stockpot.core.world import Failure, Promotion, Run, RunName, Server
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.orders import revision_ref
-from stockpot.reconcile.ports import Ports, Seen
+from stockpot.reconcile.ports import Asked, Ports, Seen
 from stockpot.reconcile.views import server_view
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
@@ -211,9 +211,12 @@ class Kitchen:
         match spec:
             case TrainRun():
                 key = digest_of_json("key", spec.source.path)
-                if not self.store.publish(f"shards/{spec.shard.uid}", frozenset({spec.shard.uid})):
+                place = f"shards/{spec.shard.uid}"
+                found = place in self.store.artefacts  # Its work is done: it says so, and ends.
+                if not self.store.publish(place, frozenset({spec.shard.uid})):
                     return forgotten
-                self.trained.append(spec.shard.uid)
+                if not found:
+                    self.trained.append(spec.shard.uid)
                 return RunResult(
                     training_key=key,
                     weights_digest=digest_of_json("weights", spec.source.path),
@@ -356,6 +359,9 @@ class _Objects:
         self._kitchen.step()
         self._kitchen.revisions.pop(name, None)
 
+    def flush(self) -> None:
+        """Nothing waits here: each change is seen at once."""
+
 
 class _Runs:
     def __init__(self, kitchen: Kitchen) -> None:
@@ -380,15 +386,16 @@ class _Servers:
     def __init__(self, kitchen: Kitchen) -> None:
         self._kitchen = kitchen
 
-    def ask(self, *, fresh: bool) -> tuple[int, tuple[Server, ...]]:
+    def ask(self, *, fresh: bool) -> Asked:
         del fresh
         kitchen = self._kitchen
-        return kitchen.asked_for, tuple(
+        servers = tuple(
             Server(name, answers=False)
             if pod.is_silent
             else server_view(name, grants.report(pod.holdings))
             for name, pod in sorted(kitchen.pods.items())
         )
+        return Asked(kitchen.asked_for, servers)
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         del spec

@@ -83,6 +83,7 @@ class Reason(Explained):
     NOT_EVALUATED = "NotEvaluated", "The current revision has no figures yet."
     EVALUATION_FAILED = "EvaluationFailed", "The figures could not be had; the revision serves."
     ROLLING_OUT = "RollingOut", "Not every server answers with the current revision yet."
+    BEING_DELETED = "BeingDeleted", "The Soup, or its namespace, is being deleted."
     SERVER_NOT_RUNNING = "ServerNotRunning", "A server is starting, or has ended."
     SERVER_FAILED = "ServerFailed", "A server could not take its revision."
     HELD_BY_SUSPEND = "HeldBySuspend", "The soup is suspended: additions wait, deletions do not."
@@ -104,6 +105,17 @@ class Reason(Explained):
     SIGNING_FAILED = "SigningFailed", "The receipt could not be written; it is tried again."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."
     RECEIPT_STORED = "ReceiptStored", "The receipt of the unlearning is stored."
+
+    # The cluster does not give what was asked for.
+    IMAGE_UNAVAILABLE = "ImageUnavailable", "An image cannot be pulled."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or the key in it, is not there."
+    CLAIM_UNBOUND = "ClaimUnbound", "A PersistentVolumeClaim is not there, or has no volume."
+    UNSCHEDULABLE = "Unschedulable", "No node has what the pod asks for."
+    QUOTA_EXCEEDED = "QuotaExceeded", "The namespace's quota does not allow the pod."
+    FORBIDDEN = "Forbidden", "The API server does not allow it."
+    NODE_LOST = "NodeLost", "The node that the pod is on does not answer."
+    CRASHING = "Crashing", "The container ends again and again."
+    NAME_TAKEN = "NameTaken", "An object that is not ours has the name that is needed."
 
     # What was found is not what was promised.
     BAD_DATA = "BadData", "The data is empty, missing, corrupt or without captions."

@@ -19,6 +19,16 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class HoldSoup:
+    """Put our finalizer on the soup, so that its shards can be forgotten before it goes."""
+
+
+@dataclass(frozen=True)
+class ReleaseSoup:
+    """Take our finalizer off a soup that is being deleted and that no shard needs any more."""
+
+
+@dataclass(frozen=True)
 class StartTraining:
     """Train one shard, alone, from the base."""
 
@@ -226,6 +236,8 @@ class Release:
 
 Action = (
     Hold
+    | HoldSoup
+    | ReleaseSoup
     | StartTraining
     | StartMerge
     | StartEvaluation
@@ -245,5 +257,5 @@ Action = (
     | Release
 )
 
-IRREVOCABLE = (StartPurge, StartSigning, Release)
+IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup)
 """Before any of these the world is looked at once more, past every cache."""

@@ -11,6 +11,7 @@ of its own: the shard is simply found on the rung that broke.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from stockpot.api.conditions import Reason
@@ -26,7 +27,8 @@ from stockpot.core.digests import short
 from stockpot.core.finding import Unmet
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.world import Run, Shard, World
+from stockpot.core.retry import due_at, gives_up
+from stockpot.core.world import Hindrance, Run, Shard, World
 from stockpot.errors import ExitCode
 
 
@@ -73,20 +75,32 @@ def last_attempt(start: Start, world: World) -> Run | None:
 
 
 def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:
-    """Say why it will not be tried again, where that is so."""
+    """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
     run = last_attempt(start, world)
+    if run and run.is_active and run.hindrance:
+        return hindered(run.hindrance, what)
     if run is None or run.failure is None:
         return None
-    tries = attempt_of(run.name, start)
-    if not run.failure.is_final and tries < world.soup.max_attempts:
+    failure, tries = run.failure, attempt_of(run.name, start)
+    times = "" if failure.is_final or tries == 1 else f" {tries} times"
+    ends = gives_up(start, failure, tries, world.soup.max_attempts)
+    due = None if ends else due_at(failure, tries)
+    if not ends and due is None:
         return None
-    times = "" if run.failure.is_final else f" {tries} times"
+    again = f"; it is tried again at {due:%H:%M:%S} UTC" if due else ""
     return Unmet(
-        REASONS.get(run.failure.exit_code or 0, reason),
-        f"{what} failed{times}: {run.failure.message}",
-        run.failure.help or f"see the log of {run.name}",
-        needs_person=True,
+        REASONS.get(failure.exit_code or 0, reason),
+        f"{what} failed{times}: {failure.message}{again}",
+        failure.help or f"see the log of {run.name}",
+        needs_person=ends or failure.is_final,
+        wake_at=due,
     )
+
+
+def hindered(hindrance: Hindrance, what: str) -> Unmet:
+    """Say what keeps something from going on, though it has not failed."""
+    said = f"{what} waits: {hindrance.message}"
+    return Unmet(hindrance.reason, said, hindrance.help, needs_person=True)
 
 
 REASONS: Mapping[int, Reason] = {
@@ -153,13 +167,25 @@ def not_merged(recipe: Recipe, world: World) -> Unmet:
 
 
 def served(shard: Shard, scene: Scene) -> Unmet | None:
-    """Every server answers with what was promoted last."""
+    """As many servers as were asked for answer with what was promoted last."""
     del shard
-    return rolled_out_everywhere(scene.world)
+    return served_as_asked(scene.world)
+
+
+def served_as_asked(world: World) -> Unmet | None:
+    """As many servers as were asked for answer with what was promoted last."""
+    if world.replicas and world.hindrance:
+        return hindered(world.hindrance, "a server")
+    if unmet := rolled_out_everywhere(world):
+        return unmet
+    if len(world.servers) < world.replicas:
+        said = f"{len(world.servers)} of {world.replicas} servers are running"
+        return Unmet(Reason.SERVER_NOT_RUNNING, said, "wait")
+    return None
 
 
 def rolled_out_everywhere(world: World) -> Unmet | None:
-    """Every server answers with what was promoted last."""
+    """No server answers with anything but what was promoted last."""
     if world.soup.current is None:
         return Unmet(Reason.NOT_MERGED, "nothing was promoted yet")
     late = [server for server in world.servers if not world.is_serving(server)]
@@ -181,6 +207,8 @@ def tombstoned(shard: Shard, scene: Scene) -> Unmet | None:
 
 def excluded(shard: Shard, scene: Scene) -> Unmet | None:
     """The soup that is promoted was made without it."""
+    if not scene.world.soup.alive:
+        return nobody_serves(scene.world)
     promoted = scene.world.serving_recipe
     if promoted is None or not shard.is_in(promoted.lineage):
         return None
@@ -193,9 +221,20 @@ def excluded(shard: Shard, scene: Scene) -> Unmet | None:
     return Unmet(Reason.STILL_IN_SOUP, said)
 
 
+def nobody_serves(world: World) -> Unmet | None:
+    """No server is left: of a soup that is going, nothing is made that could be served instead."""
+    if not world.servers:
+        return None
+    names = ", ".join(server.name for server in world.servers)
+    return Unmet(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
+
+
 def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
     """Every server answers without it."""
-    return served(shard, scene)
+    del shard
+    if not scene.world.soup.alive:
+        return nobody_serves(scene.world)
+    return rolled_out_everywhere(scene.world)
 
 
 def quiesced(shard: Shard, scene: Scene) -> Unmet | None:
@@ -234,6 +273,10 @@ def receipted(shard: Shard, scene: Scene) -> Unmet | None:
     if shard.uid in scene.world.receipted:
         return None
     start = StartSigning(shard.uid)
+    run, soup = last_attempt(start, scene.world), scene.world.soup
+    said = run.result.receipt_sequence if run and run.result else None
+    if said and not soup.alive and soup.receipts >= said:
+        return None  # Nothing can be created in a namespace that is going: the store has it.
     if unmet := failed(start, scene.world, Reason.NOT_SIGNED, f"the receipt of {shard.name}"):
         return unmet
     return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
@@ -273,3 +316,10 @@ class Findings:
     rungs: Mapping[ShardUID, Rung | None]
     soup: Unmet | None
     """What the soup as a whole lacks: made, promoted, served."""
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When to look again though nothing else happens."""
+        unmet = (self.soup, *(rung.unmet for rung in self.rungs.values() if rung))
+        times = (self.scene.membership.wake_at, *(one.wake_at for one in unmet if one))
+        return min((time for time in times if time), default=None)

@@ -1,6 +1,7 @@
 """Why is data: conditions, events, log lines and `stockpot plan` all speak from these."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from stockpot.api.conditions import Reason
 
@@ -14,3 +15,5 @@ class Unmet:
     help: str = ""
     needs_person: bool = False
     """Whether nothing will change by itself: the object is Stalled rather than Reconciling."""
+    wake_at: datetime | None = None
+    """When looking again would help, though nothing else happens."""

@@ -67,6 +67,9 @@ def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
     mends it, the survivors weigh the same each.
     """
     soup = world.soup
+    if not soup.alive:
+        said = f"Soup {soup.name} is being deleted"
+        return Unmet(Reason.BEING_DELETED, said, "it goes when the last of its shards is deleted")
     weighting = soup.weighting
     if isinstance(weighting, Unusable):
         promoted = world.serving_recipe

@@ -12,6 +12,7 @@ from stockpot.core.actions import (
     EndRun,
     ForgetRevision,
     Hold,
+    HoldSoup,
     Prepare,
     Promote,
     RecordEvaluation,
@@ -19,6 +20,7 @@ from stockpot.core.actions import (
     RecordReceipt,
     RecordRevision,
     Release,
+    ReleaseSoup,
     Scale,
     Start,
     StartEvaluation,
@@ -38,12 +40,16 @@ from stockpot.core.checks import (
     last_attempt,
     next_rung,
     not_merged,
-    rolled_out_everywhere,
+    served_as_asked,
 )
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
 from stockpot.core.membership import membership, wanted_recipe
+from stockpot.core.retry import due_at, gives_up
 from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
+
+KEPT_ATTEMPTS = 3
+"""How many of the attempts at one thing are kept to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,12 @@ def _soup_lacks(scene: Scene) -> Unmet | None:
         return scene.recipe
     if not scene.world.is_current(scene.recipe):
         return not_merged(scene.recipe, scene.world)
-    return rolled_out_everywhere(scene.world)
+    return served_as_asked(scene.world)
 
 
 def plan(findings: Findings, now: datetime) -> Plan:
     """Decide about one soup and all of its shards together, so that no two plans disagree."""
-    actions = (*_shards(findings, now), *_soup(findings))
+    actions = (*_shards(findings, now), *_soup(findings, now))
     return Plan(tuple(dict.fromkeys(actions)))
 
 
@@ -102,7 +108,7 @@ def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> 
         return () if shard.alive or not shard.held else (Release(shard.uid),)
     match rung.stage:
         case Stage.HELD:
-            return (Hold(shard.uid),)
+            return (Hold(shard.uid),) if world.soup.alive else ()
         case Stage.TRAINED:
             return _train(shard, world, now)
         case Stage.TOMBSTONED:
@@ -112,9 +118,9 @@ def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> 
             again = _attempts(StartPurge(shard.uid), world)
             return _end((*world.runs_with(shard), *again))
         case Stage.PURGED:
-            return _once(StartPurge(shard.uid), world)
+            return _once(StartPurge(shard.uid), world, now)
         case Stage.RECEIPTED:
-            return _receipt(shard, world)
+            return _receipt(shard, world, now)
         case Stage.EXCLUDED | Stage.ROLLED_OUT:
             # The soup without it is made and granted by the soup's own part of the plan. Its
             # writers end at once: whatever they would still make, nobody may have.
@@ -126,6 +132,8 @@ def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> 
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    if not world.soup.alive:
+        return ()
     if shard.trained:
         return ()  # From another base: it was trained once, and no plan trains it again.
     start = StartTraining(shard.uid, shard.request)
@@ -144,10 +152,10 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
             return (RecordIngredient(shard.uid, trained),)
     if world.soup.unknown or (world.soup.suspended and run is None):
         return ()
-    return _once(start, world)
+    return _once(start, world, now)
 
 
-def _receipt(shard: Shard, world: World) -> tuple[Action, ...]:
+def _receipt(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     start = StartSigning(shard.uid)
     run = last_attempt(start, world)
     said = run.result if run else None
@@ -157,17 +165,27 @@ def _receipt(shard: Shard, world: World) -> tuple[Action, ...]:
         return (RecordReceipt(shard.uid, said.receipt_sequence, digest, complete),)
     # One at a time: each receipt names the one before it.
     signing = any(r.is_active and r.name.startswith("sign-") for r in world.runs)
-    return () if signing else _once(start, world)
+    return () if signing else _once(start, world, now)
 
 
-def _soup(findings: Findings) -> Iterator[Action]:
-    yield from _make(findings)
+def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
+    yield from _hold(findings.scene.world)
+    yield from _make(findings, now)
     yield from _grants(findings.scene.world)
-    yield from _evaluate(findings.scene.world)
+    yield from _evaluate(findings.scene.world, now)
     yield from _leftovers(findings)
 
 
-def _make(findings: Findings) -> tuple[Action, ...]:
+def _hold(world: World) -> Iterator[Action]:
+    """Keep the soup until the last of its shards is forgotten, and every run of it is gone."""
+    soup = world.soup
+    if soup.alive and not soup.held:
+        yield HoldSoup()
+    elif not (soup.alive or world.runs or any(shard.held for shard in world.shards)):
+        yield from (ReleaseSoup(),) if soup.held else ()
+
+
+def _make(findings: Findings, now: datetime) -> tuple[Action, ...]:
     """Merge what should be served, then promote it."""
     world, recipe = findings.scene.world, findings.scene.recipe
     if isinstance(recipe, Unmet) or world.is_current(recipe):
@@ -181,7 +199,7 @@ def _make(findings: Findings) -> tuple[Action, ...]:
         said = run.result
         revision = Revision(recipe, Digest(said.weights_digest or ""))
         return (RecordRevision(revision, Digest(said.base_digest or ""), said.size_bytes or 0),)
-    return _once(start, world)
+    return _once(start, world, now)
 
 
 def _grants(world: World) -> Iterator[Action]:
@@ -190,9 +208,12 @@ def _grants(world: World) -> Iterator[Action]:
     From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
     survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
     """
-    if world.replicas != world.soup.replicas:
-        yield Scale(world.soup.replicas)
+    wanted = world.soup.replicas if world.soup.alive else 0
+    if world.replicas != wanted or (wanted and not world.is_as_told):
+        yield Scale(wanted)
     promoted = world.soup.current
+    if not world.soup.alive:
+        return
     if promoted is None or not world.is_clean(promoted.revision.lineage):
         return
     for server in world.servers:
@@ -203,7 +224,7 @@ def _grants(world: World) -> Iterator[Action]:
         yield act(server.name, server.boot, promoted)
 
 
-def _evaluate(world: World) -> tuple[Action, ...]:
+def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     """Look at what was promoted, beside its rollout."""
     if (revision := _to_evaluate(world)) is None:
         return ()
@@ -211,12 +232,12 @@ def _evaluate(world: World) -> tuple[Action, ...]:
     run = last_attempt(start, world)
     if run and run.result:
         return (RecordEvaluation(revision, tuple(run.result.figures.items())),)
-    return _once(start, world)
+    return _once(start, world, now)
 
 
 def _to_evaluate(world: World) -> Revision | None:
     promoted = world.soup.current
-    if promoted is None or not world.soup.evaluates:
+    if promoted is None or not world.soup.evaluates or not world.soup.alive:
         return None
     revision = promoted.revision
     known = revision.recipe.digest in world.soup.evaluated
@@ -228,11 +249,22 @@ def _leftovers(findings: Findings) -> Iterator[Action]:
     world = findings.scene.world
     wanted = tuple(_wanted(findings))
     for run in world.runs:
-        if not any(attempt_of(run.name, start) for start in wanted):
+        if not any(_is_kept(run, start, world) for start in wanted):
             yield EndRun(run.name)
     for revision in world.soup.made:
         if not world.is_clean(revision.lineage) and revision.recipe != world.serving_recipe:
             yield ForgetRevision(revision)
+
+
+def _is_kept(run: Run, start: Start, world: World) -> bool:
+    """Whether it is an attempt at that, and worth being looked at.
+
+    No attempt at a training or merge goes before it came to something: its name is what keeps
+    a leader that was deposed from starting it once more. What is tried for ever may go.
+    """
+    tries = attempt_of(run.name, start)
+    endless = isinstance(start, StartPurge | StartSigning)
+    return tries > (_tries(start, world) - KEPT_ATTEMPTS if endless else 0)
 
 
 def _wanted(findings: Findings) -> Iterator[Start]:
@@ -241,7 +273,7 @@ def _wanted(findings: Findings) -> Iterator[Start]:
         if not shard.alive:
             yield StartPurge(shard.uid)
             yield StartSigning(shard.uid)
-        elif not shard.trained:
+        elif not shard.trained and world.soup.alive:
             yield StartTraining(shard.uid, shard.request)
     if not isinstance(recipe, Unmet) and not world.made(recipe):
         yield StartMerge(recipe)
@@ -249,15 +281,21 @@ def _wanted(findings: Findings) -> Iterator[Start]:
         yield StartEvaluation(revision)
 
 
-def _once(start: Start, world: World) -> tuple[Action, ...]:
-    """Start it, unless it runs or ran; try again what failed by the world's fault."""
+def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
+    """Start it, unless it runs or ran; try again what failed by the world's fault, in time."""
     run = last_attempt(start, world)
     if run is None:
         return (start,)
     tries = attempt_of(run.name, start)
-    if run.failure and not run.failure.is_final and tries < world.soup.max_attempts:
-        return (next_attempt(start, tries + 1),)
-    return ()
+    if run.failure is None or gives_up(start, run.failure, tries, world.soup.max_attempts):
+        return ()
+    due = due_at(run.failure, tries)
+    return (next_attempt(start, tries + 1),) if due is None or now >= due else ()
+
+
+def _tries(start: Start, world: World) -> int:
+    run = last_attempt(start, world)
+    return attempt_of(run.name, start) if run else 0
 
 
 def _attempts(start: Start, world: World) -> tuple[Run, ...]:

@@ -95,6 +95,10 @@ def _of_making(action: Action, names: dict[str, str]) -> str:
 
 def _of_serving(action: Action) -> str:
     match action:
+        case act.HoldSoup():
+            return "+ hold      the soup"
+        case act.ReleaseSoup():
+            return "- release   the soup"
         case act.Promote(promotion):
             recipe = promotion.revision.recipe
             return f"+ promote   {_name(recipe)}   number {promotion.number}"

@@ -9,6 +9,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import NewType
 
+from stockpot.api.conditions import Reason
 from stockpot.api.runspec import RunResult
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
@@ -90,6 +91,8 @@ class Failure:
     """None: it was killed, or its node was lost."""
     message: str
     help: str = ""
+    at: datetime | None = None
+    """When it ended. None: nobody waits before it is tried again."""
 
     @property
     def is_final(self) -> bool:
@@ -97,6 +100,28 @@ class Failure:
         return self.exit_code is not None and (
             42 <= self.exit_code <= 49 or self.exit_code in {1, 2, 3}
         )
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """Why something that was asked for cannot go on, though it has not failed: a person must act.
+
+    An image that cannot be pulled, a Secret that is not there, a pod that fits nowhere.
+    """
+
+    reason: Reason
+    message: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a run is, as it says itself."""
+
+    step: int
+    total_steps: int
+    loss: str = ""
+    """The last one, as a decimal string; empty where none was told."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,9 @@ class Run:
     """What it may write."""
     result: RunResult | None = None
     failure: Failure | None = None
+    hindrance: Hindrance | None = None
+    """Only of one that is active."""
+    advance: Advance | None = None
 
     @property
     def is_active(self) -> bool:
@@ -146,6 +174,12 @@ class Soup:
 
     uid: SoupUID
     name: str
+    alive: bool = True
+    """Not being deleted, and its namespace neither."""
+    held: bool = True
+    """It has our finalizer, so that it cannot go before its shards are forgotten."""
+    receipts: int = 0
+    """How many receipts its status counts."""
     suspended: bool = False
     min_shards: int = 1
     settle_s: int = 0
@@ -177,6 +211,10 @@ class World:
     servers: tuple[Server, ...] = ()
     replicas: int = 0
     """How many servers were asked for."""
+    is_as_told: bool = True
+    """Whether what was asked for is still as we asked: nobody edited it, no newer version did."""
+    hindrance: Hindrance | None = None
+    """Why servers that were asked for cannot start."""
     receipted: frozenset[ShardUID] = frozenset()
     """Shards whose unlearning has a stored, signed and recorded receipt."""
 

@@ -159,15 +159,13 @@ class FolderObjects:
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
         """Replace the soup by what the edit makes of it."""
-        self._change(Soup, self._key.name, edit)
+        self._settle(self._change(Soup, self._key.name, edit))
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
         """Replace a shard by what the edit makes of it; it goes once nothing holds it."""
         for shard in self._folder.list(DataShard, self._key.namespace):
             if shard.metadata.uid == uid:
-                new = self._change(DataShard, shard.metadata.name, edit)
-                if new and new.metadata.deletion_timestamp and not new.metadata.finalizers:
-                    self._folder.remove(new)
+                self._settle(self._change(DataShard, shard.metadata.name, edit))
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
         """Replace a revision by what the edit makes of it."""
@@ -183,6 +181,14 @@ class FolderObjects:
         """Remove a revision's object."""
         if found := self._folder.read(SoupRevision, self._key.namespace, name):
             self._folder.remove(found)
+
+    def flush(self) -> None:
+        """Nothing waits: each change is written at once."""
+
+    def _settle(self, changed: DataShard | Soup | None) -> None:
+        """Let go what is being deleted and what nothing holds."""
+        if changed and changed.metadata.deletion_timestamp and not changed.metadata.finalizers:
+            self._folder.remove(changed)
 
     def _change(self, kind: type[Kind], name: str, edit: Callable[[Kind], Kind]) -> Kind | None:
         old = self._folder.read(kind, self._key.namespace, name)

@@ -12,6 +12,7 @@ from stockpot.api.serving import Grant, ServerState
 from stockpot.core.world import Promotion, Server
 from stockpot.local.processes import Process
 from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.ports import Asked
 from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
@@ -53,16 +54,17 @@ class ProcessServers:
         said = self.process.read_result()
         return said.problem if said else None
 
-    def ask(self, *, fresh: bool = True) -> tuple[int, tuple[Server, ...]]:
+    def ask(self, *, fresh: bool = True) -> Asked:
         """See whether it runs, and what it says of itself."""
         del fresh
         if not self.process.is_running:
             # Where it says itself why it cannot be, starting it once more would say the same.
-            return (self._asked_for if self.problem else 0), ()
+            return Asked(self._asked_for if self.problem else 0)
         self._asked_for = 1
         name = self.process.folder.name
         state = self.state()
-        return 1, (server_view(name, state) if state else Server(name, answers=False),)
+        one = server_view(name, state) if state else Server(name, answers=False)
+        return Asked(1, (one,))
 
     def state(self) -> ServerState | None:
         """What it says of itself; None where it does not answer."""

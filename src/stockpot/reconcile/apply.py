@@ -13,11 +13,29 @@ from stockpot.reconcile.orders import run_spec, serve_run
 from stockpot.reconcile.ports import Ports, Seen
 from stockpot.store.keys import Keys
 
+Recorded = (
+    act.Hold
+    | act.HoldSoup
+    | act.Release
+    | act.ReleaseSoup
+    | act.Tombstone
+    | act.RecordIngredient
+    | act.RecordRevision
+    | act.RecordEvaluation
+    | act.RecordReceipt
+    | act.ForgetRevision
+    | act.Promote
+)
+"""What only changes objects."""
+
 
 def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime) -> None:
     """Do one thing."""
     if (soup := seen.soup) is None:
         return
+    if not isinstance(action, Recorded):
+        # What was learnt is written down before anything outside is done about it.
+        ports.objects.flush()
     match action:
         case (
             act.StartTraining()
@@ -41,15 +59,7 @@ def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime)
 
 
 def _write(
-    action: act.Hold
-    | act.Release
-    | act.Tombstone
-    | act.RecordIngredient
-    | act.RecordRevision
-    | act.RecordEvaluation
-    | act.RecordReceipt
-    | act.ForgetRevision
-    | act.Promote,
+    action: Recorded,
     soup: Soup,
     seen: Seen,
     world: World,
@@ -58,10 +68,8 @@ def _write(
 ) -> None:
     objects = ports.objects
     match action:
-        case act.Hold(shard):
-            objects.change_shard(shard, edits.hold)
-        case act.Release(shard):
-            objects.change_shard(shard, edits.release)
+        case act.Hold() | act.HoldSoup() | act.Release() | act.ReleaseSoup():
+            _hold(action, ports)
         case act.Tombstone(shard):
             objects.change_shard(shard, edits.tombstone(now))
         case act.RecordIngredient(shard, trained):
@@ -89,5 +97,19 @@ def _write(
             objects.delete_revision(name)
         case act.Promote(promotion):
             objects.change_soup(edits.promoted(promotion, now))
+        case never:
+            assert_never(never)
+
+
+def _hold(action: act.Hold | act.HoldSoup | act.Release | act.ReleaseSoup, ports: Ports) -> None:
+    match action:
+        case act.Hold(shard):
+            ports.objects.change_shard(shard, edits.hold)
+        case act.Release(shard):
+            ports.objects.change_shard(shard, edits.release)
+        case act.HoldSoup():
+            ports.objects.change_soup(edits.hold)
+        case act.ReleaseSoup():
+            ports.objects.change_soup(edits.release)
         case never:
             assert_never(never)

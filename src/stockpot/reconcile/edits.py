@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
 from stockpot.api.training import WeightsDtype
@@ -39,6 +39,7 @@ from stockpot.core.world import Promotion, Revision, Trained, World
 
 EditShard = Callable[[DataShard], DataShard]
 EditSoup = Callable[[Soup], Soup]
+Holdable = TypeVar("Holdable", DataShard, Soup)
 
 
 def timestamp(now: datetime) -> str:
@@ -54,23 +55,22 @@ def _soup(soup: Soup, **status: Any) -> Soup:
     return soup.model_copy(update={"status": soup.status.model_copy(update=status)})
 
 
-def hold(shard: DataShard) -> DataShard:
+def hold(thing: Holdable) -> Holdable:
     """Put our finalizer on it, unless it is already going."""
-    if shard.metadata.deletion_timestamp or FINALIZER in shard.metadata.finalizers:
-        return shard
-    finalizers = (*shard.metadata.finalizers, FINALIZER)
-    return _with_finalizers(shard, finalizers)
+    if thing.metadata.deletion_timestamp or FINALIZER in thing.metadata.finalizers:
+        return thing
+    return _with_finalizers(thing, (*thing.metadata.finalizers, FINALIZER))
 
 
-def release(shard: DataShard) -> DataShard:
+def release(thing: Holdable) -> Holdable:
     """Take our finalizer off it."""
-    rest = tuple(one for one in shard.metadata.finalizers if one != FINALIZER)
-    return _with_finalizers(shard, rest)
+    rest = tuple(one for one in thing.metadata.finalizers if one != FINALIZER)
+    return _with_finalizers(thing, rest)
 
 
-def _with_finalizers(shard: DataShard, finalizers: tuple[str, ...]) -> DataShard:
-    meta = shard.metadata.model_copy(update={"finalizers": finalizers})
-    return shard.model_copy(update={"metadata": meta})
+def _with_finalizers(thing: Holdable, finalizers: tuple[str, ...]) -> Holdable:
+    meta = thing.metadata.model_copy(update={"finalizers": finalizers})
+    return thing.model_copy(update={"metadata": meta})
 
 
 def tombstone(now: datetime) -> EditShard:

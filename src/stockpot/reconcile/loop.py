@@ -30,7 +30,7 @@ class Round:
     @property
     def wake_at(self) -> datetime | None:
         """When to look again though nothing else happens."""
-        return self.findings.scene.membership.wake_at if self.findings else None
+        return self.findings.wake_at if self.findings else None
 
 
 def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
@@ -47,6 +47,7 @@ def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
     for action in todo.actions:
         apply(action, seen, world, ports, now)
     _report(findings, seen, ports, now)
+    ports.objects.flush()
     return Round(seen, findings, todo, now)
 
 
@@ -60,8 +61,7 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
     if seen.soup is None:
         return seen, None
     runs = ports.runs.list(fresh=fresh)
-    replicas, servers = ports.servers.ask(fresh=fresh)
-    return seen, world_of(seen.soup, seen, runs, replicas, servers)
+    return seen, world_of(seen.soup, seen, runs, ports.servers.ask(fresh=fresh))
 
 
 def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None:
@@ -89,4 +89,5 @@ def _without_soup(seen: Seen, ports: Ports, now: datetime) -> Round:
         )
         report = ShardReport(shard.metadata.uid, told)  # type: ignore[arg-type]
         ports.objects.change_shard(shard.metadata.uid, edits.with_shard_report(report, now))
+    ports.objects.flush()
     return Round(seen, None, Plan(), now)

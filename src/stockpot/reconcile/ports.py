@@ -12,7 +12,7 @@ from stockpot.api.runspec import Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Promotion, Run, RunName, Server
+from stockpot.core.world import Hindrance, Promotion, Run, RunName, Server
 
 
 class SoupKey(NamedTuple):
@@ -63,6 +63,10 @@ class Objects(Protocol):
         """Remove a revision's object; nothing happens where there is none."""
         ...
 
+    def flush(self) -> None:
+        """Write what was changed and is not written yet: changes of one object go together."""
+        ...
+
 
 class Runs(Protocol):
     """Workloads that end."""
@@ -80,10 +84,23 @@ class Runs(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was seen of the servers."""
+
+    replicas: int = 0
+    """How many were asked for."""
+    servers: tuple[Server, ...] = ()
+    """Every one that ever began, and whose end nobody has confirmed."""
+    is_as_told: bool = True
+    hindrance: Hindrance | None = None
+    """Why those that were asked for cannot start."""
+
+
 class Servers(Protocol):
     """Who answers requests."""
 
-    def ask(self, *, fresh: bool) -> tuple[int, tuple[Server, ...]]:
+    def ask(self, *, fresh: bool) -> Asked:
         """See how many were asked for, and what each says of itself."""
         ...
 

@@ -18,7 +18,7 @@ from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.core.weighting import Unusable
 from stockpot.reconcile.extensions import known_methods, resolve_weighting
-from stockpot.reconcile.ports import Seen
+from stockpot.reconcile.ports import Asked, Seen
 
 
 def instant(text: str) -> datetime:
@@ -30,8 +30,7 @@ def world_of(
     soup: Soup,
     seen: Seen,
     runs: tuple[core.Run, ...],
-    replicas: int,
-    servers: tuple[core.Server, ...],
+    asked: Asked,
 ) -> core.World:
     """Put one soup with all of its shards, runs and servers together."""
     shards = (shard_view(shard, soup) for shard in seen.shards)
@@ -40,8 +39,10 @@ def world_of(
         # What has no finalizer and is going is not ours to forget: it left no trace.
         shards=tuple(shard for shard in shards if shard.held or shard.alive),
         runs=runs,
-        servers=servers,
-        replicas=replicas,
+        servers=asked.servers,
+        replicas=asked.replicas,
+        is_as_told=asked.is_as_told,
+        hindrance=asked.hindrance,
         receipted=frozenset(ShardUID(one.spec.shard.uid) for one in seen.receipts),
     )
 
@@ -118,6 +119,9 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
     return core.Soup(
         uid=core.SoupUID(soup.metadata.uid),
         name=soup.metadata.name,
+        alive=soup.metadata.deletion_timestamp is None,
+        held=FINALIZER in soup.metadata.finalizers,
+        receipts=status.receipts.count,
         suspended=spec.suspend,
         min_shards=spec.membership.min_shards,
         settle_s=spec.membership.settle_seconds,

@@ -1,0 +1,30 @@
+"""Whether and when what failed is tried again.
+
+Two kinds of failure wait for nobody to run out of patience: what a deletion needs, and a store
+that is away. Both are tried for as long as it takes, ever less often.
+"""
+
+from datetime import datetime, timedelta
+
+from stockpot.core.actions import Start, StartPurge, StartSigning
+from stockpot.core.world import Failure
+from stockpot.errors import ExitCode
+
+FIRST_WAIT_S = 5
+LONGEST_WAIT_S = 300
+
+
+def gives_up(start: Start, failure: Failure, tries: int, max_attempts: int) -> bool:
+    """Whether so many tries were enough."""
+    endless = isinstance(start, StartPurge | StartSigning) or failure.exit_code == ExitCode.STORAGE
+    if endless and failure.at is not None:
+        return False
+    return failure.is_final or tries >= max_attempts
+
+
+def due_at(failure: Failure, tries: int) -> datetime | None:
+    """When it may be tried again: twice as long after each try. None: at once."""
+    if failure.at is None:
+        return None
+    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tries - 1, 10))
+    return failure.at + timedelta(seconds=wait_s)
