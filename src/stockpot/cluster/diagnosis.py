@@ -74,6 +74,8 @@ def _read_refusal(said: str, workload: Json) -> Hindrance:
             f"add {namespace} to the chart's workloadNamespaces: helm upgrade the release",
         )
     if "quota" in why:
+        # What is used at the moment comes and goes.
+        why = re.sub(r" used: .*?(?= limited:)", "", why)
         return Hindrance(
             Reason.QUOTA_EXCEEDED,
             f"the namespace {namespace} has no room for the pod: {why}",

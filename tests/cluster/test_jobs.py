@@ -1,0 +1,262 @@
+import json
+
+import pytest
+from tests.cluster.shapes import (
+    BASE,
+    DIGEST,
+    FOOD,
+    LINEAGE,
+    NAME,
+    SOUP,
+    STORE,
+    Json,
+    a_merge,
+    a_purge,
+    a_signing,
+    a_training,
+    an_evaluation,
+    settings,
+)
+
+from stockpot.api.runspec import RUN_SPEC, Location, Place, RunSpec, StoreRef
+from stockpot.api.source import PvcSource, S3Source, Source
+from stockpot.cluster.claims import locate
+from stockpot.cluster.jobs import job_of
+from stockpot.cluster.labels import job_name
+from stockpot.cluster.pods import signing_key_path
+from stockpot.core.digests import Digest
+from stockpot.core.recipe import Ingredient, ShardUID
+from stockpot.core.world import RunName
+from stockpot.errors import Refused
+
+EVERY_RUN = (a_training(), a_merge(), an_evaluation(), a_purge(), a_signing())
+
+
+def made(spec: RunSpec, **changes: object) -> Json:
+    return job_of(RunName(spec.name), LINEAGE, spec, settings(**changes))
+
+
+def pod_of(job: Json) -> Json:
+    pod: Json = job["spec"]["template"]["spec"]
+    return pod
+
+
+def container_of(job: Json) -> Json:
+    (container,) = pod_of(job)["containers"]
+    found: Json = container
+    return found
+
+
+@pytest.mark.parametrize("spec", EVERY_RUN, ids=lambda spec: spec.verb)
+def test_what_a_run_is_told_stands_in_its_pods_annotation(spec: RunSpec) -> None:
+    job = made(spec)
+
+    told = job["spec"]["template"]["metadata"]["annotations"]["stockpot.dev/run-spec"]
+
+    assert RUN_SPEC.validate_json(told) == spec
+    (volume,) = (one for one in pod_of(job)["volumes"] if one["name"] == "run")
+    assert volume["downwardAPI"]["items"] == [
+        {
+            "path": "spec.json",
+            "fieldRef": {"fieldPath": "metadata.annotations['stockpot.dev/run-spec']"},
+        }
+    ]
+    assert "/etc/stockpot/run/spec.json" in container_of(job)["command"]
+
+
+@pytest.mark.parametrize("spec", EVERY_RUN, ids=lambda spec: spec.verb)
+def test_every_pod_fits_the_restricted_level(spec: RunSpec) -> None:
+    pod, container = pod_of(made(spec)), container_of(made(spec))
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def test_a_job_is_found_again_by_its_name_and_labels() -> None:
+    job = made(a_training())
+
+    assert job["metadata"]["name"] == f"emoji-5f3a9-{NAME}"
+    assert job["metadata"]["namespace"] == "studio"
+    assert job["metadata"]["labels"] == {
+        "app.kubernetes.io/name": "stockpot",
+        "app.kubernetes.io/managed-by": "stockpot",
+        "app.kubernetes.io/component": "train",
+        "stockpot.dev/soup": "emoji",
+        "stockpot.dev/soup-uid": SOUP.uid,
+        "stockpot.dev/soup-namespace": "studio",
+        "stockpot.dev/run": NAME,
+        "stockpot.dev/shard": "food",
+    }
+    assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
+    assert json.loads(job["metadata"]["annotations"]["stockpot.dev/lineage"]) == [[FOOD.uid, ""]]
+
+
+def test_the_longest_name_of_a_soup_still_makes_a_jobs_name() -> None:
+    soup = SOUP.model_copy(update={"name": "a-soup-of-which--the-name-has-fifty-letters-in-all"})
+
+    name = job_name(soup, RunName("evaluate-a1a1a1a1-100"))
+
+    assert name == "a-soup-of-which-5f3a9-evaluate-a1a1a1a1-100"
+    assert len(name) <= 63
+
+
+def test_purge_and_sign_run_where_the_release_is_and_may_delete() -> None:
+    for spec in (a_purge(), a_signing()):
+        job = made(spec)
+
+        assert job["metadata"]["namespace"] == "stockpot-system"
+        # An owner in another namespace would have the garbage collector delete the Job.
+        assert "ownerReferences" not in job["metadata"]
+        assert container_of(job)["envFrom"] == [{"secretRef": {"name": "store-unlearn"}}]
+        assert container_of(job)["image"] == "example.org/stockpot:1"
+        assert pod_of(job)["serviceAccountName"] == "stockpot-unlearn"
+
+
+def test_other_runs_are_the_soups_and_may_not_delete() -> None:
+    for spec in (a_training(), a_merge(), an_evaluation()):
+        job = made(spec)
+
+        (owner,) = job["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"]) == ("Soup", SOUP.uid)
+        assert container_of(job)["envFrom"] == [{"secretRef": {"name": "store-workload"}}]
+        assert container_of(job)["image"] == "example.org/trainer:1"
+        assert pod_of(job)["serviceAccountName"] == "stockpot-workload"
+
+
+def test_only_a_signing_sees_the_key() -> None:
+    seeing = [spec.verb for spec in EVERY_RUN if "stockpot-signing" in json.dumps(made(spec))]
+
+    assert seeing == ["sign"]
+    (mount,) = (
+        one for one in container_of(made(a_signing()))["volumeMounts"] if one["name"] == "signing"
+    )
+    path = signing_key_path(settings())
+    assert path == f"{mount['mountPath']}/signing-key.pem"
+
+
+def test_a_training_sees_its_own_data_and_the_base_and_nothing_else() -> None:
+    job = made(a_training())
+
+    volumes = [one for one in pod_of(job)["volumes"] if "persistentVolumeClaim" in one]
+    mounts = [one for one in container_of(job)["volumeMounts"] if one["name"].startswith("claim-")]
+
+    assert [one["persistentVolumeClaim"] for one in volumes] == [
+        {"claimName": "data", "readOnly": True}
+    ]
+    assert mounts == [
+        {
+            "name": "claim-0",
+            "mountPath": "/claims/data/base",
+            "subPath": "base",
+            "readOnly": True,
+        },
+        {
+            "name": "claim-0",
+            "mountPath": "/claims/data/food",
+            "subPath": "food",
+            "readOnly": True,
+        },
+    ]
+
+
+def test_a_whole_claim_is_mounted_without_a_sub_path() -> None:
+    mounts = container_of(made(an_evaluation()))["volumeMounts"]
+
+    (held_out,) = (one for one in mounts if one["mountPath"] == "/claims/held-out")
+    assert "subPath" not in held_out
+
+
+def test_one_folder_that_is_source_and_base_is_mounted_once() -> None:
+    mounts = container_of(made(a_training(source=BASE.location.path)))["volumeMounts"]
+
+    assert [one["mountPath"] for one in mounts].count("/claims/data/base") == 1
+
+
+def test_a_source_is_found_where_its_claim_is_mounted() -> None:
+    pvc = Source(pvc=PvcSource(claim_name="data", path="food/"))
+    whole = Source(pvc=PvcSource(claim_name="data"))
+    s3 = Source(s3=S3Source(prefix="data/food/"))
+
+    assert locate(pvc) == Location(place=Place.FOLDER, path="/claims/data/food")
+    assert locate(whole) == Location(place=Place.FOLDER, path="/claims/data")
+    assert locate(s3) == Location(place=Place.STORE, path="data/food/")
+
+
+def test_a_path_that_leaves_its_claim_is_refused() -> None:
+    source = Source(pvc=PvcSource(claim_name="data", path="food/../../other"))
+
+    with pytest.raises(Refused, match="leaves the claim data") as refused:
+        locate(source)
+
+    assert "without .." in refused.value.help
+
+
+def test_disruptions_are_ignored_before_our_own_exit_codes_fail_the_job() -> None:
+    spec = made(a_training())["spec"]
+
+    assert spec["backoffLimit"] == 0
+    assert "ttlSecondsAfterFinished" not in spec
+    assert "activeDeadlineSeconds" not in spec
+    assert [one["action"] for one in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
+    assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == list(range(42, 50))
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_what_the_admin_adds_is_in_every_pod() -> None:
+    job = made(
+        a_training(),
+        pods={
+            "env": [{"name": "OMP_NUM_THREADS", "value": "4"}],
+            "volumes": [{"name": "code", "persistentVolumeClaim": {"claimName": "code"}}],
+            "volumeMounts": [{"name": "code", "mountPath": "/opt/code", "readOnly": True}],
+            "nodeSelector": {"gpu": "yes"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "runtimeClassName": "nvidia",
+            "resources": {"train": {"limits": {"nvidia.com/gpu": 1}}},
+        },
+    )
+
+    assert {"name": "OMP_NUM_THREADS", "value": "4"} in container_of(job)["env"]
+    assert container_of(job)["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    assert container_of(job)["volumeMounts"][-1]["name"] == "code"
+    assert pod_of(job)["volumes"][-1]["name"] == "code"
+    assert pod_of(job)["nodeSelector"] == {"gpu": "yes"}
+    assert pod_of(job)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert pod_of(job)["runtimeClassName"] == "nvidia"
+    assert container_of(made(a_purge()))["resources"] == {}
+
+
+def test_a_run_of_too_many_shards_is_refused_before_the_api_server_does() -> None:
+    with pytest.raises(Refused, match="256 KiB") as refused:
+        made(a_merge(shards=2_000))
+
+    assert "several soups" in refused.value.help
+
+
+def test_a_run_of_a_thousand_shards_fits() -> None:
+    spec = a_merge(shards=1_000)
+    lineage = frozenset(Ingredient(ShardUID(one.shard_uid), Digest(DIGEST)) for one in spec.parts)
+
+    job = job_of(RunName(spec.name), lineage, spec, settings())
+
+    assert (
+        len(job["spec"]["template"]["metadata"]["annotations"]["stockpot.dev/run-spec"]) > 200_000
+    )
+
+
+def test_a_store_that_nobody_declared_is_refused_by_name() -> None:
+    spec = a_training().model_copy(update={"store": StoreRef(url="s3://elsewhere/x")})
+
+    with pytest.raises(Refused, match="s3://elsewhere/x") as refused:
+        made(spec)
+
+    assert "default" in refused.value.help
+    assert STORE.url not in refused.value.message

@@ -1,0 +1,115 @@
+import pytest
+from tests.cluster.shapes import SOUP, Json, a_pod, servers, settings
+
+from stockpot.api.runspec import RUN_SPEC, ServeRun
+from stockpot.cluster.serving import (
+    Endpoint,
+    deployment_name,
+    deployment_of,
+    endpoints_of,
+    service_of,
+    taken,
+)
+
+DEPLOYMENT = deployment_of(SOUP, servers(), 2, settings())
+
+
+def container() -> Json:
+    (found,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    one: Json = found
+    return one
+
+
+def a_server(name: str, **status: object) -> Json:
+    replica_set = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "uid": "set-uid"}}
+    return a_pod(replica_set, name=name, **status)
+
+
+def test_servers_listen_on_all_addresses_at_the_ports_that_the_pod_names() -> None:
+    annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
+    told = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
+
+    assert isinstance(told, ServeRun)
+    assert (told.host, told.port, told.admin_port) == ("0.0.0.0", 8080, 8081)
+    assert {one["name"]: one["containerPort"] for one in container()["ports"]} == {
+        "http": 8080,
+        "admin": 8081,
+        "progress": 8082,
+    }
+    assert annotations["prometheus.io/port"] == "8081"
+
+
+def test_a_rollout_never_has_fewer_servers_than_were_asked_for() -> None:
+    assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert DEPLOYMENT["spec"]["replicas"] == 2
+
+
+def test_a_server_that_ends_has_time_to_drain() -> None:
+    slow = deployment_of(SOUP, servers(drain_s=60), 1, settings())
+
+    assert slow["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 80
+    assert container()["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+
+
+def test_a_server_is_ready_when_it_says_so_and_has_long_to_start() -> None:
+    assert container()["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    assert container()["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
+    startup = container()["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600
+
+
+def test_the_service_has_the_soups_name_and_finds_its_servers() -> None:
+    service = service_of(SOUP, servers())
+
+    assert service["metadata"]["name"] == "emoji"
+    assert service["spec"]["ports"] == [
+        {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
+    ]
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert DEPLOYMENT["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_later_soup_of_the_same_name_has_a_deployment_of_its_own() -> None:
+    later = SOUP.model_copy(update={"uid": "99999999-0000-4000-8000-000000000000"})
+
+    assert deployment_name(SOUP) == "emoji-5f3a9-serve"
+    assert deployment_name(later) != deployment_name(SOUP)
+
+
+def test_a_service_of_somebody_else_is_left_alone_and_named() -> None:
+    foreign: Json = {"metadata": {"name": "emoji", "namespace": "studio", "labels": {"app": "x"}}}
+
+    hindrance = taken(foreign)
+
+    assert hindrance
+    assert hindrance.reason == "NameTaken"
+    assert "Service emoji in the namespace studio" in hindrance.message
+    assert "kubectl delete service -n studio emoji" in hindrance.help
+    assert taken(service_of(SOUP, servers())) is None
+    assert taken(None) is None
+
+
+def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
+    ready = a_server("b", podIP="10.0.0.2", conditions=[{"type": "Ready", "status": "True"}])
+    starting = a_server("a", podIP="fd00::1", conditions=[{"type": "Ready", "status": "False"}])
+    ending = a_server("c", podIP="10.0.0.4")
+    ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:30Z"
+    gone = a_server("d")
+    gone["status"]["phase"] = "Failed"
+
+    endpoints = endpoints_of([ready, starting, ending, gone])
+
+    prefix = "emoji-5f3a9-serve"
+    assert endpoints == (
+        Endpoint(f"{prefix}-a", "a-uid", "fd00::1", ready=False, ending=False),
+        Endpoint(f"{prefix}-b", "b-uid", "10.0.0.2", ready=True, ending=False),
+        Endpoint(f"{prefix}-c", "c-uid", "10.0.0.4", ready=False, ending=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ip", "url"), [("10.0.0.2", "http://10.0.0.2:8081"), ("fd00::1", "http://[fd00::1]:8081")]
+)
+def test_a_server_is_told_at_its_own_address(ip: str, url: str) -> None:
+    assert Endpoint("a", "u", ip, ready=True, ending=False).admin_url == url
