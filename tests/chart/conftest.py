@@ -1,6 +1,7 @@
 """Helm as it is built for the cluster, and the chart as it renders."""
 
 import functools
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -62,8 +63,62 @@ def render(programs: Path) -> Render:
     return template
 
 
+@dataclass(frozen=True)
+class Shell:
+    """Helm and kubectl, as an admin of a real API server."""
+
+    programs: Path
+    kubeconfig: Path
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        program, *arguments = command
+        return subprocess.run(
+            [str(self.programs / program), f"--kubeconfig={self.kubeconfig}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def __call__(self, *command: str, stdin: str = "") -> str:
+        ended = self.run(*command, stdin=stdin)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def get(self, *what: str) -> Object:
+        found = json.loads(self("kubectl", "get", *what, "-o", "json"))
+        assert isinstance(found, dict)
+        return found
+
+    def make_namespace(self, name: str) -> None:
+        """Make one that admits restricted pods alone."""
+        self("kubectl", "create", "namespace", name)
+        label = "pod-security.kubernetes.io/enforce=restricted"
+        self("kubectl", "label", "namespace", name, label)
+
+    def install(self, release: str, namespace: str, *more: str) -> str:
+        values = f"--values={VALUES['least']}"
+        return self("helm", "install", release, str(CHART), "-n", namespace, values, *more)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ControlPlane]:
     """A real API server, without our CustomResourceDefinitions: the chart brings them."""
     with ControlPlane() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def shell(cluster: ControlPlane, programs: Path) -> Shell:
+    """An admin's, on it; with the namespaces that the chart's values name."""
+    shell = Shell(programs, cluster.kubeconfig)
+    for name in ("stockpot-system", "studio", "atelier"):
+        shell.make_namespace(name)
+    return shell
+
+
+@pytest.fixture(scope="session")
+def installed(shell: Shell) -> Shell:
+    """With the least that installs."""
+    shell.install("stockpot", "stockpot-system")
+    return shell

@@ -96,7 +96,19 @@ def test_rights_are_held_in_the_namespaces_that_were_named_alone(render: Render)
         ("studio", "stockpot-uninstall"),
         ("atelier", "stockpot-uninstall"),
     }
-    assert everywhere == {("stockpot-uninstall", "stockpot-uninstall")}
+    assert everywhere == {
+        ("stockpot-operator", "stockpot-operator"),
+        ("stockpot-uninstall", "stockpot-uninstall"),
+    }
+
+
+def test_what_is_held_everywhere_is_only_looking_at_what_is_named(render: Render) -> None:
+    rendered = render("most")
+
+    for role in ("stockpot-operator", "stockpot-uninstall"):
+        for rule in rendered.one("ClusterRole", role)["rules"]:
+            assert rule["verbs"] == ["get"]
+            assert rule["resourceNames"]
 
 
 def test_a_token_goes_to_nobody_but_the_operator_and_the_check(render: Render) -> None:

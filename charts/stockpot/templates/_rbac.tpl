@@ -1,44 +1,176 @@
+{{- /* Generated from src/stockpot/cluster/permissions.py. To change it: edit there, `make generate`. */ -}}
+
 {{- define "stockpot.rules.workload" -}}
-- apiGroups: [stockpot.dev]
-  resources: [datashards, soups]
-  verbs: [get, list, watch, patch, update]
-- apiGroups: [stockpot.dev]
-  resources: [datashards/status, soups/status, souprevisions/status]
-  verbs: [patch, update]
-- apiGroups: [stockpot.dev]
-  resources: [souprevisions, unlearningreceipts]
-  verbs: [get, list, watch, create, delete, patch, update]
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, delete]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch, delete]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create, list, patch]
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get]
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - datashards
+  verbs:
+  - get
+  - list
+  - watch
+  - patch
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - datashards/status
+  verbs:
+  - update
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - soups
+  verbs:
+  - get
+  - list
+  - watch
+  - patch
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - soups/status
+  verbs:
+  - update
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - souprevisions
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - delete
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - souprevisions/status
+  verbs:
+  - update
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - unlearningreceipts
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - unlearningreceipts/status
+  verbs:
+  - update
+- apiGroups:
+  - batch
+  resources:
+  - jobs
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - delete
+- apiGroups:
+  - apps
+  resources:
+  - deployments
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - patch
+- apiGroups:
+  - ''
+  resources:
+  - services
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - patch
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - ''
+  resources:
+  - events
+  verbs:
+  - get
+  - list
+  - create
+  - patch
+- apiGroups:
+  - coordination.k8s.io
+  resources:
+  - leases
+  verbs:
+  - get
+  - create
+  - update
+- apiGroups:
+  - ''
+  resources:
+  - namespaces
+  verbs:
+  - get
 {{- end -}}
 
 {{- define "stockpot.rules.release" -}}
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch, delete]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create, list, patch]
-- apiGroups: [coordination.k8s.io]
-  resources: [leases]
-  verbs: [get, create, update, patch]
+- apiGroups:
+  - batch
+  resources:
+  - jobs
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - delete
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - ''
+  resources:
+  - events
+  verbs:
+  - get
+  - list
+- apiGroups:
+  - coordination.k8s.io
+  resources:
+  - leases
+  verbs:
+  - get
+  - create
+  - update
+{{- end -}}
+
+{{- define "stockpot.rules.cluster" -}}
+- apiGroups:
+  - apiextensions.k8s.io
+  resources:
+  - customresourcedefinitions
+  resourceNames:
+  - datashards.stockpot.dev
+  - soups.stockpot.dev
+  - souprevisions.stockpot.dev
+  - unlearningreceipts.stockpot.dev
+  verbs:
+  - get
 {{- end -}}

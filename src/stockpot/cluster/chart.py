@@ -12,7 +12,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from stockpot.api.crd import crd
-from stockpot.api.v1alpha1 import KINDS
+from stockpot.api.v1alpha1 import GROUP, KINDS
+from stockpot.cluster.permissions import (
+    IN_CLUSTER,
+    IN_RELEASE_NAMESPACE,
+    IN_WORKLOAD_NAMESPACE,
+    Rule,
+)
+from stockpot.cluster.resources import CUSTOM_RESOURCE_DEFINITIONS
 from stockpot.cluster.values import Values
 
 ORIGIN = "Generated from src/stockpot/cluster/values.py. To change it: edit there, `make generate`."
@@ -25,6 +32,7 @@ def chart_files() -> dict[str, str]:
         "values.schema.json": json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
         "VALUES.md": values_page(),
     }
+    files["templates/_rbac.tpl"] = roles_template()
     files |= {f"templates/crds/{kind.PLURAL}.yaml": _crd_template(crd(kind)) for kind in KINDS}
     return {f"charts/stockpot/{name}": text for name, text in files.items()}
 
@@ -51,6 +59,30 @@ def values_page() -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def roles_template() -> str:
+    """What the operator may do, for the Roles to include."""
+    origin = (
+        "Generated from src/stockpot/cluster/permissions.py. To change it: edit there, "
+        "`make generate`."
+    )
+    text = f"{{{{- /* {origin} */ -}}}}\n"
+    for name, rules in (
+        ("workload", IN_WORKLOAD_NAMESPACE),
+        ("release", IN_RELEASE_NAMESPACE),
+        ("cluster", IN_CLUSTER),
+    ):
+        said = yaml.safe_dump([_role_rule(rule) for rule in rules], sort_keys=False)
+        text += f'\n{{{{- define "stockpot.rules.{name}" -}}}}\n{said}{{{{- end -}}}}\n'
+    return text
+
+
+def _role_rule(rule: Rule) -> dict[str, list[str]]:
+    said = {"apiGroups": [rule.group], "resources": [rule.resource]}
+    if rule.resource == CUSTOM_RESOURCE_DEFINITIONS.plural:
+        said["resourceNames"] = [f"{kind.PLURAL}.{GROUP}" for kind in KINDS]
+    return said | {"verbs": list(rule.verbs)}
 
 
 def _values(model: BaseModel, depth: int) -> Iterator[str]:

@@ -30,10 +30,9 @@ def refuse_leaving(client: Client, namespaces: Sequence[str]) -> None:
     shown = "".join(f"\n    {name}" for name in held[:SHOWN])
     more = f"\n    and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
     first = held[0].partition("/")[0]
+    them = f"{len(held)} DataShards, and their" if len(held) > 1 else "1 DataShard, and its"
     raise Waiting(
-        "Stockpot stays: without it nobody could forget "
-        f"{len(held)} DataShard{'s' if len(held) > 1 else ''}, and their deletion would hang:"
-        f"{shown}{more}",
+        f"Stockpot stays: without it nobody could forget {them} deletion would hang:{shown}{more}",
         help=f"kubectl -n {first} delete shard --all, wait for the receipts, and uninstall again; "
         "to leave them behind on purpose: helm uninstall --no-hooks",
     )

@@ -1,0 +1,191 @@
+"""The chart on a real API server: what it takes, what it admits, and what is left afterwards."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from devcluster import commands
+from devcluster.api import wait_until
+from devcluster.controlplane import ControlPlane
+from tests.chart.conftest import CHART, VALUES, Render, Shell
+
+from stockpot.cluster.credentials import connect
+from stockpot.cluster.leaving import refuse_leaving
+from stockpot.errors import Waiting
+
+NAMESPACES = ("studio", "atelier")
+SHARD = """
+apiVersion: stockpot.dev/v1alpha1
+kind: DataShard
+metadata: {name: food, namespace: studio, finalizers: [%s]}
+spec:
+  soupRef: {name: emoji}
+  source: {s3: {prefix: data/food/}}
+"""
+
+
+def shard(*finalizers: str) -> str:
+    return SHARD % ", ".join(finalizers)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_the_api_server_takes_every_object_as_it_is(
+    installed: Shell, render: Render, values: str
+) -> None:
+    # Kinds of the Prometheus operator are not there; how they look is read elsewhere.
+    rendered = render(values, metrics__serviceMonitor__enabled="false")
+    # A made key is another with each rendering: see the test of that below.
+    told = [one for one in rendered.objects if one["metadata"]["name"] != "stockpot-signing-key"]
+
+    answered = installed.run(
+        *("kubectl", "apply", "--server-side", "--dry-run=server", "--force-conflicts"),
+        *("--validate=strict", "-f", "-"),
+        stdin=yaml.safe_dump_all(told),
+    )
+
+    assert answered.returncode == 0, answered.stderr
+    assert "Warning" not in answered.stderr
+    assert len(answered.stdout.splitlines()) == len(told)
+
+
+def test_the_operators_pods_are_admitted_where_only_restricted_ones_are(installed: Shell) -> None:
+    def both() -> bool:
+        pods = installed.get("pods", "-n", "stockpot-system", "-l", "app.kubernetes.io/component")
+        return len(pods["items"]) == 2
+
+    wait_until(both, "the controllers make both pods", within_s=60)
+    events = installed("kubectl", "get", "events", "-n", "stockpot-system")
+    assert "violates PodSecurity" not in events
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "what", "where", "may"),
+    [
+        ("operator", "list", "datashards", "studio", True),
+        ("operator", "update", "soups --subresource=status", "studio", True),
+        ("operator", "create", "jobs", "stockpot-system", True),
+        ("operator", "get", "customresourcedefinitions/soups.stockpot.dev", "", True),
+        ("operator", "get", "customresourcedefinitions/others.example.com", "", False),
+        ("operator", "get", "secrets", "studio", False),
+        ("operator", "get", "secrets", "stockpot-system", False),
+        ("operator", "list", "datashards", "atelier", False),
+        ("operator", "delete", "datashards", "studio", False),
+        ("operator", "create", "pods", "studio", False),
+        ("uninstall", "list", "datashards", "studio", True),
+        ("uninstall", "get", "namespaces/studio", "", True),
+        ("uninstall", "delete", "datashards", "studio", False),
+        ("uninstall", "get", "secrets", "stockpot-system", False),
+        ("unlearn", "get", "secrets", "stockpot-system", False),
+    ],
+)
+def test_each_may_do_what_it_does_and_no_more(
+    installed: Shell, who: str, verb: str, what: str, where: str, may: bool
+) -> None:
+    whom = f"--as=system:serviceaccount:stockpot-system:stockpot-{who}"
+    place = ["-n", where] if where else []
+
+    answered = installed.run("kubectl", "auth", "can-i", verb, *what.split(), whom, *place)
+
+    assert answered.stdout.strip() == ("yes" if may else "no"), answered.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "verb", "what", "may"),
+    [
+        ("edit", "create", "datashards", True),
+        ("edit", "delete", "soups", True),
+        ("edit", "create", "unlearningreceipts", False),
+        ("view", "get", "unlearningreceipts", True),
+        ("view", "delete", "datashards", False),
+    ],
+)
+def test_people_reach_our_kinds_through_the_clusters_own_roles(
+    installed: Shell, role: str, verb: str, what: str, may: bool
+) -> None:
+    installed.run(
+        *("kubectl", "create", "rolebinding", f"a-{role}", f"--clusterrole={role}"),
+        *(f"--user=a-{role}", "-n", "studio"),
+    )
+
+    def answer() -> str:
+        asked = ("auth", "can-i", verb, what, f"--as=a-{role}", "-n", "studio")
+        return installed.run("kubectl", *asked).stdout.strip()
+
+    # The cluster gathers the roles when it comes to it.
+    if may:
+        wait_until(lambda: answer() == "yes", f"{role} may {verb} {what}", within_s=30)
+    else:
+        assert answer() == "no"
+
+
+def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell) -> None:
+    installed.make_namespace("elsewhere")
+    told = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")
+
+    def key() -> str:
+        secret = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
+        found = secret["data"]["signing-key.pem"]
+        assert isinstance(found, str)
+        return found
+
+    installed.install("stockpot-two", "elsewhere", *told)
+    made = key()
+    installed("helm", "upgrade", "stockpot-two", str(CHART), "-n", "elsewhere", "--reuse-values")
+    upgraded = key()
+    installed("helm", "uninstall", "stockpot-two", "-n", "elsewhere", "--no-hooks")
+    left = key()
+    installed.install("stockpot-two", "elsewhere", *told)
+
+    assert made == upgraded == left == key()
+
+
+def test_who_renders_without_asking_cannot_change_the_key(installed: Shell) -> None:
+    namespace = ("-n", "stockpot-system")
+    values = f"--values={VALUES['least']}"
+    rendered = installed("helm", "template", "stockpot", str(CHART), *namespace, values)
+
+    answered = installed.run("kubectl", "apply", "-f", "-", *namespace, stdin=rendered)
+
+    assert answered.returncode != 0
+    assert "stockpot-signing-key" in answered.stderr
+    assert "immutable" in answered.stderr
+
+
+def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
+    installed: Shell, cluster: ControlPlane, tmp_path: Path
+) -> None:
+    token = installed("kubectl", "create", "token", "stockpot-uninstall", "-n", "stockpot-system")
+    kubeconfig = tmp_path / "uninstall.kubeconfig"
+    kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token.strip(), ca=cluster.ca))
+    client = connect(kubeconfig=kubeconfig)
+    installed("kubectl", "apply", "-f", "-", stdin=shard("stockpot.dev/unlearn"))
+
+    with pytest.raises(Waiting) as refused:
+        refuse_leaving(client, ["studio"])
+    installed("kubectl", "apply", "-f", "-", stdin=shard())
+    refuse_leaving(client, ["studio"])
+    client.close()
+
+    assert "1 DataShard, and its deletion would hang:\n    studio/food" in refused.value.message
+    assert "kubectl -n studio delete shard --all" in refused.value.help
+    assert "helm uninstall --no-hooks" in refused.value.help
+
+
+def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
+    client = connect(kubeconfig=installed.kubeconfig)
+
+    refuse_leaving(client, ["long-gone"])
+
+    client.close()
+
+
+def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:
+    said = installed("helm", "get", "notes", "stockpot", "-n", "stockpot-system")
+
+    for word in ("rollout status", "store-workload", "openssl pkey -pubout", "uninstall refuses"):
+        assert word in said
+    status = json.loads(
+        installed("helm", "status", "stockpot", "-n", "stockpot-system", "-o", "json")
+    )
+    assert status["info"]["status"] == "deployed"
