@@ -168,8 +168,8 @@ def test_a_key_that_is_not_in_a_secret_is_named() -> None:
         ),
         (
             (
-                'MountVolume.SetUp failed for volume "signing" : references non-existent secret key: '
-                "signing-key.pem"
+                'MountVolume.SetUp failed for volume "signing" : references non-existent '
+                "secret key: signing-key.pem"
             ),
             "the Secret stockpot-signing has no key signing-key.pem (namespace stockpot-system)",
         ),

@@ -131,7 +131,7 @@ def error_of(question: Question, status: int, body: bytes) -> ApiError:
         case 429:
             kind = TooMany
         case _:
-            kind = Unavailable if status >= 500 else Invalid
+            kind = Invalid if 400 <= status < 500 else Unavailable
     return kind(question, said, status=status, causes=causes)
 
 

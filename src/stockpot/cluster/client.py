@@ -21,6 +21,8 @@ from stockpot.cluster.objects import Json
 from stockpot.cluster.resources import Resource
 
 FIELD_MANAGER = "stockpot"
+WRITING = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})
+"""Said of every write: a field that the API server does not know is an error, never dropped."""
 TIMEOUT_S = 20.0
 """Of one call, its retries included."""
 CONNECT_TIMEOUT_S = 5.0
@@ -119,8 +121,7 @@ class Client:
         """
         namespace, name = _address(new)
         question = Question("create", resource.full_name, namespace, name)
-        path = resource.path(namespace) + "?" + urlencode({"fieldManager": FIELD_MANAGER})
-        return self._ask(question, "POST", path, new)
+        return self._ask(question, "POST", f"{resource.path(namespace)}?{WRITING}", new)
 
     def replace(self, resource: Resource, changed: Json) -> Json:
         """Replace an object by what was made of its newest form.
@@ -148,7 +149,7 @@ class Client:
             NotFound: There is no object of the name.
         """
         question = Question("patch", resource.full_name, namespace, name)
-        path = resource.path(namespace, name) + "?" + urlencode({"fieldManager": FIELD_MANAGER})
+        path = f"{resource.path(namespace, name)}?{WRITING}"
         return self._ask(question, "PATCH", path, patch, "application/merge-patch+json")
 
     def apply(self, resource: Resource, told: Json) -> Json:
@@ -158,8 +159,7 @@ class Client:
         """
         namespace, name = _address(told)
         question = Question("patch", resource.full_name, namespace, name)
-        query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
-        path = f"{resource.path(namespace, name)}?{query}"
+        path = f"{resource.path(namespace, name)}?{WRITING}&force=true"
         # JSON is YAML, and the server knows apply patches under this name.
         return self._ask(question, "PATCH", path, told, "application/apply-patch+yaml")
 
@@ -195,10 +195,8 @@ class Client:
         namespace, name = _address(changed)
         full_name = resource.full_name + (f"/{subresource}" if subresource else "")
         question = Question("update", full_name, namespace, name)
-        path = resource.path(namespace, name, subresource)
-        return self._ask(
-            question, "PUT", f"{path}?{urlencode({'fieldManager': FIELD_MANAGER})}", changed
-        )
+        path = f"{resource.path(namespace, name, subresource)}?{WRITING}"
+        return self._ask(question, "PUT", path, changed)
 
     def _pages(self, question: Question, path: str, asked: Mapping[str, str]) -> Listing:
         items: list[Json] = []
