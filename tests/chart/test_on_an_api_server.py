@@ -15,18 +15,24 @@ from stockpot.cluster.leaving import refuse_leaving
 from stockpot.errors import Waiting
 
 NAMESPACES = ("studio", "atelier")
-SHARD = """
+SOUP_AND_SHARD = """
+apiVersion: stockpot.dev/v1alpha1
+kind: Soup
+metadata: {name: emoji, namespace: studio, finalizers: [%(finalizers)s]}
+spec:
+  base: {s3: {prefix: bases/emoji/}}
+---
 apiVersion: stockpot.dev/v1alpha1
 kind: DataShard
-metadata: {name: food, namespace: studio, finalizers: [%s]}
+metadata: {name: food, namespace: studio, finalizers: [%(finalizers)s]}
 spec:
   soupRef: {name: emoji}
   source: {s3: {prefix: data/food/}}
 """
 
 
-def shard(*finalizers: str) -> str:
-    return SHARD % ", ".join(finalizers)
+def soup_and_shard(*finalizers: str) -> str:
+    return SOUP_AND_SHARD % {"finalizers": ", ".join(finalizers)}
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -159,16 +165,16 @@ def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
     kubeconfig = tmp_path / "uninstall.kubeconfig"
     kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token.strip(), ca=cluster.ca))
     client = connect(kubeconfig=kubeconfig)
-    installed("kubectl", "apply", "-f", "-", stdin=shard("stockpot.dev/unlearn"))
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
 
     with pytest.raises(Waiting) as refused:
         refuse_leaving(client, ["studio"])
-    installed("kubectl", "apply", "-f", "-", stdin=shard())
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
     refuse_leaving(client, ["studio"])
     client.close()
 
-    assert "1 DataShard, and its deletion would hang:\n    studio/food" in refused.value.message
-    assert "kubectl -n studio delete shard --all" in refused.value.help
+    assert "would hang:\n    DataShard studio/food\n    Soup studio/emoji" in refused.value.message
+    assert "kubectl delete shards,soups --all" in refused.value.help
     assert "helm uninstall --no-hooks" in refused.value.help
 
 
@@ -183,7 +189,12 @@ def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
 def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:
     said = installed("helm", "get", "notes", "stockpot", "-n", "stockpot-system")
 
-    for word in ("rollout status", "store-workload", "openssl pkey -pubout", "uninstall refuses"):
+    for word in (
+        "rollout status",
+        "store-workload",
+        "openssl pkey -pubout",
+        "helm uninstall refuses",
+    ):
         assert word in said
     status = json.loads(
         installed("helm", "status", "stockpot", "-n", "stockpot-system", "-o", "json")
