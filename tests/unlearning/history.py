@@ -30,6 +30,7 @@ from stockpot.core import recipe
 from stockpot.core.digests import Digest
 from stockpot.merging import run as merging
 from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import WEIGHTS, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
@@ -118,6 +119,17 @@ class History:
         manifests = self.store.list(KEYS.shard(f"uid-{name}"))
         return next(info.key for info in manifests if info.key.endswith(WEIGHTS))
 
+    def parts(self, number: int) -> tuple[RecipePart, ...]:
+        """What the successor of a receipt was made of."""
+        successor = self.said(number).successor
+        assert successor is not None
+        manifest = read_manifest(self.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
+        assert manifest is not None
+        return manifest.parts
+
+    def cook(self, below: Path) -> "Cook":
+        return Cook(self.ref, below, self.key, self.base)
+
     def copied_to(self, ref: StoreRef) -> "History":
         into = open_store(ref)
         for info in self.store.list(""):
@@ -131,14 +143,12 @@ class Cook:
 
     ref: StoreRef
     below: Path
+    key: Path
+    base: Path
 
     @property
     def _base(self) -> BaseRef:
-        return BaseRef(location=Location(place=Place.FOLDER, path=str(self.below / "base")))
-
-    @property
-    def key(self) -> Path:
-        return self.below / "key.pem"
+        return BaseRef(location=Location(place=Place.FOLDER, path=str(self.base)))
 
     def _run(self, verb: Any, spec: Any) -> Any:
         work = self.below / "work" / spec.name
@@ -221,15 +231,15 @@ class Cook:
 
 def a_history(ref: StoreRef, below: Path) -> History:
     """Learn five shards, serve them, and forget three, one after the other."""
-    cook = Cook(ref, below)
-    a_base(below / "base")
+    cook = Cook(ref, below, below / "key.pem", below / "base")
+    a_base(cook.base)
     keygen(cook.key)
     parts = {name: cook.learn(name, seed) for seed, name in enumerate(WEIGHTS_OF)}
     cook.mix(tuple(parts.values()))
     for name in FORGOTTEN:
         del parts[name]
         cook.forget(name, cook.mix(tuple(parts.values())))
-    return History(ref, cook.key, below / "base")
+    return History(ref, cook.key, cook.base)
 
 
 def those(report: Report, verdict: Verdict) -> list[Check]:

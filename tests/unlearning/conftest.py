@@ -1,0 +1,50 @@
+"""A soup's history for verifiers, in a folder and in a real S3 bucket that keeps versions."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from tests.contract.conftest import Server, s3_server
+from tests.unlearning.history import History, a_history
+
+from stockpot.api.runspec import StoreRef
+
+__all__ = ["s3_server"]
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """The history as the verbs left it in a folder: nobody edits this one."""
+    torch.set_num_threads(1)
+    below = tmp_path_factory.mktemp("history")
+    (below / "store").mkdir()
+    return a_history(StoreRef(url=(below / "store").as_uri()), below)
+
+
+@pytest.fixture(scope="session")
+def bucket(s3_server: Server) -> StoreRef:
+    """A bucket that keeps every version."""
+    name = s3_server.a_bucket(versioned=True)
+    return StoreRef(url=f"s3://{name}", endpoint=s3_server.endpoint)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def history(request: pytest.FixtureRequest, told: History, tmp_path: Path) -> History:
+    """A copy to edit."""
+    if request.param == "folder":
+        return in_a_folder(told, tmp_path)
+    place: StoreRef = request.getfixturevalue("bucket")
+    return told.copied_to(place.model_copy(update={"url": f"{place.url}/{uuid4().hex}"}))
+
+
+@pytest.fixture
+def in_folder(told: History, tmp_path: Path) -> History:
+    """A copy in a folder, for what has nothing to do with the kind of store."""
+    return in_a_folder(told, tmp_path)
+
+
+def in_a_folder(told: History, tmp_path: Path) -> History:
+    root = tmp_path / "copied"
+    root.mkdir()
+    return told.copied_to(StoreRef(url=root.as_uri()))
