@@ -1,6 +1,7 @@
 """What the chart renders: each object, for the least and for the most that can be asked of it."""
 
 import base64
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chart.conftest import CHART, VALUES, Object, Render, Rendered
 
 from stockpot.cluster.settings import Settings
+from stockpot.cluster.values import Values
 
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
 EVERY = pytest.mark.parametrize("values", VALUES)
 
 
@@ -314,3 +317,25 @@ def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
 def test_every_object_says_whose_it_is(render: Render, values: str) -> None:
     for one in render(values).objects:
         assert one["metadata"]["labels"]["app.kubernetes.io/name"] == "stockpot", one["kind"]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split(":")[0])
+def test_what_the_readme_shows_renders(programs: Path, tmp_path: Path, block: str) -> None:
+    shown = tmp_path / "values.yaml"
+    shown.write_text(block)
+    values = (f"--values={VALUES['least']}", f"--values={shown}")
+
+    ended = subprocess.run(
+        [programs / "helm", "template", "stockpot", CHART, "-n", "stockpot-system", *values],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_values_file_says_what_the_model_says() -> None:
+    said = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert Values.model_validate(said) == Values()

@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +16,7 @@ from stockpot.metrics.facts import ShardState, SoupFacts, soup_facts
 from stockpot.metrics.operator import OperatorMeters
 from stockpot.metrics.probes import serve_operator
 
+REFERENCE = Path(__file__).parents[2] / "docs/reference/operator-metrics.md"
 SOUP = ("studio", "emoji")
 DIGEST = "sha256:" + "a" * 64
 DELETED_AT = "2026-11-22T12:00:00Z"
@@ -220,3 +222,35 @@ def status(url: str) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_the_reference_names_every_series_its_labels_and_every_state() -> None:
+    meters = the_meters()
+    meters.set_leader(True)
+    meters.watch_queue(lambda: 0)
+    full = SoupFacts(
+        revision_number=1,
+        quality={"emoji-1": {"heldout_loss": 0.5}},
+        baseline={"heldout_loss": 0.6},
+    )
+    meters.observe_round(SOUP, full, 0.02)
+    meters.observe_progress(SOUP, {"food": 0.5})
+    meters.observe_failure(Transient("the API server is away"), 0.5)
+
+    said = set()
+    for family in text_string_to_metric_families(meters.text().decode()):
+        if family.name.startswith("stockpot_") and not family.name.endswith("_created"):
+            labels = {name for sample in family.samples for name in sample.labels}
+            name = family.name + ("_total" if family.type == "counter" else "")
+            shown = sorted(labels - {"namespace", "soup", "le"}, reverse=True)
+            said.add((name, family.type, ", ".join(f"`{label}`" for label in shown)))
+
+    rows = [line.split("|")[1:5] for line in REFERENCE.read_text().splitlines() if "|" in line]
+    listed = {
+        (row[0].strip(" `"), row[1].strip(), row[2].strip())
+        for row in rows
+        if row[0].startswith(" `stockpot_")
+    }
+    assert listed == said
+    states = {row[0].strip(" `") for row in rows} & {str(state) for state in ShardState}
+    assert states == {str(state) for state in ShardState}

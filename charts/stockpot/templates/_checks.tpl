@@ -7,6 +7,11 @@
 {{- if has .Release.Namespace .Values.workloadNamespaces }}
 {{- fail (printf "workloadNamespaces names %s, the release's own: there lie the signing key and the right to delete\n  help: keep Soups and DataShards in another namespace" .Release.Namespace) }}
 {{- end }}
+{{- range $verb := keys .Values.pods.resources }}
+{{- if not (has $verb (list "train" "merge" "evaluate" "serve" "purge" "sign")) }}
+{{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge or sign" $verb) }}
+{{- end }}
+{{- end }}
 {{- if not .Values.stores }}
 {{- fail "stores is empty: declare where artefacts lie\n  help: --set stores.default.url=s3://BUCKET --set stores.default.endpoint=https://HOST, and its credentials" }}
 {{- end }}
