@@ -9,5 +9,5 @@ prometheus:
 		|| tests/metrics/fetch-prometheus.sh $(CACHE)/prometheus
 
 .PHONY: chart
-chart: $(READY) devcluster-build prometheus  ## look at the chart and its dashboard alone
+chart: $(READY) control-plane prometheus  ## look at the chart and its dashboard alone
 	$(PYTEST) -q tests/chart tests/metrics

@@ -41,7 +41,7 @@ Render = Callable[..., Rendered]
 
 @pytest.fixture(scope="session")
 def programs() -> Path:
-    """The folder with helm, kubectl and an API server: `make devcluster-build` makes it."""
+    """The folder with helm, kubectl and an API server: `make control-plane` makes it."""
     return build.built(build.control_plane())
 
 

@@ -304,6 +304,8 @@ def test_monitors_are_there_when_they_are_asked_for(render: Render) -> None:
     for kind in ("ServiceMonitor", "PodMonitor"):
         (monitor,) = most.of(kind)
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (operator,) = most.of("ServiceMonitor")[0]["spec"]["endpoints"]
+    assert operator["honorLabels"] is True
 
 
 def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
