@@ -26,6 +26,7 @@ from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart,
 from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
+from stockpot.merging.engine import Settings
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
@@ -346,16 +347,17 @@ def test_a_merge_that_is_asked_to_end_publishes_nothing(root: Path) -> None:
     assert list(FolderStore(root).list_versions(KEYS.soup("soup-1"))) == []
 
 
-def test_blocks_and_reads_ahead_change_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_threads_and_the_kernel_change_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = a_merge(root, some_parts(root))
     merged(spec, root)
     whole = soup_bytes(root, spec)
     (root / KEYS.revision("soup-1", spec.recipe_digest) / MANIFEST).unlink()
 
-    for block_elements, ahead_bytes in ((1, 8), (3, 10), (4, 1 << 20), (1000, 7)):
-        monkeypatch.setattr("stockpot.merging.run.BLOCK_ELEMENTS", block_elements)
-        monkeypatch.setattr("stockpot.merging.run.LEAST_AHEAD_BYTES", ahead_bytes)
-        monkeypatch.setattr("stockpot.merging.run.AHEAD_BYTES", ahead_bytes)
+    for block_bytes, threads in ((4, 1), (8, 2), (20, 3), (1 << 16, 7)):
+        settings = Settings(threads, None, block_bytes)
+        monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
         merged(spec, root)
         assert soup_bytes(root, spec) == whole
         (root / KEYS.revision("soup-1", spec.recipe_digest) / MANIFEST).unlink()

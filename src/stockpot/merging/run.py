@@ -8,41 +8,32 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
 from stockpot import __version__
-from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest, TensorFacts
 from stockpot.api.runspec import MergeRun, RunResult
 from stockpot.core import recipe
 from stockpot.core.digests import Digest
-from stockpot.errors import ExitCode, Refused, StockpotError
-from stockpot.merging.formats import FORMATS, OUTPUTS, Format
-from stockpot.merging.mean import mean
-from stockpot.merging.parts import Part, open_part, require_equal_layout
+from stockpot.errors import ExitCode, Refused
+from stockpot.merging.checkpoints import Checkpoint, of_sources
+from stockpot.merging.cores import cores
+from stockpot.merging.engine import Settings, average
+from stockpot.merging.formats import OUTPUTS, Format
+from stockpot.merging.kernel import installed
+from stockpot.merging.layout import output_header, require_equal_layout, runs
+from stockpot.merging.parts import Part, open_part
+from stockpot.merging.targets import file_target
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import begin, find_complete, publish
-from stockpot.store.atomic import appearing
 from stockpot.store.base import open_base
 from stockpot.store.keys import WEIGHTS, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
 from stockpot.store.tombstones import refuse_forgotten
-from stockpot.store.weights import (
-    TensorSpan,
-    Weights,
-    canonical_header,
-    canonicalise,
-    header_bytes,
-    inspect_weights,
-)
-
-BLOCK_ELEMENTS = 1 << 16
-AHEAD_BYTES = 16 << 20
-"""For all ingredients together; each asks the store for its share of it at once."""
-LEAST_AHEAD_BYTES, MOST_AHEAD_BYTES = 1 << 16, 8 << 20
+from stockpot.store.weights import Weights, facts_of
 
 
 def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
@@ -68,22 +59,23 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     scratch = work / "merge"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        soup = scratch / WEIGHTS
+        soup, output = scratch / WEIGHTS, OUTPUTS[spec.output]
+        settings = Settings(cores(), installed())
         if spec.parts:
             base = _base_digest(spec, store, scratch)
             # The order is of no consequence to the bytes; that errors name the same part is nice.
             ordered = sorted(spec.parts, key=lambda part: (part.weights_digest, part.weight))
             parts = [open_part(store, keys, part, base) for part in ordered]
-            merge(parts, soup, OUTPUTS[spec.output], progress, stop)
+            weights = merge(parts, soup, output, settings, progress, stop)
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            canonical = scratch / "base.safetensors"
-            canonicalise(opened_base.unet_weights, canonical)
-            with opened(canonical) as source:
-                merge([Part(source, 1, None)], soup, OUTPUTS[spec.output], progress, stop)
+            with ExitStack() as stack:
+                source = stack.enter_context(opened(opened_base.unet_weights))
+                only = of_sources(source.name, [source])
+                weights = _averaged([only], [1], None, soup, output, settings, progress, stop)
         progress.begin("publishing")
-        manifest = _manifest(spec, base, inspect_weights(soup), time.monotonic() - began_s)
+        manifest = _manifest(spec, base, weights, time.monotonic() - began_s)
         refuse_forgotten(store, keys, shards)
         begin(store, folder_key, manifest)
         publish(store, folder_key, {WEIGHTS: soup}, manifest)
@@ -93,14 +85,20 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
 
 
 def merge(
-    parts: Sequence[Part], soup: Path, output: Format, progress: Progress, stop: threading.Event
-) -> None:
+    parts: Sequence[Part],
+    soup: Path,
+    output: Format,
+    settings: Settings,
+    progress: Progress,
+    stop: threading.Event,
+) -> Weights:
     """Write the mean of open parts as a canonical file, which appears whole or not at all.
 
     Args:
         parts: At least one; nothing was read of them but their headers.
         soup: Where to.
         output: What each element is rounded to, once.
+        settings: How to work; of no consequence to the bytes.
         progress: Counts the bytes that were read.
         stop: Ends it at the next block.
 
@@ -108,50 +106,50 @@ def merge(
         Refused: The parts do not fit, or one is not what was named; or an element is too large
             for the output (exit 46).
     """
-    require_equal_layout(parts)
-    spans = parts[0].header.spans
-    weights = [part.weight for part in parts]
-    ahead_bytes = min(max(AHEAD_BYTES // len(parts), LEAST_AHEAD_BYTES), MOST_AHEAD_BYTES)
-    target = canonical_header((span.key, output.name, span.shape) for span in spans)
-    progress.begin("merging", total_steps=sum(part.header.size_bytes for part in parts))
-    read_bytes = sum(part.header.data_offset for part in parts)
-    with appearing(soup) as file:
-        file.write(header_bytes(target))
-        for span in spans:
-            given = FORMATS[span.dtype]
-            block_elements = min(BLOCK_ELEMENTS, ahead_bytes // given.item_bytes)
-            for first in range(0, span.elements, block_elements):
-                elements = min(block_elements, span.elements - first)
-                blocks = [part.read(span, first, elements, ahead_bytes) for part in parts]
-                averaged = mean(blocks, weights, given, output)
-                _require_finite(averaged, span, first, output)
-                file.write(averaged.tobytes())
-                read_bytes += elements * given.item_bytes * len(parts)
-                progress.advance(read_bytes)
-                _stop_here(stop)
-        for part in parts:
-            part.finish()
+    return _averaged(
+        [part.checkpoint for part in parts],
+        [part.weight for part in parts],
+        parts,
+        soup,
+        output,
+        settings,
+        progress,
+        stop,
+    )
 
 
-def _require_finite(averaged: np.ndarray, span: TensorSpan, first: int, output: Format) -> None:
-    finite = np.isfinite(output.exact(averaged))
-    if not finite.all():
-        at = np.unravel_index(first + int(np.argmin(finite)), span.shape)
-        raise Refused(
-            f"the mean of tensor {span.key} at {[int(i) for i in at]} is too large for "
-            f"{output.name}",
-            help="choose another output in the Soup's spec.merge.output: bf16 or fp32",
-            exit_code=ExitCode.BAD_WEIGHTS,
+def _averaged(
+    checkpoints: Sequence[Checkpoint],
+    weights: Sequence[int],
+    parts: Sequence[Part] | None,
+    soup: Path,
+    output: Format,
+    settings: Settings,
+    progress: Progress,
+    stop: threading.Event,
+) -> Weights:
+    require_equal_layout(checkpoints)
+    header = output_header(checkpoints[0].tensors, output)
+    headers = [part.first_bytes for part in parts or ()]
+    before = sum(len(data) for data in headers)
+    given_bytes = sum(source.size_bytes for one in checkpoints for source in one.sources)
+    progress.begin("merging", total_steps=given_bytes)
+    with file_target(soup, header.size_bytes) as target:
+        made = average(
+            [one.name for one in checkpoints],
+            weights,
+            runs(checkpoints, header),
+            header,
+            target,
+            settings,
+            hashed=headers or None,
+            advance=lambda done: progress.advance(before + done),
+            stop=stop,
         )
-
-
-def _stop_here(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise StockpotError(
-            "The merge ended when asked to; nothing was published.",
-            help="Run it again: it starts from the beginning.",
-            exit_code=ExitCode.INTERRUPTED,
-        )
+        for part, found in zip(parts or (), made.inputs, strict=True):
+            part.require_digest(found)
+    facts: TensorFacts = facts_of(header, output.name, made.largest)
+    return Weights(made.digest, header.size_bytes, header, facts)
 
 
 def _require_own_digest(spec: MergeRun) -> None:

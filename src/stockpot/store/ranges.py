@@ -1,5 +1,6 @@
 """Bytes that can be read by ranges: of a local file, or of an object in a store. Only that."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.atomic import explained
+from stockpot.store.atomic import explained, problem
 from stockpot.store.port import ObjectStore
 
 BLOCK_BYTES = 1 << 20
@@ -26,22 +27,49 @@ class ByteSource(Protocol):
         """How many bytes it has."""
         ...
 
+    @property
+    def is_near(self) -> bool:
+        """Whether a small read costs no more for its bytes than a large one."""
+        ...
+
     def read(self, offset: int, length: int) -> bytes:
         """Read `length` bytes from `offset`; fewer only where it ends."""
+        ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill a buffer from `offset`; say how many bytes there were, fewer only at the end.
+
+        Many threads may do this at once.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class FileBytes:
-    """An open file. One thread reads it at a time."""
+    """An open file. One thread at a time may call `read`."""
 
     name: str
     size_bytes: int
     file: BinaryIO
+    is_near: bool = True
 
     def read(self, offset: int, length: int) -> bytes:
-        self.file.seek(offset)
-        return self.file.read(length)
+        with explained(Path(self.name)):
+            self.file.seek(offset)
+            return self.file.read(length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        done = 0
+        try:
+            # A read may stop early, at two gigabytes or when a signal comes.
+            while done < len(buffer):
+                read = os.preadv(self.file.fileno(), (buffer[done:],), offset + done)
+                if not read:
+                    break
+                done += read
+        except OSError as error:
+            raise problem(error, Path(self.name)) from error
+        return done
 
 
 @dataclass(frozen=True)
@@ -51,12 +79,18 @@ class ObjectBytes:
     name: str
     size_bytes: int
     store: ObjectStore
+    is_near: bool = False
 
     def read(self, offset: int, length: int) -> bytes:
         try:
             return self.store.get_range(self.name, offset, length)
         except KeyError as error:
             raise _absent(self.name) from error
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        data = self.read(offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 @contextmanager
@@ -98,13 +132,29 @@ def blocks(
     while offset < end:
         block = source.read(offset, min(block_bytes, end - offset))
         if not block:
-            raise Refused(
-                f"{source.name} is cut short: it ends at byte {offset}, inside of what was read",
-                help="restore it, or delete it to have it made again",
-                exit_code=ExitCode.BAD_WEIGHTS,
-            )
+            raise cut_short(source, offset)
         offset += len(block)
         yield block
+
+
+def fill(source: ByteSource, offset: int, buffer: memoryview) -> None:
+    """Fill a buffer from a range.
+
+    Raises:
+        Refused: The source ends before the buffer is full (exit 46).
+    """
+    done = source.read_into(offset, buffer)
+    if done < len(buffer):
+        raise cut_short(source, offset + done)
+
+
+def cut_short(source: ByteSource, offset: int) -> Refused:
+    """Say that a source ends where its header says that it does not."""
+    return Refused(
+        f"{source.name} is cut short: it ends at byte {offset}, inside of what was read",
+        help="restore it, or delete it to have it made again",
+        exit_code=ExitCode.BAD_WEIGHTS,
+    )
 
 
 def _absent(name: str) -> Refused:

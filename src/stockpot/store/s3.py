@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
@@ -155,6 +156,31 @@ class S3Store:
 
         self._ask(key, put)
 
+    def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
+        """Write what a stream holds, which must be so many bytes; else nothing is written.
+
+        Tried once: what was read of a stream is gone.
+        """
+        name = self._name(key)
+
+        def put() -> None:
+            try:
+                self._client.put_object(
+                    self.bucket,
+                    name,
+                    stream,
+                    size_bytes,
+                    part_size=PART_BYTES,
+                    num_parallel_uploads=1,
+                )
+            except OSError as error:
+                raise Transient(
+                    f"{key} was not written to {self.name}: its bytes ended too early",
+                    help="whoever wrote them says why; run it again",
+                ) from error
+
+        self._ask(key, put, waits_s=())
+
     def get_file(self, key: str, path: Path) -> None:
         def get() -> None:
             with self._reading(key) as response, appearing(path) as file:
@@ -254,10 +280,12 @@ class S3Store:
             yield response
             response.release_conn()
 
-    def _ask(self, what: str, request: Callable[[], Answer]) -> Answer:
+    def _ask(
+        self, what: str, request: Callable[[], Answer], waits_s: Sequence[float] | None = None
+    ) -> Answer:
         """Ask patiently, and turn what the client and the network raise into a sentence of ours."""
         try:
-            return patiently(request, _may_pass, self._waits_s)
+            return patiently(request, _may_pass, self._waits_s if waits_s is None else waits_s)
         except S3Error as error:
             raise self._problem(error, what) from error
         except (MinioException, HTTPError, ParseError) as error:

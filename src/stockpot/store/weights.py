@@ -31,6 +31,7 @@ __all__ = [
     "Weights",
     "canonical_header",
     "canonicalise",
+    "facts_of",
     "header_bytes",
     "inspect_weights",
     "layout_digest",
@@ -91,14 +92,25 @@ def inspect_weights(path: Path) -> Weights:
         largest = 0
         for span in header.spans:
             largest = max(largest, _largest_magnitude(source, span, sha256))
-    facts = TensorFacts(
+    facts = facts_of(header, dtype, largest)
+    return Weights(Digest(PREFIX + sha256.hexdigest()), header.size_bytes, header, facts)
+
+
+def facts_of(header: Header, dtype: str, largest: int) -> TensorFacts:
+    """Say of weights what admission needs to know.
+
+    Args:
+        header: Of the file.
+        dtype: The type of all of its tensors.
+        largest: The largest magnitude of any element, as bits of that type.
+    """
+    return TensorFacts(
         count=len(header.spans),
         parameters=sum(span.elements for span in header.spans),
         dtype=dtype,
         layout=layout_digest(header),
         largest=_value(dtype, largest).hex(),
     )
-    return Weights(Digest(PREFIX + sha256.hexdigest()), header.size_bytes, header, facts)
 
 
 def layout_digest(header: Header) -> Digest:

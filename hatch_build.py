@@ -1,0 +1,36 @@
+"""What the package's build does besides copying: it compiles the kernel of the mean.
+
+Where there is no C compiler the package is built without, and merges more slowly.
+"""
+
+import importlib.util
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class KernelHook(BuildHookInterface):
+    """Compiles `merging/kernel.c` into the wheel, and says for which platform that is."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        folder = Path(self.root, "src", "stockpot", "merging")
+        # Alone: the package's own dependencies are not there while it is built.
+        spec = importlib.util.spec_from_file_location("kernel_build", folder / "build.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        library = folder / "_kernel.so"
+        why = module.build(library, folder / "kernel.c")
+        if why is not None:
+            self.app.display_warning(f"no compiled kernel, merging will be slower: {why}")
+            return
+        build_data["force_include"][str(library)] = "stockpot/merging/_kernel.so"
+        # It needs no version of Python, only this kind of machine.
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
+        build_data["pure_python"] = False

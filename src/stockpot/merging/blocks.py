@@ -1,0 +1,115 @@
+"""One block of elements, averaged: by the compiled kernel where it decides, else by `mean`.
+
+Both give the same bytes. What no format of numbers holds (a NaN, an infinity) is found here, by
+whoever looks at every element anyway.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stockpot.merging.formats import Format, Stored
+from stockpot.merging.kernel import Addresses, Kernel, PreparedMean, addresses
+from stockpot.merging.mean import mean
+from stockpot.store.weights import FLOATS
+
+PLAIN_ELEMENTS = 1 << 15
+"""What `mean` is given at once: its temporaries stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where one block lies while it is averaged: arrays that stay where they are."""
+
+    blocks: tuple[Stored, ...]
+    """One for each ingredient; each of shape (elements,)."""
+    out: Stored
+    blocks_at: Addresses
+    """Their addresses."""
+    out_at: int
+
+
+def bench(blocks: Sequence[Stored], out: Stored) -> Bench:
+    """Look up the addresses of arrays, all contiguous."""
+    return Bench(tuple(blocks), out, addresses(blocks), out.ctypes.data)
+
+
+MeanOfBlocks = Callable[[Bench], int]
+"""Fills the output; returns the largest magnitude in it, as bits. Raises NotFiniteError."""
+
+
+class NotFiniteError(Exception):
+    """An ingredient has a NaN or an infinity.
+
+    Attributes:
+        part: Which of the blocks.
+        element: The index in it.
+    """
+
+    def __init__(self, part: int, element: int) -> None:
+        super().__init__(part, element)
+        self.part, self.element = part, element
+
+
+def mean_of_blocks(
+    weights: Sequence[int], given: Format, output: Format, most_elements: int, kernel: Kernel | None
+) -> MeanOfBlocks:
+    """Make ready to average blocks of one recipe, in one thread.
+
+    Args:
+        weights: One for each block, each >= 1.
+        given: The format of the blocks.
+        output: The format to round to.
+        most_elements: Of the largest block.
+        kernel: None to do without.
+
+    Returns:
+        A function to call for each block.
+    """
+    prepared = kernel.prepared(weights, given, output, most_elements) if kernel else None
+    if prepared is None:
+        return lambda on: _plain(on.blocks, weights, given, output, on.out)
+    return lambda on: _compiled(prepared, on, weights, given, output)
+
+
+def _compiled(
+    prepared: PreparedMean, on: Bench, weights: Sequence[int], given: Format, output: Format
+) -> int:
+    blocks, out = on.blocks, on.out
+    doubts, largest = prepared.into(on.out_at, on.blocks_at, out.size)
+    if not doubts.size:
+        return largest
+    for first in range(0, doubts.size, PLAIN_ELEMENTS):
+        chosen = doubts[first : first + PLAIN_ELEMENTS]
+        gathered = [block[chosen] for block in blocks]
+        _require_finite(gathered, given, chosen)
+        out[chosen] = decided = mean(gathered, weights, given, output)
+        largest = max(largest, _largest(decided, output))
+    return largest
+
+
+def _plain(
+    blocks: Sequence[Stored], weights: Sequence[int], given: Format, output: Format, out: Stored
+) -> int:
+    largest = 0
+    for first in range(0, out.size, PLAIN_ELEMENTS):
+        pieces = [block[first : first + PLAIN_ELEMENTS] for block in blocks]
+        _require_finite(pieces, given, np.arange(first, first + pieces[0].size))
+        decided = mean(pieces, weights, given, output)
+        out[first : first + PLAIN_ELEMENTS] = decided
+        largest = max(largest, _largest(decided, output))
+    return largest
+
+
+def _require_finite(blocks: Sequence[Stored], given: Format, elements: Stored) -> None:
+    form = FLOATS[given.name]
+    for part, block in enumerate(blocks):
+        wild = (block.view(form.bits) & form.magnitude) >= form.infinity
+        if wild.any():
+            raise NotFiniteError(part, int(elements[int(np.argmax(wild))]))
+
+
+def _largest(stored: Stored, output: Format) -> int:
+    form = FLOATS[output.name]
+    return int((stored.view(form.bits) & form.magnitude).max(initial=0))

@@ -1,0 +1,222 @@
+"""What is averaged: checkpoints, each one safetensors file or several with an index.
+
+Opened here, and read by ranges only. A checkpoint says what it holds; whether several fit each
+other is decided in `layout`.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stockpot.errors import ExitCode, Refused
+from stockpot.merging.formats import FORMATS
+from stockpot.store.atomic import explained
+from stockpot.store.port import ObjectStore
+from stockpot.store.ranges import ByteSource, object_bytes, opened
+from stockpot.store.safetensors import Tensor, read_header, refuse
+
+INDEX = ".safetensors.index.json"
+LONGEST_INDEX_BYTES = 64 << 20
+AWS = "https://s3.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of one model, and where each lies."""
+
+    name: str
+    """What messages call it."""
+    tensors: tuple[Tensor, ...]
+    """In order of key."""
+    places: tuple[tuple[ByteSource, int], ...]
+    """For each tensor: the file, and the offset of its first byte in it."""
+
+    @property
+    def sources(self) -> list[ByteSource]:
+        """The files, each once."""
+        return list({id(source): source for source, _ in self.places}.values())
+
+
+def of_sources(name: str, sources: Sequence[ByteSource]) -> Checkpoint:
+    """Read the headers of the files of one checkpoint.
+
+    Raises:
+        Refused: One is no safetensors file, a key is in two of them, there is no tensor, or one
+            of a type that is not averaged (exit 46).
+    """
+    found: dict[str, tuple[Tensor, tuple[ByteSource, int]]] = {}
+    for source in sources:
+        for span in read_header(source).spans:
+            if span.dtype not in FORMATS:
+                known = ", ".join(sorted(FORMATS))
+                refuse(source.name, f"tensor {span.key} is {span.dtype}; weights are {known}")
+            if span.key in found:
+                other = found[span.key][1][0].name
+                refuse(source.name, f"tensor {span.key} is also in {other}")
+            found[span.key] = ((span.key, span.dtype, span.shape), (source, span.offset))
+    if not found:
+        refuse(name, "it holds no tensor")
+    ordered = [found[key] for key in sorted(found)]
+    return Checkpoint(name, tuple(one[0] for one in ordered), tuple(one[1] for one in ordered))
+
+
+def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoint:
+    """Open a checkpoint by what a person calls it.
+
+    Args:
+        where: A safetensors file; an index of several (`….safetensors.index.json`); a folder that
+            holds one of the two; or any of these as `s3://bucket/key`.
+        stack: Closes the files.
+
+    Raises:
+        Refused: There is none, it is not clear which, or it is broken (exit 46).
+        Transient: It cannot be read.
+    """
+    text = os.fspath(where)
+    folder: _Folder
+    if text.startswith("s3://"):
+        bucket, _, key = text.removeprefix("s3://").partition("/")
+        folder, name = _split_key(_Bucket(bucket_store(bucket), f"s3://{bucket}/"), key)
+    else:
+        path = Path(text)
+        with explained(path):
+            is_folder = path.is_dir()
+        above = path if is_folder else path.parent
+        folder, name = _Disk(above, stack), "" if is_folder else path.name
+    if not name:
+        name = _only_checkpoint(folder)
+    if not name.endswith(INDEX):
+        return of_sources(text, [folder.source(name)])
+    weight_map = _read_index(folder.source(name))
+    files = sorted(set(weight_map.values()))
+    checkpoint = of_sources(text, [folder.source(file) for file in files])
+    _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
+    return checkpoint
+
+
+def bucket_store(bucket: str) -> ObjectStore:
+    """Open a bucket of S3 as the environment says: AWS_ENDPOINT_URL and credentials."""
+    # Loaded where it is used: files need no client.
+    from stockpot.store.s3 import S3Store  # noqa: PLC0415
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or AWS
+    return S3Store(endpoint.rstrip("/"), bucket)
+
+
+class _Folder:
+    """Files beside each other."""
+
+    def called(self, name: str) -> str:
+        raise NotImplementedError
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def source(self, name: str) -> ByteSource:
+        raise NotImplementedError
+
+
+class _Disk(_Folder):
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path, self._stack = path, stack
+
+    def called(self, name: str) -> str:
+        return str(self._path / name)
+
+    def names(self) -> list[str]:
+        with explained(self._path):
+            return sorted(entry.name for entry in os.scandir(self._path))
+
+    def source(self, name: str) -> ByteSource:
+        return self._stack.enter_context(opened(self._path / name))
+
+
+class _Bucket(_Folder):
+    def __init__(self, store: ObjectStore, name: str, prefix: str = "") -> None:
+        self._store, self._name, self._prefix = store, name, prefix
+
+    def below(self, prefix: str) -> "_Bucket":
+        return _Bucket(self._store, self._name, prefix)
+
+    def called(self, name: str) -> str:
+        return self._prefix + name
+
+    def names(self) -> list[str]:
+        keys = [info.key[len(self._prefix) :] for info in self._store.list(self._prefix)]
+        return [key for key in keys if "/" not in key]
+
+    def source(self, name: str) -> ByteSource:
+        return object_bytes(self._store, self._prefix + name)
+
+
+def _split_key(bucket: _Bucket, key: str) -> tuple[_Folder, str]:
+    """Tell a file from a folder of a bucket by its name: there are no folders there."""
+    prefix, _, name = key.rpartition("/")
+    if name.endswith((".safetensors", INDEX)):
+        return bucket.below(f"{prefix}/" if prefix else ""), name
+    return bucket.below(f"{key.strip('/')}/" if key.strip("/") else ""), ""
+
+
+def _only_checkpoint(folder: _Folder) -> str:
+    names = folder.names()
+    found = [name for name in names if name.endswith(INDEX)]
+    found = found or [name for name in names if name.endswith(".safetensors")]
+    if not found:
+        pipeline = "model_index.json" in names
+        hint = "; it is a pipeline: name one part of it, as its unet" if pipeline else ""
+        refuse(folder.called(""), f"no safetensors file is in it{hint}")
+    if len(found) > 1:
+        some = ", ".join(found[:5])
+        refuse(folder.called(""), f"it holds {len(found)} checkpoints; name one of {some}")
+    return found[0]
+
+
+def _read_index(source: ByteSource) -> Mapping[str, str]:
+    """Read which tensor lies in which file."""
+    if source.size_bytes > LONGEST_INDEX_BYTES:
+        refuse(source.name, f"an index of {source.size_bytes} bytes is not read")
+    try:
+        document: Any = json.loads(source.read(0, source.size_bytes))
+    except (ValueError, RecursionError) as error:
+        refuse(source.name, f"it cannot be read: {error}")
+    found = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not found:
+        refuse(source.name, "it has no weight_map")
+    for key, file in found.items():
+        # Beside the index, and nowhere else: an index may come from anybody.
+        if not isinstance(file, str) or "/" in file or "\\" in file or file in ("", ".", ".."):
+            refuse(source.name, f"tensor {key} lies in {file!r}, which is no name of a file")
+    return found
+
+
+def _require_indexed(
+    name: str, weight_map: Mapping[str, str], checkpoint: Checkpoint, files: Mapping[str, str]
+) -> None:
+    """Refuse an index that says other than its files do."""
+    for (key, _, _), (source, _) in zip(checkpoint.tensors, checkpoint.places, strict=True):
+        if key not in weight_map:
+            refuse(name, f"tensor {key} of {source.name} is not in the index")
+        if weight_map[key] != files[source.name]:
+            refuse(name, f"tensor {key} is in {source.name}, the index says {weight_map[key]}")
+    if absent := sorted(weight_map.keys() - {key for key, _, _ in checkpoint.tensors}):
+        refuse(name, f"tensor {absent[0]} of the index is in no file")
+
+
+def require_local_or_s3(where: str) -> None:
+    """Refuse an address that is neither a path nor of S3.
+
+    Raises:
+        Refused: It is of another scheme (exit 2).
+    """
+    scheme = urlsplit(where).scheme
+    if "://" in where and scheme != "s3":
+        raise Refused(
+            f"{where} cannot be read: we know paths and s3://bucket/key",
+            help="download it first",
+            exit_code=ExitCode.USAGE,
+        )

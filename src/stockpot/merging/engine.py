@@ -1,0 +1,347 @@
+"""From checkpoints to the bytes of their mean: read, average, hash and write, block by block.
+
+Workers take blocks in order, each with buffers of its own, and none waits for another but at the
+hashes, which every block passes in its turn. So memory does not grow with the model, a second core
+is used without a second copy, and the bytes are the same for any number of workers.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from stockpot.core.digests import PREFIX, Digest
+from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.merging.blocks import Bench, MeanOfBlocks, NotFiniteError, bench, mean_of_blocks
+from stockpot.merging.formats import Format, Stored
+from stockpot.merging.kernel import Kernel
+from stockpot.merging.layout import Run
+from stockpot.store.ranges import fill
+from stockpot.store.safetensors import Header, header_bytes
+from stockpot.store.weights import FLOATS
+
+NEAR_BLOCK_BYTES = 1 << 17
+"""Of a local file: so that what was read is averaged before it leaves the processor's cache."""
+NEAR_BYTES = 2 << 20
+"""Of all ingredients' blocks together, in one worker."""
+FAR_BLOCK_BYTES, FAR_BYTES = 8 << 20, 32 << 20
+"""Of a store: a request costs as much as a megabyte. The second is for all workers together."""
+LEAST_BLOCK_BYTES = 1 << 12
+MOST_DESKS = 16
+FAR_WORKERS = 4
+"""Most of their time they wait for the store."""
+
+
+class Target(Protocol):
+    """Where the mean is written to."""
+
+    in_order: bool
+    """Whether blocks must come one behind the other; else in any order, from many threads."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write the bytes of the file from `offset` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to work. None of it changes a byte of the result."""
+
+    threads: int = 1
+    kernel: Kernel | None = None
+    block_bytes: int | None = None
+    """Of each ingredient, in one worker; None: what suits the sources."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What is known of the mean when it is written."""
+
+    digest: Digest
+    """The weights digest: the SHA-256 of the output."""
+    inputs: tuple[Digest, ...]
+    """The SHA-256 of each checkpoint's file; none where they were not asked for."""
+    largest: int
+    """The largest magnitude of the output, as bits; of use where it has one type."""
+
+
+class _AbortedError(Exception):
+    """Another worker failed."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    number: int
+    run: Run
+    first: int
+    elements: int
+
+
+class _Turns:
+    """Streams, each of which is passed by one block after the other."""
+
+    def __init__(self, streams: int, alone: bool) -> None:
+        self._next = [0] * streams
+        self._changed = threading.Condition()
+        self._alone = alone
+        self.broken = False
+
+    def take(self, stream: int, number: int) -> None:
+        """Wait until every block before this one has passed."""
+        if self._alone:
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self.broken or self._next[stream] == number)
+            if self.broken:
+                raise _AbortedError
+
+    def passed(self, stream: int) -> None:
+        if self._alone:
+            return
+        with self._changed:
+            self._next[stream] += 1
+            self._changed.notify_all()
+
+    def break_off(self) -> None:
+        with self._changed:
+            self.broken = True
+            self._changed.notify_all()
+
+
+class _Averaging:
+    """One averaging under way: what all of its workers share."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        weights: Sequence[int],
+        runs: Sequence[Run],
+        header: Header,
+        target: Target,
+        settings: Settings,
+        hashed: Sequence[bytes] | None,
+        advance: Callable[[int], None],
+        stop: threading.Event,
+    ) -> None:
+        self.names, self.weights, self.runs, self.target = names, weights, runs, target
+        self.kernel, self.stop, self.advance = settings.kernel, stop, advance
+        near = all(source.is_near for run in runs for source, _ in run.sources)
+        self.workers = settings.threads if near else max(settings.threads, FAR_WORKERS)
+        wanted = settings.block_bytes or _block_bytes(near, len(names), self.workers)
+        self.block_bytes = max(4, wanted // 4 * 4)  # Whole elements of any type.
+        first = header_bytes(header)
+        self.out = hashlib.sha256(first)
+        self.inputs = [hashlib.sha256(data) for data in hashed or ()]
+        self.turns = _Turns(len(self.inputs) + 1, alone=self.workers == 1)
+        self.largest = 0
+        self.done_bytes = 0
+        self._blocks = self._cut()
+        self._lock = threading.Lock()
+        self._failures: list[tuple[int, BaseException]] = []
+        target.write(0, memoryview(first))
+
+    def _cut(self) -> Iterator[_Block]:
+        number = 0
+        for run in self.runs:
+            most = self.block_bytes // run.given.item_bytes
+            elements = run.elements
+            for first in range(0, elements, most):
+                yield _Block(number, run, first, min(most, elements - first))
+                number += 1
+
+    def take(self) -> _Block | None:
+        with self._lock:
+            return next(self._blocks, None)
+
+    def work(self) -> None:
+        """Average blocks until none is left."""
+        worker, number = _Worker(self), -1
+        try:
+            while not self.turns.broken and (block := self.take()) is not None:
+                number = block.number
+                _stop_here(self.stop)
+                worker.average(block)
+        except _AbortedError:
+            return
+        except BaseException as error:  # Raised again by the thread that waits for all.
+            self._failures.append((number, error))
+            self.turns.break_off()
+
+    def finish(self) -> None:
+        """Raise what went wrong first, where anything did."""
+        if self._failures:
+            raise min(self._failures, key=lambda one: one[0])[1]
+
+
+class _Worker:
+    """The buffers of one thread, and what it does with a block."""
+
+    def __init__(self, shared: _Averaging) -> None:
+        self._shared = shared
+        count = len(shared.names)
+        stride = -(-shared.block_bytes // 64) * 64 + 64  # Not all at one place of the cache.
+        room = np.empty(count * stride + 64, np.uint8)
+        skip = -room.ctypes.data % 64
+        self._buffers = [
+            room[skip + i * stride : skip + i * stride + shared.block_bytes] for i in range(count)
+        ]
+        self._out = np.empty(2 * shared.block_bytes, np.uint8)
+        self._desks: dict[tuple[int, str, str], _Desk] = {}
+        self._means: dict[tuple[str, str], MeanOfBlocks] = {}
+
+    def average(self, block: _Block) -> None:
+        """Read a block of every ingredient, average, hash and write it."""
+        shared, run, desk = self._shared, block.run, self._desk(block)
+        begin = block.first * run.given.item_bytes
+        for view, (source, offset) in zip(desk.views, run.sources, strict=True):
+            fill(source, offset + begin, view)
+        for stream, sha256 in enumerate(shared.inputs):
+            shared.turns.take(stream, block.number)
+            sha256.update(desk.views[stream])
+            shared.turns.passed(stream)
+        largest = self._mean(block, desk.bench)
+        at = run.offset + block.first * run.output.item_bytes
+        if not shared.target.in_order:
+            shared.target.write(at, desk.out)
+        stream = len(shared.inputs)
+        shared.turns.take(stream, block.number)
+        shared.out.update(desk.out)
+        if shared.target.in_order:
+            shared.target.write(at, desk.out)
+        shared.largest = max(shared.largest, largest)
+        shared.done_bytes += block.elements * run.given.item_bytes * len(desk.views)
+        shared.advance(shared.done_bytes)
+        shared.turns.passed(stream)
+
+    def _desk(self, block: _Block) -> "_Desk":
+        """Lay out the buffers for a block; most blocks are of one size."""
+        given, output = block.run.given, block.run.output
+        found = self._desks.get((block.elements, given.name, output.name))
+        if found is None:
+            size_bytes = block.elements * given.item_bytes
+            views = [buffer[:size_bytes] for buffer in self._buffers]
+            out = self._out[: block.elements * output.item_bytes]
+            on = bench([view.view(given.storage) for view in views], out.view(output.storage))
+            found = _Desk([view.data for view in views], out.data, on)
+            if len(self._desks) < MOST_DESKS:
+                self._desks[block.elements, given.name, output.name] = found
+        return found
+
+    def _mean(self, block: _Block, on: Bench) -> int:
+        run = block.run
+        try:
+            largest = self._mean_of(run.given, run.output)(on)
+        except NotFiniteError as error:
+            key, index = run.place_of(block.first + error.element)
+            raise Refused(
+                f"{self._shared.names[error.part]} is refused: tensor {key} has a NaN or an "
+                f"infinity at {index}",
+                help="restore it, or make it again; a sum with it would be none",
+                exit_code=ExitCode.BAD_WEIGHTS,
+            ) from None
+        if largest >= FLOATS[run.output.name].infinity:
+            _refuse_too_large(block, on.out)
+        return largest
+
+    def _mean_of(self, given: Format, output: Format) -> MeanOfBlocks:
+        found = self._means.get((given.name, output.name))
+        if found is None:
+            shared = self._shared
+            most = shared.block_bytes // given.item_bytes
+            found = mean_of_blocks(shared.weights, given, output, most, shared.kernel)
+            self._means[given.name, output.name] = found
+        return found
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """The buffers of one size of block, from all sides."""
+
+    views: list[memoryview]
+    """Bytes of each ingredient."""
+    out: memoryview
+    """Bytes of the result."""
+    bench: Bench
+
+
+def average(
+    names: Sequence[str],
+    weights: Sequence[int],
+    runs: Sequence[Run],
+    header: Header,
+    target: Target,
+    settings: Settings,
+    *,
+    hashed: Sequence[bytes] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    stop: threading.Event,
+) -> Averaged:
+    """Write the mean of checkpoints, as a canonical file.
+
+    Args:
+        names: What messages call the checkpoints.
+        weights: One for each, each >= 1.
+        runs: How their tensors lie.
+        header: Of the output.
+        target: Where to.
+        settings: How.
+        hashed: To hash the checkpoints on the way: for each the bytes of its file before the first
+            run. They must be canonical files, so that the runs cover the rest of them in order.
+        advance: Told how many bytes of the checkpoints' tensors are done.
+        stop: Ends it at the next block.
+
+    Raises:
+        Refused: A checkpoint ends too early or has a NaN or an infinity; an element is too large
+            for the output (exit 46).
+        Transient: A checkpoint cannot be read, or the target not be written.
+        StockpotError: It was asked to end (exit 75).
+    """
+    shared = _Averaging(names, weights, runs, header, target, settings, hashed, advance, stop)
+    others = [threading.Thread(target=shared.work) for _ in range(shared.workers - 1)]
+    for other in others:
+        other.start()
+    try:
+        shared.work()
+        for other in others:
+            other.join()
+    except BaseException:
+        shared.turns.break_off()
+        for other in others:
+            other.join()
+        raise
+    shared.finish()
+    return Averaged(
+        Digest(PREFIX + shared.out.hexdigest()),
+        tuple(Digest(PREFIX + sha256.hexdigest()) for sha256 in shared.inputs),
+        shared.largest,
+    )
+
+
+def _block_bytes(near: bool, count: int, workers: int) -> int:
+    """Choose how much of each ingredient a worker holds at once."""
+    most, room = (NEAR_BLOCK_BYTES, NEAR_BYTES) if near else (FAR_BLOCK_BYTES, FAR_BYTES // workers)
+    wanted = min(most, room // count)
+    return max(LEAST_BLOCK_BYTES, wanted // LEAST_BLOCK_BYTES * LEAST_BLOCK_BYTES)
+
+
+def _refuse_too_large(block: _Block, out: Stored) -> None:
+    form = FLOATS[block.run.output.name]
+    wild = (out.view(form.bits) & form.magnitude) >= form.infinity
+    key, index = block.run.place_of(block.first + int(np.argmax(wild)))
+    raise Refused(
+        f"the mean of tensor {key} at {index} is too large for {block.run.output.name}",
+        help="choose another output (in a Soup: spec.merge.output): bf16 or fp32",
+        exit_code=ExitCode.BAD_WEIGHTS,
+    )
+
+
+def _stop_here(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StockpotError(
+            "The merge ended when asked to; nothing was published.",
+            help="Run it again: it starts from the beginning.",
+            exit_code=ExitCode.INTERRUPTED,
+        )

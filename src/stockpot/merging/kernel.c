@@ -1,0 +1,360 @@
+/* The mean of a block of elements, for processors with AVX2 and F16C. Plain C, no Python in it.
+ *
+ * What it decides it decides exactly as `mean.py` does, bit for bit; what it cannot decide it
+ * lists, and `mean.py` does that. The proof of both sums and quotients stands in `kernel.py`.
+ * To be compiled without -ffast-math; -ffp-contract has nothing to contract, for every
+ * multiplication here is exact.
+ */
+#include <stdint.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+#ifndef SOURCE_DIGEST
+#define SOURCE_DIGEST 0
+#endif
+
+/* Of which version of this file the library was made. */
+EXPORT int64_t stockpot_source(void) { return SOURCE_DIGEST; }
+
+enum { F16, BF16, F32 };
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx2,f16c")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+#define CHUNK 32 /* elements that are added up in registers */
+#define HALF 16  /* elements that go the wide way together */
+
+typedef struct {
+    const void *const *inputs; /* one array for each ingredient */
+    const double *weights;     /* whole numbers below 2^53 */
+    int64_t count;
+    double total;
+    int narrow_span, wide_span; /* how many binades the elements of one lane may span */
+} Recipe;
+
+static const int fraction_bits[] = {10, 7, 23};
+
+/* ------------------------------------------------------------- what the inputs of a lane span */
+
+/* Exponents of 16 lanes: the largest, and the smallest of what is not zero, never below 1. */
+INLINE __m256i spans(__m256i most, __m256i least, int given, __m256i *top, __m256i *bottom) {
+    int shift = fraction_bits[given];
+    /* `least` is one less than the magnitude, so that zero became 0xffff. */
+    __m256i small = _mm256_adds_epu16(least, _mm256_set1_epi16(1));
+    *top = _mm256_srli_epi16(most, shift);
+    *bottom = _mm256_max_epi16(_mm256_srli_epi16(small, shift), _mm256_set1_epi16(1));
+    return _mm256_sub_epi16(*top, *bottom);
+}
+
+INLINE __m256i not_finite(__m256i top, int given) {
+    return _mm256_cmpeq_epi16(top, _mm256_set1_epi16(given == F16 ? 31 : 255));
+}
+
+/* Lanes that float32 may get wrong. BF16 has float32's range: what comes near its ends is out. */
+INLINE __m256i too_much_for_float(__m256i most, __m256i least, int given, int span) {
+    __m256i top, bottom;
+    __m256i over = spans(most, least, given, &top, &bottom);
+    __m256i bad = _mm256_or_si256(
+        _mm256_cmpgt_epi16(over, _mm256_set1_epi16((short)span)), not_finite(top, given));
+    if (given == BF16) {
+        bad = _mm256_or_si256(bad, _mm256_cmpgt_epi16(top, _mm256_set1_epi16(220)));
+        bad = _mm256_or_si256(bad, _mm256_cmpgt_epi16(_mm256_set1_epi16(40), bottom));
+    }
+    return bad;
+}
+
+/* One bit for each of 16 lanes that float64 may get wrong. */
+INLINE uint32_t too_much_for_double(__m256i most, __m256i least, int given, int span) {
+    __m256i top, bottom;
+    __m256i over = spans(most, least, given, &top, &bottom);
+    __m256i bad = _mm256_or_si256(
+        _mm256_cmpgt_epi16(over, _mm256_set1_epi16((short)span)), not_finite(top, given));
+    __m128i packed = _mm_packs_epi16(_mm256_castsi256_si128(bad), _mm256_extracti128_si256(bad, 1));
+    return (uint32_t)_mm_movemask_epi8(packed);
+}
+
+/* The same for 8 lanes of F32. */
+INLINE uint32_t too_much_of_32(__m256i most, __m256i least, int span) {
+    __m256i none = _mm256_cmpeq_epi32(least, _mm256_set1_epi32(-1));
+    __m256i small = _mm256_add_epi32(least, _mm256_set1_epi32(1));
+    __m256i top = _mm256_srli_epi32(most, 23);
+    __m256i bottom = _mm256_max_epi32(_mm256_srli_epi32(small, 23), _mm256_set1_epi32(1));
+    __m256i over = _mm256_sub_epi32(top, bottom);
+    __m256i bad = _mm256_andnot_si256(none, _mm256_cmpgt_epi32(over, _mm256_set1_epi32(span)));
+    bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(top, _mm256_set1_epi32(255)));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(bad));
+}
+
+/* ------------------------------------------------------------------------- widening, rounding */
+
+INLINE __m256 widened(__m128i stored, int given) {
+    if (given == F16) return _mm256_cvtph_ps(stored);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(stored), 16));
+}
+
+INLINE __m128i narrowed(__m256 value, int output) {
+    if (output == F16) return _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT);
+    __m256i bits = _mm256_castps_si256(value);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    bits = _mm256_srli_epi32(bits, 16);
+    return _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+}
+
+/* float64 to float32 by cutting, with the last bit set where anything was cut off: to round that
+ * again to a format of two bits less or fewer is to round once. */
+INLINE __m128 cut_to_odd(__m256d value) {
+    const __m256i lost = _mm256_set1_epi64x((1LL << 29) - 1);
+    __m256i bits = _mm256_castpd_si256(value);
+    __m256i whole = _mm256_cmpeq_epi64(_mm256_and_si256(bits, lost), _mm256_setzero_si256());
+    __m256i odd = _mm256_andnot_si256(whole, _mm256_set1_epi64x(1LL << 29));
+    bits = _mm256_or_si256(_mm256_andnot_si256(lost, bits), odd);
+    return _mm256_cvtpd_ps(_mm256_castsi256_pd(bits));
+}
+
+/* One bit for each of 4 quotients that float32 would hold with fewer bits than it has. */
+INLINE uint32_t below_normal(__m256d value) {
+    __m256d size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), value);
+    __m256d small = _mm256_cmp_pd(size, _mm256_set1_pd(0x1p-126), _CMP_LT_OQ);
+    __m256d some = _mm256_cmp_pd(size, _mm256_setzero_pd(), _CMP_NEQ_OQ);
+    return (uint32_t)_mm256_movemask_pd(_mm256_and_pd(small, some));
+}
+
+/* Write 8 quotients; return the largest magnitudes so far. */
+INLINE __m256i put_float(__m256 value, void *out, int64_t at, int output, __m256i largest) {
+    if (output == F32) {
+        _mm256_storeu_ps((float *)out + at, value);
+        __m256i bits = _mm256_and_si256(_mm256_castps_si256(value), _mm256_set1_epi32(0x7fffffff));
+        return _mm256_max_epu32(largest, bits);
+    }
+    __m128i bits = narrowed(value, output);
+    _mm_storeu_si128((__m128i *)((uint16_t *)out + at), bits);
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_and_si128(bits, _mm_set1_epi16(0x7fff)));
+    return _mm256_max_epu32(largest, wide);
+}
+
+INLINE __m256 both(__m128 low, __m128 high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+
+/* Write 8 quotients in float64; bits of `doubt` where they are not decided. */
+INLINE __m256i put_double(__m256d low, __m256d high, void *out, int64_t at, int output,
+                          uint32_t *doubt, __m256i largest) {
+    __m256 value;
+    if (output == F32) {
+        value = both(_mm256_cvtpd_ps(low), _mm256_cvtpd_ps(high));
+    } else {
+        if (output == BF16) *doubt = below_normal(low) | below_normal(high) << 4;
+        value = both(cut_to_odd(low), cut_to_odd(high));
+    }
+    return put_float(value, out, at, output, largest);
+}
+
+/* -------------------------------------------------------------------------------- adding up */
+
+/* Average 8 elements of 16 bits in float64. */
+INLINE void mean_wide(const Recipe *recipe, int64_t at, int given, __m256d *low, __m256d *high) {
+    __m256d a = _mm256_set1_pd(-0.0), b = a;
+    for (int64_t i = 0; i < recipe->count; i++) {
+        __m256d weight = _mm256_set1_pd(recipe->weights[i]);
+        const uint16_t *input = (const uint16_t *)recipe->inputs[i] + at;
+        __m256 wide = widened(_mm_loadu_si128((const __m128i *)input), given);
+        __m256d x = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_castps256_ps128(wide)));
+        __m256d y = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_extractf128_ps(wide, 1)));
+        a = _mm256_add_pd(a, x), b = _mm256_add_pd(b, y);
+    }
+    __m256d total = _mm256_set1_pd(recipe->total);
+    *low = _mm256_div_pd(a, total);
+    *high = _mm256_div_pd(b, total);
+}
+
+INLINE int64_t noted(uint32_t lanes, int64_t at, uint32_t *doubts, int64_t known) {
+    while (lanes) {
+        doubts[known++] = (uint32_t)(at + __builtin_ctz(lanes));
+        lanes &= lanes - 1;
+    }
+    return known;
+}
+
+/* 16 elements of 16 bits, in float64. */
+INLINE int64_t half_wide(const Recipe *recipe, int64_t at, int given, int output, void *out,
+                         __m256i most, __m256i least, uint32_t *doubts, int64_t known,
+                         __m256i *largest) {
+    uint32_t bad = too_much_for_double(most, least, given, recipe->wide_span);
+    for (int part = 0; part < 2; part++) {
+        __m256d low, high;
+        uint32_t small = 0;
+        mean_wide(recipe, at + 8 * part, given, &low, &high);
+        __m256i now = put_double(low, high, out, at + 8 * part, output, &small, *largest);
+        bad |= small << (8 * part);
+        /* What is not decided says nothing of the largest. */
+        if (!((bad >> (8 * part)) & 0xff)) *largest = now;
+        else bad |= 0xffu << (8 * part);
+    }
+    return noted(bad, at, doubts, known);
+}
+
+/* Blocks of 16-bit elements: in float32 where that is exact, else in float64. */
+INLINE int64_t narrow(const Recipe *recipe, int64_t elements, int given, int output, int weighted,
+                      void *out, uint32_t *doubts, uint32_t *top) {
+    const __m256i magnitude = _mm256_set1_epi16(0x7fff), one = _mm256_set1_epi16(1);
+    const int use_float = recipe->narrow_span >= 0;
+    const __m256 total = _mm256_set1_ps((float)recipe->total);
+    __m256i largest = _mm256_setzero_si256();
+    int64_t known = 0, at = 0;
+    for (; at + CHUNK <= elements; at += CHUNK) {
+        /* From -0, not from zero: -0 stays -0 where every input is. */
+        __m256 a = _mm256_set1_ps(-0.0f), b = a, c = a, d = a;
+        __m256i most_0 = _mm256_setzero_si256(), most_1 = most_0;
+        __m256i least_0 = _mm256_set1_epi16(-1), least_1 = least_0;
+        for (int64_t i = 0; i < recipe->count; i++) {
+            const __m256i *input = (const __m256i *)((const uint16_t *)recipe->inputs[i] + at);
+            __m256i v = _mm256_loadu_si256(input), w = _mm256_loadu_si256(input + 1);
+            __m256i m = _mm256_and_si256(v, magnitude), n = _mm256_and_si256(w, magnitude);
+            most_0 = _mm256_max_epu16(most_0, m);
+            most_1 = _mm256_max_epu16(most_1, n);
+            least_0 = _mm256_min_epu16(least_0, _mm256_sub_epi16(m, one));
+            least_1 = _mm256_min_epu16(least_1, _mm256_sub_epi16(n, one));
+            if (!use_float) continue;
+            __m256 x = widened(_mm256_castsi256_si128(v), given);
+            __m256 y = widened(_mm256_extracti128_si256(v, 1), given);
+            __m256 z = widened(_mm256_castsi256_si128(w), given);
+            __m256 u = widened(_mm256_extracti128_si256(w, 1), given);
+            if (weighted) {
+                __m256 weight = _mm256_set1_ps((float)recipe->weights[i]);
+                x = _mm256_mul_ps(x, weight), y = _mm256_mul_ps(y, weight);
+                z = _mm256_mul_ps(z, weight), u = _mm256_mul_ps(u, weight);
+            }
+            a = _mm256_add_ps(a, x), b = _mm256_add_ps(b, y);
+            c = _mm256_add_ps(c, z), d = _mm256_add_ps(d, u);
+        }
+        int wide_0 = !use_float, wide_1 = !use_float;
+        if (use_float) {
+            int span = recipe->narrow_span;
+            wide_0 = !!_mm256_movemask_epi8(too_much_for_float(most_0, least_0, given, span));
+            wide_1 = !!_mm256_movemask_epi8(too_much_for_float(most_1, least_1, given, span));
+        }
+        if (wide_0) {
+            known = half_wide(recipe, at, given, output, out, most_0, least_0, doubts, known,
+                              &largest);
+        } else {
+            largest = put_float(_mm256_div_ps(a, total), out, at, output, largest);
+            largest = put_float(_mm256_div_ps(b, total), out, at + 8, output, largest);
+        }
+        if (wide_1) {
+            known = half_wide(recipe, at + HALF, given, output, out, most_1, least_1, doubts,
+                              known, &largest);
+        } else {
+            largest = put_float(_mm256_div_ps(c, total), out, at + 16, output, largest);
+            largest = put_float(_mm256_div_ps(d, total), out, at + 24, output, largest);
+        }
+    }
+    for (; at < elements; at++) doubts[known++] = (uint32_t)at;
+    uint32_t lanes[8];
+    _mm256_storeu_si256((__m256i *)lanes, largest);
+    for (int i = 0; i < 8; i++) *top = lanes[i] > *top ? lanes[i] : *top;
+    return known;
+}
+
+/* Blocks of F32: in float64. */
+INLINE int64_t wide(const Recipe *recipe, int64_t elements, int output, void *out,
+                    uint32_t *doubts, uint32_t *top) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff), one = _mm256_set1_epi32(1);
+    const __m256d total = _mm256_set1_pd(recipe->total);
+    __m256i largest = _mm256_setzero_si256();
+    int64_t known = 0, at = 0;
+    for (; at + HALF <= elements; at += HALF) {
+        __m256d sums[4];
+        __m256i most[2], least[2];
+        sums[0] = sums[1] = sums[2] = sums[3] = _mm256_set1_pd(-0.0);
+        most[0] = most[1] = _mm256_setzero_si256();
+        least[0] = least[1] = _mm256_set1_epi32(-1);
+        for (int64_t i = 0; i < recipe->count; i++) {
+            const float *input = (const float *)recipe->inputs[i] + at;
+            __m256d weight = _mm256_set1_pd(recipe->weights[i]);
+            for (int part = 0; part < 2; part++) {
+                __m256 x = _mm256_loadu_ps(input + 8 * part);
+                __m256i m = _mm256_and_si256(_mm256_castps_si256(x), magnitude);
+                most[part] = _mm256_max_epu32(most[part], m);
+                least[part] = _mm256_min_epu32(least[part], _mm256_sub_epi32(m, one));
+                __m256d y = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+                __m256d z = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+                y = _mm256_mul_pd(y, weight), z = _mm256_mul_pd(z, weight);
+                sums[2 * part] = _mm256_add_pd(sums[2 * part], y);
+                sums[2 * part + 1] = _mm256_add_pd(sums[2 * part + 1], z);
+            }
+        }
+        for (int part = 0; part < 2; part++) {
+            uint32_t bad = too_much_of_32(most[part], least[part], recipe->wide_span), small = 0;
+            __m256d low = _mm256_div_pd(sums[2 * part], total);
+            __m256d high = _mm256_div_pd(sums[2 * part + 1], total);
+            __m256i now = put_double(low, high, out, at + 8 * part, output, &small, largest);
+            bad |= small;
+            if (bad) known = noted(0xff, at + 8 * part, doubts, known);
+            else largest = now;
+        }
+    }
+    for (; at < elements; at++) doubts[known++] = (uint32_t)at;
+    uint32_t lanes[8];
+    _mm256_storeu_si256((__m256i *)lanes, largest);
+    for (int i = 0; i < 8; i++) *top = lanes[i] > *top ? lanes[i] : *top;
+    return known;
+}
+
+TARGET static int64_t chosen(const Recipe *recipe, int64_t elements, int given, int output,
+                             int weighted, void *out, uint32_t *doubts, uint32_t *top) {
+/* A function for each pair of formats, so that nothing is decided inside of the loops. */
+#define OF(g, o, w)                                     \
+    if (given == g && output == o && weighted == w)     \
+        return narrow(recipe, elements, g, o, w, out, doubts, top)
+    OF(F16, F16, 0); OF(F16, BF16, 0); OF(F16, F32, 0);
+    OF(F16, F16, 1); OF(F16, BF16, 1); OF(F16, F32, 1);
+    OF(BF16, F16, 0); OF(BF16, BF16, 0); OF(BF16, F32, 0);
+    OF(BF16, F16, 1); OF(BF16, BF16, 1); OF(BF16, F32, 1);
+#undef OF
+    if (output == F16) return wide(recipe, elements, F16, out, doubts, top);
+    if (output == BF16) return wide(recipe, elements, BF16, out, doubts, top);
+    return wide(recipe, elements, F32, out, doubts, top);
+}
+
+/* Whether this processor can do it. */
+EXPORT int stockpot_usable(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+}
+
+/* Average; see kernel.py for what the arguments must be.
+ * Returns how many elements are not decided; `doubts` lists them, in order. */
+EXPORT int64_t stockpot_mean(const void *const *inputs, const double *weights, int64_t count,
+                             double total, int narrow_span, int wide_span, int64_t elements,
+                             int given, int output, int weighted, void *out, uint32_t *doubts,
+                             uint32_t *largest) {
+    Recipe recipe = {inputs, weights, count, total, narrow_span, wide_span};
+    /* Others in the process may have told the processor to drop subnormal numbers. */
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    *largest = 0;
+    int64_t known = chosen(&recipe, elements, given, output, weighted, out, doubts, largest);
+    _mm_setcsr(before);
+    return known;
+}
+
+#else
+
+EXPORT int stockpot_usable(void) { return 0; }
+
+EXPORT int64_t stockpot_mean(const void *const *inputs, const double *weights, int64_t count,
+                             double total, int narrow_span, int wide_span, int64_t elements,
+                             int given, int output, int weighted, void *out, uint32_t *doubts,
+                             uint32_t *largest) {
+    (void)inputs, (void)weights, (void)count, (void)total, (void)narrow_span, (void)wide_span;
+    (void)given, (void)output, (void)weighted, (void)out;
+    *largest = 0;
+    for (int64_t at = 0; at < elements; at++) doubts[at] = (uint32_t)at;
+    return elements;
+}
+
+#endif
