@@ -1,20 +1,40 @@
-"""What a person and the Makefile can ask for: `python -m devcluster --help`."""
+"""The built-in cluster: up, down, and what helps to look at it."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from devcluster import build
+from devcluster import build, code, debian, forwarding, node, rooms, teardown, volumes
+from devcluster.locks import only_one
+from devcluster.places import Places, places
 from devcluster.problem import Problem
+from devcluster.steps import say
+
+DEFAULT_NAME = "stockpot"
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the commands."""
     top = argparse.ArgumentParser(prog="python -m devcluster", description=__doc__)
+    top.add_argument(
+        "--name", default=DEFAULT_NAME, help="which cluster, where there are several (%(default)s)"
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    one = verbs.add_parser("build", help="compile the cluster's programs into the cache")
+    verbs.add_parser("up", help="bring it up, or do what is missing")
+    verbs.add_parser("down", help="take it away, with all that is in it")
+    verbs.add_parser("status", help="say what runs")
+    one = verbs.add_parser("build", help="compile its programs into the cache")
     one.add_argument(
         "--control-plane", action="store_true", help="only what tests without root need"
     )
+    verbs.add_parser("code", help="show pods this repository as it is now")
+    one = verbs.add_parser("forward", help="listen on 127.0.0.1 for a Service")
+    one.add_argument("target", metavar="NAMESPACE/SERVICE:PORT")
+    one.add_argument("port", metavar="LOCALPORT", type=int, help="0 for any")
+    one = verbs.add_parser("volume", help="let pods claim a folder of this machine, read-only")
+    one.add_argument("namespace", metavar="NAMESPACE")
+    one.add_argument("claim", metavar="CLAIM")
+    one.add_argument("folder", metavar="FOLDER", type=Path)
     return top
 
 
@@ -22,8 +42,62 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what was asked; say in one sentence why not."""
     asked = parser().parse_args(arguments)
     try:
-        build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))
+        return do(asked, places(asked.name))
     except Problem as problem:
         sys.stderr.write(f"error: {problem}\n")
         return 1
+
+
+def do(asked: argparse.Namespace, of: Places) -> int:
+    """Do one verb, and give the exit code."""
+    match asked.verb:
+        case "up":
+            node.up(of)
+            tell(of)
+        case "down":
+            teardown.down(of)
+        case "status":
+            return status(of)
+        case "build":
+            debian.provide(*([] if asked.control_plane else debian.TO_BUILD))
+            build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))
+        case _:
+            with only_one(of.lock, f"command for the cluster {of.name}"):
+                change(asked, of)
+    return 0
+
+
+def change(asked: argparse.Namespace, of: Places) -> None:
+    """Change something about a cluster that runs."""
+    rooms.both(of)
+    match asked.verb:
+        case "code":
+            code.refresh(of)
+        case "forward":
+            port = forwarding.forward(of, asked.target, asked.port)
+            say(f"127.0.0.1:{port} is {asked.target}")
+        case "volume":
+            volumes.claim(of, asked.namespace, asked.claim, asked.folder)
+
+
+def tell(of: Places) -> None:
+    """Say how to use a cluster that is up."""
+    say("  bin/kubectl get pods --all-namespaces")
+    say(f"  KUBECONFIG={of.kubeconfig}")
+    say(f"  logs: {of.logs}")
+
+
+def status(of: Places) -> int:
+    """Say what runs; 0 when everything does."""
+    for program in node.PROGRAMS:
+        runs = rooms.group(of, program).alive()
+        say(f"  {program:24} {'runs' if runs else 'does not run'}")
+    for name, (target, port) in forwarding.known(of).items():
+        runs = rooms.group(of, f"forward-{name}").alive()
+        say(f"  127.0.0.1:{port:<14} {target}{'' if runs else ' (does not run)'}")
+    if not node.is_up(of):
+        say(f"the cluster {of.name} is not up: make cluster")
+        return 1
+    say(f"the cluster {of.name} is up")
+    tell(of)
     return 0

@@ -37,8 +37,8 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever changes the cluster. Beside the state: `down` removes that."""
-        return self.state.with_name(f"{self.name}.lock")
+        """Held by whoever changes the cluster. Not in its state: `down` removes that."""
+        return cache() / f"devcluster-{self.name}.lock"
 
     @property
     def network(self) -> str:

@@ -69,6 +69,7 @@ FACES: dict[AnyKind, Face] = {
             Column("Soup", ".spec.soupRef.name"),
             READY,
             REASON,
+            Column("Progress", ".status.training.progressPercent", "integer"),
             Column("Records", ".status.records", "integer"),
             Column("Weight", ".spec.weight", wide=True),
             MESSAGE,

@@ -98,9 +98,16 @@ class IngredientStatus(Model):
 
 
 class ShardTraining(Model):
-    """How the training ended; how far one is under way, its run says at `/progress`."""
+    """How far the training is, and how it ended."""
 
     run_name: str = ""
+    phase: str = ""
+    """Of a run that is under way: encoding, training, publishing."""
+    step: int = 0
+    total_steps: int = 0
+    progress_percent: int | None = None
+    last_loss: str | None = None
+    """A decimal, as a string."""
     completed_at: Timestamp | None = None
 
 

@@ -1,1 +1,1 @@
-"""The entry point of the operator: where Stockpot meets a cluster. No decisions."""
+"""The operator's process: watch, queue, work, lead. What to do is decided in the core."""

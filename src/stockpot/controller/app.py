@@ -1,22 +1,82 @@
-"""The operator's process. This version has none: it says so, and does nothing by halves."""
+"""The operator's process: its arguments, its log and its end."""
 
+import argparse
+import os
+import signal
+import socket
 import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import structlog
 
 from stockpot import __version__
-from stockpot.errors import ExitCode
+from stockpot.cluster.credentials import connect
+from stockpot.cluster.settings import PATH, read_settings
+from stockpot.controller.operator import Operator
+from stockpot.errors import ExitCode, StockpotError
+
+PORT = 8080
 
 
-def main() -> None:
-    """Say that this version works without a cluster only, and end.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the operator until it is told to end.
 
     Raises:
-        SystemExit: Always, with USAGE.
+        SystemExit: Always.
     """
-    sys.stderr.write(
-        f"error: Stockpot {__version__} has no operator yet: it works in local mode only\n"
-        "  help: stockpot local apply -f examples/emoji/\n"
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the operator; say how it ended."""
+    parser = argparse.ArgumentParser(prog="stockpot-operator")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    told = verbs.add_parser("run", help="reconcile soups until told to end")
+    told.add_argument("--settings", type=Path, default=PATH, help="written by the chart")
+    told.add_argument("--context", default="", help="of the kubeconfig; else the current one")
+    told.add_argument("--port", type=int, default=PORT, help="of /livez, /readyz and /metrics")
+    chosen = parser.parse_args(arguments)
+    _log_as_json()
+    log = structlog.get_logger("stockpot")
+    try:
+        settings = read_settings(chosen.settings)
+        operator = Operator(connect(context=chosen.context), settings, _identity())
+    except StockpotError as error:
+        log.error(error.message, help=error.help)
+        return int(error.exit_code)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        operator.stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    with operator.answering(chosen.port):
+        operator.run()
+    return int(ExitCode.OK)
+
+
+def _identity() -> str:
+    """Name this process, and no other: a container that starts again is another."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def _log_as_json() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
-    sys.exit(ExitCode.USAGE)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import StartEvaluation
-from stockpot.core.checks import Findings, Rung, failed
+from stockpot.core.actions import StartEvaluation, StartTraining
+from stockpot.core.checks import Findings, Rung, failed, last_attempt
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.world import Revision, Shard, World
+from stockpot.core.world import Advance, Revision, Run, RunName, Shard, World
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class ShardReport:
     conditions: tuple[Told, ...]
     stage: str = ""
     """The rung of an unlearning that is worked on."""
+    run: RunName | None = None
+    """The training that is under way."""
+    advance: Advance | None = None
+    """How far that is."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,20 @@ def _shard(shard: Shard, rung: Rung | None, findings: Findings) -> ShardReport:
     if shard.alive:
         conditions.append(_trained(shard, unmet))
         conditions.append(_included(shard, unmet, findings))
-        return ShardReport(shard.uid, tuple(conditions))
+        run = None if shard.trained else _training(shard, findings)
+        advance = run.advance if run else None
+        name = run.name if run else None
+        return ShardReport(shard.uid, tuple(conditions), run=name, advance=advance)
     done = unmet is None
     why = unmet.reason if unmet else Reason.UNLEARNED
     message = sentence(unmet) if unmet else ""
     conditions.append(Told(ConditionType.UNLEARNED, done, why, message))
     return ShardReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
+
+
+def _training(shard: Shard, findings: Findings) -> Run | None:
+    run = last_attempt(StartTraining(shard.uid, shard.request), findings.scene.world)
+    return run if run and run.is_active else None
 
 
 def _trained(shard: Shard, unmet: Unmet | None) -> Told:

@@ -122,6 +122,8 @@ class Advance:
     total_steps: int
     loss: str = ""
     """The last one, as a decimal string; empty where none was told."""
+    phase: str = ""
+    """A word or two for people: `encoding`, `training`, `publishing`."""
 
 
 @dataclass(frozen=True)

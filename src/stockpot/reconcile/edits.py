@@ -90,7 +90,15 @@ def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
 
     def edit(shard: DataShard) -> DataShard:
         old = shard.status.training or ShardTraining()
-        done = old.model_copy(update={"run_name": run, "completed_at": timestamp(trained.at)})
+        done = old.model_copy(
+            update={
+                "run_name": run,
+                "phase": "",
+                "step": old.total_steps,
+                "progress_percent": 100,
+                "completed_at": timestamp(trained.at),
+            }
+        )
         return _shard(
             shard,
             base_digest=trained.base,
@@ -251,8 +259,43 @@ def with_shard_report(report: ShardReport, now: datetime) -> EditShard:
             shard,
             observed_generation=generation,
             conditions=conditions(status.conditions, report.conditions, generation, now),
+            training=_training(status.training, report),
             unlearning=unlearning,
         )
+
+    return edit
+
+
+def _training(before: ShardTraining | None, report: ShardReport) -> ShardTraining | None:
+    if report.run is None:
+        return before
+    if before is None or before.run_name != report.run:
+        before = ShardTraining(run_name=report.run)
+    now = report.advance
+    if now is None:
+        return before
+    far = {
+        "phase": now.phase,
+        "step": now.step,
+        "total_steps": now.total_steps,
+        # Only what a phase of training has done counts: before it, nothing is learnt.
+        "progress_percent": 100 * now.step // now.total_steps
+        if now.phase == "training" and now.total_steps
+        else before.progress_percent,
+        "last_loss": now.loss or before.last_loss,
+    }
+    return before.model_copy(update=far)
+
+
+def with_trouble(told: tuple[Told, ...], now: datetime) -> EditSoup:
+    """Let a soup say why its round cannot come to an end."""
+
+    def edit(soup: Soup) -> Soup:
+        generation = soup.metadata.generation
+        types = {one.type for one in told}
+        kept = tuple(one for one in soup.status.conditions if one.type not in types)
+        said = conditions(soup.status.conditions, told, generation, now)
+        return _soup(soup, observed_generation=generation, conditions=(*said, *kept))
 
     return edit
 

@@ -1,0 +1,270 @@
+"""Brings a whole cluster up: a node, its control plane, names, our namespaces, the store.
+
+Every step looks first whether its work is done, so that `up` finishes what an earlier one began,
+starts again what has died since, and does nothing at all where nothing is missing.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from devcluster import (
+    build,
+    code,
+    commands,
+    debian,
+    forwarding,
+    images,
+    keys,
+    kubectl,
+    objects,
+    preflight,
+    rooms,
+    settings,
+    volumes,
+)
+from devcluster.api import Api, wait_until
+from devcluster.locks import only_one
+from devcluster.places import REPOSITORY, Places
+from devcluster.problem import Problem
+from devcluster.steps import say, step
+
+ETCD, PORT = "http://127.0.0.1:2379", 6443
+READY_WITHIN_S = 180.0
+PROGRAMS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    *("containerd", "kubelet", "kube-proxy", "coredns", f"forward-{forwarding.API}"),
+)
+CODE_CLAIM, DATA_CLAIM = "stockpot-code", "emoji"
+
+
+def up(places: Places) -> None:
+    """Bring the cluster up.
+
+    Raises:
+        Problem: It cannot run here, or something does not start.
+    """
+    preflight.may_run(places)
+    debian.provide(*debian.TO_RUN)
+    with only_one(places.lock, f"command for the cluster {places.name}"):
+        if is_up(places):
+            code.refresh(places)
+            say(f"the cluster {places.name} is up")
+            return
+        if not all(part.bin.is_dir() for part in (build.control_plane(), build.runtime())):
+            debian.provide(*debian.TO_BUILD)
+        debian.provide(*debian.TO_MAKE_IMAGES)
+        build.build(build.control_plane(), build.runtime())
+        made = images.make_all(images.find_weed())
+        begun_s = time.monotonic()
+        places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        code.refresh(places)
+        with step("starting the control plane", eta_s=8):
+            start_control_plane(places)
+        with step("unpacking the images", eta_s=8):
+            start_containers(places, made)
+        with step("starting the node", eta_s=10):
+            start_node(places)
+        with step("starting the store", eta_s=10):
+            start_store(places)
+        forwarding.restart(places)
+        kubectl.write_links(places)
+        say(f"the cluster {places.name} is up after {time.monotonic() - begun_s:.0f} s")
+
+
+def is_up(places: Places) -> bool:
+    """Whether everything runs and nothing is left to do."""
+    return (
+        _api_port(places) is not None
+        and all(rooms.group(places, program).alive() for program in PROGRAMS)
+        and _node_is_ready(api(places))
+        and _store_is_ready(api(places))
+    )
+
+
+def api(places: Places) -> Api:
+    """Give the way from this machine to the API server.
+
+    Raises:
+        Problem: There is none yet.
+    """
+    port = _api_port(places)
+    if port is None:
+        raise Problem(f"the cluster {places.name} does not run", help="start it: make cluster")
+    return Api(
+        f"https://127.0.0.1:{port}", keys.token(places.keys, "admin"), places.keys / "ca.crt"
+    )
+
+
+def _api_port(places: Places) -> int | None:
+    return forwarding.known(places).get(forwarding.API, (None, None))[1]
+
+
+def start_control_plane(places: Places) -> None:
+    """Have the network, the keys, etcd, the API server, the controllers and the scheduler."""
+    programs = build.built(build.control_plane())
+    rooms.make_network(places)
+    service, inner = "10.96.0.1", f"https://{rooms.ADDRESS}:{PORT}"
+    own = ["127.0.0.1", "localhost", rooms.ADDRESS, service, settings.NODE]
+    named = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    keys.make(places.keys, programs=programs, names=[*own, *named], node=settings.NODE)
+    for program in ("controller-manager", "scheduler", "proxy", "dns", "kubelet"):
+        _kubeconfig(places, places.state / f"{program}.kubeconfig", inner, program)
+    _kubeconfig(places, places.inner_kubeconfig, inner, "admin")
+    network = rooms.network(places)
+    etcd = commands.etcd(
+        programs, data=places.state / "etcd", client=ETCD, peer="http://127.0.0.1:2380"
+    )
+    rooms.launch(places, "etcd", etcd, rooms=network)
+    server = commands.apiserver(
+        programs, keys=places.keys, etcd=ETCD, address=rooms.ADDRESS, port=PORT, loopback=False
+    )
+    rooms.launch(places, "kube-apiserver", server, rooms=network)
+    forwarding.restart(places)
+    if _api_port(places) is None:
+        forwarding.forward(places, f"{rooms.ADDRESS}:{PORT}", 0, name=forwarding.API)
+    outer = f"https://127.0.0.1:{_api_port(places)}"
+    _kubeconfig(places, places.kubeconfig, outer, "admin")
+    alive = _alive(places, "etcd", "kube-apiserver")
+    wait_until(api(places).ready, "the API server is ready", within_s=READY_WITHIN_S, alive=alive)
+    manager = commands.controller_manager(
+        programs, keys=places.keys, kubeconfig=places.state / "controller-manager.kubeconfig"
+    )
+    rooms.launch(places, "kube-controller-manager", manager, rooms=network)
+    scheduler = commands.scheduler(programs, kubeconfig=places.state / "scheduler.kubeconfig")
+    rooms.launch(places, "kube-scheduler", scheduler, rooms=network)
+
+
+def start_containers(places: Places, made: list[images.Image]) -> None:
+    """Have the cluster's view of the files, containerd in it, and the images in that."""
+    runtime = build.built(build.runtime())
+    rooms.make_files(places)
+    network = places.state / "network"
+    network.mkdir(exist_ok=True)
+    _write(network / "stockpot.conflist", settings.pod_network())
+    config = places.state / "containerd.toml"
+    _write(config, settings.containerd(runtime, network))
+    rooms.launch(
+        places,
+        "containerd",
+        [runtime / "containerd", "--config", config, "--log-level", "warn"],
+        rooms=rooms.both(places),
+        environment={"PATH": f"{runtime}:{debian.SEARCHED}"},
+    )
+    wait_until(
+        lambda: _ctr(places, "version").returncode == 0,
+        "containerd answers",
+        within_s=READY_WITHIN_S,
+        alive=_alive(places, "containerd"),
+    )
+    there = _ctr(places, "images", "list", "--quiet").stdout.split()
+    for image in made:
+        if image.name in there:
+            continue
+        ended = _ctr(places, "images", "import", "--local", str(image.archive))
+        if ended.returncode:
+            raise Problem(f"the image {image.name} cannot be unpacked", help=ended.stderr)
+
+
+def start_node(places: Places) -> None:
+    """Have the kubelet, the Services' proxy and the names, and wait for the node."""
+    programs = build.built(build.control_plane())
+    resolv_conf = places.state / "resolv.conf"
+    _write(resolv_conf, "")
+    _write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf))
+    _write(places.state / "proxy.json", settings.proxy(places.state / "proxy.kubeconfig"))
+    _write(places.state / "Corefile", settings.corefile(places.state / "dns.kubeconfig"))
+    start_kubelet(places)
+    volumes.mount_all(places)
+    path = {"PATH": debian.SEARCHED}
+    network = rooms.network(places)
+    proxy = [programs / "kube-proxy", f"--config={places.state / 'proxy.json'}"]
+    rooms.launch(places, "kube-proxy", proxy, rooms=network, environment=path)
+    dns = [programs / "coredns", "-conf", places.state / "Corefile"]
+    rooms.launch(places, "coredns", dns, rooms=network)
+    kubectl.apply(places, [*objects.namespaces(), *objects.names()])
+    wait_until(
+        lambda: _node_is_ready(api(places)),
+        "the node is ready",
+        within_s=READY_WITHIN_S,
+        alive=_alive(places, "kubelet", "containerd"),
+    )
+
+
+def start_kubelet(places: Places) -> None:
+    """Have the kubelet. Tests end it, and start it again."""
+    programs = build.built(build.control_plane())
+    options = [
+        f"--config={places.state / 'kubelet.json'}",
+        f"--kubeconfig={places.state / 'kubelet.kubeconfig'}",
+        *(f"--hostname-override={settings.NODE}", "--root-dir=/var/lib/kubelet", "--v=1"),
+    ]
+    rooms.launch(
+        places,
+        "kubelet",
+        [programs / "kubelet", *options],
+        rooms=rooms.both(places),
+        environment={"PATH": debian.SEARCHED},
+    )
+
+
+def start_store(places: Places) -> None:
+    """Have SeaweedFS with its bucket, and what pods mount."""
+    data = places.state / "seaweedfs"
+    data.mkdir(exist_ok=True)
+    os.chown(data, objects.UID, objects.UID)
+    data.chmod(0o770)
+    writable = objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
+    kubectl.apply(places, [*writable, *objects.store()])
+    for namespace in objects.NAMESPACES:
+        volumes.claim(places, namespace, CODE_CLAIM, places.code)
+    volumes.claim(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
+    waiting = ["rollout", "status", "deployment/seaweedfs", f"--namespace={objects.STORE}"]
+    kubectl.kubectl(places, *waiting, f"--timeout={READY_WITHIN_S:.0f}s")
+
+
+def _node_is_ready(server: Api) -> bool:
+    node = server.get(f"/api/v1/nodes/{settings.NODE}")
+    conditions = node["status"].get("conditions", []) if node else []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _store_is_ready(server: Api) -> bool:
+    found = server.get(f"/apis/apps/v1/namespaces/{objects.STORE}/deployments/seaweedfs")
+    return found is not None and found["status"].get("readyReplicas") == 1
+
+
+def _alive(places: Places, *programs: str) -> Callable[[], None]:
+    def check() -> None:
+        for program in programs:
+            if not rooms.group(places, program).alive():
+                log = places.logs / f"{program}.log"
+                words = log.read_text(errors="replace").splitlines()[-10:]
+                raise Problem(f"{program} ended", help="\n".join([f"{log} ends with:", *words]))
+
+    return check
+
+
+def _ctr(places: Places, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = build.built(build.runtime()) / "ctr"
+    command = ["nsenter", *rooms.both(places), "--", str(program), "--namespace=k8s.io"]
+    return subprocess.run(
+        [*command, f"--address={settings.SOCKET}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _kubeconfig(places: Places, path: Path, url: str, program: str) -> None:
+    token = keys.token(places.keys, program)
+    _write(path, commands.kubeconfig(url=url, token=token, ca=places.keys / "ca.crt"))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.chmod(0o600)
+    part.rename(path)

@@ -1,0 +1,232 @@
+"""What the cluster has in it from the start: names for pods, our namespaces, the store."""
+
+import base64
+import json
+from typing import Any
+
+from devcluster.commands import DNS_ADDRESS
+from devcluster.images import SEAWEEDFS
+from devcluster.rooms import ADDRESS
+from devcluster.settings import DNS_PORT, NODE
+
+Object = dict[str, Any]
+
+SYSTEM, STUDIO, STORE = "stockpot-system", "studio", "stockpot-store"
+NAMESPACES = (SYSTEM, STUDIO, STORE)
+
+BUCKET = "stockpot"
+S3_PORT = 8333
+ENDPOINT = f"http://seaweedfs.{STORE}.svc:{S3_PORT}"
+"""The store, as pods name it."""
+# Credentials of a store that nobody outside this machine reaches, and that `down` throws away.
+WORKLOAD = ("stockpot-workload", "workload-of-the-demo")
+UNLEARN = ("stockpot-unlearn", "unlearn-of-the-demo")
+UID = 65532
+
+
+def namespaces() -> list[Object]:
+    """Give our namespaces, each under the strictest Pod Security level."""
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": level}}
+        for name in NAMESPACES
+    ]
+
+
+def names() -> list[Object]:
+    """Give what CoreDNS, which runs beside the kubelet, needs: to read, and to be found."""
+    who = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "stockpot:dns"}
+    rules = [
+        {"apiGroups": [""], "resources": ["namespaces", "services"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": ["discovery.k8s.io"],
+            "resources": ["endpointslices"],
+            "verbs": ["list", "watch"],
+        },
+    ]
+    ports = [
+        {"name": "dns", "protocol": "UDP", "port": DNS_PORT},
+        {"name": "dns-tcp", "protocol": "TCP", "port": DNS_PORT},
+    ]
+    place = {"name": "kube-dns", "namespace": "kube-system"}
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "stockpot:dns"},
+            "rules": rules,
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "stockpot:dns"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "stockpot:dns",
+            },
+            "subjects": [who],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": place,
+            "spec": {"clusterIP": DNS_ADDRESS, "ports": ports},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": place | {"labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADDRESS]}],
+            "ports": ports,
+        },
+    ]
+
+
+def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> list[Object]:
+    """Give a folder of the node as a volume, and the claim that it is bound to.
+
+    Args:
+        namespace: The claim's.
+        claim: Its name.
+        path: The folder, as the node sees it.
+        writable: For one pod that writes; else for any that read.
+    """
+    modes = ["ReadWriteOnce"] if writable else ["ReadOnlyMany"]
+    size = {"storage": "100Gi"}
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+    name = f"{namespace}-{claim}"
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": modes,
+                "capacity": size,
+                "claimRef": {"namespace": namespace, "name": claim},
+                "local": {"path": path},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": claim, "namespace": namespace},
+            "spec": {
+                "accessModes": modes,
+                "resources": {"requests": size},
+                "storageClassName": "",
+                "volumeName": name,
+            },
+        },
+    ]
+
+
+def identities() -> str:
+    """Give SeaweedFS's file of who may do what: only the second deletes."""
+
+    def identity(who: tuple[str, str], actions: list[str]) -> Object:
+        access, secret = who
+        credentials = [{"accessKey": access, "secretKey": secret}]
+        return {"name": access, "credentials": credentials, "actions": actions}
+
+    return json.dumps(
+        {
+            "identities": [
+                identity(WORKLOAD, [f"{what}:{BUCKET}" for what in ("Read", "Write", "List")]),
+                identity(UNLEARN, ["Admin", "Read", "Write", "List", "Tagging"]),
+            ]
+        }
+    )
+
+
+def store() -> list[Object]:
+    """Give SeaweedFS: one pod, a claim for its files, a Service."""
+    place = {"namespace": STORE}
+    labels = {"app.kubernetes.io/name": "seaweedfs"}
+    command = [
+        *("mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", f"-bucket={BUCKET}"),
+        *(f"-s3.port={S3_PORT}", "-s3.config=/etc/seaweedfs/s3.json", "-s3.autoCreateBucket=false"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
+        "-master.telemetry=false",
+    ]
+    container = {
+        "name": "seaweedfs",
+        "image": SEAWEEDFS,
+        "imagePullPolicy": "Never",
+        "args": command,
+        "workingDir": "/tmp",
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "ports": [{"name": "s3", "containerPort": S3_PORT}],
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz", "port": S3_PORT},
+            "periodSeconds": 1,
+            "failureThreshold": 120,
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "identities", "mountPath": "/etc/seaweedfs", "readOnly": True},
+        ],
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "seaweedfs"}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "identities", "secret": {"secretName": "seaweedfs"}},
+        ],
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": place | {"name": "seaweedfs"},
+            "data": {"s3.json": base64.b64encode(identities().encode()).decode()},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": place | {"name": "seaweedfs", "labels": labels},
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": place | {"name": "seaweedfs", "labels": labels},
+            "spec": {
+                "selector": labels,
+                "ports": [{"name": "s3", "port": S3_PORT, "targetPort": "s3"}],
+            },
+        },
+    ]
+
+
+def as_list(objects: list[Object]) -> str:
+    """Write objects as one document for kubectl."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})

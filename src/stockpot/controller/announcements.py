@@ -1,0 +1,125 @@
+"""What people are told as Events: each step of a shard, and each promotion of a soup, once.
+
+Made from an object before and after a write, so that a settled world says nothing.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from stockpot.api.conditions import ConditionType, Reason, find
+from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision
+from stockpot.cluster.client import Client
+from stockpot.cluster.objects import Json
+from stockpot.cluster.resources import EVENTS
+from stockpot.errors import StockpotError
+from stockpot.reconcile.edits import timestamp
+
+MESSAGE_LENGTH = 1024
+"""What the API server takes."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One thing that happened to an object."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    reason: str
+    message: str
+    is_warning: bool = False
+
+
+Announce = Callable[[Sequence[Announcement]], None]
+
+
+def announcements_of(
+    old: DataShard | Soup | SoupRevision, new: DataShard | Soup | SoupRevision
+) -> tuple[Announcement, ...]:
+    """Say what a write changed that a person would ask about."""
+    if isinstance(new, SoupRevision) or isinstance(old, SoupRevision):
+        return ()
+    said: list[tuple[str, str, bool]] = []
+    said += _of_condition(old, new)
+    if isinstance(new, Soup) and isinstance(old, Soup):
+        said += _of_soup(old, new)
+    meta = new.metadata
+    return tuple(
+        Announcement(new.kind, meta.namespace, meta.name, meta.uid, reason, message, is_warning)
+        for reason, message, is_warning in said
+    )
+
+
+def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
+    before = find(old.status.conditions, ConditionType.READY)
+    now = find(new.status.conditions, ConditionType.READY)
+    if now is None or (before and before.reason == now.reason):
+        return []
+    stalled = find(new.status.conditions, ConditionType.STALLED) is not None
+    meaning = next((one.meaning for one in Reason if one == now.reason), "")
+    return [(now.reason, now.message or meaning, stalled)]
+
+
+def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
+    said: list[tuple[str, str, bool]] = []
+    current = new.status.current_revision
+    if current and current != old.status.current_revision:
+        members = len({one.shard for one in current.lineage})
+        what = f"{members} shards" if members else "the base alone"
+        said.append(("Promoted", f"revision {current.number} is {current.name}, of {what}", False))
+    if new.status.receipts.count > old.status.receipts.count:
+        said.append(
+            ("ReceiptStored", f"receipt {new.status.receipts.count} is signed and stored", False)
+        )
+    return said
+
+
+class EventWriter:
+    """Writes them to the API server. None is worth a failed round."""
+
+    def __init__(
+        self,
+        client: Client,
+        now: Callable[[], datetime],
+        instance: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._client, self._now, self._instance, self._warn = client, now, instance, warn
+
+    def __call__(self, said: Sequence[Announcement]) -> None:
+        """Write them."""
+        for one in said:
+            try:
+                self._client.create(EVENTS, self._event(one))
+            except StockpotError as error:
+                self._warn(error.message)
+
+    def _event(self, one: Announcement) -> Json:
+        at = timestamp(self._now())
+        told = f"{one.uid} {one.reason} {one.message} {at}"
+        name = f"{one.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return {
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"name": name, "namespace": one.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": one.kind,
+                "namespace": one.namespace,
+                "name": one.name,
+                "uid": one.uid,
+            },
+            "reason": one.reason,
+            "message": one.message[:MESSAGE_LENGTH],
+            "type": "Warning" if one.is_warning else "Normal",
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+            "source": {"component": "stockpot"},
+            "reportingComponent": "stockpot.dev/operator",
+            "reportingInstance": self._instance,
+            "action": "Reconcile",
+        }

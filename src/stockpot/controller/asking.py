@@ -1,0 +1,106 @@
+"""HTTP to our own pods: servers are asked and told, runs say how far they are."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pydantic
+import urllib3
+
+from stockpot.api.model import Model
+from stockpot.api.serving import Grant, ServerState
+from stockpot.core.world import Advance
+
+PROGRESS_PORT = 8082
+TIMEOUT_S = 3.0
+PROGRESS_TIMEOUT_S = 1.0
+PROGRESS_EVERY_S = 4.0
+"""How often one run is asked: each answer may be a write of a status."""
+AT_ONCE = 16
+"""Pods that are asked side by side."""
+
+Asked = TypeVar("Asked")
+Said = TypeVar("Said")
+
+
+@dataclass(frozen=True)
+class _Heard:
+    at_s: float
+    advance: Advance | None
+
+
+class Asking:
+    """Connections to pods. For many threads."""
+
+    def __init__(self) -> None:
+        self._http = urllib3.PoolManager(num_pools=64, maxsize=4, retries=False)
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asking")
+        self._heard: dict[str, _Heard] = {}
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._http.clear()
+
+    def each(self, ask: Callable[[Asked], Said], whom: Sequence[Asked]) -> list[Said]:
+        """Ask all of them side by side, so that silent ones cost their time once."""
+        return list(self._threads.map(ask, whom))
+
+    def state(self, admin_url: str) -> ServerState | None:
+        """What a server says of itself; None where it does not answer."""
+        try:
+            answer = self._http.request(
+                "GET", f"{admin_url}/state", timeout=urllib3.Timeout(TIMEOUT_S)
+            )
+            return ServerState.model_validate_json(answer.data)
+        except (urllib3.exceptions.HTTPError, OSError, pydantic.ValidationError):
+            return None
+
+    def tell(self, admin_url: str, verb: str, grant: Grant) -> None:
+        """Send a grant. What the server says to it does not count: its state does, later."""
+        try:
+            self._post(f"{admin_url}/weights:{verb}", grant)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+
+    def advance(self, uid: str, ip: str) -> Advance | None:
+        """How far a run says it is; asked now and then, remembered in between."""
+        heard = self._heard.get(uid)
+        if heard and time.monotonic() - heard.at_s < PROGRESS_EVERY_S:
+            return heard.advance
+        said = self._progress(ip)
+        if len(self._heard) > 10_000:
+            self._heard.clear()
+        self._heard[uid] = _Heard(time.monotonic(), said)
+        return said
+
+    def _progress(self, ip: str) -> Advance | None:
+        host = f"[{ip}]" if ":" in ip else ip
+        try:
+            answer = self._http.request(
+                "GET",
+                f"http://{host}:{PROGRESS_PORT}/progress",
+                timeout=urllib3.Timeout(PROGRESS_TIMEOUT_S),
+            )
+            said: dict[str, Any] = json.loads(answer.data)
+            loss = said.get("figures", {}).get("loss")
+            return Advance(
+                int(said["step"]),
+                int(said["total_steps"]),
+                f"{float(loss):.4f}" if loss is not None else "",
+                phase=str(said["phase"]),
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _post(self, url: str, said: Model) -> None:
+        self._http.request(
+            "POST",
+            url,
+            body=said.model_dump_json(by_alias=True),
+            headers={"Content-Type": "application/json"},
+            timeout=urllib3.Timeout(TIMEOUT_S),
+        )

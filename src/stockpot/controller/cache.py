@@ -1,0 +1,100 @@
+"""What the API server said of its objects, as new as the watch streams are. Decides nothing.
+
+Watch streams bring changes, our own writes bring their answers, and a listing past the cache
+replaces what it covers. The newest version of an object wins; one that was seen to go stays away.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
+from stockpot.cluster.resources import Resource
+
+REMEMBERED_ENDS = 10_000
+"""UIDs of objects that went: a late word about one must not bring it back."""
+
+Place = tuple[str, str]
+"""Namespace and name."""
+
+
+class Cache:
+    """Objects by kind, namespace and name. For many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kinds: dict[Resource, dict[Place, Json]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def see(self, resource: Resource, thing: Json) -> bool:
+        """Take an object in, unless a newer version is known.
+
+        Returns:
+            Whether it was news.
+        """
+        place = namespace_of(thing), name_of(thing)
+        with self._lock:
+            known = self._kinds.setdefault(resource, {})
+            before = known.get(place)
+            if uid_of(thing) in self._gone:
+                return False
+            if before and uid_of(before) == uid_of(thing) and version(before) >= version(thing):
+                return False
+            known[place] = thing
+            return True
+
+    def lose(self, resource: Resource, thing: Json) -> None:
+        """Let an object go that was seen to be deleted."""
+        with self._lock:
+            self._lose(resource, thing)
+
+    def replace(
+        self,
+        resource: Resource,
+        namespace: str,
+        things: Iterable[Json],
+        covers: Callable[[Json], bool] = lambda _: True,
+    ) -> None:
+        """Take in a whole listing: what it covers and does not name is gone."""
+        listed = {name_of(thing): thing for thing in things}
+        with self._lock:
+            known = self._kinds.setdefault(resource, {})
+            for place, thing in list(known.items()):
+                there = listed.get(place[1])
+                is_same = there is not None and uid_of(there) == uid_of(thing)
+                if place[0] == namespace and covers(thing) and not is_same:
+                    self._lose(resource, thing)
+        for thing in listed.values():
+            self.see(resource, thing)
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        """Find one object."""
+        with self._lock:
+            return self._kinds.get(resource, {}).get((namespace, name))
+
+    def list(self, resource: Resource, namespace: str | None = None) -> tuple[Json, ...]:
+        """Find all objects of a kind, in order of name."""
+        with self._lock:
+            known = self._kinds.get(resource, {})
+            return tuple(
+                thing
+                for place, thing in sorted(known.items(), key=lambda item: item[0])
+                if namespace in {None, place[0]}
+            )
+
+    def _lose(self, resource: Resource, thing: Json) -> None:
+        place = namespace_of(thing), name_of(thing)
+        known = self._kinds.setdefault(resource, {})
+        before = known.get(place)
+        self._gone[uid_of(thing)] = None
+        while len(self._gone) > REMEMBERED_ENDS:
+            self._gone.popitem(last=False)
+        if before is not None and uid_of(before) == uid_of(thing):
+            del known[place]
+
+
+def version(thing: Json) -> int:
+    """Say how new it is: resource versions of one kind are comparable (KEP-5504)."""
+    told: Any = thing["metadata"].get("resourceVersion") or "0"
+    return int(told)

@@ -1,0 +1,44 @@
+"""Events about our workloads, as the API server has them: asked for only where something hangs."""
+
+import time
+from collections.abc import Sequence
+
+from stockpot.cluster.client import Client
+from stockpot.cluster.objects import Json, namespace_of, uid_of
+from stockpot.cluster.resources import EVENTS
+from stockpot.errors import StockpotError
+
+EVERY_S = 10.0
+"""How often the events of one namespace are asked for."""
+
+
+class Happenings:
+    """Events by namespace, remembered for a few seconds. For many threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[str, tuple[float, tuple[Json, ...]]] = {}
+
+    def about(self, things: Sequence[Json]) -> tuple[Json, ...]:
+        """Find the events about any of these objects; none where they cannot be had."""
+        uids = {uid_of(one) for one in things}
+        namespaces = {namespace_of(one) for one in things}
+        return tuple(
+            event
+            for namespace in namespaces
+            for event in self._of(namespace)
+            if event.get("involvedObject", {}).get("uid") in uids
+        )
+
+    def _of(self, namespace: str) -> tuple[Json, ...]:
+        at_s, known = self._known.get(namespace, (float("-inf"), ()))
+        if time.monotonic() - at_s < EVERY_S:
+            return known
+        try:
+            known = self._client.list(
+                EVENTS, namespace, field_selector="type=Warning", resource_version="0"
+            ).items
+        except StockpotError:
+            pass  # What is known from before still says something.
+        self._known[namespace] = time.monotonic(), known
+        return known

@@ -1,0 +1,240 @@
+"""The operator put together: what watches, what leads, what works, what is measured.
+
+Standing by it watches, so that its cache is warm; leading it works. A leader that cannot be sure
+that it leads ends its process at once.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import structlog
+
+from stockpot import __version__
+from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.cluster.client import Client
+from stockpot.cluster.election import Election
+from stockpot.cluster.labels import OURS
+from stockpot.cluster.resources import DATA_SHARDS, JOBS, PODS, SOUPS
+from stockpot.cluster.settings import Settings
+from stockpot.controller.announcements import EventWriter
+from stockpot.controller.asking import Asking
+from stockpot.controller.cache import Cache
+from stockpot.controller.crds import require_crds
+from stockpot.controller.engine import Engine
+from stockpot.controller.happenings import Happenings
+from stockpot.controller.keeping import Keeping
+from stockpot.controller.objects import ClusterObjects, read
+from stockpot.controller.queue import Priority, Queue
+from stockpot.controller.runs import ClusterRuns
+from stockpot.controller.servers import ClusterServers
+from stockpot.controller.surroundings import ClusterSurroundings
+from stockpot.controller.watching import CHILDREN, WATCHED, Watching, key_of
+from stockpot.errors import ExitCode, StockpotError
+from stockpot.metrics.facts import soup_facts
+from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.probes import serve_operator
+from stockpot.reconcile.loop import Round
+from stockpot.reconcile.ports import Ports, SoupKey
+
+log = structlog.get_logger("stockpot.operator")
+
+WORKERS = 4
+LEASE = "stockpot-operator"
+STUCK_S = 180.0
+"""A round that takes so long will not end: the process is better begun anew."""
+RETRY_S = 5.0
+LAST_ROUNDS_S = 20.0
+
+
+def utc_now() -> datetime:
+    """The clock of the operator."""
+    return datetime.now(UTC)  # noqa: TID251  This is the one that everybody is told.
+
+
+class Operator:
+    """All parts of one operator process."""
+
+    def __init__(self, client: Client, settings: Settings, identity: str) -> None:
+        self._client, self._settings, self._identity = client, settings, identity
+        self._cache, self._queue, self._asking = Cache(), Queue(), Asking()
+        self._happenings = Happenings(client)
+        self.meters = OperatorMeters(version=__version__)
+        self.meters.watch_queue(self._queue.__len__)
+        release = f"{settings.release.namespace}/{settings.release.name}"
+        self._keeping = Keeping(client, settings.workload_namespaces, release, utc_now)
+        self._engine = Engine(
+            self._queue,
+            self.ports_of,
+            workers=WORKERS,
+            may_work=self._keeping.is_ours,
+            now=utc_now,
+            finished=self._finished,
+            failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
+        )
+        self._streams = self._new_streams()
+        self._election = Election(
+            client.within(5),
+            settings.release.namespace,
+            LEASE,
+            identity,
+            utc_now,
+            is_well=self._is_well,
+            elected=self._elected,
+            lost=_end_at_once,
+        )
+        self._ports: dict[SoupKey, Ports] = {}
+        self._is_primed = threading.Event()
+        self.stop = threading.Event()
+        """Set: end in good order."""
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        self._wait_until(self._prepare)
+        if not self.stop.is_set():
+            for one in self._streams:
+                one.start()
+            self._wait_until(self._prime)
+            self._is_primed.set()
+            self._election.start()
+            log.info("standing by", identity=self._identity)
+        while not self.stop.wait(1.0):
+            self._look_after_streams()
+        self._engine.stop(LAST_ROUNDS_S)
+        self._keeping.stop()
+        self._election.stop()
+        for one in self._streams:
+            one.stop()
+        self._asking.close()
+
+    @contextmanager
+    def answering(self, port: int) -> Iterator[str]:
+        """Answer probes and Prometheus while the context lasts."""
+        with serve_operator(
+            self.meters, is_live=self._is_well, is_ready=self._is_primed.is_set, port=port
+        ) as url:
+            yield url
+
+    def ports_of(self, key: SoupKey) -> Ports:
+        """What a round of a soup needs."""
+        if key not in self._ports:
+            client, cache, settings = self._client, self._cache, self._settings
+
+            def store_name() -> str:
+                soup = cache.get(SOUPS, *key)
+                return read(Soup, soup).spec.store.name if soup else ""
+
+            around = ClusterSurroundings(settings, store_name)
+            announce = EventWriter(client, utc_now, self._identity, log.warning)
+            shared = (self._asking, self._happenings, utc_now)
+            self._ports[key] = Ports(
+                objects=ClusterObjects(client, cache, key, announce),
+                runs=ClusterRuns(client, cache, key, settings, *shared),
+                servers=ClusterServers(client, cache, key, settings, around, *shared),
+                surroundings=around,
+                now=utc_now,
+            )
+        return self._ports[key]
+
+    def _is_well(self) -> bool:
+        return self._engine.is_well(STUCK_S)
+
+    def _elected(self) -> None:
+        log.info("leading", identity=self._identity)
+        self.meters.set_leader(True)
+        self._keeping.start()
+        self._engine.start()
+        self._push_all()
+
+    def _new_streams(self) -> tuple[Watching, ...]:
+        theirs, ours = self._settings.workload_namespaces, self._settings.release.namespace
+        streams = [Watching(self._cache, self._queue.push, theirs)]
+        if ours not in theirs:
+            # We may see no soups there: only purges and signings run in it.
+            streams.append(Watching(self._cache, self._queue.push, [ours], (JOBS, PODS)))
+        return tuple(streams)
+
+    def _look_after_streams(self) -> None:
+        if all(one.is_alive for one in self._streams):
+            return
+        for one in self._streams:
+            one.stop()
+        log.error("the watch streams ended; they are begun anew")
+        try:
+            self._prime()
+        except StockpotError as error:
+            log.error(error.message, help=error.help)
+            return
+        self._streams = self._new_streams()
+        for one in self._streams:
+            one.start()
+        self._push_all()
+
+    def _prepare(self) -> None:
+        require_crds(self._client)
+
+    def _prime(self) -> None:
+        """Fill the cache; whatever we may not see is said here, with the verb that is missing."""
+        for resource in WATCHED:
+            selector = OURS if resource in CHILDREN else ""
+            for namespace in self._settings.workload_namespaces:
+                found = self._client.list(resource, namespace, label_selector=selector).items
+                self._cache.replace(resource, namespace, found)
+        ours = self._settings.release.namespace
+        for resource in (JOBS, PODS):
+            found = self._client.list(resource, ours, label_selector=OURS).items
+            self._cache.replace(resource, ours, found)
+
+    def _push_all(self) -> None:
+        for resource in (SOUPS, DATA_SHARDS):
+            for thing in self._cache.list(resource):
+                if key := key_of(resource, thing):
+                    self._queue.push(key, Priority.RESYNC)
+
+    def _wait_until(self, do: Callable[[], None]) -> None:
+        said = ""
+        while not self.stop.is_set():
+            try:
+                do()
+            except StockpotError as error:
+                if error.message != said:
+                    log.error(error.message, help=error.help)
+                said = error.message
+                self.stop.wait(RETRY_S)
+            else:
+                return
+
+    def _finished(self, key: SoupKey, one: Round, duration_s: float) -> None:
+        if one.plan.actions:
+            log.info(
+                "a round",
+                soup=f"{key.namespace}/{key.name}",
+                actions=[type(action).__name__ for action in one.plan.actions],
+                duration_ms=round(duration_s * 1000),
+            )
+        seen = self.ports_of(key).objects.read(fresh=False)
+        if seen.soup is None:
+            self.meters.observe_round(key, None, duration_s)
+            return
+        running = _in_training(seen.shards)
+        facts = soup_facts(seen.soup, seen.shards, seen.revisions, in_training=running)
+        self.meters.observe_round(key, facts, duration_s)
+        self.meters.observe_progress(key, running)
+
+
+def _in_training(shards: tuple[DataShard, ...]) -> dict[str, float]:
+    """How far each training is that is under way, 0 to 1."""
+    return {
+        shard.metadata.name: (shard.status.training.progress_percent or 0) / 100
+        for shard in shards
+        if shard.status.training
+        and shard.status.training.completed_at is None
+        and shard.status.training.run_name
+    }
+
+
+def _end_at_once(why: str) -> None:
+    log.error("this operator leads no longer, and ends", why=why)
+    os._exit(ExitCode.INTERRUPTED)

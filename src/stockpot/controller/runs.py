@@ -1,0 +1,139 @@
+"""Runs as Jobs: the port `Runs`, on a cluster."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from stockpot.api.runspec import RunSpec
+from stockpot.cluster.answers import AlreadyExists, Conflict, NamespaceEnding, NotFound
+from stockpot.cluster.client import Client
+from stockpot.cluster.diagnosis import hindrance_of
+from stockpot.cluster.jobs import job_of
+from stockpot.cluster.labels import RUN, SOUP_UID, selector_of
+from stockpot.cluster.objects import (
+    Json,
+    condition_of,
+    is_alive,
+    labels_on,
+    name_of,
+    namespace_of,
+    owner_uid,
+    time_of,
+    uid_of,
+    verb_of,
+)
+from stockpot.cluster.outcomes import runs_of
+from stockpot.cluster.resources import JOBS, PODS, SOUPS
+from stockpot.cluster.settings import Settings
+from stockpot.controller.asking import Asking
+from stockpot.controller.cache import Cache
+from stockpot.controller.happenings import Happenings
+from stockpot.core.recipe import Lineage
+from stockpot.core.world import Run, RunName
+from stockpot.reconcile.ports import SoupKey
+
+PATIENCE = timedelta(seconds=5)
+"""A pod that is to start in so short a time has no hindrance worth asking about."""
+
+
+class ClusterRuns:
+    """The runs of one soup."""
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        key: SoupKey,
+        settings: Settings,
+        asking: Asking,
+        happenings: Happenings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client, self._cache, self._key = client, cache, key
+        self._settings, self._asking, self._happenings = settings, asking, happenings
+        self._now = now
+
+    def list(self, *, fresh: bool) -> tuple[Run, ...]:
+        """See every run of the soup that exists, running or ended."""
+        if fresh:
+            self._look()
+        jobs, pods = self._known()
+        named = {labels_on(job)[RUN]: job for job in jobs}
+        return tuple(
+            self._closer(run, named[run.name], pods) if run.name in named else run
+            for run in runs_of(jobs, pods)
+        )
+
+    def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
+        """Post its Job, unless one of the name exists."""
+        try:
+            made = self._client.create(JOBS, job_of(name, lineage, spec, self._settings))
+        except (AlreadyExists, NamespaceEnding):
+            return
+        self._cache.see(JOBS, made)
+
+    def end(self, name: RunName) -> None:
+        """Delete its Job, which stays to be seen until the kubelet has ended its last process."""
+        jobs, _ = self._known()
+        for job in jobs:
+            if labels_on(job)[RUN] != name or "deletionTimestamp" in job["metadata"]:
+                continue
+            try:
+                self._client.delete(
+                    JOBS, namespace_of(job), name_of(job), uid=uid_of(job), propagation="Foreground"
+                )
+            except NotFound:
+                self._cache.lose(JOBS, job)
+            except Conflict:
+                return  # Another of the name was made meanwhile: the next round sees it.
+
+    @property
+    def _uid(self) -> str:
+        soup = self._cache.get(SOUPS, *self._key)
+        return uid_of(soup) if soup else ""
+
+    def _places(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self._key.namespace, self._settings.release.namespace)))
+
+    def _look(self) -> None:
+        uid = self._uid
+        selector = selector_of(uid)
+        for namespace in self._places():
+            for resource in (JOBS, PODS):
+                found = self._client.list(resource, namespace, label_selector=selector).items
+                self._cache.replace(
+                    resource, namespace, found, lambda one: labels_on(one).get(SOUP_UID) == uid
+                )
+
+    def _known(self) -> tuple[tuple[Json, ...], tuple[Json, ...]]:
+        uid = self._uid
+
+        def ours(one: Json) -> bool:
+            return labels_on(one).get(SOUP_UID) == uid and RUN in labels_on(one)
+
+        jobs = [j for place in self._places() for j in self._cache.list(JOBS, place) if ours(j)]
+        pods = [p for place in self._places() for p in self._cache.list(PODS, place) if ours(p)]
+        return tuple(jobs), tuple(pods)
+
+    def _closer(self, run: Run, job: Json, pods: tuple[Json, ...]) -> Run:
+        """Ask a run that goes on how far it is, or what keeps it from starting."""
+        if not run.is_active:
+            return run
+        own = [pod for pod in pods if owner_uid(pod) == uid_of(job)]
+        running = [pod for pod in own if is_alive(pod) and pod["status"].get("podIP")]
+        if running and pod_runs(running[-1]):
+            if verb_of(job) != "train":
+                return run
+            pod = running[-1]
+            return replace(run, advance=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
+        now = self._now()
+        created = time_of(job["metadata"].get("creationTimestamp"))
+        if created and now - created < PATIENCE:
+            return run
+        told = self._happenings.about((job, *own))
+        return replace(run, hindrance=hindrance_of(job, own, told, now))
+
+
+def pod_runs(pod: Json) -> bool:
+    """Whether the kubelet says that its container runs, and its node says that it is there."""
+    return pod["status"].get("phase") == "Running" and condition_of(pod, "Ready") is not None

@@ -1,0 +1,144 @@
+"""Watch streams, by kopf: what happens to an object goes into the cache, and its soup's key into
+the queue. Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from stockpot.cluster.labels import OURS, SOUP, SOUP_NAMESPACE
+from stockpot.cluster.objects import Json, labels_on, namespace_of
+from stockpot.cluster.resources import (
+    DATA_SHARDS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    SERVICES,
+    SOUP_REVISIONS,
+    SOUPS,
+    UNLEARNING_RECEIPTS,
+    Resource,
+)
+from stockpot.controller.cache import Cache
+from stockpot.controller.queue import Priority
+from stockpot.reconcile.ports import SoupKey
+
+CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
+WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
+
+Push = Callable[[SoupKey, Priority], None]
+
+
+def key_of(resource: Resource, thing: Json) -> SoupKey | None:
+    """Say which soup an object belongs to."""
+    namespace = namespace_of(thing)
+    if resource == SOUPS:
+        return SoupKey(namespace, thing["metadata"]["name"])
+    if resource in CHILDREN:
+        labels = labels_on(thing)
+        name = labels.get(SOUP)
+        return SoupKey(labels.get(SOUP_NAMESPACE, namespace), name) if name else None
+    name = thing.get("spec", {}).get("soupRef", {}).get("name")
+    return SoupKey(namespace, name) if name else None
+
+
+def priority_of(resource: Resource, thing: Json) -> Priority:
+    """Say how urgent a change is: what is being deleted goes first."""
+    if resource in CHILDREN:
+        return Priority.CHILD
+    if "deletionTimestamp" in thing["metadata"]:
+        return Priority.DELETE
+    return Priority.SPEC if resource in {SOUPS, DATA_SHARDS} else Priority.CHILD
+
+
+def is_news(before: Json | None, thing: Json) -> bool:
+    """Whether anything changed beside the status that we write ourselves."""
+    if before is None:
+        return True
+    now, then = thing["metadata"], before["metadata"]
+    return any(
+        now.get(field) != then.get(field)
+        for field in ("uid", "generation", "deletionTimestamp", "finalizers")
+    )
+
+
+class Watching:
+    """The streams, on a thread and an event loop of their own."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        push: Push,
+        namespaces: Sequence[str],
+        resources: Sequence[Resource] = WATCHED,
+    ) -> None:
+        self._cache, self._push = cache, push
+        self._namespaces, self._resources = tuple(namespaces), tuple(resources)
+        self._stop = threading.Event()
+        self.ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stop.set()
+        self._thread.join(10)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the streams are looked after."""
+        return self._thread.is_alive()
+
+    def happened(self, resource: Resource, type_: str | None, thing: Json) -> None:
+        """Take in one word of a stream."""
+        place = namespace_of(thing), thing["metadata"]["name"]
+        before = self._cache.get(resource, *place)
+        if type_ == "DELETED":
+            self._cache.lose(resource, thing)
+            news = True
+        else:
+            news = self._cache.see(resource, thing)
+            if resource in {SOUPS, DATA_SHARDS, SOUP_REVISIONS}:
+                news = news and is_news(before, thing)
+        key = key_of(resource, thing)
+        if news and key is not None:
+            self._push(key, priority_of(resource, thing))
+
+    def _run(self) -> None:
+        registry = kopf.OperatorRegistry()
+        for resource in self._resources:
+            self._watch(resource, registry)
+        kopf.run(
+            registry=registry,
+            settings=_settings(),
+            standalone=True,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+            ready_flag=self.ready,
+        )
+
+    def _watch(self, resource: Resource, registry: kopf.OperatorRegistry) -> None:
+        @kopf.on.event(
+            resource.group, resource.version, resource.plural, registry=registry, id=resource.plural
+        )
+        async def on_event(event: Any, **_: Any) -> None:
+            self.happened(resource, event["type"], dict(event["object"]))
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    # A stream that a firewall forgot is dead: the API server ends each within these times.
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    for resource in CHILDREN:
+        exactly = (resource.group, resource.version, resource.plural)
+        settings.watching.label_selectors[exactly] = OURS
+    return settings
