@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def do(asked: argparse.Namespace, of: Places) -> int:
     """Do one verb, and give the exit code."""
-    match asked.verb:
+    match str(asked.verb):
         case "up":
             node.up(of)
             tell(of)
@@ -70,7 +70,7 @@ def do(asked: argparse.Namespace, of: Places) -> int:
 def change(asked: argparse.Namespace, of: Places) -> None:
     """Change something about a cluster that runs."""
     rooms.both(of)
-    match asked.verb:
+    match str(asked.verb):
         case "code":
             code.refresh(of)
         case "forward":
@@ -78,6 +78,8 @@ def change(asked: argparse.Namespace, of: Places) -> None:
             say(f"127.0.0.1:{port} is {asked.target}")
         case "volume":
             volumes.claim(of, asked.namespace, asked.claim, asked.folder)
+        case verb:
+            raise AssertionError(verb)
 
 
 def tell(of: Places) -> None:

@@ -9,3 +9,15 @@ devcluster-build: | python  ## compile the built-in cluster's programs (ten minu
 .PHONY: control-plane
 control-plane: | python  ## compile only what tests without root need: etcd and the API server
 	@$(DEVCLUSTER) build --control-plane
+
+.PHONY: cluster
+cluster: $(READY)  ## bring the built-in cluster up, or what is missing of it (as root)
+	@$(DEVCLUSTER) up
+
+.PHONY: cluster-status
+cluster-status: | python  ## say what of the built-in cluster runs
+	@$(DEVCLUSTER) status
+
+.PHONY: down
+down: | python  ## take the built-in cluster away, and leave nothing of it
+	@$(DEVCLUSTER) down

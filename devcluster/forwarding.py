@@ -53,8 +53,10 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         rooms.launch(
             places,
             f"forward-{name}",
-            [sys.executable, "-m", "devcluster.forwarder", str(listening.fileno())]
-            + [target, str(places.network_file), str(places.keys)],
+            [
+                *(sys.executable, "-m", "devcluster.forwarder", str(listening.fileno())),
+                *(target, places.network_file, places.keys),
+            ],
             environment={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
             pass_fds=[listening.fileno()],
         )

@@ -111,7 +111,7 @@ def _image(
     """Make an image's archive, unless one was made of the same."""
     said = json.dumps([name, made_of, config, Path(__file__).read_text()])
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    archive = cache() / "images" / f"{name.split('/')[-1].replace(':', '-')}-{digest}.tar"
+    archive = cache() / "images" / f"{Path(name).name.replace(':', '-')}-{digest}.tar"
     if archive.is_file():
         return Image(name, archive)
     with only_one(archive.with_suffix(".lock"), f"making of {name}"):

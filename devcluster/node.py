@@ -173,16 +173,18 @@ def start_node(places: Places) -> None:
     programs = build.built(build.control_plane())
     resolv_conf = places.state / "resolv.conf"
     _write(resolv_conf, "")
-    _write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf))
+    pods = rooms.group(places, "pods")
+    pods.make()
+    _write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf, pods.path))
     _write(places.state / "proxy.json", settings.proxy(places.state / "proxy.kubeconfig"))
     _write(places.state / "Corefile", settings.corefile(places.state / "dns.kubeconfig"))
     start_kubelet(places)
     volumes.mount_all(places)
     path = {"PATH": debian.SEARCHED}
     network = rooms.network(places)
-    proxy = [programs / "kube-proxy", f"--config={places.state / 'proxy.json'}"]
+    proxy: list[str | Path] = [programs / "kube-proxy", f"--config={places.state / 'proxy.json'}"]
     rooms.launch(places, "kube-proxy", proxy, rooms=network, environment=path)
-    dns = [programs / "coredns", "-conf", places.state / "Corefile"]
+    dns: list[str | Path] = [programs / "coredns", "-conf", places.state / "Corefile"]
     rooms.launch(places, "coredns", dns, rooms=network)
     kubectl.apply(places, [*objects.namespaces(), *objects.names()])
     wait_until(
@@ -199,7 +201,8 @@ def start_kubelet(places: Places) -> None:
     options = [
         f"--config={places.state / 'kubelet.json'}",
         f"--kubeconfig={places.state / 'kubelet.kubeconfig'}",
-        *(f"--hostname-override={settings.NODE}", "--root-dir=/var/lib/kubelet", "--v=1"),
+        *(f"--hostname-override={settings.NODE}", f"--node-ip={rooms.ADDRESS}"),
+        *("--root-dir=/var/lib/kubelet", "--v=0"),
     ]
     rooms.launch(
         places,

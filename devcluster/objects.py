@@ -22,6 +22,7 @@ ENDPOINT = f"http://seaweedfs.{STORE}.svc:{S3_PORT}"
 WORKLOAD = ("stockpot-workload", "workload-of-the-demo")
 UNLEARN = ("stockpot-unlearn", "unlearn-of-the-demo")
 UID = 65532
+TMP = "/tmp"  # noqa: S108 - the container's own, on a volume
 
 
 def namespaces() -> list[Object]:
@@ -159,8 +160,8 @@ def store() -> list[Object]:
         "image": SEAWEEDFS,
         "imagePullPolicy": "Never",
         "args": command,
-        "workingDir": "/tmp",
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "workingDir": TMP,
+        "env": [{"name": "HOME", "value": TMP}],
         "ports": [{"name": "s3", "containerPort": S3_PORT}],
         "readinessProbe": {
             "httpGet": {"path": "/healthz", "port": S3_PORT},
@@ -175,7 +176,7 @@ def store() -> list[Object]:
         },
         "volumeMounts": [
             {"name": "data", "mountPath": "/data"},
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "tmp", "mountPath": TMP},
             {"name": "identities", "mountPath": "/etc/seaweedfs", "readOnly": True},
         ],
     }

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import subprocess
 from pathlib import Path
 
 from devcluster import cgroups, images
@@ -45,7 +46,7 @@ def overlay() -> None:
     """See that containers can have a file system, loading its module where it is one."""
     if "\toverlay\n" in Path("/proc/filesystems").read_text():
         return
-    os.spawnlp(os.P_WAIT, "modprobe", "modprobe", "-q", "overlay")
+    subprocess.run(["modprobe", "-q", "overlay"], check=False)
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
         raise Problem("this kernel has no overlay file system, and containers need it")
 

@@ -13,8 +13,8 @@ SOCKET = "/run/containerd/containerd.sock"
 DNS_PORT = 53
 
 
-def kubelet(keys: Path, resolv_conf: Path) -> str:
-    """Give the kubelet's: real authentication, no quality-of-service cgroups, no image garbage."""
+def kubelet(keys: Path, resolv_conf: Path, cgroup: str) -> str:
+    """Give the kubelet's: real authentication, all containers below one cgroup, no garbage."""
     return json.dumps(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -33,9 +33,9 @@ def kubelet(keys: Path, resolv_conf: Path) -> str:
             "clusterDomain": "cluster.local",
             # Pods ask the cluster alone: there is no way out of its network.
             "resolvConf": str(resolv_conf),
-            # The machine may be a container or a small VM: take its cgroups as they are.
             "cgroupDriver": "cgroupfs",
-            "cgroupsPerQOS": False,
+            "cgroupsPerQOS": True,
+            "cgroupRoot": f"/{cgroup}",
             "enforceNodeAllocatable": [],
             "failCgroupV1": False,
             "failSwapOn": False,

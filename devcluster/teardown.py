@@ -6,14 +6,13 @@ Asks nobody in the cluster, so it works as well on one that was killed, or never
 import shutil
 
 from devcluster import kubectl, preflight, rooms
-from devcluster.cgroups import Group
 from devcluster.locks import only_one
 from devcluster.places import Places
 from devcluster.steps import say
 
 # The kubelet before the pods, or it would start them again; the API server before etcd, without
 # which it does not end when it is asked to.
-FIRST = ("kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns")
+FIRST = ("kubelet", "pods", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns")
 LAST = ("containerd", "kube-apiserver", "etcd")
 PATIENCE_S = 3.0
 
@@ -28,11 +27,6 @@ def down(places: Places) -> None:
     with only_one(places.lock, f"command for the cluster {places.name}"):
         whole = rooms.group(places)
         was_there = whole.alive() or places.state.exists() or places.network_file.exists()
-        rooms.group(places, "kubelet").end()
-        for container in rooms.group(places, "containerd").below():
-            container.end()
-        for container in containers(places):
-            container.end()
         for program in FIRST:
             rooms.group(places, program).end()
         for program in LAST:
@@ -45,10 +39,3 @@ def down(places: Places) -> None:
         if places.state.exists():
             shutil.rmtree(places.state)
         say(f"the cluster {places.name} {'is gone' if was_there else 'was not there'}")
-
-
-def containers(places: Places) -> list[Group]:
-    """Give the groups of containers where cgroups have one hierarchy: beside the programs'."""
-    return [
-        group for group in rooms.group(places).below() if len(group.path.rpartition("/")[2]) == 64
-    ]
