@@ -1,24 +1,17 @@
 """`/progress` and `/metrics` of a run, for as long as it runs."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from stockpot.errors import ExitCode, Refused
+from stockpot.metrics.listening import Answer, answering
 from stockpot.metrics.progress import Progress
-
-PATIENCE_S = 10.0
-"""How long one caller may take to ask; each of them has a thread."""
 
 
 class _ProgressCollector(Collector):
@@ -68,53 +61,16 @@ def serve_progress(
     registry.register(_ProgressCollector(progress, verb))
     ProcessCollector(registry=registry)
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = PATIENCE_S
+    def progress_now() -> Answer:
+        return Answer(200, "application/json", json.dumps(asdict(progress.snapshot())).encode())
 
-        def do_GET(self) -> None:
-            if self.path == "/progress":
-                body, kind = json.dumps(asdict(progress.snapshot())).encode(), "application/json"
-            elif self.path == "/metrics":
-                body, kind = generate_latest(registry), CONTENT_TYPE_LATEST
-            else:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def metrics() -> Answer:
+        return Answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing: who asks for progress asks often."""
-
-    server = _listening(host, port, Handler)
-    thread = threading.Thread(target=server.serve_forever, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield _url(host, server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Server6(ThreadingHTTPServer):
-    address_family = socket.AF_INET6
-
-
-def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    kind = _Server6 if ":" in host else ThreadingHTTPServer
-    try:
-        return kind((host, port), handler)
-    except OSError as error:
-        raise Refused(
-            f"Port {port} of {host} cannot be used for /progress: {error.strerror}.",
-            help="name another with --progress HOST:PORT; port 0 is any free one",
-            exit_code=ExitCode.PORT_TAKEN,
-        ) from error
-
-
-def _url(host: str, port: int) -> str:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    with answering(
+        {"/progress": progress_now, "/metrics": metrics},
+        host=host,
+        port=port,
+        instead="name another with --progress HOST:PORT; port 0 is any free one",
+    ) as url:
+        yield url
