@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -43,7 +43,7 @@ Failed = Callable[[SoupKey, BaseException, float], None]
 class _Memory:
     """What is remembered of a soup from round to round: only how to pace them."""
 
-    asked_for: Plan = Plan()
+    asked_for: Plan = field(default_factory=Plan)
     failures: int = 0
     looked_past_s: float = float("-inf")
 

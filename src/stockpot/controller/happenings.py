@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from stockpot.cluster.client import Client
 from stockpot.cluster.objects import Json, namespace_of, uid_of
@@ -34,11 +35,10 @@ class Happenings:
         at_s, known = self._known.get(namespace, (float("-inf"), ()))
         if time.monotonic() - at_s < EVERY_S:
             return known
-        try:
+        # Where they cannot be had, what is known from before still says something.
+        with suppress(StockpotError):
             known = self._client.list(
                 EVENTS, namespace, field_selector="type=Warning", resource_version="0"
             ).items
-        except StockpotError:
-            pass  # What is known from before still says something.
         self._known[namespace] = time.monotonic(), known
         return known

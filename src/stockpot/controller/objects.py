@@ -6,6 +6,7 @@ was quicker, the edits are made again on the newest form.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -136,10 +137,8 @@ class ClusterObjects:
         """Remove a revision's object; nothing happens where there is none."""
         namespace = self._key.namespace
         known = self._cache.get(SOUP_REVISIONS, namespace, name)
-        try:
+        with suppress(NotFound, Conflict):
             self._client.delete(SOUP_REVISIONS, namespace, name, uid=uid_of(known) if known else "")
-        except (NotFound, Conflict):
-            pass
         if known:
             self._cache.lose(SOUP_REVISIONS, known)
 
@@ -176,8 +175,6 @@ class ClusterObjects:
                 new = edit(new)
             try:
                 self._store(resource, thing, old, new)
-                self._announce(announcements_of(old, new))
-                return
             except NotFound:
                 self._cache.lose(resource, thing)
                 return
@@ -190,6 +187,9 @@ class ClusterObjects:
                 thing = newest
                 if not left:
                     raise
+            else:
+                self._announce(announcements_of(old, new))
+                return
 
     def _store(self, resource: Resource, thing: Json, old: Any, new: Any) -> None:
         place = namespace_of(thing), name_of(thing)

@@ -1,5 +1,6 @@
-"""Watch streams, by kopf: what happens to an object goes into the cache, and its soup's key into
-the queue. Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
+"""Watch streams, by kopf: what happens goes into the cache, and the soup's key into the queue.
+
+Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
 """
 
 import threading
