@@ -3,10 +3,13 @@
 Nothing here knows what a receipt says.
 """
 
+import base64
+import hashlib
 import json
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 
@@ -27,7 +30,7 @@ def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
         The envelope as JSON (RFC 8785); the same for the same payload and key.
     """
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(key))
+    envelope.sign(CryptoSigner(key, _public(key.public_key(), key_name(key.public_key()))))
     return rfc8785.dumps(envelope.to_dict())
 
 
@@ -41,8 +44,14 @@ def payload_unchecked(data: bytes) -> bytes:
 
 
 def key_name(key: Ed25519PublicKey) -> str:
-    """The name that envelopes have for a key."""
-    return str(SSlibKey.from_crypto(key).keyid)
+    """The name that envelopes have for a key: its fingerprint, as OpenSSH shows it.
+
+    Verifiers in Go give a key that name where nobody told them another, and pass over signatures
+    of other names.
+    """
+    wire = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1]
+    digest = hashlib.sha256(base64.b64decode(wire)).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
@@ -54,15 +63,21 @@ def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
     envelope = _envelope(data)
     if envelope.payload_type != PAYLOAD_TYPE:
         raise BadEnvelopeError(f"its payload is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
-    public = SSlibKey.from_crypto(key)
-    if public.keyid not in envelope.signatures:
+    # The second is what the first receipts called it.
+    names = (key_name(key), str(SSlibKey.from_crypto(key).keyid))
+    named = [name for name in names if name in envelope.signatures]
+    if not named:
         signers = ", ".join(envelope.signatures) or "nobody"
-        raise BadEnvelopeError(f"it was signed by another key: {signers}, not {public.keyid}")
+        raise BadEnvelopeError(f"it was signed by another key: {signers}, not {names[0]}")
     try:
-        envelope.verify([public], 1)
+        envelope.verify([_public(key, named[0])], 1)
     except VerificationError as error:
         raise BadEnvelopeError("its signature does not fit: it was edited") from error
     return bytes(envelope.payload)
+
+
+def _public(key: Ed25519PublicKey, name: str) -> SSlibKey:
+    return SSlibKey.from_crypto(key, keyid=name)
 
 
 def _envelope(data: bytes) -> Envelope:

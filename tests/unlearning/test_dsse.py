@@ -1,0 +1,86 @@
+"""Another implementation of DSSE, in another language, accepts our envelopes and nothing else."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from devcluster.build import environment, toolchain
+from devcluster.problem import Problem
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
+from tests.unlearning.history import KEYS, SOUP, History
+
+from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, unseal
+from stockpot.unlearning.keys import keygen, load_private_key
+
+SOURCE = Path(__file__).with_name("go")
+
+
+@pytest.fixture(scope="session")
+def dsse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checker around go-securesystemslib; `make control-plane` sees to it that there is Go."""
+    try:
+        go = toolchain()
+    except Problem as problem:
+        pytest.skip(f"there is no Go: {problem}; run: make control-plane")
+    program = tmp_path_factory.mktemp("go") / "dsse"
+    built = subprocess.run(
+        [go, "build", "-trimpath", "-o", program, "."],
+        cwd=SOURCE,
+        env={**os.environ, **environment(), "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def checked(dsse: Path, key: Path, data: bytes, work: Path) -> subprocess.CompletedProcess[bytes]:
+    envelope = work / "receipt.dsse.json"
+    envelope.write_bytes(data)
+    return subprocess.run([dsse, key, envelope], capture_output=True, check=False)
+
+
+def test_every_receipt_is_accepted_and_says_the_same(
+    dsse: Path, told: History, tmp_path: Path
+) -> None:
+    for receipt in told.receipts():
+        data = told.store.get(receipt.key)
+        assert data is not None
+
+        found = checked(dsse, told.public, data, tmp_path)
+
+        assert found.returncode == 0, found.stderr
+        assert found.stdout == receipt.statement.canonical
+
+
+def test_an_edited_receipt_is_refused(dsse: Path, told: History, tmp_path: Path) -> None:
+    envelope = json.loads(told.store.get(KEYS.receipt(SOUP.uid, 1)) or b"")
+    envelope["payloadType"] = "application/json"
+
+    found = checked(dsse, told.public, json.dumps(envelope).encode(), tmp_path)
+
+    assert found.returncode == 1
+    assert found.stdout == b""
+
+
+def test_another_key_is_refused(dsse: Path, told: History, tmp_path: Path) -> None:
+    other = keygen(tmp_path / "other.pem")
+    data = told.store.get(KEYS.receipt(SOUP.uid, 1)) or b""
+
+    assert checked(dsse, other, data, tmp_path).returncode == 1
+
+
+def test_receipts_that_named_their_key_otherwise_stay_readable(told: History) -> None:
+    # As the library names keys by itself, and as the first receipts had it.
+    key = load_private_key(told.key)
+    envelope = Envelope(b"said", PAYLOAD_TYPE, {})
+    envelope.sign(CryptoSigner(key))
+
+    data = json.dumps(envelope.to_dict()).encode()
+
+    assert key_name(key.public_key()) not in envelope.signatures
+    assert unseal(data, key.public_key()) == b"said"
