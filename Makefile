@@ -23,9 +23,11 @@ READY := $(VENV)/.synced-with-requirements-dev
 # Tests are many small computations: threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-SOURCES := src tests operator trainer_image examples
+SOURCES := src tests operator trainer_image examples devcluster
 QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
+
+include devcluster/devcluster.mk chart.mk images.mk merge.mk
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -99,7 +101,7 @@ generated: $(READY)
 	$(BIN)/stockpot generate --check
 
 .PHONY: quick
-quick: $(READY)
+quick: $(READY) control-plane prometheus
 	$(PYTEST) -q -n 2 --dist worksteal --durations=15 --durations-min=1 $(QUICK)
 
 .PHONY: spec
