@@ -4,7 +4,6 @@ The arithmetic is the merge's own; the bytes are read from the store, and every 
 looked at in full on the way.
 """
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +11,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stockpot.api.manifest import RecipePart
-from stockpot.api.runspec import BaseRef, Location, Place
+from stockpot.api.runspec import BaseRef, Location, MergeRun, ObjectRef, Place, StoreRef
 from stockpot.api.training import WeightsDtype
-from stockpot.core.digests import PREFIX, Digest
+from stockpot.core.digests import Digest
+from stockpot.core.recipe import Recipe
 from stockpot.errors import Refused
+from stockpot.merging.cores import cores
+from stockpot.merging.engine import Settings
 from stockpot.merging.formats import OUTPUTS
-from stockpot.merging.parts import Part, open_part
-from stockpot.merging.run import merge
+from stockpot.merging.kernel import installed
+from stockpot.merging.parts import open_part
+from stockpot.merging.run import merge, run
 from stockpot.metrics.progress import Progress
-from stockpot.store.base import open_base
 from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.places import fetch_folder
 from stockpot.store.port import ObjectStore
-from stockpot.store.ranges import opened
-from stockpot.store.weights import canonicalise
 from stockpot.unlearning.verify.composition import CannotAverageError
+
+NOBODY = ObjectRef(namespace="verify", name="verify", uid="verify")
 
 
 @dataclass(frozen=True)
@@ -45,28 +48,35 @@ class Averaging:
             CannotAverageError: The base is needed, and another or none was given.
         """
         with TemporaryDirectory(prefix="stockpot-") as scratch:
+            if not parts:
+                return self._base_alone(base, output, Path(scratch))
+            opened = [open_part(self.store, self.keys, part, base) for part in parts]
+            settings = Settings(cores(), installed())
             soup = Path(scratch) / WEIGHTS
-            if parts:
-                merged = [open_part(self.store, self.keys, part, base) for part in parts]
-                merge(merged, soup, OUTPUTS[output], Progress(), threading.Event())
-            else:
-                self._copy_base(base, output, soup)
-            with soup.open("rb") as file:
-                return Digest(PREFIX + hashlib.file_digest(file, "sha256").hexdigest())
+            mean = merge(opened, soup, OUTPUTS[output], settings, Progress(), threading.Event())
+            return mean.digest
 
-    def _copy_base(self, digest: Digest, output: WeightsDtype, soup: Path) -> None:
+    def _base_alone(self, digest: Digest, output: WeightsDtype, scratch: Path) -> Digest:
+        """Merge nothing, in a store of its own: nothing is written into the one that is read."""
         if self.base is None:
             raise CannotAverageError(
                 f"it is the base {digest} alone, which is not at hand: give it with --base"
             )
         place = Place.FOLDER if Path(self.base).is_dir() else Place.STORE
         path = str(Path(self.base).resolve()) if place is Place.FOLDER else self.base
-        ref = BaseRef(location=Location(place=place, path=path), digest=digest)
         try:
-            found = open_base(ref, self.store, soup.parent)
+            folder = fetch_folder(Location(place=place, path=path), self.store, scratch / "base")
+            location = Location(place=Place.FOLDER, path=str(folder))
+            spec = MergeRun(
+                name="verify",
+                store=StoreRef(url=(scratch / "store").as_uri()),
+                soup=NOBODY,
+                recipe_digest=Recipe((), output.value).digest,
+                parts=(),
+                output=output,
+                base=BaseRef(location=location, digest=digest),
+            )
+            made = run(spec, work=scratch / "work", progress=Progress(), stop=threading.Event())
         except Refused as error:  # The wrong folder was named here; no receipt says which one.
             raise CannotAverageError(error.message) from error
-        canonical = soup.with_name("base.safetensors")
-        canonicalise(found.unet_weights, canonical)
-        with opened(canonical) as source:
-            merge([Part(source, 1, None)], soup, OUTPUTS[output], Progress(), threading.Event())
+        return Digest(str(made.weights_digest))
