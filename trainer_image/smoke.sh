@@ -32,7 +32,7 @@ spec() { "$PYTHON" "$root/trainer_image/smoke_specs.py" "$1" >"$WORK/$1.json"; }
 # run NAME: carry it out, and say what it measured.
 run() {
     spec "$1"
-    "$PYTHON" -m stockpot.cli run "$WORK/$1.json" --work "$WORK/$1" --result "$WORK/$1.result.json"
+    "$PYTHON" -m stockpot.workload "$WORK/$1.json" --work "$WORK/$1" --result "$WORK/$1.result.json"
     printf '%-16s %s\n' "$1" "$(cat "$WORK/$1.result.json")"
 }
 
@@ -41,11 +41,11 @@ run merge
 run evaluate
 
 spec serve
-"$PYTHON" -m stockpot.cli run "$WORK/serve.json" --work "$WORK/serve" \
+"$PYTHON" -m stockpot.workload "$WORK/serve.json" --work "$WORK/serve" \
     --result "$WORK/serve.result.json" &
 server=$!
 "$PYTHON" "$root/trainer_image/smoke_specs.py" grant
 kill -TERM "$server"
-wait "$server" || [ $? -eq 75 ]
+wait "$server"
 server=
 echo "smoke: all verbs work"
