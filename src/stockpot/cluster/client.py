@@ -18,7 +18,7 @@ from kubernetes.client.rest import RESTClientObject
 
 from stockpot.cluster.answers import Gone, NotFound, Question, Unavailable, error_of
 from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import Resource
+from stockpot.cluster.resources import PODS, Resource
 
 FIELD_MANAGER = "stockpot"
 WRITING = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})
@@ -190,6 +190,13 @@ class Client:
         if uid:
             options["preconditions"] = {"uid": uid}
         self._ask(question, "DELETE", resource.path(namespace, name), options)
+
+    def ask_pod(self, namespace: str, name: str, port: int, path: str) -> Json:
+        """Ask a pod over HTTP, through the API server: for people, who are not on its network."""
+        question = Question("get", "pods/proxy", namespace, name)
+        return self._ask(
+            question, "GET", f"{PODS.path(namespace, f'{name}:{port}', 'proxy')}/{path}"
+        )
 
     def _put(self, resource: Resource, changed: Json, subresource: str) -> Json:
         namespace, name = _address(changed)

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import yaml
 from kubernetes.client import Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.config import (
+    ConfigException,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 
 from stockpot.cluster.client import TIMEOUT_S, Client
 from stockpot.errors import Refused
@@ -54,3 +59,15 @@ def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> 
 def _default_kubeconfig() -> str:
     # The package reads the variable when it is imported; a test may set it later.
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+def current_namespace(*, context: str = "", kubeconfig: Path | None = None) -> str:
+    """Say which namespace a person's context names; `default` where it names none."""
+    try:
+        contexts, current = list_kube_config_contexts(  # type: ignore[no-untyped-call]
+            config_file=str(kubeconfig) if kubeconfig else _default_kubeconfig()
+        )
+    except (ConfigException, OSError, yaml.YAMLError):
+        return "default"
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    return str((chosen or {}).get("context", {}).get("namespace") or "default")

@@ -1,0 +1,29 @@
+"""`stockpot plan`: what the operator would do next, and what each shard still lacks."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from stockpot.cli import cluster
+from stockpot.controller.looking import look
+from stockpot.core.plan import check
+from stockpot.core.plan import plan as plan_of
+from stockpot.core.render import render
+
+
+@click.command()
+@cluster.options
+def plan(
+    soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
+) -> None:
+    """Say where each shard stands and what the next round asks for; change nothing.
+
+    SOUP names one; without it, all of the namespace are shown.
+    """
+    client = cluster.client_of(context, kubeconfig)
+    where = cluster.namespace_of(namespace, context, kubeconfig)
+    now = datetime.now(UTC)  # noqa: TID251  Nobody is above us who would tell us the time.
+    for sight in look(client, where, soup, release_namespace):
+        findings = check(sight.world, now)
+        click.echo(render(findings, plan_of(findings, now)), nl=False)
