@@ -31,6 +31,9 @@ WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
 
 Push = Callable[[SoupKey, Priority], None]
 
+IDENTITY: Any = "stockpot"
+"""Told, because kopf would else look our user up, whom an image need not know by a name."""
+
 
 def key_of(resource: Resource, thing: Json) -> SoupKey | None:
     """Say which soup an object belongs to."""
@@ -117,6 +120,7 @@ class Watching:
         kopf.run(
             registry=registry,
             settings=_settings(),
+            identity=IDENTITY,
             standalone=True,
             namespaces=self._namespaces,
             stop_flag=self._stop,
