@@ -46,6 +46,9 @@ env:
         fieldPath: metadata.namespace
   - name: HOME
     value: /tmp
+  # The image's user has a number and no name, and kopf asks for one.
+  - name: USER
+    value: stockpot
   {{- with .Values.operator.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

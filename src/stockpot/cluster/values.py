@@ -96,7 +96,9 @@ class OperatorValues(Model):
 
     replicas: Annotated[int, Field(ge=0, le=5)] = 2
     """One acts; the others stand by with a warm cache."""
-    command: Annotated[tuple[str, ...], Field(min_length=1)] = ("stockpot-operator", "run")
+    command: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        *("python3", "-m", "stockpot.controller", "run"),
+    )
     env: Objects = ()
     """More environment variables; the check before an uninstall gets them, too."""
     volumes: Objects = ()
