@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from stockpot.api.runspec import Location, Place
 from stockpot.core.digests import PREFIX, Digest, digest_of_tree
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import explained, problem
-from stockpot.store.port import ObjectStore, require_key
+from stockpot.store.port import CONNECTIONS, ObjectStore, require_key
 
 
 def fetch_folder(
@@ -61,7 +62,8 @@ def fetch_folder(
             help="look at the source's prefix, and whether the upload has ended",
             exit_code=exit_code,
         )
-    for key in keys:
+
+    def fetch(key: str) -> None:
         try:
             store.get_file(key, into / require_key(key.removeprefix(prefix)))
         except KeyError as error:
@@ -69,6 +71,15 @@ def fetch_folder(
                 f"{key} was removed from the store while {prefix} was read",
                 help="let whoever changes the folder come to an end, then run it again",
             ) from error
+
+    # Small files wait for the network and the disk in turn: several at once wait together.
+    pool = ThreadPoolExecutor(CONNECTIONS)
+    try:
+        for _ in pool.map(fetch, keys):
+            pass
+    finally:
+        # After the first that fails, those that wait are not begun.
+        pool.shutdown(cancel_futures=True)
     return into
 
 

@@ -16,6 +16,8 @@ LONGEST_KEY_BYTES = 1024
 """What S3 allows."""
 LONGEST_PART_BYTES = 200
 """File systems allow 255; a temporary file's name is longer by a few."""
+CONNECTIONS = 8
+"""How many requests one process makes at a time, at most."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ObjectInfo:
 
 
 class ObjectStore(Protocol):
-    """Bytes under keys.
+    """Bytes under keys. Safe to use from several threads.
 
     Raises:
         Transient: (any method) The store is unreachable, full or refuses us; the message says

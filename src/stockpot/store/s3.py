@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.patience import WAITS_S, Answer, patiently
-from stockpot.store.port import ObjectInfo, require_key, require_prefix
+from stockpot.store.port import CONNECTIONS, ObjectInfo, require_key, require_prefix
 
 PART_BYTES = 16 << 20
 """One part of an upload in memory at a time; S3's 10,000 parts reach 156 GiB."""
@@ -368,6 +368,8 @@ def _client(endpoint: str, name: str) -> Minio:
         region=os.environ.get("AWS_REGION") or "us-east-1",
         # Whole requests are made again by us: one that was cut off while it was read as well.
         http_client=PoolManager(
-            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S), retries=False
+            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+            retries=False,
+            maxsize=CONNECTIONS,
         ),
     )
