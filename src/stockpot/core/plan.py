@@ -264,7 +264,7 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     """
     tries = attempt_of(run.name, start)
     endless = isinstance(start, StartPurge | StartSigning)
-    return tries > (_tries(start, world) - KEPT_ATTEMPTS if endless else 0)
+    return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if endless else 0)
 
 
 def _wanted(findings: Findings) -> Iterator[Start]:

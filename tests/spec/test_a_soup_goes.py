@@ -1,0 +1,86 @@
+"""A Soup that is deleted serves nothing, and stays until the last of its shards is forgotten."""
+
+from dataclasses import replace
+
+from tests.builders import (
+    a_recipe,
+    a_run,
+    a_server,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    ended,
+    uid,
+)
+
+from stockpot.core.actions import (
+    EndRun,
+    HoldSoup,
+    Release,
+    ReleaseSoup,
+    Scale,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+    run_name,
+)
+from stockpot.core.world import World
+
+CATS = a_shard("cats").trained()
+GOING = a_shard("cats").trained().tombstoned()
+PURGED = ended(StartPurge(uid("cats")), purged_objects=3)
+SIGNED = ended(StartSigning(uid("cats")), receipt_sequence=1, receipt_digest="sha256:" + "0" * 64)
+MERGE = StartMerge(a_recipe("cats"))
+TRAINING = StartTraining(uid("dogs"), a_shard("dogs").shard.request)
+
+
+def going(world: World, **fields: object) -> World:
+    soup = replace(world.soup, alive=False, **fields)  # type: ignore[arg-type]
+    return replace(world, soup=soup)
+
+
+def test_a_soup_is_held_before_anything_of_it_is_made() -> None:
+    world = a_world(a_soup().with_fields(held=False), a_shard("cats").not_held())
+
+    assert HoldSoup() in asked(world)
+
+
+def test_its_servers_go_first() -> None:
+    world = going(a_world(a_soup().of("cats"), CATS, a_server().of("cats")))
+
+    assert asked(world) == (Scale(0),)
+
+
+def test_nothing_is_trained_or_merged_for_it() -> None:
+    world = going(a_world(a_soup().of(), CATS, a_shard("dogs"), a_run(TRAINING), a_run(MERGE)))
+
+    assert set(asked(world)) == {EndRun(run_name(TRAINING)), EndRun(run_name(MERGE))}
+
+
+def test_it_waits_for_shards_that_are_not_deleted() -> None:
+    assert asked(going(a_world(a_soup().of("cats"), CATS))) == ()
+
+
+def test_a_shard_is_purged_once_no_server_is_left() -> None:
+    serving = going(a_world(a_soup().of("cats"), GOING, a_server().of("cats")))
+    alone = going(a_world(a_soup().of("cats"), GOING))
+
+    assert asked(serving) == (Scale(0),)
+    assert asked(alone) == (StartPurge(uid("cats")),)
+
+
+def test_a_shard_goes_when_its_receipt_is_in_the_store_though_no_object_can_be_made() -> None:
+    world = a_world(a_soup().of("cats"), GOING, PURGED, SIGNED)
+
+    assert Release(uid("cats")) in asked(going(world, receipts=1))
+    assert Release(uid("cats")) not in asked(going(world, receipts=0))
+
+
+def test_it_goes_last() -> None:
+    world = going(a_world(a_soup().of("cats")))
+
+    assert ReleaseSoup() in asked(world)
+    assert ReleaseSoup() not in asked(replace(world, runs=(PURGED,)))
+    assert ReleaseSoup() not in asked(replace(world, shards=(GOING.shard,)))
