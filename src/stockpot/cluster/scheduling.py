@@ -14,8 +14,8 @@ def unschedulable(pod: Json, said: str) -> Hindrance:
         pod: It.
         said: The message of its condition PodScheduled.
     """
-    # What follows is about making room, which is the scheduler's matter.
-    why = said.partition(" preemption:")[0].rstrip(".")
+    # What follows its first sentence is about making room, which is the scheduler's matter.
+    why = said.partition(". ")[0].rstrip(".")
     return _of_claims(pod, why) or _of_resources(pod, why) or _of_nodes(pod, why)
 
 

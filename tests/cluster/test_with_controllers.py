@@ -1,0 +1,374 @@
+"""What Kubernetes' own controllers and scheduler make of our Jobs: their words, not ours.
+
+No kubelet runs here: a test says what one would say of a pod.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from devcluster.controlplane import ControlPlane
+from tests.cluster.shapes import LINEAGE, Json, a_training, said, servers, settings
+
+from stockpot.api.conditions import Reason
+from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place, Problem, RunResult
+from stockpot.cluster.client import Client
+from stockpot.cluster.credentials import connect
+from stockpot.cluster.diagnosis import hindrance_of
+from stockpot.cluster.jobs import job_of
+from stockpot.cluster.outcomes import run_of, runs_of
+from stockpot.cluster.resources import DEPLOYMENTS, EVENTS, JOBS, NAMESPACES, PODS, SOUPS, Resource
+from stockpot.cluster.serving import deployment_of
+from stockpot.core.world import Hindrance, Run, RunName
+
+NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
+ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+
+PREFIX = Location(place=Place.STORE, path="data/")
+CAPACITY = {"cpu": "2", "memory": "4Gi", "pods": "30"}
+WITHIN_S = 60.0
+
+T = TypeVar("T")
+
+
+def now() -> datetime:
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
+def stamp() -> str:
+    return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def a_condition(type_: str, reason: str = "") -> Json:
+    return {"type": type_, "status": "True", "reason": reason, "lastTransitionTime": stamp()}
+
+
+def beat(client: Client, name: str) -> None:
+    """Say what a kubelet says of its node."""
+    ready = {**a_condition("Ready", "KubeletReady"), "lastHeartbeatTime": stamp()}
+    status = {"capacity": CAPACITY, "allocatable": CAPACITY, "conditions": [ready]}
+    write_status(client, NODES, client.get(NODES, None, name), status)
+
+
+def write_status(client: Client, resource: Resource, live: Json, status: Json) -> None:
+    """Replace it whoever else writes, as one who alone may say so."""
+    metadata = {key: value for key, value in live["metadata"].items() if key != "resourceVersion"}
+    client.replace_status(resource, {**live, "metadata": metadata, "status": status})
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Client]:
+    """A cluster with controllers, a scheduler, and one node that lives."""
+    ending = threading.Event()
+    with ControlPlane(crds=CRDS, scheduler=True) as cluster:
+        client = connect(kubeconfig=cluster.kubeconfig)
+        client.create(NODES, {"metadata": {"name": "node-1"}, "spec": {}})
+        beat(client, "node-1")
+
+        def live() -> None:
+            while not ending.wait(5.0):
+                beat(client, "node-1")
+
+        heart = threading.Thread(target=live)
+        heart.start()
+        try:
+            yield client
+        finally:
+            ending.set()
+            heart.join()
+
+
+class Studio:
+    """A namespace with a soup."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.client, self.namespace = client, namespace
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        client.create(NAMESPACES, {"metadata": {"name": namespace, "labels": labels}})
+        spec = {"base": {"s3": {"prefix": "bases/emoji/"}}}
+        about = {"name": "emoji", "namespace": namespace}
+        told = {"apiVersion": SOUPS.api_version, "kind": "Soup", "metadata": about, "spec": spec}
+        uid = client.create(SOUPS, told)["metadata"]["uid"]
+        self.soup = ObjectRef(namespace=namespace, name="emoji", uid=uid)
+
+    def make_account(self) -> None:
+        about = {"name": "stockpot-workload", "namespace": self.namespace}
+        self.client.create(ACCOUNTS, {"metadata": about})
+
+    def make_quota(self, pods: int) -> None:
+        about = {"name": "small", "namespace": self.namespace}
+        self.client.create(QUOTAS, {"metadata": about, "spec": {"hard": {"pods": str(pods)}}})
+        until(lambda: self.client.get(QUOTAS, self.namespace, "small").get("status"))
+
+    def post(self, source: Location = PREFIX, **pods: Any) -> Json:
+        spec = a_training().model_copy(
+            update={"soup": self.soup, "source": source, "base": BaseRef(location=PREFIX)}
+        )
+        job = job_of(RunName(spec.name), LINEAGE, spec, settings(pods=pods))
+        return self.client.create(JOBS, job)
+
+    def job(self) -> Json:
+        (job,) = self.client.list(JOBS, self.namespace).items
+        return job
+
+    def pods(self) -> list[Json]:
+        return list(self.client.list(PODS, self.namespace).items)
+
+    def run(self) -> Run:
+        return run_of(self.job(), self.pods())
+
+    def ended(self) -> Run:
+        """The run, once it has ended."""
+        return until(lambda: None if (run := self.run()).is_active else run)
+
+    def hindrance(self, workload: Json | None = None) -> Hindrance | None:
+        events = self.client.list(EVENTS, self.namespace).items
+        return hindrance_of(workload or self.job(), self.pods(), events, now())
+
+    def placed(self) -> Json:
+        """The pod, once it has a node."""
+
+        def one() -> Json | None:
+            return next((pod for pod in self.pods() if pod["spec"].get("nodeName")), None)
+
+        return until(one)
+
+    def tell(self, pod: Json, phase: str, state: Json, **more: Any) -> None:
+        """Say what a kubelet would."""
+        live = self.client.get(PODS, self.namespace, pod["metadata"]["name"])
+        container = {
+            "name": "train",
+            "image": "example.org/trainer:1",
+            "imageID": "",
+            "ready": phase == "Running",
+            "restartCount": 0,
+            "state": state,
+        }
+        status = {**live["status"], "phase": phase, "containerStatuses": [container], **more}
+        write_status(self.client, PODS, live, status)
+
+    def end(self, pod: Json, code: int, message: str = "", **more: Any) -> None:
+        ended = {
+            "exitCode": code,
+            "message": message,
+            "finishedAt": stamp(),
+            "containerID": "c://1",
+        }
+        phase = "Succeeded" if code == 0 else "Failed"
+        self.tell(pod, phase, {"terminated": ended}, **more)
+
+
+@pytest.fixture
+def studio(busy: Client, request: pytest.FixtureRequest) -> Studio:
+    name = request.node.name.replace("_", "-").removeprefix("test-")[:50].strip("-")
+    return Studio(busy, name)
+
+
+def until(look: Callable[[], T | None]) -> T:
+    """What a look finds, as soon as it finds something."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it was waited for in vain")
+
+
+RUNNING = {"running": {"startedAt": "2026-11-22T12:00:00Z"}}
+ALIVE = [a_condition("Ready"), a_condition("ContainersReady"), a_condition("PodScheduled")]
+
+
+# --------------------------------------------------------------------------------- endings
+
+
+def test_a_done_job_has_its_result(studio: Studio) -> None:
+    studio.make_account()
+    studio.post()
+    pod = studio.placed()
+    assert studio.run().is_active
+
+    studio.end(pod, 0, said(RunResult(records=3)))
+
+    assert studio.ended().result == RunResult(records=3)
+
+
+@pytest.mark.parametrize(("code", "final"), [(42, True), (7, False)])
+def test_a_failed_job_has_its_failure(busy: Client, code: int, final: bool) -> None:
+    studio = Studio(busy, f"failed-{code}")
+    studio.make_account()
+    studio.post()
+    problem = Problem(exit_code=code, message="no pictures", help="put some there")
+
+    studio.end(studio.placed(), code, said(RunResult(problem=problem)))
+
+    failure = studio.ended().failure
+    assert failure
+    assert (failure.exit_code, failure.message, failure.help) == (
+        code,
+        "no pictures",
+        "put some there",
+    )
+    assert failure.is_final is final
+
+
+def test_a_disrupted_pod_is_followed_by_another_in_the_same_run(studio: Studio) -> None:
+    studio.make_account()
+    studio.post()
+    first = studio.placed()
+
+    studio.end(first, 143, conditions=[a_condition("DisruptionTarget", "TerminationByKubelet")])
+
+    second = until(
+        lambda: next((p for p in studio.pods() if p["status"]["phase"] == "Pending"), None)
+    )
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert studio.run().is_active
+    studio.placed()
+    studio.end(second, 0, said(RunResult(records=1)))
+    assert studio.ended().result == RunResult(records=1)
+
+
+def test_a_pod_that_somebody_deletes_is_an_attempt_and_no_fault(studio: Studio) -> None:
+    studio.make_account()
+    studio.post()
+    pod = studio.placed()
+    studio.tell(pod, "Running", RUNNING, conditions=ALIVE)
+
+    studio.client.delete(PODS, studio.namespace, pod["metadata"]["name"])
+    assert studio.run().is_active
+    studio.end(pod, 137)
+
+    failure = studio.ended().failure
+    assert failure
+    assert not failure.is_final
+
+
+def test_a_job_that_somebody_deletes_runs_until_its_pod_has_ended(studio: Studio) -> None:
+    studio.make_account()
+    job = studio.post()
+    pod = studio.placed()
+    studio.tell(pod, "Running", RUNNING, conditions=ALIVE)
+
+    studio.client.delete(JOBS, studio.namespace, job["metadata"]["name"])
+    until(lambda: not studio.client.list(JOBS, studio.namespace).items)
+
+    (run,) = runs_of([], studio.pods())
+    assert run == Run(RunName(a_training().name), LINEAGE)
+    studio.end(pod, 137)
+    assert runs_of([], studio.pods()) == ()
+
+
+def test_a_soup_that_goes_takes_its_jobs_with_it(studio: Studio) -> None:
+    studio.post()
+
+    studio.client.delete(SOUPS, studio.namespace, "emoji")
+
+    assert until(lambda: not studio.client.list(JOBS, studio.namespace).items)
+
+
+# ------------------------------------------------------------------------------ hindrances
+
+
+def test_a_service_account_that_is_not_there(studio: Studio) -> None:
+    studio.post()
+
+    hindrance = until(studio.hindrance)
+
+    assert hindrance.reason == Reason.FORBIDDEN
+    assert hindrance.message == (
+        f"the ServiceAccount stockpot-workload is not in the namespace {studio.namespace}"
+    )
+
+
+def test_a_quota_that_is_used_up(studio: Studio) -> None:
+    studio.make_account()
+    studio.make_quota(pods=0)
+    studio.post()
+    told = deployment_of(studio.soup, servers(), 1, settings())
+    studio.client.apply(DEPLOYMENTS, told)
+
+    of_run = until(studio.hindrance)
+    of_servers = until(
+        lambda: studio.hindrance(
+            studio.client.get(DEPLOYMENTS, studio.namespace, told["metadata"]["name"])
+        )
+    )
+
+    for hindrance in (of_run, of_servers):
+        assert hindrance.reason == Reason.QUOTA_EXCEEDED
+        assert "exceeded quota: small, requested: pods=1, limited: pods=0" in hindrance.message
+
+
+def test_a_volume_that_the_level_forbids(studio: Studio) -> None:
+    studio.make_account()
+    studio.post(volumes=({"name": "code", "hostPath": {"path": "/x"}},))
+
+    hindrance = until(studio.hindrance)
+
+    assert hindrance.reason == Reason.FORBIDDEN
+    assert 'violates PodSecurity "restricted:latest": restricted volume types' in hindrance.message
+    assert "pods.volumes" in hindrance.help
+
+
+def test_a_resource_that_no_node_has(studio: Studio) -> None:
+    studio.make_account()
+    gpu = {"nvidia.com/gpu": "1"}
+    studio.post(resources={"train": {"requests": {"cpu": "64", **gpu}, "limits": gpu}})
+
+    hindrance = until(studio.hindrance)
+
+    assert hindrance.reason == Reason.UNSCHEDULABLE
+    assert hindrance.message == (
+        "no node has room for the pod, which needs 64 cpu and 1 nvidia.com/gpu"
+    )
+
+
+def test_labels_that_no_node_has(studio: Studio) -> None:
+    studio.make_account()
+    studio.post(node_selector={"gpu": "yes"})
+
+    hindrance = until(studio.hindrance)
+
+    assert hindrance.message == "no node has the labels that the pod asks for (gpu=yes)"
+
+
+def test_a_claim_that_is_not_there_and_then_has_no_volume(studio: Studio) -> None:
+    studio.make_account()
+    studio.post(source=Location(place=Place.FOLDER, path="/claims/data/food"))
+
+    missing = until(studio.hindrance)
+    access = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    about = {"name": "data", "namespace": studio.namespace}
+    studio.client.create(CLAIMS, {"metadata": about, "spec": access})
+    unbound = until(lambda: found if (found := studio.hindrance()) != missing else None)
+
+    assert (missing.reason, unbound.reason) == (Reason.CLAIM_UNBOUND, Reason.CLAIM_UNBOUND)
+    assert missing.message == f"the claim data is not in the namespace {studio.namespace}"
+    assert unbound.message == "a claim that the pod needs has no volume yet (data)"
+
+
+def test_a_node_that_falls_silent(studio: Studio) -> None:
+    client = studio.client
+    taint = {"key": "quiet", "effect": "NoSchedule"}
+    labels = {"quiet": "yes"}
+    node = {"metadata": {"name": "node-2", "labels": labels}, "spec": {"taints": [taint]}}
+    client.create(NODES, node)
+    beat(client, "node-2")
+    studio.make_account()
+    studio.post(node_selector=labels, tolerations=({"key": "quiet", "operator": "Exists"},))
+    studio.tell(studio.placed(), "Running", RUNNING, conditions=ALIVE)
+    assert studio.hindrance() is None
+
+    hindrance = until(studio.hindrance)
+
+    assert hindrance.reason == Reason.NODE_LOST
+    assert hindrance.message.startswith("the node node-2 does not answer")
+    assert studio.run().is_active
+    client.delete(NODES, None, "node-2")
