@@ -1,5 +1,18 @@
-"""Make the soup of a recipe: the exact weighted mean of its ingredients. No torch.
+"""Make the exact weighted mean of checkpoints. No torch, no cluster.
 
-`formats` knows the floating-point formats, `mean` the arithmetic, `parts` reads ingredients while
-it checks them, `run` is the verb.
+For anybody, three functions:
+
+    merge(inputs, output)       write the mean of checkpoints
+    verify(soup, inputs)        hold a soup against the definition of the mean
+    diff(first, second)         what differs between two checkpoints
+
+For the operator, `run` is the verb. `mean` is the arithmetic and `kernel` its compiled form, both
+with their proofs; `engine` streams, `layout` decides what fits, `checkpoints` and `parts` open what
+is averaged, `targets` is where it goes.
 """
+
+from stockpot.merging.differing import TensorDifference, diff
+from stockpot.merging.soup import Made, merge
+from stockpot.merging.verifying import verify
+
+__all__ = ["Made", "TensorDifference", "diff", "merge", "verify"]

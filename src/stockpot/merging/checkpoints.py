@@ -42,8 +42,13 @@ class Checkpoint:
         return list({id(source): source for source, _ in self.places}.values())
 
 
-def of_sources(name: str, sources: Sequence[ByteSource]) -> Checkpoint:
+def of_sources(name: str, sources: Sequence[ByteSource], *, any_type: bool = False) -> Checkpoint:
     """Read the headers of the files of one checkpoint.
+
+    Args:
+        name: What messages call it.
+        sources: Its files.
+        any_type: Let tensors in that cannot be averaged.
 
     Raises:
         Refused: One is no safetensors file, a key is in two of them, there is no tensor, or one
@@ -52,7 +57,7 @@ def of_sources(name: str, sources: Sequence[ByteSource]) -> Checkpoint:
     found: dict[str, tuple[Tensor, tuple[ByteSource, int]]] = {}
     for source in sources:
         for span in read_header(source).spans:
-            if span.dtype not in FORMATS:
+            if span.dtype not in FORMATS and not any_type:
                 known = ", ".join(sorted(FORMATS))
                 refuse(source.name, f"tensor {span.key} is {span.dtype}; weights are {known}")
             if span.key in found:
@@ -65,13 +70,16 @@ def of_sources(name: str, sources: Sequence[ByteSource]) -> Checkpoint:
     return Checkpoint(name, tuple(one[0] for one in ordered), tuple(one[1] for one in ordered))
 
 
-def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoint:
+def open_checkpoint(
+    where: str | os.PathLike[str], stack: ExitStack, *, any_type: bool = False
+) -> Checkpoint:
     """Open a checkpoint by what a person calls it.
 
     Args:
         where: A safetensors file; an index of several (`….safetensors.index.json`); a folder that
             holds one of the two; or any of these as `s3://bucket/key`.
         stack: Closes the files.
+        any_type: Let tensors in that cannot be averaged.
 
     Raises:
         Refused: There is none, it is not clear which, or it is broken (exit 46).
@@ -91,10 +99,10 @@ def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoi
     if not name:
         name = _only_checkpoint(folder)
     if not name.endswith(INDEX):
-        return of_sources(text, [folder.source(name)])
+        return of_sources(text, [folder.source(name)], any_type=any_type)
     weight_map = _read_index(folder.source(name))
     files = sorted(set(weight_map.values()))
-    checkpoint = of_sources(text, [folder.source(file) for file in files])
+    checkpoint = of_sources(text, [folder.source(file) for file in files], any_type=any_type)
     _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
     return checkpoint
 

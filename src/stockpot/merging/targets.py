@@ -3,10 +3,10 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from stockpot.merging.engine import Target
 from stockpot.store.atomic import appearing, problem
@@ -14,6 +14,7 @@ from stockpot.store.atomic import appearing, problem
 _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
+@runtime_checkable
 class Uploads(Protocol):
     """A store that takes an object as a stream, and shows it whole or not at all."""
 
@@ -37,15 +38,18 @@ class _Descriptor:
 
 
 @contextmanager
-def file_target(path: Path, size_bytes: int) -> Iterator[Target]:
+def file_target(
+    path: Path, size_bytes: int, named: Callable[[Path], Path] = lambda path: path
+) -> Iterator[Target]:
     """Write a file that appears under its name, on the disk, when the block ends well.
 
     Args:
         path: The final name.
         size_bytes: Of the whole file. The room is taken at once: a full disk says so before the
             first byte is read, and one extent is written faster than many.
+        named: Chooses the final name, in the same folder, when all is written.
     """
-    with appearing(path) as file:
+    with appearing(path, lambda made, final: made.replace(named(final))) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
         except (AttributeError, OSError) as error:

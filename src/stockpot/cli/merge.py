@@ -1,0 +1,87 @@
+"""`stockpot merge`: the exact weighted mean of checkpoints, from the command line."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from stockpot.merging.soup import DTYPES
+from stockpot.merging.soup import merge as make
+from stockpot.merging.weights import named
+
+
+@click.command()
+@click.argument("checkpoints", metavar="CHECKPOINT[@WEIGHT]...", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, help="A file or s3://bucket/key; see below.")
+@click.option("--out-dtype", type=click.Choice(list(DTYPES)), help="Round to this type.")
+@click.option("--threads", type=click.IntRange(1), help="Else as many as there are cores for us.")
+@click.option("--verify", is_flag=True, help="Read the soup again, and check it in rationals.")
+def merge(
+    checkpoints: tuple[str, ...],
+    output: str,
+    out_dtype: str | None,
+    threads: int | None,
+    verify: bool,
+) -> None:
+    """Average checkpoints exactly, each element rounded once.
+
+    CHECKPOINT is a .safetensors file, an index of several (.safetensors.index.json), a folder with
+    one of these, or any of them as s3://bucket/key. WEIGHT is a number of 0 or more: 0.3, 2, 1/3;
+    without one it is 1. The same checkpoints with the same weights give the same bytes, in any
+    order, on any machine.
+
+    The output appears whole or not at all. {digest} in the name of a local file becomes the 64
+    digits of its SHA-256. For S3 set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another
+    than Amazon's, AWS_ENDPOINT_URL.
+
+    Ends with 2 for weights that cannot be, 7 where something cannot be read or written, 43 where
+    --verify finds another mean, 46 for checkpoints that are broken or do not fit.
+    """
+    began_s = time.monotonic()
+    with bar("merging") as progress:
+        made = make(
+            [named(one) for one in checkpoints],
+            output,
+            out_dtype=out_dtype,
+            threads=threads,
+            verified=verify,
+            progress=progress,
+        )
+    took_s = time.monotonic() - began_s
+    click.echo(f"{made.path}  {made.digest}")
+    checked = ", checked in rationals" if verify else ""
+    count = len(made.weights)
+    click.echo(
+        f"the mean of {count} checkpoint{'s' if count > 1 else ''}, {made.parameters:,} "
+        f"parameters, {made.size_bytes / 1e9:.2f} GB in {took_s:.1f} s{checked}",
+        err=True,
+    )
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far it is, where somebody looks on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

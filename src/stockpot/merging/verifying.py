@@ -1,0 +1,129 @@
+"""Hold a soup against its definition, with nothing in common with how it was made.
+
+Every byte of the file is hashed, every header read again; of each tensor the first, the last and
+some elements in between are averaged in rationals.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+
+from stockpot.core.digests import PREFIX
+from stockpot.errors import ExitCode, Refused
+from stockpot.merging.checkpoints import Checkpoint, open_checkpoint
+from stockpot.merging.formats import FORMATS, Format
+from stockpot.merging.layout import differences
+from stockpot.merging.weights import Weight, Where, listed, whole
+from stockpot.store.ranges import blocks
+from stockpot.store.safetensors import ELEMENT_BYTES, Tensor
+
+SAMPLES = 4096
+"""Elements of the whole soup."""
+FETCH_BYTES = 1 << 20
+
+
+def verify(
+    soup: Where,
+    inputs: Mapping[Where, Weight] | Iterable[Where | tuple[Where, Weight]],
+    *,
+    digest: str | None = None,
+    samples: int = SAMPLES,
+) -> int:
+    """Refuse a soup that is not the mean of its checkpoints.
+
+    Args:
+        soup: The file, or `s3://bucket/key`.
+        inputs: The checkpoints with their weights, as for `merge`.
+        digest: What the file must hash to; None: it is not hashed.
+        samples: How many elements to average in rationals, about; at least two of each tensor.
+
+    Returns:
+        How many elements were averaged.
+
+    Raises:
+        Refused: It is not (exit 43); or something cannot be understood, as in `merge`.
+    """
+    pairs = [(where, weight) for where, weight in listed(inputs) if weight]
+    weights = whole([weight for _, weight in pairs])
+    with ExitStack() as stack:
+        made = open_checkpoint(soup, stack)
+        if digest is not None:
+            _require_digest(made, digest)
+        parts = [open_checkpoint(where, stack) for where, _ in pairs]
+        for part in parts:
+            alike = [(key, "", shape) for key, _, shape in part.tensors]
+            if found := differences([(key, "", shape) for key, _, shape in made.tensors], alike):
+                raise _not_it(made.name, f"{part.name} does not fit it: {found[0]}")
+        return _compare(made, parts, weights, samples)
+
+
+def _require_digest(made: Checkpoint, digest: str) -> None:
+    for source in made.sources:
+        sha256 = hashlib.sha256()
+        for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
+            sha256.update(block)
+        if (found := PREFIX + sha256.hexdigest()) != digest:
+            raise _not_it(source.name, f"it is {found}, and {digest} was named")
+
+
+def _compare(
+    made: Checkpoint, parts: Sequence[Checkpoint], weights: Sequence[int], samples: int
+) -> int:
+    dice = random.Random(0)  # noqa: S311 - the same ones each time
+    parameters = sum(prod(shape) for _, _, shape in made.tensors)
+    compared = 0
+    for number, tensor in enumerate(made.tensors):
+        key, dtype, shape = tensor
+        elements = prod(shape)
+        if not elements:
+            continue
+        more = samples * elements // max(parameters, 1)
+        chosen = {0, elements - 1, *(dice.randrange(elements) for _ in range(more))}
+        for element in sorted(chosen):
+            exact = sum(
+                (
+                    _element(part, number, part.tensors[number], element) * weight
+                    for part, weight in zip(parts, weights, strict=True)
+                ),
+                start=Fraction(0),
+            ) / sum(weights)
+            found = _element(made, number, tensor, element)
+            if not _is_rounded(exact, found, FORMATS[dtype]):
+                raise _not_it(
+                    made.name,
+                    f"tensor {key} has {float(found)} at element {element}; the mean is "
+                    f"{float(exact)}",
+                )
+        compared += len(chosen)
+    return compared
+
+
+def _element(checkpoint: Checkpoint, number: int, tensor: Tensor, element: int) -> Fraction:
+    source, offset = checkpoint.places[number]
+    form, size_bytes = FORMATS[tensor[1]], ELEMENT_BYTES[tensor[1]]
+    data = source.read(offset + element * size_bytes, size_bytes)
+    return Fraction(float(form.exact(np.frombuffer(data, form.storage))[0]))
+
+
+def _is_rounded(exact: Fraction, found: Fraction, form: Format) -> bool:
+    """Whether a number of a format is the nearest to a rational, or the even one of two."""
+    if not exact:
+        return not found
+    exponent = abs(exact.numerator).bit_length() - exact.denominator.bit_length()
+    if Fraction(2) ** exponent > abs(exact):
+        exponent -= 1
+    quantum = Fraction(2) ** (max(exponent, form.min_exponent) - form.precision + 1)
+    return round(exact / quantum) * quantum == found
+
+
+def _not_it(name: str, why: str) -> Refused:
+    return Refused(
+        f"{name} is not the mean of these checkpoints: {why}",
+        help="were they changed since? else make it again, and look at the disk and the memory",
+        exit_code=ExitCode.WRONG_DIGEST,
+    )
