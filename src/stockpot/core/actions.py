@@ -179,6 +179,8 @@ class RecordReceipt:
     digest: Digest
     is_complete: bool = True
     """Nothing of unknown lineage was left in the store."""
+    signed_at: str = ""
+    """By the signer's clock; empty where it did not say."""
 
 
 @dataclass(frozen=True)

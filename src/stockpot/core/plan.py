@@ -162,7 +162,8 @@ def _receipt(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     if said and said.receipt_sequence and said.receipt_digest:
         complete = said.figures.get("residuals", "0") == "0"
         digest = Digest(said.receipt_digest)
-        return (RecordReceipt(shard.uid, said.receipt_sequence, digest, complete),)
+        at = said.signed_at or ""
+        return (RecordReceipt(shard.uid, said.receipt_sequence, digest, complete, at),)
     # One at a time: each receipt names the one before it.
     signing = any(r.is_active and r.name.startswith("sign-") for r in world.runs)
     return () if signing else _once(start, world, now)

@@ -204,6 +204,7 @@ def new_receipt(
             digest=did.digest,
             previous=head if head != did.digest else None,
             requested_at=asked.requested_at if asked else "",
+            signed_at=did.signed_at or None,
             successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
             if current
             else None,
