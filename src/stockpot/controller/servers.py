@@ -83,9 +83,7 @@ class ClusterServers:
             return
         try:
             self._apply(soup, deployment_of(ref, spec, replicas, self._settings))
-            if not taken(self._cache.get(SERVICES, *self._key)):
-                told = service_of(ref, spec)
-                self._cache.see(SERVICES, self._client.apply(SERVICES, told))
+            self._apply_service(service_of(ref, spec))
         except NamespaceEnding:
             return
 
@@ -155,6 +153,14 @@ class ClusterServers:
         live = self._deployment(soup)
         if live is None or not is_as_told(live, told):
             self._cache.see(DEPLOYMENTS, self._client.apply(DEPLOYMENTS, told))
+
+    def _apply_service(self, told: Json) -> None:
+        live = self._cache.get(SERVICES, *self._key)
+        if live is None and (live := self._client.find(SERVICES, *self._key)):
+            # The streams bring ours alone: one of somebody else's is seen only here.
+            self._cache.see(SERVICES, live)
+        if taken(live) is None and not is_as_told(live, told):
+            self._cache.see(SERVICES, self._client.apply(SERVICES, told))
 
     def _tell(self, verb: str, server: str, boot: str, promotion: Promotion) -> None:
         endpoint = self._found.get(server)
