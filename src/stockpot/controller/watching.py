@@ -115,6 +115,8 @@ class Watching:
 
     def _run(self) -> None:
         registry = kopf.OperatorRegistry()
+        # A registry of one's own knows no way to log in; this one is the `kubernetes` package's.
+        kopf.on.login(registry=registry)(kopf.login_via_client)
         for resource in self._resources:
             self._watch(resource, registry)
         kopf.run(
