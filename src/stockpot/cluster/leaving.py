@@ -33,7 +33,7 @@ def refuse_leaving(client: Client, namespaces: Sequence[str]) -> None:
     raise Waiting(
         "Stockpot stays: without it nobody could forget what these were made from, and their "
         f"deletion would hang:{shown}{more}",
-        help="kubectl delete shards,soups --all in each namespace waits until they are forgotten; "
+        help="kubectl delete shard,soup --all in each namespace waits until they are forgotten; "
         "then uninstall again; to leave them behind on purpose: helm uninstall --no-hooks",
     )
 
