@@ -1,0 +1,37 @@
+"""One API server for all tests here; each has namespaces, a node and operators of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from devcluster.controlplane import ControlPlane
+from tests.controlplane.admin import Admin, Mirror
+from tests.controlplane.town import Town
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlPlane]:
+    with ControlPlane(crds=CRDS, scheduler=True) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: ControlPlane) -> Admin:
+    return Admin(cluster)
+
+
+@pytest.fixture(scope="session")
+def mirror(admin: Admin) -> Iterator[Mirror]:
+    one = Mirror(admin)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def town(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[Town]:
+    one = Town(admin, mirror, tmp_path)
+    one.build()
+    yield one
+    one.tear_down()

@@ -1,0 +1,386 @@
+"""A kubelet that runs no containers, but says of each pod what a real one says.
+
+The real scheduler gives it pods. What a run comes to is worked out from its RunSpec by the
+simulator's kitchen; servers are real HTTP servers with the real state machine of grants, each on
+a loopback address of its own. What is to go wrong is said beforehand, as an `Order`.
+"""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import urllib3
+from tests.controlplane.admin import NODES, Admin, Happening, Mirror, Said
+from tests.controlplane.servers import Address, PlayedServer, ProgressServer
+from tests.simulate.kitchen import Kitchen
+
+from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
+from stockpot.api.runspec import Problem, RunResult
+from stockpot.cluster.labels import RUN_SPEC, SHARD
+from stockpot.cluster.objects import (
+    Json,
+    annotations_on,
+    labels_on,
+    name_of,
+    namespace_of,
+    uid_of,
+    verb_of,
+)
+from stockpot.cluster.resources import EVENTS, LEASES, PODS
+from stockpot.core.world import Failure
+
+HEARTBEAT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to become of a pod, instead of what should."""
+
+    verb: str
+    shard: str = ""
+    """Only of this one; empty: of any."""
+    hold: bool = False
+    """It runs until it is let go."""
+    exit_code: int = 0
+    problem: str = ""
+    """What its RunResult says; empty: it leaves no word."""
+    reason: str = ""
+    """Of the container's end, as `OOMKilled`."""
+    removed: str = ""
+    """The pod's reason: the kubelet put it off the node, as `Evicted`."""
+    waiting: str = ""
+    """Its container never starts, and this is why: `ImagePullBackOff`."""
+    message: str = ""
+    event: str = ""
+    """Reason of a Warning beside it, as `FailedMount`."""
+    times: int = 1_000_000
+    """How many pods it is for."""
+
+
+@dataclass
+class _Played:
+    pod: Json
+    order: Order | None
+    address: str = ""
+    began: str = ""
+    server: PlayedServer | ProgressServer | None = None
+    ended: bool = False
+
+
+@dataclass
+class Kubelet:
+    """One node, and what runs on it."""
+
+    admin: Admin
+    mirror: Mirror
+    node: str
+    kitchens: dict[str, Kitchen] = field(default_factory=dict)
+    """The store of each soup, by its UID."""
+    orders: list[Order] = field(default_factory=list)
+    on_grant: list[Callable[[str], None]] = field(default_factory=list)
+    """Told `prepare` or `commit` when a server accepted one."""
+    is_lost: bool = False
+    """Its machine is off: it says nothing any more."""
+
+    def __post_init__(self) -> None:
+        self._played: dict[str, _Played] = {}
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._given: dict[int, int] = {}
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        # A node without a heartbeat is soon given up, and one that is not Ready gets no pods.
+        self.admin.create(
+            NODES,
+            None,
+            {
+                "metadata": {"name": self.node, "labels": {"kubernetes.io/hostname": self.node}},
+                "status": {
+                    "capacity": {"cpu": "8", "memory": "16Gi", "pods": "500"},
+                    "allocatable": {"cpu": "8", "memory": "16Gi", "pods": "500"},
+                    "conditions": [self._ready()],
+                },
+            },
+        )
+        self._beat()
+        for task in (self._heart, self._run):
+            threading.Thread(target=task, name=f"kubelet-{self.node}", daemon=True).start()
+        self.mirror.listeners.append(self._hear)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.mirror.listeners.remove(self._hear)
+        self._work.put(None)
+        for one in self._played.values():
+            if one.server:
+                one.server.stop()
+        self.admin.delete(NODES, None, self.node)
+
+    # What tests say.
+
+    def order(self, order: Order) -> None:
+        """Say what is to become of pods from now on."""
+        self.orders.insert(0, order)
+
+    def forget_orders(self) -> None:
+        """Let everything go well from now on; what is held is let go."""
+        self.orders.clear()
+        self.let_go()
+
+    def let_go(self, verb: str = "") -> None:
+        """Let runs that are held come to their end."""
+
+        def task() -> None:
+            for one in list(self._played.values()):
+                holds = one.order and one.order.hold and not one.ended
+                if holds and verb in {"", verb_of(one.pod)}:
+                    one.order = None
+                    self._finish(one)
+
+        self._work.put(task)
+
+    def servers(self) -> list[PlayedServer]:
+        """Those that run."""
+        return [
+            one.server
+            for one in self._played.values()
+            if isinstance(one.server, PlayedServer) and not one.ended
+        ]
+
+    def kitchen(self, soup_uid: str) -> Kitchen:
+        return self.kitchens.setdefault(soup_uid, Kitchen())
+
+    # What a kubelet does.
+
+    def _hear(self, happening: Happening) -> None:
+        if happening.resource != PODS or self.is_lost:
+            return
+        pod = happening.thing
+        if pod["spec"].get("nodeName") == self.node:
+            self._work.put(lambda: self._see(happening.type, pod))
+
+    def _run(self) -> None:
+        while (task := self._work.get()) is not None:
+            try:
+                if not self.is_lost:
+                    task()
+            except Said as said:
+                if said.status not in {404, 409}:
+                    raise
+            except (OSError, urllib3.exceptions.HTTPError):
+                if self._stopped.is_set():
+                    return
+                # The API server is away: a kubelet tries until it is back.
+                time.sleep(0.2)
+                self._work.put(task)
+
+    def _see(self, type_: str, pod: Json) -> None:
+        one = self._played.get(uid_of(pod))
+        if type_ == "DELETED":
+            if one:
+                self._end_process(one)
+                self._played.pop(uid_of(pod), None)
+        elif one is None:
+            one = self._played[uid_of(pod)] = _Played(pod, self._order_for(pod))
+            if "deletionTimestamp" in pod["metadata"]:
+                self._confirm(one)
+            elif pod["status"].get("phase") == "Pending":
+                self._begin(one)
+        else:
+            one.pod = pod
+            if "deletionTimestamp" in pod["metadata"]:
+                self._confirm(one)
+
+    def _order_for(self, pod: Json) -> Order | None:
+        for order in self.orders:
+            fits = order.verb == verb_of(pod) and order.shard in {"", labels_on(pod).get(SHARD)}
+            if fits and self._given.get(id(order), 0) < order.times:
+                self._given[id(order)] = self._given.get(id(order), 0) + 1
+                return order
+        return None
+
+    def _begin(self, one: _Played) -> None:
+        order = one.order
+        if order and order.waiting:
+            state = {"waiting": {"reason": order.waiting, "message": order.message}}
+            self._say(one, "Pending", state, ready=False)
+            if order.event:
+                self._warn(one.pod, order.event, order.message)
+            return
+        if order and order.removed:
+            self._end(one)
+            return
+        one.address = Address.next()
+        one.began = now()
+        self._start_process(one)
+        self._say(
+            one, "Running", {"running": {"startedAt": one.began}}, ready=not self._serves(one)
+        )
+        if not self._serves(one) and not (order and order.hold):
+            self._finish(one)
+
+    def _serves(self, one: _Played) -> bool:
+        return verb_of(one.pod) == "serve"
+
+    def _start_process(self, one: _Played) -> None:
+        spec = self._spec(one)
+        if spec.verb == "serve":
+            kitchen = self.kitchen(spec.soup.uid)
+
+            def granted(what: str) -> None:
+                for told in self.on_grant:
+                    told(what)
+                if what == "commit":
+                    self._work.put(lambda: self._ready_now(one))
+
+            one.server = PlayedServer(one.address, kitchen.store, granted)
+            one.server.start()
+        elif spec.verb == "train" and one.order and one.order.hold:
+            one.server = ProgressServer(one.address)
+            one.server.start()
+
+    def _ready_now(self, one: _Played) -> None:
+        if not one.ended:
+            self._say(one, "Running", {"running": {"startedAt": one.began}}, ready=True)
+
+    def _spec(self, one: _Played) -> Any:
+        return RUN_SPECS.validate_json(annotations_on(one.pod)[RUN_SPEC])
+
+    def _finish(self, one: _Played) -> None:
+        """Let a run come to what it comes to."""
+        order = one.order
+        if order and (order.exit_code or order.removed):
+            self._end(one)
+            return
+        spec = self._spec(one)
+        did = self.kitchen(spec.soup.uid).outcome_of(spec)
+        if isinstance(did, Failure):
+            problem = Problem(exit_code=did.exit_code or 1, message=did.message, help=did.help)
+            did = RunResult(problem=problem)
+        self._ended(one, did.problem.exit_code if did.problem else 0, said(did))
+
+    def _end(self, one: _Played) -> None:
+        order = one.order
+        assert order
+        if order.removed:
+            self._end_process(one)
+            one.ended = True
+            status = {"phase": "Failed", "reason": order.removed, "message": order.message}
+            self.admin.status(PODS, namespace_of(one.pod), name_of(one.pod), status)
+            return
+        word = order.message
+        if order.problem:
+            problem = Problem(exit_code=order.exit_code, message=order.problem, help="mend it")
+            word = said(RunResult(problem=problem))
+        self._ended(one, order.exit_code, word, order.reason)
+
+    def _ended(self, one: _Played, code: int, message: str, reason: str = "") -> None:
+        self._end_process(one)
+        one.ended = True
+        ended = {
+            "exitCode": code,
+            "reason": reason or ("Error" if code else "Completed"),
+            "message": message,
+            "startedAt": one.began or now(),
+            "finishedAt": now(),
+        }
+        phase = "Failed" if code else "Succeeded"
+        self._say(one, phase, {"terminated": ended}, ready=False)
+
+    def _confirm(self, one: _Played) -> None:
+        """End a pod's process, say so, and let its object go."""
+        if not one.ended and one.began:
+            self._ended(one, 143, "")
+        self.admin.delete(
+            PODS,
+            namespace_of(one.pod),
+            name_of(one.pod),
+            gracePeriodSeconds=0,
+            preconditions={"uid": uid_of(one.pod)},
+        )
+
+    def _end_process(self, one: _Played) -> None:
+        if one.server:
+            one.server.stop()
+
+    def _say(self, one: _Played, phase: str, state: Json, *, ready: bool) -> None:
+        pod, at = one.pod, now()
+        container = {
+            "name": verb_of(pod),
+            "image": pod["spec"]["containers"][0]["image"],
+            "imageID": "",
+            "ready": ready,
+            "started": "running" in state,
+            "restartCount": 0,
+            "state": state,
+        }
+        conditions = [
+            {"type": kind, "status": str(ready), "lastTransitionTime": at}
+            for kind in ("Ready", "ContainersReady")
+        ]
+        status: Json = {"phase": phase, "containerStatuses": [container], "conditions": conditions}
+        if one.address:
+            status |= {"podIP": one.address, "podIPs": [{"ip": one.address}], "startTime": at}
+        self.admin.status(PODS, namespace_of(pod), name_of(pod), status)
+
+    def _warn(self, pod: Json, reason: str, message: str) -> None:
+        at = now()
+        self.admin.create(
+            EVENTS,
+            namespace_of(pod),
+            {
+                "metadata": {"generateName": "kubelet-", "namespace": namespace_of(pod)},
+                "involvedObject": {
+                    "kind": "Pod",
+                    "namespace": namespace_of(pod),
+                    "name": name_of(pod),
+                    "uid": uid_of(pod),
+                },
+                "reason": reason,
+                "message": message,
+                "type": "Warning",
+                "source": {"component": "kubelet"},
+                "firstTimestamp": at,
+                "lastTimestamp": at,
+            },
+        )
+
+    def _ready(self) -> Json:
+        at = now()
+        return {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "lastHeartbeatTime": at,
+            "lastTransitionTime": at,
+        }
+
+    def _heart(self) -> None:
+        while not (self.is_lost or self._stopped.wait(HEARTBEAT_S)):
+            try:
+                self._beat()
+            except (Said, OSError, urllib3.exceptions.HTTPError):
+                continue
+
+    def _beat(self) -> None:
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # noqa: TID251
+        spec = {"holderIdentity": self.node, "leaseDurationSeconds": 40, "renewTime": at}
+        if self.admin.get(LEASES, "kube-node-lease", self.node) is None:
+            self.admin.create(
+                LEASES, "kube-node-lease", {"metadata": {"name": self.node}, "spec": spec}
+            )
+        else:
+            self.admin.merge(LEASES, "kube-node-lease", self.node, {"spec": spec})
+
+
+def said(result: RunResult) -> str:
+    return json.dumps(json.loads(result.model_dump_json(by_alias=True, exclude_none=True)))
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251

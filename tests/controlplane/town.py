@@ -1,0 +1,354 @@
+"""All that one test needs: two namespaces, a node, settings, operators as real processes.
+
+The operator runs with the token of a ServiceAccount and the rights that the chart would give it.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from devcluster import build, commands
+from devcluster.controlplane import free_ports
+from tests.controlplane.admin import (
+    ACCOUNTS,
+    BINDINGS,
+    CLUSTER_BINDINGS,
+    CLUSTER_ROLES,
+    PATIENCE_S,
+    ROLES,
+    Admin,
+    Mirror,
+)
+from tests.controlplane.kubelet import Kubelet
+
+from stockpot.api.v1alpha1 import FINALIZER
+from stockpot.cluster import chart
+from stockpot.cluster.objects import Json, condition_of, labels_on, name_of
+from stockpot.cluster.permissions import (
+    IN_CLUSTER,
+    IN_RELEASE_NAMESPACE,
+    IN_WORKLOAD_NAMESPACE,
+    Rule,
+)
+from stockpot.cluster.resources import (
+    DATA_SHARDS,
+    DEPLOYMENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    SOUP_REVISIONS,
+    SOUPS,
+    UNLEARNING_RECEIPTS,
+    Resource,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+_NUMBERS = itertools.count(1)
+MORTAL = Path(__file__).with_name("mortal.py")
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(
+        self, folder: Path, name: str, settings: Path, kubeconfig: Path, dies: str
+    ) -> None:
+        self.name, self.port = name, free_ports(1)[0]
+        self.log = folder / f"{name}.log"
+        program = [str(MORTAL)] if dies else ["-m", "stockpot.controller"]
+        told = ["run", "--settings", str(settings), "--port", str(self.port)]
+        env = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "POD_NAME": name,
+            "OMP_NUM_THREADS": "1",
+            "DIES": dies,
+        }
+        env.pop("KUBERNETES_SERVICE_HOST", None)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *told], stdout=log, stderr=log, env=env
+            )
+
+    def said(self) -> list[Json]:
+        """Its log, so far."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def rss_bytes(self) -> int:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Town:
+    """One test's part of the cluster."""
+
+    def __init__(self, admin: Admin, mirror: Mirror, folder: Path) -> None:
+        number = next(_NUMBERS)
+        self.admin, self.mirror, self.folder = admin, mirror, folder
+        self.release, self.studio = f"system-{number}", f"studio-{number}"
+        self.kubelet = Kubelet(admin, mirror, f"node-{number}")
+        self.operators: list[Operator] = []
+        self.kubectl_path = build.built(build.control_plane()) / "kubectl"
+        self._made: list[str] = []
+
+    # ---------------------------------------------------------------------------- what is there
+
+    def build(self) -> None:
+        for name in (self.release, self.studio):
+            self.make_namespace(name)
+        self.account("operator", self.release)
+        self.account("stockpot-unlearn", self.release)
+        self.account("stockpot-workload", self.studio)
+        self.allow(self.release, IN_RELEASE_NAMESPACE)
+        self.allow(self.studio, IN_WORKLOAD_NAMESPACE)
+        about = {"name": f"operator-{self.release}"}
+        self.admin.create(CLUSTER_ROLES, None, {"metadata": about, "rules": rules_of(IN_CLUSTER)})
+        self.admin.create(
+            CLUSTER_BINDINGS, None, {"metadata": about, **self._bound("ClusterRole", about["name"])}
+        )
+        self.kubelet.start()
+
+    def make_namespace(self, name: str) -> None:
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.admin.create(NAMESPACES, None, {"metadata": {"name": name, "labels": labels}})
+        self._made.append(name)
+
+    def account(self, name: str, namespace: str) -> None:
+        self.admin.create(ACCOUNTS, namespace, {"metadata": {"name": name}})
+
+    def allow(self, namespace: str, rules: tuple[Rule, ...]) -> None:
+        about = {"metadata": {"name": "operator"}}
+        self.admin.create(ROLES, namespace, {**about, "rules": rules_of(rules)})
+        self.admin.create(BINDINGS, namespace, {**about, **self._bound("Role", "operator")})
+
+    def _bound(self, kind: str, name: str) -> Json:
+        who = {"kind": "ServiceAccount", "name": "operator", "namespace": self.release}
+        role = {"apiGroup": ROLES.group, "kind": kind, "name": name}
+        return {"roleRef": role, "subjects": [who]}
+
+    def settings(self, **changes: Any) -> Path:
+        told: Json = {
+            "release": {"name": "stockpot", "namespace": self.release},
+            "workloadNamespaces": [self.studio],
+            "images": {"workload": "example.org/trainer:1", "unlearn": "example.org/stockpot:1"},
+            "stores": {
+                "default": {
+                    "url": "s3://soups/here",
+                    "endpoint": "http://store.example:8333",
+                    "credentials": {"workload": "store-workload", "unlearn": "store-unlearn"},
+                }
+            },
+            "serviceAccounts": {"workload": "stockpot-workload", "unlearn": "stockpot-unlearn"},
+            "signingKey": {"secret": "stockpot-signing"},
+            "pods": {
+                "nodeSelector": {"kubernetes.io/hostname": self.kubelet.node},
+                "tolerations": [{"operator": "Exists"}],
+            },
+        }
+        path = self.folder / f"settings-{len(list(self.folder.iterdir()))}.yaml"
+        path.write_text(yaml.safe_dump({**told, **changes}))
+        return path
+
+    def operator(self, name: str = "first", *, dies: str = "", **settings: Any) -> Operator:
+        """Start one."""
+        kubeconfig = self.folder / "operator.kubeconfig"
+        if not kubeconfig.exists():
+            path = ACCOUNTS.path(self.release, "operator", "token")
+            token = self.admin.ask("POST", path, {"spec": {}})["status"]["token"]
+            cluster = self.admin.cluster
+            kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token, ca=cluster.ca))
+        one = Operator(self.folder, name, self.settings(**settings), kubeconfig, dies)
+        self.operators.append(one)
+        return one
+
+    def tear_down(self) -> None:
+        for one in self.operators:
+            one.kill()
+        for namespace in self._made:
+            for resource in (DATA_SHARDS, SOUPS):
+                for thing in self.admin.list(resource, namespace):
+                    if thing["metadata"].get("finalizers"):
+                        gone = {"metadata": {"finalizers": None}}
+                        self.admin.merge(resource, namespace, name_of(thing), gone)
+            self.admin.delete(NAMESPACES, None, namespace)
+        self.kubelet.stop()
+
+    # ----------------------------------------------------------------------------- what people do
+
+    def kubectl(self, *arguments: str, stdin: str = "", ok: bool = True) -> str:
+        """Run it as the admin, in the soups' namespace; say all that it says."""
+        command = [str(self.kubectl_path), f"--kubeconfig={self.admin.cluster.kubeconfig}"]
+        ended = subprocess.run(
+            [*command, "-n", self.studio, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode == 0) is ok, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    def soup(self, name: str = "soup", **spec: Any) -> Json:
+        told = {
+            "base": {"s3": {"prefix": "bases/emoji"}},
+            "membership": {"settleSeconds": 0},
+            "serving": {"replicas": 1},
+            **spec,
+        }
+        return self.admin.create(SOUPS, self.studio, {"metadata": {"name": name}, "spec": told})
+
+    def shard(self, name: str, soup: str = "soup", **spec: Any) -> str:
+        """Apply one.
+
+        Returns:
+            Its UID.
+        """
+        told = {
+            "soupRef": {"name": soup},
+            "source": {"s3": {"prefix": f"data/{name}"}},
+            **spec,
+        }
+        made = self.admin.create(
+            DATA_SHARDS, self.studio, {"metadata": {"name": name}, "spec": told}
+        )
+        return str(made["metadata"]["uid"])
+
+    def delete(self, name: str, resource: Resource = DATA_SHARDS) -> None:
+        self.admin.delete(resource, self.studio, name)
+
+    # ------------------------------------------------------------------------------ what is seen
+
+    def get(self, name: str, resource: Resource = DATA_SHARDS) -> Json | None:
+        return self.mirror.get(resource, self.studio, name)
+
+    def all(self, resource: Resource) -> list[Json]:
+        return self.mirror.of(resource, self.studio)
+
+    def condition(self, name: str, type_: str, resource: Resource = DATA_SHARDS) -> Json:
+        """A condition, whatever its status; an empty one where there is none."""
+        thing = self.get(name, resource) or {}
+        for status in ("True", "False"):
+            if thing and (found := condition_of(thing, type_, status)):
+                return found
+        return {"status": "", "reason": "", "message": ""}
+
+    def is_so(self, name: str, type_: str, resource: Resource = DATA_SHARDS) -> bool:
+        return self.condition(name, type_, resource)["status"] == "True"
+
+    def jobs(self, verb: str = "") -> list[Json]:
+        every = [*self.mirror.of(JOBS, self.studio), *self.mirror.of(JOBS, self.release)]
+        return [job for job in every if verb in {"", labels_on(job)["app.kubernetes.io/component"]}]
+
+    def posted(self, verb: str) -> list[str]:
+        """The name of each Job that was ever made for it, as often as it was made."""
+        seen = self.mirror.happened(JOBS, (self.studio, self.release))
+        return [
+            name_of(one.thing)
+            for one in seen
+            if one.type == "ADDED"
+            and labels_on(one.thing).get("app.kubernetes.io/component") == verb
+        ]
+
+    def receipts(self) -> list[Json]:
+        return self.all(UNLEARNING_RECEIPTS)
+
+    def revisions(self) -> list[Json]:
+        return self.all(SOUP_REVISIONS)
+
+    def deployment(self) -> Json | None:
+        found = self.all(DEPLOYMENTS)
+        return found[0] if found else None
+
+    def leader(self) -> str:
+        """Whose Lease it is: the name of an operator."""
+        lease = self.mirror.get(LEASES, self.release, "stockpot-operator")
+        return ((lease or {}).get("spec", {}).get("holderIdentity") or "").rpartition("_")[0]
+
+    def serving(self) -> list[frozenset[str] | None]:
+        """Which shards each server answers with."""
+        return [one.serving for one in self.kubelet.servers()]
+
+    def until(self, so: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> float:
+        """Wait until it is so: looked at whenever anything happens.
+
+        Returns:
+            How long it took, in seconds.
+        """
+        began_s = time.monotonic()
+        while not so():
+            left_s = began_s + within_s - time.monotonic()
+            if left_s <= 0:
+                raise AssertionError(f"{what}: not within {within_s:.0f} s\n{self.story()}")
+            with self.mirror.changed:
+                # What servers answer is no object: looked at now and then.
+                self.mirror.changed.wait(min(left_s, 0.1))
+        return time.monotonic() - began_s
+
+    def learnt(self, *names: str, within_s: float = PATIENCE_S) -> float:
+        """Wait until shards are trained, included and served, and the soup is settled."""
+
+        def settled() -> bool:
+            return self.is_so("soup", "Ready", SOUPS) and all(
+                self.is_so(name, "Ready") for name in names
+            )
+
+        return self.until(settled, f"{', '.join(names)} learnt", within_s)
+
+    def forgotten(self, name: str, within_s: float = PATIENCE_S) -> float:
+        return self.until(lambda: self.get(name) is None, f"{name} forgotten", within_s)
+
+    def story(self) -> str:
+        """What a person would look at when something hangs."""
+        lines = []
+        for resource in (SOUPS, DATA_SHARDS):
+            for thing in self.all(resource):
+                told = [
+                    f"{one['type']}={one['status']} {one['reason']}: {one['message']}"
+                    for one in thing.get("status", {}).get("conditions", ())
+                ]
+                lines.append(f"{resource.kind} {name_of(thing)} {told}")
+        for job in self.jobs():
+            conditions = [one["type"] for one in job.get("status", {}).get("conditions", ())]
+            lines.append(f"Job {name_of(job)} {conditions} {job['metadata'].get('finalizers')}")
+        for one in self.operators:
+            lines.append(f"--- {one.name}, {one.process.poll()}")
+            lines += one.log.read_text(errors="replace").splitlines()[-25:]
+        return "\n".join(lines)
+
+
+def rules_of(rules: tuple[Rule, ...]) -> list[Json]:
+    """As the chart writes them."""
+    return [chart._role_rule(rule) for rule in rules]
+
+
+__all__ = ["FINALIZER", "Operator", "Town", "threading"]
