@@ -1,54 +1,22 @@
 """The dashboard's questions, put to a real Prometheus that watches a small story."""
 
-import json
-import math
 import subprocess
 import time
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import pytest
-from tests.metrics.conftest import Run, Sample, program
+from tests.metrics.prometheus import program, prometheus
+from tests.metrics.questions import chosen, expressions, has_a_number, panels
 from tests.metrics.serving_metrics import serve_meters
 
 from stockpot.errors import Transient
-from stockpot.metrics.dashboard import dashboard
 from stockpot.metrics.facts import ShardState, SoupFacts
 from stockpot.metrics.operator import OperatorMeters
 from stockpot.metrics.probes import serve_operator
 from stockpot.serving.meters import Meters
 
 SOUP = ("studio", "emoji")
-CHOSEN = {
-    "$namespace": "studio",
-    "$soup": ".*",
-    "$metric": "heldout_loss",
-    "$__rate_interval": "1m",
-    "$__interval": "1m",
-}
-
-
-def panels() -> list[dict[str, Any]]:
-    return [one for one in json.loads(dashboard())["panels"] if one["type"] != "row"]
-
-
-def expressions() -> Iterator[str]:
-    document = json.loads(dashboard())
-    for panel in panels():
-        yield from (target["expr"] for target in panel["targets"])
-    yield from (mark["expr"] for mark in document["annotations"]["list"])
-
-
-def chosen(expr: str) -> str:
-    for name, value in CHOSEN.items():
-        expr = expr.replace(name, value)
-    assert "$" not in expr, "a variable that nobody chooses"
-    return expr
-
-
-def has_a_number(samples: list[Sample]) -> bool:
-    return any(math.isfinite(float(one["value"][1])) for one in samples)
 
 
 def begin(operator: OperatorMeters, server: Meters) -> None:
@@ -85,7 +53,7 @@ def answer(server: Meters, code: str, duration_s: float) -> None:
     server.request_s.observe(duration_s)
 
 
-def test_every_question_of_the_dashboard_has_an_answer(prometheus: Run) -> None:
+def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     operator, server = OperatorMeters(version="test"), Meters()
     begin(operator, server)
     with (
@@ -94,6 +62,7 @@ def test_every_question_of_the_dashboard_has_an_answer(prometheus: Run) -> None:
         ) as operator_url,
         serve_meters(server) as server_url,
         prometheus(
+            tmp_path,
             [
                 {
                     "job_name": "operator",
@@ -109,7 +78,7 @@ def test_every_question_of_the_dashboard_has_an_answer(prometheus: Run) -> None:
                         }
                     ],
                 },
-            ]
+            ],
         ) as watching,
     ):
         watching.await_scrapes(3)

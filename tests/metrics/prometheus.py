@@ -1,0 +1,139 @@
+"""A real Prometheus that scrapes what a test serves, or what runs on a cluster."""
+
+import json
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from devcluster.api import wait_until
+from devcluster.controlplane import free_ports
+from devcluster.places import cache
+from devcluster.problem import Problem
+
+Sample = dict[str, Any]
+
+
+def program(name: str) -> Path:
+    """Where prometheus or promtool is: on the PATH, or where `make prometheus` put it."""
+    found = shutil.which(name) or shutil.which(name, path=cache() / "prometheus/usr/bin")
+    if found is None:
+        raise Problem(f"{name} is not there", help="make prometheus")
+    return Path(found)
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """One that runs."""
+
+    url: str
+    targets: int
+
+    def ask(self, expr: str) -> list[Sample]:
+        """What an expression comes to now."""
+        asked = urllib.parse.urlencode({"query": expr})
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{asked}") as answer:
+            found = json.load(answer)["data"]["result"]
+        assert isinstance(found, list)
+        return found
+
+    def await_scrapes(self, count: int) -> None:
+        """Wait until every target was scraped so many times more."""
+
+        def scrapes() -> list[float]:
+            return [float(one["value"][1]) for one in self.ask("sum_over_time(up[10m])")]
+
+        before = min(scrapes(), default=0) if len(scrapes()) == self.targets else 0
+
+        def enough() -> bool:
+            now = scrapes()
+            return len(now) == self.targets and min(now) >= before + count
+
+        wait_until(enough, f"{count} more scrapes of each target", within_s=60)
+
+
+def through_api_server(
+    api: str,
+    token: str,
+    ca: Path,
+    *,
+    namespace: str,
+    pod: str,
+    port: int,
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Say how a pod is scraped that only its API server reaches."""
+    return {
+        "job_name": pod,
+        "honor_labels": True,
+        "scheme": "https",
+        "metrics_path": f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics",
+        "authorization": {"credentials": token},
+        "tls_config": {"ca_file": str(ca)},
+        "static_configs": [{"targets": [api.removeprefix("https://")], "labels": dict(labels)}],
+    }
+
+
+@contextmanager
+def prometheus(
+    folder: Path, jobs: Sequence[Mapping[str, Any]], *, interval: str = "200ms"
+) -> Iterator[Prometheus]:
+    """Run one for as long as the context lasts.
+
+    Args:
+        folder: Gets its configuration, data and log.
+        jobs: Scrape configurations, each of one target.
+        interval: How often each is scraped.
+    """
+    config, log = folder / "prometheus.yml", folder / "prometheus.log"
+    often = {"scrape_interval": interval, "scrape_timeout": interval}
+    config.write_text(yaml.safe_dump({"global": often, "scrape_configs": [*jobs]}))
+    command = [program("promtool"), "check", "config", config]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [
+                *(program("prometheus"), f"--config.file={config}"),
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(
+            lambda: is_ready(f"{url}/-/ready"),
+            "Prometheus is ready",
+            within_s=60,
+            alive=lambda: still_there(process, log),
+        )
+        yield Prometheus(url, len(jobs))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
+
+
+def still_there(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.poll() is not None:
+        raise Problem(f"prometheus ended with {process.returncode}", help=log.read_text()[-2000:])
