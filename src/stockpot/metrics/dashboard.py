@@ -229,7 +229,13 @@ ROWS = (
             Panel(
                 "Queue",
                 "Soups that wait for a round. It should come back to 0.",
-                (Query("max(stockpot_queue_depth)", "waiting"),),
+                (
+                    # One that stands by is told of everything, and does none of it.
+                    Query(
+                        "stockpot_queue_depth and on (job, instance) (stockpot_leader == 1)",
+                        "waiting",
+                    ),
+                ),
                 width=6,
             ),
             Panel(
