@@ -74,6 +74,8 @@ class Manifest(Model):
     """Of a revision: what was averaged, so that anybody can average it again."""
     training_semantics: int | None = None
     """Which meaning of the training fields made it: part of the training key."""
+    shard_name: str = ""
+    """Of an ingredient: what people call its shard. Its lineage goes by UID."""
     made_by: str = ""
     """The program and its version. Never part of a digest: an upgrade retrains nothing."""
     facts: dict[str, str] = Field(default_factory=dict)

@@ -24,12 +24,13 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "lint": Entry("Say what is wrong with manifests, and what to write."),
     "local": Entry("Run soups on this machine, without a cluster."),
-    "merge": Entry("Average checkpoints exactly: safetensors files, folders, s3://."),
-    "diff": Entry("Say what differs between two checkpoints, by tensor."),
+    "merge": Entry("Average checkpoints exactly, each element rounded once."),
+    "diff": Entry("Say what differs between two checkpoints, tensor by tensor."),
     "plan": Entry("Say what the operator would do next on a cluster."),
     "tree": Entry("Show what a soup on a cluster is made of, and who serves it."),
     "keygen": Entry("Make a key to sign receipts with."),
     "verify": Entry("Check receipts with a public key and read access to the store."),
+    "audit": Entry("Tell who was ever in a soup, with the receipts of who left."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
     "generate": Entry("Write CRDs and reference pages.", hidden=True),
 }

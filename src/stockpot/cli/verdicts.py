@@ -38,16 +38,9 @@ def print_report(report: Report, console: Console) -> None:
         for check in checks:
             _print(check, console)
     console.print()
-    for verdict in reversed(Verdict):
-        mark, style = MARKS[verdict]
-        count = report.count(verdict)
-        line = Text.assemble(
-            (f"{mark} {count:>3} {WORDS[verdict]:<14}", style if count else "dim"),
-            (MEANINGS[verdict], "dim"),
-        )
-        console.print(line)
+    print_counts(report, console)
     console.print()
-    if report.head:
+    if report.head and not report.count(Verdict.FAILED):
         console.print("Keep the head of the chain for the next time:", style="dim")
         console.print(f"  --head {report.head}", highlight=False, soft_wrap=True)
     console.print("What no check here can see:", style="dim")
@@ -55,9 +48,33 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Padding(Text(f"- {one}", style="dim"), (0, 0, 0, 2)))
 
 
+def print_counts(report: Report, console: Console) -> None:
+    """Show what all checks come to."""
+    for verdict in reversed(Verdict):
+        mark, style = MARKS[verdict]
+        count = report.count(verdict)
+        line = Text.assemble(
+            (f"{mark} {count:>3} {WORDS[verdict]:<14}", style if count else "dim"),
+            (MEANINGS[verdict] + _moot(report, verdict), "dim"),
+        )
+        console.print(line)
+
+
+def _moot(report: Report, verdict: Verdict) -> str:
+    """How many of them need not be checked any more."""
+    count = sum(check.superseded for check in report.checks)
+    is_open = verdict is Verdict.NOT_CHECKABLE
+    return f"; {count} superseded by later receipts" if is_open and count else ""
+
+
 def _print(check: Check, console: Console) -> None:
     mark, style = MARKS[check.verdict]
-    console.print(Text.assemble("  ", (mark, style), " ", check.claim))
-    if check.why:
-        grave = check.verdict in (Verdict.FAILED, Verdict.NOT_CHECKABLE)
-        console.print(Padding(Text(check.why, style="" if grave else "dim"), (0, 0, 0, 6)))
+    line = Text.assemble("  ", (mark, style), " ", check.claim)
+    is_grave = check.verdict in (Verdict.FAILED, Verdict.NOT_CHECKABLE)
+    if is_grave or line.cell_len + len(check.why) + 2 > console.width:
+        console.print(line)
+        if check.why:
+            why = Text(check.why, style="" if is_grave else "dim")
+            console.print(Padding(why, (0, 0, 0, 6), expand=False))
+    else:
+        console.print(line.append(f"  {check.why}" if check.why else "", style="dim"))

@@ -50,7 +50,7 @@ def verify(
     SOUP is soup/NAME, or the UID of one that is gone. Needs no cluster, and trusts none.
     Ends with 0 if all is proven or attested, 8 if something is not checkable, 9 if a check failed.
     """
-    kept = parse_head(head) if head else None
+    kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     ground = Ground(store, place, keys, find_soup(store, keys, soup), public_key)

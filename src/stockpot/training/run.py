@@ -92,6 +92,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         base_digest=base.digest,
         data_digest=data,
         training_semantics=TRAINING_SEMANTICS,
+        shard_name=spec.shard.name,
         made_by=f"stockpot {__version__}",
     )
     checkpoints = Checkpoints(

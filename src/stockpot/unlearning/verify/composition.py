@@ -67,13 +67,14 @@ class Compositions:
         self._average = average
         self._known: dict[tuple[RevisionRef, str | None], tuple[Check, ...]] = {}
 
-    def check(self, about: str, said: Unlearning, gone: Mapping[str, str]) -> Iterator[Check]:
+    def check(self, about: str, said: Unlearning, gone: Mapping[str, int]) -> Iterator[Check]:
         """Check the successor that a receipt names.
 
         Args:
             about: The receipt.
             said: What it says.
-            gone: Shards that were forgotten later, or are being forgotten: UID, and by what.
+            gone: Shards that were forgotten later: UID, and the number of the receipt; 0 while
+                there is none yet.
         """
         successor = said.successor
         if successor is None:
@@ -83,10 +84,13 @@ class Compositions:
         if said.shard.uid in shards:
             yield failed(about, WITHOUT, "the receipt itself names it in the successor's lineage")
             return
-        later = sorted(gone[uid] for uid in shards & gone.keys())
+        later = [number for uid in shards & gone.keys() if (number := gone[uid])]
         if later:
-            why = f"superseded: an ingredient of it was removed by {later[0]}"
+            why = f"superseded: an ingredient of it was removed by receipt {min(later)}"
             yield unknown(about, MEAN, why).model_copy(update={"superseded": True})
+            return
+        if shards & gone.keys():
+            yield unknown(about, MEAN, "an ingredient of it is being forgotten")
             return
         known = (successor, said.successor_manifest)
         if known not in self._known:

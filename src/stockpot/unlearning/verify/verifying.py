@@ -121,12 +121,12 @@ def _receipts(ground: Ground, links: Sequence[Link], average: Average) -> Iterat
     store, keys = ground.store, ground.keys
     holdings = list_holdings(store, keys.namespace)
     compositions = Compositions(store, keys, ground.soup_uid, average)
-    going = dict.fromkeys(_unreceipted(ground, links), "an unlearning under way")
+    going = dict.fromkeys(_unreceipted(ground, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
     before: Unlearning | None = None
     for number, (sequence, said) in enumerate(signed):
         about = f"receipt {sequence}, shard {said.shard.name}"
-        later = {one.shard.uid: f"receipt {at}" for at, one in signed[number + 1 :]}
+        later = {one.shard.uid: at for at, one in signed[number + 1 :]}
         inventory, inventoried = check_inventory(about, store, keys, said)
         yield from compositions.check(about, said, going | later)
         yield from check_absence(about, holdings, keys, said.shard.uid, inventory)

@@ -1,0 +1,147 @@
+"""`stockpot audit`: words and arguments. What is read is in `stockpot.unlearning.verify`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stockpot.cli.audit_page import page_of
+from stockpot.cli.averaging import Averaging
+from stockpot.cli.places import store_ref, where
+from stockpot.cli.verdicts import MARKS, print_counts
+from stockpot.core.digests import short
+from stockpot.store.atomic import appearing
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.unlearning.keys import load_public_key
+from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.history import Audit, Member, tell
+from stockpot.unlearning.verify.soups import find_soup
+from stockpot.unlearning.verify.verdict import Verdict
+from stockpot.unlearning.verify.verifying import Ground, verify
+
+
+@click.command()
+@click.argument("soup", metavar="SOUP")
+@where
+@click.option("--head", metavar="[NUMBER:]DIGEST", help="The last receipt, as you kept it.")
+@click.option("--base", metavar="FOLDER|PREFIX", help="As `stockpot verify` has it.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it as one page with everything in it, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
+def audit(
+    soup: str,
+    place: str,
+    key: Path,
+    endpoint: str,
+    namespace: str,
+    head: str | None,
+    base: str | None,
+    page: Path | None,
+    as_json: bool,
+) -> int:
+    """Tell who was ever in a soup, with the receipts of who left.
+
+    SOUP is soup/NAME, or the UID of one that is gone. Checks all that `stockpot verify` does, and
+    ends as it does.
+    """
+    kept = parse_head(head) if head is not None else None
+    public_key = load_public_key(key)
+    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    ground = Ground(store, place, keys, find_soup(store, keys, soup), public_key)
+    with Console(stderr=True).status("reading and averaging"):
+        report = verify(ground, head=kept, average=Averaging(store, keys, base), urls=())
+        history = tell(ground, report)
+    if page:
+        with appearing(page) as file:
+            file.write(page_of(history).encode())
+    if as_json:
+        click.echo(history.model_dump_json(indent=2))
+    else:
+        _print(history, Console())
+    return report.exit_code
+
+
+def _print(history: Audit, console: Console) -> None:
+    title = f"soup {history.name or history.soup} in namespace {history.namespace}"
+    console.print(title, style="bold", highlight=False)
+    console.print()
+    console.print(_members(history))
+    console.print()
+    console.print(_passages(history))
+    console.print()
+    console.print(_revisions(history))
+    console.print()
+    print_counts(history.report, console)
+    for verdict in (Verdict.FAILED, Verdict.NOT_CHECKABLE):
+        mark, style = MARKS[verdict]
+        for check in history.report.checks:
+            if check.verdict is verdict and not check.superseded:
+                line = Text.assemble((mark, style), f" {check.about}: {check.claim}: {check.why}")
+                console.print(line)
+
+
+def _members(history: Audit) -> Table:
+    table = _table("SHARD", "UID", "IS", "LEARNT", "RECORDS", "FORGOTTEN", "REMOVED")
+    for one in history.members:
+        last = one.learnt[-1] if one.learnt else None
+        removed = f"{one.removed_objects} objects" if one.removed_objects is not None else "-"
+        table.add_row(
+            one.name or "-",
+            one.shard if len(one.shard) <= 12 else f"{one.shard[:8]}…",
+            standing(one),
+            last.stored_at if last else "-",
+            str(last.records) if last and last.records is not None else "-",
+            one.signed_at or one.tombstoned_at or "-",
+            removed,
+        )
+    return table
+
+
+def standing(member: Member) -> str:
+    """In a word, how a member stands."""
+    if member.receipt is not None:
+        return f"forgotten ({member.receipt})"
+    return "going" if member.tombstoned_at else "in"
+
+
+def _passages(history: Audit) -> Table:
+    names = {one.shard: one.name or one.shard[:8] for one in history.members}
+    table = _table("RECEIPT", "FORGOT", "SIGNED", "SERVED SINCE", "MADE OF", "DIGEST")
+    for one in history.passages:
+        members = ", ".join(names[uid] for uid in one.members or ()) or "the base alone"
+        table.add_row(
+            str(one.sequence),
+            names[one.shard],
+            one.signed_at,
+            short(one.weights_digest) if one.weights_digest else "nothing",
+            members if one.members is not None else "-",
+            short(one.digest),
+        )
+    return table
+
+
+def _revisions(history: Audit) -> Table:
+    names = {one.shard: one.name or one.shard[:8] for one in history.members}
+    table = _table("IN THE STORE", "WEIGHTS", "MADE", "OF")
+    for one in history.revisions:
+        table.add_row(
+            short(one.recipe_digest or "-"),
+            short(one.weights_digest or "-"),
+            one.stored_at,
+            ", ".join(names[uid] for uid in one.members) or "the base alone",
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in ("MADE OF", "OF"))
+    return table

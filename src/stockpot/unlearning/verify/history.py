@@ -1,0 +1,193 @@
+"""Who was ever in a soup, as its store tells it: members, receipts, revisions. No judging.
+
+What is forgotten has left nothing but its receipt, so that is all that is known of it. When a
+thing was made is said by the store's clock.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.api.model import DigestString, Model
+from stockpot.store.keys import MANIFEST
+from stockpot.store.port import ObjectInfo
+from stockpot.unlearning.chain import Link, read_chain
+from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.tombstone import tombstoned_at
+from stockpot.unlearning.verify.holdings import list_holdings
+from stockpot.unlearning.verify.verdict import Report
+from stockpot.unlearning.verify.verifying import Ground
+
+
+class Learnt(Model):
+    """One training of a member that lies in the store."""
+
+    training_key: DigestString
+    weights_digest: DigestString | None
+    data_digest: DigestString | None
+    records: int | None
+    stored_at: str
+
+
+class Member(Model):
+    """One shard that is in the soup, or was."""
+
+    shard: str
+    """Its UID."""
+    name: str
+    """Empty where nothing says it."""
+    learnt: tuple[Learnt, ...] = ()
+    receipt: int | None = None
+    """The number of the receipt that says that it was forgotten."""
+    requested_at: str | None = None
+    tombstoned_at: str | None = None
+    signed_at: str | None = None
+    removed_objects: int | None = None
+    removed_bytes: int | None = None
+
+
+class Passage(Model):
+    """What one receipt says of the soup's members."""
+
+    sequence: int
+    digest: DigestString
+    shard: str
+    signed_at: str
+    members: tuple[str, ...] | None
+    """Who was in the soup from then on; none where nothing served any more."""
+    weights_digest: DigestString | None
+
+
+class Made(Model):
+    """One revision that lies in the store."""
+
+    recipe_digest: DigestString | None
+    weights_digest: DigestString | None
+    members: tuple[str, ...]
+    stored_at: str
+
+
+class Audit(Model):
+    """The whole history of a soup's members."""
+
+    version: int = 1
+    namespace: str
+    soup: str
+    name: str
+    members: tuple[Member, ...]
+    """Those who are in it first, then those who were forgotten, in order."""
+    passages: tuple[Passage, ...]
+    revisions: tuple[Made, ...]
+    """In order of time."""
+    report: Report
+
+
+def tell(ground: Ground, report: Report) -> Audit:
+    """Read the history of a soup's members.
+
+    Args:
+        ground: What to read.
+        report: What the checks of it came to.
+
+    Raises:
+        Transient: The store cannot be read.
+    """
+    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
+    signed = [(link, link.statement.predicate) for link in links if link.statement]
+    manifests = list(_manifests(ground))
+    revisions = sorted(_revisions(ground, manifests), key=lambda made: made.stored_at)
+    uids = {uid for made in revisions for uid in made.members}
+    for _, said in signed:
+        uids |= {said.shard.uid}
+        uids |= {pair.shard for pair in said.successor.lineage} if said.successor else set()
+    members = [_member(ground, uid, manifests, signed) for uid in sorted(uids)]
+    return Audit(
+        namespace=ground.keys.namespace,
+        soup=ground.soup_uid,
+        name=signed[-1][1].soup.name if signed else "",
+        members=tuple(sorted(members, key=lambda one: (one.receipt or 0, one.name, one.shard))),
+        passages=tuple(_passage(link, said) for link, said in signed),
+        revisions=tuple(revisions),
+        report=report,
+    )
+
+
+def _manifests(ground: Ground) -> Iterator[tuple[ObjectInfo, Manifest]]:
+    for info, manifest in list_holdings(ground.store, ground.keys.namespace).things:
+        if manifest and info.key.endswith(f"/{MANIFEST}"):
+            head = ground.store.head(info.key)
+            if head and not info.is_delete_marker:
+                yield head, manifest
+
+
+def _revisions(ground: Ground, manifests: Sequence[tuple[ObjectInfo, Manifest]]) -> Iterator[Made]:
+    folder, seen = ground.keys.soup(ground.soup_uid), set()
+    for info, manifest in manifests:
+        is_ours = info.key.startswith(folder) and manifest.kind is ArtefactKind.REVISION
+        if is_ours and info.key not in seen:
+            seen.add(info.key)
+            yield Made(
+                recipe_digest=manifest.recipe_digest,
+                weights_digest=manifest.digest,
+                members=tuple(sorted({pair.shard for pair in manifest.lineage})),
+                stored_at=info.modified_at,
+            )
+
+
+def _member(
+    ground: Ground,
+    uid: str,
+    manifests: Sequence[tuple[ObjectInfo, Manifest]],
+    signed: Sequence[tuple[Link, Unlearning]],
+) -> Member:
+    folder = ground.keys.shard(uid)
+    found = {
+        info.key: (info, manifest)
+        for info, manifest in manifests
+        if info.key.startswith(folder) and manifest.kind is ArtefactKind.INGREDIENT
+    }
+    learnt = tuple(
+        Learnt(
+            training_key=manifest.lineage[0].training_key,
+            weights_digest=manifest.digest,
+            data_digest=manifest.data_digest,
+            records=manifest.records,
+            stored_at=info.modified_at,
+        )
+        for info, manifest in found.values()
+        if manifest.lineage and manifest.lineage[0].training_key
+    )
+    named = [manifest.shard_name for _, manifest in found.values() if manifest.shard_name]
+    gone = next(((link, said) for link, said in signed if said.shard.uid == uid), None)
+    if gone is None:
+        return Member(
+            shard=uid,
+            name=named[0] if named else "",
+            learnt=learnt,
+            tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
+        )
+    link, said = gone
+    return Member(
+        shard=uid,
+        name=said.shard.name,
+        learnt=learnt,
+        receipt=link.sequence,
+        requested_at=said.requested_at,
+        tombstoned_at=said.tombstoned_at,
+        signed_at=said.signed_at,
+        removed_objects=said.purge.objects,
+        removed_bytes=said.purge.bytes,
+    )
+
+
+def _passage(link: Link, said: Unlearning) -> Passage:
+    assert link.digest is not None
+    successor = said.successor
+    lineage = {pair.shard for pair in successor.lineage} if successor else set()
+    return Passage(
+        sequence=link.sequence,
+        digest=link.digest,
+        shard=said.shard.uid,
+        signed_at=said.signed_at,
+        members=tuple(sorted(lineage)) if successor else None,
+        weights_digest=successor.weights_digest if successor else None,
+    )
