@@ -6,11 +6,9 @@ from pathlib import Path
 
 from devcluster import build, code, debian, forwarding, node, rooms, teardown, volumes
 from devcluster.locks import only_one
-from devcluster.places import Places, places
+from devcluster.places import DEFAULT_NAME, Places, places
 from devcluster.problem import Problem
 from devcluster.steps import say
-
-DEFAULT_NAME = "stockpot"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
         "--control-plane", action="store_true", help="only what tests without root need"
     )
     verbs.add_parser("code", help="show pods this repository as it is now")
+    one = verbs.add_parser("kill", help="kill one of its programs; `up` starts it again")
+    one.add_argument("program", choices=node.PROGRAMS)
     one = verbs.add_parser("forward", help="listen on 127.0.0.1 for a Service")
     one.add_argument("target", metavar="NAMESPACE/SERVICE:PORT")
     one.add_argument("port", metavar="LOCALPORT", type=int, help="0 for any")
@@ -76,6 +76,8 @@ def change(asked: argparse.Namespace, of: Places) -> None:
         case "forward":
             port = forwarding.forward(of, asked.target, asked.port)
             say(f"127.0.0.1:{port} is {asked.target}")
+        case "kill":
+            rooms.kill(of, asked.program)
         case "volume":
             volumes.claim(of, asked.namespace, asked.claim, asked.folder)
         case verb:
@@ -84,7 +86,8 @@ def change(asked: argparse.Namespace, of: Places) -> None:
 
 def tell(of: Places) -> None:
     """Say how to use a cluster that is up."""
-    say("  bin/kubectl get pods --all-namespaces")
+    program = "bin/kubectl" if of.name == DEFAULT_NAME else f"{of.state}/bin/kubectl"
+    say(f"  {program} get pods --all-namespaces")
     say(f"  KUBECONFIG={of.kubeconfig}")
     say(f"  logs: {of.logs}")
 
@@ -92,10 +95,10 @@ def tell(of: Places) -> None:
 def status(of: Places) -> int:
     """Say what runs; 0 when everything does."""
     for program in node.PROGRAMS:
-        runs = rooms.group(of, program).alive()
+        runs = rooms.runs(of, program)
         say(f"  {program:24} {'runs' if runs else 'does not run'}")
     for name, (target, port) in forwarding.known(of).items():
-        runs = rooms.group(of, f"forward-{name}").alive()
+        runs = rooms.runs(of, f"forward-{name}")
         say(f"  127.0.0.1:{port:<14} {target}{'' if runs else ' (does not run)'}")
     if not node.is_up(of):
         say(f"the cluster {of.name} is not up: make cluster")

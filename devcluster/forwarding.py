@@ -32,7 +32,7 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         Problem: Somebody else listens there.
     """
     for key, (was, at) in known(places).items():
-        if was == target and port in (0, at) and rooms.group(places, f"forward-{key}").alive():
+        if was == target and port in (0, at) and rooms.runs(places, f"forward-{key}"):
             return at
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,7 +66,7 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
 def restart(places: Places) -> None:
     """Start those again that are recorded and do not run. One whose port is taken is forgotten."""
     for name, (target, port) in known(places).items():
-        if rooms.group(places, f"forward-{name}").alive():
+        if rooms.runs(places, f"forward-{name}"):
             continue
         try:
             forward(places, target, port, name=name)

@@ -1,13 +1,12 @@
 """kubectl, from inside the cluster's network; and the links in bin/ by which a person runs it."""
 
-import os
 import shlex
 import subprocess
 from pathlib import Path
 
 from devcluster import build, rooms
 from devcluster.objects import Object, as_list
-from devcluster.places import REPOSITORY, Places
+from devcluster.places import DEFAULT_NAME, REPOSITORY, Places
 from devcluster.problem import Problem
 
 BIN = REPOSITORY / "bin"
@@ -53,27 +52,40 @@ def apply(places: Places, objects: list[Object]) -> None:
 
 
 def write_links(places: Places) -> None:
-    """Write bin/kubectl and bin/helm, which reach this cluster from anywhere on the machine."""
+    """Write kubectl and helm for this cluster, and those in bin/, which reach the one of a name."""
     programs = build.built(build.control_plane())
-    entering = shlex.join(["nsenter", *rooms.network(places), "--"])
-    BIN.mkdir(exist_ok=True)
-    for name in LINKS:
-        part = BIN / f".{name}.part"
-        part.write_text(
-            "#!/bin/sh\n"
-            f"# Made by `python -m devcluster up`, for the cluster {places.name}.\n"
-            f"export KUBECONFIG={shlex.quote(str(places.inner_kubeconfig))}\n"
-            f'exec {entering} {shlex.quote(str(programs / name))} "$@"\n'
-        )
-        part.chmod(0o755)
-        os.replace(part, BIN / name)
+    own = places.state / "bin"
+    for folder, name in ((own, places.name), (BIN, f"${{DEVCLUSTER:-{DEFAULT_NAME}}}")):
+        folder.mkdir(exist_ok=True)
+        for link in LINKS:
+            _replace(folder / link, _link(places, name, programs / link))
+
+
+def _link(places: Places, name: str, program: Path) -> str:
+    """Write a link as a shell script: `name` may be the shell's to fill in."""
+    state, network = places.inner_kubeconfig, places.network_file
+    config = f"{state.parent.parent}/{name}/{state.name}"
+    namespace = f"{network.parent}/{network.name.removesuffix(places.name)}{name}"
+    return (
+        "#!/bin/sh\n"
+        "# Made by `python -m devcluster up`.\n"
+        f'export KUBECONFIG="{config}"\n'
+        f'exec nsenter --net="{namespace}" -- {shlex.quote(str(program))} "$@"\n'
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.chmod(0o755)
+    part.rename(path)
 
 
 def remove_links(places: Places) -> None:
-    """Remove those links that reach this cluster, and bin/ when nothing is left in it."""
-    for name in LINKS:
-        link = Path(BIN / name)
-        if link.is_file() and str(places.inner_kubeconfig) in link.read_text():
-            link.unlink()
+    """Remove bin/'s, unless another cluster is there to be reached."""
+    if any(other != places.state for other in places.state.parent.glob("*/")):
+        return
+    for link in LINKS:
+        (BIN / link).unlink(missing_ok=True)
     if BIN.is_dir() and not any(BIN.iterdir()):
         BIN.rmdir()

@@ -78,7 +78,7 @@ def is_up(places: Places) -> bool:
     """Whether everything runs and nothing is left to do."""
     return (
         _api_port(places) is not None
-        and all(rooms.group(places, program).alive() for program in PROGRAMS)
+        and all(rooms.runs(places, program) for program in PROGRAMS)
         and _node_is_ready(api(places))
         and _store_is_ready(api(places))
     )
@@ -242,7 +242,7 @@ def _store_is_ready(server: Api) -> bool:
 def _alive(places: Places, *programs: str) -> Callable[[], None]:
     def check() -> None:
         for program in programs:
-            if not rooms.group(places, program).alive():
+            if not rooms.runs(places, program):
                 log = places.logs / f"{program}.log"
                 words = log.read_text(errors="replace").splitlines()[-10:]
                 raise Problem(f"{program} ended", help="\n".join([f"{log} ends with:", *words]))

@@ -11,6 +11,8 @@ from devcluster.problem import Problem
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+DEFAULT_NAME = "stockpot"
+
 HIDDEN = ("/run", "/var/run", "/var/lib", "/var/log")
 """What a cluster has of its own under the same name, and where its state can therefore not be."""
 

@@ -7,9 +7,11 @@ kubelet leave nothing on the machine, whatever happens to them.
 """
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster.cgroups import Group
@@ -20,6 +22,7 @@ ADDRESS = "10.99.0.1"
 """The node's, in every cluster: each has a network of its own."""
 WITHIN_S = 30.0
 POLL_S = 0.01
+CONTAINERD = "containerd"
 
 JOIN = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ >"$1/cgroup.procs"; shift; n=$((n-1)); done'
 HOLDER = """
@@ -59,10 +62,9 @@ def launch(
     Returns:
         Whether it was started now.
     """
-    own = group(places, program)
-    if own.alive():
+    if runs(places, program):
         return False
-    folders = [str(folder) for folder in own.make()]
+    folders = [str(folder) for folder in group(places, program).make()]
     entering = ["nsenter", *rooms, "--"] if rooms else []
     joining = ["sh", "-c", f'{JOIN}; exec "$@"', "sh", str(len(folders)), *folders]
     places.logs.mkdir(parents=True, exist_ok=True)
@@ -77,9 +79,35 @@ def launch(
             start_new_session=True,
             pass_fds=pass_fds,
         )
-    while not own.alive() and process.poll() is None:
+    while not runs(places, program) and process.poll() is None:
         time.sleep(POLL_S)
     return True
+
+
+def itself(places: Places, program: str) -> set[int]:
+    """Give the process that is the program, and none that it started: shims outlive containerd."""
+    pids = group(places, program).pids()
+    return {pid for pid in pids if program != CONTAINERD or _comm(pid) == CONTAINERD}
+
+
+def runs(places: Places, program: str) -> bool:
+    """Whether a program runs."""
+    return bool(itself(places, program))
+
+
+def kill(places: Places, program: str) -> None:
+    """Kill a program, and nothing that it started."""
+    for pid in itself(places, program):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while runs(places, program):
+        time.sleep(POLL_S)
+
+
+def _comm(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def network(places: Places) -> list[str]:

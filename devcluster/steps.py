@@ -16,7 +16,7 @@ LAST_LINES = 15
 
 def say(line: str) -> None:
     """Print a line for the person who waits, at once."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is where lines come out
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -42,14 +42,14 @@ def step(what: str, *, eta_s: float = 0.0) -> Iterator[None]:
         done.set()
         if on_a_terminal:
             ticking.join()
-            print("\r\x1b[K", end="", file=sys.stderr)  # noqa: T201
+            print("\r\x1b[K", end="", file=sys.stderr)
     say(f"  ok  {what}: {duration(time.monotonic() - begun_s)}")
 
 
 def _tick(what: str, begun_s: float, done: threading.Event) -> None:
     while True:
         passed = duration(time.monotonic() - begun_s)
-        print(f"\r\x1b[K  ... {what} {passed}", end="", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"\r\x1b[K  ... {what} {passed}", end="", file=sys.stderr, flush=True)
         if done.wait(1.0):
             return
 
