@@ -178,6 +178,20 @@ def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
     assert "helm uninstall --no-hooks" in refused.value.help
 
 
+def test_of_many_that_are_in_the_way_ten_are_named(installed: Shell) -> None:
+    client = connect(kubeconfig=installed.kubeconfig)
+    text = soup_and_shard("stockpot.dev/unlearn").replace("namespace: studio", "namespace: atelier")
+    many = [text.replace("name: food", f"name: food-{number:02}") for number in range(11)]
+    installed("kubectl", "apply", "-f", "-", stdin="---".join(many))
+
+    with pytest.raises(Waiting) as refused:
+        refuse_leaving(client, ["studio", "atelier"])
+    client.close()
+
+    assert "DataShard atelier/food-09\n    and 2 more" in refused.value.message
+    assert "food-10" not in refused.value.message
+
+
 def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
     client = connect(kubeconfig=installed.kubeconfig)
 

@@ -23,7 +23,10 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
             {"stores__default__credentials__unlearn__accessKey": '"a"'},
             ["stores.default.credentials.unlearn has an existingSecret and keys"],
         ),
-        ({"pods__resources__trian": "{}"}, ["pods.resources names trian", "help: train, merge"]),
+        (
+            {"pods__resources__training": "{}"},
+            ["pods.resources names training", "help: train, merge"],
+        ),
         ({"workloadNamespace": '"studio"'}, ["additional properties 'workloadNamespace'"]),
         ({"operator__replica": "2"}, ["/operator", "additional properties 'replica'"]),
         ({"operator__replicas": '"two"'}, ["/operator/replicas", "got string, want integer"]),
