@@ -64,7 +64,7 @@ AGE = Column("Age", ".metadata.creationTimestamp", "date")
 # Is it well, and if not, why: in one line.
 FACES: dict[AnyKind, Face] = {
     DataShard: Face(
-        ("shard",),
+        ("shard", "shards"),
         (
             Column("Soup", ".spec.soupRef.name"),
             READY,
@@ -95,7 +95,7 @@ FACES: dict[AnyKind, Face] = {
         scale=True,
     ),
     SoupRevision: Face(
-        ("souprev",),
+        ("souprev", "souprevs"),
         (
             Column("Soup", ".spec.soupRef.name"),
             Column("Weights", ".spec.weightsDigest"),
@@ -106,7 +106,7 @@ FACES: dict[AnyKind, Face] = {
         by_users=False,
     ),
     UnlearningReceipt: Face(
-        ("receipt",),
+        ("receipt", "receipts"),
         (
             Column("Soup", ".spec.soupRef.name"),
             Column("Shard", ".spec.shard.name"),
