@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from stockpot.api.crd import crd
 from stockpot.api.v1alpha1 import GROUP, KINDS
@@ -114,7 +113,8 @@ def _rows(
         if isinstance(value, BaseModel):
             yield from _rows(value, type(value), f"{path}.")
             continue
-        default = "required" if value is PydanticUndefined else f"`{json.dumps(_plain(value))}`"
+        required = model is None and field.is_required()
+        default = "required" if required else f"`{json.dumps(_plain(value))}`"
         yield path, default, " ".join(_said(kind, name)).replace("|", "\\|")
         if (inner := _values_of_map(field.annotation)) is not None:
             yield from _rows(None, inner, f"{path}.NAME.")
