@@ -65,13 +65,12 @@ def _packages(target: Path) -> None:
     part = target.with_name("site.part")
     for left in (part, target):
         shutil.rmtree(left, ignore_errors=True)
-    with step("showing the installed packages to the cluster", eta_s=5):
-        # Links, not copies, where the disk is the same: nobody writes into either.
-        if subprocess.run(
-            ["cp", "-a", "--link", str(source), str(part)], capture_output=True, check=False
-        ).returncode:
-            shutil.rmtree(part, ignore_errors=True)
-            subprocess.run(["cp", "-a", str(source), str(part)], check=True)
+    # Links, not copies, where the disk is the same: nobody writes into either.
+    if subprocess.run(
+        ["cp", "-a", "--link", str(source), str(part)], capture_output=True, check=False
+    ).returncode:
+        shutil.rmtree(part, ignore_errors=True)
+        subprocess.run(["cp", "-a", str(source), str(part)], check=True)
     part.rename(target)
     marker.write_text(key)
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from devcluster import (
@@ -60,11 +61,14 @@ def up(places: Places) -> None:
         made = images.make_all(images.find_weed())
         begun_s = time.monotonic()
         places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        code.refresh(places)
-        with step("starting the control plane", eta_s=8):
+        rooms.make_network(places)
+        with (
+            step("starting the control plane, and unpacking the images", eta_s=12),
+            ThreadPoolExecutor(1) as beside,
+        ):
+            unpacked = beside.submit(start_containers, places, made)
             start_control_plane(places)
-        with step("unpacking the images", eta_s=8):
-            start_containers(places, made)
+            unpacked.result()
         with step("starting the node", eta_s=10):
             start_node(places)
         with step("starting the store", eta_s=10):
@@ -103,9 +107,8 @@ def _api_port(places: Places) -> int | None:
 
 
 def start_control_plane(places: Places) -> None:
-    """Have the network, the keys, etcd, the API server, the controllers and the scheduler."""
+    """Have the keys, etcd, the API server, the controllers and the scheduler."""
     programs = build.built(build.control_plane())
-    rooms.make_network(places)
     service, inner = "10.96.0.1", f"https://{rooms.ADDRESS}:{PORT}"
     own = ["127.0.0.1", "localhost", rooms.ADDRESS, service, settings.NODE]
     named = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
@@ -138,7 +141,7 @@ def start_control_plane(places: Places) -> None:
 
 
 def start_containers(places: Places, made: list[images.Image]) -> None:
-    """Have the cluster's view of the files, containerd in it, and the images in that."""
+    """Have the cluster's view of the files, the code in it, containerd, and the images in that."""
     runtime = build.built(build.runtime())
     rooms.make_files(places)
     network = places.state / "network"
@@ -166,6 +169,7 @@ def start_containers(places: Places, made: list[images.Image]) -> None:
         ended = _ctr(places, "images", "import", "--local", str(image.archive))
         if ended.returncode:
             raise Problem(f"the image {image.name} cannot be unpacked", help=ended.stderr)
+    code.refresh(places)
 
 
 def start_node(places: Places) -> None:
@@ -226,6 +230,7 @@ def start_store(places: Places) -> None:
     volumes.claim(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
     waiting = ["rollout", "status", "deployment/seaweedfs", f"--namespace={objects.STORE}"]
     kubectl.kubectl(places, *waiting, f"--timeout={READY_WITHIN_S:.0f}s")
+    wait_until(lambda: _store_is_ready(api(places)), "the store answers", within_s=READY_WITHIN_S)
 
 
 def _node_is_ready(server: Api) -> bool:
@@ -235,8 +240,12 @@ def _node_is_ready(server: Api) -> bool:
 
 
 def _store_is_ready(server: Api) -> bool:
-    found = server.get(f"/apis/apps/v1/namespaces/{objects.STORE}/deployments/seaweedfs")
-    return found is not None and found["status"].get("readyReplicas") == 1
+    """Ask the store itself: what the API server knows of a pod may be from before a crash."""
+    service = f"/api/v1/namespaces/{objects.STORE}/services/seaweedfs:s3"
+    try:
+        return server.request("GET", f"{service}/proxy/healthz")[0] == 200
+    except OSError:
+        return False
 
 
 def _alive(places: Places, *programs: str) -> Callable[[], None]:

@@ -128,19 +128,35 @@ def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> 
 
 
 def identities() -> str:
-    """Give SeaweedFS's file of who may do what: only the second deletes."""
+    """Give SeaweedFS's file of who may do what.
 
-    def identity(who: tuple[str, str], actions: list[str]) -> Object:
+    Workloads read and write, and delete nothing but what a training leaves for its next attempt;
+    `unlearn` may do everything.
+    """
+    bucket = f"arn:aws:s3:::{BUCKET}"
+    writing = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
+    looking = ["s3:ListBucket", "s3:GetBucketLocation"]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": looking, "Resource": [bucket]},
+            {"Effect": "Allow", "Action": writing, "Resource": [f"{bucket}/*"]},
+            {"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": [f"{bucket}/*/runs/*"]},
+        ],
+    }
+
+    def identity(who: tuple[str, str], may: Object) -> Object:
         access, secret = who
         credentials = [{"accessKey": access, "secretKey": secret}]
-        return {"name": access, "credentials": credentials, "actions": actions}
+        return {"name": access, "credentials": credentials} | may
 
     return json.dumps(
         {
             "identities": [
-                identity(WORKLOAD, [f"{what}:{BUCKET}" for what in ("Read", "Write", "List")]),
-                identity(UNLEARN, ["Admin", "Read", "Write", "List", "Tagging"]),
-            ]
+                identity(WORKLOAD, {"policyNames": ["workload"]}),
+                identity(UNLEARN, {"actions": ["Admin", "Read", "Write", "List", "Tagging"]}),
+            ],
+            "policies": [{"name": "workload", "content": json.dumps(policy)}],
         }
     )
 
