@@ -32,6 +32,7 @@ from stockpot.controller.runs import ClusterRuns
 from stockpot.controller.servers import ClusterServers
 from stockpot.controller.surroundings import ClusterSurroundings
 from stockpot.controller.watching import CHILDREN, WATCHED, Watching, key_of
+from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.facts import soup_facts
 from stockpot.metrics.operator import OperatorMeters
@@ -86,6 +87,7 @@ class Operator:
             lost=_end_at_once,
         )
         self._ports: dict[SoupKey, Ports] = {}
+        self._told: dict[SoupKey, Plan] = {}
         self._is_primed = threading.Event()
         self.stop = threading.Event()
         """Set: end in good order."""
@@ -207,13 +209,15 @@ class Operator:
                 return
 
     def _finished(self, key: SoupKey, one: Round, duration_s: float) -> None:
-        if one.plan.actions:
+        if one.plan.actions and one.plan != self._told.get(key):
+            # What is asked for again takes its time: once is enough to know it.
             log.info(
                 "a round",
                 soup=f"{key.namespace}/{key.name}",
                 actions=[type(action).__name__ for action in one.plan.actions],
                 duration_ms=round(duration_s * 1000),
             )
+        self._told[key] = one.plan
         seen = self.ports_of(key).objects.read(fresh=False)
         if seen.soup is None:
             self.meters.observe_round(key, None, duration_s)
