@@ -1,6 +1,6 @@
 """One API server for all tests here; each has namespaces, a node and operators of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ from tests.controlplane.admin import Admin, Mirror
 from tests.controlplane.town import Town
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
+
+Figure = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,16 @@ def town(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[Town]:
     one.build()
     yield one
     one.tear_down()
+
+
+@pytest.fixture
+def figure(record_property: Figure) -> Figure:
+    """Note what was measured: it is printed at the end."""
+    return record_property
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            said = f"{value:.2f}" if isinstance(value, float) else value
+            terminalreporter.write_line(f"{name}: {said}  ({report.nodeid.rpartition('::')[2]})")

@@ -219,13 +219,10 @@ class Kubelet:
         one.began = now()
         self._start_process(one)
         self._say(
-            one, "Running", {"running": {"startedAt": one.began}}, ready=not self._serves(one)
+            one, "Running", {"running": {"startedAt": one.began}}, ready=verb_of(one.pod) != "serve"
         )
-        if not self._serves(one) and not (order and order.hold):
+        if verb_of(one.pod) != "serve" and not (order and order.hold):
             self._finish(one)
-
-    def _serves(self, one: _Played) -> bool:
-        return verb_of(one.pod) == "serve"
 
     def _start_process(self, one: _Played) -> None:
         spec = self._spec(one)

@@ -3,13 +3,13 @@
 The operator runs with the token of a ServiceAccount and the rights that the chart would give it.
 """
 
+import copy
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -31,7 +31,6 @@ from tests.controlplane.admin import (
 )
 from tests.controlplane.kubelet import Kubelet
 
-from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster import chart
 from stockpot.cluster.objects import Json, condition_of, labels_on, name_of
 from stockpot.cluster.permissions import (
@@ -124,19 +123,29 @@ class Town:
     # ---------------------------------------------------------------------------- what is there
 
     def build(self) -> None:
-        for name in (self.release, self.studio):
-            self.make_namespace(name)
+        self.make_namespace(self.release)
         self.account("operator", self.release)
         self.account("stockpot-unlearn", self.release)
-        self.account("stockpot-workload", self.studio)
         self.allow(self.release, IN_RELEASE_NAMESPACE)
-        self.allow(self.studio, IN_WORKLOAD_NAMESPACE)
+        self.prepare_studio()
         about = {"name": f"operator-{self.release}"}
         self.admin.create(CLUSTER_ROLES, None, {"metadata": about, "rules": rules_of(IN_CLUSTER)})
         self.admin.create(
             CLUSTER_BINDINGS, None, {"metadata": about, **self._bound("ClusterRole", about["name"])}
         )
         self.kubelet.start()
+
+    def suburb(self) -> "Town":
+        """Make another namespace for soups, of the same release and on the same node."""
+        other = copy.copy(self)
+        other.studio = f"{self.studio}-{len(self._made)}"
+        other.prepare_studio()
+        return other
+
+    def prepare_studio(self) -> None:
+        self.make_namespace(self.studio)
+        self.account("stockpot-workload", self.studio)
+        self.allow(self.studio, IN_WORKLOAD_NAMESPACE)
 
     def make_namespace(self, name: str) -> None:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -350,5 +359,3 @@ def rules_of(rules: tuple[Rule, ...]) -> list[Json]:
     """As the chart writes them."""
     return [chart._role_rule(rule) for rule in rules]
 
-
-__all__ = ["FINALIZER", "Operator", "Town", "threading"]
