@@ -30,7 +30,11 @@ READY_WITHIN_S = 60.0
 PAGE = Path(__file__).parents[2] / "docs/reference/store-access.md"
 SHARED_BUCKET, SHARED_PREFIX = "shared", "team"
 """Where the identities of the page may do what it says, and nowhere else."""
-SECRETS = {"workload": "secret-of-workloads", "unlearn": "secret-of-unlearn"}
+SECRETS = {
+    "workload": "secret-of-workloads",
+    "unlearn": "secret-of-unlearn",
+    "verify": "secret-of-whoever-checks",
+}
 """By identity, whose name is its access key as well."""
 
 
@@ -96,7 +100,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def identities() -> dict[str, object]:
-    """Our own identity, which may do all, and the two of the page, as SeaweedFS is told."""
+    """Our own identity, which may do all, and those of the page, as SeaweedFS is told."""
     policies = {
         name: found.replace("BUCKET", SHARED_BUCKET).replace("PREFIX", SHARED_PREFIX)
         for name, found in re.findall(r"^```json (\w+)$(.*?)^```$", PAGE.read_text(), re.M | re.S)

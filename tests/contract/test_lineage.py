@@ -32,12 +32,17 @@ def test_old_versions_deletions_and_uploads_are_covered_as_well(kept: S3Store) -
     assert [manifest for _, manifest in found] == [CATS] * 5
 
 
-def test_without_its_manifest_the_lineage_is_unknown(kept: S3Store) -> None:
+def test_only_without_any_version_of_its_manifest_is_the_lineage_unknown(kept: S3Store) -> None:
     begin(kept, FOLDER, CATS)
     kept.put(FOLDER + WEIGHTS, b"one")
     kept.delete(FOLDER + MANIFEST)
 
-    found = list(covering_manifests(kept, "ml/"))
+    deleted = list(covering_manifests(kept, "ml/"))
+    for info, _ in deleted:
+        if info.key == FOLDER + MANIFEST:
+            kept.purge(info)
+    purged = list(covering_manifests(kept, "ml/"))
 
     # The weights, the manifest's old version, and its delete marker.
-    assert [manifest for _, manifest in found] == [None] * 3
+    assert [manifest for _, manifest in deleted] == [CATS] * 3
+    assert [manifest for _, manifest in purged] == [None]

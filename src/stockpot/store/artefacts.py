@@ -9,14 +9,14 @@ Cut off in between, it is begun again; the lineage that stands there covers what
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.core.digests import PREFIX
-from stockpot.errors import ExitCode, Refused
+from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.keys import MANIFEST, WEIGHTS
 from stockpot.store.port import ObjectInfo, ObjectStore
@@ -80,18 +80,18 @@ def read_manifest(store: ObjectStore, folder_key: str) -> Manifest | None:
         Refused: It is no manifest, or one that this version does not understand (exit 46).
     """
     data = store.get(folder_key + MANIFEST)
-    if data is None:
-        return None
+    return _parsed(folder_key + MANIFEST, data) if data is not None else None
+
+
+def _parsed(key: str, data: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        raise _refused(folder_key + MANIFEST, f"it is no manifest: {at} {first['msg']}") from error
+        raise _refused(key, f"it is no manifest: {at} {first['msg']}") from error
     if manifest.version != 1:
-        raise _refused(
-            folder_key + MANIFEST, f"it is of version {manifest.version}; this program reads 1"
-        )
+        raise _refused(key, f"it is of version {manifest.version}; this program reads 1")
     return manifest
 
 
@@ -158,9 +158,11 @@ def covering_manifests(
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
     """Find everything under a prefix, each with the manifest of the nearest folder that has one.
 
-    All that `list_versions` shows. A manifest that cannot be understood covers nothing: None
-    says that the lineage is unknown, and what is unknown is not clean. Nor does one that lies
-    above all artefacts: it would vouch for whatever anybody laid below it.
+    All that `list_versions` shows. Where a bucket keeps versions, a folder that was deleted has
+    its manifest in an older one, and that still says whose the others are. A manifest that cannot
+    be understood or read covers nothing: None says that the lineage is unknown, and what is
+    unknown is not clean. Nor does one that lies above all artefacts: it would vouch for whatever
+    anybody laid below it.
     """
     return with_manifests(store, store.list_versions(prefix))
 
@@ -169,26 +171,53 @@ def with_manifests(
     store: ObjectStore, infos: Iterable[ObjectInfo]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
     """Find for each of some objects what `covering_manifests` says of it."""
+    listed = list(infos)
+    former: dict[str, list[ObjectInfo]] = {}
+    for info in listed:
+        if info.version and info.key.endswith(f"/{MANIFEST}"):
+            former.setdefault(_folder_of(info.key), []).append(info)
     known: dict[str, Manifest | None] = {}
-    for info in infos:
-        yield info, _covering(store, _folder_of(info.key), known)
+    for info in listed:
+        yield info, _covering(store, _folder_of(info.key), known, former)
 
 
 def _covering(
-    store: ObjectStore, folder_key: str, known: dict[str, Manifest | None]
+    store: ObjectStore,
+    folder_key: str,
+    known: dict[str, Manifest | None],
+    former: Mapping[str, Sequence[ObjectInfo]],
 ) -> Manifest | None:
     if folder_key.count("/") < SHALLOWEST:
         return None
     if folder_key not in known:
         try:
             found = read_manifest(store, folder_key)
+            if found is None and folder_key in former:
+                found = _former_manifest(store, former[folder_key])
         except Refused:
             known[folder_key] = None
         else:
             if found is None:
-                found = _covering(store, _folder_of(folder_key.rstrip("/")), known)
+                found = _covering(store, _folder_of(folder_key.rstrip("/")), known, former)
             known[folder_key] = found
     return known[folder_key]
+
+
+def _former_manifest(store: ObjectStore, versions: Sequence[ObjectInfo]) -> Manifest | None:
+    """What the older versions of a manifest said: of all shards that any of them named."""
+    found = []
+    for info in versions:
+        try:
+            data = store.get_version(info)
+        except Transient:  # Without the right to older versions: unknown, as it was before.
+            return None
+        if data is not None:
+            found.append(_parsed(info.key, data))
+    if not found:
+        return None
+    lineage = {pair for manifest in found for pair in manifest.lineage}
+    in_order = tuple(sorted(lineage, key=lambda pair: (pair.shard, pair.training_key)))
+    return found[0].model_copy(update={"lineage": in_order})
 
 
 def _folder_of(key: str) -> str:

@@ -100,11 +100,23 @@ class FolderStore:
                 size_bytes = entry.stat(follow_symlinks=False).st_size
                 yield ObjectInfo(key, size_bytes, version=unfinished)
 
+    def get_version(self, info: ObjectInfo) -> bytes | None:
+        path = self._path_of(info)
+        with explained(path):
+            file = _open(path)
+            if file is None:
+                return None
+            with file:
+                return file.read()
+
     def purge(self, info: ObjectInfo) -> None:
+        self._remove(self._path_of(info))
+
+    def _path_of(self, info: ObjectInfo) -> Path:
         path = self._path(info.key)
         if info.version and target_of(info.version) != path.name:
             raise ValueError(f"{info.version!r} is no version of {info.key} in a folder")
-        self._remove(path.with_name(info.version) if info.version else path)
+        return path.with_name(info.version) if info.version else path
 
     def _path(self, key: str) -> Path:
         path = self.root / require_key(key)

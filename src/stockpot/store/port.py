@@ -95,6 +95,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def get_version(self, info: ObjectInfo) -> bytes | None:
+        """Read a small thing that `list_versions` named; None where it has no bytes to read."""
+        ...
+
     def purge(self, info: ObjectInfo) -> None:
         """Remove one thing that `list_versions` named, for good."""
         ...

@@ -224,6 +224,25 @@ class S3Store:
         # All of it before the first is shown: a listing that is begun anew shows nothing twice.
         yield from self._ask(prefix, seen)
 
+    def get_version(self, info: ObjectInfo) -> bytes | None:
+        if info.is_delete_marker or info.version.startswith(_UPLOAD):
+            return None
+        name, version = self._prefix + info.key, info.version or None
+
+        def get() -> bytes | None:
+            try:
+                response = self._client.get_object(self.bucket, name, version_id=version)
+            except S3Error as error:
+                if error.code in _NO_KEY:
+                    return None
+                raise
+            with closing(response):
+                data: bytes = response.read()
+                response.release_conn()
+                return data
+
+        return self._ask(info.key, get)
+
     def purge(self, info: ObjectInfo) -> None:
         name = self._prefix + info.key  # Listed, so it exists, whatever others named it.
 
