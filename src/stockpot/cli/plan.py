@@ -17,9 +17,9 @@ from stockpot.core.render import render
 def plan(
     soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
 ) -> None:
-    """Say where each shard stands and what the next round asks for; change nothing.
+    """Say where each shard on a cluster stands, and what comes next.
 
-    SOUP names one; without it, all of the namespace are shown.
+    Changes nothing. SOUP names one; without it, all of the namespace are shown.
     """
     client = cluster.client_of(context, kubeconfig)
     where = cluster.namespace_of(namespace, context, kubeconfig)

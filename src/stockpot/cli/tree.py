@@ -19,7 +19,7 @@ from stockpot.core.digests import Digest, short
 def tree(
     soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
 ) -> None:
-    """Show what soups are made of: shards, revisions, servers and receipts.
+    """Show what soups on a cluster are made of, and who serves them.
 
     SOUP names one; without it, all of the namespace are shown.
     """
