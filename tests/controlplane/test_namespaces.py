@@ -1,7 +1,6 @@
 """A namespace that is deleted goes, whatever its soups are doing, and forgets all the same."""
 
 from tests.controlplane.conftest import Figure
-from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
 from stockpot.cluster.objects import name_of

@@ -31,7 +31,7 @@ from tests.controlplane.admin import (
 )
 from tests.controlplane.kubelet import Kubelet
 
-from stockpot.cluster import chart
+from stockpot.cluster.chart import role_rule
 from stockpot.cluster.objects import Json, condition_of, labels_on, name_of
 from stockpot.cluster.permissions import (
     IN_CLUSTER,
@@ -126,13 +126,16 @@ class Town:
         self.make_namespace(self.release)
         self.account("operator", self.release)
         self.account("stockpot-unlearn", self.release)
-        self.allow(self.release, IN_RELEASE_NAMESPACE)
+        about = {"metadata": {"name": f"workload-{self.release}"}}
+        self.admin.create(CLUSTER_ROLES, None, {**about, "rules": rules_of(IN_WORKLOAD_NAMESPACE)})
+        about = {"metadata": {"name": "operator"}}
+        self.admin.create(ROLES, self.release, {**about, "rules": rules_of(IN_RELEASE_NAMESPACE)})
+        self.bind(self.release, "Role", "operator")
         self.prepare_studio()
         about = {"name": f"operator-{self.release}"}
         self.admin.create(CLUSTER_ROLES, None, {"metadata": about, "rules": rules_of(IN_CLUSTER)})
-        self.admin.create(
-            CLUSTER_BINDINGS, None, {"metadata": about, **self._bound("ClusterRole", about["name"])}
-        )
+        bound = self._bound("ClusterRole", about["name"])
+        self.admin.create(CLUSTER_BINDINGS, None, {"metadata": about, **bound})
         self.kubelet.start()
 
     def suburb(self) -> "Town":
@@ -145,7 +148,7 @@ class Town:
     def prepare_studio(self) -> None:
         self.make_namespace(self.studio)
         self.account("stockpot-workload", self.studio)
-        self.allow(self.studio, IN_WORKLOAD_NAMESPACE)
+        self.bind(self.studio, "ClusterRole", f"workload-{self.release}")
 
     def make_namespace(self, name: str) -> None:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -155,10 +158,10 @@ class Town:
     def account(self, name: str, namespace: str) -> None:
         self.admin.create(ACCOUNTS, namespace, {"metadata": {"name": name}})
 
-    def allow(self, namespace: str, rules: tuple[Rule, ...]) -> None:
-        about = {"metadata": {"name": "operator"}}
-        self.admin.create(ROLES, namespace, {**about, "rules": rules_of(rules)})
-        self.admin.create(BINDINGS, namespace, {**about, **self._bound("Role", "operator")})
+    def bind(self, namespace: str, kind: str, role: str) -> None:
+        """Let the operator do there what the role says."""
+        bound = self._bound(kind, role)
+        self.admin.create(BINDINGS, namespace, {"metadata": {"name": "operator"}, **bound})
 
     def _bound(self, kind: str, name: str) -> Json:
         who = {"kind": "ServiceAccount", "name": "operator", "namespace": self.release}
@@ -167,7 +170,11 @@ class Town:
 
     def settings(self, **changes: Any) -> Path:
         told: Json = {
-            "release": {"name": "stockpot", "namespace": self.release},
+            "release": {
+                "name": "stockpot",
+                "namespace": self.release,
+                "binding": "operator",
+            },
             "workloadNamespaces": [self.studio],
             "images": {"workload": "example.org/trainer:1", "unlearn": "example.org/stockpot:1"},
             "stores": {
@@ -357,5 +364,4 @@ class Town:
 
 def rules_of(rules: tuple[Rule, ...]) -> list[Json]:
     """As the chart writes them."""
-    return [chart._role_rule(rule) for rule in rules]
-
+    return [role_rule(rule, "operator") for rule in rules]

@@ -118,6 +118,15 @@
   - create
   - update
 - apiGroups:
+  - rbac.authorization.k8s.io
+  resources:
+  - rolebindings
+  resourceNames:
+  - '{{ include "stockpot.name" $ }}-operator'
+  verbs:
+  - get
+  - patch
+- apiGroups:
   - ''
   resources:
   - namespaces

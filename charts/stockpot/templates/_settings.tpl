@@ -6,6 +6,7 @@
 release:
   name: {{ .Release.Name }}
   namespace: {{ .Release.Namespace }}
+  binding: {{ $name }}-operator
 workloadNamespaces: {{- toYaml .Values.workloadNamespaces | nindent 2 }}
 images:
   workload: {{ include "stockpot.image" (list . .Values.images.workload) }}

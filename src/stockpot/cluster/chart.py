@@ -72,15 +72,26 @@ def roles_template() -> str:
         ("release", IN_RELEASE_NAMESPACE),
         ("cluster", IN_CLUSTER),
     ):
-        said = yaml.safe_dump([_role_rule(rule) for rule in rules], sort_keys=False)
+        said = yaml.safe_dump([role_rule(rule, OWN_NAME) for rule in rules], sort_keys=False)
         text += f'\n{{{{- define "stockpot.rules.{name}" -}}}}\n{said}{{{{- end -}}}}\n'
     return text
 
 
-def _role_rule(rule: Rule) -> dict[str, list[str]]:
+OWN_NAME = '{{ include "stockpot.name" $ }}-operator'
+
+
+def role_rule(rule: Rule, operator: str) -> dict[str, list[str]]:
+    """Write a rule as a Role has it.
+
+    Args:
+        rule: What may be done.
+        operator: The name of the operator's own objects.
+    """
     said = {"apiGroups": [rule.group], "resources": [rule.resource]}
     if rule.resource == CUSTOM_RESOURCE_DEFINITIONS.plural:
         said["resourceNames"] = [f"{kind.PLURAL}.{GROUP}" for kind in KINDS]
+    if rule.is_own:
+        said["resourceNames"] = [operator]
     return said | {"verbs": list(rule.verbs)}
 
 

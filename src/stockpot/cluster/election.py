@@ -55,6 +55,8 @@ class Tenure:
         self._now, self._lease_s = now, lease_s
         self._lease: Json | None = None
         self._seen = Observation()
+        self.finalizers: tuple[str, ...] | None = None
+        """What keeps the Lease where its namespace is deleted; None: left as they are."""
         self._held_until_s = float("-inf")
         self.holder = ""
         """Who holds it, as far as we know."""
@@ -112,6 +114,8 @@ class Tenure:
     def _write(self) -> Json:
         new = {"metadata": {"name": self._name, "namespace": self._namespace}}
         told = held_by(self._identity, self._lease or new, self._now(), duration_s=self._lease_s)
+        if self.finalizers is not None:
+            told["metadata"] = {**told["metadata"], "finalizers": list(self.finalizers)}
         if self._lease is None:
             return self._client.create(LEASES, told)
         return self._client.replace(LEASES, told)
@@ -247,13 +251,17 @@ class Scope:
         """Whether we may work there at this moment."""
         return self._tenure.is_held
 
-    def keep(self) -> None:
+    def keep(self, finalizers: tuple[str, ...] | None = None) -> None:
         """Take it or renew it: to be called every few seconds.
+
+        Args:
+            finalizers: Those that the Lease has from now on; None: it keeps those that it has.
 
         Raises:
             ScopeTaken: Another release holds it, or did until a moment ago.
             StockpotError: The API server did not answer, or says no.
         """
+        self._tenure.finalizers = finalizers
         if not self._tenure.try_hold():
             other = self._tenure.holder or "another operator"
             name = other.rpartition("/")[2]

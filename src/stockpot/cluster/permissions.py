@@ -14,6 +14,7 @@ from stockpot.cluster.resources import (
     LEASES,
     NAMESPACES,
     PODS,
+    ROLE_BINDINGS,
     SERVICES,
     SOUP_REVISIONS,
     SOUPS,
@@ -29,6 +30,8 @@ class Rule(NamedTuple):
     resource: str
     """With its subresource, as `soups/status`."""
     verbs: tuple[str, ...]
+    is_own: bool = False
+    """Only the one object that has the operator's own name."""
 
 
 SEE = ("get", "list", "watch")
@@ -56,6 +59,9 @@ IN_WORKLOAD_NAMESPACE = (
     _rule(EVENTS, "get", "list", "create", "patch"),
     # By which one release holds the namespace.
     _rule(LEASES, "get", "create", "update"),
+    # Its own: it stays in a namespace that is being deleted until all is forgotten there. Of a
+    # binding only its finalizers can be changed by somebody who could not make it.
+    _rule(ROLE_BINDINGS, "get", "patch")._replace(is_own=True),
     # Whether it is being deleted.
     _rule(NAMESPACES, "get"),
 )

@@ -24,6 +24,9 @@ class Release(Model):
     name: str
     namespace: str
     """Where the operator runs, and every purge and every signing with it."""
+    binding: str = ""
+    """The RoleBinding by which it works in each workload namespace. Empty: its rights are not of
+    the namespace, and outlive it."""
 
 
 class Images(Model):

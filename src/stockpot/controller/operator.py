@@ -16,8 +16,7 @@ from stockpot import __version__
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.cluster.client import Client
 from stockpot.cluster.election import Election
-from stockpot.cluster.labels import OURS
-from stockpot.cluster.resources import DATA_SHARDS, JOBS, PODS, SOUPS
+from stockpot.cluster.resources import DATA_SHARDS, SOUPS
 from stockpot.cluster.settings import Settings
 from stockpot.controller.announcements import EventWriter
 from stockpot.controller.asking import Asking
@@ -30,8 +29,9 @@ from stockpot.controller.objects import ClusterObjects, read
 from stockpot.controller.queue import Priority, Queue
 from stockpot.controller.runs import ClusterRuns
 from stockpot.controller.servers import ClusterServers
+from stockpot.controller.streams import Streams
 from stockpot.controller.surroundings import ClusterSurroundings
-from stockpot.controller.watching import CHILDREN, WATCHED, Watching, key_of
+from stockpot.controller.watching import key_of
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.facts import soup_facts
@@ -47,6 +47,7 @@ LEASE = "stockpot-operator"
 STUCK_S = 180.0
 """A round that takes so long will not end: the process is better begun anew."""
 RETRY_S = 5.0
+LOOK_AFTER_S = 1.0
 LAST_ROUNDS_S = 20.0
 
 
@@ -65,7 +66,14 @@ class Operator:
         self.meters = OperatorMeters(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
-        self._keeping = Keeping(client, settings.workload_namespaces, release, utc_now)
+        self._keeping = Keeping(
+            client,
+            settings.workload_namespaces,
+            release,
+            settings.release.binding,
+            utc_now,
+            self._is_used,
+        )
         self._engine = Engine(
             self._queue,
             self.ports_of,
@@ -75,7 +83,7 @@ class Operator:
             finished=self._finished,
             failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
-        self._streams = self._new_streams()
+        self._streams = Streams(client, self._cache, self._queue.push, settings, self._push_all)
         self._election = Election(
             client.within(5),
             settings.release.namespace,
@@ -96,19 +104,18 @@ class Operator:
         """Work until told to stop."""
         self._wait_until(self._prepare)
         if not self.stop.is_set():
-            for one in self._streams:
-                one.start()
-            self._wait_until(self._prime)
+            while not self._streams.is_ready and not self.stop.is_set():
+                self._streams.look_after()
+                self.stop.wait(LOOK_AFTER_S)
             self._is_primed.set()
             self._election.start()
             log.info("standing by", identity=self._identity)
-        while not self.stop.wait(1.0):
-            self._look_after_streams()
+        while not self.stop.wait(LOOK_AFTER_S):
+            self._streams.look_after()
         self._engine.stop(LAST_ROUNDS_S)
         self._keeping.stop()
         self._election.stop()
-        for one in self._streams:
-            one.stop()
+        self._streams.stop()
         self._asking.close()
 
     @contextmanager
@@ -148,50 +155,18 @@ class Operator:
         self.meters.set_leader(True)
         self._keeping.start()
         self._engine.start()
-        self._push_all()
-
-    def _new_streams(self) -> tuple[Watching, ...]:
-        theirs, ours = self._settings.workload_namespaces, self._settings.release.namespace
-        streams = [Watching(self._cache, self._queue.push, theirs)]
-        if ours not in theirs:
-            # We may see no soups there: only purges and signings run in it.
-            streams.append(Watching(self._cache, self._queue.push, [ours], (JOBS, PODS)))
-        return tuple(streams)
-
-    def _look_after_streams(self) -> None:
-        if all(one.is_alive for one in self._streams):
-            return
-        for one in self._streams:
-            one.stop()
-        log.error("the watch streams ended; they are begun anew")
-        try:
-            self._prime()
-        except StockpotError as error:
-            log.error(error.message, help=error.help)
-            return
-        self._streams = self._new_streams()
-        for one in self._streams:
-            one.start()
-        self._push_all()
+        for namespace in self._settings.workload_namespaces:
+            self._push_all(namespace)
 
     def _prepare(self) -> None:
         require_crds(self._client)
 
-    def _prime(self) -> None:
-        """Fill the cache; whatever we may not see is said here, with the verb that is missing."""
-        for resource in WATCHED:
-            selector = OURS if resource in CHILDREN else ""
-            for namespace in self._settings.workload_namespaces:
-                found = self._client.list(resource, namespace, label_selector=selector).items
-                self._cache.replace(resource, namespace, found)
-        ours = self._settings.release.namespace
-        for resource in (JOBS, PODS):
-            found = self._client.list(resource, ours, label_selector=OURS).items
-            self._cache.replace(resource, ours, found)
+    def _is_used(self, namespace: str) -> bool:
+        return any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS))
 
-    def _push_all(self) -> None:
+    def _push_all(self, namespace: str) -> None:
         for resource in (SOUPS, DATA_SHARDS):
-            for thing in self._cache.list(resource):
+            for thing in self._cache.list(resource, namespace):
                 if key := key_of(resource, thing):
                     self._queue.push(key, Priority.RESYNC)
 
