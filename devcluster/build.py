@@ -102,8 +102,8 @@ def build(*parts: Part) -> None:
         if not missing:
             return
         go = toolchain()
-        reachable(go)
         room(go)
+        reachable(go)
         for part in missing:
             compile_part(part, go)
 

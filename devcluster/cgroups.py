@@ -19,19 +19,22 @@ POLL_S = 0.02
 
 
 def hierarchies() -> list[Path]:
-    """Give the mount points of all cgroup hierarchies: one with version 2, a dozen with 1.
+    """Give the mount points of all cgroup hierarchies: one with version 2, a dozen with 1."""
+    if (ROOT / "cgroup.controllers").is_file():
+        return [ROOT]
+    lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return [Path(line[1]) for line in lines if line[2] in ("cgroup", "cgroup2")]
+
+
+def may_make() -> None:
+    """See that we may make cgroups.
 
     Raises:
-        Problem: There is none that we may write to.
+        Problem: There are none, or they are not ours to make.
     """
-    if (ROOT / "cgroup.controllers").is_file():
-        found = [ROOT]
-    else:
-        lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-        found = [Path(line[1]) for line in lines if line[2] in ("cgroup", "cgroup2")]
+    found = hierarchies()
     if not found or not all(os.access(one, os.W_OK) for one in found):
         raise Problem("this machine lets nobody make cgroups, and containers need them")
-    return found
 
 
 @dataclass(frozen=True)

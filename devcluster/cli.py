@@ -74,6 +74,7 @@ def change(asked: argparse.Namespace, of: Places) -> None:
         case "code":
             code.refresh(of)
         case "forward":
+            forwarding.require_service(node.api(of), asked.target)
             port = forwarding.forward(of, asked.target, asked.port)
             say(f"127.0.0.1:{port} is {asked.target}")
         case "kill":

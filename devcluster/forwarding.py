@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from devcluster import rooms
+from devcluster.api import Api
 from devcluster.places import REPOSITORY, Places
 from devcluster.problem import Problem
 
@@ -61,6 +62,26 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
             pass_fds=[listening.fileno()],
         )
     return port
+
+
+def require_service(server: Api, target: str) -> None:
+    """See that there is such a Service, so that a slip of the pen is not a forwarder to nobody.
+
+    Raises:
+        Problem: There is not, or it has no such port.
+    """
+    service, _, port = target.rpartition(":")
+    namespace, _, name = service.rpartition("/")
+    found = server.get(f"/api/v1/namespaces/{namespace}/services/{name}") if namespace else None
+    if found is None:
+        raise Problem(
+            f"there is no Service {name or target!r} in the namespace {namespace!r}",
+            help="name it as NAMESPACE/SERVICE:PORT; `bin/kubectl get services -A` lists them",
+        )
+    ports = [one for one in found["spec"]["ports"] if port in (str(one["port"]), one.get("name"))]
+    if not ports:
+        known = ", ".join(str(one["port"]) for one in found["spec"]["ports"])
+        raise Problem(f"the Service {service} has no port {port}", help=f"it has {known}")
 
 
 def restart(places: Places) -> None:

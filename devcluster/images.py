@@ -120,12 +120,12 @@ def _image(
                 root = Path(place) / "root"
                 root.mkdir(mode=0o755)
                 fill(root)
-                _write(archive, root, name, config)
+                write(archive, root, name, config)
     archive.with_suffix(".lock").unlink(missing_ok=True)
     return Image(name, archive)
 
 
-def _write(archive: Path, root: Path, name: str, config: dict[str, object]) -> None:
+def write(archive: Path, root: Path, name: str, config: dict[str, object]) -> None:
     """Write a folder as an OCI archive of one layer."""
     part = archive.with_suffix(".part")
     layer = archive.with_suffix(".layer")

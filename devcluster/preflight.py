@@ -26,7 +26,7 @@ def may_run(places: Places) -> None:
             "the built-in cluster needs root: it makes network namespaces, mounts and cgroups",
             help=f"run it as root; or {INSTEAD}",
         )
-    cgroups.hierarchies()
+    cgroups.may_make()
     overlay()
     for folder in (places.state, cache()):
         room(folder, images.NEEDED_BYTES)

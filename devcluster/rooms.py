@@ -66,10 +66,11 @@ def launch(
         return False
     folders = [str(folder) for folder in group(places, program).make()]
     entering = ["nsenter", *rooms, "--"] if rooms else []
-    joining = ["sh", "-c", f'{JOIN}; exec "$@"', "sh", str(len(folders)), *folders]
+    joining = ["sh", "-c", f'{JOIN}; "$@" &', "sh", str(len(folders)), *folders]
     places.logs.mkdir(parents=True, exist_ok=True)
     with (places.logs / f"{program}.log").open("ab") as log:
-        process = subprocess.Popen(
+        # It is nobody's child: whoever starts it may end, or live on without ever asking after it.
+        subprocess.run(
             [*joining, *entering, *(str(part) for part in command)],
             cwd="/",
             env={**os.environ, **(environment or {})},
@@ -78,8 +79,9 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=pass_fds,
+            check=True,
         )
-    while not runs(places, program) and process.poll() is None:
+    while group(places, program).alive() and not runs(places, program):
         time.sleep(POLL_S)
     return True
 

@@ -1,0 +1,92 @@
+"""What the built-in cluster is made of, as far as that can be looked at without root."""
+
+import hashlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from devcluster import build, images, objects, settings
+from devcluster.places import places
+from devcluster.problem import Problem
+
+
+@pytest.mark.parametrize("name", ["", "A", "two words", "-a", "../up", "a" * 21])
+def test_a_name_that_could_not_be_a_files_and_a_networks_is_refused(name: str) -> None:
+    with pytest.raises(Problem, match="is no name for a cluster"):
+        places(name)
+
+
+def test_a_state_that_the_cluster_could_not_see_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib/somewhere")
+
+    with pytest.raises(Problem, match="it has its own /var/lib"):
+        places("any")
+
+
+def test_programs_are_named_by_what_they_are_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    module = tmp_path / "cluster"
+    shutil.copytree(build.CLUSTER, module)
+    part = build.Part("part", (module,))
+    before = part.bin
+
+    (module / "keys.go").write_text("package main\n")
+
+    assert part.bin != before
+
+
+def test_the_version_that_the_server_tells_is_the_one_that_is_compiled() -> None:
+    assert build.version_of("k8s.io/kubernetes", build.CLUSTER).startswith("v1.")
+    with pytest.raises(Problem, match="does not name nobody"):
+        build.version_of("nobody", build.CLUSTER)
+
+
+def test_an_image_is_an_archive_whose_digests_are_true(tmp_path: Path) -> None:
+    root, archive = tmp_path / "root", tmp_path / "image.tar"
+    root.mkdir()
+    (root / "pause").write_bytes(b"a program")
+
+    images.write(archive, root, "localhost/a:1", {"User": "1:1"})
+
+    with tarfile.open(archive) as tar:
+        blobs = {name: read(tar, name) for name in tar.getnames() if name.startswith("blobs/")}
+        index = json.loads(read(tar, "index.json"))
+    assert all(hashlib.sha256(blob).hexdigest() == Path(name).name for name, blob in blobs.items())
+    manifest = json.loads(blobs[blob_name(index["manifests"][0]["digest"])])
+    config = json.loads(blobs[blob_name(manifest["config"]["digest"])])
+    assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in manifest["layers"]]
+    assert not archive.with_suffix(".part").exists()
+    assert not archive.with_suffix(".layer").exists()
+
+
+def test_workloads_may_delete_nothing_but_what_a_training_leaves_for_its_next_attempt() -> None:
+    said = json.loads(objects.identities())
+    workload = next(one for one in said["identities"] if one["name"] == objects.WORKLOAD[0])
+
+    assert "actions" not in workload
+    policy = json.loads(said["policies"][0]["content"])
+    deleting = [one for one in policy["Statement"] if any("Delete" in a for a in one["Action"])]
+    assert [one["Resource"] for one in deleting] == [["arn:aws:s3:::stockpot/*/runs/*"]]
+
+
+def test_containers_get_the_pause_image_that_we_made() -> None:
+    said = settings.containerd(Path("/programs"), Path("/network"))
+
+    assert f'sandbox = "{images.PAUSE}"' in said
+    assert 'BinaryName = "/programs/runc"' in said
+
+
+def read(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
+def blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
