@@ -32,9 +32,9 @@ COMMANDS: Mapping[str, Entry] = {
     "verify": Entry("Check receipts with a public key and read access to the store."),
     "audit": Entry("Tell who was ever in a soup, with the receipts of who left."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
-    "generate": Entry("The text of every generated file, by its path in the repository.
-
-Write CRDs, reference pages, and what of the chart is made from models.", hidden=True),
+    "generate": Entry(
+        "Write CRDs, reference pages, and what of the chart is made from models.", hidden=True
+    ),
 }
 
 
