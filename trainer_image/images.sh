@@ -6,7 +6,7 @@
 # BASE      what they are built on. Without it, a small Debian is made on the spot by debootstrap.
 # ARCHIVES  a folder: each image is also written there, as an OCI archive NAME.tar.
 # KEEP      no: remove the images in the end; they were built to be tried.
-# Everything that buildah keeps lies in STORAGE, in the cache; removing that folder removes all.
+# STORAGE   where buildah keeps all that it has; without it, a folder of the cache.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/stockpot
@@ -19,6 +19,7 @@ fail() {
     printf 'error: %s\n  help: %s\n' "$1" "$2" >&2
     exit 1
 }
+export TMPDIR="$STORAGE/tmp"
 build() { buildah --root "$STORAGE/root" --runroot "$STORAGE/run" "$@"; }
 
 # need PROGRAM PACKAGE: install what is missing, after naming it.
@@ -33,7 +34,7 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$2" >/dev/null
 }
 
-# require_room GIGABYTES: the trainer's libraries are large, and lie twice on the way.
+# require_room GIGABYTES: the trainer's libraries are 6 GB, and lie about five times on the way.
 require_room() {
     free=$(df -Pk "$STORAGE" | awk 'NR == 2 {print int($4 / 1048576)}')
     [ "$free" -ge "$1" ] || fail "$STORAGE has $free GB of room, and $1 are needed" \
@@ -124,7 +125,7 @@ for image in "$@"; do
     esac
 done
 need buildah buildah
-mkdir -p "$STORAGE" "$cache/images"
+mkdir -p "$TMPDIR" "$cache/images"
 if [ -z "${BASE:-}" ]; then
     BASE=localhost/stockpot-base:1
     build inspect --type image "$BASE" >/dev/null 2>&1 || made_base
@@ -135,12 +136,13 @@ for image in "$@"; do
             require_room 2
             built stockpot Dockerfile
             tried stockpot
+            inside stockpot stockpot-operator --version
             inside stockpot python -c 'import kopf, kubernetes, stockpot.unlearning.purge'
             inside stockpot python -c 'import torch' 2>/dev/null \
                 && fail "the slim image holds torch" "look at requirements/slim.txt"
             ;;
         trainer)
-            require_room 20
+            require_room 33
             built stockpot-trainer trainer_image/Dockerfile
             tried stockpot-trainer
             inside stockpot-trainer env PYTHON=python /repo/trainer_image/smoke.sh
@@ -149,5 +151,6 @@ for image in "$@"; do
 done
 if [ "${KEEP:-yes}" = no ]; then
     build rmi --all --force >/dev/null
+    rm -rf "$STORAGE"
 fi
 say "images: built and tried"
