@@ -16,6 +16,8 @@ from stockpot.cluster.resources import EVENTS
 from stockpot.errors import StockpotError
 from stockpot.reconcile.edits import timestamp
 
+QUIET = frozenset({Reason.NOT_TRAINED})
+"""What lasts for a moment only, and that everybody knows."""
 MESSAGE_LENGTH = 1024
 """What the API server takes."""
 
@@ -56,7 +58,7 @@ def announcements_of(
 def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
     before = find(old.status.conditions, ConditionType.READY)
     now = find(new.status.conditions, ConditionType.READY)
-    if now is None or (before and before.reason == now.reason):
+    if now is None or now.reason in QUIET or (before and before.reason == now.reason):
         return []
     stalled = find(new.status.conditions, ConditionType.STALLED) is not None
     meaning = next((one.meaning for one in Reason if one == now.reason), "")
