@@ -92,5 +92,8 @@ def wait_until(
     while not happened():
         alive()
         if time.monotonic() > deadline_s:
-            raise Problem(f"{what}: not within {within_s:.0f} s", help="see the logs")
+            raise Problem(
+                f"waited {within_s:.0f} s in vain until {what}",
+                help="`python -m devcluster status` says what runs, and where the logs are",
+            )
         time.sleep(POLL_S)

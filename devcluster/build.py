@@ -41,7 +41,7 @@ RUNTIME_PACKAGES = (
 
 # Counts as a source: it says how they are compiled.
 RECIPE = "1"
-NEEDED_BYTES = 16 << 30
+NEEDED_BYTES = 10 << 30
 """What the Go caches and the programs take when there is nothing yet."""
 
 
@@ -97,7 +97,7 @@ def build(*parts: Part) -> None:
     missing = [part for part in parts if not part.bin.is_dir()]
     if not missing:
         return
-    with only_one(cache() / "devcluster-build.lock", "build of the cluster's programs"):
+    with only_one(cache() / "devcluster-build.lock", "build of the cluster's programs", last=True):
         missing = [part for part in missing if not part.bin.is_dir()]
         if not missing:
             return

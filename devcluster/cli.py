@@ -62,6 +62,7 @@ def do(asked: argparse.Namespace, of: Places) -> int:
             debian.provide(*([] if asked.control_plane else debian.TO_BUILD))
             build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))
         case _:
+            rooms.both(of)
             with only_one(of.lock, f"command for the cluster {of.name}"):
                 change(asked, of)
     return 0
@@ -69,7 +70,6 @@ def do(asked: argparse.Namespace, of: Places) -> int:
 
 def change(asked: argparse.Namespace, of: Places) -> None:
     """Change something about a cluster that runs."""
-    rooms.both(of)
     match str(asked.verb):
         case "code":
             code.refresh(of)

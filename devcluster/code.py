@@ -5,6 +5,8 @@
 
 import filecmp
 import hashlib
+import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,11 +93,16 @@ def _install(to: Path) -> None:
     part = to.with_name(f"{to.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"]
-    command += ["--no-deps", f"--python-version={PYTHON}", "--python-platform=linux"]
+    command += ["--no-deps", f"--python-version={PYTHON}"]
+    command += [f"--python-platform={platform.machine()}-unknown-linux-gnu"]
     with step(f"installing the packages for Python {PYTHON}", eta_s=90):
         run(
             [*command, f"--target={part}", "-r", LOCK],
             log=cache() / "devcluster-site.log",
             failed="the packages for the cluster's Python could not be installed",
+            environment={
+                "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(cache() / "packages")
+            }
+            | {"UV_SYSTEM_CERTS": "true"},
         )
     part.rename(to)

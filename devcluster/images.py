@@ -30,6 +30,9 @@ BASE = f"localhost/stockpot/base:{SUITE}"
 SEAWEEDFS = "localhost/stockpot/seaweedfs:1"
 USER = "65532:65532"
 
+# Counts as what they are made of: it stands for how they are filled and written.
+RECIPE = "1"
+
 NEEDED_BYTES = 2 << 30
 """What making and unpacking them takes."""
 UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/log")
@@ -109,19 +112,18 @@ def _image(
     name: str, made_of: str, fill: Callable[[Path], None], config: dict[str, object]
 ) -> Image:
     """Make an image's archive, unless one was made of the same."""
-    said = json.dumps([name, made_of, config, Path(__file__).read_text()])
+    said = json.dumps([RECIPE, name, made_of, config])
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     archive = cache() / "images" / f"{Path(name).name.replace(':', '-')}-{digest}.tar"
     if archive.is_file():
         return Image(name, archive)
-    with only_one(archive.with_suffix(".lock"), f"making of {name}"):
+    with only_one(archive.with_suffix(".lock"), f"making of {name}", last=True):
         if not archive.is_file():
             with tempfile.TemporaryDirectory(dir=archive.parent, prefix="making-") as place:
                 root = Path(place) / "root"
                 root.mkdir(mode=0o755)
                 fill(root)
                 write(archive, root, name, config)
-    archive.with_suffix(".lock").unlink(missing_ok=True)
     return Image(name, archive)
 
 

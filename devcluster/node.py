@@ -72,7 +72,7 @@ def up(places: Places) -> None:
         with step("starting the node", eta_s=10):
             start_node(places)
         with step("starting the store", eta_s=10):
-            start_store(places)
+            await_store(places)
         forwarding.restart(places)
         kubectl.write_links(places)
         say(f"the cluster {places.name} is up after {time.monotonic() - begun_s:.0f} s")
@@ -190,7 +190,7 @@ def start_node(places: Places) -> None:
     rooms.launch(places, "kube-proxy", proxy, rooms=network, environment=path)
     dns: list[str | Path] = [programs / "coredns", "-conf", places.state / "Corefile"]
     rooms.launch(places, "coredns", dns, rooms=network)
-    kubectl.apply(places, [*objects.namespaces(), *objects.names()])
+    kubectl.apply(places, what_is_there_from_the_start(places))
     wait_until(
         lambda: _node_is_ready(api(places)),
         "the node is ready",
@@ -217,20 +217,28 @@ def start_kubelet(places: Places) -> None:
     )
 
 
-def start_store(places: Places) -> None:
-    """Have SeaweedFS with its bucket, and what pods mount."""
+def what_is_there_from_the_start(places: Places) -> list[objects.Object]:
+    """Give our namespaces, names, the store and what pods mount; with the folders behind them."""
     data = places.state / "seaweedfs"
     data.mkdir(exist_ok=True)
     os.chown(data, objects.UID, objects.UID)
     data.chmod(0o770)
-    writable = objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
-    kubectl.apply(places, [*writable, *objects.store()])
+    found = [*objects.namespaces(), *objects.names()]
+    found += objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
     for namespace in objects.NAMESPACES:
-        volumes.claim(places, namespace, CODE_CLAIM, places.code)
-    volumes.claim(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
-    waiting = ["rollout", "status", "deployment/seaweedfs", f"--namespace={objects.STORE}"]
-    kubectl.kubectl(places, *waiting, f"--timeout={READY_WITHIN_S:.0f}s")
-    wait_until(lambda: _store_is_ready(api(places)), "the store answers", within_s=READY_WITHIN_S)
+        found += volumes.show(places, namespace, CODE_CLAIM, places.code)
+    found += volumes.show(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
+    return found + objects.store()
+
+
+def await_store(places: Places) -> None:
+    """Wait until SeaweedFS answers."""
+    wait_until(
+        lambda: _store_is_ready(api(places)),
+        "the store answers",
+        within_s=READY_WITHIN_S,
+        alive=_alive(places, "kubelet", "containerd"),
+    )
 
 
 def _node_is_ready(server: Api) -> bool:

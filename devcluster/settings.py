@@ -39,7 +39,6 @@ def kubelet(keys: Path, resolv_conf: Path, cgroup: str) -> str:
             "enforceNodeAllocatable": [],
             "failCgroupV1": False,
             "failSwapOn": False,
-            "localStorageCapacityIsolation": False,
             "oomScoreAdj": 0,
             "makeIPTablesUtilChains": False,
             "volumePluginDir": "/var/lib/kubelet/volume-plugins",

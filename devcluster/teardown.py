@@ -24,7 +24,7 @@ def down(places: Places) -> None:
         Problem: A process cannot be ended.
     """
     preflight.may_end()
-    with only_one(places.lock, f"command for the cluster {places.name}"):
+    with only_one(places.lock, f"command for the cluster {places.name}", last=True):
         whole = rooms.group(places)
         was_there = whole.alive() or places.state.exists() or places.network_file.exists()
         for program in FIRST:

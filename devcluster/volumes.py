@@ -26,6 +26,15 @@ def claim(places: Places, namespace: str, name: str, folder: Path) -> None:
     Raises:
         Problem: The folder is not there, or the cluster does not run.
     """
+    apply(places, show(places, namespace, name, folder))
+
+
+def show(places: Places, namespace: str, name: str, folder: Path) -> list[objects.Object]:
+    """Record a folder, mount it for the cluster, and give the objects by which it is claimed.
+
+    Raises:
+        Problem: The folder is not there, or the cluster does not run.
+    """
     if not folder.is_dir():
         raise Problem(f"{folder} is no folder", help="a claim shows pods a folder of this machine")
     places.volumes.mkdir(parents=True, exist_ok=True)
@@ -33,7 +42,7 @@ def claim(places: Places, namespace: str, name: str, folder: Path) -> None:
     record.with_suffix(".part").write_text(json.dumps(str(folder.resolve())))
     record.with_suffix(".part").rename(record)
     mount(places, record)
-    apply(places, objects.volume(namespace, name, str(places.mounts / record.stem)))
+    return objects.volume(namespace, name, str(places.mounts / record.stem))
 
 
 def mount_all(places: Places) -> None:
