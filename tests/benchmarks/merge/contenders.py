@@ -1,0 +1,172 @@
+"""One contender, in a process of its own: `contenders.py NAME THREADS OUTPUT INPUT...`.
+
+Imports, says "ready", waits for a line, merges, and says what it took as JSON. Each is used through
+what it offers to its users. None is asked to bring its output to the disk before it ends, but the
+one that says so: what would be measured is the disk.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Merge = Callable[[], object]
+
+name, threads, output, *inputs = sys.argv[1:]
+THREADS = int(threads)
+BUFFER_BYTES = 1 << 18
+
+
+def floor() -> Merge:
+    """Read every byte, write as many as the result has, do nothing else."""
+    sizes = [os.stat(path).st_size for path in inputs]
+
+    def share(number: int, target: int) -> None:
+        buffer = bytearray(BUFFER_BYTES)
+        for path, size in zip(inputs, sizes, strict=True):
+            source = os.open(path, os.O_RDONLY)
+            for offset in range(number * BUFFER_BYTES, size, THREADS * BUFFER_BYTES):
+                os.preadv(source, [buffer], offset)
+            os.close(source)
+        for offset in range(number * BUFFER_BYTES, sizes[0], THREADS * BUFFER_BYTES):
+            os.pwrite(target, memoryview(buffer)[: sizes[0] - offset], offset)
+
+    def run() -> None:
+        target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        workers = [threading.Thread(target=share, args=(n, target)) for n in range(THREADS)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        os.close(target)
+
+    return run
+
+
+def stockpot(*, plain: bool = False, durable: bool = False) -> Merge:
+    """This engine, through its Python function."""
+    from stockpot.merging import kernel, merge, soup
+
+    if plain:
+        soup.installed = lambda: None
+    else:
+        assert kernel.installed() is not None, "the kernel is not compiled: make kernel"
+    if not durable:
+        os.fsync = lambda descriptor: None
+    return lambda: merge(inputs, output, threads=THREADS)
+
+
+def torch_sum() -> Merge:
+    """What many scripts do: load all state dicts, add in float32, divide, cast, save."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    torch.set_num_threads(THREADS)
+
+    def run() -> None:
+        loaded = [load_file(path) for path in inputs]
+        mean = {}
+        for key, tensor in loaded[0].items():
+            total = torch.zeros(tensor.shape, dtype=torch.float32)
+            for one in loaded:
+                total += one[key].float()
+            mean[key] = (total / len(loaded)).to(tensor.dtype)
+        save_file(mean, output)
+
+    return run
+
+
+def mergekit() -> Merge:
+    """mergekit's command for models that are no language models."""
+    import torch
+    from mergekit.scripts.merge_raw_pytorch import main
+
+    torch.set_num_threads(THREADS)
+    dtype = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}[_dtype()]
+    folder = Path(output).with_suffix(".mergekit")
+    folder.mkdir()
+    config = folder / "config.yml"
+    models = [f"  - model: {path}\n    parameters: {{weight: 1.0}}\n" for path in inputs]
+    config.write_text(f"merge_method: linear\ndtype: {dtype}\nmodels:\n{''.join(models)}")
+    arguments = [str(config), str(folder / "out"), "--quiet", "-j", str(THREADS)]
+
+    def run() -> None:
+        main.main(arguments, standalone_mode=False)
+        made = [path for path in (folder / "out").iterdir() if path.suffix == ".safetensors"]
+        assert len(made) == 1
+        made[0].replace(output)
+
+    return run
+
+
+def sd_mecha() -> Merge:
+    """sd-mecha's mean, told by hand what it would guess wrong: the model's tensors."""
+    import sd_mecha
+    import torch
+    from sd_mecha.extensions import model_configs
+
+    torch.set_num_threads(1)
+    dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}[_dtype()]
+    keys = {
+        key: {"shape": entry["shape"], "dtype": str(dtype).removeprefix("torch.")}
+        for key, entry in _header().items()
+    }
+    config = model_configs.ModelConfigImpl(identifier="unet-bench", components={"unet": keys})
+    model_configs.register_aux(config)
+    models = [sd_mecha.model(path, config=config) for path in inputs]
+
+    def run() -> None:
+        sd_mecha.merge(
+            sd_mecha.n_average(*models),
+            merge_device="cpu",
+            merge_dtype=torch.float32,
+            output_dtype=dtype,
+            threads=THREADS,
+            check_finite_output=False,
+            output=output,
+        )
+
+    return run
+
+
+def _header() -> dict[str, dict[str, object]]:
+    with open(inputs[0], "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        found: dict[str, dict[str, object]] = json.loads(file.read(length))
+    return found
+
+
+def _dtype() -> str:
+    return str(next(iter(_header().values()))["dtype"])
+
+
+CONTENDERS: dict[str, Callable[[], Merge]] = {
+    "floor": floor,
+    "stockpot": stockpot,
+    "stockpot-plain": lambda: stockpot(plain=True),
+    "stockpot-fsync": lambda: stockpot(durable=True),
+    "torch": torch_sum,
+    "mergekit": mergekit,
+    "sd-mecha": sd_mecha,
+}
+
+
+def main() -> None:
+    """Get ready, wait, run, report."""
+    run = CONTENDERS[name]()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    began_s, before = time.perf_counter(), os.times()
+    run()
+    took_s, after = time.perf_counter() - began_s, os.times()
+    user_s, system_s = after.user - before.user, after.system - before.system
+    report = {"wall_s": took_s, "user_s": user_s, "system_s": system_s}
+    sys.stdout.write("\n" + json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

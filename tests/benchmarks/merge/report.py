@@ -1,0 +1,140 @@
+"""Write what was measured for people: a table and a plot, out of the figures of `bench.py`.
+
+`report.py RESULTS.json... --page PAGE.md --plot PLOT.svg`; the page keeps its words, and gets new
+tables between its two marks.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- figures begin -->", "<!-- figures end -->"
+WORDS = {
+    "floor": "floor: read and write the bytes",
+    "stockpot": "**stockpot merge**",
+    "stockpot-plain": "stockpot merge, without the compiled kernel",
+    "stockpot-fsync": "stockpot merge, on the disk when it ends",
+    "torch": "torch: load all, add in fp32, divide, save",
+    "mergekit": "mergekit 0.1.5, `linear`",
+    "sd-mecha": "sd-mecha 1.1.8, `n_average`",
+}
+COLOURS = {"stockpot": "#1a7f37", "floor": "#8c959f"}
+TYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
+
+
+def groups(documents: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """Put together what was measured on the same files."""
+    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for document in documents:
+        for one in document["figures"]:
+            found.setdefault((one["size"], one["dtype"], one["count"]), []).append(one)
+    return found
+
+
+def title(key: tuple[str, str, int], figures: list[dict[str, Any]]) -> str:
+    """Say what was merged."""
+    _, dtype, count = key
+    gigabytes = figures[0]["input_bytes"] / count / 1e9
+    return f"{count} x {gigabytes:.2f} GB, {TYPES[dtype]}"
+
+
+def table(figures: list[dict[str, Any]]) -> list[str]:
+    """Lay out one group."""
+    lines = [
+        "| | cores | wall, s | CPU, s | CPU / floor | anonymous, MB | peak, MB | mis-rounded |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    floors = {one["cores"]: min(one["cpu_s"]) for one in figures if one["contender"] == "floor"}
+    for one in figures:
+        walls = [f"{wall:.2f}" for wall in sorted(one["wall_s"])]
+        wall = walls[0] if len(walls) == 1 else f"{walls[0]} to {walls[-1]}"
+        floor = floors.get(one["cores"])
+        ratio = f"{min(one['cpu_s']) / floor:.2f}" if floor else ""
+        share = "" if one["wrong"] is None else ("0" if not one["wrong"] else f"{one['wrong']:.1e}")
+        lines.append(
+            f"| {WORDS[one['contender']]} | {one['cores']} | {wall} | {min(one['cpu_s']):.2f} | "
+            f"{ratio} | {one['anonymous_mb']:,.0f} | {one['peak_mb']:,.0f} | {share} |"
+        )
+    return lines
+
+
+def page(documents: list[dict[str, Any]]) -> str:
+    """Lay out all groups, with where they were measured."""
+    lines = [BEGIN, ""]
+    for key, figures in groups(documents).items():
+        lines += [f"### {title(key, figures)}", "", *table(figures), ""]
+    for document in documents:
+        where = document["surroundings"]
+        lines.append(
+            f"Plan `{document['plan']}`: {where['date']}, {where['processor']}, {where['cores']} "
+            f"cores, Linux {where['kernel']}, Python {where['python']}, numpy {where['numpy']}; "
+            f"load average {where['load']} before, {where['load_after']} after."
+        )
+        lines.append("")
+    return "\n".join([*lines, END])
+
+
+def plot(documents: list[dict[str, Any]]) -> str:
+    """Draw CPU-seconds as bars, one group below the other."""
+    rows: list[tuple[str, float, str]] = []
+    for key, figures in groups(documents).items():
+        one_core = [one for one in figures if one["cores"] == 1]
+        if len(one_core) < 3:
+            continue
+        rows.append((title(key, figures), -1.0, ""))
+        rows += [
+            (
+                WORDS[one["contender"]].strip("*").replace("`", ""),
+                min(one["cpu_s"]),
+                one["contender"],
+            )
+            for one in sorted(one_core, key=lambda one: min(one["cpu_s"]))
+        ]
+    left, width, step, top = 330, 380, 24, 46
+    height = top + step * len(rows) + 16
+    heading = "CPU-seconds to average checkpoints, one core (less is better)"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{height}"',
+        f'viewBox="0 0 800 {height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="800" height="{height}" fill="white"/>',
+        f'<text x="16" y="26" font-size="16" fill="#1f2328">{heading}</text>',
+    ]
+    most = 1.0
+    for number, (label, value, contender) in enumerate(rows):
+        y = top + step * number
+        if value < 0:
+            after = [row[1] for row in rows[number + 1 :]]
+            end = next((i for i, one in enumerate(after) if one < 0), len(after))
+            most = max(after[:end])
+            parts.append(f'<text x="16" y="{y + 16}" font-weight="bold">{label}</text>')
+            continue
+        bar = max(1.0, value / most * width)
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end" fill="#1f2328">{label}</text>'
+            f'<rect x="{left}" y="{y + 3}" width="{bar:.1f}" height="{step - 7}" rx="2" '
+            f'fill="{COLOURS.get(contender, "#54aeff")}"/>'
+            f'<text x="{left + bar + 6:.1f}" y="{y + 15}" fill="#1f2328">{value:.2f} s</text>'
+        )
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def main() -> None:
+    """Read figures, write page and plot."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--page", type=Path, required=True)
+    parser.add_argument("--plot", type=Path, required=True)
+    chosen = parser.parse_args()
+    documents = [json.loads(path.read_text()) for path in chosen.results if path.is_file()]
+    text = chosen.page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    chosen.page.write_text(before + page(documents) + after, encoding="utf-8")
+    chosen.plot.write_text(plot(documents), encoding="utf-8")
+    sys.stdout.write(f"wrote {chosen.page} and {chosen.plot}\n")
+
+
+if __name__ == "__main__":
+    main()
