@@ -27,7 +27,7 @@ SOURCES := src tests operator trainer_image examples devcluster
 QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
 
-include devcluster/devcluster.mk chart.mk images.mk merge.mk
+include devcluster/devcluster.mk demo.mk chart.mk images.mk merge.mk
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -4,7 +4,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from devcluster import build, code, debian, forwarding, node, rooms, teardown, volumes
+from devcluster import (
+    build,
+    code,
+    debian,
+    forwarding,
+    node,
+    preflight,
+    rooms,
+    teardown,
+    volumes,
+)
 from devcluster.locks import only_one
 from devcluster.places import DEFAULT_NAME, Places, places
 from devcluster.problem import Problem
@@ -21,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("up", help="bring it up, or do what is missing")
     verbs.add_parser("down", help="take it away, with all that is in it")
     verbs.add_parser("status", help="say what runs")
+    verbs.add_parser("check", help="say whether one could run here, and do nothing")
     one = verbs.add_parser("build", help="compile its programs into the cache")
     one.add_argument(
         "--control-plane", action="store_true", help="only what tests without root need"
@@ -58,6 +69,8 @@ def do(asked: argparse.Namespace, of: Places) -> int:
             teardown.down(of)
         case "status":
             return status(of)
+        case "check":
+            preflight.may_run(of)
         case "build":
             debian.provide(*([] if asked.control_plane else debian.TO_BUILD))
             build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))

@@ -1,50 +1,45 @@
-"""The whole product on one machine, told in the terminal: `make demo-local`.
+"""The whole product, told in the terminal: `make demo` on a cluster, `make demo-local` in a folder.
 
 Four shards are learnt, a fifth comes and goes, one of the four is forgotten, and a soup that never
-knew it, trained in an empty store, turns out to have the same bytes. What is said here was looked
-at: each ✓ is a comparison that ends the demo where it fails.
+knew it, trained where nothing ever was, turns out to have the same bytes. What is said here was
+looked at: each ✓ is a comparison that ends the demo where it fails.
 """
 
 import argparse
 import json
 import shutil
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
-from client import Client, endpoint
+from client import Client
+from cluster import Cluster
+from folder import Folder, refuse_if_up
+from install import Borrowed, BuiltIn
 from pictures import Sampler, draw_sheet
 from report import Chapter, write_report
-from terminal import ROOT, Teller, clock
+from terminal import EXAMPLE, OUT, ROOT, Teller, clock, shorten
+from venue import Venue
 
 from stockpot.api.v1alpha1 import SoupRevision, UnlearningReceipt
 from stockpot.core.digests import short
 from stockpot.evaluation.figures import Figure, paired_difference
-from stockpot.local.layout import Layout
-from stockpot.local.session import Session
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.chain import check_chain
-from stockpot.unlearning.keys import load_public_key
 
-EXAMPLE = ROOT / "examples/emoji"
-OUT = ROOT / "out/demo"
-STATE, PROOF = OUT / "state", OUT / "proof"
 FOUR = ("animals", "food", "travel", "objects")
 STYLE, GONE = "ink", "travel"
-CLAIM = ("--claim", f"emoji={EXAMPLE}")
 
 
 class Story:
     """The demo, chapter by chapter."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
         self.teller = Teller()
-        self.port = port
-        self.client = Client(STATE, OUT / "client.jsonl")
-        self.sampler = Sampler(STATE)
+        self.client = Client(venue.endpoint, OUT / "client.jsonl")
+        self.sampler = Sampler(venue)
         self.chapters: list[Chapter] = []
         self.recomputed = 0
 
@@ -59,28 +54,24 @@ class Story:
         return self.end()
 
     def prepare(self) -> None:
-        """Begin from nothing: an empty folder, a base that is whole, a key."""
-        self.teller.chapter("A base, and a key to sign with")
-        shutil.rmtree(OUT, ignore_errors=True)
-        OUT.mkdir(parents=True)
+        """Begin from nothing, with a base that is whole."""
+        self.teller.chapter("A base, and a place to work in")
         assemble = [sys.executable, EXAMPLE / "build/assemble.py"]
         subprocess.run(assemble, check=True, cwd=ROOT)
-        self.teller.run("keygen", "--out", STATE / "signing-key.pem")
+        self.venue.prepare(self.teller)
 
     def four_are_learnt(self) -> None:
         """Apply a soup and four shards."""
         self.teller.chapter("Four shards are applied: each is trained alone, then averaged")
         self.client.start()
-        port = ("--port", str(self.port))
-        self.teller.run("local", "apply", "-f", EXAMPLE, *CLAIM, *port, "--dir", STATE)
+        self.venue.apply(EXAMPLE, FOUR)
         self.look("four", "animals, food, travel, objects")
 
     def a_style_joins(self) -> None:
         """Add the black-and-white shard."""
         self.teller.chapter("A fifth shard, in black and white: only it is trained")
         before = self.trainings()
-        manifest = EXAMPLE / f"more/{STYLE}.yaml"
-        self.teller.run("local", "apply", "-f", manifest, "--dir", STATE)
+        self.venue.apply(EXAMPLE / f"more/{STYLE}.yaml", (*FOUR, STYLE))
         self.look("with ink", "the same, and ink")
         self.require(self.trainings() == before + 1, "only the new shard was trained")
 
@@ -88,7 +79,7 @@ class Story:
         """Delete it again."""
         self.teller.chapter("It is deleted: out of the server, out of the store, with a receipt")
         merged = self.merges()
-        self.teller.run("local", "delete", f"shard/{STYLE}", "--dir", STATE)
+        self.venue.delete(STYLE)
         self.look("without ink", "the first four again")
         four, again = self.chapters[1], self.chapters[-1]  # the first is the base
         self.require(
@@ -101,7 +92,7 @@ class Story:
     def one_of_the_four_is_forgotten(self) -> None:
         """Delete a shard that was there from the beginning."""
         self.teller.chapter(f"One of the first four is deleted: {GONE}")
-        self.teller.run("local", "delete", f"shard/{GONE}", "--dir", STATE)
+        self.venue.delete(GONE)
         self.look(f"without {GONE}", "animals, food, objects")
         self.require(
             self.chapters[-1].weights not in {one.weights for one in self.chapters[:-1]},
@@ -110,20 +101,19 @@ class Story:
 
     def proof(self) -> None:
         """Train the three survivors once more, where the fourth never was."""
-        self.teller.chapter("Proof: a soup that never knew it, trained in an empty store")
         self.client.stop()
+        self.teller.chapter("Proof: a soup that never knew it, trained where nothing ever was")
+        survivors = [name for name in FOUR if name != GONE]
         manifests = OUT / "proof-manifests"
         manifests.mkdir()
-        for name in FOUR:
-            if name != GONE:
-                shutil.copy(EXAMPLE / f"{name}.yaml", manifests)
+        for name in survivors:
+            shutil.copy(EXAMPLE / f"{name}.yaml", manifests)
         soup = yaml.safe_load((EXAMPLE / "soup.yaml").read_text())
         soup["spec"]["membership"]["minShards"] = 3
         soup["spec"]["serving"] = {"replicas": 0}
         soup["spec"]["evaluation"] = {}
         (manifests / "soup.yaml").write_text(yaml.safe_dump(soup, sort_keys=False))
-        self.teller.run("local", "apply", "-f", manifests, *CLAIM, "--dir", PROOF)
-        never, served = current_weights(PROOF), self.chapters[-1].weights
+        never, served = self.venue.prove(manifests, survivors), self.chapters[-1].weights
         self.teller.say(f"served, after the deletion   {served}")
         self.teller.say(f"never had {GONE}             {never}")
         self.require(never == served, "the same weights, to the last bit")
@@ -134,25 +124,37 @@ class Story:
         answers = self.client.answers
         bad = [one for one in answers if one.status != 200]
         self.require(not bad, f"{len(answers)} requests, one every 3 s: none failed")
+        known = {one.weights for one in self.chapters}
+        strange = [one for one in answers if one.weights_digest not in known]
+        self.require(not strange, "each answer is of a revision that there was")
         self.require(self.recomputed > 0, f"{self.recomputed} answers recomputed: same bytes")
+        for one in self.venue.timings():
+            within = f"the bar is {one.bar_s:.0f} s" + (
+                ", missed" if one.took_s > one.bar_s else ""
+            )
+            self.teller.say(f"{one.what}: {one.took_s:.0f} s ({within})")
         receipts = self.check_receipts()
         sheet = draw_sheet(self.chapters, OUT / "demo.png")
-        write_report(OUT / "report.html", self.chapters, sheet, receipts, self.teller, answers)
-        say, url = self.teller.say, endpoint(STATE)
-        say(f"pictures    {shown(OUT / 'demo.png')}")
-        say(f"report      {shown(OUT / 'report.html')}")
-        say(f"ask it      {url}   (the server stays up)")
-        say(f"receipts    {shown(STATE / 'store/default/receipts')}")
-        say(f"objects     stockpot local get --dir {shown(STATE)}")
-        say(f"stop it     stockpot local down --dir {shown(STATE)}")
-        say(f"took        {clock(self.teller.elapsed_s)}")
+        write_report(
+            OUT / "report.html",
+            self.chapters,
+            sheet,
+            receipts,
+            self.teller,
+            answers,
+            self.venue.timings(),
+        )
+        look = {"pictures": shorten(sheet), "report": shorten(OUT / "report.html")}
+        for what, how in {**look, **self.venue.farewell()}.items():
+            self.teller.say(f"{what:<11} {how}")
+        self.teller.say(f"took        {clock(self.teller.elapsed_s)}")
         return 0
 
     # What is looked at.
 
     def look(self, name: str, made_of: str) -> None:
         """Ask for pictures of what is served, keep its figures, and recompute what it answered."""
-        revision = current(STATE)
+        revision = self.current()
         spec = revision.spec
         if not self.chapters:
             self.chapters.append(self._base())
@@ -166,7 +168,7 @@ class Story:
         self.recompute(revision)
 
     def _base(self) -> Chapter:
-        base = next(one for one in revisions(STATE) if not one.spec.parts)
+        base = next(one for one in self.venue.revisions() if not one.spec.parts)
         spec = base.spec
         metrics = self.evaluation(spec.soup_ref.uid, spec.recipe_digest, optional=True)
         pictures = self.sampler.of(base)
@@ -176,8 +178,8 @@ class Story:
         self, soup_uid: str, recipe: str, *, optional: bool = False
     ) -> dict[str, Figure]:
         """The figures of a revision, with what was measured of each picture."""
-        key = Keys("default").evaluation(soup_uid, recipe) + "evaluation.json"
-        found = open_store(Session(Layout(STATE)).surroundings.store).get(key)
+        key = Keys(self.venue.namespace).evaluation(soup_uid, recipe) + "evaluation.json"
+        found = open_store(self.venue.store()).get(key)
         if found is None:
             self.require(optional, "the revision was evaluated")
             return {}
@@ -207,23 +209,30 @@ class Story:
 
     def check_receipts(self) -> tuple[UnlearningReceipt, ...]:
         """Check the chain of receipts with the public key alone."""
-        session = Session(Layout(STATE))
-        receipts = tuple(session.objects.list(UnlearningReceipt, "default"))
-        store = open_store(session.surroundings.store)
-        public = load_public_key(STATE / "signing-key.pem.pub")
-        chain = check_chain(store, Keys("default"), receipts[0].spec.soup_ref.uid, public)
+        store, keys = open_store(self.venue.store()), Keys(self.venue.namespace)
+        chain = check_chain(store, keys, self.venue.soup().metadata.uid, self.venue.public_key())
         names = [one.statement.predicate.shard.name for one in chain]
         self.require(names == [STYLE, GONE], f"receipts, signed and chained: {', '.join(names)}")
-        return receipts
+        return self.venue.receipts()
 
     def trainings(self) -> int:
         """How many ingredients there are."""
-        return len(list((STATE / "store/default/shards").glob("*/*/manifest.json")))
+        prefix = f"{self.venue.namespace}/shards/"
+        found = (
+            one.key.removeprefix(prefix) for one in open_store(self.venue.store()).list(prefix)
+        )
+        return sum(1 for key in found if key.count("/") == 2 and key.endswith("/manifest.json"))
 
     def merges(self) -> int:
         """How many revisions were made without the style."""
-        members = [{part.shard.name for part in one.spec.parts} for one in revisions(STATE)]
+        members = [{part.shard.name for part in one.spec.parts} for one in self.venue.revisions()]
         return sum(1 for names in members if STYLE not in names)
+
+    def current(self) -> SoupRevision:
+        """The revision that is served."""
+        said = self.venue.soup().status.current_revision
+        assert said is not None
+        return next(one for one in self.venue.revisions() if one.metadata.name == said.name)
 
     def require(self, so: bool, text: str) -> None:
         """Say that something is so, or end the demo where it is not."""
@@ -234,52 +243,26 @@ class Story:
         raise SystemExit(1)
 
 
-def revisions(state: Path) -> tuple[SoupRevision, ...]:
-    """The revisions that there are."""
-    return tuple(Session(Layout(state)).objects.list(SoupRevision, "default"))
-
-
-def current(state: Path) -> SoupRevision:
-    """The revision that is served."""
-    weights = current_weights(state)
-    return next(one for one in revisions(state) if one.spec.weights_digest == weights)
-
-
-def current_weights(state: Path) -> str:
-    """The digest of the weights that are served."""
-    session = Session(Layout(state))
-    [key] = session.objects.soup_keys()
-    soup = session.ports(key).objects.read(fresh=True).soup
-    assert soup is not None
-    assert soup.status.current_revision is not None
-    return soup.status.current_revision.weights_digest
-
-
-def shown(path: Path) -> str:
-    """A path as it is seen from the repository."""
-    return str(path.relative_to(ROOT))
-
-
-def refuse_if_up(port: int) -> None:
-    """Say so at once where an earlier demo's server is still up, or something else has the port."""
-    if STATE.exists() and endpoint(STATE):
-        subprocess.run(
-            [sys.executable, "-m", "stockpot.cli", "local", "down", "--dir", STATE],
-            check=False,
-            cwd=ROOT,
-        )
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            sys.exit(f"port {port} is taken\n  help: make demo-local PORT=another")
+def chosen_venue(told: argparse.Namespace) -> Venue:
+    """Where it is to take place."""
+    if told.local:
+        refuse_if_up(told.port)
+        return Folder(told.port)
+    if told.context:
+        return Cluster(Borrowed(told.context, told.registry), told.port)
+    return Cluster(BuiltIn(told.cluster, told.images), told.port)
 
 
 def main() -> int:
     """Begin."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--local", action="store_true", help="in a folder, without a cluster")
     parser.add_argument("--port", type=int, default=8000, help="where the soup is served")
-    told = parser.parse_args()
-    refuse_if_up(told.port)
-    story = Story(told.port)
+    parser.add_argument("--cluster", default="stockpot", help="name of the built-in cluster")
+    parser.add_argument("--images", action="store_true", help="build images, and run those")
+    parser.add_argument("--context", default="", help="of your kubeconfig: use that cluster")
+    parser.add_argument("--registry", default="", help="where that cluster pulls images from")
+    story = Story(chosen_venue(parser.parse_args()))
     try:
         return story.tell()
     finally:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,9 +66,9 @@ def ask(
 class Client(threading.Thread):
     """Asks from the moment that the server is ready until it is told to stop."""
 
-    def __init__(self, state: Path, log: Path) -> None:
+    def __init__(self, endpoint: Callable[[], str], log: Path) -> None:
         super().__init__(name="client", daemon=True)
-        self._state = state
+        self._endpoint = endpoint
         self._log = log
         self._done = threading.Event()
         self._began_s = time.monotonic()
@@ -99,7 +99,7 @@ class Client(threading.Thread):
 
     def _ready(self, http: urllib3.PoolManager) -> str:
         while not self._done.is_set():
-            if url := endpoint(self._state):
+            if url := self._endpoint():
                 try:
                     if http.request("GET", f"{url}/v2/health/ready", timeout=5.0).status == 200:
                         return url
@@ -115,13 +115,3 @@ class Client(threading.Thread):
             yield number
             number += 1
             self._done.wait(max(0.0, next_s - time.monotonic()))
-
-
-def endpoint(state: Path) -> str:
-    """Where the soup is served; empty while it is not."""
-    for said in state.glob("servers/*/work/endpoint.json"):
-        try:
-            return str(json.loads(said.read_bytes())["url"])
-        except (FileNotFoundError, json.JSONDecodeError):
-            continue
-    return ""

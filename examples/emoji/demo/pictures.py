@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import urllib3
-from client import endpoint
 from numpy.typing import NDArray
 from PIL import Image
 from report import Chapter
-from terminal import ROOT
+from venue import Venue
 
 from stockpot.api.v1alpha1 import SoupRevision
 from stockpot.evaluation.grid import labelled_grid
@@ -38,8 +37,8 @@ RECOMPUTE = Path(__file__).parent / "recompute.py"
 class Sampler:
     """Draws the same prompts from the same noise, whatever is served."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
         self._http = urllib3.PoolManager(retries=False)
 
     def served(self) -> list[NDArray[np.uint8]]:
@@ -48,7 +47,7 @@ class Sampler:
         for prompt in PROMPTS:
             answer = self._http.request(
                 "POST",
-                f"{endpoint(self._state)}/v1/images/generations",
+                f"{self._venue.endpoint()}/v1/images/generations",
                 json={"prompt": prompt, "seed": SEED, "response_format": "b64_json"},
                 timeout=60.0,
             )
@@ -78,8 +77,9 @@ class Sampler:
 
     def _draw(self, revision: SoupRevision, asked: Sequence[tuple[str, int]], folder: Path) -> None:
         order = {
-            "store": str(self._state / "store"),
-            "base": str(ROOT / "examples/emoji/base"),
+            "store": self._venue.store().model_dump(mode="json"),
+            "namespace": self._venue.namespace,
+            "base": str(self._venue.base),
             "soup": revision.spec.soup_ref.uid,
             "recipe": revision.spec.recipe_digest,
             "weights": revision.spec.weights_digest,

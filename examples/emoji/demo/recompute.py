@@ -8,24 +8,24 @@ from pathlib import Path
 import torch
 
 from stockpot.api.manifest import LineagePair
-from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef
+from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef, StoreRef
 from stockpot.diffusion.pipeline import load_parts
 from stockpot.serving.draw import Studio
 from stockpot.serving.orders import Order
 from stockpot.store.base import open_base
-from stockpot.store.folder import FolderStore
 from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
 
 
 def main(into: Path) -> None:
     """Read the order from standard input; write `0.png`, `1.png` and so on."""
     torch.set_num_threads(1)
     order = json.load(sys.stdin)
-    store = FolderStore(Path(order["store"]))
+    store, keys = open_store(StoreRef.model_validate(order["store"])), Keys(order["namespace"])
     with tempfile.TemporaryDirectory() as work:
         location = Location(place=Place.FOLDER, path=order["base"])
         base = open_base(BaseRef(location=location), store, Path(work))
-        studio = Studio(store, Keys("default"), order["soup"], load_parts(base.folder), 32)
+        studio = Studio(store, keys, order["soup"], load_parts(base.folder), 32)
         revision = RevisionRef(
             recipe_digest=order["recipe"],
             weights_digest=order["weights"],

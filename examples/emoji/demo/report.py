@@ -10,6 +10,7 @@ import numpy as np
 from client import Answer
 from numpy.typing import NDArray
 from terminal import Teller, clock
+from venue import Timing
 
 from stockpot.api.v1alpha1 import UnlearningReceipt
 from stockpot.evaluation.figures import Figure
@@ -45,6 +46,7 @@ def write_report(
     receipts: Sequence[UnlearningReceipt],
     teller: Teller,
     answers: Sequence[Answer],
+    timings: Sequence[Timing] = (),
 ) -> None:
     """Write the page."""
     picture = base64.b64encode(sheet.read_bytes()).decode()
@@ -66,6 +68,7 @@ pictures change; it leaves, and they are what they were, to the last bit.</p>
 {sum(1 for one in answers if one.status != 200)} failed, the slowest took {slowest_s:.1f} s.</p>
 <h2>Times</h2>
 {_times(teller)}
+{_measured(timings)}
 </body></html>
 """
     path.write_text(page)
@@ -118,3 +121,14 @@ def _times(teller: Teller) -> str:
         for (title, start), end in zip(teller.chapters, ends, strict=True)
     )
     return f"<table>{rows}</table>"
+
+
+def _measured(timings: Sequence[Timing]) -> str:
+    if not timings:
+        return ""
+    rows = "".join(
+        f'<tr><td>{html.escape(one.what)}</td><td class="n">{one.took_s:.0f} s</td>'
+        f'<td class="n">{one.bar_s:.0f} s</td></tr>'
+        for one in timings
+    )
+    return f"<table>{_head('measured', 'took', 'bar')}{rows}</table>"

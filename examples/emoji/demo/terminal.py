@@ -1,15 +1,18 @@
 """What the demo says, and how it starts commands: each is shown as a person would type it."""
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.rule import Rule
 
 ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples/emoji"
+OUT = ROOT / "out/demo"
 
 
 class Teller:
@@ -47,12 +50,31 @@ class Teller:
         Raises:
             SystemExit: It did not end well.
         """
-        shown = " ".join(shorten(one) for one in arguments)
-        self.console.print(f"[bold cyan]$ stockpot {shown}[/]", soft_wrap=True)
-        command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
-        code = subprocess.run(command, check=False, cwd=ROOT).returncode
+        command = (sys.executable, "-m", "stockpot.cli", *arguments)
+        self.call(*command, shown=("stockpot", *arguments), accept=accept)
+
+    def call(
+        self,
+        *command: str | Path,
+        shown: Sequence[str | Path],
+        accept: Sequence[int] = (0,),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a command, shown as a person would type it, and let it speak for itself.
+
+        Raises:
+            SystemExit: It did not end well.
+        """
+        words = " ".join(shorten(one) for one in shown)
+        self.console.print(f"[bold cyan]$ {words}[/]", soft_wrap=True)
+        code = subprocess.run(
+            [str(word) for word in command],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+        ).returncode
         if code not in accept:
-            self.console.print(f"[red]stockpot ended with {code}: the demo stops here[/]")
+            self.console.print(f"[red]{shown[0]} ended with {code}: the demo stops here[/]")
             raise SystemExit(code)
 
 

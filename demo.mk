@@ -1,0 +1,18 @@
+# The demo on a cluster, and its tests. Included by the Makefile.
+
+DEMO = PYTHONPATH=. $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
+E2E := tests/e2e
+
+.PHONY: demo
+demo: demo-check base-parts  ## the whole story on a Kubernetes node of its own (CONTEXT=… on yours, IMAGES=build)
+	@$(DEMO) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
+		$(if $(filter build,$(IMAGES)),--images) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+# Before anything is fetched: what would stop it later.
+.PHONY: demo-check
+demo-check: | python
+	@$(if $(CONTEXT),:,$(DEVCLUSTER) check)
+
+.PHONY: e2e
+e2e: demo-check base-parts  ## the story on a real node while things are killed (half an hour, as root)
+	$(PYTEST) -q -s -x --timeout=3600 $(E2E) --long

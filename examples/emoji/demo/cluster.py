@@ -1,0 +1,278 @@
+"""The story on a cluster: `make demo`. What is typed is kubectl; what is read is the API's."""
+
+import base64
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from install import PROOF, STORE, STORE_SERVICE, STUDIO, SYSTEM, Ground
+from terminal import EXAMPLE, OUT, Teller
+from venue import Timing
+from watching import Sight, Watch
+
+from stockpot.api.conditions import ConditionType
+from stockpot.api.reading import read_lenient
+from stockpot.api.runspec import StoreRef
+from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.cluster.answers import Unavailable
+from stockpot.cluster.client import Client
+from stockpot.cluster.credentials import connect
+from stockpot.cluster.resources import (
+    DATA_SHARDS,
+    DEPLOYMENTS,
+    JOBS,
+    SERVICES,
+    SOUP_REVISIONS,
+    SOUPS,
+    UNLEARNING_RECEIPTS,
+    Resource,
+)
+
+LOOK_S = 1.0
+PASSING_S = 10.0
+"""What is over sooner needs no words: shards are applied before their soup, for one."""
+STUCK_S = 180.0
+"""A soup that says for so long that it cannot go on will not."""
+SECRETS = Resource("", "v1", "secrets", "Secret")
+SOUP = "emoji"
+BUCKET = "s3://stockpot"
+RECEIPT_BAR_S, FRESH_BAR_S = 60.0, 30.0
+
+
+class Cluster:
+    """One soup in one namespace of a cluster."""
+
+    namespace = STUDIO
+    base = EXAMPLE / "base"
+
+    def __init__(self, ground: Ground, port: int) -> None:
+        self._ground, self._port = ground, port
+        self._teller = Teller()
+        self._api: Client | None = None
+        self._url = ""
+        self._store: StoreRef | None = None
+        self._timings: list[Timing] = []
+        self._finished: dict[str, float] = {}
+
+    def prepare(self, teller: Teller) -> None:
+        """Have a cluster with an operator, and no soup of ours in it."""
+        self._teller = teller
+        shutil.rmtree(OUT, ignore_errors=True)
+        OUT.mkdir(parents=True)
+        self._ground.begin(teller)
+        self._api = connect(context=self._ground.context, kubeconfig=self._ground.kubeconfig)
+        for namespace in (STUDIO, PROOF):
+            if self._objects(Soup, SOUPS, namespace) or self._objects(
+                DataShard, DATA_SHARDS, namespace
+            ):
+                self._kubectl("delete", "shards,soups", "--all", "-n", namespace)
+
+    def apply(self, manifest: Path, members: Sequence[str]) -> None:
+        """Apply, and wait until the soup is made of the members."""
+        began_s = time.time()
+        self._kubectl("apply", "-n", STUDIO, "-f", manifest)
+        self._settle(STUDIO, members, began_s)
+
+    def delete(self, shard: str) -> None:
+        """Delete, and wait for the receipt and for the soup without it."""
+        began_s = time.monotonic()
+        known = {one.spec.sequence for one in self.receipts()}
+        self._kubectl("delete", "shard", shard, "-n", STUDIO, "--wait=false")
+
+        def receipt() -> bool:
+            return any(one.spec.sequence not in known for one in self.receipts())
+
+        left = [one.metadata.name for one in self._sight(STUDIO).shards if _is_kept(one)]
+        with Watch(self._teller) as watch:
+            self._wait(receipt, watch, STUDIO)
+            took_s = time.monotonic() - began_s
+            self._timings.append(Timing(f"delete {shard} → receipt", took_s, RECEIPT_BAR_S))
+            self._wait(lambda: self._sight(STUDIO).is_made_of(left), watch, STUDIO)
+        self._teller.found(f"signed receipt after {took_s:.0f} s")
+
+    def prove(self, manifests: Path, members: Sequence[str]) -> str:
+        """Apply in a namespace where nothing was ever trained."""
+        self._kubectl("apply", "-n", PROOF, "-f", manifests)
+        self._settle(PROOF, members)
+        return self._current(PROOF)
+
+    def soup(self) -> Soup:
+        """The soup as it is now."""
+        return read(Soup, SOUPS, self._client.get(SOUPS, STUDIO, SOUP))
+
+    def revisions(self) -> tuple[SoupRevision, ...]:
+        """The revisions of this soup that there are."""
+        return self._sight(STUDIO).revisions
+
+    def receipts(self) -> tuple[UnlearningReceipt, ...]:
+        """The receipts of this soup, in their order."""
+        uid = self.soup().metadata.uid
+        found = self._objects(UnlearningReceipt, UNLEARNING_RECEIPTS, STUDIO)
+        ours = [one for one in found if one.spec.soup_ref.uid == uid]
+        return tuple(sorted(ours, key=lambda one: one.spec.sequence))
+
+    def endpoint(self) -> str:
+        """Where the soup is served; empty while it is not."""
+        if not self._url and self._api is not None:
+            if self._client.find(SERVICES, STUDIO, SOUP) is None or not self._is_served():
+                return ""
+            self._url = self._ground.forward(STUDIO, SOUP, "80", self._port)
+        return self._url
+
+    def store(self) -> StoreRef:
+        """The store through a forwarder, with the workloads' own credentials."""
+        if self._store is None:
+            secret = self._client.get(SECRETS, STUDIO, "stockpot-store-default-workload")
+            os.environ.update(
+                {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+            )
+            endpoint = self._ground.forward(STORE, STORE_SERVICE, "8333", 0)
+            self._store = StoreRef(url=BUCKET, endpoint=endpoint)
+        return self._store
+
+    def public_key(self) -> Ed25519PublicKey:
+        """What receipts are checked with: the public half of the key that the chart made."""
+        secret = self._client.get(SECRETS, SYSTEM, "stockpot-signing-key")
+        [pem] = secret["data"].values()
+        key = load_pem_private_key(base64.b64decode(pem), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        return key.public_key()
+
+    def timings(self) -> Sequence[Timing]:
+        """What was measured on the way."""
+        return self._timings
+
+    def farewell(self) -> Mapping[str, str]:
+        """What there is to look at, and how to end it."""
+        kubectl = " ".join(self._ground.shown)
+        return {
+            "ask it": f"{self._url}   (the server stays up)",
+            "objects": f"{kubectl} get shards,soups,souprevisions,receipts -n {STUDIO}",
+            "pods": f"{kubectl} get pods,jobs -A",
+            "events": f"{kubectl} events -n {STUDIO}",
+            **self._ground.farewell(),
+        }
+
+    # How it is asked.
+
+    @property
+    def _client(self) -> Client:
+        assert self._api is not None
+        return self._api
+
+    def _kubectl(self, *words: str | Path) -> None:
+        self._teller.call(*self._ground.kubectl, *words, shown=(*self._ground.shown, *words))
+
+    def _objects(self, kind: type[Any], resource: Resource, namespace: str) -> list[Any]:
+        found = self._client.list(resource, namespace).items
+        return [read(kind, resource, one) for one in found]
+
+    def _sight(self, namespace: str) -> Sight:
+        soup = self._client.find(SOUPS, namespace, SOUP)
+        uid = soup["metadata"]["uid"] if soup else ""
+        revisions = self._objects(SoupRevision, SOUP_REVISIONS, namespace)
+        return Sight(
+            read(Soup, SOUPS, soup) if soup else None,
+            tuple(self._objects(DataShard, DATA_SHARDS, namespace)),
+            tuple(one for one in revisions if one.spec.soup_ref.uid == uid),
+        )
+
+    def _current(self, namespace: str) -> str:
+        soup = self._sight(namespace).soup
+        assert soup is not None
+        assert soup.status.current_revision is not None
+        return soup.status.current_revision.weights_digest
+
+    def _is_served(self) -> bool:
+        uid = self.soup().metadata.uid
+        return any(
+            one.get("status", {}).get("readyReplicas", 0) > 0
+            for one in self._client.list(
+                DEPLOYMENTS, STUDIO, label_selector=f"stockpot.dev/soup-uid={uid}"
+            ).items
+        )
+
+    def _settle(self, namespace: str, members: Sequence[str], applied_s: float = 0.0) -> None:
+        with Watch(self._teller) as watch:
+            self._wait(lambda: self._sight(namespace).is_made_of(members), watch, namespace)
+        if applied_s:
+            self._measure(applied_s, members)
+
+    def _wait(self, done: Callable[[], bool], watch: Watch, namespace: str) -> None:
+        stalled_s, said = time.monotonic(), ""
+        while True:
+            try:
+                sight = self._sight(namespace)
+                watch(sight)
+                self._note_trainings(namespace)
+                if done():
+                    return
+            except Unavailable as error:
+                self._teller.say(f"[yellow]{error.message}[/]")
+                sight = Sight(None, (), ())
+            if not (why := _why_stalled(sight)):
+                stalled_s = time.monotonic()
+            elif why != said and time.monotonic() - stalled_s > PASSING_S:
+                self._teller.say(f"[yellow]{why}[/]")
+                said = why
+            if time.monotonic() - stalled_s > STUCK_S:
+                sys.exit(f"it goes no further: {why}")
+            time.sleep(LOOK_S)
+
+    def _note_trainings(self, namespace: str) -> None:
+        """Remember when training was under way last: what comes after it is ours to be quick at."""
+        for job in self._client.list(
+            JOBS, namespace, label_selector="app.kubernetes.io/component=train"
+        ).items:
+            began, ended = job["metadata"]["creationTimestamp"], job["status"].get("completionTime")
+            name = job["metadata"]["labels"]["stockpot.dev/shard"]
+            self._finished.setdefault(f"{name} began", _seconds(began))
+            if ended:
+                self._finished[f"{name} ended"] = _seconds(ended)
+
+    def _measure(self, applied_s: float, members: Sequence[str]) -> None:
+        """Say how long it took from `apply` to the promotion, beside training itself."""
+        current = self.soup().status.current_revision
+        mine = [self._finished.get(f"{name} ended", 0.0) for name in members]
+        starts = [self._finished.get(f"{name} began", 0.0) for name in members]
+        recent = [
+            (a, b) for a, b in zip(starts, mine, strict=True) if a >= applied_s - 2 and b >= a
+        ]
+        if current is None or not recent:
+            return
+        promoted_s = _seconds(str(current.promoted_at))
+        trained_s = max(b for _, b in recent) - min(a for a, _ in recent)
+        beside_s = max(0.0, promoted_s - applied_s - trained_s)
+        what = f"apply → promoted with {members[-1]}, beside training"
+        self._timings.append(Timing(what, beside_s, FRESH_BAR_S))
+
+
+def read(kind: type[Any], resource: Resource, thing: Mapping[str, Any]) -> Any:
+    """Read an object as the API server has it."""
+    known = read_lenient({"apiVersion": resource.api_version, "kind": resource.kind, **thing})
+    assert isinstance(known, kind)
+    return known
+
+
+def _is_kept(shard: DataShard) -> bool:
+    return shard.metadata.deletion_timestamp is None
+
+
+def _why_stalled(sight: Sight) -> str:
+    things = (*sight.shards, *((sight.soup,) if sight.soup else ()))
+    for thing in things:
+        for one in thing.status.conditions:
+            if one.type == ConditionType.STALLED and one.status == "True":
+                return f"{thing.metadata.name}: {one.message}"
+    return ""
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).astimezone(UTC).timestamp()

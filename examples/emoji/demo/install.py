@@ -1,0 +1,231 @@
+"""A cluster with Stockpot in it: the built-in one, or one that a person has.
+
+Here is how it is brought up, how its Services and its store are reached from this machine, and
+how it is ended. What happens in it is in `cluster.py`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from devcluster import build
+from devcluster.places import places
+from terminal import EXAMPLE, ROOT, Teller
+
+SYSTEM, STORE = "stockpot-system", "stockpot-store"
+STUDIO, PROOF = "studio", "proof"
+WORKLOADS = (STUDIO, PROOF)
+STORE_SERVICE = "seaweedfs"
+LEVEL = "pod-security.kubernetes.io/enforce=restricted"
+
+
+class Ground(Protocol):
+    """A cluster, as the story uses it."""
+
+    context: str
+    kubeconfig: Path | None
+    kubectl: Sequence[str | Path]
+    """How it is run, with what it needs to find the cluster."""
+    shown: Sequence[str]
+    """How a person runs it."""
+
+    def begin(self, teller: Teller) -> None:
+        """Have the cluster, with Stockpot in it."""
+
+    def forward(self, namespace: str, service: str, port: str, local: int) -> str:
+        """Let this machine reach a Service; give the URL."""
+
+    def farewell(self) -> Mapping[str, str]:
+        """How it is looked at, and ended."""
+
+
+class BuiltIn:
+    """The one-node cluster of `make cluster`."""
+
+    context = ""
+
+    def __init__(self, name: str, images: bool) -> None:
+        self._name, self._images = name, images
+        self._places = places(name)
+        self.kubeconfig: Path | None = self._places.kubeconfig
+        self._program = build.built(build.control_plane()) if _is_built() else Path()
+        self.shown = ("bin/kubectl",)
+
+    @property
+    def kubectl(self) -> Sequence[str | Path]:
+        """How it is run."""
+        programs = build.built(build.control_plane())
+        return (programs / "kubectl", f"--kubeconfig={self.kubeconfig}")
+
+    def begin(self, teller: Teller) -> None:
+        """Bring it up, install what is here, and wait until the operator is ready."""
+        make = ("make", "cluster") if self._name == "stockpot" else self._devcluster("up")
+        teller.call(*self._devcluster("up"), shown=make)
+        values = EXAMPLE / "cluster/builtin.yaml"
+        if self._images:
+            self._load(teller)
+            values = EXAMPLE / "cluster/images.yaml"
+        own = self._devcluster
+        say = ("kubectl", "create", "namespace", PROOF)
+        if not _succeeds(*self.kubectl, "get", "namespace", PROOF):
+            teller.call(
+                *self.kubectl, "create", "namespace", PROOF, shown=("bin/" + say[0], *say[1:])
+            )
+            _quietly(*self.kubectl, "label", "namespace", PROOF, LEVEL)
+        _quietly(*own("volume", PROOF, "stockpot-code", str(self._places.code)))
+        _quietly(*own("volume", PROOF, "emoji", str(EXAMPLE)))
+        install(teller, self, values)
+
+    def forward(self, namespace: str, service: str, port: str, local: int) -> str:
+        """Start a forwarder of the cluster's; it finds the Service's address itself."""
+        target = f"{namespace}/{service}:{port}"
+        done = subprocess.run(
+            self._devcluster("forward", target, str(local)),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+        return f"http://{done.stderr.split()[0]}"
+
+    def farewell(self) -> Mapping[str, str]:
+        """How it is looked at, and ended."""
+        return {"stop it": "make down   (the cluster goes, and all that is in it)"}
+
+    def helm(self) -> Sequence[str | Path]:
+        """How helm is run."""
+        programs = build.built(build.control_plane())
+        return (programs / "helm", f"--kubeconfig={self.kubeconfig}")
+
+    def _devcluster(self, *words: str) -> Sequence[str]:
+        return (sys.executable, "-m", "devcluster", "--name", self._name, *words)
+
+    def _load(self, teller: Teller) -> None:
+        archives = ROOT / "out/images"
+        told = f"ARCHIVES={archives}"
+        teller.call("make", "images", told, shown=("make", "images", "ARCHIVES=out/images"))
+        for archive in sorted(archives.glob("*.tar")):
+            words = ("image", str(archive))
+            teller.call(*self._devcluster(*words), shown=("python3", "-m", "devcluster", *words))
+
+
+class Borrowed:
+    """A cluster that a person has, by its context."""
+
+    kubeconfig = None
+
+    def __init__(self, context: str, registry: str) -> None:
+        self.context, self._registry = context, registry
+        self.kubectl: Sequence[str | Path] = ("kubectl", f"--context={context}")
+        self.shown = ("kubectl",)
+        self._forwarding: list[subprocess.Popen[bytes]] = []
+        for program in ("kubectl", "helm"):
+            if shutil.which(program) is None:
+                sys.exit(f"{program} is not here\n  help: install it, or run `make demo` alone")
+        if not _succeeds(*self.kubectl, "version"):
+            sys.exit(
+                f"the cluster of context {context} does not answer\n"
+                "  help: `kubectl config get-contexts` lists those that you have"
+            )
+        ready = _quietly(
+            *self.kubectl, "get", "secret,persistentvolumeclaim", "-n", STUDIO, "-o=name"
+        )
+        wanted = ("persistentvolumeclaim/emoji",)
+        if missing := [one for one in wanted if one not in ready.split()]:
+            sys.exit(
+                f"the cluster of context {context} lacks in {STUDIO}: {', '.join(missing)}\n"
+                "  help: examples/emoji/cluster/README.md says what the story needs there"
+            )
+
+    def begin(self, teller: Teller) -> None:
+        """Install what is here, with the person's values, and wait until the operator is ready."""
+        values = Path(os.environ.get("VALUES") or ROOT / "out/values.yaml")
+        if not values.is_file():
+            sys.exit(
+                f"{values} is not there\n"
+                "  help: VALUES=file, as examples/emoji/cluster/README.md says"
+            )
+        install(teller, self, values, f"--set=images.registry={self._registry}")
+
+    def forward(self, namespace: str, service: str, port: str, local: int) -> str:
+        """Start `kubectl port-forward`, which ends with the demo."""
+        process = subprocess.Popen(
+            [
+                *map(str, self.kubectl),
+                "-n",
+                namespace,
+                "port-forward",
+                f"service/{service}",
+                f"{local or ''}:{port}",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        self._forwarding.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        if "127.0.0.1:" not in line:
+            sys.exit(f"service/{service} in {namespace} cannot be reached")
+        return f"http://127.0.0.1:{line.split('127.0.0.1:')[1].split()[0]}"
+
+    def farewell(self) -> Mapping[str, str]:
+        """How it is looked at, and ended."""
+        return {"stop it": f"kubectl delete shards,soups --all -n {STUDIO}, then helm uninstall"}
+
+    def helm(self) -> Sequence[str | Path]:
+        """How helm is run."""
+        return ("helm", f"--kube-context={self.context}")
+
+
+def install(teller: Teller, ground: BuiltIn | Borrowed, values: Path, *more: str) -> None:
+    """Install the chart, or upgrade what is there to what is here, and wait for the operator."""
+    release = ("upgrade", "--install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", values)
+    namespaces = f"--set=workloadNamespaces={{{','.join(WORKLOADS)}}}"
+    helm = "bin/helm" if isinstance(ground, BuiltIn) else "helm"
+    command = (*ground.helm(), *release, namespaces, *more)
+    teller.console.print(f"[bold cyan]$ {helm} {' '.join(map(str, _short(release)))}[/]")
+    began_s = time.monotonic()
+    _quietly(*command)
+    # A release of the same values is no change to a Deployment, and its code may be another.
+    if isinstance(ground, BuiltIn):
+        _quietly(
+            *ground.kubectl, "-n", SYSTEM, "rollout", "restart", "deployment/stockpot-operator"
+        )
+    rollout = ("-n", SYSTEM, "rollout", "status", "deployment/stockpot-operator", "--timeout=180s")
+    _quietly(*ground.kubectl, *rollout)
+    teller.found(f"the operator is ready after {time.monotonic() - began_s:.0f} s")
+
+
+def _short(words: Sequence[str | Path]) -> list[str]:
+    return [str(word).replace(f"{ROOT}/", "") for word in words]
+
+
+def _is_built() -> bool:
+    return build.control_plane().bin.is_dir()
+
+
+def _succeeds(*command: str | Path) -> bool:
+    return not subprocess.run([*map(str, command)], capture_output=True, check=False).returncode
+
+
+def _quietly(*command: str | Path) -> str:
+    """Run a command; its words are shown where it fails."""
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    if done.returncode:
+        sys.exit(f"`{' '.join(_short(command))}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def described(kubectl: Sequence[str | Path], *words: str) -> dict[str, object]:
+    """Ask kubectl for something in JSON."""
+    found: dict[str, object] = json.loads(_quietly(*kubectl, "get", *words, "-o=json"))
+    return found
