@@ -8,6 +8,7 @@ kernel has given to somebody else since is ever signalled.
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,11 +128,16 @@ def _remove(folder: Path) -> None:
 
 
 def _inherit(folder: Path) -> None:
-    """Fill in what version 1 wants to be told before it lets a process in."""
-    for name in ("cpuset.cpus", "cpuset.mems"):
+    """Let the group have what its parent has: nothing is passed on without being told."""
+    for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 lets no process in without
         value = folder / name
         if value.is_file() and not value.read_text().strip():
             value.write_text((folder.parent / name).read_text())
+    if (ROOT / "cgroup.controllers").is_file():
+        for controller in (folder.parent / "cgroup.controllers").read_text().split():
+            # A controller that cannot be passed on is missed by the kubelet, which names it.
+            with suppress(OSError):
+                (folder.parent / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _signal(pids: set[int], what: signal.Signals) -> None:
