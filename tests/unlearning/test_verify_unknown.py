@@ -13,6 +13,9 @@ from stockpot.api.runspec import StoreRef
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode
 from stockpot.store.keys import MANIFEST, WEIGHTS
+from stockpot.unlearning.envelope import seal
+from stockpot.unlearning.keys import load_private_key
+from stockpot.unlearning.statement import state
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
 
@@ -126,6 +129,25 @@ def test_an_incomplete_receipt_says_so(in_folder: History) -> None:
     found = only_unknown(in_folder.verified(head=in_folder.head()))
 
     assert "it is Incomplete" in found.why
+
+
+def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder: History) -> None:
+    # As a deadline that passed leaves one, and then what was missing was confirmed.
+    last = in_folder.receipts()[-1]
+    in_folder.forge(3, completeness="Incomplete", missing=("server tiny-1",))
+    again = last.statement.predicate.model_copy(
+        update={"sequence": 4, "previous": in_folder.receipts()[-1].digest}
+    )
+    data = seal(state(again).canonical, load_private_key(in_folder.key))
+    in_folder.store.put(KEYS.receipt(SOUP.uid, 4), data)
+
+    report = in_folder.verified(head=in_folder.head(4))
+
+    assert (causes(report), report.exit_code) == ("", ExitCode.OK)
+    found = one(report, "receipt 3", "nothing is missing")
+    assert (found.verdict, found.superseded) == (Verdict.NOT_CHECKABLE, True)
+    assert found.why == "it is Incomplete: not confirmed: server tiny-1"
+    assert one(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
 
 
 def test_a_receipt_that_names_no_server(in_folder: History) -> None:

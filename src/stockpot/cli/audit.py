@@ -107,7 +107,8 @@ def _members(history: Audit) -> Table:
 def standing(member: Member) -> str:
     """In a word, how a member stands."""
     if member.receipt is not None:
-        return f"forgotten ({member.receipt})"
+        how = "forgotten" if member.completeness == "Complete" else "incomplete"
+        return f"{how} ({member.receipt})"
     return "going" if member.tombstoned_at else "in"
 
 

@@ -112,12 +112,13 @@ def _members(history: Audit) -> str:
 
 def _standing(member: Member) -> str:
     if member.receipt is not None:
-        return f"forgotten, receipt {member.receipt}"
+        how = "forgotten" if member.completeness == "Complete" else "forgotten, not confirmed"
+        return f"{how}, receipt {member.receipt}"
     return "being forgotten" if member.tombstoned_at else "in the soup"
 
 
 def _matrix(history: Audit) -> str:
-    gone_at = {one.shard: one.sequence for one in history.passages}
+    gone_at = {one.shard: one.sequence for one in reversed(history.passages)}
     rows = []
     for member in history.members:
         cells = [_named(member)]

@@ -58,12 +58,16 @@ class Unlearning(Model):
     purge: Purged
     servers: tuple[HeldReport, ...] = ()
     """What each server said that it holds, asked after the purge."""
+    missing: tuple[str, ...] = ()
+    """What could not be confirmed: servers and runs that did not answer by the deadline."""
+    finalizer_removed: bool = False
+    """The shard's object had gone before anything was unlearned: its finalizer was taken away."""
     sequence: int = Field(ge=1)
     """Its place in the soup's chain."""
     previous: DigestString | None = None
     """Of the bytes of the envelope before it; none for the first."""
     completeness: Literal["Complete", "Incomplete"]
-    """Incomplete: there are residuals."""
+    """Incomplete: there are residuals, or something could not be confirmed."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of the program."""
 

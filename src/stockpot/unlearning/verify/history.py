@@ -37,7 +37,9 @@ class Member(Model):
     """Empty where nothing says it."""
     learnt: tuple[Learnt, ...] = ()
     receipt: int | None = None
-    """The number of the receipt that says that it was forgotten."""
+    """The number of the last receipt that says that it was forgotten."""
+    completeness: str | None = None
+    """What that receipt says of itself."""
     requested_at: str | None = None
     tombstoned_at: str | None = None
     signed_at: str | None = None
@@ -157,20 +159,21 @@ def _member(
         if manifest.lineage and manifest.lineage[0].training_key
     )
     named = [manifest.shard_name for _, manifest in found.values() if manifest.shard_name]
-    gone = next(((link, said) for link, said in signed if said.shard.uid == uid), None)
-    if gone is None:
+    gone = [(link, said) for link, said in signed if said.shard.uid == uid]
+    if not gone:
         return Member(
             shard=uid,
             name=named[0] if named else "",
             learnt=learnt,
             tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
         )
-    link, said = gone
+    link, said = gone[-1]
     return Member(
         shard=uid,
         name=said.shard.name,
         learnt=learnt,
         receipt=link.sequence,
+        completeness=said.completeness,
         requested_at=said.requested_at,
         tombstoned_at=said.tombstoned_at,
         signed_at=said.signed_at,

@@ -3,7 +3,7 @@
 Where they agree it is still the signer's word; where they do not, something was edited.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -38,9 +38,17 @@ def check_tombstone(
 
 
 def check_inventory(
-    about: str, store: ObjectStore, keys: Keys, said: Unlearning
+    about: str, store: ObjectStore, keys: Keys, said: Unlearning, later: Collection[str]
 ) -> tuple[Inventory | None, tuple[Check, ...]]:
-    """Find what the purge wrote down, and say whether it is what was signed."""
+    """Find what the purge wrote down, and say whether it is what was signed.
+
+    Args:
+        about: The receipt.
+        store: Where to look.
+        keys: Of the namespace.
+        said: What the receipt says.
+        later: The digests of inventories that later receipts of the same shard sign.
+    """
     claim = "the inventory of the purge is the one that was signed"
     key, signed = keys.inventory(said.shard.uid), said.purge
     try:
@@ -50,7 +58,8 @@ def check_inventory(
     if inventory is None:
         return None, (unknown(about, claim, f"there is none at {key}"),)
     if inventory.digest != signed.inventory_digest:
-        if inventory.sweeps and _is_after(inventory.sweeps[-1].at, said.signed_at):
+        is_later = inventory.sweeps and _is_after(inventory.sweeps[-1].at, said.signed_at)
+        if is_later or inventory.digest in later:
             why = "a later purge added to it, so what was signed cannot be told apart"
             return inventory, (unknown(about, claim, why),)
         why = (
@@ -72,13 +81,14 @@ def check_inventory(
 def check_completeness(about: str, said: Unlearning) -> Check:
     """Say whether the receipt itself admits that something is missing."""
     claim, left = "the receipt says that nothing is missing", said.purge.residuals
-    if said.completeness == "Complete" and left:
-        return failed(about, claim, f"it says so, and that {left} objects were left")
-    if said.completeness != "Complete":
-        return unknown(
-            about, claim, f"it is Incomplete: {left} objects of unknown lineage were left"
-        )
-    return attested(about, claim, "it is Complete")
+    admitted = [f"{left} objects of unknown lineage were left"] if left else []
+    admitted += [f"not confirmed: {one}" for one in said.missing]
+    why = "; ".join(admitted)
+    if said.completeness == "Complete":
+        if admitted:
+            return failed(about, claim, f"it is Complete, and says as well: {why}")
+        return attested(about, claim, "it is Complete")
+    return unknown(about, claim, f"it is Incomplete: {why or 'it does not say of what'}")
 
 
 def check_times(
@@ -119,7 +129,8 @@ def check_servers(about: str, said: Unlearning) -> Check:
         held = sorted(tainted & set(server.holds))
         if held:
             why = f"the receipt itself says that {server.server} held {held[0]}, which was removed"
-            return failed(about, claim, why)
+            is_open = said.completeness != "Complete"
+            return unknown(about, claim, why) if is_open else failed(about, claim, why)
     if not said.servers:
         return unknown(about, claim, "the receipt names no server that was asked")
     names = ", ".join(server.server for server in said.servers)

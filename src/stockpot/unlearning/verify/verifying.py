@@ -9,7 +9,6 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.chain import Link, read_chain
 from stockpot.unlearning.envelope import key_name
-from stockpot.unlearning.statement import Unlearning
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
 from stockpot.unlearning.verify.composition import Average, Compositions
@@ -23,7 +22,7 @@ from stockpot.unlearning.verify.records import (
     check_times,
     check_tombstone,
 )
-from stockpot.unlearning.verify.verdict import Check, Report, failed, proven, unknown
+from stockpot.unlearning.verify.verdict import Check, Report, Verdict, failed, proven, unknown
 
 STORE = "the store"
 
@@ -123,20 +122,31 @@ def _receipts(ground: Ground, links: Sequence[Link], average: Average) -> Iterat
     compositions = Compositions(store, keys, ground.soup_uid, average)
     going = dict.fromkeys(_unreceipted(ground, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
-    before: Unlearning | None = None
     for number, (sequence, said) in enumerate(signed):
         about = f"receipt {sequence}, shard {said.shard.name}"
-        later = {one.shard.uid: at for at, one in signed[number + 1 :]}
-        inventory, inventoried = check_inventory(about, store, keys, said)
-        yield from compositions.check(about, said, going | later)
-        yield from check_absence(about, holdings, keys, said.shard.uid, inventory)
-        yield from check_tombstone(about, store, keys, said)
-        yield from inventoried
-        yield check_completeness(about, said)
-        yield check_servers(about, said)
-        yield check_times(about, said, inventory, before)
-        before = said
+        after = signed[number + 1 :]
+        later = {one.shard.uid: at for at, one in after}
+        again = [one for _, one in after if one.shard.uid == said.shard.uid]
+        signs = {one.purge.inventory_digest for one in again}
+        inventory, inventoried = check_inventory(about, store, keys, said, signs)
+        before = signed[number - 1][1] if number else None
+        checks = (
+            *compositions.check(about, said, going | later),
+            *check_absence(about, holdings, keys, said.shard.uid, inventory),
+            *check_tombstone(about, store, keys, said),
+            *inventoried,
+            check_completeness(about, said),
+            check_servers(about, said),
+            check_times(about, said, inventory, before),
+        )
+        # An Incomplete receipt is followed by another of its shard, which is checked as well.
+        yield from (_superseded(one) if again else one for one in checks)
     yield check_strays(STORE, holdings)
+
+
+def _superseded(check: Check) -> Check:
+    is_open = check.verdict is Verdict.NOT_CHECKABLE
+    return check.model_copy(update={"superseded": True}) if is_open else check
 
 
 def _live(ground: Ground, links: Sequence[Link], url: str) -> Iterator[Check]:
