@@ -1,6 +1,6 @@
 # The demo on a cluster, and its tests. Included by the Makefile.
 
-DEMO = PYTHONPATH=. $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
+DEMO = PYTHONPATH=.:src $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
 E2E := tests/e2e
 
 .PHONY: demo

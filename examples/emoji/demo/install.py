@@ -199,7 +199,10 @@ def install(teller: Teller, ground: BuiltIn | Borrowed, values: Path, *more: str
             *ground.kubectl, "-n", SYSTEM, "rollout", "restart", "deployment/stockpot-operator"
         )
     rollout = ("-n", SYSTEM, "rollout", "status", "deployment/stockpot-operator", "--timeout=180s")
-    _quietly(*ground.kubectl, *rollout)
+    if not _succeeds(*ground.kubectl, *rollout):
+        logs = ("logs", "deployment/stockpot-operator", "--all-pods", "--tail=5")
+        pods = _quietly(*ground.kubectl, "-n", SYSTEM, "get", "pods")
+        sys.exit(f"no operator is ready\n{pods}{_quietly(*ground.kubectl, '-n', SYSTEM, *logs)}")
     teller.found(f"the operator is ready after {time.monotonic() - began_s:.0f} s")
 
 
