@@ -7,6 +7,7 @@ from pathlib import Path
 from devcluster import (
     build,
     code,
+    containers,
     debian,
     forwarding,
     node,
@@ -42,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     one = verbs.add_parser("forward", help="listen on 127.0.0.1 for a Service")
     one.add_argument("target", metavar="NAMESPACE/SERVICE:PORT")
     one.add_argument("port", metavar="LOCALPORT", type=int, help="0 for any")
+    one = verbs.add_parser("image", help="let pods run the image of an archive")
+    one.add_argument("archive", metavar="ARCHIVE", type=Path, help="OCI's, or docker save's")
     one = verbs.add_parser("volume", help="let pods claim a folder of this machine, read-only")
     one.add_argument("namespace", metavar="NAMESPACE")
     one.add_argument("claim", metavar="CLAIM")
@@ -90,6 +93,8 @@ def change(asked: argparse.Namespace, of: Places) -> None:
             forwarding.require_service(node.api(of), asked.target)
             port = forwarding.forward(of, asked.target, asked.port)
             say(f"127.0.0.1:{port} is {asked.target}")
+        case "image":
+            say(containers.load(of, asked.archive))
         case "kill":
             rooms.kill(of, asked.program)
         case "volume":

@@ -5,9 +5,7 @@ starts again what has died since, and does nothing at all where nothing is missi
 """
 
 import os
-import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from devcluster import (
     build,
     code,
     commands,
+    containers,
     debian,
     forwarding,
     images,
@@ -28,7 +27,7 @@ from devcluster import (
 )
 from devcluster.api import Api, wait_until
 from devcluster.locks import only_one
-from devcluster.places import REPOSITORY, Places
+from devcluster.places import REPOSITORY, Places, write
 from devcluster.problem import Problem
 from devcluster.steps import say, step
 
@@ -66,7 +65,7 @@ def up(places: Places) -> None:
             step("starting the control plane, and unpacking the images", eta_s=12),
             ThreadPoolExecutor(1) as beside,
         ):
-            unpacked = beside.submit(start_containers, places, made)
+            unpacked = beside.submit(containers.start, places, made)
             start_control_plane(places)
             unpacked.result()
         with step("starting the node", eta_s=10):
@@ -130,7 +129,7 @@ def start_control_plane(places: Places) -> None:
         forwarding.forward(places, f"{rooms.ADDRESS}:{PORT}", 0, name=forwarding.API)
     outer = f"https://127.0.0.1:{_api_port(places)}"
     _kubeconfig(places, places.kubeconfig, outer, "admin")
-    alive = _alive(places, "etcd", "kube-apiserver")
+    alive = rooms.alive(places, "etcd", "kube-apiserver")
     wait_until(api(places).ready, "the API server is ready", within_s=READY_WITHIN_S, alive=alive)
     manager = commands.controller_manager(
         programs, keys=places.keys, kubeconfig=places.state / "controller-manager.kubeconfig"
@@ -140,48 +139,16 @@ def start_control_plane(places: Places) -> None:
     rooms.launch(places, "kube-scheduler", scheduler, rooms=network)
 
 
-def start_containers(places: Places, made: list[images.Image]) -> None:
-    """Have the cluster's view of the files, the code in it, containerd, and the images in that."""
-    runtime = build.built(build.runtime())
-    rooms.make_files(places)
-    network = places.state / "network"
-    network.mkdir(exist_ok=True)
-    _write(network / "stockpot.conflist", settings.pod_network())
-    config = places.state / "containerd.toml"
-    _write(config, settings.containerd(runtime, network))
-    rooms.launch(
-        places,
-        "containerd",
-        [runtime / "containerd", "--config", config, "--log-level", "warn"],
-        rooms=rooms.both(places),
-        environment={"PATH": f"{runtime}:{debian.SEARCHED}"},
-    )
-    wait_until(
-        lambda: _ctr(places, "version").returncode == 0,
-        "containerd answers",
-        within_s=READY_WITHIN_S,
-        alive=_alive(places, "containerd"),
-    )
-    there = _ctr(places, "images", "list", "--quiet").stdout.split()
-    for image in made:
-        if image.name in there:
-            continue
-        ended = _ctr(places, "images", "import", "--local", str(image.archive))
-        if ended.returncode:
-            raise Problem(f"the image {image.name} cannot be unpacked", help=ended.stderr)
-    code.refresh(places)
-
-
 def start_node(places: Places) -> None:
     """Have the kubelet, the Services' proxy and the names, and wait for the node."""
     programs = build.built(build.control_plane())
     resolv_conf = places.state / "resolv.conf"
-    _write(resolv_conf, "")
+    write(resolv_conf, "")
     pods = rooms.group(places, "pods")
     pods.make()
-    _write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf, pods.path))
-    _write(places.state / "proxy.json", settings.proxy(places.state / "proxy.kubeconfig"))
-    _write(places.state / "Corefile", settings.corefile(places.state / "dns.kubeconfig"))
+    write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf, pods.path))
+    write(places.state / "proxy.json", settings.proxy(places.state / "proxy.kubeconfig"))
+    write(places.state / "Corefile", settings.corefile(places.state / "dns.kubeconfig"))
     start_kubelet(places)
     volumes.mount_all(places)
     path = {"PATH": debian.SEARCHED}
@@ -195,7 +162,7 @@ def start_node(places: Places) -> None:
         lambda: _node_is_ready(api(places)),
         "the node is ready",
         within_s=READY_WITHIN_S,
-        alive=_alive(places, "kubelet", "containerd"),
+        alive=rooms.alive(places, "kubelet", "containerd"),
     )
 
 
@@ -237,7 +204,7 @@ def await_store(places: Places) -> None:
         lambda: _store_is_ready(api(places)),
         "the store answers",
         within_s=READY_WITHIN_S,
-        alive=_alive(places, "kubelet", "containerd"),
+        alive=rooms.alive(places, "kubelet", "containerd"),
     )
 
 
@@ -256,35 +223,6 @@ def _store_is_ready(server: Api) -> bool:
         return False
 
 
-def _alive(places: Places, *programs: str) -> Callable[[], None]:
-    def check() -> None:
-        for program in programs:
-            if not rooms.runs(places, program):
-                log = places.logs / f"{program}.log"
-                words = log.read_text(errors="replace").splitlines()[-10:]
-                raise Problem(f"{program} ended", help="\n".join([f"{log} ends with:", *words]))
-
-    return check
-
-
-def _ctr(places: Places, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    program = build.built(build.runtime()) / "ctr"
-    command = ["nsenter", *rooms.both(places), "--", str(program), "--namespace=k8s.io"]
-    return subprocess.run(
-        [*command, f"--address={settings.SOCKET}", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def _kubeconfig(places: Places, path: Path, url: str, program: str) -> None:
     token = keys.token(places.keys, program)
-    _write(path, commands.kubeconfig(url=url, token=token, ca=places.keys / "ca.crt"))
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.chmod(0o600)
-    part.rename(path)
+    write(path, commands.kubeconfig(url=url, token=token, ca=places.keys / "ca.crt"))

@@ -1,7 +1,4 @@
-"""Where things lie: what can be made again in the cache, what belongs to a cluster in its state.
-
-Nothing here touches the disk.
-"""
+"""Where things lie: what can be made again in the cache, a cluster's own in its state."""
 
 import os
 from dataclasses import dataclass
@@ -112,3 +109,11 @@ def places(name: str) -> Places:
             help="set XDG_STATE_HOME to a folder elsewhere",
         )
     return Places(name, state)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that only root reads: the whole of it, or nothing under its name."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.chmod(0o600)
+    part.rename(path)

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,6 +95,19 @@ def itself(places: Places, program: str) -> set[int]:
 def runs(places: Places, program: str) -> bool:
     """Whether a program runs."""
     return bool(itself(places, program))
+
+
+def alive(places: Places, *programs: str) -> Callable[[], None]:
+    """Give a check that raises a Problem, with the last words of the program that ended."""
+
+    def check() -> None:
+        for program in programs:
+            if not runs(places, program):
+                log = places.logs / f"{program}.log"
+                words = log.read_text(errors="replace").splitlines()[-10:]
+                raise Problem(f"{program} ended", help="\n".join([f"{log} ends with:", *words]))
+
+    return check
 
 
 def kill(places: Places, program: str) -> None:
