@@ -12,32 +12,31 @@ from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
-from xml.etree.ElementTree import ParseError
 
-from minio import Minio
-from minio.datatypes import ListMultipartUploadsResult
-from minio.error import MinioException, S3Error, ServerError
-from urllib3 import BaseHTTPResponse, PoolManager, Timeout
-from urllib3.exceptions import HTTPError
+from minio.error import S3Error
+from urllib3 import BaseHTTPResponse
 
-from stockpot.errors import ExitCode, Refused, StockpotError, Transient
+from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.patience import WAITS_S, Answer, patiently
-from stockpot.store.port import CONNECTIONS, ObjectInfo, require_key, require_prefix
+from stockpot.store.port import ObjectInfo, require_key, require_prefix
+from stockpot.store.s3_client import (
+    ANSWERS,
+    client_of,
+    may_pass,
+    next_upload_marker,
+    no_bucket,
+    problem,
+)
 
 PART_BYTES = 16 << 20
 """One part of an upload in memory at a time; S3's 10,000 parts reach 156 GiB."""
 COPY_BYTES = 1 << 20
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 60.0
 
-_ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+(:[0-9]+)?)/?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _UPLOAD = "upload:"
 """Begins the version of an unfinished upload."""
 _NO_KEY = ("NoSuchKey", "NoSuchVersion")
-_LATER = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable")
-_NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 
 
 class S3Store:
@@ -68,7 +67,7 @@ class S3Store:
         self._waits_s = waits_s
         self._prefix = require_key(prefix.strip("/")) + "/" if prefix.strip("/") else ""
         self.name = f"s3://{bucket}/{self._prefix} at {endpoint}"
-        self._client = _client(endpoint, self.name)
+        self._client = client_of(endpoint, self.name)
 
     def require_bucket(self) -> None:
         """Ask whether the bucket is there.
@@ -77,7 +76,7 @@ class S3Store:
             Refused: It is not.
         """
         if not self._ask("the bucket", lambda: self._client.bucket_exists(self.bucket)):
-            raise self._no_bucket()
+            raise no_bucket(self.name, self.bucket)
 
     def head(self, key: str) -> ObjectInfo | None:
         name = self._name(key)
@@ -273,7 +272,7 @@ class S3Store:
                 yield ObjectInfo(self._key(upload.object_name), 0, f"{_UPLOAD}{upload.upload_id}")
             if not page.is_truncated:
                 return
-            key_marker, upload_marker = page.next_key_marker, _next_upload_marker(page)
+            key_marker, upload_marker = page.next_key_marker, next_upload_marker(page)
 
     def _name(self, key: str) -> str:
         return self._prefix + require_key(key)
@@ -304,91 +303,10 @@ class S3Store:
     ) -> Answer:
         """Ask patiently, and turn what the client and the network raise into a sentence of ours."""
         try:
-            return patiently(request, _may_pass, self._waits_s if waits_s is None else waits_s)
-        except S3Error as error:
-            raise self._problem(error, what) from error
-        except (MinioException, HTTPError, ParseError) as error:
-            raise Transient(
-                f"the store {self.name} does not answer, asked about {what!r}: {_brief(error)}",
-                help="look whether it runs and can be reached from here; then run it again",
-            ) from error
-
-    def _problem(self, error: S3Error, what: str) -> StockpotError:
-        if error.code == "NoSuchBucket":
-            return self._no_bucket()
-        if error.code in _NO_ACCESS:
-            return Transient(
-                f"the store {self.name} refuses us {what!r}: {error.code}",
-                help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do",
-            )
-        return Transient(
-            f"the store {self.name} failed at {what!r}: {error.code}: {error.message}",
-            help="look at the store's own log; then run it again",
-        )
-
-    def _no_bucket(self) -> StockpotError:
-        return Refused(
-            f"the store {self.name} has no bucket {self.bucket}",
-            help="create it, or correct the store's url: s3://bucket/prefix",
-            exit_code=ExitCode.STORAGE,
-        )
+            return patiently(request, may_pass, self._waits_s if waits_s is None else waits_s)
+        except ANSWERS as error:
+            raise problem(error, self.name, self.bucket, what) from error
 
 
 class _BeyondTheEndError(Exception):
     """A range that begins behind the last byte."""
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether a server that is busy or restarts, or a network that was cut, would say this."""
-    match error:
-        case S3Error():
-            return error.response.status >= 500 or error.code in _LATER
-        case ServerError():
-            return error.status_code >= 500
-        case MinioException():  # Something in between answered, in no language of S3.
-            return True
-        case _:
-            return isinstance(error, HTTPError | ParseError)
-
-
-def _next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
-    # minio 7.2.20 keeps it under a name with a typing error; without it a second page of uploads
-    # of one key would be skipped, and a purge would leave them.
-    return page.next_upload_id_marker or getattr(page, "self._next_upload_id_marker", None)
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", None) or error).split())[:300]
-
-
-def _client(endpoint: str, name: str) -> Minio:
-    found = _ENDPOINT.fullmatch(endpoint)
-    if found is None:
-        raise Refused(
-            f"the store {name} has no endpoint that we can ask",
-            help="write it as http://host:port or https://host",
-            exit_code=ExitCode.BAD_RUN_SPEC,
-        )
-    access = os.environ.get("AWS_ACCESS_KEY_ID")
-    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
-    if not access or not secret:
-        raise Refused(
-            f"there are no credentials for the store {name}",
-            help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
-            exit_code=ExitCode.STORAGE,
-        )
-    return Minio(
-        found["host"],
-        access,
-        secret,
-        os.environ.get("AWS_SESSION_TOKEN"),
-        secure=found["scheme"] == "https",
-        # Named, so that the client does not ask the bucket for it before every first request.
-        region=os.environ.get("AWS_REGION") or "us-east-1",
-        # Whole requests are made again by us: one that was cut off while it was read as well.
-        http_client=PoolManager(
-            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
-            retries=False,
-            maxsize=CONNECTIONS,
-        ),
-    )

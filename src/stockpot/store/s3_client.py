@@ -1,0 +1,121 @@
+"""How a client of S3 is made, and what its errors mean to us.
+
+What is asked of it is in `s3`.
+"""
+
+import os
+import re
+from xml.etree.ElementTree import ParseError
+
+from minio import Minio
+from minio.datatypes import ListMultipartUploadsResult
+from minio.error import MinioException, S3Error, ServerError
+from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
+
+from stockpot.errors import ExitCode, Refused, StockpotError, Transient
+from stockpot.store.port import CONNECTIONS
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 60.0
+_ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+(:[0-9]+)?)/?", re.ASCII)
+_LATER = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable")
+_NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+
+ANSWERS = (MinioException, HTTPError, ParseError)
+"""All that the client and the network raise."""
+
+
+def problem(error: Exception, store: str, bucket: str, what: str) -> StockpotError:
+    """Turn what the client or the network raised into a sentence of ours."""
+    if not isinstance(error, S3Error):
+        return Transient(
+            f"the store {store} does not answer, asked about {what!r}: {_brief(error)}",
+            help="look whether it runs and can be reached from here; then run it again",
+        )
+    if error.code == "NoSuchBucket":
+        return no_bucket(store, bucket)
+    if error.code in _NO_ACCESS:
+        return Transient(
+            f"the store {store} refuses us {what!r}: {error.code}",
+            help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do",
+        )
+    return Transient(
+        f"the store {store} failed at {what!r}: {error.code}: {error.message}",
+        help="look at the store's own log; then run it again",
+    )
+
+
+def no_bucket(store: str, bucket: str) -> Refused:
+    """Say that the bucket is not there."""
+    return Refused(
+        f"the store {store} has no bucket {bucket}",
+        help="create it, or correct the store's url: s3://bucket/prefix",
+        exit_code=ExitCode.STORAGE,
+    )
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a server that is busy or restarts, or a network that was cut, would say this."""
+    match error:
+        case S3Error():
+            return error.response.status >= 500 or error.code in _LATER
+        case ServerError():
+            return error.status_code >= 500
+        case MinioException():  # Something in between answered, in no language of S3.
+            return True
+        case _:
+            return isinstance(error, HTTPError | ParseError)
+
+
+def next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
+    """Where the next page of unfinished uploads begins."""
+    # minio 7.2.20 keeps it under a name with a typing error; without it a second page of uploads
+    # of one key would be skipped, and a purge would leave them.
+    return page.next_upload_id_marker or getattr(page, "self._next_upload_id_marker", None)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(getattr(error, "reason", None) or error).split())[:300]
+
+
+def client_of(endpoint: str, name: str) -> Minio:
+    """Make a client with the credentials of the environment.
+
+    Args:
+        endpoint: `http://host:port` or `https://host`.
+        name: What messages call the store.
+
+    Raises:
+        Refused: There are no credentials, or the endpoint is none.
+    """
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found is None:
+        raise Refused(
+            f"the store {name} has no endpoint that we can ask",
+            help="write it as http://host:port or https://host",
+            exit_code=ExitCode.BAD_RUN_SPEC,
+        )
+    access = os.environ.get("AWS_ACCESS_KEY_ID")
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access or not secret:
+        raise Refused(
+            f"there are no credentials for the store {name}",
+            help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
+            exit_code=ExitCode.STORAGE,
+        )
+    return Minio(
+        found["host"],
+        access,
+        secret,
+        os.environ.get("AWS_SESSION_TOKEN"),
+        secure=found["scheme"] == "https",
+        # Named, so that the client does not ask the bucket for it before every first request.
+        region=os.environ.get("AWS_REGION") or "us-east-1",
+        # Whole requests are made again by us: one that was cut off while it was read as well.
+        http_client=PoolManager(
+            timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+            retries=False,
+            maxsize=CONNECTIONS,
+        ),
+    )
