@@ -85,6 +85,17 @@ def test_one_flipped_byte_in_an_ingredient(history: History, at: int) -> None:
     assert "edited" in found.why or "NaN" in found.why
 
 
+def test_an_ingredient_whose_manifest_is_no_manifest(history: History) -> None:
+    key = history.ingredient("cats").replace(WEIGHTS, MANIFEST)
+    history.store.put(key, b"{")
+
+    report = history.verified(head=history.head())
+
+    assert one(report, "receipt 3", "exact mean").verdict is Verdict.FAILED
+    assert f"{key} is refused: it is no manifest" in causes(report)
+    assert one(report, "the store", "lineage").verdict is Verdict.NOT_CHECKABLE
+
+
 def test_a_receipt_missing_in_the_middle(history: History) -> None:
     head = history.head()
     history.store.delete(KEYS.receipt(SOUP.uid, 2))

@@ -123,6 +123,16 @@ def test_what_lies_under_no_manifest_is_nobodys_and_so_not_clean(history: Histor
     assert found.why == "whose these are, nobody knows: ml/soups/soup-1/fitted/router.bin"
 
 
+def test_what_a_custom_image_trained_from_is_unknown(in_folder: History) -> None:
+    folder = in_folder.ingredient("eels").removesuffix(WEIGHTS)
+    in_folder.edit(folder + MANIFEST, b'"madeBy": "stockpot', b'"madeBy": "acme-trainer')
+
+    found = only_unknown(in_folder.verified(head=in_folder.head()))
+
+    assert found.claim == "each ingredient was trained from its own shard alone"
+    assert f"{folder} was made by acme-trainer" in found.why
+
+
 def test_an_incomplete_receipt_says_so(in_folder: History) -> None:
     in_folder.forge(3, completeness="Incomplete")
 

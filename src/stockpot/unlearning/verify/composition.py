@@ -30,6 +30,9 @@ DTYPES: Mapping[str, WeightsDtype] = {
 }
 """What a recipe calls what a file calls otherwise."""
 
+OURS = "stockpot "
+"""Begins what our own trainer writes of itself; a custom image says another name."""
+
 WITHOUT = "its successor was made without it"
 MEAN = "the successor is the exact mean of its ingredients, bit by bit"
 STORED = "the successor's weights in the store are those bytes"
@@ -125,7 +128,7 @@ class Compositions:
         yield from self._stored(folder, successor)
         yield from self._signed_manifest(folder, said)
         if parts:
-            yield attested("", ALONE, "their manifests say so; training one again would prove it")
+            yield self._alone(found.parts)
 
     def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> Recipe | None:
         """Find the parts that have the digest that was signed, or None."""
@@ -179,6 +182,19 @@ class Compositions:
             why = f"their mean is {digest}, and the receipt says {successor.weights_digest}"
             return failed("", MEAN, why)
         return proven("", MEAN, f"averaged again here: {digest}")
+
+    def _alone(self, parts: Sequence[RecipePart]) -> Check:
+        for part in parts:
+            folder = self._keys.ingredient(part.shard_uid, part.training_key)
+            try:
+                manifest = read_manifest(self._store, folder)
+            except Refused as error:
+                return failed("", ALONE, error.message)
+            made_by = manifest.made_by if manifest else ""
+            if not made_by.startswith(OURS):
+                why = f"{folder} was made by {made_by or 'nobody knows whom'}, not by Stockpot"
+                return unknown("", ALONE, why)
+        return attested("", ALONE, "their manifests say so; training one again would prove it")
 
     def _stored(self, folder: str, successor: RevisionRef) -> Iterator[Check]:
         key = folder + WEIGHTS
