@@ -38,3 +38,7 @@ bench-merge: $(KERNEL) $(BENCH_VENV)/.ready  ## merging beside mergekit, sd-mech
 report-merge:
 	$(BIN)/python tests/benchmarks/merge/report.py $(BENCH_MERGE)/full.json $(BENCH_MERGE)/small.json \
 		--page $(BENCH_PAGE) --plot $(BENCH_PAGE:.md=.svg)
+
+.PHONY: fuzz-merge
+fuzz-merge: $(READY)  ## read tampered headers for an hour (SECONDS=...)
+	PYTHONPATH=. $(BIN)/python -m tests.merging.fuzzing $(or $(SECONDS),3600)

@@ -85,6 +85,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         "'a' stands in it twice",
     ),
     "no JSON": (document("{nonsense"), "its header cannot be read"),
+    "half a letter": (
+        document(json.dumps({"__metadata__": {"\ud800": "pt"}, "a": FOUR})),
+        "its __metadata__ is no map from text to text",
+    ),
     "empty": (document("{}"), "bytes behind the last tensor"),
     "an integer type": (
         document(json.dumps({"ids": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}})),

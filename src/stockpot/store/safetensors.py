@@ -87,7 +87,7 @@ def read_header(source: ByteSource) -> Header:
     """
     document, data_offset = _read_document(source)
     metadata = document.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or any(type(text) is not str for text in metadata.values()):
+    if not isinstance(metadata, dict) or not all(map(_is_text, (*metadata, *metadata.values()))):
         refuse(source.name, "its __metadata__ is no map from text to text")
     spans = tuple(_span(source.name, key, document[key], data_offset) for key in sorted(document))
     _require_whole_cover(source, spans, data_offset)
@@ -238,6 +238,11 @@ def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
     if end - begin != (needed := ELEMENT_BYTES[dtype] * math.prod(shape)):
         refuse(name, f"tensor {key} needs {needed} bytes for {dtype} {shape}; it has {end - begin}")
     return TensorSpan(key, dtype, tuple(shape), begin + data_offset, end - begin)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that can be written again: JSON can hold halves of surrogate pairs."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _are_numbers(value: Any) -> bool:

@@ -1,0 +1,113 @@
+"""Merging from and to a real S3 server: the same bytes as from files, and nothing half-written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.contract.conftest import Server
+from tests.contract.faults import CUT, a_proxy
+from tests.merging.kitchen import some_tensors
+from tests.merging.test_soup import a_file
+
+from stockpot.errors import ExitCode, StockpotError
+from stockpot.merging import diff, merge, verify
+from stockpot.merging.checkpoints import INDEX
+from stockpot.store.s3 import PART_BYTES, S3Store
+
+
+@pytest.fixture
+def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """A bucket of its own, which the environment leads to."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    return S3Store(s3_server.endpoint, s3_server.a_bucket(versioned=False))
+
+
+def some_checkpoints(
+    folder: Path, bucket: S3Store, shapes: dict[str, tuple[int, ...]]
+) -> tuple[list[str], list[str]]:
+    """Three checkpoints as files, and the same in the bucket; the last one in two parts there."""
+    files, objects = [], []
+    for i in range(3):
+        tensors = some_tensors(i, "F16", shapes)
+        path = a_file(folder / f"{i}.safetensors", tensors)
+        files.append(str(path))
+        if i < 2:
+            bucket.put_file(f"models/{i}.safetensors", path)
+            objects.append(f"s3://{bucket.bucket}/models/{i}.safetensors")
+            continue
+        index = {}
+        for name, key in zip(("x.safetensors", "y.safetensors"), sorted(tensors), strict=True):
+            part = a_file(folder / name, {key: tensors[key]})
+            bucket.put_file(f"models/two/{name}", part)
+            index[key] = name
+        bucket.put(f"models/two/m{INDEX}", json.dumps({"weight_map": index}).encode())
+        objects.append(f"s3://{bucket.bucket}/models/two")
+    return files, objects
+
+
+SMALL: dict[str, tuple[int, ...]] = {"a": (300, 70), "b": (7,)}
+IN_PARTS: dict[str, tuple[int, ...]] = {"a": (PART_BYTES // 2, 2), "b": (7,)}
+"""The mean is uploaded in several parts."""
+
+
+def test_from_a_bucket_to_a_bucket_the_bytes_are_those_of_files(
+    tmp_path: Path, bucket: S3Store
+) -> None:
+    files, objects = some_checkpoints(tmp_path, bucket, IN_PARTS)
+    weights = ["1", "0.25", "3"]
+    there = f"s3://{bucket.bucket}/out/soup.safetensors"
+
+    from_files = merge(dict(zip(files, weights, strict=True)), tmp_path / "soup.safetensors")
+    made = merge(dict(zip(objects, weights, strict=True)), there, verified=True)
+
+    assert made.digest == from_files.digest
+    assert bucket.get("out/soup.safetensors") == (tmp_path / "soup.safetensors").read_bytes()
+    assert verify(there, dict(zip(files, weights, strict=True)), digest=made.digest) > 0
+    assert all(one.is_equal for one in diff(there, tmp_path / "soup.safetensors"))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_merge_that_fails_leaves_no_object_and_no_upload(tmp_path: Path, bucket: S3Store) -> None:
+    _, objects = some_checkpoints(tmp_path, bucket, IN_PARTS)
+    data = bytearray(bucket.get("models/1.safetensors") or b"")
+    data[-3] = 0x7E  # The last number is a NaN: found when most is uploaded.
+    bucket.put("models/1.safetensors", bytes(data))
+
+    with pytest.raises(StockpotError) as caught:
+        merge(objects, f"s3://{bucket.bucket}/out/soup.safetensors")
+
+    assert caught.value.exit_code == ExitCode.BAD_WEIGHTS
+    assert "has a NaN or an infinity at [" in caught.value.message
+    assert list(bucket.list_versions("out/")) == []
+
+
+def test_a_store_that_goes_away_in_mid_stream_is_one_sentence(
+    tmp_path: Path, bucket: S3Store, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, objects = some_checkpoints(tmp_path, bucket, SMALL)
+    monkeypatch.setattr("stockpot.store.s3.WAITS_S", ())
+    monkeypatch.setattr("stockpot.store.patience.WAITS_S", ())
+    seen = 0
+
+    def fault_of(request: str) -> str:
+        nonlocal seen
+        seen += request.startswith("GET") and "1.safetensors" in request
+        return CUT if seen > 1 else ""
+
+    with a_proxy(s3_endpoint, fault_of) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with pytest.raises(StockpotError) as caught:
+            merge(objects, tmp_path / "soup.safetensors")
+
+    assert caught.value.exit_code == ExitCode.STORAGE
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "soup.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_is_not_in_the_bucket_is_refused_by_name(tmp_path: Path, bucket: S3Store) -> None:
+    with pytest.raises(StockpotError) as caught:
+        merge([f"s3://{bucket.bucket}/absent.safetensors"], tmp_path / "soup.safetensors")
+
+    assert caught.value.exit_code == ExitCode.BAD_WEIGHTS
+    assert caught.value.message == "absent.safetensors does not exist"
