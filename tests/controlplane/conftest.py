@@ -8,14 +8,17 @@ from devcluster.controlplane import ControlPlane
 from tests.controlplane.admin import Admin, Mirror
 from tests.controlplane.town import Town
 
-CRDS = Path(__file__).resolve().parents[2] / "crds"
+from stockpot.api.crd import crd_files
 
 Figure = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane(crds=CRDS, scheduler=True) as one:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    folder = tmp_path_factory.mktemp("crds")
+    for name, text in crd_files().items():
+        (folder / name).write_text(text)
+    with ControlPlane(crds=folder, scheduler=True) as one:
         yield one
 
 

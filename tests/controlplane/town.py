@@ -74,10 +74,14 @@ class Operator:
             "DIES": dies,
         }
         env.pop("KUBERNETES_SERVICE_HOST", None)
+        self._command, self._env = [sys.executable, *program, *told], env
+        self.is_kept = False
+        """Whether it is started again where it ends, as a kubelet does."""
+        self.start()
+
+    def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, *told], stdout=log, stderr=log, env=env
-            )
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env)
 
     def said(self) -> list[Json]:
         """Its log, so far."""
@@ -325,6 +329,9 @@ class Town:
             left_s = began_s + within_s - time.monotonic()
             if left_s <= 0:
                 raise AssertionError(f"{what}: not within {within_s:.0f} s\n{self.story()}")
+            for one in self.operators:
+                if one.is_kept and one.process.poll() is not None:
+                    one.start()
             with self.mirror.changed:
                 # What servers answer is no object: looked at now and then.
                 self.mirror.changed.wait(min(left_s, 0.1))

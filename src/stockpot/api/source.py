@@ -19,6 +19,13 @@ class S3Source(Model):
 class PvcSource(Model):
     """A folder on a PersistentVolumeClaim; in local mode, on a folder named with `--claim`."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "!has(self.path) || !self.path.split('/').exists(part, part == '..')",
+            "path may not leave the claim: name a folder below its root, without ..",
+        )
+    )
+
     claim_name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     path: RelativePath = ""
     """Below the claim's root; empty for the root itself."""

@@ -104,7 +104,7 @@ class Client:
         question = Question("list", resource.full_name, namespace)
         for left in reversed(range(RESTARTS)):
             try:
-                return self._pages(question, resource.path(namespace), asked)
+                return self._pages(question, resource, resource.path(namespace), asked)
             except Gone:
                 # Half of an older world and half of a newer one would be no world at all.
                 if not left:
@@ -205,13 +205,17 @@ class Client:
         path = f"{resource.path(namespace, name, subresource)}?{WRITING}"
         return self._ask(question, "PUT", path, changed)
 
-    def _pages(self, question: Question, path: str, asked: Mapping[str, str]) -> Listing:
+    def _pages(
+        self, question: Question, resource: Resource, path: str, asked: Mapping[str, str]
+    ) -> Listing:
         items: list[Json] = []
         query = {**asked, "limit": str(PAGE)}
         while True:
             told = {key: value for key, value in query.items() if value}
             page = self._ask(question, "GET", f"{path}?{urlencode(told)}")
-            items += page.get("items") or ()
+            # A listing leaves out what its items are; whoever compares one needs it.
+            of_kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+            items += ({**of_kind, **one} for one in page.get("items") or ())
             about = page["metadata"]
             if not (more := about.get("continue")):
                 return Listing(tuple(items), about["resourceVersion"])

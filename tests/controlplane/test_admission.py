@@ -1,0 +1,60 @@
+"""What the API server itself refuses, in words that say what to write instead."""
+
+import pytest
+import yaml
+from tests.controlplane.town import ROOT, Town
+
+Shard = dict[str, object]
+
+
+def shard(**spec: object) -> Shard:
+    told = {"soupRef": {"name": "soup"}, "source": {"s3": {"prefix": "data/food"}}, **spec}
+    return {
+        "apiVersion": "stockpot.dev/v1alpha1",
+        "kind": "DataShard",
+        "metadata": {"name": "food"},
+        "spec": told,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"weight": 0.5}, "weight"),
+        ({"weight": "-1"}, "weight"),
+        ({"source": {"s3": {"prefix": "a"}, "pvc": {"claimName": "b"}}}, "exactly one"),
+        ({"source": {}}, "exactly one"),
+        ({"source": {"pvc": {"claimName": "b", "path": "../c"}}}, ".."),
+        ({"sourze": {}}, "unknown field"),
+        ({"soupRef": {"name": "No Name"}}, "soupRef.name"),
+    ],
+)
+def test_a_shard_that_says_nonsense_is_refused(town: Town, spec: Shard, said: str) -> None:
+    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**spec)), ok=False)
+
+    assert said in answer
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"soupRef": {"name": "other"}}, "make a new DataShard for another soup"),
+        ({"source": {"s3": {"prefix": "data/travel"}}}, "make a new DataShard for other data"),
+    ],
+)
+def test_what_a_shard_was_trained_from_cannot_be_changed(
+    town: Town, change: Shard, said: str
+) -> None:
+    town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard()))
+
+    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**change)), ok=False)
+
+    assert said in answer
+
+
+def test_every_example_is_taken(town: Town) -> None:
+    for path in sorted((ROOT / "examples").glob("*/")):
+        told = town.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(path))
+
+        assert "created (server dry run)" in told
+        assert "Warning" not in told

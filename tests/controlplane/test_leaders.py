@@ -1,0 +1,90 @@
+"""The leader may be killed at any step: another takes over, and the end is the same."""
+
+import os
+import time
+
+import pytest
+from tests.controlplane.conftest import Figure
+from tests.controlplane.town import Town
+
+from stockpot.cluster.resources import SOUPS
+
+STEPS = [
+    *("HoldSoup", "Hold", "Scale", "StartTraining", "RecordIngredient", "StartMerge"),
+    *("RecordRevision", "Promote", "Prepare", "Commit", "StartEvaluation", "RecordEvaluation"),
+    *("EndRun", "Tombstone", "StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision"),
+    *("Release", "ReleaseSoup"),
+]
+"""In about the order in which they come for the first time."""
+DEATHS = [f"{when}:{step}" for step in STEPS for when in ("before", "after")]
+TODAY = int(time.time() // 86_400)
+CHOSEN = (
+    DEATHS
+    if os.environ.get("CONTROLPLANE") == "all"
+    else [DEATHS[(2 * TODAY + n) % len(DEATHS)] for n in range(2)]
+)
+"""Two of them a day, and all of them with CONTROLPLANE=all."""
+FAILOVER_S = 20.0
+PATIENCE_S = 60.0
+
+
+def test_a_leader_that_ends_in_good_order_is_followed_at_once(town: Town, figure: Figure) -> None:
+    first = town.operator("first")
+    town.until(lambda: town.leader() == "first", "the first leads")
+    second = town.operator("second")
+    town.until(lambda: any(x["message"] == "standing by" for x in second.said()), "it stands by")
+
+    code = first.end()
+    took_s = town.until(lambda: town.leader() == "second", "the second leads")
+
+    figure("seconds until another leads after a good end", took_s)
+    assert code == 0
+
+
+@pytest.mark.parametrize("death", CHOSEN)
+def test_a_leader_that_is_killed_changes_nothing_but_the_time(
+    town: Town, figure: Figure, death: str
+) -> None:
+    first = town.operator("first", dies=death)
+    town.until(lambda: town.leader() == "first", "the first leads")
+    town.operator("second")
+    killed_s: list[float] = []
+
+    def until(so: bool, what: str) -> bool:
+        del what
+        if not killed_s and first.process.poll() is not None:
+            killed_s.append(time.monotonic())
+        if killed_s and len(killed_s) == 1 and town.leader() == "second":
+            killed_s.append(time.monotonic())
+        return so
+
+    town.soup(evaluation={"suite": [{"name": "samples"}]})
+    food, travel = town.shard("food"), town.shard("travel")
+    town.until(
+        lambda: until(
+            all(town.is_so(name, "Ready") for name in ("food", "travel"))
+            and town.is_so("soup", "Ready", SOUPS)
+            and town.is_so("soup", "Evaluated", SOUPS),
+            "learnt",
+        ),
+        "learnt",
+        PATIENCE_S,
+    )
+    learnt = town.serving()
+    town.delete("food")
+    town.until(lambda: until(town.get("food") is None, "forgotten"), "forgotten", PATIENCE_S)
+    survived = town.serving()
+    town.delete("travel")
+    town.delete("soup", SOUPS)
+    town.until(lambda: until(town.get("soup", SOUPS) is None, "gone"), "gone", PATIENCE_S)
+
+    assert first.process.poll() == -9, "the step never came"
+    figure(f"seconds of failover, killed {death}", killed_s[1] - killed_s[0])
+    assert killed_s[1] - killed_s[0] < FAILOVER_S
+    assert learnt == [{food, travel}]
+    assert survived == [{travel}]
+    assert [one["spec"]["shard"]["uid"] for one in town.receipts()] == [food, travel]
+    for verb in ("train", "merge", "evaluate"):
+        posted = town.posted(verb)
+        assert len(posted) == len(set(posted)), "a Job was posted twice"
+        assert all(name.endswith("-1") for name in posted), "a run was tried twice"
