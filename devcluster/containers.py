@@ -52,7 +52,9 @@ def load(places: Places, archive: Path) -> str:
     """
     ended = _ctr(places, "images", "import", "--local", str(archive.resolve()))
     if ended.returncode:
-        raise Problem(f"{archive} cannot be unpacked", help=ended.stderr.strip().splitlines()[-1])
+        raise Problem(
+            f"{archive} cannot be unpacked", help=ended.stderr.strip().rpartition("\n")[2]
+        )
     return ended.stdout.strip()
 
 

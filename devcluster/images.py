@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,9 @@ def _seaweedfs(weed: Path) -> Image:
 def _base() -> Image:
     def fill(folder: Path) -> None:
         with step(f"fetching a small Debian {SUITE} with Python", eta_s=60):
-            command = ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates"]
+            # What it mounts on the way is gone with it, even when it is killed.
+            command = ["unshare", "--mount", "--propagation=private", "debootstrap"]
+            command += ["--variant=minbase", "--include=python3,ca-certificates"]
             run(
                 [*command, SUITE, folder],
                 log=cache() / "devcluster-debootstrap.log",
@@ -119,11 +120,12 @@ def _image(
         return Image(name, archive)
     with only_one(archive.with_suffix(".lock"), f"making of {name}", last=True):
         if not archive.is_file():
-            with tempfile.TemporaryDirectory(dir=archive.parent, prefix="making-") as place:
-                root = Path(place) / "root"
-                root.mkdir(mode=0o755)
-                fill(root)
-                write(archive, root, name, config)
+            root = archive.with_suffix(".making")
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir(mode=0o755)
+            fill(root)
+            write(archive, root, name, config)
+            shutil.rmtree(root)
     return Image(name, archive)
 
 
