@@ -56,7 +56,7 @@ class Story:
     def prepare(self) -> None:
         """Begin from nothing, with a base that is whole."""
         self.teller.chapter("A base, and a place to work in")
-        assemble = [sys.executable, EXAMPLE / "build/assemble.py"]
+        assemble = [sys.executable, str(EXAMPLE / "build/assemble.py")]
         subprocess.run(assemble, check=True, cwd=ROOT)
         self.venue.prepare(self.teller)
 

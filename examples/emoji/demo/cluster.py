@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from install import PROOF, STORE, STORE_SERVICE, STUDIO, SYSTEM, Ground
+from install import PROOF, STUDIO, SYSTEM, Ground
 from terminal import EXAMPLE, OUT, Teller
 from venue import Timing
 from watching import Sight, Watch
@@ -42,7 +44,6 @@ STUCK_S = 180.0
 """A soup that says for so long that it cannot go on will not."""
 SECRETS = Resource("", "v1", "secrets", "Secret")
 SOUP = "emoji"
-BUCKET = "s3://stockpot"
 RECEIPT_BAR_S, FRESH_BAR_S = 60.0, 30.0
 
 
@@ -105,7 +106,9 @@ class Cluster:
 
     def soup(self) -> Soup:
         """The soup as it is now."""
-        return read(Soup, SOUPS, self._client.get(SOUPS, STUDIO, SOUP))
+        found = read(Soup, SOUPS, self._client.get(SOUPS, STUDIO, SOUP))
+        assert isinstance(found, Soup)
+        return found
 
     def revisions(self) -> tuple[SoupRevision, ...]:
         """The revisions of this soup that there are."""
@@ -129,18 +132,25 @@ class Cluster:
     def store(self) -> StoreRef:
         """The store through a forwarder, with the workloads' own credentials."""
         if self._store is None:
-            secret = self._client.get(SECRETS, STUDIO, "stockpot-store-default-workload")
+            told = yaml.safe_load(self._ground.values().read_text())["stores"]["default"]
+            known = told["credentials"]["workload"].get("existingSecret")
+            secret = self._client.get(SECRETS, STUDIO, known or "stockpot-store-default-workload")
             os.environ.update(
                 {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
             )
-            endpoint = self._ground.forward(STORE, STORE_SERVICE, "8333", 0)
-            self._store = StoreRef(url=BUCKET, endpoint=endpoint)
+            url = urlsplit(told["endpoint"])
+            service, _, namespace = (url.hostname or "").removesuffix(".svc").partition(".")
+            endpoint = told["endpoint"]
+            if (url.hostname or "").endswith(".svc"):
+                endpoint = self._ground.forward(namespace, service, str(url.port), 0)
+            self._store = StoreRef(url=told["url"], endpoint=endpoint)
         return self._store
 
     def public_key(self) -> Ed25519PublicKey:
         """What receipts are checked with: the public half of the key that the chart made."""
-        secret = self._client.get(SECRETS, SYSTEM, "stockpot-signing-key")
-        [pem] = secret["data"].values()
+        told = yaml.safe_load(self._ground.values().read_text()).get("signingKey", {})
+        known = told.get("existingSecret") or "stockpot-signing-key"
+        pem = self._client.get(SECRETS, SYSTEM, known)["data"][told.get("key", "signing-key.pem")]
         key = load_pem_private_key(base64.b64decode(pem), None)
         assert isinstance(key, Ed25519PrivateKey)
         return key.public_key()

@@ -4,7 +4,6 @@ Here is how it is brought up, how its Services and its store are reached from th
 how it is ended. What happens in it is in `cluster.py`.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,31 +14,43 @@ from pathlib import Path
 from typing import Protocol
 
 from devcluster import build
-from devcluster.places import places
+from devcluster.places import DEFAULT_NAME, places
 from terminal import EXAMPLE, ROOT, Teller
 
-SYSTEM, STORE = "stockpot-system", "stockpot-store"
+SYSTEM = "stockpot-system"
 STUDIO, PROOF = "studio", "proof"
 WORKLOADS = (STUDIO, PROOF)
-STORE_SERVICE = "seaweedfs"
+HOW = "examples/emoji/cluster/README.md"
 LEVEL = "pod-security.kubernetes.io/enforce=restricted"
 
 
 class Ground(Protocol):
     """A cluster, as the story uses it."""
 
-    context: str
-    kubeconfig: Path | None
-    kubectl: Sequence[str | Path]
-    """How it is run, with what it needs to find the cluster."""
-    shown: Sequence[str]
-    """How a person runs it."""
+    @property
+    def context(self) -> str:
+        """Of the kubeconfig; empty: its only one."""
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """None: the person's own."""
+
+    @property
+    def kubectl(self) -> Sequence[str | Path]:
+        """How it is run, with what it needs to find the cluster."""
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """How a person runs it."""
 
     def begin(self, teller: Teller) -> None:
         """Have the cluster, with Stockpot in it."""
 
     def forward(self, namespace: str, service: str, port: str, local: int) -> str:
         """Let this machine reach a Service; give the URL."""
+
+    def values(self) -> Path:
+        """What the chart is told."""
 
     def farewell(self) -> Mapping[str, str]:
         """How it is looked at, and ended."""
@@ -54,8 +65,9 @@ class BuiltIn:
         self._name, self._images = name, images
         self._places = places(name)
         self.kubeconfig: Path | None = self._places.kubeconfig
-        self._program = build.built(build.control_plane()) if _is_built() else Path()
-        self.shown = ("bin/kubectl",)
+        # The links in bin/ reach the cluster of this name.
+        other = () if name == DEFAULT_NAME else (f"DEVCLUSTER={name}",)
+        self.shown: Sequence[str] = (*other, "bin/kubectl")
 
     @property
     def kubectl(self) -> Sequence[str | Path]:
@@ -65,22 +77,22 @@ class BuiltIn:
 
     def begin(self, teller: Teller) -> None:
         """Bring it up, install what is here, and wait until the operator is ready."""
-        make = ("make", "cluster") if self._name == "stockpot" else self._devcluster("up")
+        make = ("make", "cluster") if self._name == DEFAULT_NAME else self._devcluster("up")
         teller.call(*self._devcluster("up"), shown=make)
-        values = EXAMPLE / "cluster/builtin.yaml"
         if self._images:
             self._load(teller)
-            values = EXAMPLE / "cluster/images.yaml"
         own = self._devcluster
-        say = ("kubectl", "create", "namespace", PROOF)
         if not _succeeds(*self.kubectl, "get", "namespace", PROOF):
-            teller.call(
-                *self.kubectl, "create", "namespace", PROOF, shown=("bin/" + say[0], *say[1:])
-            )
+            words = ("create", "namespace", PROOF)
+            teller.call(*self.kubectl, *words, shown=(*self.shown, *words))
             _quietly(*self.kubectl, "label", "namespace", PROOF, LEVEL)
         _quietly(*own("volume", PROOF, "stockpot-code", str(self._places.code)))
         _quietly(*own("volume", PROOF, "emoji", str(EXAMPLE)))
-        install(teller, self, values)
+        install(teller, self)
+
+    def values(self) -> Path:
+        """What the chart is told."""
+        return EXAMPLE / "cluster" / ("images.yaml" if self._images else "builtin.yaml")
 
     def forward(self, namespace: str, service: str, port: str, local: int) -> str:
         """Start a forwarder of the cluster's; it finds the Service's address itself."""
@@ -120,12 +132,12 @@ class BuiltIn:
 class Borrowed:
     """A cluster that a person has, by its context."""
 
-    kubeconfig = None
+    kubeconfig: Path | None = None
 
     def __init__(self, context: str, registry: str) -> None:
         self.context, self._registry = context, registry
         self.kubectl: Sequence[str | Path] = ("kubectl", f"--context={context}")
-        self.shown = ("kubectl",)
+        self.shown: Sequence[str] = ("kubectl",)
         self._forwarding: list[subprocess.Popen[bytes]] = []
         for program in ("kubectl", "helm"):
             if shutil.which(program) is None:
@@ -135,25 +147,23 @@ class Borrowed:
                 f"the cluster of context {context} does not answer\n"
                 "  help: `kubectl config get-contexts` lists those that you have"
             )
-        ready = _quietly(
-            *self.kubectl, "get", "secret,persistentvolumeclaim", "-n", STUDIO, "-o=name"
-        )
-        wanted = ("persistentvolumeclaim/emoji",)
-        if missing := [one for one in wanted if one not in ready.split()]:
-            sys.exit(
-                f"the cluster of context {context} lacks in {STUDIO}: {', '.join(missing)}\n"
-                "  help: examples/emoji/cluster/README.md says what the story needs there"
-            )
+        if not self.values().is_file():
+            sys.exit(f"there are no values for the chart\n  help: VALUES=file; see {HOW}")
+        for namespace in WORKLOADS:
+            if not _succeeds(*self.kubectl, "get", "pvc", "emoji", "-n", namespace):
+                sys.exit(
+                    f"there is no claim `emoji` in the namespace {namespace}\n  help: see {HOW}"
+                )
 
     def begin(self, teller: Teller) -> None:
         """Install what is here, with the person's values, and wait until the operator is ready."""
-        values = Path(os.environ.get("VALUES") or ROOT / "out/values.yaml")
-        if not values.is_file():
-            sys.exit(
-                f"{values} is not there\n"
-                "  help: VALUES=file, as examples/emoji/cluster/README.md says"
-            )
-        install(teller, self, values, f"--set=images.registry={self._registry}")
+        install(
+            teller, self, *([f"--set=images.registry={self._registry}"] if self._registry else [])
+        )
+
+    def values(self) -> Path:
+        """What the chart is told."""
+        return Path(os.environ.get("VALUES") or ROOT / "out/values.yaml")
 
     def forward(self, namespace: str, service: str, port: str, local: int) -> str:
         """Start `kubectl port-forward`, which ends with the demo."""
@@ -184,9 +194,18 @@ class Borrowed:
         return ("helm", f"--kube-context={self.context}")
 
 
-def install(teller: Teller, ground: BuiltIn | Borrowed, values: Path, *more: str) -> None:
+def install(teller: Teller, ground: BuiltIn | Borrowed, *more: str) -> None:
     """Install the chart, or upgrade what is there to what is here, and wait for the operator."""
-    release = ("upgrade", "--install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", values)
+    release = (
+        "upgrade",
+        "--install",
+        "stockpot",
+        "charts/stockpot",
+        "-n",
+        SYSTEM,
+        "-f",
+        ground.values(),
+    )
     namespaces = f"--set=workloadNamespaces={{{','.join(WORKLOADS)}}}"
     helm = "bin/helm" if isinstance(ground, BuiltIn) else "helm"
     command = (*ground.helm(), *release, namespaces, *more)
@@ -210,10 +229,6 @@ def _short(words: Sequence[str | Path]) -> list[str]:
     return [str(word).replace(f"{ROOT}/", "") for word in words]
 
 
-def _is_built() -> bool:
-    return build.control_plane().bin.is_dir()
-
-
 def _succeeds(*command: str | Path) -> bool:
     return not subprocess.run([*map(str, command)], capture_output=True, check=False).returncode
 
@@ -226,9 +241,3 @@ def _quietly(*command: str | Path) -> str:
     if done.returncode:
         sys.exit(f"`{' '.join(_short(command))}` failed:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def described(kubectl: Sequence[str | Path], *words: str) -> dict[str, object]:
-    """Ask kubectl for something in JSON."""
-    found: dict[str, object] = json.loads(_quietly(*kubectl, "get", *words, "-o=json"))
-    return found

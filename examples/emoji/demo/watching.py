@@ -35,7 +35,8 @@ class Sight:
         current = soup.status.current_revision
         if {one.metadata.name for one in self.shards} != set(members) or current is None:
             return False
-        if not all(_is_true(one, ConditionType.READY) for one in (*self.shards, soup)):
+        things: tuple[DataShard | Soup, ...] = (*self.shards, soup)
+        if not all(_is_true(one, ConditionType.READY) for one in things):
             return False
         revision = next((one for one in self.revisions if one.metadata.name == current.name), None)
         if revision is None:
