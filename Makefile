@@ -101,7 +101,7 @@ generated: $(READY)
 	$(BIN)/stockpot generate --check
 
 .PHONY: quick
-quick: $(READY) control-plane prometheus
+quick: base-parts node-parts prometheus
 	$(PYTEST) -q -n 2 --dist worksteal --durations=15 --durations-min=1 $(QUICK)
 
 .PHONY: spec

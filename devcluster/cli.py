@@ -75,7 +75,8 @@ def do(asked: argparse.Namespace, of: Places) -> int:
         case "check":
             preflight.may_run(of)
         case "build":
-            debian.provide(*([] if asked.control_plane else debian.TO_BUILD))
+            if not asked.control_plane:
+                debian.provide(*debian.TO_BUILD, *debian.TO_RUN, *debian.TO_MAKE_IMAGES)
             build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))
         case _:
             rooms.both(of)

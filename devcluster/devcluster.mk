@@ -10,6 +10,10 @@ devcluster-build: | python  ## compile the built-in cluster's programs (ten minu
 control-plane: | python  ## compile only what tests without root need: etcd and the API server
 	@$(DEVCLUSTER) build --control-plane
 
+# What tests can use here: a whole node as root, else its API server alone.
+.PHONY: node-parts
+node-parts: $(if $(filter 0,$(shell id -u)),devcluster-build,control-plane)
+
 .PHONY: cluster
 cluster: $(READY)  ## bring the built-in cluster up, or what is missing of it (as root)
 	@$(DEVCLUSTER) up
