@@ -108,14 +108,16 @@ class Kubelet:
             },
         )
         self._beat()
-        for task in (self._heart, self._run):
-            threading.Thread(target=task, name=f"kubelet-{self.node}", daemon=True).start()
+        threading.Thread(target=self._heart, name=f"heart-{self.node}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=self.node, daemon=True)
+        self._thread.start()
         self.mirror.listeners.append(self._hear)
 
     def stop(self) -> None:
         self._stopped.set()
         self.mirror.listeners.remove(self._hear)
         self._work.put(None)
+        self._thread.join()
         for one in self._played.values():
             if one.server:
                 one.server.stop()
@@ -148,7 +150,7 @@ class Kubelet:
         """Those that run."""
         return [
             one.server
-            for one in self._played.values()
+            for one in list(self._played.values())
             if isinstance(one.server, PlayedServer) and not one.ended
         ]
 

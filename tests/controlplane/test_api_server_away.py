@@ -79,7 +79,11 @@ def test_an_operator_that_is_turned_away_comes_back_later(town: Town, admin: Adm
     town.operator()
     town.soup()
     name = f"busy-{town.release}"
-    limited = {"nominalConcurrencyShares": 0, "limitResponse": {"type": "Reject"}}
+    limited = {
+        "nominalConcurrencyShares": 0,
+        "borrowingLimitPercent": 0,
+        "limitResponse": {"type": "Reject"},
+    }
     admin.create(
         LEVELS, None, {"metadata": {"name": name}, "spec": {"type": "Limited", "limited": limited}}
     )
