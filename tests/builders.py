@@ -13,8 +13,10 @@ from stockpot.core.weighting import Declared
 from stockpot.core.world import (
     Epoch,
     Failure,
+    GrantedServer,
     Held,
     Promotion,
+    Receipt,
     Revision,
     Run,
     RunName,
@@ -84,11 +86,15 @@ class ShardBuilder:
 
     def deleted(self) -> "ShardBuilder":
         """Being deleted, and nobody has taken note of it."""
-        return ShardBuilder(replace(self.shard, alive=False))
+        return ShardBuilder(replace(self.shard, alive=False, leaving=True))
 
-    def tombstoned(self) -> "ShardBuilder":
+    def tombstoned(self, at: datetime = NOON) -> "ShardBuilder":
         """Being deleted, and that is written down."""
-        return ShardBuilder(replace(self.shard, alive=False, requested_at=LONG_AGO))
+        return ShardBuilder(replace(self.deleted().shard, requested_at=at))
+
+    def with_fields(self, **fields: object) -> "ShardBuilder":
+        """Otherwise than most."""
+        return ShardBuilder(replace(self.shard, **fields))  # type: ignore[arg-type]
 
 
 def a_shard(name: str) -> ShardBuilder:
@@ -168,12 +174,12 @@ class ServerBuilder:
 
     def silent(self) -> "ServerBuilder":
         """Not answering."""
-        return ServerBuilder(Server(self.server.name, answers=False))
+        return ServerBuilder(replace(Server(self.server.name, self.server.uid), answers=False))
 
 
 def a_server(name: str = "pets-1") -> ServerBuilder:
     """A server that answers and holds nothing."""
-    return ServerBuilder(Server(name, boot=f"boot of {name}"))
+    return ServerBuilder(Server(name, f"uid of {name}", boot=f"boot of {name}"))
 
 
 def a_run(start: Start) -> Run:
@@ -195,16 +201,21 @@ def a_world(
     soup: SoupBuilder,
     *things: ShardBuilder | ServerBuilder | Run,
     receipted: tuple[str, ...] = (),
+    receipts: tuple[Receipt, ...] = (),
+    ended: tuple[str, ...] = (),
 ) -> World:
-    """Put a world together; as many servers are asked for as there are."""
+    """Put a world together; as many servers are asked for as there are, and each is recorded."""
     servers = tuple(one.server for one in things if isinstance(one, ServerBuilder))
+    granted = (GrantedServer(one.name, one.uid) for one in servers if one.epoch or not one.answers)
+    done = (Receipt(f"pets-{n}", uid(name), n) for n, name in enumerate(receipted, start=1))
     return World(
-        soup=replace(soup.soup, replicas=len(servers)),
+        soup=replace(soup.soup, replicas=len(servers), granted=(*soup.soup.granted, *granted)),
         shards=tuple(one.shard for one in things if isinstance(one, ShardBuilder)),
         runs=tuple(one for one in things if isinstance(one, Run)),
         servers=servers,
         replicas=len(servers),
-        receipted=frozenset(uid(name) for name in receipted),
+        ended=frozenset(f"uid of {name}" for name in ended),
+        receipts=(*done, *receipts),
     )
 
 

@@ -36,7 +36,8 @@ def test_a_job_that_is_done_has_the_result_that_its_pod_left() -> None:
 
     run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, said(result))])
 
-    assert run == Run(NAME, LINEAGE, result=result)
+    assert run == Run(NAME, LINEAGE, result=result, ended_at=run.ended_at)
+    assert run.ended_at is not None
 
 
 def test_a_replaced_pod_does_not_hide_the_one_that_did_the_work() -> None:

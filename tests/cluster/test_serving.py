@@ -7,6 +7,8 @@ from stockpot.cluster.serving import (
     deployment_name,
     deployment_of,
     endpoints_of,
+    has_ended,
+    is_out_of_service,
     service_of,
     taken,
 )
@@ -100,11 +102,11 @@ def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
 
     endpoints = endpoints_of([ready, starting, ending, gone])
 
-    prefix = "emoji-5f3a9-serve"
+    prefix, node = "emoji-5f3a9-serve", "node-1"
     assert endpoints == (
-        Endpoint(f"{prefix}-a", "a-uid", "fd00::1", ready=False, ending=False),
-        Endpoint(f"{prefix}-b", "b-uid", "10.0.0.2", ready=True, ending=False),
-        Endpoint(f"{prefix}-c", "c-uid", "10.0.0.4", ready=False, ending=True),
+        Endpoint(f"{prefix}-a", "a-uid", "fd00::1", ready=False, ending=False, node=node),
+        Endpoint(f"{prefix}-b", "b-uid", "10.0.0.2", ready=True, ending=False, node=node),
+        Endpoint(f"{prefix}-c", "c-uid", "10.0.0.4", ready=False, ending=True, node=node),
     )
 
 
@@ -113,3 +115,22 @@ def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
 )
 def test_a_server_is_told_at_its_own_address(ip: str, url: str) -> None:
     assert Endpoint("a", "u", ip, ready=True, ending=False).admin_url == url
+
+
+def test_a_pod_that_is_deleted_has_ended_once_its_container_has() -> None:
+    ending, restarting = a_server("a"), a_server("b")
+    for pod in (ending, restarting):
+        pod["status"]["containerStatuses"] = [{"name": "serve", "state": {"terminated": {}}}]
+    ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:30Z"
+
+    assert has_ended(ending)
+    assert not has_ended(restarting)
+
+
+def test_only_the_admins_taint_says_that_nothing_runs_on_a_node() -> None:
+    lost = {"spec": {"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]}}
+    shut = {"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service"}]}}
+
+    assert is_out_of_service(shut)
+    assert not is_out_of_service(lost)
+    assert not is_out_of_service({"spec": {}})

@@ -6,7 +6,7 @@ read tombstones at start and before they publish, servers with the real state ma
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,15 +39,16 @@ from stockpot.api.v1alpha1 import (
 )
 from stockpot.core.digests import digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Failure, Promotion, Run, RunName, Server
+from stockpot.core.world import Failure, GrantedServer, Promotion, Run, RunName, Server
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.orders import revision_ref
 from stockpot.reconcile.ports import Asked, Ports, Seen
-from stockpot.reconcile.views import server_view
+from stockpot.reconcile.views import instant, server_view
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
 
+DEADLINE = timedelta(seconds=3600)
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BASE = digest_of_bytes(b"base")
 
@@ -62,7 +63,10 @@ class Store:
 
     artefacts: dict[str, frozenset[str]] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
-    receipts: list[str] = field(default_factory=list)
+    receipts: list[tuple[str, bool]] = field(default_factory=list)
+    """For each of the chain: of which shard, and whether it is Complete."""
+    strays: int = 0
+    """Objects of unknown lineage."""
 
     def publish(self, name: str, uids: frozenset[str]) -> bool:
         """Write an artefact, unless a tombstone stands for any of its lineage."""
@@ -79,6 +83,7 @@ class Workload:
     spec: RunSpec
     lineage: Lineage
     outcome: RunResult | Failure | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass
@@ -86,7 +91,10 @@ class Pod:
     """A server, as its process knows it."""
 
     holdings: Holdings
+    name: str = ""
     is_silent: bool = False
+    is_seen: bool = True
+    """Its object is there. A process goes on where somebody deleted that by force."""
 
     def move(self, *, dropping: bool = True) -> None:
         """Do what is under way: fetch, warm up, and drop, unless requests still use it."""
@@ -110,10 +118,22 @@ class Kitchen:
         self.receipts: dict[str, UnlearningReceipt] = {}
         self.workloads: dict[RunName, Workload] = {}
         self.pods: dict[str, Pod] = {}
+        """By UID, for as long as the process is there."""
+        self.confirmed: set[str] = set()
+        """UIDs of pods whose end the kubelet has confirmed."""
+        self.frozen: set[RunName] = set()
+        """Writers that were stopped in the middle, and of which nobody knows any more."""
         self.asked_for = 0
+        self.thawing: dict[RunName, Workload] = {}
         self.boots = 0
         self.trained: list[str] = []
         self.released: list[str] = []
+        self.stripped: set[str] = set()
+        """Shards whose objects went because somebody took the finalizer away."""
+        self.bared: set[str] = set()
+        """Shards whose finalizer was ever taken away."""
+        self.untraceable: set[str] = set()
+        """Of those, such as no other object named: nobody can know of them."""
         self.steps_to_live: int | None = None
         self.past: list[tuple[Seen, tuple[Run, ...]]] = []
         self.stale_by = 0
@@ -138,7 +158,11 @@ class Kitchen:
     def add(self, name: str) -> None:
         uid = f"{name}-{len(self.trained)}-{len(self.past)}-uid"
         source = Source(pvc=PvcSource(claim_name="data", path=name))
-        spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source)
+        # Whoever adds it knows that it was here before, and says so.
+        before = [one for one in self.receipts.values() if one.spec.shard.name == name]
+        last = max(before, key=lambda one: one.spec.sequence, default=None)
+        relearn = last.metadata.name if last else ""
+        spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source, relearn=relearn)
         self.shards[uid] = DataShard(
             metadata=ObjectMeta(name=name, uid=uid, generation=1), spec=spec
         )
@@ -147,9 +171,41 @@ class Kitchen:
         shard = self.shards[uid]
         if not shard.metadata.finalizers:
             del self.shards[uid]
+            if uid in self.bared:
+                self.stripped.add(uid)
+                if not self.has_trace(uid):
+                    self.untraceable.add(uid)
             return
         meta = shard.metadata.model_copy(update={"deletion_timestamp": timestamp(self.now)})
         self.shards[uid] = shard.model_copy(update={"metadata": meta})
+
+    def strip(self, uid: str) -> None:
+        """Somebody takes a finalizer away by hand."""
+        shard = self.shards[uid]
+        meta = shard.metadata.model_copy(update={"finalizers": ()})
+        self.bared.add(uid)
+        if not self.has_trace(uid):
+            self.untraceable.add(uid)
+        self.shards[uid] = shard.model_copy(update={"metadata": meta})
+        if meta.deletion_timestamp:
+            del self.shards[uid]
+            self.stripped.add(uid)
+
+    def has_trace(self, uid: str) -> bool:
+        """Whether any object beside the shard's own names it."""
+        parts = (part for one in self.revisions.values() for part in one.spec.parts)
+        lineages = (one for work in self.workloads.values() for one in work.lineage)
+        return (
+            any(part.shard.uid == uid for part in parts)
+            or any(one.shard == uid for one in lineages)
+            or any(one.uid == uid for one in self.soup.status.lost)
+        )
+
+    def is_late(self, uid: str) -> bool:
+        """Whether its unlearning takes longer than it may."""
+        lost = {one.uid: one.unlearning for one in self.soup.status.lost}
+        told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
+        return told is not None and self.now >= instant(told.requested_at) + DEADLINE
 
     def living(self) -> list[str]:
         return sorted(u for u, s in self.shards.items() if not s.metadata.deletion_timestamp)
@@ -188,6 +244,7 @@ class Kitchen:
                 one.lineage,
                 result=one.outcome if isinstance(one.outcome, RunResult) else None,
                 failure=one.outcome if isinstance(one.outcome, Failure) else None,
+                ended_at=one.ended_at,
             )
             for name, one in sorted(self.workloads.items())
         )
@@ -199,7 +256,17 @@ class Kitchen:
 
     def finish(self, name: RunName) -> None:
         work = self.workloads[name]
-        work.outcome = self.outcome_of(work.spec)
+        work.outcome, work.ended_at = self.outcome_of(work.spec), self.now
+
+    def freeze(self, name: RunName) -> None:
+        """A node stops answering with a writer on it; somebody deletes its pod by force."""
+        self.frozen.add(name)
+        self.thawing[name] = self.workloads.pop(name)
+
+    def thaw(self, name: RunName) -> None:
+        """What was stopped goes on, and does what it still meant to, unseen."""
+        self.frozen.discard(name)
+        self.outcome_of(self.thawing.pop(name).spec)
 
     def crash(self, name: RunName) -> None:
         self.workloads[name].outcome = Failure(None, "killed")
@@ -236,28 +303,75 @@ class Kitchen:
                 doomed = [n for n, uids in self.store.artefacts.items() if spec.shard.uid in uids]
                 for name in doomed:
                     del self.store.artefacts[name]
-                return RunResult(purged_objects=len(doomed))
+                left = str(self.store.strays)
+                return RunResult(purged_objects=len(doomed), figures={"residuals": left})
             case SignRun():
-                if spec.shard.uid not in self.store.receipts:
-                    self.store.receipts.append(spec.shard.uid)
-                place = self.store.receipts.index(spec.shard.uid) + 1
-                return RunResult(
-                    receipt_sequence=place, receipt_digest=digest_of_json("receipt", place)
-                )
+                return self.sign(spec)
             case EvaluateRun() | ServeRun():
                 return RunResult()
+
+    def sign(self, spec: SignRun) -> RunResult:
+        """Find the receipt that is asked for, or write the next of the chain."""
+        uid, chain = spec.shard.uid, self.store.receipts
+        found = [
+            place
+            for place, (shard, complete) in enumerate(chain, start=1)
+            if shard == uid and (complete or place > spec.after)
+        ]
+        if not found:
+            chain.append((uid, not (self.store.strays or spec.missing)))
+            found = [len(chain)]
+        complete = chain[found[-1] - 1][1]
+        return RunResult(
+            receipt_sequence=found[-1],
+            receipt_digest=digest_of_json("receipt", found[-1]),
+            missing=spec.missing,
+            figures={"residuals": "0", "missing": "0" if complete else "1"},
+        )
+
+    def completed(self) -> set[str]:
+        """Shards of which the chain says that nothing is missing."""
+        return {uid for uid, complete in self.store.receipts if complete}
 
     def move_pods(self, *, dropping: bool = True) -> None:
         for pod in self.pods.values():
             pod.move(dropping=dropping)
 
-    def restart(self, name: str) -> None:
-        """A server's process ends, and another begins under the same name, holding nothing."""
+    def begin(self, name: str) -> None:
+        """A pod begins, holding nothing."""
         self.boots += 1
-        self.pods[name] = Pod(Holdings(f"boot-{self.boots}"))
+        self.pods[f"{name}-{self.boots}"] = Pod(Holdings(f"boot-{self.boots}"), name)
 
-    def silence(self, name: str, *, silent: bool) -> None:
-        self.pods[name].is_silent = silent
+    def restart(self, uid: str) -> None:
+        """A server's process ends, and another begins in the same pod."""
+        self.boots += 1
+        old = self.pods[uid]
+        self.pods[uid] = Pod(Holdings(f"boot-{self.boots}"), old.name, is_seen=old.is_seen)
+
+    def replace(self, uid: str) -> None:
+        """A pod is deleted as it should be, and another takes its place."""
+        name = self.pods.pop(uid).name
+        self.confirmed.add(uid)
+        self.begin(name)
+
+    def delete_by_force(self, uid: str) -> None:
+        """Somebody deletes a pod's object; its process goes on, on a node that does not answer."""
+        self.pods[uid].is_seen = False
+        self.begin(self.pods[uid].name)
+
+    def end_unseen(self, uid: str) -> None:
+        """A process ends whose object is gone, and its node is said to be out of service."""
+        del self.pods[uid]
+        self.confirmed.add(uid)
+
+    def silence(self, uid: str, *, silent: bool) -> None:
+        self.pods[uid].is_silent = silent
+
+    def seen_pods(self) -> list[str]:
+        return sorted(uid for uid, pod in self.pods.items() if pod.is_seen)
+
+    def unseen_pods(self) -> list[str]:
+        return sorted(uid for uid, pod in self.pods.items() if not pod.is_seen)
 
     # What has to be true.
 
@@ -266,7 +380,7 @@ class Kitchen:
         for name, uids in self.store.artefacts.items():
             if uid in uids:
                 yield f"store: {name}"
-        for name, pod in self.pods.items():
+        for name, pod in sorted(self.pods.items()):
             for one in grants.report(pod.holdings).holds:
                 if any(pair.shard == uid for pair in one.lineage):
                     yield f"server: {name}"
@@ -280,27 +394,40 @@ class Kitchen:
         }
 
     def promoted_and_served(self) -> set[str]:
-        """The recipes that servers answer with, or are to answer with."""
+        """The recipes that servers answer with, or are to answer with, where nothing is late."""
         current = self.soup.status.current_revision
+        serving = (
+            pod.holdings.serving.granted.revision
+            for pod in self.pods.values()
+            if pod.holdings.serving and pod.is_seen
+        )
         return {
             *({current.recipe_digest} if current else ()),
             *(
-                pod.holdings.serving.granted.revision.recipe_digest
-                for pod in self.pods.values()
-                if pod.holdings.serving
+                one.recipe_digest
+                for one in serving
+                if not any(self.is_late(pair.shard) for pair in one.lineage)
             ),
         }
 
     def settle(self, bound: int = 200) -> int:
         """Let everything go well from now on, and count the rounds until nothing is asked for."""
-        for name in self.pods:
-            self.silence(name, silent=False)
+        for uid in self.seen_pods():
+            self.silence(uid, silent=False)
+        for uid in self.unseen_pods():
+            self.end_unseen(uid)
+        self.store.strays = 0
+        for name in sorted(self.frozen):
+            self.thaw(name)
         for count in range(bound):
             for name in self.active():
                 self.finish(name)
             self.move_pods()
             one = self.round()
             quiet = one is not None and not one.plan.actions
+            if one and quiet and one.wake_at:
+                self.now = max(self.now, one.wake_at)
+                continue
             if quiet and not self.active() and not self._is_moving():
                 return count
         raise AssertionError(f"not settled after {bound} rounds: {self.round()}")
@@ -386,24 +513,32 @@ class _Servers:
     def __init__(self, kitchen: Kitchen) -> None:
         self._kitchen = kitchen
 
-    def ask(self, *, fresh: bool) -> Asked:
+    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
         del fresh
         kitchen = self._kitchen
         servers = tuple(
-            Server(name, answers=False)
+            Server(pod.name, uid, answers=False)
             if pod.is_silent
-            else server_view(name, grants.report(pod.holdings))
-            for name, pod in sorted(kitchen.pods.items())
+            else server_view(pod.name, grants.report(pod.holdings), uid)
+            for uid, pod in sorted(kitchen.pods.items())
+            if pod.is_seen
         )
-        return Asked(kitchen.asked_for, servers)
+        ended = frozenset(one.uid for one in granted if one.uid in kitchen.confirmed)
+        return Asked(kitchen.asked_for, servers, ended=ended)
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         del spec
         self._kitchen.step()
         self._kitchen.asked_for = replicas
+        kitchen = self._kitchen
+        for uid in kitchen.seen_pods():
+            if int(kitchen.pods[uid].name.removeprefix("pod-")) >= replicas:
+                del kitchen.pods[uid]
+                kitchen.confirmed.add(uid)
+        there = {kitchen.pods[uid].name for uid in kitchen.seen_pods()}
         for number in range(replicas):
-            if f"pod-{number}" not in self._kitchen.pods:
-                self._kitchen.restart(f"pod-{number}")
+            if f"pod-{number}" not in there:
+                kitchen.begin(f"pod-{number}")
 
     def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
         self._send(grants.prepare, server, boot, promotion)
@@ -416,7 +551,9 @@ class _Servers:
 
     def _send(self, do: Callable[..., Any], server: str, boot: str, promotion: Promotion) -> None:
         self._kitchen.step()
-        pod = self._kitchen.pods.get(server)
+        kitchen = self._kitchen
+        named = (kitchen.pods[uid] for uid in kitchen.seen_pods())
+        pod = next((one for one in named if one.name == server), None)
         if pod is None or pod.is_silent:
             return
         grant = Grant(

@@ -5,6 +5,7 @@ played. Mutants show that the machine would notice a planner that forgets a clau
 """
 
 import os
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +26,7 @@ from stockpot.core.actions import IRREVOCABLE, Action
 from stockpot.core.checks import Stage
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.loop import observe
+from stockpot.serving import grants
 
 NAMES = ("ants", "bees", "cats", "dogs")
 
@@ -32,16 +34,35 @@ NAMES = ("ants", "bees", "cats", "dogs")
 def require(kitchen: Kitchen) -> None:
     """What has to be true at every moment."""
     for uid in kitchen.released:
-        assert uid in kitchen.store.receipts, f"{uid} went without a receipt"
-    for uid in {*kitchen.released, *kitchen.store.receipts}:
+        assert uid in kitchen.completed(), (
+            f"{uid} went without a receipt that says that all is gone"
+        )
+    for uid in kitchen.completed():
         assert uid in kitchen.store.tombstones
         assert not list(kitchen.traces_of(uid)), f"{uid} was said to be gone"
     for recipe in kitchen.promoted_and_served():
         assert f"revisions/{recipe}" in kitchen.store.artefacts, "purged before others served"
     made = {uid for uids in kitchen.store.artefacts.values() for uid in uids}
     for uid, shard in kitchen.shards.items():
-        assert uid not in made or FINALIZER in shard.metadata.finalizers, f"{uid} could vanish"
+        is_held = FINALIZER in shard.metadata.finalizers or uid in kitchen.bared
+        assert uid not in made or is_held, f"{uid} could vanish"
+    recorded = {one.uid for one in kitchen.soup.status.serving.granted}
+    for uid, pod in kitchen.pods.items():
+        held = grants.report(pod.holdings).holds
+        assert not held or uid in recorded, f"{uid} was granted something, and nobody wrote it down"
     assert len(set(kitchen.trained)) == len(kitchen.trained), "a shard was trained twice"
+
+
+def require_rest(kitchen: Kitchen) -> None:
+    """What has to be true once nothing is left to do."""
+    require(kitchen)
+    living = set(kitchen.living())
+    for name, uids in kitchen.store.artefacts.items():
+        left = uids - living - kitchen.untraceable
+        assert not left, f"{name} is of shards that are no more: {left}"
+    assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
+    for uid in kitchen.stripped - kitchen.untraceable:
+        assert uid in kitchen.completed(), f"{uid} went by force, and has no receipt"
 
 
 class History(RuleBasedStateMachine):
@@ -122,6 +143,44 @@ class History(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.kitchen.pods)))
         self.kitchen.silence(name, silent=silent)
 
+    @precondition(lambda self: self.kitchen.seen_pods())
+    @rule(data=st.data())
+    def a_server_is_replaced(self, data: st.DataObject) -> None:
+        self.kitchen.replace(data.draw(st.sampled_from(self.kitchen.seen_pods())))
+
+    @precondition(lambda self: self.kitchen.seen_pods())
+    @rule(data=st.data())
+    def somebody_deletes_a_server_by_force(self, data: st.DataObject) -> None:
+        self.kitchen.delete_by_force(data.draw(st.sampled_from(self.kitchen.seen_pods())))
+
+    @precondition(lambda self: self.kitchen.unseen_pods())
+    @rule(data=st.data())
+    def a_lost_node_is_said_to_be_out_of_service(self, data: st.DataObject) -> None:
+        self.kitchen.end_unseen(data.draw(st.sampled_from(self.kitchen.unseen_pods())))
+
+    @precondition(lambda self: self.kitchen.active())
+    @rule(data=st.data())
+    def a_run_is_stopped_and_lost_from_sight(self, data: st.DataObject) -> None:
+        self.kitchen.freeze(data.draw(st.sampled_from(self.kitchen.active())))
+
+    @precondition(lambda self: self.kitchen.frozen)
+    @rule(data=st.data())
+    def a_run_that_was_stopped_goes_on(self, data: st.DataObject) -> None:
+        self.kitchen.thaw(data.draw(st.sampled_from(sorted(self.kitchen.frozen))))
+
+    @precondition(lambda self: self.kitchen.shards)
+    @rule(data=st.data())
+    def somebody_takes_a_finalizer_away(self, data: st.DataObject) -> None:
+        self.kitchen.strip(data.draw(st.sampled_from(sorted(self.kitchen.shards))))
+
+    @rule(count=st.integers(0, 2))
+    def strays_are_in_the_store(self, count: int) -> None:
+        self.kitchen.store.strays = count
+
+    @rule(minutes=st.sampled_from((1, 10, 90)))
+    def time_passes(self, minutes: int) -> None:
+        self.kitchen.now += timedelta(minutes=minutes)
+
     @invariant()
     def the_invariants_hold(self) -> None:
         require(self.kitchen)
@@ -135,8 +194,7 @@ class History(RuleBasedStateMachine):
             twin.add(kitchen.shards[uid].metadata.name)
         twin.settle()
         assert kitchen.served() == twin.served()
-        assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
-        require(kitchen)
+        require_rest(kitchen)
 
 
 def explore(examples: int, steps: int = 40) -> None:

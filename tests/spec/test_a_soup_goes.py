@@ -68,11 +68,11 @@ def test_a_shard_is_purged_once_no_server_is_left() -> None:
     alone = going(a_world(a_soup().of("cats"), GOING))
 
     assert asked(serving) == (Scale(0),)
-    assert asked(alone) == (StartPurge(uid("cats")),)
+    assert StartPurge(uid("cats")) in asked(alone)
 
 
 def test_a_shard_goes_when_its_receipt_is_in_the_store_though_no_object_can_be_made() -> None:
-    world = a_world(a_soup().of("cats"), GOING, PURGED, SIGNED)
+    world = a_world(a_soup(), GOING, PURGED, SIGNED)
 
     assert Release(uid("cats")) in asked(going(world, receipts=1))
     assert Release(uid("cats")) not in asked(going(world, receipts=0))

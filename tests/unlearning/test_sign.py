@@ -171,7 +171,24 @@ def test_residuals_make_a_receipt_incomplete(root: Path, store: FolderStore, key
 
     said = chain_of(store, key)[0].statement.predicate
     assert (said.completeness, said.purge.residuals) == ("Incomplete", 1)
-    assert result.figures == {"residuals": "1"}
+    assert result.figures == {"residuals": "1", "missing": "0"}
+
+
+def test_an_incomplete_receipt_is_followed_by_another_and_a_complete_one_by_none(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    purged(root)
+    first = a_signing(root, key).model_copy(update={"missing": ("UnreachableNode: pets-1",)})
+
+    assert signed(first).receipt_sequence == 1
+    assert signed(first).receipt_sequence == 1
+    later = a_signing(root, key).model_copy(update={"after": 1})
+    assert signed(later).receipt_sequence == 2
+    assert signed(later.model_copy(update={"after": 2})).receipt_sequence == 2
+
+    said = [one.statement.predicate for one in chain_of(store, key)]
+    assert [one.completeness for one in said] == ["Incomplete", "Complete"]
+    assert said[0].missing == ("UnreachableNode: pets-1",)
 
 
 def test_a_soup_that_serves_nothing_more_has_a_receipt_about_the_purge(

@@ -103,6 +103,12 @@ class Reason(Explained):
     NO_SIGNING_KEY = "NoSigningKey", "There is no key to sign the receipt with."
     PURGE_FAILED = "PurgeFailed", "The purge ended with an error; it is tried again."
     SIGNING_FAILED = "SigningFailed", "The receipt could not be written; it is tried again."
+    RESIDUALS_LEFT = (
+        "ResidualsLeft",
+        "The store has objects of unknown lineage; a purge leaves them.",
+    )
+    UNREACHABLE_NODE = "UnreachableNode", "A server that was granted the shard cannot be asked."
+    DEADLINE_PASSED = "DeadlinePassed", "An unlearning takes longer than its deadlineSeconds."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."
     RECEIPT_STORED = "ReceiptStored", "The receipt of the unlearning is stored."
 
@@ -124,7 +130,7 @@ class Reason(Explained):
     BAD_BASE = "BadBase", "The base is no diffusers pipeline folder, or brings code."
     BASE_DRIFTED = "BaseDrifted", "The base is no longer the one that was first used."
     BAD_WEIGHTS = "BadWeights", "An ingredient or revision is cut short, edited or does not fit."
-    FORGOTTEN = "Forgotten", "A tombstone stands for a shard in the lineage."
+    FORGOTTEN = "Forgotten", "The data, or a shard in the lineage, was unlearned."
     BAD_RUN_SPEC = "BadRunSpec", "The run was told to do what its version does not know."
     STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, unwritable or unreachable."
 

@@ -153,6 +153,13 @@ class SignRun(_Run):
     successor: RevisionRef | None
     """What serves without the shard."""
     servers: tuple[HeldReport, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What could not be confirmed; any of it makes the receipt Incomplete."""
+    finalizer_removed: bool = False
+    """The shard's object went by force before anything of it was unlearned."""
+    after: Annotated[int, Field(ge=0)] = 0
+    """The last receipt of the shard that is known, by sequence: a later one is found, not written
+    twice. An earlier one that is Incomplete is followed by another."""
     signing_key: str
     """Path of an Ed25519 key, PKCS #8 in PEM."""
 
@@ -192,5 +199,9 @@ class RunResult(Model):
     purged_objects: int | None = None
     purged_bytes: int | None = None
     inventory_digest: DigestString | None = None
+    missing: tuple[str, ...] = ()
+    """What the receipt says that nobody could confirm."""
+    residuals: tuple[str, ...] = ()
+    """Some of the keys of unknown lineage that a purge left; `figures` counts them all."""
     figures: dict[str, str] = Field(default_factory=dict)
     """Measured values, as decimal strings: `heldout_loss`, `saturation_mean`, `seconds` …"""

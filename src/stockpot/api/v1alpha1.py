@@ -34,6 +34,9 @@ ShortName = Annotated[
 ]
 
 
+OPTIONAL_NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+
+
 class ObjectMeta(Model):
     """What every object has, as Kubernetes names it."""
 
@@ -88,6 +91,16 @@ class DataShardSpec(Model):
     weight: DecimalString = "1"
     """This shard's part in the mean, beside the others'; all alike give the uniform soup."""
     inclusion: Inclusion = Inclusion.INCLUDED
+    expire_at: Timestamp | None = None
+    """From then on the shard is unlearned as if it were deleted; the object stays, and says so.
+
+    RFC 3339. Once it is unlearned, a later date brings nothing back: make a new DataShard.
+    """
+    relearn: Annotated[str, StringConstraints(pattern=OPTIONAL_NAME, max_length=63)] = ""
+    """The UnlearningReceipt, by name, of data that this soup unlearned and may learn again.
+
+    Without it such data is Stalled, reason Forgotten: nothing comes back by accident.
+    """
 
 
 class IngredientStatus(Model):
@@ -118,6 +131,10 @@ class ShardUnlearning(Model):
     """When the deletion was seen."""
     stage: str
     """The next rung: the first thing that is not yet so."""
+    incomplete_receipts: int = 0
+    """How many receipts said that something is missing; the shard stays until one does not."""
+    last_receipt: int = 0
+    """The sequence of the last receipt; 0 where there is none."""
 
 
 class DataShardStatus(Model):
@@ -188,8 +205,35 @@ class Evaluation(Model):
     """Evaluators by name, as heldout_loss."""
 
 
+class OnLastShard(StrEnum):
+    """What is served when the last shard was unlearned."""
+
+    SERVE_BASE = "ServeBase"
+    """The base, from which nothing has to be unlearned."""
+    SCALE_TO_ZERO = "ScaleToZero"
+    """Nothing: the servers end, until a shard is in the soup again."""
+
+
+class OnDeadline(StrEnum):
+    """What is served while an unlearning takes longer than it may."""
+
+    SERVE_BASE = "ServeBase"
+    """The base, until the survivors are merged."""
+
+
 class Unlearning(Model):
     """How a deletion is carried out."""
+
+    on_last_shard: OnLastShard = OnLastShard.SERVE_BASE
+    """What is served when the last shard was unlearned."""
+    deadline_seconds: Annotated[int, Field(ge=1, le=2_592_000)] = 3600
+    """How long an unlearning waits for a merge, for servers and for runs that do not answer.
+
+    After that it goes on without them: what is missing stands in an Incomplete receipt, and the
+    shard stays until a Complete one is stored.
+    """
+    on_deadline: OnDeadline = OnDeadline.SERVE_BASE
+    """What is served meanwhile, where the survivors are not merged by then."""
 
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     """How long a request that began before the deletion may go on."""
@@ -259,6 +303,19 @@ class Served(Model):
     pods: int
 
 
+class GrantedServer(Model):
+    """A server that was granted a revision, and whose end nobody has confirmed yet."""
+
+    name: ObjectName
+    uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    node: Annotated[str, StringConstraints(max_length=253)] = ""
+    """Where it runs."""
+
+
+MOST_GRANTED = 2000
+"""Twice the most replicas: a roll-out of all of them."""
+
+
 class SoupServing(Model):
     """What the servers say."""
 
@@ -267,6 +324,8 @@ class SoupServing(Model):
     selector: str = ""
     """The servers' labels, for an autoscaler."""
     served: Annotated[tuple[Served, ...], Field(max_length=64)] = ()
+    granted: Annotated[tuple[GrantedServer, ...], Field(max_length=MOST_GRANTED)] = ()
+    """Written before a server's first grant; one leaves when its end is confirmed."""
 
 
 class Figure(Model):
@@ -291,6 +350,18 @@ class ReceiptChain(Model):
     head: DigestString | None = None
 
 
+MOST_LOST = 256
+
+
+class LostShard(Model):
+    """A shard whose object went without a receipt: somebody took its finalizer away."""
+
+    name: str
+    uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    training_keys: Annotated[tuple[DigestString, ...], Field(max_length=16)] = ()
+    unlearning: ShardUnlearning
+
+
 class SoupStatus(Model):
     """What was seen of the soup."""
 
@@ -307,6 +378,8 @@ class SoupStatus(Model):
     serving: SoupServing = SoupServing()
     quality: Annotated[tuple[Quality, ...], Field(max_length=64)] = ()
     receipts: ReceiptChain = ReceiptChain()
+    lost: Annotated[tuple[LostShard, ...], Field(max_length=MOST_LOST)] = ()
+    """Shards whose objects went by force; they are unlearned all the same."""
 
 
 class Soup(Model):
@@ -373,7 +446,7 @@ class Completeness(StrEnum):
 
     COMPLETE = "Complete"
     INCOMPLETE = "Incomplete"
-    """Something of unknown lineage was in the store: the receipt names it."""
+    """Something is missing: the receipt says what. The shard stays until one is Complete."""
 
 
 class Successor(Model):
@@ -400,6 +473,18 @@ class UnlearningReceiptSpec(Model):
     store_key: Annotated[str, Field(max_length=1024)]
     """Where in the store the envelope lies."""
     completeness: Completeness = Completeness.COMPLETE
+    residuals: Annotated[int, Field(ge=0)] = 0
+    """How many objects of unknown lineage were left in the store."""
+    missing: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=256)], ...], Field(max_length=16)
+    ] = ()
+    """What could not be confirmed: servers and runs that did not answer by the deadline."""
+    source_digest: DigestString | None = None
+    """Of the source as the DataShard said it: data from there is not learnt again by accident."""
+    data_digest: DigestString | None = None
+    """Of the records: the same records from elsewhere are not learnt again by accident."""
+    finalizer_removed: bool = False
+    """The object had gone before anything was unlearned: somebody took its finalizer away."""
 
 
 class UnlearningReceipt(Model):

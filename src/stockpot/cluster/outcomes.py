@@ -78,7 +78,7 @@ def _completed(run: Run, pods: Sequence[Json], at: datetime | None) -> Run:
             failure = Failure(problem.exit_code, problem.message, problem.help, at)
             return Run(run.name, run.lineage, failure=failure)
         if said:
-            return Run(run.name, run.lineage, result=said)
+            return Run(run.name, run.lineage, result=said, ended_at=at)
     return Run(
         run.name,
         run.lineage,

@@ -21,6 +21,7 @@ from stockpot.cluster.labels import (
 from stockpot.cluster.objects import (
     Json,
     condition_of,
+    container_status,
     is_alive,
     labels_on,
     name_of,
@@ -54,6 +55,8 @@ class Endpoint:
     """Takes requests, as the kubelet sees it."""
     ending: bool
     """Was told to end; may still hold and answer."""
+    node: str = ""
+    """Where it runs; empty before that is decided."""
 
     @property
     def admin_url(self) -> str:
@@ -151,12 +154,31 @@ def endpoints_of(pods: Iterable[Json]) -> tuple[Endpoint, ...]:
             uid=uid_of(pod),
             ip=pod.get("status", {}).get("podIP", ""),
             ready=condition_of(pod, "Ready") is not None,
+            node=pod.get("spec", {}).get("nodeName", ""),
             ending="deletionTimestamp" in pod["metadata"],
         )
         for pod in sorted(pods, key=name_of)
-        # Its phase is the kubelet's word; an object that is gone was confirmed by it, too.
-        if is_alive(pod)
+        if not has_ended(pod)
     )
+
+
+def has_ended(pod: Json) -> bool:
+    """Whether the kubelet confirmed the end of a pod's last process."""
+    if not is_alive(pod):
+        return True
+    status = container_status(pod) or {}
+    # One that is not being deleted is started once more, under the same UID.
+    return "deletionTimestamp" in pod["metadata"] and "terminated" in status.get("state", {})
+
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+"""The taint by which an admin says that a node is shut down, so that nothing runs there."""
+
+
+def is_out_of_service(node: Json) -> bool:
+    """Whether an admin said that nothing runs on the node any more."""
+    taints = node.get("spec", {}).get("taints") or ()
+    return any(one.get("key") == OUT_OF_SERVICE for one in taints)
 
 
 def _metadata(name: str, soup: ObjectRef, spec: ServeRun) -> Json:

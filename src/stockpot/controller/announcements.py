@@ -67,6 +67,14 @@ def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[st
 
 def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
     said: list[tuple[str, str, bool]] = []
+    late = find(new.status.conditions, ConditionType.UNLEARNING)
+    before = find(old.status.conditions, ConditionType.UNLEARNING)
+    if (
+        late
+        and late.reason == Reason.DEADLINE_PASSED
+        and (before is None or before.reason != late.reason)
+    ):
+        said.append((late.reason, late.message, True))
     current = new.status.current_revision
     if current and current != old.status.current_revision:
         members = len({one.shard for one in current.lineage})

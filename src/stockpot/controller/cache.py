@@ -15,6 +15,9 @@ from stockpot.cluster.resources import Resource
 REMEMBERED_ENDS = 10_000
 """UIDs of objects that went: a late word about one must not bring it back."""
 
+ENDED = frozenset({"Succeeded", "Failed"})
+"""Phases of a pod whose last process has ended, as its kubelet says."""
+
 Place = tuple[str, str]
 """Namespace and name."""
 
@@ -25,7 +28,7 @@ class Cache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[Resource, dict[Place, Json]] = {}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, str] = OrderedDict()
 
     def see(self, resource: Resource, thing: Json) -> bool:
         """Take an object in, unless a newer version is known.
@@ -48,6 +51,11 @@ class Cache:
         """Let an object go that was seen to be deleted."""
         with self._lock:
             self._lose(resource, thing)
+
+    def last_phase(self, uid: str) -> str:
+        """Say in which phase an object was when it went; empty where that was not seen."""
+        with self._lock:
+            return self._gone.get(uid, "")
 
     def replace(
         self,
@@ -87,7 +95,10 @@ class Cache:
         place = namespace_of(thing), name_of(thing)
         known = self._kinds.setdefault(resource, {})
         before = known.get(place)
-        self._gone[uid_of(thing)] = None
+        phase = str((thing.get("status") or {}).get("phase") or "")
+        # The stream's last word of a pod is how it ended; our own, how it was before that.
+        if uid_of(thing) not in self._gone or phase in ENDED:
+            self._gone[uid_of(thing)] = phase
         while len(self._gone) > REMEMBERED_ENDS:
             self._gone.popitem(last=False)
         if before is not None and uid_of(before) == uid_of(thing):

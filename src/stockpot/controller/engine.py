@@ -7,7 +7,7 @@ the soup, counted, and tried again later.
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from stockpot.api.conditions import ConditionType, Reason
 from stockpot.cluster.answers import ApiError, Forbidden, OverQuota
 from stockpot.controller.queue import Priority, Queue
 from stockpot.controller.surroundings import StoreNotDeclared
+from stockpot.core.checks import Findings
 from stockpot.core.plan import Plan
 from stockpot.core.report import Told
 from stockpot.errors import Refused, StockpotError, Transient
@@ -152,10 +153,9 @@ class Engine:
                 pauses.append(LOOK_S)
             if one.findings.soup is not None and world.hindrance:
                 pauses.append(PROGRESS_S)
-            if any(not shard.alive for shard in world.shards):
-                pauses.append(LOOK_S)
-        if one.wake_at:
-            pauses.append(max(0.05, (one.wake_at - self._now()).total_seconds()))
+            pauses += _for_those_who_leave(one.findings)
+        times = (at for at in (one.wake_at, one.due_at) if at)
+        pauses += (max(0.05, (at - self._now()).total_seconds()) for at in times)
         return min(pauses)
 
     def _trouble(
@@ -185,6 +185,14 @@ class Engine:
             except StockpotError as second:
                 log.warning("its status could not say so", error=second.message)
         self._queue.push(key, Priority.CHILD, pause_s)
+
+
+def _for_those_who_leave(findings: Findings) -> Iterator[float]:
+    """Say how soon to look at what nobody tells of: what servers hold."""
+    for shard in findings.scene.world.shards:
+        rung = None if shard.alive else findings.rungs[shard.uid]
+        if rung:
+            yield PROGRESS_S if rung.unmet.needs_person else LOOK_S
 
 
 def trouble_of(error: Exception) -> tuple[Told, ...]:

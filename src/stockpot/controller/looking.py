@@ -4,8 +4,10 @@ Reads with the person's own rights, and changes nothing. Servers are asked throu
 server; where the person may not, they count as silent.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pydantic
 
@@ -14,7 +16,7 @@ from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningRecei
 from stockpot.cluster.answers import Forbidden
 from stockpot.cluster.client import Client
 from stockpot.cluster.labels import COMPONENT, selector_of
-from stockpot.cluster.objects import Json, labels_on, name_of
+from stockpot.cluster.objects import Json, labels_on, name_of, uid_of
 from stockpot.cluster.outcomes import runs_of
 from stockpot.cluster.resources import (
     DATA_SHARDS,
@@ -25,7 +27,7 @@ from stockpot.cluster.resources import (
     SOUPS,
     UNLEARNING_RECEIPTS,
 )
-from stockpot.cluster.serving import ADMIN_PORT, deployment_name, endpoints_of
+from stockpot.cluster.serving import ADMIN_PORT, deployment_name, endpoints_of, has_ended
 from stockpot.controller.objects import read
 from stockpot.controller.servers import has_begun
 from stockpot.core.world import Server, World
@@ -92,14 +94,18 @@ def _world(client: Client, soup: Soup, seen: Seen, release_namespace: str) -> Wo
     replicas = deployment["spec"].get("replicas", 1) if deployment else 0
     found = endpoints_of(filter(has_begun, servers))
     by_name = {name_of(pod): pod for pod in servers}
-    asked = Asked(replicas, tuple(_server(client, by_name[one.name]) for one in found))
-    return world_of(soup, seen, runs, asked)
+    asked = Asked(
+        replicas,
+        tuple(_server(client, by_name[one.name]) for one in found),
+        ended=frozenset(uid_of(pod) for pod in servers if has_ended(pod)),
+    )
+    return world_of(soup, seen, runs, asked, datetime.fromtimestamp(time.time(), UTC))
 
 
 def _server(client: Client, pod: Json) -> Server:
-    name = name_of(pod)
+    name, uid, node = name_of(pod), uid_of(pod), pod.get("spec", {}).get("nodeName", "")
     try:
         said = client.within(5).ask_pod(pod["metadata"]["namespace"], name, ADMIN_PORT, "state")
-        return server_view(name, ServerState.model_validate(said))
+        return server_view(name, ServerState.model_validate(said), uid, node)
     except (StockpotError, pydantic.ValidationError):
-        return Server(name, answers=False)
+        return Server(name, uid, node, answers=False)

@@ -4,7 +4,7 @@ A pod counts as a server from the moment its container began until the kubelet h
 end: in between it may hold what it was ever granted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from stockpot.api.runspec import ServeRun
@@ -15,22 +15,24 @@ from stockpot.cluster.as_told import is_as_told
 from stockpot.cluster.client import Client
 from stockpot.cluster.diagnosis import hindrance_of
 from stockpot.cluster.labels import COMPONENT, SOUP_UID, selector_of
-from stockpot.cluster.objects import Json, container_status, labels_on
+from stockpot.cluster.objects import Json, container_status, labels_on, uid_of
 from stockpot.cluster.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
 from stockpot.cluster.serving import (
     Endpoint,
     deployment_name,
     deployment_of,
     endpoints_of,
+    has_ended,
     service_of,
     taken,
 )
 from stockpot.cluster.settings import Settings
 from stockpot.controller.asking import Asking
-from stockpot.controller.cache import Cache
+from stockpot.controller.cache import ENDED, Cache
 from stockpot.controller.happenings import Happenings
+from stockpot.controller.nodes import Nodes
 from stockpot.controller.objects import read
-from stockpot.core.world import Hindrance, Promotion, Server
+from stockpot.core.world import GrantedServer, Hindrance, Promotion, Server
 from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.ports import Asked, SoupKey, Surroundings
 from stockpot.reconcile.views import server_view
@@ -54,24 +56,41 @@ class ClusterServers:
         self._settings, self._surroundings = settings, surroundings
         self._asking, self._happenings, self._now = asking, happenings, now
         self._found: dict[str, Endpoint] = {}
+        self._nodes = Nodes(client, now)
 
-    def ask(self, *, fresh: bool) -> Asked:
-        """See how many were asked for, and what each says of itself."""
+    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
+        """See how many were asked for, what each says of itself, and who has ended."""
         if (soup := self._soup) is None:
             return Asked()
         if fresh:
             self._look(soup)
         deployment = self._deployment(soup)
         pods = self._pods(soup)
-        self._found = {one.name: one for one in endpoints_of(filter(has_begun, pods))}
+        begun = endpoints_of(filter(has_begun, pods))
+        self._found = {one.name: one for one in begun if not self._is_out_of_service(one, fresh)}
         servers = tuple(self._asking.each(self._ask, list(self._found.values())))
         replicas = deployment["spec"].get("replicas", 1) if deployment else 0
         return Asked(
             replicas,
             servers,
+            ended=frozenset(one.uid for one in granted if self._has_ended(one, pods, fresh)),
             is_as_told=deployment is None or self._is_as_told(soup, deployment, replicas),
             hindrance=self._hindrance(soup, deployment, pods),
         )
+
+    def _has_ended(self, one: GrantedServer, pods: list[Json], fresh: bool) -> bool:
+        """Whether its kubelet has confirmed its end, or its node is said to be shut down."""
+        if pod := next((pod for pod in pods if uid_of(pod) == one.uid), None):
+            return has_ended(pod) or (
+                one.name not in self._found and self._nodes.is_out_of_service(one.node, fresh=fresh)
+            )
+        if self._cache.last_phase(one.uid) in ENDED:
+            return True
+        return self._nodes.is_out_of_service(one.node, fresh=fresh)
+
+    def _is_out_of_service(self, one: Endpoint, fresh: bool) -> bool:
+        """Whether its node is said to be shut down; asked only of one that looks dead."""
+        return not one.ready and self._nodes.is_out_of_service(one.node, fresh=fresh)
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         """Have so many: apply the Deployment and the Service."""
@@ -125,7 +144,10 @@ class ClusterServers:
 
     def _ask(self, endpoint: Endpoint) -> Server:
         state = self._asking.state(endpoint.admin_url) if endpoint.ip else None
-        return server_view(endpoint.name, state) if state else Server(endpoint.name, answers=False)
+        name, uid, node = endpoint.name, endpoint.uid, endpoint.node
+        if state is None:
+            return Server(name, uid, node, answers=False)
+        return server_view(name, state, uid, node)
 
     def _is_as_told(self, soup: Soup, live: Json, replicas: int) -> bool:
         told = serve_run(soup, self._surroundings)

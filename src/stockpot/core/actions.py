@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from stockpot.core.digests import Digest, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
-from stockpot.core.world import Promotion, Revision, RunName, Trained
+from stockpot.core.world import GrantedServer, Promotion, Revision, RunName, Trained
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,13 @@ class StartPurge:
 
     shard: ShardUID
     attempt: int = 1
+    after: int = 0
+    """How many receipts of the shard were Incomplete: after each it is purged once more."""
 
     @property
     def stem(self) -> str:
-        """One purge for one shard."""
-        return f"purge-{self.shard[:8]}"
+        """One purge for one shard and receipt."""
+        return f"purge-{self.shard[:8]}" + (f"-{self.after}" if self.after else "")
 
     @property
     def lineage(self) -> Lineage:
@@ -107,11 +109,15 @@ class StartSigning:
 
     shard: ShardUID
     attempt: int = 1
+    after: int = 0
+    """How many receipts of the shard were Incomplete: this is another."""
+    missing: tuple[str, ...] = ()
+    """What could not be confirmed, which the receipt is to say."""
 
     @property
     def stem(self) -> str:
-        """One receipt for one shard."""
-        return f"sign-{self.shard[:8]}"
+        """One run for one receipt."""
+        return f"sign-{self.shard[:8]}" + (f"-{self.after}" if self.after else "")
 
     @property
     def lineage(self) -> Lineage:
@@ -178,9 +184,13 @@ class RecordReceipt:
     sequence: int
     digest: Digest
     is_complete: bool = True
-    """Nothing of unknown lineage was left in the store."""
+    """Nothing is missing."""
     signed_at: str = ""
     """By the signer's clock; empty where it did not say."""
+    residuals: int = 0
+    """How many objects of unknown lineage were left in the store."""
+    missing: tuple[str, ...] = ()
+    """What could not be confirmed."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +205,20 @@ class Promote:
     """Say that this revision is to be served, by compare-and-swap above all epochs known."""
 
     promotion: Promotion
+
+
+@dataclass(frozen=True)
+class RecordServer:
+    """Write down that a server may hold something from now on, before its first grant."""
+
+    server: GrantedServer
+
+
+@dataclass(frozen=True)
+class ForgetServer:
+    """Write down no longer that a server may hold something: its end is confirmed."""
+
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -252,6 +276,8 @@ Action = (
     | RecordReceipt
     | ForgetRevision
     | Promote
+    | RecordServer
+    | ForgetServer
     | Prepare
     | Commit
     | Scale
@@ -259,5 +285,5 @@ Action = (
     | Release
 )
 
-IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup)
+IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup, ForgetServer)
 """Before any of these the world is looked at once more, past every cache."""

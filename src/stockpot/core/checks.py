@@ -9,8 +9,8 @@ of its own: the shard is simply found on the rung that broke.
     deleted   TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -27,8 +27,8 @@ from stockpot.core.digests import short
 from stockpot.core.finding import Unmet
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.retry import due_at, gives_up
-from stockpot.core.world import Hindrance, Run, Shard, World
+from stockpot.core.retry import due_at, gives_up, looked_at_again
+from stockpot.core.world import GrantedServer, Hindrance, Run, Server, Shard, World
 from stockpot.errors import ExitCode
 
 
@@ -63,6 +63,17 @@ class Scene:
     world: World
     membership: Membership
     recipe: Recipe | Unmet
+    survivors: Recipe | Unmet = field(default_factory=Recipe)
+    """What is to be served in the end: another recipe only while a deadline has passed."""
+    overdue: frozenset[ShardUID] = frozenset()
+    """Shards whose unlearning takes longer than it may."""
+
+    def goes_on(self, shard: Shard) -> bool:
+        """Whether it no longer waits for what does not answer, and a receipt is to say so.
+
+        Once: after an Incomplete receipt it waits for as long as it takes.
+        """
+        return shard.uid in self.overdue and not shard.incomplete
 
 
 Check = Callable[[Shard, Scene], Unmet | None]
@@ -125,6 +136,13 @@ def held(shard: Shard, scene: Scene) -> Unmet | None:
 def trained(shard: Shard, scene: Scene) -> Unmet | None:
     """It has an ingredient, made from the soup's base."""
     soup = scene.world.soup
+    if receipt := scene.world.forgotten_by(shard):
+        return Unmet(
+            Reason.FORGOTTEN,
+            f"the data of {shard.name} was unlearned: {receipt.name} is its receipt",
+            f"to learn it again, set spec.relearn: {receipt.name}",
+            needs_person=True,
+        )
     if shard.trained:
         if soup.base and shard.trained.base != soup.base:
             said = f"{shard.name} was trained from another base than soup {soup.name}'s"
@@ -208,7 +226,7 @@ def tombstoned(shard: Shard, scene: Scene) -> Unmet | None:
 def excluded(shard: Shard, scene: Scene) -> Unmet | None:
     """The soup that is promoted was made without it."""
     if not scene.world.soup.alive:
-        return nobody_serves(scene.world)
+        return nobody_serves(shard, scene)
     promoted = scene.world.serving_recipe
     if promoted is None or not shard.is_in(promoted.lineage):
         return None
@@ -221,65 +239,162 @@ def excluded(shard: Shard, scene: Scene) -> Unmet | None:
     return Unmet(Reason.STILL_IN_SOUP, said)
 
 
-def nobody_serves(world: World) -> Unmet | None:
+def nobody_serves(shard: Shard, scene: Scene) -> Unmet | None:
     """No server is left: of a soup that is going, nothing is made that could be served instead."""
-    if not world.servers:
+    goes_on = scene.goes_on(shard)
+    left = [one for one in scene.world.servers if one.answers or not goes_on]
+    if not left:
         return None
-    names = ", ".join(server.name for server in world.servers)
+    names = ", ".join(server.name for server in left)
     return Unmet(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
 
 
 def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
     """Every server answers without it."""
-    del shard
     if not scene.world.soup.alive:
-        return nobody_serves(scene.world)
-    return rolled_out_everywhere(scene.world)
+        return nobody_serves(shard, scene)
+    if not scene.goes_on(shard):
+        return rolled_out_everywhere(scene.world)
+    if holders := [one.name for one in scene.world.servers if holds(one, shard)]:
+        said = f"{', '.join(holders)} still hold {shard.name}"
+        return Unmet(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
+    return None
+
+
+def holds(server: Server, shard: Shard) -> bool:
+    """Whether it says that it holds the shard: granted, fetched, prepared, serving, draining."""
+    return server.answers and any(shard.is_in(one.lineage) for one in server.holds)
 
 
 def quiesced(shard: Shard, scene: Scene) -> Unmet | None:
     """No run that may write it exists any more, not even as one that ended."""
+    if scene.goes_on(shard):
+        return None
     if writers := [run.name for run in scene.world.runs_with(shard)]:
-        return Unmet(Reason.STILL_WRITTEN, f"{', '.join(writers)} may write {shard.name}", "wait")
+        return Unmet(
+            Reason.STILL_WRITTEN,
+            f"{', '.join(writers)} may write {shard.name}",
+            f"wait; where their node is gone: {OUT_OF_SERVICE}",
+        )
     return None
+
+
+OUT_OF_SERVICE = (
+    "bring it back, or shut it down and say so: "
+    "kubectl taint node NODE node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+)
+
+
+def purge_of(shard: Shard) -> StartPurge:
+    """The purge that counts: one before an Incomplete receipt has proved too little."""
+    return StartPurge(shard.uid, after=shard.incomplete)
+
+
+def signing_of(shard: Shard) -> StartSigning:
+    """The signing that counts."""
+    return StartSigning(shard.uid, after=shard.incomplete)
+
+
+def residuals(run: Run) -> int:
+    """How many objects of unknown lineage a purge or signing left in the store."""
+    return int(run.result.figures.get("residuals", "0")) if run.result else 0
 
 
 def purged(shard: Shard, scene: Scene) -> Unmet | None:
     """The store has its tombstone, and had all of its lineage removed after that."""
-    start = StartPurge(shard.uid)
+    start = purge_of(shard)
     if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
         return unmet
     run = last_attempt(start, scene.world)
+    if run is None and shard.uid in scene.world.receipted and not shard.leaving:
+        return None  # It expired and is forgotten; only its object stays.
     if run is None or run.result is None:
         return Unmet(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
+    if shard.incomplete and residuals(run):
+        return left_over(shard, run, attempt_of(run.name, start))
     return None
+
+
+def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
+    """What lies under no manifest may be the shard's: a person must say what becomes of it."""
+    named = ", ".join(run.result.residuals) if run.result else ""
+    due = looked_at_again(run.ended_at, tries)
+    again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
+    return Unmet(
+        Reason.RESIDUALS_LEFT,
+        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {residuals(run)} objects of "
+        f"unknown lineage are in the store{f', as {named}' if named else ''}{again}",
+        "remove them from the store, or move them out of its folders shards/ and soups/",
+        needs_person=True,
+        wake_at=due,
+    )
 
 
 def verified(shard: Shard, scene: Scene) -> Unmet | None:
-    """No server holds it in any way: granted, fetched, prepared, serving or draining."""
-    holders = [
-        server.name
-        for server in scene.world.servers
-        if not server.answers or any(shard.is_in(one.lineage) for one in server.holds)
-    ]
-    if holders:
-        said = f"{', '.join(holders)} may hold {shard.name}"
-        return Unmet(Reason.STILL_HELD, said, "wait for unlearning.drainSeconds")
+    """No server holds it in any way: granted, fetched, prepared, serving or draining.
+
+    Asked is every one that was ever granted anything, unless its end is confirmed.
+    """
+    world = scene.world
+    holders = [one.name for one in world.servers if holds(one, shard)]
+    silent = [one.name for one in world.servers if not one.answers]
+    if scene.goes_on(shard):
+        silent = []
+    if holders or silent:
+        said = f"{', '.join((*holders, *silent))} may hold {shard.name}"
+        gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
+        return Unmet(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
+    if world.vanished and not scene.goes_on(shard):
+        return Unmet(
+            Reason.UNREACHABLE_NODE,
+            f"{_named(world.vanished)} may hold {shard.name}: granted it may be, and no kubelet "
+            "has confirmed the end",
+            f"where the node is gone: {OUT_OF_SERVICE}; a pod that is deleted by force is never "
+            "confirmed",
+            needs_person=True,
+        )
     return None
 
 
+def _named(granted: Sequence[GrantedServer]) -> str:
+    return ", ".join(
+        f"{one.name} ({one.uid}{f' on {one.node}' if one.node else ''})" for one in granted[:5]
+    )
+
+
+MOST_MISSING = 16
+
+
+def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
+    """What a receipt that is signed now has to say that nobody could confirm."""
+    world = scene.world
+    said = [
+        *(f"UnreachableNode: {_named((one,))} may still run" for one in world.vanished),
+        *(f"UnreachableNode: {one.name} does not answer" for one in world.servers if one.is_silent),
+        *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
+    ]
+    return tuple(one[:256] for one in said[:MOST_MISSING])
+
+
 def receipted(shard: Shard, scene: Scene) -> Unmet | None:
-    """Its receipt is signed, in the store, and recorded."""
+    """Its receipt is signed, in the store and recorded, and says that nothing is missing."""
     if shard.uid in scene.world.receipted:
         return None
-    start = StartSigning(shard.uid)
-    run, soup = last_attempt(start, scene.world), scene.world.soup
+    start, soup = signing_of(shard), scene.world.soup
+    run = last_attempt(start, scene.world)
     said = run.result.receipt_sequence if run and run.result else None
-    if said and not soup.alive and soup.receipts >= said:
+    if said and run and is_complete(run) and not soup.alive and soup.receipts >= said:
         return None  # Nothing can be created in a namespace that is going: the store has it.
     if unmet := failed(start, scene.world, Reason.NOT_SIGNED, f"the receipt of {shard.name}"):
         return unmet
     return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+
+
+def is_complete(run: Run) -> bool:
+    """Whether the receipt that was signed says that nothing is missing."""
+    return run.result is not None and not any(
+        int(run.result.figures.get(one, "0")) for one in ("residuals", "missing")
+    )
 
 
 LEARNING: Mapping[Stage, Check] = {
@@ -316,6 +431,8 @@ class Findings:
     rungs: Mapping[ShardUID, Rung | None]
     soup: Unmet | None
     """What the soup as a whole lacks: made, promoted, served."""
+    due_at: datetime | None = None
+    """When time alone changes something: a shard expires, or a deadline passes."""
 
     @property
     def wake_at(self) -> datetime | None:

@@ -7,7 +7,7 @@ from stockpot.api.conditions import Reason
 from stockpot.core.finding import Unmet
 from stockpot.core.recipe import Recipe, ShardUID, recipe_of
 from stockpot.core.weighting import Member, Uniform, Unusable
-from stockpot.core.world import Shard, World
+from stockpot.core.world import Shard, Soup, World
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def membership(world: World, now: datetime) -> Membership:
         and shard.included
         and shard.trained
         and world.soup.base in {None, shard.trained.base}
+        and not world.forgotten_by(shard)
     )
     promoted = world.serving_recipe or Recipe()
     newcomers = tuple(s for s in able if s.ingredient not in promoted.lineage)
@@ -89,3 +90,31 @@ def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
         ),
         soup.output,
     )
+
+
+def deadline(shard: Shard, soup: Soup) -> datetime | None:
+    """Until when its unlearning waits for what does not answer. None: nobody asked for one."""
+    if shard.alive or shard.requested_at is None:
+        return None
+    return shard.requested_at + timedelta(seconds=soup.deadline_s)
+
+
+def is_overdue(shard: Shard, soup: Soup, now: datetime) -> bool:
+    """Whether its unlearning takes longer than it may."""
+    until = deadline(shard, soup)
+    return until is not None and now >= until
+
+
+def until_merged(
+    world: World, survivors: Recipe | Unmet, overdue: frozenset[ShardUID]
+) -> Recipe | Unmet:
+    """Say what is to be served now: the base, where a deadline passed before the survivors' merge.
+
+    It is that only while a shard which is overdue is served: nothing else is taken away by it.
+    """
+    promoted = world.serving_recipe
+    if promoted is None or not world.soup.alive:
+        return survivors
+    served = {ingredient.shard for ingredient in promoted.lineage}
+    is_made = isinstance(survivors, Recipe) and world.made(survivors)
+    return survivors if is_made or not served & overdue else Recipe((), world.soup.output)

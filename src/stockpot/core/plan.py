@@ -1,16 +1,18 @@
 """From what was found to what to ask for. Same arguments, same plan."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
+from stockpot.api.v1alpha1 import MOST_GRANTED
 from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
     Commit,
     EndRun,
     ForgetRevision,
+    ForgetServer,
     Hold,
     HoldSoup,
     Prepare,
@@ -19,6 +21,7 @@ from stockpot.core.actions import (
     RecordIngredient,
     RecordReceipt,
     RecordRevision,
+    RecordServer,
     Release,
     ReleaseSoup,
     Scale,
@@ -37,16 +40,27 @@ from stockpot.core.checks import (
     Rung,
     Scene,
     Stage,
+    is_complete,
     last_attempt,
+    missing,
     next_rung,
     not_merged,
+    purge_of,
+    residuals,
     served_as_asked,
+    signing_of,
 )
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
-from stockpot.core.membership import membership, wanted_recipe
-from stockpot.core.retry import due_at, gives_up
-from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
+from stockpot.core.membership import (
+    deadline,
+    is_overdue,
+    membership,
+    until_merged,
+    wanted_recipe,
+)
+from stockpot.core.retry import due_at, gives_up, looked_at_again
+from stockpot.core.world import GrantedServer, Promotion, Revision, Run, Shard, Trained, World
 
 KEPT_ATTEMPTS = 3
 """How many of the attempts at one thing are kept to be looked at."""
@@ -67,10 +81,23 @@ class Plan:
 def check(world: World, now: datetime) -> Findings:
     """Find out where the soup and each of its shards stand."""
     who = membership(world, now)
-    recipe = wanted_recipe(world, who.members)
-    scene = Scene(world, who, recipe)
+    overdue = frozenset(s.uid for s in world.shards if is_overdue(s, world.soup, now))
+    survivors = wanted_recipe(world, who.members)
+    recipe = until_merged(world, survivors, overdue)
+    scene = Scene(world, who, recipe, survivors, overdue)
     rungs = {shard.uid: next_rung(shard, scene) for shard in world.shards}
-    return Findings(scene, rungs, _soup_lacks(scene))
+    return Findings(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
+
+
+def _time_alone_changes(scene: Scene, now: datetime) -> datetime | None:
+    """When a shard expires, or a deadline passes."""
+    soup = scene.world.soup
+    times = [
+        deadline(one, soup) if not one.alive else one.expires_at
+        for one in scene.world.shards
+        if one.uid not in scene.world.receipted
+    ]
+    return min((time for time in times if time and time > now), default=None)
 
 
 def _soup_lacks(scene: Scene) -> Unmet | None:
@@ -94,7 +121,7 @@ def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
     )
     # Those who leave go first: what is being forgotten waits for nobody.
     for shard in sorted(world.shards, key=lambda shard: (shard.alive, shard.name)):
-        for action in plan_shard(shard, world, findings.rungs[shard.uid], now):
+        for action in plan_shard(shard, findings.scene, findings.rungs[shard.uid], now):
             if isinstance(action, StartTraining):
                 if free <= 0:
                     continue
@@ -102,10 +129,14 @@ def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
             yield action
 
 
-def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
+def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
     """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
+    world = scene.world
     if rung is None:
-        return () if shard.alive or not shard.held else (Release(shard.uid),)
+        goes = not shard.alive and (shard.is_lost or (shard.leaving and shard.held))
+        # A revision that names it is how a shard whose finalizer was taken away is found again.
+        is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
+        return (Release(shard.uid),) if goes and not is_named else ()
     match rung.stage:
         case Stage.HELD:
             return (Hold(shard.uid),) if world.soup.alive else ()
@@ -115,12 +146,12 @@ def plan_shard(shard: Shard, world: World, rung: Rung | None, now: datetime) -> 
             return (Tombstone(shard.uid),)
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
-            again = _attempts(StartPurge(shard.uid), world)
+            again = _attempts(purge_of(shard), world)
             return _end((*world.runs_with(shard), *again))
         case Stage.PURGED:
-            return _once(StartPurge(shard.uid), world, now)
+            return _purge(shard, world, now)
         case Stage.RECEIPTED:
-            return _receipt(shard, world, now)
+            return _receipt(shard, scene, now)
         case Stage.EXCLUDED | Stage.ROLLED_OUT:
             # The soup without it is made and granted by the soup's own part of the plan. Its
             # writers end at once: whatever they would still make, nobody may have.
@@ -150,23 +181,44 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
                 said.records or 0,
             )
             return (RecordIngredient(shard.uid, trained),)
+    if world.forgotten_by(shard):
+        return ()
     if world.soup.unknown or (world.soup.suspended and run is None):
         return ()
     return _once(start, world, now)
 
 
-def _receipt(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
-    start = StartSigning(shard.uid)
+def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    """Purge it; where an Incomplete receipt says what was left, until nothing is."""
+    start = purge_of(shard)
+    run = last_attempt(start, world)
+    if run is None or run.result is None:
+        return _once(start, world, now)
+    tries = attempt_of(run.name, start)
+    due = looked_at_again(run.ended_at, tries)
+    return (next_attempt(start, tries + 1),) if due and now >= due else ()
+
+
+def _receipt(shard: Shard, scene: Scene, now: datetime) -> tuple[Action, ...]:
+    world, start = scene.world, signing_of(shard)
     run = last_attempt(start, world)
     said = run.result if run else None
-    if said and said.receipt_sequence and said.receipt_digest:
-        complete = said.figures.get("residuals", "0") == "0"
-        digest = Digest(said.receipt_digest)
-        at = said.signed_at or ""
-        return (RecordReceipt(shard.uid, said.receipt_sequence, digest, complete, at),)
+    if run and said and said.receipt_sequence and said.receipt_digest:
+        return (
+            RecordReceipt(
+                shard.uid,
+                said.receipt_sequence,
+                Digest(said.receipt_digest),
+                is_complete(run),
+                said.signed_at or "",
+                residuals(run),
+                said.missing,
+            ),
+        )
     # One at a time: each receipt names the one before it.
-    signing = any(r.is_active and r.name.startswith("sign-") for r in world.runs)
-    return () if signing else _once(start, world, now)
+    if any(one.is_active and one.name.startswith("sign-") for one in world.runs):
+        return ()
+    return _once(replace(start, missing=missing(shard, scene)), world, now)
 
 
 def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
@@ -182,7 +234,7 @@ def _hold(world: World) -> Iterator[Action]:
     soup = world.soup
     if soup.alive and not soup.held:
         yield HoldSoup()
-    elif not (soup.alive or world.runs or any(shard.held for shard in world.shards)):
+    elif not (soup.alive or world.runs or any(s.held or s.is_lost for s in world.shards)):
         yield from (ReleaseSoup(),) if soup.held else ()
 
 
@@ -209,9 +261,12 @@ def _grants(world: World) -> Iterator[Action]:
     From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
     survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
     """
-    wanted = world.soup.replicas if world.soup.alive else 0
+    wanted = wanted_replicas(world)
     if world.replicas != wanted or (wanted and not world.is_as_told):
         yield Scale(wanted)
+    for one in world.soup.granted:
+        if one.uid in world.ended:
+            yield ForgetServer(one.uid)
     promoted = world.soup.current
     if not world.soup.alive:
         return
@@ -220,9 +275,23 @@ def _grants(world: World) -> Iterator[Action]:
     for server in world.servers:
         if not server.answers or world.is_serving(server):
             continue
+        if not world.may_be_granted(server):
+            # Seen to be written down before the first grant: who asks it later must know of it.
+            if server.uid and len(world.soup.granted) < MOST_GRANTED:
+                yield RecordServer(GrantedServer(server.name, server.uid, server.node))
+            continue
         ready = server.epoch == promoted.epoch and server.prepared
         act = Commit if ready == promoted.revision.recipe.digest else Prepare
         yield act(server.name, server.boot, promoted)
+
+
+def wanted_replicas(world: World) -> int:
+    """How many servers there should be."""
+    soup = world.soup
+    if not soup.alive:
+        return 0
+    last_left = soup.promotions > 0 and not any(shard.alive for shard in world.shards)
+    return 0 if soup.scales_to_zero and last_left else soup.replicas
 
 
 def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
@@ -253,8 +322,17 @@ def _leftovers(findings: Findings) -> Iterator[Action]:
         if not any(_is_kept(run, start, world) for start in wanted):
             yield EndRun(run.name)
     for revision in world.soup.made:
-        if not world.is_clean(revision.lineage) and revision.recipe != world.serving_recipe:
+        is_served = revision.recipe == world.serving_recipe and (world.soup.alive or world.servers)
+        if not world.is_clean(revision.lineage) and not is_served and not unnoted(revision, world):
             yield ForgetRevision(revision)
+
+
+def unnoted(revision: Revision, world: World) -> bool:
+    """Whether it is the only trace of a shard whose object is gone: until that is written down."""
+    return any(
+        one.is_lost and one.requested_at is None and one.is_in(revision.lineage)
+        for one in world.shards
+    )
 
 
 def _is_kept(run: Run, start: Start, world: World) -> bool:
@@ -271,13 +349,14 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
 def _wanted(findings: Findings) -> Iterator[Start]:
     world, recipe = findings.scene.world, findings.scene.recipe
     for shard in world.shards:
-        if not shard.alive:
-            yield StartPurge(shard.uid)
-            yield StartSigning(shard.uid)
-        elif not shard.trained and world.soup.alive:
+        if not shard.alive and (shard.leaving or findings.rungs[shard.uid]):
+            yield purge_of(shard)
+            yield signing_of(shard)
+        elif shard.alive and not shard.trained and world.soup.alive:
             yield StartTraining(shard.uid, shard.request)
-    if not isinstance(recipe, Unmet) and not world.made(recipe):
-        yield StartMerge(recipe)
+    for one in (recipe, findings.scene.survivors):
+        if not isinstance(one, Unmet) and not world.made(one):
+            yield StartMerge(one)
     if revision := _to_evaluate(world):
         yield StartEvaluation(revision)
 

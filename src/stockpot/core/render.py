@@ -67,8 +67,9 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
             return f"- purge     {names[shard]}{_again(attempt)}"
         case act.StartSigning(shard, attempt):
             return f"+ sign      {names[shard]}{_again(attempt)}"
-        case act.RecordReceipt(shard, sequence):
-            return f"= receipt   {names[shard]}   {sequence}"
+        case act.RecordReceipt(shard, sequence, _, is_complete):
+            more = "" if is_complete else "   Incomplete"
+            return f"= receipt   {names[shard]}   {sequence}{more}"
         case act.Release(shard):
             return f"- release   {names[shard]}"
         case _:
@@ -102,6 +103,10 @@ def _of_serving(action: Action) -> str:
         case act.Promote(promotion):
             recipe = promotion.revision.recipe
             return f"+ promote   {_name(recipe)}   number {promotion.number}"
+        case act.RecordServer(server):
+            return f"= server    {server.name}"
+        case act.ForgetServer(uid):
+            return f"- server    {uid}"
         case act.Prepare(server, _, promotion):
             return f"+ prepare   {_name(promotion.revision.recipe)} on {server}"
         case act.Commit(server, _, promotion):

@@ -133,7 +133,7 @@ def _soup(findings: Findings) -> SoupReport:
     world = findings.scene.world
     promoted = world.serving_recipe or Recipe()
     alive = [shard for shard in world.shards if shard.alive]
-    leaving = [shard for shard in world.shards if not shard.alive]
+    leaving = [s for s in world.shards if not s.alive and (s.leaving or findings.rungs[s.uid])]
     rungs = [findings.rungs[shard.uid] for shard in alive]
     serving = [server.serving for server in world.servers if server.serving]
     return SoupReport(
@@ -177,4 +177,9 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
         yield _evaluated(world.soup.current.revision, world)
     if leaving:
         names = ", ".join(shard.name for shard in leaving[:5])
-        yield Told(ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}")
+        late = [shard.name for shard in leaving if shard.uid in findings.scene.overdue]
+        if late:
+            said = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
+            yield Told(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)
+        else:
+            yield Told(ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}")

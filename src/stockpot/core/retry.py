@@ -12,6 +12,8 @@ from stockpot.errors import ExitCode
 
 FIRST_WAIT_S = 5
 LONGEST_WAIT_S = 300
+LONGEST_LOOK_S = 3600
+"""What a person has to clear away takes its time."""
 
 
 def gives_up(start: Start, failure: Failure, tries: int, max_attempts: int) -> bool:
@@ -28,3 +30,11 @@ def due_at(failure: Failure, tries: int) -> datetime | None:
         return None
     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tries - 1, 10))
     return failure.at + timedelta(seconds=wait_s)
+
+
+def looked_at_again(ended_at: datetime | None, tries: int) -> datetime | None:
+    """When a purge that left something is due again, ever less often. None: a person says when."""
+    if ended_at is None:
+        return None
+    wait_s = min(LONGEST_LOOK_S, FIRST_WAIT_S * 2 ** min(tries - 1, 10))
+    return ended_at + timedelta(seconds=wait_s)

@@ -69,8 +69,24 @@ class Shard:
     """Not being deleted."""
     held: bool = False
     """It has our finalizer, so that it cannot go before it is forgotten."""
+    leaving: bool = False
+    """Its object is being deleted. Of one that expired the object stays, though it is not alive."""
+    is_lost: bool = False
+    """Its object went before it was unlearned: somebody took the finalizer away."""
     requested_at: datetime | None = None
     """When its deletion was recorded: from then on it is tombstoned."""
+    expires_at: datetime | None = None
+    """When it is to be unlearned, though nobody deletes it."""
+    incomplete: int = 0
+    """How many receipts of it said that something is missing."""
+    last_receipt: int = 0
+    """The sequence of its last one; 0 where there is none."""
+    source: Digest | None = None
+    """Of the place that its data is read from."""
+    data: Digest | None = None
+    """Of its records, as declared or as read."""
+    relearn: str = ""
+    """The receipt of earlier data that may come back."""
     trained: Trained | None = None
 
     @property
@@ -138,6 +154,8 @@ class Run:
     hindrance: Hindrance | None = None
     """Only of one that is active."""
     advance: Advance | None = None
+    ended_at: datetime | None = None
+    """Of one with a result. None: nobody waits before it is looked at again."""
 
     @property
     def is_active(self) -> bool:
@@ -158,6 +176,9 @@ class Server:
     """What one server said of itself. A silent one may hold anything."""
 
     name: str
+    uid: str = ""
+    """Of the pod or process; empty: it has not begun. One is never used again."""
+    node: str = ""
     boot: str = ""
     answers: bool = True
     ready: bool = False
@@ -168,6 +189,34 @@ class Server:
     serving: Digest | None = None
     holds: frozenset[Held] = frozenset()
     problem: str = ""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not answer, so that nobody knows what it holds."""
+        return not self.answers
+
+
+@dataclass(frozen=True)
+class GrantedServer:
+    """A server whose first grant was about to be sent: it may hold anything until its end."""
+
+    name: str
+    uid: str
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The object of a receipt that was signed and stored."""
+
+    name: str
+    shard: ShardUID
+    sequence: int
+    is_complete: bool = True
+    source: Digest | None = None
+    data: Digest | None = None
+    requested_at: datetime | None = None
+    """When the unlearning was asked for."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +250,12 @@ class Soup:
     made: tuple[Revision, ...] = ()
     evaluated: frozenset[Digest] = frozenset()
     """Recipes whose figures are known."""
+    deadline_s: int = 3600
+    """How long an unlearning waits for what does not answer."""
+    scales_to_zero: bool = False
+    """Whether nobody serves any more once the last shard is gone."""
+    granted: tuple[GrantedServer, ...] = ()
+    """Every server that was ever granted anything, and whose end was not seen to be confirmed."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +272,10 @@ class World:
     """Whether what was asked for is still as we asked: nobody edited it, no newer version did."""
     hindrance: Hindrance | None = None
     """Why servers that were asked for cannot start."""
-    receipted: frozenset[ShardUID] = frozenset()
-    """Shards whose unlearning has a stored, signed and recorded receipt."""
+    ended: frozenset[str] = frozenset()
+    """UIDs of granted servers whose end is confirmed."""
+    receipts: tuple[Receipt, ...] = ()
+    """All of the soup's that are stored, signed and recorded."""
 
     def run(self, name: RunName) -> Run | None:
         """The run of that name, if there is one."""
@@ -227,6 +284,40 @@ class World:
     def runs_with(self, shard: Shard) -> tuple[Run, ...]:
         """Every run that may write something of the shard, or that ended but still stands."""
         return tuple(run for run in self.runs if shard.is_in(run.lineage))
+
+    @property
+    def receipted(self) -> frozenset[ShardUID]:
+        """Shards whose unlearning has a receipt that says that nothing is missing."""
+        return frozenset(one.shard for one in self.receipts if one.is_complete)
+
+    @property
+    def vanished(self) -> tuple[GrantedServer, ...]:
+        """Servers that were granted something, are not to be seen, and whose end is not known."""
+        seen = {server.uid for server in self.servers} | self.ended
+        return tuple(one for one in self.soup.granted if one.uid not in seen)
+
+    def forgotten_by(self, shard: Shard) -> Receipt | None:
+        """The receipt that keeps its data from being learnt once more, unless it is named.
+
+        What was learnt before that unlearning was asked for is another donor's: it stays.
+        """
+        if not shard.alive:
+            return None
+        since = shard.trained.at if shard.trained else None
+        same = [
+            one
+            for one in self.receipts
+            if one.shard != shard.uid
+            and (one.source or one.data)
+            and (one.source == shard.source or (one.data and one.data == shard.data))
+            and not (since and one.requested_at and since < one.requested_at)
+        ]
+        last = max(same, key=lambda one: one.sequence, default=None)
+        return None if last is None or last.name == shard.relearn else last
+
+    def may_be_granted(self, server: Server) -> bool:
+        """Whether it is written down that it may hold something from now on."""
+        return any(one.uid == server.uid for one in self.soup.granted)
 
     def made(self, recipe: Recipe) -> Revision | None:
         """The revision of that recipe, where it was merged before."""

@@ -62,6 +62,15 @@ class Process:
         """Written by the child, first of all."""
         return self.folder / "pid"
 
+    @property
+    def started(self) -> str:
+        """Which start of it this is: no two have the same. Empty until it runs."""
+        try:
+            when_ns = self.pid.stat().st_mtime_ns
+            return f"{self.pid.read_text().strip()}-{when_ns}"
+        except FileNotFoundError:
+            return ""
+
     def start(self, spec: RunSpec) -> None:
         """Start it, unless it runs."""
         lock = _take(self.folder / "lock")

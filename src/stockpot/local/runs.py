@@ -47,9 +47,13 @@ class ProcessRuns:
         return Process(self._folder / name)
 
     def retry_failed(self) -> None:
-        """Forget what failed, so that it is tried again: a person asks for it by applying again."""
+        """Forget what failed, and purges that left something, so that they are tried again.
+
+        A person asks for it by applying again.
+        """
         for run in self.list():
-            if run.failure:
+            left = run.result and run.result.figures.get("residuals", "0") != "0"
+            if run.failure or (left and run.name.startswith("purge-")):
                 self.process(run.name).forget()
 
 

@@ -1,6 +1,7 @@
 """One server as a child process: the port `Servers`, in a folder."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import urllib3
 
 from stockpot.api.runspec import Problem, ServeRun
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import Promotion, Server
+from stockpot.core.world import GrantedServer, Promotion, Server
 from stockpot.local.processes import Process
 from stockpot.reconcile.orders import revision_ref
 from stockpot.reconcile.ports import Asked
@@ -54,17 +55,20 @@ class ProcessServers:
         said = self.process.read_result()
         return said.problem if said else None
 
-    def ask(self, *, fresh: bool = True) -> Asked:
+    def ask(self, granted: Sequence[GrantedServer] = (), *, fresh: bool = True) -> Asked:
         """See whether it runs, and what it says of itself."""
         del fresh
+        known = {one.uid for one in granted}
         if not self.process.is_running:
             # Where it says itself why it cannot be, starting it once more would say the same.
-            return Asked(self._asked_for if self.problem else 0)
+            return Asked(self._asked_for if self.problem else 0, ended=frozenset(known))
         self._asked_for = 1
-        name = self.process.folder.name
+        name, uid = self.process.folder.name, self.process.started
         state = self.state()
-        one = server_view(name, state) if state else Server(name, answers=False)
-        return Asked(1, (one,))
+        one = server_view(name, state, uid) if state else Server(name, uid, answers=False)
+        # There is one lock, and so one process at a time: whoever had it before has ended.
+        ended = known - {uid} if uid else frozenset[str]()
+        return Asked(1, (one,), ended=frozenset(ended))
 
     def state(self) -> ServerState | None:
         """What it says of itself; None where it does not answer."""

@@ -8,7 +8,8 @@ from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
 from stockpot.core.checks import last_attempt
 from stockpot.core.world import World
-from stockpot.reconcile import edits
+from stockpot.reconcile import edits, unlearned
+from stockpot.reconcile.gone import gone_shard, keys_of
 from stockpot.reconcile.orders import run_spec, serve_run
 from stockpot.reconcile.ports import Ports, Seen
 from stockpot.store.keys import Keys
@@ -25,6 +26,8 @@ Recorded = (
     | act.RecordReceipt
     | act.ForgetRevision
     | act.Promote
+    | act.RecordServer
+    | act.ForgetServer
 )
 """What only changes objects."""
 
@@ -69,9 +72,9 @@ def _write(
     objects = ports.objects
     match action:
         case act.Hold() | act.HoldSoup() | act.Release() | act.ReleaseSoup():
-            _hold(action, ports)
-        case act.Tombstone(shard):
-            objects.change_shard(shard, edits.tombstone(now))
+            _hold(action, world, ports)
+        case act.Tombstone() | act.RecordReceipt():
+            _record_unlearning(action, soup, seen, world, ports, now)
         case act.RecordIngredient(shard, trained):
             view = next(one for one in world.shards if one.uid == shard)
             run = last_attempt(StartTraining(shard, view.request), world)
@@ -80,33 +83,77 @@ def _write(
             objects.change_soup(edits.with_base(trained.base))
             name = run.name if run else ""
             objects.change_shard(shard, edits.with_ingredient(trained, size or 0, name))
-        case act.RecordRevision(_, base, _):
-            objects.change_soup(edits.with_base(base))
-            objects.create(edits.new_revision(action, soup, world, now))
-        case act.RecordEvaluation(revision, figures):
-            name = edits.revision_name(soup.metadata.name, revision.recipe.digest)
-            objects.change_revision(name, edits.with_figures(figures))
-        case act.RecordReceipt(shard, sequence):
-            gone = next(one for one in seen.shards if one.metadata.uid == shard)
-            key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, sequence)
-            current = world.soup.current.revision if world.soup.current else None
-            objects.create(edits.new_receipt(action, gone, soup, key, current))
-            objects.change_soup(edits.with_receipt(action))
-        case act.ForgetRevision(revision):
-            name = edits.revision_name(soup.metadata.name, revision.recipe.digest)
-            objects.delete_revision(name)
+        case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
+            _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
             objects.change_soup(edits.promoted(promotion, now))
+        case act.RecordServer(server):
+            objects.change_soup(edits.with_server(server))
+        case act.ForgetServer(uid):
+            objects.change_soup(edits.without_server(uid))
         case never:
             assert_never(never)
 
 
-def _hold(action: act.Hold | act.HoldSoup | act.Release | act.ReleaseSoup, ports: Ports) -> None:
+def _record_revision(
+    action: act.RecordRevision | act.RecordEvaluation | act.ForgetRevision,
+    soup: Soup,
+    world: World,
+    ports: Ports,
+    now: datetime,
+) -> None:
+    objects = ports.objects
+    name = edits.revision_name(soup.metadata.name, action.revision.recipe.digest)
+    match action:
+        case act.RecordRevision(_, base, _):
+            objects.change_soup(edits.with_base(base))
+            objects.create(edits.new_revision(action, soup, world, now))
+        case act.RecordEvaluation(_, figures):
+            objects.change_revision(name, edits.with_figures(figures))
+        case act.ForgetRevision():
+            objects.delete_revision(name)
+        case never:
+            assert_never(never)
+
+
+def _record_unlearning(
+    action: act.Tombstone | act.RecordReceipt,
+    soup: Soup,
+    seen: Seen,
+    world: World,
+    ports: Ports,
+    now: datetime,
+) -> None:
+    """Write it into the shard; what has no object any more, into the Soup."""
+    objects = ports.objects
+    view = next(one for one in world.shards if one.uid == action.shard)
+    if isinstance(action, act.Tombstone):
+        if view.is_lost:
+            objects.change_soup(unlearned.note_lost(view, keys_of(view, world), now))
+        else:
+            objects.change_shard(action.shard, edits.tombstone(now))
+        return
+    gone = gone_shard(action.shard, soup, seen, world)
+    key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, action.sequence)
+    current = world.soup.current.revision if world.soup.current and world.soup.alive else None
+    objects.create(unlearned.new_receipt(action, gone, soup, key, current))
+    objects.change_soup(unlearned.with_receipt(action))
+    if gone.is_lost:
+        objects.change_soup(unlearned.note_lost_receipt(action))
+    else:
+        objects.change_shard(action.shard, unlearned.note_receipt(action))
+
+
+def _hold(
+    action: act.Hold | act.HoldSoup | act.Release | act.ReleaseSoup, world: World, ports: Ports
+) -> None:
     match action:
         case act.Hold(shard):
             ports.objects.change_shard(shard, edits.hold)
         case act.Release(shard):
             ports.objects.change_shard(shard, edits.release)
+            if any(one.uid == shard and one.is_lost for one in world.shards):
+                ports.objects.change_soup(unlearned.drop_lost(shard))
         case act.HoldSoup():
             ports.objects.change_soup(edits.hold)
         case act.ReleaseSoup():

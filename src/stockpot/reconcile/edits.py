@@ -8,7 +8,6 @@ from stockpot.api.conditions import Condition, ConditionStatus, find
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
     FINALIZER,
-    Completeness,
     CurrentRevision,
     DataShard,
     Figure,
@@ -16,7 +15,6 @@ from stockpot.api.v1alpha1 import (
     LineageRef,
     ObjectMeta,
     Quality,
-    ReceiptChain,
     RevisionPart,
     Served,
     ShardCounts,
@@ -27,15 +25,13 @@ from stockpot.api.v1alpha1 import (
     SoupRevisionSpec,
     SoupRevisionStatus,
     SoupServing,
-    Successor,
     UidRef,
-    UnlearningReceipt,
-    UnlearningReceiptSpec,
 )
-from stockpot.core.actions import RecordReceipt, RecordRevision
+from stockpot.api.v1alpha1 import GrantedServer as NotedServer
+from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, short
 from stockpot.core.report import ShardReport, SoupReport, Told
-from stockpot.core.world import Promotion, Revision, Trained, World
+from stockpot.core.world import GrantedServer, Promotion, Trained, World
 
 EditShard = Callable[[DataShard], DataShard]
 EditSoup = Callable[[Soup], Soup]
@@ -47,11 +43,13 @@ def timestamp(now: datetime) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _shard(shard: DataShard, **status: Any) -> DataShard:
+def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
+    """Change what a shard says of itself."""
     return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
 
 
-def _soup(soup: Soup, **status: Any) -> Soup:
+def change_soup_status(soup: Soup, **status: Any) -> Soup:
+    """Change what a soup says of itself."""
     return soup.model_copy(update={"status": soup.status.model_copy(update=status)})
 
 
@@ -80,7 +78,32 @@ def tombstone(now: datetime) -> EditShard:
         if shard.status.unlearning:
             return shard
         seen = ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned")
-        return _shard(shard, unlearning=seen)
+        return change_shard_status(shard, unlearning=seen)
+
+    return edit
+
+
+def with_server(server: GrantedServer) -> EditSoup:
+    """Write down that a server may hold something from now on."""
+
+    def edit(soup: Soup) -> Soup:
+        serving = soup.status.serving
+        if any(one.uid == server.uid for one in serving.granted):
+            return soup
+        new = NotedServer(name=server.name, uid=server.uid, node=server.node)
+        granted = tuple(sorted((*serving.granted, new), key=lambda one: (one.name, one.uid)))
+        return change_soup_status(soup, serving=serving.model_copy(update={"granted": granted}))
+
+    return edit
+
+
+def without_server(uid: str) -> EditSoup:
+    """Say no more of a server whose end is confirmed."""
+
+    def edit(soup: Soup) -> Soup:
+        serving = soup.status.serving
+        granted = tuple(one for one in serving.granted if one.uid != uid)
+        return change_soup_status(soup, serving=serving.model_copy(update={"granted": granted}))
 
     return edit
 
@@ -99,7 +122,7 @@ def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
                 "completed_at": timestamp(trained.at),
             }
         )
-        return _shard(
+        return change_shard_status(
             shard,
             base_digest=trained.base,
             data_digest=trained.data,
@@ -114,7 +137,9 @@ def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
 
 def with_base(digest: Digest) -> EditSoup:
     """Write down which base it is, at first use; it never drifts after that."""
-    return lambda soup: soup if soup.status.base_digest else _soup(soup, base_digest=digest)
+    return lambda soup: (
+        soup if soup.status.base_digest else change_soup_status(soup, base_digest=digest)
+    )
 
 
 def revision_name(soup: str, recipe: Digest) -> str:
@@ -180,47 +205,9 @@ def promoted(promotion: Promotion, now: datetime) -> EditSoup:
             epoch=promotion.epoch,
         )
         count = max(soup.status.promotions, promotion.number)
-        return _soup(soup, current_revision=current, epoch=promotion.epoch, promotions=count)
-
-    return edit
-
-
-def new_receipt(
-    did: RecordReceipt, shard: DataShard, soup: Soup, store_key: str, current: Revision | None
-) -> UnlearningReceipt:
-    """Write an UnlearningReceipt."""
-    head = soup.status.receipts.head
-    asked = shard.status.unlearning
-    return UnlearningReceipt(
-        metadata=ObjectMeta(
-            # Receipts outlive their soup: another of its name has a chain of its own.
-            name=f"{soup.metadata.name}-{soup.metadata.uid[:4]}-{did.sequence:04d}",
-            namespace=soup.metadata.namespace,
-        ),
-        spec=UnlearningReceiptSpec(
-            soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
-            shard=UidRef(name=shard.metadata.name, uid=shard.metadata.uid),
-            sequence=did.sequence,
-            digest=did.digest,
-            previous=head if head != did.digest else None,
-            requested_at=asked.requested_at if asked else "",
-            signed_at=did.signed_at or None,
-            successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
-            if current
-            else None,
-            store_key=store_key,
-            completeness=Completeness.COMPLETE if did.is_complete else Completeness.INCOMPLETE,
-        ),
-    )
-
-
-def with_receipt(did: RecordReceipt) -> EditSoup:
-    """Write down the head of the chain of receipts."""
-
-    def edit(soup: Soup) -> Soup:
-        if soup.status.receipts.count >= did.sequence:
-            return soup
-        return _soup(soup, receipts=ReceiptChain(count=did.sequence, head=did.digest))
+        return change_soup_status(
+            soup, current_revision=current, epoch=promotion.epoch, promotions=count
+        )
 
     return edit
 
@@ -256,7 +243,7 @@ def with_shard_report(report: ShardReport, now: datetime) -> EditShard:
         unlearning = status.unlearning
         if unlearning and report.stage:
             unlearning = unlearning.model_copy(update={"stage": report.stage})
-        return _shard(
+        return change_shard_status(
             shard,
             observed_generation=generation,
             conditions=conditions(status.conditions, report.conditions, generation, now),
@@ -296,7 +283,7 @@ def with_trouble(told: tuple[Told, ...], now: datetime) -> EditSoup:
         types = {one.type for one in told}
         kept = tuple(one for one in soup.status.conditions if one.type not in types)
         said = conditions(soup.status.conditions, told, generation, now)
-        return _soup(soup, observed_generation=generation, conditions=(*said, *kept))
+        return change_soup_status(soup, observed_generation=generation, conditions=(*said, *kept))
 
     return edit
 
@@ -315,7 +302,7 @@ def with_soup_report(
 
     def edit(soup: Soup) -> Soup:
         generation = soup.metadata.generation
-        return _soup(
+        return change_soup_status(
             soup,
             observed_generation=generation,
             conditions=conditions(soup.status.conditions, report.conditions, generation, now),
@@ -327,6 +314,7 @@ def with_soup_report(
                 deleting=report.deleting,
             ),
             serving=SoupServing(
+                granted=soup.status.serving.granted,
                 replicas=report.replicas,
                 ready_replicas=report.ready_replicas,
                 selector=f"stockpot.dev/soup={soup.metadata.name}",

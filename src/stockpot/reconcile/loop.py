@@ -14,7 +14,7 @@ from stockpot.core.world import World
 from stockpot.reconcile import edits
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.ports import Ports, Seen
-from stockpot.reconcile.views import world_of
+from stockpot.reconcile.views import granted_servers, world_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Round:
     def wake_at(self) -> datetime | None:
         """When to look again though nothing else happens."""
         return self.findings.wake_at if self.findings else None
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When time alone changes something, perhaps long from now."""
+        return self.findings.due_at if self.findings else None
 
 
 def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
@@ -61,7 +66,8 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
     if seen.soup is None:
         return seen, None
     runs = ports.runs.list(fresh=fresh)
-    return seen, world_of(seen.soup, seen, runs, ports.servers.ask(fresh=fresh))
+    asked = ports.servers.ask(granted_servers(seen.soup), fresh=fresh)
+    return seen, world_of(seen.soup, seen, runs, asked, ports.now())
 
 
 def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None:

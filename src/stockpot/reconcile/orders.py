@@ -29,6 +29,7 @@ from stockpot.core.actions import (
 )
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Revision, Server, World
+from stockpot.reconcile.gone import Gone, gone_shard
 from stockpot.reconcile.ports import Seen, Surroundings
 
 
@@ -80,28 +81,35 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
                 resolution=soup.spec.training.resolution,
             )
         case StartPurge():
-            gone = next(one for one in seen.shards if one.metadata.uid == start.shard)
-            return PurgeRun(name=name, store=store, soup=ref, shard=shard_ref(gone))
+            gone = gone_shard(start.shard, soup, seen, world)
+            return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref)
         case StartSigning():
-            gone = next(one for one in seen.shards if one.metadata.uid == start.shard)
-            return sign_run(gone, ref, world, around).model_copy(update={"name": name})
+            gone = gone_shard(start.shard, soup, seen, world)
+            return sign_run(start, gone, ref, world, around)
         case never:
             assert_never(never)
 
 
-def sign_run(gone: DataShard, soup: ObjectRef, world: World, around: Surroundings) -> SignRun:
+def sign_run(
+    start: StartSigning, gone: Gone, soup: ObjectRef, world: World, around: Surroundings
+) -> SignRun:
     """Say what the receipt is to state: what was seen in this round, after the purge."""
-    status, current = gone.status, world.soup.current
+    # Of a soup that is being deleted nothing serves any more.
+    current = world.soup.current if world.soup.alive else None
+    known = next(one.last_receipt for one in world.shards if one.uid == start.shard)
     return SignRun(
-        name="",
+        name=run_name(start),
         store=around.store,
         soup=soup,
-        shard=shard_ref(gone),
-        data_digest=status.data_digest,
-        training_keys=(status.training_key,) if status.training_key else (),
-        requested_at=status.unlearning.requested_at if status.unlearning else "",
+        shard=gone.ref,
+        data_digest=gone.data_digest,
+        training_keys=gone.training_keys,
+        requested_at=gone.requested_at,
         successor=revision_ref(current.revision) if current else None,
-        servers=tuple(held_report(server) for server in world.servers),
+        servers=tuple(held_report(one) for one in world.servers if one.answers),
+        missing=start.missing,
+        finalizer_removed=gone.is_lost,
+        after=known,
         signing_key=around.signing_key,
     )
 

@@ -3,7 +3,7 @@
 Every port speaks of one soup. `fresh` asks to look past every cache.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ from stockpot.api.runspec import Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Hindrance, Promotion, Run, RunName, Server
+from stockpot.core.world import GrantedServer, Hindrance, Promotion, Run, RunName, Server
 
 
 class SoupKey(NamedTuple):
@@ -93,6 +93,8 @@ class Asked:
     servers: tuple[Server, ...] = ()
     """Every one that ever began, and whose end nobody has confirmed."""
     is_as_told: bool = True
+    ended: frozenset[str] = frozenset()
+    """UIDs of granted servers whose end is confirmed, by whoever runs them."""
     hindrance: Hindrance | None = None
     """Why those that were asked for cannot start."""
 
@@ -100,8 +102,13 @@ class Asked:
 class Servers(Protocol):
     """Who answers requests."""
 
-    def ask(self, *, fresh: bool) -> Asked:
-        """See how many were asked for, and what each says of itself."""
+    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
+        """See how many were asked for, what each says of itself, and who has ended.
+
+        Args:
+            granted: Those that were ever granted anything, as the Soup has them.
+            fresh: Look past every cache.
+        """
         ...
 
     def scale(self, replicas: int, spec: ServeRun) -> None:

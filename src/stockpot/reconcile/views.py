@@ -1,5 +1,6 @@
 """From objects to the core's values. Pure, but for looking names up."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
 
@@ -7,10 +8,14 @@ from stockpot.api.serving import Granted, ServerState
 from stockpot.api.training import Training
 from stockpot.api.v1alpha1 import (
     FINALIZER,
+    Completeness,
     DataShard,
     Inclusion,
+    OnLastShard,
+    ShardUnlearning,
     Soup,
     SoupRevision,
+    UnlearningReceipt,
 )
 from stockpot.core import world as core
 from stockpot.core.digests import Digest, digest_of_json
@@ -31,20 +36,94 @@ def world_of(
     seen: Seen,
     runs: tuple[core.Run, ...],
     asked: Asked,
+    now: datetime,
 ) -> core.World:
     """Put one soup with all of its shards, runs and servers together."""
-    shards = (shard_view(shard, soup) for shard in seen.shards)
+    receipts = tuple(receipt_view(one) for one in seen.receipts)
+    shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
+    # What has no finalizer and is going is not ours to forget, unless it left a trace.
+    held = tuple(shard for shard in shards if shard.held or shard.alive)
     return core.World(
         soup=soup_view(soup, seen.revisions),
-        # What has no finalizer and is going is not ours to forget: it left no trace.
-        shards=tuple(shard for shard in shards if shard.held or shard.alive),
+        shards=(*held, *_lost(soup, seen, runs, held, receipts)),
         runs=runs,
         servers=asked.servers,
         replicas=asked.replicas,
         is_as_told=asked.is_as_told,
         hindrance=asked.hindrance,
-        receipted=frozenset(ShardUID(one.spec.shard.uid) for one in seen.receipts),
+        ended=asked.ended,
+        receipts=receipts,
     )
+
+
+def _lost(
+    soup: Soup,
+    seen: Seen,
+    runs: tuple[core.Run, ...],
+    held: tuple[core.Shard, ...],
+    receipts: tuple[core.Receipt, ...],
+) -> Iterator[core.Shard]:
+    """Find shards that left a trace and are no objects any more, or do not wait for us."""
+    known = {shard.uid for shard in held}
+    noted = {ShardUID(one.uid): one for one in soup.status.lost}
+    traces = {ShardUID(p.shard.uid): p.shard.name for r in seen.revisions for p in r.spec.parts}
+    for run in runs:
+        traces |= {one.shard: "" for one in run.lineage if one.shard not in traces}
+    done = {one.shard for one in receipts if one.is_complete}
+    for uid in sorted({*noted, *(traces.keys() - done)} - known):
+        told = noted[uid].unlearning if uid in noted else None
+        yield core.Shard(
+            uid=uid,
+            name=noted[uid].name if uid in noted else traces[uid] or uid[:8],
+            request=Digest(""),
+            alive=False,
+            is_lost=True,
+            requested_at=instant(told.requested_at) if told else None,
+            incomplete=_incomplete(uid, receipts, told),
+            last_receipt=_last_receipt(uid, receipts, told),
+        )
+
+
+def _incomplete(
+    uid: ShardUID, receipts: tuple[core.Receipt, ...], told: ShardUnlearning | None
+) -> int:
+    """How many there are: in a namespace that goes, status alone can say so."""
+    stored = sum(1 for one in receipts if one.shard == uid and not one.is_complete)
+    return max(stored, told.incomplete_receipts if told else 0)
+
+
+def _last_receipt(
+    uid: ShardUID, receipts: tuple[core.Receipt, ...], told: ShardUnlearning | None
+) -> int:
+    stored = (one.sequence for one in receipts if one.shard == uid)
+    return max((told.last_receipt if told else 0, *stored))
+
+
+def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
+    """See an UnlearningReceipt as the core does."""
+    spec = receipt.spec
+    return core.Receipt(
+        name=receipt.metadata.name,
+        shard=ShardUID(spec.shard.uid),
+        sequence=spec.sequence,
+        is_complete=spec.completeness is Completeness.COMPLETE,
+        source=Digest(spec.source_digest) if spec.source_digest else None,
+        data=Digest(spec.data_digest) if spec.data_digest else None,
+        requested_at=instant(spec.requested_at) if spec.requested_at else None,
+    )
+
+
+def granted_servers(soup: Soup) -> tuple[core.GrantedServer, ...]:
+    """Every server that may hold something."""
+    return tuple(
+        core.GrantedServer(one.name, one.uid, one.node) for one in soup.status.serving.granted
+    )
+
+
+def source_digest(shard: DataShard) -> Digest:
+    """Name the place that a shard's data is read from, without saying it."""
+    source = shard.spec.source.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return digest_of_json("source/1", source)
 
 
 def request_of(shard: DataShard, soup: Soup) -> Digest:
@@ -62,18 +141,32 @@ def request_of(shard: DataShard, soup: Soup) -> Digest:
     )
 
 
-def shard_view(shard: DataShard, soup: Soup) -> core.Shard:
+def shard_view(
+    shard: DataShard, soup: Soup, receipts: tuple[core.Receipt, ...], now: datetime
+) -> core.Shard:
     """See a DataShard as the core does."""
     meta, spec, status = shard.metadata, shard.spec, shard.status
     asked = status.unlearning.requested_at if status.unlearning else None
+    uid, data = ShardUID(meta.uid), status.data_digest or spec.digest
+    expires_at = instant(spec.expire_at) if spec.expire_at else None
+    # Unlearning is never taken back: its tombstone stands whatever the object says later.
+    is_over = bool(asked or (expires_at and now >= expires_at))
+    is_over = is_over or any(one.shard == uid for one in receipts)
     return core.Shard(
-        uid=ShardUID(meta.uid),
+        uid=uid,
         name=meta.name,
         request=request_of(shard, soup),
         weight=Fraction(spec.weight),
         included=spec.inclusion is Inclusion.INCLUDED,
-        alive=meta.deletion_timestamp is None,
+        alive=meta.deletion_timestamp is None and not is_over,
+        leaving=meta.deletion_timestamp is not None,
         held=FINALIZER in meta.finalizers,
+        expires_at=expires_at,
+        incomplete=_incomplete(uid, receipts, status.unlearning),
+        last_receipt=_last_receipt(uid, receipts, status.unlearning),
+        source=source_digest(shard),
+        data=Digest(data) if data else None,
+        relearn=spec.relearn,
         requested_at=instant(asked) if asked else None,
         trained=_trained(shard),
     )
@@ -139,6 +232,9 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
         evaluated=frozenset(
             Digest(one.spec.recipe_digest) for one in revisions if one.status.evaluation
         ),
+        deadline_s=spec.unlearning.deadline_seconds,
+        scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
+        granted=granted_servers(soup),
     )
 
 
@@ -150,7 +246,7 @@ def _unknown(training: Training) -> Unusable | None:
     return Unusable(said, f"use one of {', '.join(sorted(known))}")
 
 
-def server_view(name: str, state: ServerState) -> core.Server:
+def server_view(name: str, state: ServerState, uid: str = "", node: str = "") -> core.Server:
     """See what a server said as the core does."""
 
     def recipe(granted: Granted | None) -> Digest | None:
@@ -158,6 +254,8 @@ def server_view(name: str, state: ServerState) -> core.Server:
 
     return core.Server(
         name=name,
+        uid=uid,
+        node=node,
         boot=state.boot,
         ready=state.ready,
         epoch=core.Epoch(state.epoch),

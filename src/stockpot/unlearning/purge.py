@@ -37,6 +37,8 @@ from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 RECORDS = ("receipts", "tombstones", "inventories")
 """Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
 ARTEFACTS = ("soups", "shards")
+NAMED_RESIDUALS, LONGEST_KEY = 3, 200
+"""Of what a result names: it is 4,096 bytes at most, and the inventory has them all."""
 
 
 @dataclass(frozen=True)
@@ -161,5 +163,6 @@ def _result(inventory: Inventory, *, reused: bool) -> RunResult:
         purged_objects=len(inventory.items),
         purged_bytes=inventory.size_bytes,
         inventory_digest=inventory.digest,
+        residuals=tuple(one.key[-LONGEST_KEY:] for one in inventory.residuals[:NAMED_RESIDUALS]),
         figures={"residuals": str(len(inventory.residuals))},
     )

@@ -1,7 +1,8 @@
 """The verb: write the receipt of an unlearning, as the next of the soup's chain.
 
 It signs what the store and the RunSpec say, after it looked that they do not contradict each
-other. A shard has one receipt in a chain: asked again, it is found.
+other. Asked again it is found, not written twice: a shard has one Complete receipt in a chain, and
+before it an Incomplete one for each time that something was missing.
 """
 
 import re
@@ -26,6 +27,8 @@ from stockpot.unlearning.statement import Purged, Unlearning, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
 MOST_TRIES = 20
+NAMED_MISSING = 5
+"""Of what a result names: it is 4,096 bytes at most, and the receipt has them all."""
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
 
 
@@ -45,9 +48,8 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
     key = load_private_key(Path(spec.signing_key))
     for _ in range(MOST_TRIES):
         chain = check_chain(store, keys, spec.soup.uid, key.public_key())
-        mine = [one for one in chain if one.statement.predicate.shard.uid == spec.shard.uid]
-        if mine:
-            return _result(mine[0], reused=True)
+        if mine := [one for one in chain if _is_asked_for(one, spec)]:
+            return _result(mine[-1], reused=True)
         inventory = _require_purged(store, keys, spec)
         _require_clean(spec, inventory)
         if stop.is_set():
@@ -67,6 +69,12 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
         f"others took the next place in the chain {MOST_TRIES} times",
         help="sign one receipt of a soup at a time",
     )
+
+
+def _is_asked_for(one: Receipt, spec: SignRun) -> bool:
+    said = one.statement.predicate
+    is_new = one.sequence > spec.after or said.completeness == "Complete"
+    return said.shard.uid == spec.shard.uid and is_new
 
 
 def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
@@ -132,9 +140,11 @@ def _unlearning(
             residuals=len(inventory.residuals),
         ),
         servers=spec.servers,
+        missing=spec.missing,
+        finalizer_removed=spec.finalizer_removed,
         sequence=len(chain) + 1,
         previous=chain[-1].digest if chain else None,
-        completeness="Incomplete" if inventory.residuals else "Complete",
+        completeness="Incomplete" if inventory.residuals or spec.missing else "Complete",
         versions={"stockpot": __version__},
     )
 
@@ -157,5 +167,6 @@ def _result(receipt: Receipt, *, reused: bool) -> RunResult:
         purged_objects=said.objects,
         purged_bytes=said.bytes,
         inventory_digest=said.inventory_digest,
-        figures={"residuals": str(said.residuals)},
+        missing=unlearning.missing[:NAMED_MISSING],
+        figures={"residuals": str(said.residuals), "missing": str(len(unlearning.missing))},
     )

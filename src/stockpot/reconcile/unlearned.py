@@ -1,0 +1,136 @@
+"""How objects say what was unlearned: receipts, and shards that have no object any more. Pure."""
+
+from datetime import datetime
+
+from stockpot.api.v1alpha1 import (
+    MOST_LOST,
+    Completeness,
+    DataShard,
+    LostShard,
+    ObjectMeta,
+    ReceiptChain,
+    ShardUnlearning,
+    Soup,
+    Successor,
+    UidRef,
+    UnlearningReceipt,
+    UnlearningReceiptSpec,
+)
+from stockpot.core.actions import RecordReceipt
+from stockpot.core.digests import Digest
+from stockpot.core.world import Revision, Shard
+from stockpot.reconcile.edits import (
+    EditShard,
+    EditSoup,
+    change_shard_status,
+    change_soup_status,
+    timestamp,
+)
+from stockpot.reconcile.gone import Gone
+
+
+def note_lost(shard: Shard, training_keys: tuple[Digest, ...], now: datetime) -> EditSoup:
+    """Write down in the Soup what a lost shard has no object for: that it is to be unlearned."""
+
+    def edit(soup: Soup) -> Soup:
+        if any(one.uid == shard.uid for one in soup.status.lost):
+            return soup
+        note = LostShard(
+            name=shard.name,
+            uid=shard.uid,
+            training_keys=training_keys[:16],
+            unlearning=ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned"),
+        )
+        return change_soup_status(soup, lost=(*soup.status.lost, note)[:MOST_LOST])
+
+    return edit
+
+
+def drop_lost(uid: str) -> EditSoup:
+    """Say no more of a lost shard: its receipt does."""
+    return lambda soup: change_soup_status(
+        soup, lost=tuple(o for o in soup.status.lost if o.uid != uid)
+    )
+
+
+def with_receipt(did: RecordReceipt) -> EditSoup:
+    """Write down the head of the chain of receipts."""
+
+    def edit(soup: Soup) -> Soup:
+        if soup.status.receipts.count >= did.sequence:
+            return soup
+        return change_soup_status(soup, receipts=ReceiptChain(count=did.sequence, head=did.digest))
+
+    return edit
+
+
+def new_receipt(
+    did: RecordReceipt, gone: Gone, soup: Soup, store_key: str, current: Revision | None
+) -> UnlearningReceipt:
+    """Write an UnlearningReceipt."""
+    head = soup.status.receipts.head
+    return UnlearningReceipt(
+        metadata=ObjectMeta(
+            # Receipts outlive their soup: another of its name has a chain of its own.
+            name=f"{soup.metadata.name}-{soup.metadata.uid[:4]}-{did.sequence:04d}",
+            namespace=soup.metadata.namespace,
+        ),
+        spec=UnlearningReceiptSpec(
+            soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
+            shard=UidRef(name=gone.ref.name, uid=gone.ref.uid),
+            sequence=did.sequence,
+            digest=did.digest,
+            previous=head if head != did.digest else None,
+            requested_at=gone.requested_at,
+            signed_at=did.signed_at or None,
+            successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
+            if current
+            else None,
+            store_key=store_key,
+            completeness=Completeness.COMPLETE if did.is_complete else Completeness.INCOMPLETE,
+            residuals=did.residuals,
+            missing=did.missing[:16],
+            source_digest=gone.source_digest,
+            data_digest=gone.data_digest,
+            finalizer_removed=gone.is_lost,
+        ),
+    )
+
+
+def note_receipt(did: RecordReceipt) -> EditShard:
+    """Write down in the shard itself what was signed of it: in a namespace that goes, only here."""
+
+    def edit(shard: DataShard) -> DataShard:
+        asked = shard.status.unlearning
+        if asked is None:
+            return shard
+        return change_shard_status(
+            shard, unlearning=asked.model_copy(update=receipt_fields(did, asked))
+        )
+
+    return edit
+
+
+def receipt_fields(did: RecordReceipt, asked: ShardUnlearning) -> dict[str, int]:
+    """Say what an unlearning says of its receipts; the same receipt counts once."""
+    is_new = did.sequence > asked.last_receipt
+    more = int(is_new and not did.is_complete)
+    return {
+        "incomplete_receipts": asked.incomplete_receipts + more,
+        "last_receipt": max(asked.last_receipt, did.sequence),
+    }
+
+
+def note_lost_receipt(did: RecordReceipt) -> EditSoup:
+    """Write down in the Soup what was signed of a shard that has no object."""
+
+    def edit(soup: Soup) -> Soup:
+        def noted(one: LostShard) -> LostShard:
+            if one.uid != did.shard:
+                return one
+            new = one.unlearning.model_copy(update=receipt_fields(did, one.unlearning))
+            return one.model_copy(update={"unlearning": new})
+
+        return change_soup_status(soup, lost=tuple(noted(one) for one in soup.status.lost))
+
+    return edit
