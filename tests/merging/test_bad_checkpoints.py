@@ -85,6 +85,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         "'a' stands in it twice",
     ),
     "no JSON": (document("{nonsense"), "its header cannot be read"),
+    "minus zero": (
+        document('{"a": {"dtype": "F16", "shape": [-0, 3], "data_offsets": [0, 0]}}'),
+        "-0 is no whole number",
+    ),
     "half a letter": (
         document(json.dumps({"__metadata__": {"\ud800": "pt"}, "a": FOUR})),
         "its __metadata__ is no map from text to text",

@@ -8,6 +8,7 @@ is used without a second copy, and the bytes are the same for any number of work
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from stockpot.merging.blocks import Bench, MeanOfBlocks, NotFiniteError, bench, 
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
-from stockpot.store.ranges import fill
+from stockpot.store.ranges import InOrder, fill
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS
 
@@ -27,12 +28,12 @@ NEAR_BLOCK_BYTES = 1 << 17
 """Of a local file: so that what was read is averaged before it leaves the processor's cache."""
 NEAR_BYTES = 2 << 20
 """Of all ingredients' blocks together, in one worker."""
-FAR_BLOCK_BYTES, FAR_BYTES = 8 << 20, 32 << 20
-"""Of a store: a request costs as much as a megabyte. The second is for all workers together."""
+FAR_BLOCK_BYTES, FAR_BYTES = 1 << 20, 16 << 20
+"""The same of a store. It is read by one worker, in order: one request for each ingredient."""
+FETCHES = 8
+"""How many ingredients are read from a store at once."""
 LEAST_BLOCK_BYTES = 1 << 12
 MOST_DESKS = 16
-FAR_WORKERS = 4
-"""Most of their time they wait for the store."""
 
 
 class Target(Protocol):
@@ -129,8 +130,9 @@ class _Averaging:
         self.names, self.weights, self.runs, self.target = names, weights, runs, target
         self.kernel, self.stop, self.advance = settings.kernel, stop, advance
         near = all(source.is_near for run in runs for source, _ in run.sources)
-        self.workers = settings.threads if near else max(settings.threads, FAR_WORKERS)
-        wanted = settings.block_bytes or _block_bytes(near, len(names), self.workers)
+        self.workers = settings.threads if near else 1
+        self.fetches = None if near else ThreadPoolExecutor(min(FETCHES, len(names)))
+        wanted = settings.block_bytes or _block_bytes(near, len(names))
         self.block_bytes = max(4, wanted // 4 * 4)  # Whole elements of any type.
         first = header_bytes(header)
         self.out = hashlib.sha256(first)
@@ -169,6 +171,8 @@ class _Averaging:
         except BaseException as error:  # Raised again by the thread that waits for all.
             self._failures.append((number, error))
             self.turns.break_off()
+        finally:
+            worker.close()
 
     def finish(self) -> None:
         """Raise what went wrong first, where anything did."""
@@ -191,13 +195,14 @@ class _Worker:
         self._out = np.empty(2 * shared.block_bytes, np.uint8)
         self._desks: dict[tuple[int, str, str], _Desk] = {}
         self._means: dict[tuple[str, str], MeanOfBlocks] = {}
+        self._streams: list[InOrder] = []
+        self._streamed: Run | None = None
 
     def average(self, block: _Block) -> None:
         """Read a block of every ingredient, average, hash and write it."""
         shared, run, desk = self._shared, block.run, self._desk(block)
         begin = block.first * run.given.item_bytes
-        for view, (source, offset) in zip(desk.views, run.sources, strict=True):
-            fill(source, offset + begin, view)
+        self._read(desk, run, begin)
         for stream, sha256 in enumerate(shared.inputs):
             shared.turns.take(stream, block.number)
             sha256.update(desk.views[stream])
@@ -215,6 +220,29 @@ class _Worker:
         shared.done_bytes += block.elements * run.given.item_bytes * len(desk.views)
         shared.advance(shared.done_bytes)
         shared.turns.passed(stream)
+
+    def _read(self, desk: "_Desk", run: Run, begin: int) -> None:
+        if self._shared.fetches is None:
+            for view, (source, offset) in zip(desk.views, run.sources, strict=True):
+                fill(source, offset + begin, view)
+            return
+        if run is not self._streamed:
+            self.close()
+            length = run.elements * run.given.item_bytes
+            self._streams = [InOrder(source, offset, length) for source, offset in run.sources]
+            self._streamed = run
+        submit = self._shared.fetches.submit
+        pairs = zip(self._streams, desk.views, strict=True)
+        fetches = [submit(stream.fill, view) for stream, view in pairs]
+        wait(fetches)
+        for fetch in fetches:
+            fetch.result()
+
+    def close(self) -> None:
+        """Let go of what is read in order."""
+        for stream in self._streams:
+            stream.close()
+        self._streams = []
 
     def _desk(self, block: _Block) -> "_Desk":
         """Lay out the buffers for a block; most blocks are of one size."""
@@ -312,6 +340,9 @@ def average(
         for other in others:
             other.join()
         raise
+    finally:
+        if shared.fetches is not None:
+            shared.fetches.shutdown()
     shared.finish()
     return Averaged(
         Digest(PREFIX + shared.out.hexdigest()),
@@ -320,9 +351,9 @@ def average(
     )
 
 
-def _block_bytes(near: bool, count: int, workers: int) -> int:
+def _block_bytes(near: bool, count: int) -> int:
     """Choose how much of each ingredient a worker holds at once."""
-    most, room = (NEAR_BLOCK_BYTES, NEAR_BYTES) if near else (FAR_BLOCK_BYTES, FAR_BYTES // workers)
+    most, room = (NEAR_BLOCK_BYTES, NEAR_BYTES) if near else (FAR_BLOCK_BYTES, FAR_BYTES)
     wanted = min(most, room // count)
     return max(LEAST_BLOCK_BYTES, wanted // LEAST_BLOCK_BYTES * LEAST_BLOCK_BYTES)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import explained, problem
@@ -118,6 +118,53 @@ def object_bytes(store: ObjectStore, key: str) -> ObjectBytes:
     if info is None:
         raise _absent(key)
     return ObjectBytes(key, info.size_bytes, store)
+
+
+class InOrder:
+    """A range that is read from its beginning to its end, in whatever pieces."""
+
+    def __init__(self, source: ByteSource, offset: int, length: int) -> None:
+        self._source, self._at = source, offset
+        self._stream: _Stream | None = None
+        # One request for all of it, where a store can: small ranges would each cost as much.
+        if isinstance(source, ObjectBytes) and isinstance(source.store, _Streams):
+            self._stream = source.store.stream(source.name, offset, length)
+
+    def fill(self, buffer: memoryview) -> None:
+        """Fill a buffer with what comes next.
+
+        Raises:
+            Refused: The source ends before the buffer is full (exit 46).
+        """
+        done = 0
+        if self._stream is None:
+            done = self._source.read_into(self._at, buffer)
+        else:
+            try:
+                while done < len(buffer) and (data := self._stream.read(len(buffer) - done)):
+                    buffer[done : done + len(data)] = data
+                    done += len(data)
+            except KeyError as error:
+                raise _absent(self._source.name) from error
+        self._at += done
+        if done < len(buffer):
+            raise cut_short(self._source, self._at)
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class _Stream(Protocol):
+    def read(self, most: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class _Streams(Protocol):
+    def stream(self, key: str, offset: int, length: int) -> _Stream: ...
 
 
 def blocks(

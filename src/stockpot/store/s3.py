@@ -110,6 +110,10 @@ class S3Store:
         except _BeyondTheEndError:
             return b""
 
+    def stream(self, key: str, offset: int, length: int) -> "S3Stream":
+        """Read a range in order, over one connection: cheaper than range by range."""
+        return S3Stream(self, key, offset, length)
+
     def put(self, key: str, data: bytes) -> None:
         name = self._name(key)
         self._ask(
@@ -284,17 +288,19 @@ class S3Store:
         with self._reading(key, offset, length) as response:
             return response.read()
 
-    @contextmanager
-    def _reading(self, key: str, offset: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
+    def _opened(self, key: str, offset: int, length: int) -> BaseHTTPResponse:
         try:
-            response = self._client.get_object(self.bucket, self._name(key), offset, length)
+            return self._client.get_object(self.bucket, self._name(key), offset, length)
         except S3Error as error:
             if error.code in _NO_KEY:
                 raise KeyError(key) from error
             if error.response.status == 416:
                 raise _BeyondTheEndError from error
             raise
-        with closing(response):
+
+    @contextmanager
+    def _reading(self, key: str, offset: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
+        with closing(self._opened(key, offset, length)) as response:
             yield response
             response.release_conn()
 
@@ -306,6 +312,49 @@ class S3Store:
             return patiently(request, may_pass, self._waits_s if waits_s is None else waits_s)
         except ANSWERS as error:
             raise problem(error, self.name, self.bucket, what) from error
+
+
+class S3Stream:
+    """A range of an object, under way. Where it is cut off, it is taken up again."""
+
+    def __init__(self, store: S3Store, key: str, offset: int, length: int) -> None:
+        self._store, self._key = store, key
+        self._at, self._end = offset, offset + length
+        self._response: BaseHTTPResponse | None = None
+
+    def read(self, most: int) -> bytes:
+        """Read some of what is left, at most so many bytes; nothing where the object ends.
+
+        Raises:
+            KeyError: There is no such object.
+            Transient: The store fails, also when asked again.
+        """
+        if self._at >= self._end:
+            return b""
+        data = self._store._ask(self._key, lambda: self._some(most))
+        self._at += len(data)
+        if self._at >= self._end:
+            self.close()
+        return data
+
+    def close(self) -> None:
+        """Give the connection back; one with bytes left on it is of no more use."""
+        if self._response is not None:
+            if self._at < self._end:
+                self._response.close()
+            self._response.release_conn()
+            self._response = None
+
+    def _some(self, most: int) -> bytes:
+        try:
+            if self._response is None:
+                self._response = self._store._opened(self._key, self._at, self._end - self._at)
+            return self._response.read(min(most, self._end - self._at), decode_content=False)
+        except _BeyondTheEndError:
+            return b""
+        except Exception:
+            self.close()
+            raise
 
 
 class _BeyondTheEndError(Exception):

@@ -192,6 +192,7 @@ def _read_document(source: ByteSource) -> tuple[dict[str, Any], int]:
             text.decode("utf-8"),
             object_pairs_hook=_without_repetition,
             parse_constant=_no_constant,
+            parse_int=_whole,
         )
     # Besides ill-formed JSON: bytes that are no UTF-8, a number of thousands of digits, nesting
     # thousands deep.
@@ -215,6 +216,13 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{key!r} stands in it twice")
         found[key] = value
     return found
+
+
+def _whole(text: str) -> int:
+    # Python reads a zero, others a fraction.
+    if text == "-0":
+        raise ValueError("-0 is no whole number")
+    return int(text)
 
 
 def _no_constant(text: str) -> NoReturn:
