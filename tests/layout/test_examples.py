@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from stockpot.api.reading import read_paths, read_text
 from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.cluster.values import Values
 
 EXAMPLE = Path(__file__).parents[2] / "examples/emoji"
 
@@ -28,9 +31,23 @@ def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
 
 
 def test_the_manifest_that_the_readme_shows_is_right() -> None:
-    readme = (EXAMPLE.parents[1] / "README.md").read_text()
-    shown = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    shown = [text for text in shown_in_the_readme() if text.startswith("apiVersion")]
 
     assert shown
     for text in shown:
         assert read_text(text, "README.md").checked()
+
+
+def test_the_chart_takes_the_values_that_the_readme_and_the_example_show() -> None:
+    shown = [text for text in shown_in_the_readme() if text.startswith("# values.yaml")]
+    ours = [path.read_text() for path in sorted((EXAMPLE / "cluster").glob("*.yaml"))]
+
+    assert shown
+    assert ours
+    for text in (*shown, *ours):
+        assert Values.model_validate(yaml.safe_load(text)).stores
+
+
+def shown_in_the_readme() -> list[str]:
+    readme = (EXAMPLE.parents[1] / "README.md").read_text()
+    return re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)

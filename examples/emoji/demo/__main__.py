@@ -112,7 +112,8 @@ class Story:
         soup["spec"]["membership"]["minShards"] = 3
         soup["spec"]["serving"] = {"replicas": 0}
         soup["spec"]["evaluation"] = {}
-        (manifests / "soup.yaml").write_text(yaml.safe_dump(soup, sort_keys=False))
+        # As JSON: unlike PyYAML, kubectl takes an unquoted 5e-4 for a number.
+        (manifests / "soup.yaml").write_text(json.dumps(soup, indent=2))
         never, served = self.venue.prove(manifests, survivors), self.chapters[-1].weights
         self.teller.say(f"served, after the deletion   {served}")
         self.teller.say(f"never had {GONE}             {never}")
