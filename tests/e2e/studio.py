@@ -80,6 +80,8 @@ class Studio:
         tiny.a_base(self.folder / "base")
         for seed, name in enumerate(("one", "two", "three", "heldout")):
             tiny.some_data(self.folder / "data" / name, n=8, seed=seed)
+        for path in self.folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # transformers writes for one user alone
         node.up(self.places)
         volumes.claim(self.places, NAMESPACE, CLAIM, self.folder)
         self.client: Client = connect(kubeconfig=self.places.kubeconfig)
