@@ -130,6 +130,7 @@ class Town:
         self.make_namespace(self.release)
         self.account("operator", self.release)
         self.account("stockpot-unlearn", self.release)
+        # By the name of its binding, as the chart's template has it.
         about = {"metadata": {"name": f"workload-{self.release}"}}
         self.admin.create(CLUSTER_ROLES, None, {**about, "rules": rules_of(IN_WORKLOAD_NAMESPACE)})
         about = {"metadata": {"name": "operator"}}
@@ -162,10 +163,10 @@ class Town:
     def account(self, name: str, namespace: str) -> None:
         self.admin.create(ACCOUNTS, namespace, {"metadata": {"name": name}})
 
-    def bind(self, namespace: str, kind: str, role: str) -> None:
+    def bind(self, namespace: str, kind: str, role: str, name: str = "operator") -> None:
         """Let the operator do there what the role says."""
         bound = self._bound(kind, role)
-        self.admin.create(BINDINGS, namespace, {"metadata": {"name": "operator"}, **bound})
+        self.admin.create(BINDINGS, namespace, {"metadata": {"name": name}, **bound})
 
     def _bound(self, kind: str, name: str) -> Json:
         who = {"kind": "ServiceAccount", "name": "operator", "namespace": self.release}
@@ -371,4 +372,8 @@ class Town:
 
 def rules_of(rules: tuple[Rule, ...]) -> list[Json]:
     """As the chart writes them."""
-    return [role_rule(rule, "operator") for rule in rules]
+    every = [role_rule(rule, "operator") for rule in rules]
+    for one in every:
+        if "operator" in one.get("resourceNames", ()):
+            one["resourceNames"].append("operator-of-another")
+    return every

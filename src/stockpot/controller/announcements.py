@@ -78,7 +78,8 @@ def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
     current = new.status.current_revision
     if current and current != old.status.current_revision:
         members = len({one.shard for one in current.lineage})
-        what = f"{members} shards" if members else "the base alone"
+        shards = "1 shard" if members == 1 else f"{members} shards"
+        what = shards if members else "the base alone"
         said.append(("Promoted", f"revision {current.number} is {current.name}, of {what}", False))
     if new.status.receipts.count > old.status.receipts.count:
         said.append(

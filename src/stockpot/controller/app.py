@@ -1,6 +1,7 @@
 """The operator's process: its arguments, its log and its end."""
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -66,6 +67,25 @@ def _identity() -> str:
 
 
 def _log_as_json() -> None:
+    # kopf's words, and those of whatever else logs, look as ours do.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.EventRenamer("message"),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    # It says of each stream that signals are the main thread's matter, which they are.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

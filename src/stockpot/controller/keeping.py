@@ -29,6 +29,8 @@ class _Place:
     scope: Scope
     is_pinned: bool | None = None
     """Whether Lease and RoleBinding stay; None: nobody looked yet."""
+    is_ours: bool = False
+    """Whether it was, when it was last tried."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -43,6 +45,7 @@ class Keeping:
         binding: str,
         now: Callable[[], datetime],
         is_used: Callable[[str], bool],
+        begun: Callable[[str], None],
     ) -> None:
         """Keep nothing yet.
 
@@ -53,8 +56,10 @@ class Keeping:
             binding: Name of our RoleBinding in each; empty: our rights are not of the namespace.
             now: The clock.
             is_used: Whether a soup or shard is in a namespace.
+            begun: Told of a namespace that is ours from now on: what waits there need not wait.
         """
-        self._client, self._binding, self._is_used = client, binding, is_used
+        self._client, self._binding = client, binding
+        self._is_used, self._begun = is_used, begun
         self._places = {name: _Place(Scope(client, name, release, now)) for name in namespaces}
         self.problems: dict[str, str] = {}
         """Why we may not work in a namespace, by its name."""
@@ -96,7 +101,11 @@ class Keeping:
             if self.problems.get(namespace) != error.message:
                 log.error(error.message, namespace=namespace, help=error.help)
             self.problems[namespace] = error.message
+            place.is_ours = False
         else:
+            if not place.is_ours:
+                place.is_ours = True
+                self._begun(namespace)
             if self.problems.pop(namespace, None):
                 log.info("the namespace is ours to work in", namespace=namespace)
 

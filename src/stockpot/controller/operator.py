@@ -73,6 +73,7 @@ class Operator:
             settings.release.binding,
             utc_now,
             self._is_used,
+            self._push_all,
         )
         self._engine = Engine(
             self._queue,
@@ -154,9 +155,7 @@ class Operator:
         log.info("leading", identity=self._identity)
         self.meters.set_leader(True)
         self._keeping.start()
-        self._engine.start()
-        for namespace in self._settings.workload_namespaces:
-            self._push_all(namespace)
+        self._engine.start()  # Each namespace is looked at as soon as it is ours.
 
     def _prepare(self) -> None:
         require_crds(self._client)
