@@ -211,9 +211,10 @@ def install(teller: Teller, ground: BuiltIn | Borrowed, *more: str) -> None:
     command = (*ground.helm(), *release, namespaces, *more)
     teller.console.print(f"[bold cyan]$ {helm} {' '.join(map(str, _short(release)))}[/]")
     began_s = time.monotonic()
+    was_there = _succeeds(*ground.helm(), "status", "stockpot", "-n", SYSTEM)
     _quietly(*command)
     # A release of the same values is no change to a Deployment, and its code may be another.
-    if isinstance(ground, BuiltIn):
+    if was_there and isinstance(ground, BuiltIn):
         _quietly(
             *ground.kubectl, "-n", SYSTEM, "rollout", "restart", "deployment/stockpot-operator"
         )
