@@ -163,11 +163,10 @@ class Cluster:
         """What there is to look at, and how to end it."""
         kubectl = " ".join(self._ground.shown)
         return {
-            "ask it": f"{self._url}   (the server stays up)",
             "objects": f"{kubectl} get shards,soups,souprevisions,receipts -n {STUDIO}",
             "pods": f"{kubectl} get pods,jobs -A",
             "events": f"{kubectl} events -n {STUDIO}",
-            **self._ground.farewell(),
+            **self._ground.farewell(self._url),
         }
 
     # How it is asked.

@@ -4,6 +4,7 @@ Here is how it is brought up, how its Services and its store are reached from th
 how it is ended. What happens in it is in `cluster.py`.
 """
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -52,7 +53,7 @@ class Ground(Protocol):
     def values(self) -> Path:
         """What the chart is told."""
 
-    def farewell(self) -> Mapping[str, str]:
+    def farewell(self, url: str) -> Mapping[str, str]:
         """How it is looked at, and ended."""
 
 
@@ -108,9 +109,9 @@ class BuiltIn:
             sys.exit(done.stderr)
         return f"http://{done.stderr.split()[0]}"
 
-    def farewell(self) -> Mapping[str, str]:
+    def farewell(self, url: str) -> Mapping[str, str]:
         """How it is looked at, and ended."""
-        return {"stop it": "make down   (the cluster goes, and all that is in it)"}
+        return {"ask it": url, "stop it": "make down   (the cluster goes, and all that is in it)"}
 
     def helm(self) -> Sequence[str | Path]:
         """How helm is run."""
@@ -138,7 +139,6 @@ class Borrowed:
         self.context, self._registry = context, registry
         self.kubectl: Sequence[str | Path] = ("kubectl", f"--context={context}")
         self.shown: Sequence[str] = ("kubectl",)
-        self._forwarding: list[subprocess.Popen[bytes]] = []
         for program in ("kubectl", "helm"):
             if shutil.which(program) is None:
                 sys.exit(f"{program} is not here\n  help: install it, or run `make demo` alone")
@@ -178,16 +178,19 @@ class Borrowed:
             ],
             stdout=subprocess.PIPE,
         )
-        self._forwarding.append(process)
+        atexit.register(process.terminate)
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         if "127.0.0.1:" not in line:
             sys.exit(f"service/{service} in {namespace} cannot be reached")
         return f"http://127.0.0.1:{line.split('127.0.0.1:')[1].split()[0]}"
 
-    def farewell(self) -> Mapping[str, str]:
+    def farewell(self, url: str) -> Mapping[str, str]:
         """How it is looked at, and ended."""
-        return {"stop it": f"kubectl delete shards,soups --all -n {STUDIO}, then helm uninstall"}
+        return {
+            "ask it": f"kubectl -n {STUDIO} port-forward service/emoji 8000:80",
+            "stop it": f"kubectl delete shards,soups --all -n {STUDIO}; helm uninstall stockpot -n {SYSTEM}",
+        }
 
     def helm(self) -> Sequence[str | Path]:
         """How helm is run."""
