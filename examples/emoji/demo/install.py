@@ -189,7 +189,8 @@ class Borrowed:
         """How it is looked at, and ended."""
         return {
             "ask it": f"kubectl -n {STUDIO} port-forward service/emoji 8000:80",
-            "stop it": f"kubectl delete shards,soups --all -n {STUDIO}; helm uninstall stockpot -n {SYSTEM}",
+            "stop it": f"kubectl delete shards,soups --all -n {STUDIO}; "
+            f"helm uninstall stockpot -n {SYSTEM}",
         }
 
     def helm(self) -> Sequence[str | Path]:
