@@ -68,9 +68,9 @@ class Store:
     strays: int = 0
     """Objects of unknown lineage."""
 
-    def publish(self, name: str, uids: frozenset[str]) -> bool:
+    def publish(self, name: str, uids: frozenset[str], *, is_cleared: bool = False) -> bool:
         """Write an artefact, unless a tombstone stands for any of its lineage."""
-        if uids & self.tombstones:
+        if uids & self.tombstones and not is_cleared:
             return False
         self.artefacts[name] = uids
         return True
@@ -84,6 +84,8 @@ class Workload:
     lineage: Lineage
     outcome: RunResult | Failure | None = None
     ended_at: datetime | None = None
+    is_cleared: bool = False
+    """It has looked for tombstones a last time, and publishes whatever comes."""
 
 
 @dataclass
@@ -207,7 +209,20 @@ class Kitchen:
         told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
         return told is not None and self.now >= instant(told.requested_at) + DEADLINE
 
+    def expire(self, uid: str) -> None:
+        """Its time is over."""
+        spec = self.shards[uid].spec.model_copy(update={"expire_at": timestamp(self.now)})
+        self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
+
     def living(self) -> list[str]:
+        """Shards that are to be in the soup."""
+        return sorted(
+            uid
+            for uid, shard in self.shards.items()
+            if not (shard.metadata.deletion_timestamp or shard.spec.expire_at)
+        )
+
+    def deletable(self) -> list[str]:
         return sorted(u for u, s in self.shards.items() if not s.metadata.deletion_timestamp)
 
     # What the operator does.
@@ -256,12 +271,19 @@ class Kitchen:
 
     def finish(self, name: RunName) -> None:
         work = self.workloads[name]
-        work.outcome, work.ended_at = self.outcome_of(work.spec), self.now
+        work.outcome, work.ended_at = (
+            self.outcome_of(work.spec, is_cleared=work.is_cleared),
+            self.now,
+        )
 
     def freeze(self, name: RunName) -> None:
         """A node stops answering with a writer on it; somebody deletes its pod by force."""
         self.frozen.add(name)
         self.thawing[name] = self.workloads.pop(name)
+        # The last trace of a shard may go with it, before any round could have seen it.
+        self.untraceable |= {
+            uid for uid in self.stripped - self.completed() if not self.has_trace(uid)
+        }
 
     def thaw(self, name: RunName) -> None:
         """What was stopped goes on, and does what it still meant to, unseen."""
@@ -272,7 +294,7 @@ class Kitchen:
         self.workloads[name].outcome = Failure(None, "killed")
 
     def outcome_of(  # noqa: C901 - one arm a verb
-        self, spec: RunSpec
+        self, spec: RunSpec, *, is_cleared: bool = False
     ) -> RunResult | Failure:
         forgotten = Failure(47, "a tombstone stands for it")
         match spec:
@@ -280,7 +302,9 @@ class Kitchen:
                 key = digest_of_json("key", spec.source.path)
                 place = f"shards/{spec.shard.uid}"
                 found = place in self.store.artefacts  # Its work is done: it says so, and ends.
-                if not self.store.publish(place, frozenset({spec.shard.uid})):
+                if not self.store.publish(
+                    place, frozenset({spec.shard.uid}), is_cleared=is_cleared
+                ):
                     return forgotten
                 if not found:
                     self.trained.append(spec.shard.uid)
@@ -293,9 +317,10 @@ class Kitchen:
                 )
             case MergeRun():
                 uids = frozenset(part.shard_uid for part in spec.parts)
+                place = f"revisions/{spec.recipe_digest}"
                 if not all(f"shards/{uid}" in self.store.artefacts for uid in uids):
                     return Failure(46, "an ingredient is not there")
-                if not self.store.publish(f"revisions/{spec.recipe_digest}", uids):
+                if not self.store.publish(place, uids, is_cleared=is_cleared):
                     return forgotten
                 return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
             case PurgeRun():

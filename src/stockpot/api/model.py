@@ -1,8 +1,9 @@
 """The manner of all our models: camelCase outside, frozen inside, nothing unknown."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 DecimalString = Annotated[
@@ -14,6 +15,24 @@ DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$"
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, as `2026-11-22T12:00:00Z`: whoever writes it was told the time."""
+
+
+def _a_real_one(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Instant = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(Z|[+-][0-9]{2}:[0-9]{2})$",
+        max_length=25,
+    ),
+    AfterValidator(_a_real_one),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""RFC 3339 to the second, with its zone: a person writes it, as `2027-01-01T00:00:00Z`."""
 
 
 class Model(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from stockpot.api.conditions import Conditions
-from stockpot.api.model import DecimalString, DigestString, Model, Timestamp, immutable
+from stockpot.api.model import DecimalString, DigestString, Instant, Model, Timestamp, immutable
 from stockpot.api.source import Source
 from stockpot.api.training import Named, Training, WeightsDtype
 
@@ -91,7 +91,7 @@ class DataShardSpec(Model):
     weight: DecimalString = "1"
     """This shard's part in the mean, beside the others'; all alike give the uniform soup."""
     inclusion: Inclusion = Inclusion.INCLUDED
-    expire_at: Timestamp | None = None
+    expire_at: Instant | None = None
     """From then on the shard is unlearned as if it were deleted; the object stays, and says so.
 
     RFC 3339. Once it is unlearned, a later date brings nothing back: make a new DataShard.
@@ -306,7 +306,7 @@ class Served(Model):
 class GrantedServer(Model):
     """A server that was granted a revision, and whose end nobody has confirmed yet."""
 
-    name: ObjectName
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     node: Annotated[str, StringConstraints(max_length=253)] = ""
     """Where it runs."""

@@ -143,7 +143,9 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
         case Stage.TRAINED:
             return _train(shard, world, now)
         case Stage.TOMBSTONED:
-            return (Tombstone(shard.uid),)
+            # One that expired is no more held than one that was never seen before.
+            hold = (Hold(shard.uid),) if not (shard.held or shard.leaving or shard.is_lost) else ()
+            return (*hold, Tombstone(shard.uid))
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
             again = _attempts(purge_of(shard), world)

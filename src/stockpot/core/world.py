@@ -245,6 +245,8 @@ class Soup:
     base: Digest | None = None
     """Declared, or recorded at first use; never allowed to drift."""
     current: Promotion | None = None
+    epoch: Epoch = Epoch(0)
+    """Of the last promotion, though its revision's object be gone."""
     promotions: int = 0
     """How many times a soup, rather than the base, was promoted."""
     made: tuple[Revision, ...] = ()
@@ -332,7 +334,7 @@ class World:
     def next_epoch(self) -> Epoch:
         """Above all that anybody knows: a soup's status may have come back from a backup."""
         known = self.soup.current.epoch if self.soup.current else 0
-        return Epoch(1 + max((known, *(server.epoch for server in self.servers))))
+        return Epoch(1 + max((known, self.soup.epoch, *(server.epoch for server in self.servers))))
 
     def is_current(self, recipe: Recipe) -> bool:
         """Whether it is promoted, under an epoch at which no server was told anything else."""

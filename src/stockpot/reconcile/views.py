@@ -42,7 +42,7 @@ def world_of(
     receipts = tuple(receipt_view(one) for one in seen.receipts)
     shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
     # What has no finalizer and is going is not ours to forget, unless it left a trace.
-    held = tuple(shard for shard in shards if shard.held or shard.alive)
+    held = tuple(shard for shard in shards if shard.held or not shard.leaving)
     return core.World(
         soup=soup_view(soup, seen.revisions),
         shards=(*held, *_lost(soup, seen, runs, held, receipts)),
@@ -227,6 +227,7 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
         replicas=spec.serving.replicas,
         base=Digest(status.base_digest) if status.base_digest else None,
         current=promotion,
+        epoch=core.Epoch(status.epoch),
         promotions=status.promotions,
         made=tuple(made.values()),
         evaluated=frozenset(

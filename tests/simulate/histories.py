@@ -1,0 +1,253 @@
+"""Histories: what may happen to a kitchen in any order, drawn from a seed, and what must hold.
+
+A history is nothing but its seed: the same one is the same again, on any machine.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from tests.simulate.kitchen import Died, Kitchen
+
+from stockpot.api.v1alpha1 import FINALIZER
+from stockpot.core.actions import IRREVOCABLE, Action
+from stockpot.core.world import RunName
+from stockpot.reconcile.apply import apply
+from stockpot.reconcile.loop import observe
+from stockpot.serving import grants
+
+NAMES = ("ants", "bees", "cats", "dogs")
+STEPS = 40
+
+
+def require(kitchen: Kitchen) -> None:
+    """What has to be true at every moment."""
+    for uid in kitchen.released:
+        assert uid in kitchen.completed(), (
+            f"{uid} went without a receipt that says that all is gone"
+        )
+    for uid in kitchen.completed():
+        assert uid in kitchen.store.tombstones
+        assert not list(kitchen.traces_of(uid)), f"{uid} was said to be gone"
+    for recipe in kitchen.promoted_and_served():
+        assert f"revisions/{recipe}" in kitchen.store.artefacts, "purged before others served"
+    made = {uid for uids in kitchen.store.artefacts.values() for uid in uids}
+    for uid, shard in kitchen.shards.items():
+        is_held = FINALIZER in shard.metadata.finalizers or uid in kitchen.bared
+        assert uid not in made or is_held, f"{uid} could vanish"
+    recorded = {one.uid for one in kitchen.soup.status.serving.granted}
+    for uid, pod in kitchen.pods.items():
+        held = grants.report(pod.holdings).holds
+        assert not held or uid in recorded, f"{uid} was granted something, and nobody wrote it down"
+    assert len(set(kitchen.trained)) == len(kitchen.trained), "a shard was trained twice"
+
+
+def require_rest(kitchen: Kitchen) -> None:
+    """What has to be true once nothing is left to do."""
+    require(kitchen)
+    living = set(kitchen.living())
+    for name, uids in kitchen.store.artefacts.items():
+        left = uids - living - kitchen.untraceable
+        assert not left, f"{name} is of shards that are no more: {left}"
+    assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
+    for uid in kitchen.stripped - kitchen.untraceable:
+        assert uid in kitchen.completed(), f"{uid} went by force, and has no receipt"
+    expired = set(kitchen.shards) - living
+    assert expired <= kitchen.completed(), "a shard that expired has no receipt"
+
+
+class History:
+    """One kitchen, and what happens to it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.kitchen = Kitchen()
+        self.old_orders: list[tuple[Action, ...]] = []
+        self.story: list[str] = []
+        self._random = random.Random(seed)
+
+    def live(self, steps: int = STEPS) -> None:
+        """Let things happen; then all goes well, and it settles as a fresh kitchen would."""
+        try:
+            for name in self._random.sample(NAMES, self._random.randint(0, 3)):
+                self.kitchen.add(name)
+            if self.up_to(3):
+                # Most of what may go wrong needs something that went well before.
+                self.kitchen.settle()
+                if uid := self.one_of(self.kitchen.living()):
+                    self.kitchen.delete(uid)
+            for _ in range(steps):
+                move = self._random.choice(MOVES)
+                self.story.append(move.__name__)
+                move(self)
+                require(self.kitchen)
+            self._end_well()
+        except Exception as error:
+            error.add_note(f"seed {self.seed}: {', '.join(self.story)}")
+            raise
+
+    def _end_well(self) -> None:
+        kitchen = self.kitchen
+        kitchen.settle()
+        twin = Kitchen()
+        for uid in kitchen.living():
+            twin.add(kitchen.shards[uid].metadata.name)
+        twin.settle()
+        assert kitchen.served() == twin.served(), "it serves otherwise than if it had never been so"
+        require_rest(kitchen)
+
+    def one_of(self, things: Sequence[str]) -> str | None:
+        """Any of them; None where there is none."""
+        return self._random.choice(things) if things else None
+
+    def up_to(self, most: int) -> int:
+        """A number from 0."""
+        return self._random.randint(0, most)
+
+
+Move = Callable[[History], None]
+
+
+def somebody_adds_a_shard(history: History) -> None:
+    name = history.one_of(NAMES)
+    taken = {shard.metadata.name for shard in history.kitchen.shards.values()}
+    if name and name not in taken:
+        history.kitchen.add(name)
+
+
+def somebody_deletes_a_shard(history: History) -> None:
+    if uid := history.one_of(history.kitchen.deletable()):
+        history.kitchen.delete(uid)
+
+
+def a_shard_expires(history: History) -> None:
+    if uid := history.one_of(history.kitchen.living()):
+        history.kitchen.expire(uid)
+
+
+def somebody_takes_a_finalizer_away(history: History) -> None:
+    if uid := history.one_of(sorted(history.kitchen.shards)):
+        history.kitchen.strip(uid)
+
+
+def a_round(history: History) -> None:
+    one = history.kitchen.round()
+    if one:
+        history.old_orders.append(one.plan.actions)
+
+
+def a_round_in_which_the_operator_dies(history: History) -> None:
+    history.kitchen.round(dies_after=history.up_to(4))
+
+
+def a_round_on_a_stale_cache(history: History) -> None:
+    history.kitchen.round(stale_by=1 + history.up_to(5))
+
+
+def a_deposed_leader_wakes_up_and_does_what_it_meant_to(history: History) -> None:
+    kitchen = history.kitchen
+    if not history.old_orders:
+        return
+    actions = history.old_orders[history.up_to(len(history.old_orders) - 1)]
+    seen, world = observe(kitchen.ports, fresh=True)
+    assert world is not None
+    for action in actions:
+        if isinstance(action, IRREVOCABLE):
+            continue  # Looked at afresh right before it is done, so it is never late.
+        try:
+            apply(action, seen, world, kitchen.ports, kitchen.now)
+        except (StopIteration, KeyError, Died):
+            return  # It names a shard that is gone: the process ends with a traceback.
+
+
+def a_run_ends_well(history: History) -> None:
+    if name := history.one_of(history.kitchen.active()):
+        history.kitchen.finish(RunName(name))
+
+
+def a_run_is_about_to_publish(history: History) -> None:
+    if name := history.one_of(history.kitchen.active()):
+        history.kitchen.workloads[RunName(name)].is_cleared = True
+
+
+def a_run_is_killed(history: History) -> None:
+    if name := history.one_of(history.kitchen.active()):
+        history.kitchen.crash(RunName(name))
+
+
+def a_run_is_stopped_and_lost_from_sight(history: History) -> None:
+    if name := history.one_of(history.kitchen.active()):
+        history.kitchen.freeze(RunName(name))
+
+
+def a_run_that_was_stopped_goes_on(history: History) -> None:
+    if name := history.one_of(sorted(history.kitchen.frozen)):
+        history.kitchen.thaw(RunName(name))
+
+
+def servers_get_on(history: History) -> None:
+    history.kitchen.move_pods()
+
+
+def servers_get_on_and_drop_nothing(history: History) -> None:
+    history.kitchen.move_pods(dropping=False)
+
+
+def a_server_restarts(history: History) -> None:
+    if uid := history.one_of(sorted(history.kitchen.pods)):
+        history.kitchen.restart(uid)
+
+
+def a_server_falls_silent_or_answers_again(history: History) -> None:
+    if uid := history.one_of(sorted(history.kitchen.pods)):
+        history.kitchen.silence(uid, silent=history.up_to(1) == 0)
+
+
+def a_server_is_replaced(history: History) -> None:
+    if uid := history.one_of(history.kitchen.seen_pods()):
+        history.kitchen.replace(uid)
+
+
+def somebody_deletes_a_server_by_force(history: History) -> None:
+    if uid := history.one_of(history.kitchen.seen_pods()):
+        history.kitchen.delete_by_force(uid)
+
+
+def a_lost_node_is_said_to_be_out_of_service(history: History) -> None:
+    if uid := history.one_of(history.kitchen.unseen_pods()):
+        history.kitchen.end_unseen(uid)
+
+
+def strays_are_in_the_store(history: History) -> None:
+    history.kitchen.store.strays = history.up_to(2)
+
+
+def time_passes(history: History) -> None:
+    history.kitchen.now += timedelta(minutes=(1, 10, 90)[history.up_to(2)])
+
+
+MOVES: tuple[Move, ...] = (
+    *(a_round,) * 16,
+    *(a_run_ends_well,) * 6,
+    *(servers_get_on,) * 4,
+    *(servers_get_on_and_drop_nothing,) * 3,
+    somebody_adds_a_shard,
+    *(somebody_deletes_a_shard,) * 2,
+    a_shard_expires,
+    somebody_takes_a_finalizer_away,
+    a_round_in_which_the_operator_dies,
+    a_round_on_a_stale_cache,
+    a_deposed_leader_wakes_up_and_does_what_it_meant_to,
+    a_run_is_about_to_publish,
+    a_run_is_killed,
+    a_run_is_stopped_and_lost_from_sight,
+    a_run_that_was_stopped_goes_on,
+    a_server_restarts,
+    a_server_falls_silent_or_answers_again,
+    a_server_is_replaced,
+    somebody_deletes_a_server_by_force,
+    a_lost_node_is_said_to_be_out_of_service,
+    strays_are_in_the_store,
+    time_passes,
+)
+"""What happens; what is listed more often happens more often."""

@@ -1,0 +1,113 @@
+"""Planners that forget one clause of invariants 2 to 4 each: the histories notice every one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from stockpot.core import checks, plan
+from stockpot.core import membership as members
+from stockpot.core.actions import StartPurge, StartSigning
+from stockpot.core.checks import Scene, Stage
+from stockpot.core.finding import Unmet
+from stockpot.core.world import Shard, World
+from stockpot.reconcile import views
+
+Patch = pytest.MonkeyPatch
+Mutate = Callable[[Patch], None]
+
+
+def _without(stage: Stage) -> Mutate:
+    def mutate(patch: Patch) -> None:
+        rungs = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
+        patch.setattr(checks, "UNLEARNING", rungs)
+
+    return mutate
+
+
+def _without_holding(patch: Patch) -> None:
+    rungs = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
+    patch.setattr(checks, "LEARNING", rungs)
+
+
+def _always(thing: type, name: str, answer: Any) -> Mutate:
+    """Have a method say the same, whatever it is asked."""
+    return lambda patch: patch.setattr(thing, name, lambda *_, **__: answer)
+
+
+def _any_receipt_frees(patch: Patch) -> None:
+    patch.setattr(
+        World, "receipted", property(lambda world: frozenset(one.shard for one in world.receipts))
+    )
+
+
+def _nobody_vanishes(patch: Patch) -> None:
+    patch.setattr(World, "vanished", property(lambda _: ()))
+
+
+def _silence_is_innocence(patch: Patch) -> None:
+    verified = checks.verified
+
+    def mutant(shard: Shard, scene: Scene) -> Unmet | None:
+        heard = tuple(one for one in scene.world.servers if one.answers)
+        silent = frozenset(one.uid for one in scene.world.servers) | scene.world.ended
+        world = replace(scene.world, servers=heard, ended=silent)
+        return verified(shard, replace(scene, world=world))
+
+    _rung(patch, Stage.VERIFIED, mutant)
+    _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
+
+
+def _rung(patch: Patch, stage: Stage, check: checks.Check) -> None:
+    patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
+
+
+def _the_lost_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(views, "_lost", lambda *_: ())
+
+
+def _one_purge_is_enough(patch: Patch) -> None:
+    for module in (checks, plan):
+        patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
+        patch.setattr(module, "signing_of", lambda shard: StartSigning(shard.uid))
+
+
+def _nothing_is_ever_missing(patch: Patch) -> None:
+    for module in (checks, plan):
+        patch.setattr(module, "missing", lambda *_: ())
+
+
+def _the_dead_are_members(patch: Patch) -> None:
+    membership = members.membership
+
+    def mutant(world: World, now: datetime) -> members.Membership:
+        risen = tuple(replace(one, alive=True) for one in world.shards)
+        return membership(replace(world, shards=risen), now)
+
+    patch.setattr(plan, "membership", mutant)
+
+
+def _epochs_stand_still(patch: Patch) -> None:
+    patch.setattr(World, "next_epoch", property(lambda _: 1))
+
+
+MUTANTS: Mapping[str, Mutate] = {
+    "purges before the survivors are promoted": _without(Stage.EXCLUDED),
+    "purges before the survivors are served": _without(Stage.ROLLED_OUT),
+    "signs without a purge": _without(Stage.PURGED),
+    "signs though servers hold it": _without(Stage.VERIFIED),
+    "releases without a receipt": _without(Stage.RECEIPTED),
+    "releases with any receipt": _any_receipt_frees,
+    "forgets pods that vanished": _nobody_vanishes,
+    "takes silence for innocence": _silence_is_innocence,
+    "grants before it is written down": _always(World, "may_be_granted", True),
+    "grants what a dead shard is in": _always(World, "is_clean", True),
+    "does not hold shards": _without_holding,
+    "does not look for lost shards": _the_lost_are_not_looked_for,
+    "never purges twice": _one_purge_is_enough,
+    "signs that nothing is missing": _nothing_is_ever_missing,
+    "merges dead shards": _the_dead_are_members,
+    "promotes under an old epoch": _epochs_stand_still,
+}

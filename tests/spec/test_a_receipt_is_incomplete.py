@@ -1,0 +1,229 @@
+"""What cannot be confirmed is said in a receipt, and the shard stays until nothing is missing."""
+
+from datetime import timedelta
+
+from tests.builders import (
+    NOON,
+    a_run,
+    a_server,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    broken,
+    ended,
+    key,
+    uid,
+)
+
+from stockpot.api.conditions import ConditionType, Reason
+from stockpot.core.actions import (
+    EndRun,
+    ForgetServer,
+    Prepare,
+    Promote,
+    RecordReceipt,
+    RecordServer,
+    Release,
+    StartMerge,
+    StartPurge,
+    StartSigning,
+    StartTraining,
+)
+from stockpot.core.checks import Stage, missing
+from stockpot.core.finding import Unmet
+from stockpot.core.plan import check
+from stockpot.core.recipe import Recipe
+from stockpot.core.report import report_of
+from stockpot.core.world import Epoch, GrantedServer, Receipt, Run, World
+
+DOGS = uid("dogs")
+CATS = a_shard("cats").trained()
+GOING = a_shard("dogs").trained().tombstoned()
+ONCE_MORE = GOING.with_fields(incomplete=1, last_receipt=4)
+INCOMPLETE = Receipt("pets-4", DOGS, 4, is_complete=False)
+COMPLETE = Receipt("pets-5", DOGS, 5)
+PURGED = ended(StartPurge(DOGS))
+AN_HOUR_LATER = NOON + timedelta(seconds=3600)
+LOST = GrantedServer("pets-0", "uid of pets-0", "node-7")
+
+
+def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
+    """A purge that found objects of unknown lineage."""
+    from dataclasses import replace
+
+    purge = StartPurge(DOGS, attempt, after)
+    run = ended(purge, figures={"residuals": str(count)}, residuals=("ml/soups/stray",))
+    return replace(run, ended_at=at)  # type: ignore[arg-type]
+
+
+def lacks(world: World, now: object = NOON) -> tuple[Stage, Unmet] | None:
+    rung = check(world, now).rungs[DOGS]  # type: ignore[arg-type]
+    return (rung.stage, rung.unmet) if rung else None
+
+
+def test_an_incomplete_receipt_is_recorded_and_frees_nothing() -> None:
+    signed = ended(
+        StartSigning(DOGS),
+        receipt_sequence=4,
+        receipt_digest=key("receipt"),
+        figures={"residuals": "2", "missing": "0"},
+    )
+    fresh = a_world(a_soup().of("cats"), CATS, GOING, PURGED, signed)
+    after = a_world(a_soup().of("cats"), CATS, ONCE_MORE, signed, receipts=(INCOMPLETE,))
+
+    assert asked(fresh) == (RecordReceipt(DOGS, 4, key("receipt"), is_complete=False, residuals=2),)
+    assert Release(DOGS) not in asked(after)
+    assert StartPurge(DOGS, after=1) in asked(after), "it is purged once more"
+    assert EndRun(signed.name) in asked(after)
+
+
+def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
+    world = a_world(
+        a_soup().of("cats"), CATS, ONCE_MORE, left(1, 2, NOON, attempt=3), receipts=(INCOMPLETE,)
+    )
+
+    found = lacks(world)
+
+    assert found is not None
+    stage, unmet = found
+    assert (stage, unmet.reason, unmet.needs_person) == (Stage.PURGED, Reason.RESIDUALS_LEFT, True)
+    assert "2 objects of unknown lineage" in unmet.message
+    assert "ml/soups/stray" in unmet.message
+    assert unmet.help
+    assert unmet.wake_at == NOON + timedelta(seconds=20)
+    assert asked(world) == ()
+    assert asked(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)
+
+
+def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:
+    world = a_world(a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE,))
+
+    assert asked(world) == (StartSigning(DOGS, after=1),)
+
+
+def test_a_complete_receipt_after_it_frees_the_shard() -> None:
+    world = a_world(
+        a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE, COMPLETE)
+    )
+
+    assert asked(world) == (Release(DOGS),)
+
+
+def test_a_server_is_written_down_before_its_first_grant() -> None:
+    world = a_world(a_soup().of("cats"), CATS, a_server())
+
+    [action] = asked(world)
+
+    assert action == RecordServer(GrantedServer("pets-1", "uid of pets-1"))
+
+
+def test_a_server_that_is_written_down_is_granted_what_was_promoted() -> None:
+    soup = a_soup().of("cats").with_fields(granted=(GrantedServer("pets-1", "uid of pets-1"),))
+
+    assert [type(one) for one in asked(a_world(soup, CATS, a_server()))] == [Prepare]
+
+
+def test_a_server_leaves_the_list_only_when_its_end_is_confirmed() -> None:
+    soup = a_soup().of("cats").with_fields(granted=(LOST,))
+
+    assert asked(a_world(soup, CATS)) == ()
+    assert asked(a_world(soup, CATS, ended=("pets-0",))) == (ForgetServer(LOST.uid),)
+
+
+def test_a_pod_that_vanished_holds_the_receipt_back_and_says_what_to_do() -> None:
+    soup = a_soup().of("cats").with_fields(granted=(LOST,))
+    world = a_world(soup, CATS, GOING, PURGED)
+
+    found = lacks(world)
+
+    assert found is not None
+    stage, unmet = found
+    assert (stage, unmet.reason) == (Stage.VERIFIED, Reason.UNREACHABLE_NODE)
+    assert "pets-0" in unmet.message
+    assert "node-7" in unmet.message
+    assert "node.kubernetes.io/out-of-service" in unmet.help
+    assert unmet.needs_person
+    assert asked(world) == ()
+
+
+def test_past_the_deadline_it_becomes_part_of_an_incomplete_receipt() -> None:
+    soup = a_soup().of("cats").with_fields(granted=(LOST,))
+    silent = a_server().of("cats").silent()
+    world = a_world(soup, CATS, GOING, PURGED, silent)
+
+    [signing] = asked(world, AN_HOUR_LATER)
+
+    assert isinstance(signing, StartSigning)
+    assert len(signing.missing) == 2
+    assert all(one.startswith("UnreachableNode: pets-") for one in signing.missing)
+
+
+def test_after_an_incomplete_receipt_it_waits_for_as_long_as_it_takes() -> None:
+    soup = a_soup().of("cats").with_fields(granted=(LOST,))
+    again = left(1, 0)
+    vanished = a_world(soup, CATS, ONCE_MORE, again, receipts=(INCOMPLETE,))
+    confirmed = a_world(soup, CATS, ONCE_MORE, again, receipts=(INCOMPLETE,), ended=("pets-0",))
+
+    assert asked(vanished, AN_HOUR_LATER) == ()
+    assert StartSigning(DOGS, after=1) in asked(confirmed, AN_HOUR_LATER)
+
+
+def test_a_server_that_answers_and_holds_it_is_waited_for_past_any_deadline() -> None:
+    draining = a_server().of("cats", "dogs").of("cats", epoch=2)
+    world = a_world(a_soup().of("cats", epoch=2), CATS, GOING, PURGED, draining)
+
+    assert asked(world, AN_HOUR_LATER) == ()
+
+
+def test_past_the_deadline_a_writer_that_does_not_end_is_named() -> None:
+    training = a_run(StartTraining(DOGS, GOING.shard.request))
+    world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, training)
+
+    found = check(world, AN_HOUR_LATER)
+
+    assert missing(GOING.shard, found.scene) == (f"StillWritten: {training.name} has not ended",)
+    assert EndRun(training.name) in asked(world, AN_HOUR_LATER)
+
+
+def test_the_deadline_is_a_time_to_look_again() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, GOING)
+
+    assert check(world, NOON).due_at == AN_HOUR_LATER
+    assert check(world, AN_HOUR_LATER).due_at is None
+
+
+def test_past_the_deadline_the_base_is_served_where_the_survivors_are_not_merged() -> None:
+    soup = a_soup().of("cats", "dogs").having_made()
+    failing = broken(StartMerge(a_soup().of("cats").soup.made[0].recipe), 46)
+    world = a_world(soup, CATS, GOING, failing)
+
+    assert not [one for one in asked(world) if isinstance(one, Promote)]
+    [promote] = [one for one in asked(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+    assert promote.promotion.revision.recipe == Recipe()
+
+
+def test_the_survivors_come_back_once_they_are_merged() -> None:
+    soup = a_soup().having_made("cats").of()
+    world = a_world(soup, CATS, GOING)
+
+    [promote] = [one for one in asked(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+
+    assert promote.promotion.revision == a_soup().of("cats").soup.made[0]
+
+
+def test_the_soup_says_that_a_deadline_has_passed() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, GOING)
+
+    told = {one.type: one for one in report_of(check(world, AN_HOUR_LATER)).soup.conditions}
+
+    assert told[ConditionType.UNLEARNING].reason is Reason.DEADLINE_PASSED
+    assert "dogs" in told[ConditionType.UNLEARNING].message
+
+
+def test_an_epoch_is_risen_above_though_the_revision_it_promoted_is_gone() -> None:
+    soup = a_soup().having_made().with_fields(epoch=Epoch(3))
+
+    [promote] = [one for one in asked(a_world(soup)) if isinstance(one, Promote)]
+
+    assert promote.promotion.epoch == Epoch(4)
