@@ -23,7 +23,7 @@ READY := $(VENV)/.synced-with-requirements-dev
 # Tests are many small computations: threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-SOURCES := src tests operator trainer_image examples devcluster
+SOURCES := src tests operator trainer_image examples devcluster hatch_build.py
 QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
 
