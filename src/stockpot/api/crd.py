@@ -98,9 +98,9 @@ FACES: dict[AnyKind, Face] = {
         ("souprev", "souprevs"),
         (
             Column("Soup", ".spec.soupRef.name"),
-            Column("Weights", ".spec.weightsDigest"),
             Column("Metric", ".status.evaluation[0].metric"),
             Column("Value", ".status.evaluation[0].value"),
+            Column("Weights", ".spec.weightsDigest", wide=True),
             AGE,
         ),
         by_users=False,
@@ -112,7 +112,6 @@ FACES: dict[AnyKind, Face] = {
             Column("Shard", ".spec.shard.name"),
             Column("Number", ".spec.sequence", "integer"),
             Column("Completeness", ".spec.completeness"),
-            Column("Signed", ".spec.signedAt", "date"),
             Column("Digest", ".spec.digest", wide=True),
             AGE,
         ),
