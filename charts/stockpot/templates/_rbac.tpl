@@ -182,4 +182,10 @@
   - unlearningreceipts.stockpot.dev
   verbs:
   - get
+- apiGroups:
+  - ''
+  resources:
+  - nodes
+  verbs:
+  - get
 {{- end -}}

@@ -13,6 +13,7 @@ from stockpot.cluster.resources import (
     JOBS,
     LEASES,
     NAMESPACES,
+    NODES,
     PODS,
     ROLE_BINDINGS,
     SERVICES,
@@ -80,5 +81,7 @@ IN_RELEASE_NAMESPACE = (
 IN_CLUSTER = (
     # Whether the CRDs are as new as the operator.
     _rule(CUSTOM_RESOURCE_DEFINITIONS, "get"),
+    # Whether anything can still run where a server was whose end nobody saw.
+    _rule(NODES, "get"),
 )
 """Of the operator: what has no namespace."""

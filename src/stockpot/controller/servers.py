@@ -86,7 +86,9 @@ class ClusterServers:
             )
         if self._cache.last_phase(one.uid) in ENDED:
             return True
-        return self._nodes.is_out_of_service(one.node, fresh=fresh)
+        if self._nodes.is_out_of_service(one.node, fresh=fresh):
+            return True
+        return self._nodes.has_swept(one.node, one.uid, fresh=fresh)
 
     def _is_out_of_service(self, one: Endpoint, fresh: bool) -> bool:
         """Whether its node is said to be shut down; asked only of one that looks dead."""
