@@ -227,12 +227,12 @@ class Studio:
         return time.monotonic() - began_s
 
     def leader(self) -> str:
-        """The pod of the operator that leads."""
+        """The operator process that leads: its pod's name, `_`, and what no other process has."""
         lease = json.loads(
             self.kubectl("get", "lease", "stockpot-operator", "-n", SYSTEM, "-o=json")
         )
         holder: str = lease["spec"].get("holderIdentity") or ""
-        return holder.rpartition("_")[0]
+        return holder
 
     def kill_pod(self, namespace: str, name: str) -> None:
         """Kill a pod's process at once, as a crash does: the pod itself stays."""
