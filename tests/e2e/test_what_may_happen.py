@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from devcluster import objects
@@ -26,6 +27,7 @@ from stockpot.api.runspec import StoreRef
 from stockpot.cluster.resources import DATA_SHARDS
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
+from stockpot.store.port import ObjectStore
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),
@@ -192,7 +194,10 @@ def test_a_store_that_is_away_for_a_minute_is_waited_for(studio: Studio, undistu
     assert studio.settled("away", "one", "two") == undisturbed
 
 
-def test_a_namespace_that_is_deleted_leaves_its_receipts_in_the_store(studio: Studio) -> None:
+def test_a_namespace_that_is_deleted_leaves_its_receipts_in_the_store(
+    studio: Studio, undisturbed: str
+) -> None:
+    assert undisturbed
     uid = studio.soup("calm").metadata.uid
     known = studio.client.list(DATA_SHARDS, NAMESPACE).items
     shards = {one["metadata"]["uid"] for one in known if one["spec"]["soupRef"]["name"] == "calm"}
@@ -202,10 +207,23 @@ def test_a_namespace_that_is_deleted_leaves_its_receipts_in_the_store(studio: St
     studio.until(lambda: namespace_is_gone(studio.client, NAMESPACE), "the namespace goes", 600)
     with studio.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
-        receipts = list(store.list(Keys(NAMESPACE).receipts(uid)))
+        said = [what_it_says(store, one.key) for one in store.list(Keys(NAMESPACE).receipts(uid))]
         left = [one.key for one in store.list(f"{NAMESPACE}/shards/")]
-    assert len(receipts) == len(shards) == 2
+    # Before it, a receipt may have had to say that something could not be asked.
+    complete = [one["shard"]["uid"] for one in said if one["completeness"] == "Complete"]
+    say(f"receipts: {[(one['shard']['name'], one['completeness']) for one in said]}")
+    assert sorted(complete) == sorted(shards)
+    assert len(shards) == 2
     assert not [key for key in left if any(uid in key for uid in shards)]
+
+
+def what_it_says(store: ObjectStore, key: str) -> dict[str, Any]:
+    """Read the predicate of a receipt, which nobody checks here."""
+    data = store.get(key)
+    assert data is not None
+    statement = json.loads(base64.b64decode(json.loads(data)["payload"]))
+    predicate: dict[str, Any] = statement["predicate"]
+    return predicate
 
 
 def say(figure: str) -> None:
