@@ -93,7 +93,7 @@ def test_a_node_that_is_gone_is_named_and_what_ran_there_counts_as_running(town:
     town.operator()
     town.soup()
     town.shard("food")
-    town.until(lambda: town.condition("food", "Ready")["reason"] == "Training", "it trains")
+    town.until(lambda: town.progress("food") == 50, "it trains")
 
     town.kubelet.is_lost = True
     town.until(lambda: town.condition("food", "Ready")["reason"] == "NodeLost", "it says so", 60)

@@ -1,12 +1,13 @@
 """From kubectl apply to the receipt, on a real API server."""
 
+from tests.controlplane.admin import BINDINGS
 from tests.controlplane.conftest import Figure
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
 from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.objects import namespace_of
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.resources import DATA_SHARDS, LEASES, SOUPS
 
 
 def test_shards_that_are_applied_are_trained_included_and_served(
@@ -49,10 +50,7 @@ def test_a_training_says_how_far_it_is(town: Town) -> None:
     town.soup()
     town.shard("food")
 
-    def progress() -> object:
-        return (town.get("food") or {}).get("status", {}).get("training", {}).get("progressPercent")
-
-    town.until(lambda: progress() == 50, "food says that half of its training is done")
+    town.until(lambda: town.progress("food") == 50, "food says that half of its training is done")
 
     assert town.condition("food", "Ready")["reason"] == "Training"
 
@@ -86,3 +84,25 @@ def test_what_is_seen_gets_the_finalizer_before_anything_is_made_of_it(town: Tow
         thing = town.get(name, kind)
         assert thing
         assert thing["metadata"]["finalizers"] == [FINALIZER]
+
+
+def test_an_operator_that_ends_where_nothing_is_left_keeps_nothing_from_going(town: Town) -> None:
+    operator = town.operator()
+    town.soup()
+    town.shard("food")
+    town.learnt("food")
+    pinned = town.admin.get(BINDINGS, town.studio, "operator")
+    town.delete("food")
+    town.delete("soup", SOUPS)
+    town.until(lambda: town.get("soup", SOUPS) is None, "the soup is gone")
+
+    operator.end()
+
+    binding = town.admin.get(BINDINGS, town.studio, "operator")
+    lease = town.admin.get(LEASES, town.studio, "stockpot-scope")
+    assert pinned
+    assert binding
+    assert lease
+    assert pinned["metadata"]["finalizers"] == [FINALIZER]
+    assert "finalizers" not in binding["metadata"]
+    assert "finalizers" not in lease["metadata"]

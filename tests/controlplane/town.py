@@ -45,6 +45,7 @@ from stockpot.cluster.resources import (
     JOBS,
     LEASES,
     NAMESPACES,
+    PODS,
     SOUP_REVISIONS,
     SOUPS,
     UNLEARNING_RECEIPTS,
@@ -216,12 +217,16 @@ class Town:
         for one in self.operators:
             one.kill()
         for namespace in self._made:
-            for resource in (DATA_SHARDS, SOUPS):
+            # What an operator would let go.
+            for resource in (DATA_SHARDS, SOUPS, LEASES, BINDINGS):
                 for thing in self.admin.list(resource, namespace):
                     if thing["metadata"].get("finalizers"):
                         gone = {"metadata": {"finalizers": None}}
                         self.admin.merge(resource, namespace, name_of(thing), gone)
             self.admin.delete(NAMESPACES, None, namespace)
+            # Nobody is left to confirm their end.
+            for pod in self.admin.list(PODS, namespace):
+                self.admin.delete(PODS, namespace, name_of(pod), gracePeriodSeconds=0)
         self.kubelet.stop()
 
     # ----------------------------------------------------------------------------- what people do
@@ -309,6 +314,17 @@ class Town:
     def deployment(self) -> Json | None:
         found = self.all(DEPLOYMENTS)
         return found[0] if found else None
+
+    def ending(self) -> list[str]:
+        """The namespaces, of any test, that are being deleted."""
+        every = self.mirror.of(NAMESPACES, "")
+        return [name_of(one) for one in every if "deletionTimestamp" in one["metadata"]]
+
+    def progress(self, name: str) -> int | None:
+        """How far a shard says that its training is, in percent."""
+        status = (self.get(name) or {}).get("status", {})
+        percent: int | None = status.get("training", {}).get("progressPercent")
+        return percent
 
     def leader(self) -> str:
         """Whose Lease it is: the name of an operator."""

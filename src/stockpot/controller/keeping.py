@@ -71,10 +71,17 @@ class Keeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """Keep none any longer: they run out by themselves."""
+        """Keep none any longer: they run out by themselves.
+
+        Where nothing needs us any more, nothing of ours may be in the way of an uninstall.
+        """
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        if not self._thread.is_alive():
+            return
+        self._thread.join()
+        for namespace, place in self._places.items():
+            if place.is_pinned and not self._is_used(namespace):
+                self._keep(namespace, place)
 
     def is_ours(self, namespace: str) -> bool:
         """Whether we may work there at this moment, and will until its last shard is forgotten."""
