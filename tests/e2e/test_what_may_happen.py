@@ -3,6 +3,8 @@
 Slow, so it runs only when asked for (E2E=long). The tests share one node, and each has a soup.
 """
 
+import base64
+import json
 import os
 import subprocess
 import sys
