@@ -112,6 +112,7 @@ FACES: dict[AnyKind, Face] = {
             Column("Shard", ".spec.shard.name"),
             Column("Number", ".spec.sequence", "integer"),
             Column("Completeness", ".spec.completeness"),
+            Column("Signed", ".spec.signedAt", "date"),
             Column("Digest", ".spec.digest", wide=True),
             AGE,
         ),

@@ -423,6 +423,8 @@ class SoupRevisionStatus(Model):
     """What was found out about it."""
 
     created_at: Timestamp | None = None
+    evaluated_at: Timestamp | None = None
+    """When its figures were written down; a suite may have none."""
     evaluation: Annotated[tuple[Figure, ...], Field(max_length=64)] = ()
 
 

@@ -109,7 +109,7 @@ def _record_revision(
             objects.change_soup(edits.with_base(base))
             objects.create(edits.new_revision(action, soup, world, now))
         case act.RecordEvaluation(_, figures):
-            objects.change_revision(name, edits.with_figures(figures))
+            objects.change_revision(name, edits.with_figures(figures, now))
         case act.ForgetRevision():
             objects.delete_revision(name)
         case never:

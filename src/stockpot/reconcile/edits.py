@@ -176,12 +176,15 @@ def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -
     )
 
 
-def with_figures(figures: tuple[tuple[str, str], ...]) -> Callable[[SoupRevision], SoupRevision]:
-    """Write down what a revision measured."""
+def with_figures(
+    figures: tuple[tuple[str, str], ...], now: datetime
+) -> Callable[[SoupRevision], SoupRevision]:
+    """Write down what a revision measured, and that it was."""
     said = tuple(Figure(metric=metric, value=value) for metric, value in figures)
 
     def edit(revision: SoupRevision) -> SoupRevision:
-        status = revision.status.model_copy(update={"evaluation": said})
+        told = {"evaluation": said, "evaluated_at": timestamp(now)}
+        status = revision.status.model_copy(update=told)
         return revision.model_copy(update={"status": status})
 
     return edit

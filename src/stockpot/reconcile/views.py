@@ -231,7 +231,9 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
         promotions=status.promotions,
         made=tuple(made.values()),
         evaluated=frozenset(
-            Digest(one.spec.recipe_digest) for one in revisions if one.status.evaluation
+            Digest(one.spec.recipe_digest)
+            for one in revisions
+            if one.status.evaluated_at or one.status.evaluation
         ),
         deadline_s=spec.unlearning.deadline_seconds,
         scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
