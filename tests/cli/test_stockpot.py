@@ -1,5 +1,6 @@
 """The command as a person meets it: in a process of its own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -91,13 +92,18 @@ def test_generate_leaves_nothing_that_has_drifted(tmp_path: Path) -> None:
     assert stockpot("generate", "--check", "--root", tmp_path).returncode == ExitCode.OK
 
 
-def test_the_operator_says_that_there_is_none_yet() -> None:
-    root = Path(__file__).parents[2]
+def test_the_operator_says_which_settings_it_lacks(tmp_path: Path) -> None:
+    main = Path(__file__).parents[2] / "operator" / "main.py"
+    settings = tmp_path / "settings.yaml"
 
     said = subprocess.run(
-        [sys.executable, root / "operator" / "main.py"], capture_output=True, text=True, check=False
+        [sys.executable, main, "run", "--settings", settings],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
-    assert said.returncode == ExitCode.USAGE
-    assert "local mode only" in said.stderr
-    assert "help: stockpot local apply" in said.stderr
+    told = json.loads(said.stderr)
+    assert said.returncode == ExitCode.INVALID
+    assert told["message"] == f"{settings} cannot be read: No such file or directory"
+    assert "install the chart" in told["help"]
