@@ -108,6 +108,10 @@ quick: base-parts node-parts prometheus
 spec: $(READY)  ## only what the core promises: seconds
 	$(PYTEST) -q tests/spec
 
+.PHONY: histories
+histories: $(READY)  ## twenty thousand histories of deletions, crashes and late writers: half an hour
+	HISTORIES=20000 SEED=0 $(PYTEST) -q tests/simulate -k any_history
+
 .PHONY: bench
 bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
 	$(PYTEST) -q -s tests/benchmarks
