@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import pytest
 from devcluster.controlplane import ControlPlane
 from tests.cluster.shapes import LINEAGE, Json, a_training, said, servers, settings
+from tests.controlplane.admin import ACCOUNTS, NODES, QUOTAS, Admin
 
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place, Problem, RunResult
-from stockpot.cluster.client import Client
 from stockpot.cluster.credentials import connect
 from stockpot.cluster.diagnosis import hindrance_of
 from stockpot.cluster.jobs import job_of
@@ -25,9 +25,6 @@ from stockpot.cluster.resources import DEPLOYMENTS, EVENTS, JOBS, NAMESPACES, PO
 from stockpot.cluster.serving import deployment_of
 from stockpot.core.world import Hindrance, Run, RunName
 
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
-ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
-QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 
@@ -50,36 +47,30 @@ def a_condition(type_: str, reason: str = "") -> Json:
     return {"type": type_, "status": "True", "reason": reason, "lastTransitionTime": stamp()}
 
 
-def beat(client: Client, name: str) -> None:
+def beat(kubelet: Admin, name: str) -> None:
     """Say what a kubelet says of its node."""
     ready = {**a_condition("Ready", "KubeletReady"), "lastHeartbeatTime": stamp()}
     status = {"capacity": CAPACITY, "allocatable": CAPACITY, "conditions": [ready]}
-    write_status(client, NODES, client.get(NODES, None, name), status)
-
-
-def write_status(client: Client, resource: Resource, live: Json, status: Json) -> None:
-    """Replace it whoever else writes, as one who alone may say so."""
-    metadata = {key: value for key, value in live["metadata"].items() if key != "resourceVersion"}
-    client.replace_status(resource, {**live, "metadata": metadata, "status": status})
+    kubelet.status(NODES, None, name, status)
 
 
 @pytest.fixture(scope="module")
-def busy() -> Iterator[Client]:
-    """A cluster with controllers, a scheduler, and one node that lives."""
+def busy() -> Iterator[Admin]:
+    """Who plays the kubelet of the one node of a cluster with controllers and a scheduler."""
     ending = threading.Event()
     with ControlPlane(crds=CRDS, scheduler=True) as cluster:
-        client = connect(kubeconfig=cluster.kubeconfig)
-        client.create(NODES, {"metadata": {"name": "node-1"}, "spec": {}})
-        beat(client, "node-1")
+        kubelet = Admin(cluster)
+        kubelet.create(NODES, None, {"metadata": {"name": "node-1"}, "spec": {}})
+        beat(kubelet, "node-1")
 
         def live() -> None:
             while not ending.wait(5.0):
-                beat(client, "node-1")
+                beat(kubelet, "node-1")
 
         heart = threading.Thread(target=live)
         heart.start()
         try:
-            yield client
+            yield kubelet
         finally:
             ending.set()
             heart.join()
@@ -88,8 +79,9 @@ def busy() -> Iterator[Client]:
 class Studio:
     """A namespace with a soup."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self.client, self.namespace = client, namespace
+    def __init__(self, kubelet: Admin, namespace: str) -> None:
+        client = connect(kubeconfig=kubelet.cluster.kubeconfig)
+        self.client, self.kubelet, self.namespace = client, kubelet, namespace
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         client.create(NAMESPACES, {"metadata": {"name": namespace, "labels": labels}})
         spec = {"base": {"s3": {"prefix": "bases/emoji/"}}}
@@ -142,7 +134,6 @@ class Studio:
 
     def tell(self, pod: Json, phase: str, state: Json, **more: Any) -> None:
         """Say what a kubelet would."""
-        live = self.client.get(PODS, self.namespace, pod["metadata"]["name"])
         container = {
             "name": "train",
             "image": "example.org/trainer:1",
@@ -151,8 +142,8 @@ class Studio:
             "restartCount": 0,
             "state": state,
         }
-        status = {**live["status"], "phase": phase, "containerStatuses": [container], **more}
-        write_status(self.client, PODS, live, status)
+        status = {"phase": phase, "containerStatuses": [container], **more}
+        self.kubelet.status(PODS, self.namespace, pod["metadata"]["name"], status)
 
     def end(self, pod: Json, code: int, message: str = "", **more: Any) -> None:
         ended = {
@@ -166,7 +157,7 @@ class Studio:
 
 
 @pytest.fixture
-def studio(busy: Client, request: pytest.FixtureRequest) -> Studio:
+def studio(busy: Admin, request: pytest.FixtureRequest) -> Studio:
     name = request.node.name.replace("_", "-").removeprefix("test-")[:50].strip("-")
     return Studio(busy, name)
 
@@ -200,7 +191,7 @@ def test_a_done_job_has_its_result(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize(("code", "final"), [(42, True), (7, False)])
-def test_a_failed_job_has_its_failure(busy: Client, code: int, final: bool) -> None:
+def test_a_failed_job_has_its_failure(busy: Admin, code: int, final: bool) -> None:
     studio = Studio(busy, f"failed-{code}")
     studio.make_account()
     studio.post()
@@ -360,7 +351,7 @@ def test_a_node_that_falls_silent(studio: Studio) -> None:
     labels = {"quiet": "yes"}
     node = {"metadata": {"name": "node-2", "labels": labels}, "spec": {"taints": [taint]}}
     client.create(NODES, node)
-    beat(client, "node-2")
+    beat(studio.kubelet, "node-2")
     studio.make_account()
     studio.post(node_selector=labels, tolerations=({"key": "quiet", "operator": "Exists"},))
     studio.tell(studio.placed(), "Running", RUNNING, conditions=ALIVE)
