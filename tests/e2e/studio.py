@@ -119,6 +119,7 @@ class Studio:
         *shards: str,
         steps: int = STEPS,
         every: int = 2,
+        measured: bool = False,
         namespace: str = NAMESPACE,
     ) -> None:
         """Apply a soup and shards; each is called by the soup's name and its own."""
@@ -134,11 +135,14 @@ class Studio:
             "checkpointingSteps": every,
             "optimizer": {"options": {"learningRate": "1e-3"}},
         }
-        spec = {
+        spec: Json = {
             "base": source("base"),
             "training": training,
             "membership": {"settleSeconds": 0, "minShards": 1},
         }
+        if measured:
+            suite = [{"name": "heldout_loss"}]
+            spec |= {"evaluation": {"source": source("data/heldout"), "suite": suite}}
         items = [self._object("Soup", soup, spec, namespace)]
         for shard in shards:
             said = {"soupRef": {"name": soup}, "source": source(f"data/{shard}")}

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,16 +37,6 @@ pytestmark = [
 ]
 TRAINER = "app.kubernetes.io/component=train,stockpot.dev/soup={}"
 SERVER = "app.kubernetes.io/component=serve,stockpot.dev/soup={}"
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    one = Studio(f"long-{os.getpid()}", tmp_path_factory.mktemp("long") / "tiny")
-    try:
-        one.up()
-        yield one
-    finally:
-        one.down()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -44,6 +45,15 @@ class Prometheus:
         assert isinstance(found, list)
         return found
 
+    def ask_since(self, expr: str, began_s: float, step_s: float = 1.0) -> list[Sample]:
+        """What an expression came to since then, each series with its `values`."""
+        told = {"query": expr, "start": began_s, "end": time.time(), "step": step_s}
+        asked = urllib.parse.urlencode(told)
+        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}") as answer:
+            found = json.load(answer)["data"]["result"]
+        assert isinstance(found, list)
+        return found
+
     def await_scrapes(self, count: int) -> None:
         """Wait until every target was scraped so many times more."""
 
@@ -59,25 +69,45 @@ class Prometheus:
         wait_until(enough, f"{count} more scrapes of each target", within_s=60)
 
 
-def through_api_server(
-    api: str,
-    token: str,
-    ca: Path,
-    *,
-    namespace: str,
-    pod: str,
-    port: int,
-    labels: Mapping[str, str],
-) -> dict[str, Any]:
-    """Say how a pod is scraped that only its API server reaches."""
+def annotated(kubeconfig: Path, api: str, token: str, ca: Path) -> dict[str, Any]:
+    """Say how every pod of a cluster is scraped that asks for it by its annotations.
+
+    As the charts of Prometheus do it, but by way of the API server, for one who stands outside
+    the pods' network.
+    """
+    tls = {"ca_file": str(ca)}
+    pod = "__meta_kubernetes_pod"
+    path = r"/api/v1/namespaces/$1/pods/$2:$3/proxy$4"
+    asked = [
+        f"{pod}_{what}"
+        for what in ("annotation_prometheus_io_port", "annotation_prometheus_io_path")
+    ]
+    where = ["__meta_kubernetes_namespace", f"{pod}_name", *asked]
     return {
-        "job_name": pod,
+        "job_name": "pods",
         "honor_labels": True,
         "scheme": "https",
-        "metrics_path": f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics",
         "authorization": {"credentials": token},
-        "tls_config": {"ca_file": str(ca)},
-        "static_configs": [{"targets": [api.removeprefix("https://")], "labels": dict(labels)}],
+        "tls_config": tls,
+        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
+        "relabel_configs": [
+            {
+                "source_labels": [f"{pod}_annotation_prometheus_io_scrape", f"{pod}_phase"],
+                "regex": "true;Running",
+                "action": "keep",
+            },
+            {
+                "source_labels": where,
+                "regex": "(.+);(.+);(.+);(.+)",
+                "target_label": "__metrics_path__",
+                "replacement": path,
+            },
+            {"target_label": "__address__", "replacement": api.removeprefix("https://")},
+            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+            {"source_labels": [f"{pod}_name"], "target_label": "pod"},
+            {"source_labels": [f"{pod}_name"], "target_label": "instance"},
+            {"source_labels": [f"{pod}_label_stockpot_dev_soup"], "target_label": "soup"},
+        ],
     }
 
 

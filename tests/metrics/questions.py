@@ -37,4 +37,6 @@ def chosen(expr: str) -> str:
 
 
 def has_a_number(samples: Sequence[Sample]) -> bool:
-    return any(math.isfinite(float(one["value"][1])) for one in samples)
+    """Whether any series, at any moment that was asked for, is a number."""
+    points = (point for one in samples for point in one.get("values", [one.get("value")]))
+    return any(math.isfinite(float(value)) for _, value in points)

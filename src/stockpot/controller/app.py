@@ -38,14 +38,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     told = verbs.add_parser("run", help="reconcile soups until told to end")
     told.add_argument("--settings", type=Path, default=PATH, help="written by the chart")
-    told.add_argument("--context", default="", help="of the kubeconfig; else the current one")
     told.add_argument("--port", type=int, default=PORT, help="of /livez, /readyz and /metrics")
     chosen = parser.parse_args(arguments)
     _log_as_json()
     log = structlog.get_logger("stockpot")
     try:
         settings = read_settings(chosen.settings)
-        operator = Operator(connect(context=chosen.context), settings, _identity())
+        operator = Operator(connect(), settings, _identity())
     except StockpotError as error:
         log.error(error.message, help=error.help)
         return int(error.exit_code)

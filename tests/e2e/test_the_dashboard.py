@@ -1,0 +1,57 @@
+"""Every panel of the dashboard, over a story on a real node that a real Prometheus watches.
+
+Slow, so it runs only when asked for (E2E=long).
+"""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e.studio import WHY_NOT, Studio, ask
+from tests.metrics.prometheus import annotated, prometheus
+from tests.metrics.questions import chosen, expressions, has_a_number
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),
+    pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
+    pytest.mark.timeout(900),
+]
+
+
+def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations(
+    studio: Studio, tmp_path: Path
+) -> None:
+    told = yaml.safe_load(studio.places.kubeconfig.read_text())
+    cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
+    ca = Path(cluster["certificate-authority"])
+    job = annotated(studio.places.kubeconfig, cluster["server"], user["token"], ca)
+    with prometheus(tmp_path, [job], interval="1s") as watching:
+        began_s = time.time()
+        studio.apply("watched", "one", "two", steps=60, measured=True)
+        url = studio.url("watched")
+        studio.settled("watched", "one", "two")
+        for seed in range(10):
+            assert ask(url, seed).status == 200
+        studio.forget("watched", "two")
+        studio.settled("watched", "one")
+
+        def unanswered() -> list[str]:
+            return [
+                expr
+                for expr in expressions()
+                if not has_a_number(watching.ask_since(chosen(expr), began_s))
+            ]
+
+        scraped_by_s = time.time() + 30
+        while left := unanswered():
+            assert time.time() < scraped_by_s, left
+            time.sleep(1)
+        quality = watching.ask_since('stockpot_revision_quality{soup="watched"}', began_s)
+        in_flight = watching.ask_since('stockpot_deletions_in_flight{soup="watched"}', began_s)
+
+    assert len({one["metric"]["revision"] for one in quality}) >= 2
+    counted = [float(count) for one in in_flight for _, count in one["values"]]
+    assert max(counted) == 1
+    assert counted[-1] == 0
