@@ -20,6 +20,8 @@ class ArtefactKind(StrEnum):
     INGREDIENT = "Ingredient"
     REVISION = "Revision"
     EVALUATION = "Evaluation"
+    COMMITMENTS = "Commitments"
+    """The salts of commitments to a shard's records: until the purge."""
 
 
 class LineagePair(Model):

@@ -96,13 +96,13 @@ def _parsed(key: str, data: bytes) -> Manifest:
 
 
 def is_complete(manifest: Manifest) -> bool:
-    """Whether the artefact has what its kind promises. A training under way never is."""
+    """Whether the artefact has what its kind promises. A training under way never has."""
     match manifest.kind:
         case ArtefactKind.INGREDIENT | ArtefactKind.REVISION:
             return manifest.digest is not None
         case ArtefactKind.EVALUATION:
             return EVALUATION in manifest.files
-        case ArtefactKind.TRAINING:
+        case ArtefactKind.TRAINING | ArtefactKind.COMMITMENTS:
             return False
 
 

@@ -3,6 +3,7 @@
 <namespace>/
     shards/<shard uid>/<training key>/diffusion_pytorch_model.safetensors, manifest.json
     shards/<shard uid>/runs/<request>/manifest.json, checkpoints, cached latents
+    shards/<shard uid>/commitments/manifest.json, openings.json
     soups/<soup uid>/revisions/<recipe digest>/diffusion_pytorch_model.safetensors, manifest.json
         evaluation/manifest.json, evaluation.json, samples.png
     tombstones/<shard uid>                    written before a purge, kept for ever
@@ -37,6 +38,10 @@ class Keys:
     def training_run(self, shard_uid: str, request: str) -> str:
         """What a training leaves for its next attempt, ending in a slash."""
         return f"{self.shard(shard_uid)}runs/{bare(request)}/"
+
+    def commitments(self, shard_uid: str) -> str:
+        """The salts of commitments to a shard's records, ending in a slash."""
+        return f"{self.shard(shard_uid)}commitments/"
 
     def soup(self, soup_uid: str) -> str:
         """Everything of one soup, ending in a slash."""
