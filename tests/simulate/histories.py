@@ -23,10 +23,10 @@ STEPS = 40
 def require(kitchen: Kitchen) -> None:
     """What has to be true at every moment."""
     for uid in kitchen.released:
-        assert uid in kitchen.completed(), (
+        assert uid in kitchen.store.completed(), (
             f"{uid} went without a receipt that says that all is gone"
         )
-    for uid in kitchen.completed():
+    for uid in kitchen.store.completed():
         assert uid in kitchen.store.tombstones
         assert not list(kitchen.traces_of(uid)), f"{uid} was said to be gone"
     for recipe in kitchen.promoted_and_served():
@@ -36,10 +36,10 @@ def require(kitchen: Kitchen) -> None:
         is_held = FINALIZER in shard.metadata.finalizers or uid in kitchen.bared
         assert uid not in made or is_held, f"{uid} could vanish"
     recorded = {one.uid for one in kitchen.soup.status.serving.granted}
-    for uid, pod in kitchen.pods.items():
+    for uid, pod in kitchen.pods.known.items():
         held = grants.report(pod.holdings).holds
         assert not held or uid in recorded, f"{uid} was granted something, and nobody wrote it down"
-    assert len(set(kitchen.trained)) == len(kitchen.trained), "a shard was trained twice"
+    assert len(set(kitchen.runs.trained)) == len(kitchen.runs.trained), "a shard was trained twice"
 
 
 def require_rest(kitchen: Kitchen) -> None:
@@ -51,9 +51,9 @@ def require_rest(kitchen: Kitchen) -> None:
         assert not left, f"{name} is of shards that are no more: {left}"
     assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
     for uid in kitchen.stripped - kitchen.untraceable:
-        assert uid in kitchen.completed(), f"{uid} went by force, and has no receipt"
+        assert uid in kitchen.store.completed(), f"{uid} went by force, and has no receipt"
     expired = set(kitchen.shards) - living
-    assert expired <= kitchen.completed(), "a shard that expired has no receipt"
+    assert expired <= kitchen.store.completed(), "a shard that expired has no receipt"
 
 
 class History:
@@ -161,61 +161,76 @@ def a_deposed_leader_wakes_up_and_does_what_it_meant_to(history: History) -> Non
 
 
 def a_run_ends_well(history: History) -> None:
-    if name := history.one_of(history.kitchen.active()):
-        history.kitchen.finish(RunName(name))
+    kitchen = history.kitchen
+    if name := history.one_of(kitchen.runs.active()):
+        kitchen.runs.finish(RunName(name), kitchen.now)
+
+
+def a_run_that_was_asked_to_end_has_ended(history: History) -> None:
+    runs = history.kitchen.runs
+    if name := history.one_of(runs.ending()):
+        del runs.known[RunName(name)]
+        history.kitchen.lose_traces()
 
 
 def a_run_is_about_to_publish(history: History) -> None:
-    if name := history.one_of(history.kitchen.active()):
-        history.kitchen.workloads[RunName(name)].is_cleared = True
+    runs = history.kitchen.runs
+    if name := history.one_of(runs.active()):
+        runs.known[RunName(name)].is_cleared = True
 
 
 def a_run_is_killed(history: History) -> None:
-    if name := history.one_of(history.kitchen.active()):
-        history.kitchen.crash(RunName(name))
+    if name := history.one_of(history.kitchen.runs.active()):
+        history.kitchen.runs.crash(RunName(name))
 
 
 def a_run_is_stopped_and_lost_from_sight(history: History) -> None:
-    if name := history.one_of(history.kitchen.active()):
-        history.kitchen.freeze(RunName(name))
+    if name := history.one_of(history.kitchen.runs.active()):
+        history.kitchen.runs.freeze(RunName(name))
+        history.kitchen.lose_traces()
 
 
 def a_run_that_was_stopped_goes_on(history: History) -> None:
-    if name := history.one_of(sorted(history.kitchen.frozen)):
-        history.kitchen.thaw(RunName(name))
+    if name := history.one_of(sorted(history.kitchen.runs.frozen)):
+        history.kitchen.runs.thaw(RunName(name))
 
 
 def servers_get_on(history: History) -> None:
-    history.kitchen.move_pods()
+    history.kitchen.pods.move()
 
 
 def servers_get_on_and_drop_nothing(history: History) -> None:
-    history.kitchen.move_pods(dropping=False)
+    history.kitchen.pods.move(dropping=False)
 
 
 def a_server_restarts(history: History) -> None:
-    if uid := history.one_of(sorted(history.kitchen.pods)):
-        history.kitchen.restart(uid)
+    if uid := history.one_of(sorted(history.kitchen.pods.known)):
+        history.kitchen.pods.restart(uid)
 
 
 def a_server_falls_silent_or_answers_again(history: History) -> None:
-    if uid := history.one_of(sorted(history.kitchen.pods)):
-        history.kitchen.silence(uid, silent=history.up_to(1) == 0)
+    if uid := history.one_of(sorted(history.kitchen.pods.known)):
+        history.kitchen.pods[uid].is_silent = history.up_to(1) == 0
 
 
 def a_server_is_replaced(history: History) -> None:
-    if uid := history.one_of(history.kitchen.seen_pods()):
-        history.kitchen.replace(uid)
+    if uid := history.one_of(history.kitchen.pods.seen()):
+        history.kitchen.pods.replace(uid)
+
+
+def a_server_that_was_asked_to_end_has_ended(history: History) -> None:
+    if uid := history.one_of(history.kitchen.pods.ending()):
+        history.kitchen.pods.end(uid)
 
 
 def somebody_deletes_a_server_by_force(history: History) -> None:
-    if uid := history.one_of(history.kitchen.seen_pods()):
-        history.kitchen.delete_by_force(uid)
+    if uid := history.one_of(history.kitchen.pods.seen()):
+        history.kitchen.pods.delete_by_force(uid)
 
 
 def a_lost_node_is_said_to_be_out_of_service(history: History) -> None:
-    if uid := history.one_of(history.kitchen.unseen_pods()):
-        history.kitchen.end_unseen(uid)
+    if uid := history.one_of(history.kitchen.pods.unseen()):
+        history.kitchen.pods.end(uid)
 
 
 def strays_are_in_the_store(history: History) -> None:
@@ -229,6 +244,8 @@ def time_passes(history: History) -> None:
 MOVES: tuple[Move, ...] = (
     *(a_round,) * 16,
     *(a_run_ends_well,) * 6,
+    *(a_run_that_was_asked_to_end_has_ended,) * 5,
+    *(a_server_that_was_asked_to_end_has_ended,) * 2,
     *(servers_get_on,) * 4,
     *(servers_get_on_and_drop_nothing,) * 3,
     somebody_adds_a_shard,

@@ -79,6 +79,20 @@ def _nothing_is_ever_missing(patch: Patch) -> None:
         patch.setattr(module, "missing", lambda *_: ())
 
 
+def _writers_do_not_count(patch: Patch) -> None:
+    """Neither before the purge, nor in what a receipt says is missing."""
+    _without(Stage.QUIESCED)(patch)
+    missing = checks.missing
+    for module in (checks, plan):
+        patch.setattr(
+            module,
+            "missing",
+            lambda shard, scene: tuple(
+                one for one in missing(shard, scene) if not one.startswith("StillWritten")
+            ),
+        )
+
+
 def _the_dead_are_members(patch: Patch) -> None:
     membership = members.membership
 
@@ -96,6 +110,8 @@ def _epochs_stand_still(patch: Patch) -> None:
 MUTANTS: Mapping[str, Mutate] = {
     "purges before the survivors are promoted": _without(Stage.EXCLUDED),
     "purges before the survivors are served": _without(Stage.ROLLED_OUT),
+    "purges before writers have ended": _without(Stage.QUIESCED),
+    "signs though a writer has not ended": _writers_do_not_count,
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),
     "releases without a receipt": _without(Stage.RECEIPTED),

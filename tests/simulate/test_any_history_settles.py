@@ -44,10 +44,11 @@ def go_on(kitchen: Kitchen, *, dropping: bool = True, rounds: int = 40) -> None:
     for _ in range(rounds):
         kitchen.round()
         require(kitchen)
-        if kitchen.active():
-            kitchen.finish(kitchen.active()[0])
+        if ready := kitchen.runs.active():
+            kitchen.runs.finish(ready[0], kitchen.now)
         require(kitchen)
-        kitchen.move_pods(dropping=dropping)
+        kitchen.confirm_ends()
+        kitchen.pods.move(dropping=dropping)
         require(kitchen)
 
 
@@ -66,8 +67,8 @@ def everything_lags() -> None:
 def a_server_is_lost() -> None:
     """A pod is deleted by force while its process goes on, with a shard that is deleted then."""
     kitchen = kitchen_of("cats", "dogs")
-    dogs, lost = uid_of(kitchen, "dogs"), kitchen.seen_pods()[0]
-    kitchen.delete_by_force(lost)
+    dogs, lost = uid_of(kitchen, "dogs"), kitchen.pods.seen()[0]
+    kitchen.pods.delete_by_force(lost)
     kitchen.delete(dogs)
     go_on(kitchen)
     assert not kitchen.store.receipts, "nobody has confirmed its end"
@@ -75,34 +76,41 @@ def a_server_is_lost() -> None:
     go_on(kitchen)
     assert kitchen.store.receipts == [(dogs, False)], "the deadline has passed: it says so, once"
     assert dogs in kitchen.shards
-    kitchen.end_unseen(lost)
+    kitchen.pods.end(lost)
     kitchen.settle()
     require_rest(kitchen)
     assert kitchen.store.receipts == [(dogs, False), (dogs, True)]
 
 
 def a_writer_has_looked_a_last_time() -> None:
-    """A training is deleted when it has seen that no tombstone stands, and has not written yet."""
+    """A training is deleted when it has seen that no tombstone stands, and has not written yet.
+
+    It is asked to end, and writes all the same before its end is confirmed.
+    """
     kitchen = kitchen_of("cats")
     kitchen.add("dogs")
-    while not [name for name in kitchen.active() if name.startswith("train-")]:
+    while not (writers := [name for name in kitchen.runs.active() if name.startswith("train-")]):
         kitchen.round()
-    [name] = [one for one in kitchen.active() if one.startswith("train-")]
-    kitchen.workloads[name].is_cleared = True
-    writer = kitchen.workloads[name]
+    [name] = writers
+    writer = kitchen.runs.known[name]
+    writer.is_cleared = True
     dogs = uid_of(kitchen, "dogs")
     kitchen.delete(dogs)
-    for _ in range(20):
+    for _ in range(12):
         kitchen.round()
         require(kitchen)
-        for other in kitchen.active():
+        for other in kitchen.runs.active():
             if other != name:
-                kitchen.finish(other)
-        if name in kitchen.workloads and dogs in kitchen.store.tombstones:
-            kitchen.finish(name)
-    assert writer.outcome is None, "it was ended before the purge began"
+                kitchen.runs.finish(other, kitchen.now)
+        kitchen.pods.move()
+        require(kitchen)
+    assert writer.is_ending
+    assert not [one for one in kitchen.runs.known if one.startswith("purge-")]
+    kitchen.runs.finish(name, kitchen.now)
+    require(kitchen)
     kitchen.settle()
     require_rest(kitchen)
+    assert dogs in kitchen.released
 
 
 def strays_are_left() -> None:
@@ -122,7 +130,25 @@ def strays_are_left() -> None:
     assert kitchen.store.receipts == [(dogs, False), (dogs, True)]
 
 
-SCENES = (everything_lags, a_server_is_lost, a_writer_has_looked_a_last_time, strays_are_left)
+def a_finalizer_is_taken_away() -> None:
+    """Somebody takes it away, and the object with it: what it left behind names it still."""
+    kitchen = kitchen_of("cats", "dogs")
+    dogs = uid_of(kitchen, "dogs")
+    kitchen.strip(dogs)
+    kitchen.delete(dogs)
+    assert dogs not in kitchen.shards
+    kitchen.settle()
+    require_rest(kitchen)
+    assert kitchen.store.receipts == [(dogs, True)]
+
+
+SCENES = (
+    everything_lags,
+    a_server_is_lost,
+    a_writer_has_looked_a_last_time,
+    strays_are_left,
+    a_finalizer_is_taken_away,
+)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)

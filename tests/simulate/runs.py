@@ -1,0 +1,154 @@
+"""Runs as their processes know them: what each verb does to the store, and how one ends.
+
+They read tombstones at their start and before they publish, as the real ones do. An end that was
+asked for is confirmed only later; until then a process may still do what it was about to.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tests.simulate.store import Store
+
+from stockpot.api.runspec import (
+    EvaluateRun,
+    MergeRun,
+    PurgeRun,
+    RunResult,
+    RunSpec,
+    ServeRun,
+    SignRun,
+    TrainRun,
+)
+from stockpot.core.digests import digest_of_bytes, digest_of_json
+from stockpot.core.recipe import Lineage
+from stockpot.core.world import Failure, Run, RunName
+
+BASE = digest_of_bytes(b"base")
+FORGOTTEN = Failure(47, "a tombstone stands for it")
+
+
+@dataclass
+class Workload:
+    """A run, as its process knows it."""
+
+    spec: RunSpec
+    lineage: Lineage
+    outcome: RunResult | Failure | None = None
+    ended_at: datetime | None = None
+    is_cleared: bool = False
+    """It has looked for tombstones a last time, and publishes whatever comes."""
+    is_ending: bool = False
+    """It was asked to end; no kubelet has confirmed that it did."""
+
+
+@dataclass
+class Runs:
+    """Every run of a kitchen, and those of which nobody knows any more."""
+
+    store: Store
+    known: dict[RunName, Workload] = field(default_factory=dict)
+    frozen: dict[RunName, Workload] = field(default_factory=dict)
+    """Writers that were stopped in the middle, on nodes that do not answer."""
+    trained: list[str] = field(default_factory=list)
+
+    def seen(self) -> tuple[Run, ...]:
+        """All that an operator can see of them."""
+        return tuple(
+            Run(
+                name,
+                one.lineage,
+                result=one.outcome if isinstance(one.outcome, RunResult) else None,
+                failure=one.outcome if isinstance(one.outcome, Failure) else None,
+                ended_at=one.ended_at,
+            )
+            for name, one in sorted(self.known.items())
+        )
+
+    def active(self) -> list[RunName]:
+        return sorted(name for name, one in self.known.items() if one.outcome is None)
+
+    def ending(self) -> list[RunName]:
+        return sorted(name for name, one in self.known.items() if one.is_ending)
+
+    def finish(self, name: RunName, now: datetime) -> None:
+        """Let it do what it was told, to its end."""
+        work = self.known[name]
+        work.outcome, work.ended_at = self._do(work), now
+
+    def crash(self, name: RunName) -> None:
+        self.known[name].outcome = Failure(None, "killed")
+
+    def freeze(self, name: RunName) -> None:
+        """A node stops answering with a writer on it; somebody deletes its pod by force."""
+        self.frozen[name] = self.known.pop(name)
+
+    def thaw(self, name: RunName) -> None:
+        """What was stopped goes on, and does what it still meant to, unseen."""
+        work = self.frozen.pop(name)
+        work.is_cleared = False
+        self._do(work)
+
+    def _do(self, work: Workload) -> RunResult | Failure:
+        match work.spec:
+            case TrainRun():
+                return self._train(work.spec, work)
+            case MergeRun():
+                return self._merge(work.spec, work)
+            case PurgeRun():
+                count = self.store.purge(work.spec.shard.uid)
+                left = str(self.store.strays)
+                return RunResult(purged_objects=count, figures={"residuals": left})
+            case SignRun():
+                return self._sign(work.spec)
+            case EvaluateRun() | ServeRun():
+                return RunResult()
+
+    def _train(self, spec: TrainRun, work: Workload) -> RunResult | Failure:
+        uid, path = spec.shard.uid, spec.source.path
+        place = f"shards/{uid}"
+        found = place in self.store.artefacts  # Its work is done: it says so, and ends.
+        if not self.store.publish(place, frozenset({uid}), is_cleared=work.is_cleared):
+            return FORGOTTEN
+        if not found:
+            self.trained.append(uid)
+        return RunResult(
+            training_key=digest_of_json("key", path),
+            weights_digest=digest_of_json("weights", path),
+            base_digest=BASE,
+            data_digest=digest_of_json("data", path),
+            records=1,
+        )
+
+    def _merge(self, spec: MergeRun, work: Workload) -> RunResult | Failure:
+        uids = frozenset(part.shard_uid for part in spec.parts)
+        place = f"revisions/{spec.recipe_digest}"
+        if not all(f"shards/{uid}" in self.store.artefacts for uid in uids):
+            return Failure(46, "an ingredient is not there")
+        if not self.store.publish(place, uids, is_cleared=work.is_cleared):
+            return FORGOTTEN
+        return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
+
+    def _sign(self, spec: SignRun) -> RunResult:
+        """Find the receipt that is asked for, or write the next of the chain."""
+        uid, chain = spec.shard.uid, self.store.receipts
+        found = [
+            place
+            for place, (shard, complete) in enumerate(chain, start=1)
+            if shard == uid and (complete or place > spec.after)
+        ]
+        if not found:
+            chain.append((uid, not (self.store.strays or spec.missing)))
+            found = [len(chain)]
+        complete = chain[found[-1] - 1][1]
+        return RunResult(
+            receipt_sequence=found[-1],
+            receipt_digest=digest_of_json("receipt", found[-1]),
+            missing=spec.missing,
+            figures={"residuals": "0", "missing": "0" if complete else "1"},
+        )
+
+
+def merged_digest(spec: MergeRun) -> str:
+    """The bytes of a merge depend on ingredients and weights alone, not on UIDs."""
+    parts = sorted([part.weights_digest, str(part.weight)] for part in spec.parts)
+    return digest_of_json("merged", parts)
