@@ -60,7 +60,8 @@ class Cluster:
         self._url = ""
         self._store: StoreRef | None = None
         self._timings: list[Timing] = []
-        self._finished: dict[str, float] = {}
+        self._began_s: dict[str, float] = {}
+        self._ended_s: dict[str, float] = {}
 
     def prepare(self, teller: Teller) -> None:
         """Have a cluster with an operator, and no soup of ours in it."""
@@ -220,7 +221,7 @@ class Cluster:
             try:
                 sight = self._sight(namespace)
                 watch(sight)
-                self._note_trainings(namespace)
+                self._note_trainings(namespace, sight)
                 if done():
                     return
             except Unavailable as error:
@@ -235,32 +236,34 @@ class Cluster:
                 sys.exit(f"it goes no further: {why}")
             time.sleep(LOOK_S)
 
-    def _note_trainings(self, namespace: str) -> None:
-        """Remember when training was under way last: what comes after it is ours to be quick at."""
+    def _note_trainings(self, namespace: str, sight: Sight) -> None:
+        """Remember when training was under way: what comes before and after is ours to be quick at.
+
+        A Job is gone soon after it has ended, and then the shard says when that was.
+        """
         for job in self._client.list(
             JOBS, namespace, label_selector="app.kubernetes.io/component=train"
         ).items:
-            began, ended = job["metadata"]["creationTimestamp"], job["status"].get("completionTime")
             name = job["metadata"]["labels"]["stockpot.dev/shard"]
-            self._finished.setdefault(f"{name} began", _seconds(began))
-            if ended:
-                self._finished[f"{name} ended"] = _seconds(ended)
+            self._began_s.setdefault(name, _seconds(job["metadata"]["creationTimestamp"]))
+        for shard in sight.shards:
+            training = shard.status.training
+            if training and training.completed_at:
+                self._ended_s[shard.metadata.name] = _seconds(training.completed_at)
 
     def _measure(self, applied_s: float, members: Sequence[str]) -> None:
-        """Say how long it took from `apply` to the promotion, beside training itself."""
-        current = self.soup().status.current_revision
-        mine = [self._finished.get(f"{name} ended", 0.0) for name in members]
-        starts = [self._finished.get(f"{name} began", 0.0) for name in members]
-        recent = [
-            (a, b) for a, b in zip(starts, mine, strict=True) if a >= applied_s - 2 and b >= a
-        ]
-        if current is None or not recent:
+        """Say how long it took from `apply` until it was served, beside training itself.
+
+        It was served a moment ago, when this look found it so.
+        """
+        fresh = [name for name in members if self._began_s.get(name, 0.0) >= applied_s - 2]
+        if not all(name in self._ended_s for name in fresh) or not fresh:
             return
-        promoted_s = _seconds(str(current.promoted_at))
-        trained_s = max(b for _, b in recent) - min(a for a, _ in recent)
-        beside_s = max(0.0, promoted_s - applied_s - trained_s)
-        what = f"apply → promoted with {members[-1]}, beside training"
-        self._timings.append(Timing(what, beside_s, FRESH_BAR_S))
+        trained_s = max(self._ended_s[name] for name in fresh) - min(
+            self._began_s[name] for name in fresh
+        )
+        what = f"apply → served with {', '.join(fresh)}, beside training"
+        self._timings.append(Timing(what, time.time() - applied_s - trained_s, FRESH_BAR_S))
 
 
 def read(kind: type[Any], resource: Resource, thing: Mapping[str, Any]) -> Any:
