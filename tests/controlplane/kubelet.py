@@ -1,7 +1,7 @@
 """A kubelet that runs no containers, but says of each pod what a real one says.
 
 The real scheduler gives it pods. What a run comes to is worked out from its RunSpec by the
-simulator's kitchen; servers are real HTTP servers with the real state machine of grants, each on
+simulator; servers are real HTTP servers with the real state machine of grants, each on
 a loopback address of its own. What is to go wrong is said beforehand, as an `Order`.
 """
 
@@ -17,11 +17,12 @@ from typing import Any
 import urllib3
 from tests.controlplane.admin import NODES, Admin, Happening, Mirror, Said
 from tests.controlplane.servers import Address, PlayedServer, ProgressServer
-from tests.simulate.kitchen import Kitchen
+from tests.simulate.runs import Runs
+from tests.simulate.store import Store
 
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
 from stockpot.api.runspec import Problem, RunResult
-from stockpot.cluster.labels import RUN_SPEC, SHARD
+from stockpot.cluster.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
 from stockpot.cluster.objects import (
     Json,
     annotations_on,
@@ -44,6 +45,8 @@ class Order:
     verb: str
     shard: str = ""
     """Only of this one; empty: of any."""
+    namespace: str = ""
+    """Only of soups in this one; empty: in any."""
     hold: bool = False
     """It runs until it is let go."""
     exit_code: int = 0
@@ -79,8 +82,8 @@ class Kubelet:
     admin: Admin
     mirror: Mirror
     node: str
-    kitchens: dict[str, Kitchen] = field(default_factory=dict)
-    """The store of each soup, by its UID."""
+    kitchens: dict[str, Runs] = field(default_factory=dict)
+    """What runs come to, and the store of each soup, by its UID."""
     orders: list[Order] = field(default_factory=list)
     on_grant: list[Callable[[str], None]] = field(default_factory=list)
     """Told `prepare` or `commit` when a server accepted one."""
@@ -154,8 +157,8 @@ class Kubelet:
             if isinstance(one.server, PlayedServer) and not one.ended
         ]
 
-    def kitchen(self, soup_uid: str) -> Kitchen:
-        return self.kitchens.setdefault(soup_uid, Kitchen())
+    def kitchen(self, soup_uid: str) -> Runs:
+        return self.kitchens.setdefault(soup_uid, Runs(Store()))
 
     # What a kubelet does.
 
@@ -200,7 +203,12 @@ class Kubelet:
 
     def _order_for(self, pod: Json) -> Order | None:
         for order in self.orders:
-            fits = order.verb == verb_of(pod) and order.shard in {"", labels_on(pod).get(SHARD)}
+            labels = labels_on(pod)
+            fits = (
+                order.verb == verb_of(pod)
+                and order.shard in {"", labels.get(SHARD)}
+                and order.namespace in {"", labels.get(SOUP_NAMESPACE)}
+            )
             if fits and self._given.get(id(order), 0) < order.times:
                 self._given[id(order)] = self._given.get(id(order), 0) + 1
                 return order

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.simulate.kitchen import Pod, Store
+from tests.simulate.pods import Pod
+from tests.simulate.store import Store
 
 from stockpot.api.serving import Grant
 from stockpot.serving import grants

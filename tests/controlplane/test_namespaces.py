@@ -21,42 +21,73 @@ def soup_uid(town: Town) -> str:
 def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
     town: Town, figure: Figure
 ) -> None:
-    training, served, purging = town, town.suburb(), town.suburb()
-    places = {"training": training, "served": served, "purging": purging}
-    town.operator(workloadNamespaces=[one.studio for one in places.values()])
-    town.kubelet.order(Order("train", shard="slow", hold=True))
-    town.kubelet.order(Order("purge", shard="bread", hold=True))
-    training.soup()
-    slow = training.shard("slow")
-    served.soup()
-    food = served.shard("food")
-    purging.soup()
-    bread = purging.shard("bread")
+    training, served, merging = town, town.suburb(), town.suburb()
+    purging, signing = town.suburb(), town.suburb()
+    places = {
+        "training": training,
+        "merging": merging,
+        "served": served,
+        "purging": purging,
+        "signing": signing,
+    }
+    operator = town.operator(workloadNamespaces=[one.studio for one in places.values()])
+    kubelet = town.kubelet
+    kubelet.order(Order("train", shard="slow", hold=True))
+    kubelet.order(Order("purge", shard="bread", hold=True))
+    kubelet.order(Order("sign", shard="crust", hold=True))
+    for one in places.values():
+        one.soup()
+    slow, food, bread, crust = (
+        one.shard(name)
+        for one, name in (
+            (training, "slow"),
+            (served, "food"),
+            (purging, "bread"),
+            (signing, "crust"),
+        )
+    )
+    town.until(lambda: merging.is_so("soup", "Ready", SOUPS), "the base is served")
+    kubelet.order(Order("merge", namespace=merging.studio, hold=True))
+    late = merging.shard("late")
     town.until(lambda: training.condition("slow", "Ready")["reason"] == "Training", "it trains")
     served.learnt("food")
     purging.learnt("bread")
+    signing.learnt("crust")
     purging.delete("bread")
+    signing.delete("crust")
+    town.until(lambda: merging.jobs("merge"), "a merge runs")
     town.until(lambda: purging.jobs("purge"), "a purge runs")
+    town.until(lambda: signing.jobs("sign"), "a signing runs")
     uids = {name: soup_uid(one) for name, one in places.items()}
 
     for one in places.values():
         town.admin.delete(NAMESPACES, None, one.studio)
     town.until(lambda: not training.jobs("train"), "the training is ended")
-    town.kubelet.let_go("purge")
+    town.until(lambda: not merging.jobs("merge"), "the merge is ended")
+    kubelet.let_go("purge")
+    kubelet.let_go("sign")
     took_s = town.until(lambda: all(map(is_gone, places.values())), "all are gone", 90)
 
-    figure("seconds until namespaces at three stages are gone", took_s)
+    figure("seconds until namespaces at five stages are gone", took_s)
     receipts = {
-        name: [shard for shard, _ in town.kubelet.kitchen(uid).store.receipts]
+        name: [shard for shard, _ in kubelet.kitchen(uid).store.receipts]
         for name, uid in uids.items()
     }
-    assert receipts == {"training": [slow], "served": [food], "purging": [bread]}
+    assert receipts == {
+        "training": [slow],
+        "merging": [late],
+        "served": [food],
+        "purging": [bread],
+        "signing": [crust],
+    }
     signed = {
         namespace_of(one.thing)
         for one in town.mirror.happened(JOBS, [town.release])
         if "-sign-" in name_of(one.thing)
     }
     assert signed == {town.release}
+    # Nothing but Events is even tried there: the API server would have said so.
+    assert not [one for one in operator.said() if "is being terminated" in str(one)]
     assert not town.jobs()
 
 

@@ -73,7 +73,7 @@ class Runs:
     def finish(self, name: RunName, now: datetime) -> None:
         """Let it do what it was told, to its end."""
         work = self.known[name]
-        work.outcome, work.ended_at = self._do(work), now
+        work.outcome, work.ended_at = self.outcome_of(work.spec, is_cleared=work.is_cleared), now
 
     def crash(self, name: RunName) -> None:
         self.known[name].outcome = Failure(None, "killed")
@@ -86,28 +86,29 @@ class Runs:
         """What was stopped goes on, and does what it still meant to, unseen."""
         work = self.frozen.pop(name)
         work.is_cleared = False
-        self._do(work)
+        self.outcome_of(work.spec, is_cleared=work.is_cleared)
 
-    def _do(self, work: Workload) -> RunResult | Failure:
-        match work.spec:
+    def outcome_of(self, spec: RunSpec, *, is_cleared: bool = False) -> RunResult | Failure:
+        """Do what a run does; where it is cleared, it read the tombstones long ago."""
+        match spec:
             case TrainRun():
-                return self._train(work.spec, work)
+                return self._train(spec, is_cleared)
             case MergeRun():
-                return self._merge(work.spec, work)
+                return self._merge(spec, is_cleared)
             case PurgeRun():
-                count = self.store.purge(work.spec.shard.uid)
+                count = self.store.purge(spec.shard.uid)
                 left = str(self.store.strays)
                 return RunResult(purged_objects=count, figures={"residuals": left})
             case SignRun():
-                return self._sign(work.spec)
+                return self._sign(spec)
             case EvaluateRun() | ServeRun():
                 return RunResult()
 
-    def _train(self, spec: TrainRun, work: Workload) -> RunResult | Failure:
+    def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
         uid, path = spec.shard.uid, spec.source.path
         place = f"shards/{uid}"
         found = place in self.store.artefacts  # Its work is done: it says so, and ends.
-        if not self.store.publish(place, frozenset({uid}), is_cleared=work.is_cleared):
+        if not self.store.publish(place, frozenset({uid}), is_cleared=is_cleared):
             return FORGOTTEN
         if not found:
             self.trained.append(uid)
@@ -119,12 +120,12 @@ class Runs:
             records=1,
         )
 
-    def _merge(self, spec: MergeRun, work: Workload) -> RunResult | Failure:
+    def _merge(self, spec: MergeRun, is_cleared: bool) -> RunResult | Failure:
         uids = frozenset(part.shard_uid for part in spec.parts)
         place = f"revisions/{spec.recipe_digest}"
         if not all(f"shards/{uid}" in self.store.artefacts for uid in uids):
             return Failure(46, "an ingredient is not there")
-        if not self.store.publish(place, uids, is_cleared=work.is_cleared):
+        if not self.store.publish(place, uids, is_cleared=is_cleared):
             return FORGOTTEN
         return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason, find
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision
+from stockpot.cluster.answers import NamespaceEnding
 from stockpot.cluster.client import Client
 from stockpot.cluster.objects import Json
 from stockpot.cluster.resources import EVENTS
@@ -105,6 +106,8 @@ class EventWriter:
         for one in said:
             try:
                 self._client.create(EVENTS, self._event(one))
+            except NamespaceEnding:
+                continue  # Nobody can read it there any more.
             except StockpotError as error:
                 self._warn(error.message)
 
