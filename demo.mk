@@ -14,5 +14,6 @@ demo-check: | python
 	@$(if $(CONTEXT),:,$(DEVCLUSTER) check)
 
 .PHONY: e2e
-e2e: demo-check base-parts  ## the story on a real node while things are killed (half an hour, as root)
+e2e: demo-check base-parts node-parts prometheus  ## the story on a real node while things are killed, and the leader at each step (an hour, as root)
 	E2E=long nice $(PYTEST) -q -s $(E2E)
+	CONTROLPLANE=all nice $(PYTEST) -q -n 2 --dist worksteal tests/controlplane/test_leaders.py
