@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import Server
-from tests.contract.faults import CUT, a_proxy
+from tests.contract.faults import CUT, HALF, LOST, a_proxy
+from tests.contract.test_faults import once_each
 from tests.merging.kitchen import some_tensors
 from tests.merging.test_soup import a_file
 
@@ -103,6 +104,24 @@ def test_a_store_that_goes_away_in_mid_stream_is_one_sentence(
     assert "\n" not in caught.value.message
     assert not (tmp_path / "soup.safetensors").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("fault", [CUT, LOST, HALF])
+def test_what_was_cut_off_in_mid_stream_is_taken_up_where_it_was(
+    tmp_path: Path,
+    bucket: S3Store,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    files, objects = some_checkpoints(tmp_path, bucket, SMALL)
+    from_files = merge(files, tmp_path / "soup.safetensors")
+
+    with a_proxy(s3_endpoint, once_each(fault)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        made = merge(objects, tmp_path / "again.safetensors")
+
+    assert made.digest == from_files.digest
 
 
 def test_what_is_not_in_the_bucket_is_refused_by_name(tmp_path: Path, bucket: S3Store) -> None:

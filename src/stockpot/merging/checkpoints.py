@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from stockpot.store.safetensors import Tensor, read_header, refuse
 INDEX = ".safetensors.index.json"
 LONGEST_INDEX_BYTES = 64 << 20
 AWS = "https://s3.amazonaws.com"
+IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,19 @@ def open_checkpoint(
 
 def bucket_store(bucket: str) -> ObjectStore:
     """Open a bucket of S3 as the environment says: AWS_ENDPOINT_URL and credentials."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or AWS
+    identity = tuple(os.environ.get(name, "") for name in IDENTITY)
+    return _one_bucket(endpoint.rstrip("/"), bucket, identity)
+
+
+@lru_cache(maxsize=8)
+def _one_bucket(endpoint: str, bucket: str, identity: tuple[str, ...]) -> ObjectStore:
+    """Open each bucket once: checkpoints that lie in one share its connections."""
+    del identity  # Read by the client itself; others would be another client.
     # Loaded where it is used: files need no client.
     from stockpot.store.s3 import S3Store  # noqa: PLC0415
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or AWS
-    return S3Store(endpoint.rstrip("/"), bucket)
+    return S3Store(endpoint, bucket)
 
 
 class _Folder:

@@ -8,9 +8,9 @@ is used without a second copy, and the bytes are the same for any number of work
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,7 +31,7 @@ NEAR_BYTES = 2 << 20
 FAR_BLOCK_BYTES, FAR_BYTES = 1 << 20, 16 << 20
 """The same of a store. It is read by one worker, in order: one request for each ingredient."""
 FETCHES = 8
-"""How many ingredients are read from a store at once."""
+"""How many ingredients a store is asked for at once."""
 LEAST_BLOCK_BYTES = 1 << 12
 MOST_DESKS = 16
 
@@ -44,6 +44,35 @@ class Target(Protocol):
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write the bytes of the file from `offset` on."""
+        ...
+
+
+class Clerk(Protocol):
+    """Averages blocks in one thread, by way of sums that are kept."""
+
+    def average(self, first: int, on: Bench) -> tuple[int, Any]:
+        """Fill the output, from element `first` on; return the largest, and what to put."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
+class Ledger(Protocol):
+    """Sums that are kept beside the mean: of checkpoints that are one run."""
+
+    block_elements: int
+    """What is averaged at once is a whole number of these."""
+    near: bool
+    """As of a source."""
+
+    def clerk(self) -> Clerk:
+        """Take on one for a thread."""
+        ...
+
+    def put(self, found: Any) -> None:
+        """Take what a clerk returned; it comes in order."""
         ...
 
 
@@ -126,14 +155,19 @@ class _Averaging:
         hashed: Sequence[bytes] | None,
         advance: Callable[[int], None],
         stop: threading.Event,
+        ledger: Ledger | None,
     ) -> None:
         self.names, self.weights, self.runs, self.target = names, weights, runs, target
         self.kernel, self.stop, self.advance = settings.kernel, stop, advance
+        self.ledger = ledger
         near = all(source.is_near for run in runs for source, _ in run.sources)
+        near = near and (ledger is None or ledger.near)
         self.workers = settings.threads if near else 1
         self.fetches = None if near else ThreadPoolExecutor(min(FETCHES, len(names)))
         wanted = settings.block_bytes or _block_bytes(near, len(names))
-        self.block_bytes = max(4, wanted // 4 * 4)  # Whole elements of any type.
+        # Whole elements of any type; or whole blocks of kept sums.
+        unit = ledger.block_elements * runs[0].given.item_bytes if ledger else 4
+        self.block_bytes = max(unit, wanted // unit * unit)
         first = header_bytes(header)
         self.out = hashlib.sha256(first)
         self.inputs = [hashlib.sha256(data) for data in hashed or ()]
@@ -172,7 +206,7 @@ class _Averaging:
             self._failures.append((number, error))
             self.turns.break_off()
         finally:
-            worker.close()
+            worker.end()
 
     def finish(self) -> None:
         """Raise what went wrong first, where anything did."""
@@ -197,6 +231,7 @@ class _Worker:
         self._means: dict[tuple[str, str], MeanOfBlocks] = {}
         self._streams: list[InOrder] = []
         self._streamed: Run | None = None
+        self._clerk = shared.ledger.clerk() if shared.ledger else None
 
     def average(self, block: _Block) -> None:
         """Read a block of every ingredient, average, hash and write it."""
@@ -207,13 +242,15 @@ class _Worker:
             shared.turns.take(stream, block.number)
             sha256.update(desk.views[stream])
             shared.turns.passed(stream)
-        largest = self._mean(block, desk.bench)
+        largest, kept = self._mean(block, desk.bench)
         at = run.offset + block.first * run.output.item_bytes
         if not shared.target.in_order:
             shared.target.write(at, desk.out)
         stream = len(shared.inputs)
         shared.turns.take(stream, block.number)
         shared.out.update(desk.out)
+        if shared.ledger is not None:
+            shared.ledger.put(kept)
         if shared.target.in_order:
             shared.target.write(at, desk.out)
         shared.largest = max(shared.largest, largest)
@@ -231,18 +268,24 @@ class _Worker:
             length = run.elements * run.given.item_bytes
             self._streams = [InOrder(source, offset, length) for source, offset in run.sources]
             self._streamed = run
-        submit = self._shared.fetches.submit
-        pairs = zip(self._streams, desk.views, strict=True)
-        fetches = [submit(stream.fill, view) for stream, view in pairs]
-        wait(fetches)
-        for fetch in fetches:
-            fetch.result()
+            # Only the asking is done at once. The bytes of all gather in the sockets while those
+            # of one are taken from there: threads would but hand the interpreter to each other.
+            for asked in [self._shared.fetches.submit(stream.begin) for stream in self._streams]:
+                asked.result()
+        for stream, view in zip(self._streams, desk.views, strict=True):
+            stream.fill(view)
 
     def close(self) -> None:
         """Let go of what is read in order."""
         for stream in self._streams:
             stream.close()
         self._streams = []
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self.close()
+        if self._clerk is not None:
+            self._clerk.close()
 
     def _desk(self, block: _Block) -> "_Desk":
         """Lay out the buffers for a block; most blocks are of one size."""
@@ -258,10 +301,13 @@ class _Worker:
                 self._desks[block.elements, given.name, output.name] = found
         return found
 
-    def _mean(self, block: _Block, on: Bench) -> int:
-        run = block.run
+    def _mean(self, block: _Block, on: Bench) -> tuple[int, Any]:
+        run, kept = block.run, None
         try:
-            largest = self._mean_of(run.given, run.output)(on)
+            if self._clerk is not None:
+                largest, kept = self._clerk.average(block.first, on)
+            else:
+                largest = self._mean_of(run.given, run.output)(on)
         except NotFiniteError as error:
             key, index = run.place_of(block.first + error.element)
             raise Refused(
@@ -272,7 +318,7 @@ class _Worker:
             ) from None
         if largest >= FLOATS[run.output.name].infinity:
             _refuse_too_large(block, on.out)
-        return largest
+        return largest, kept
 
     def _mean_of(self, given: Format, output: Format) -> MeanOfBlocks:
         found = self._means.get((given.name, output.name))
@@ -306,6 +352,7 @@ def average(
     hashed: Sequence[bytes] | None = None,
     advance: Callable[[int], None] = lambda _: None,
     stop: threading.Event,
+    ledger: Ledger | None = None,
 ) -> Averaged:
     """Write the mean of checkpoints, as a canonical file.
 
@@ -320,6 +367,7 @@ def average(
             run. They must be canonical files, so that the runs cover the rest of them in order.
         advance: Told how many bytes of the checkpoints' tensors are done.
         stop: Ends it at the next block.
+        ledger: To average by way of kept sums; the weights are its own then.
 
     Raises:
         Refused: A checkpoint ends too early or has a NaN or an infinity; an element is too large
@@ -327,7 +375,9 @@ def average(
         Transient: A checkpoint cannot be read, or the target not be written.
         StockpotError: It was asked to end (exit 75).
     """
-    shared = _Averaging(names, weights, runs, header, target, settings, hashed, advance, stop)
+    shared = _Averaging(
+        names, weights, runs, header, target, settings, hashed, advance, stop, ledger
+    )
     others = [threading.Thread(target=shared.work) for _ in range(shared.workers - 1)]
     for other in others:
         other.start()

@@ -12,6 +12,8 @@ from stockpot.store.atomic import explained, problem
 from stockpot.store.port import ObjectStore
 
 BLOCK_BYTES = 1 << 20
+FIRST_BYTES = 1 << 17
+"""Of an object, fetched at once when its beginning is asked for: most headers are shorter."""
 
 
 class ByteSource(Protocol):
@@ -72,25 +74,34 @@ class FileBytes:
         return done
 
 
-@dataclass(frozen=True)
 class ObjectBytes:
     """An object of a store."""
 
-    name: str
-    size_bytes: int
-    store: ObjectStore
-    is_near: bool = False
+    is_near = False
+
+    def __init__(self, name: str, size_bytes: int, store: ObjectStore) -> None:
+        self.name, self.size_bytes, self.store = name, size_bytes, store
+        self._first = b""
 
     def read(self, offset: int, length: int) -> bytes:
-        try:
-            return self.store.get_range(self.name, offset, length)
-        except KeyError as error:
-            raise _absent(self.name) from error
+        end = offset + length
+        if offset == 0 and length < FIRST_BYTES and not self._first:
+            # A request costs as much as a megabyte, and who reads the first bytes reads the next.
+            self._first = self._range(0, min(FIRST_BYTES, self.size_bytes))
+        if end <= len(self._first):
+            return self._first[offset:end]
+        return self._range(offset, length)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         data = self.read(offset, len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def _range(self, offset: int, length: int) -> bytes:
+        try:
+            return self.store.get_range(self.name, offset, length)
+        except KeyError as error:
+            raise _absent(self.name) from error
 
 
 @contextmanager
@@ -130,6 +141,12 @@ class InOrder:
         if isinstance(source, ObjectBytes) and isinstance(source.store, _Streams):
             self._stream = source.store.stream(source.name, offset, length)
 
+    def begin(self) -> None:
+        """Ask for it, so that the first bytes are on their way; `fill` does so itself."""
+        if self._stream is not None:
+            with self._present():
+                self._stream.begin()
+
     def fill(self, buffer: memoryview) -> None:
         """Fill a buffer with what comes next.
 
@@ -140,12 +157,9 @@ class InOrder:
         if self._stream is None:
             done = self._source.read_into(self._at, buffer)
         else:
-            try:
-                while done < len(buffer) and (data := self._stream.read(len(buffer) - done)):
-                    buffer[done : done + len(data)] = data
-                    done += len(data)
-            except KeyError as error:
-                raise _absent(self._source.name) from error
+            with self._present():
+                while done < len(buffer) and (read := self._stream.read_into(buffer[done:])):
+                    done += read
         self._at += done
         if done < len(buffer):
             raise cut_short(self._source, self._at)
@@ -155,9 +169,18 @@ class InOrder:
         if self._stream is not None:
             self._stream.close()
 
+    @contextmanager
+    def _present(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyError as error:
+            raise _absent(self._source.name) from error
+
 
 class _Stream(Protocol):
-    def read(self, most: int) -> bytes: ...
+    def begin(self) -> None: ...
+
+    def read_into(self, buffer: memoryview) -> int: ...
 
     def close(self) -> None: ...
 

@@ -24,10 +24,11 @@ from stockpot.store.s3_client import (
     ANSWERS,
     client_of,
     may_pass,
-    next_upload_marker,
     no_bucket,
     problem,
+    unfinished_uploads,
 )
+from stockpot.store.s3_stream import BeyondTheEndError, S3Stream
 
 PART_BYTES = 16 << 20
 """One part of an upload in memory at a time; S3's 10,000 parts reach 156 GiB."""
@@ -107,12 +108,12 @@ class S3Store:
             return b""
         try:
             return self._ask(key, lambda: self._read(key, offset, length))
-        except _BeyondTheEndError:
+        except BeyondTheEndError:
             return b""
 
-    def stream(self, key: str, offset: int, length: int) -> "S3Stream":
+    def stream(self, key: str, offset: int, length: int) -> S3Stream:
         """Read a range in order, over one connection: cheaper than range by range."""
-        return S3Stream(self, key, offset, length)
+        return S3Stream(self._ask, self._opened, key, offset, length)
 
     def put(self, key: str, data: bytes) -> None:
         name = self._name(key)
@@ -264,19 +265,8 @@ class S3Store:
 
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
         """Find uploads that were begun and neither ended nor aborted."""
-        key_marker = upload_marker = None
-        while True:
-            page = self._client._list_multipart_uploads(
-                self.bucket,
-                prefix=name,
-                key_marker=key_marker,
-                upload_id_marker=upload_marker,
-            )
-            for upload in page.uploads:
-                yield ObjectInfo(self._key(upload.object_name), 0, f"{_UPLOAD}{upload.upload_id}")
-            if not page.is_truncated:
-                return
-            key_marker, upload_marker = page.next_key_marker, next_upload_marker(page)
+        for found, upload in unfinished_uploads(self._client, self.bucket, name):
+            yield ObjectInfo(self._key(found), 0, f"{_UPLOAD}{upload}")
 
     def _name(self, key: str) -> str:
         return self._prefix + require_key(key)
@@ -295,7 +285,7 @@ class S3Store:
             if error.code in _NO_KEY:
                 raise KeyError(key) from error
             if error.response.status == 416:
-                raise _BeyondTheEndError from error
+                raise BeyondTheEndError from error
             raise
 
     @contextmanager
@@ -312,50 +302,3 @@ class S3Store:
             return patiently(request, may_pass, self._waits_s if waits_s is None else waits_s)
         except ANSWERS as error:
             raise problem(error, self.name, self.bucket, what) from error
-
-
-class S3Stream:
-    """A range of an object, under way. Where it is cut off, it is taken up again."""
-
-    def __init__(self, store: S3Store, key: str, offset: int, length: int) -> None:
-        self._store, self._key = store, key
-        self._at, self._end = offset, offset + length
-        self._response: BaseHTTPResponse | None = None
-
-    def read(self, most: int) -> bytes:
-        """Read some of what is left, at most so many bytes; nothing where the object ends.
-
-        Raises:
-            KeyError: There is no such object.
-            Transient: The store fails, also when asked again.
-        """
-        if self._at >= self._end:
-            return b""
-        data = self._store._ask(self._key, lambda: self._some(most))
-        self._at += len(data)
-        if self._at >= self._end:
-            self.close()
-        return data
-
-    def close(self) -> None:
-        """Give the connection back; one with bytes left on it is of no more use."""
-        if self._response is not None:
-            if self._at < self._end:
-                self._response.close()
-            self._response.release_conn()
-            self._response = None
-
-    def _some(self, most: int) -> bytes:
-        try:
-            if self._response is None:
-                self._response = self._store._opened(self._key, self._at, self._end - self._at)
-            return self._response.read(min(most, self._end - self._at), decode_content=False)
-        except _BeyondTheEndError:
-            return b""
-        except Exception:
-            self.close()
-            raise
-
-
-class _BeyondTheEndError(Exception):
-    """A range that begins behind the last byte."""

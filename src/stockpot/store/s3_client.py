@@ -5,6 +5,7 @@ What is asked of it is in `s3`.
 
 import os
 import re
+from collections.abc import Iterator
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
@@ -66,6 +67,20 @@ def may_pass(error: Exception) -> bool:
             return True
         case _:
             return isinstance(error, HTTPError | ParseError)
+
+
+def unfinished_uploads(client: Minio, bucket: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """Find uploads that were begun and neither ended nor aborted: names and numbers of uploads."""
+    key_marker = upload_marker = None
+    while True:
+        page = client._list_multipart_uploads(
+            bucket, prefix=prefix, key_marker=key_marker, upload_id_marker=upload_marker
+        )
+        for upload in page.uploads:
+            yield upload.object_name or "", upload.upload_id or ""
+        if not page.is_truncated:
+            return
+        key_marker, upload_marker = page.next_key_marker, next_upload_marker(page)
 
 
 def next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
