@@ -28,6 +28,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import RunName
 from stockpot.errors import Refused
+from stockpot.unlearning.keys import PREVIOUS
 
 EVERY_RUN = (a_training(), a_merge(), an_evaluation(), a_purge(), a_signing())
 
@@ -140,6 +141,18 @@ def test_only_a_signing_sees_the_key() -> None:
     )
     path = signing_key_path(settings())
     assert path == f"{mount['mountPath']}/signing-key.pem"
+
+
+def test_a_signing_sees_the_key_before_its_own_where_there_is_one() -> None:
+    volumes = pod_of(made(a_signing()))["volumes"]
+
+    (signing,) = (one["projected"]["sources"] for one in volumes if one["name"] == "signing")
+    asked = {
+        item["path"]: source["secret"].get("optional", False)
+        for source in signing
+        for item in source["secret"]["items"]
+    }
+    assert asked == {"signing-key.pem": False, PREVIOUS: True}
 
 
 def test_a_training_sees_its_own_data_and_the_base_and_nothing_else() -> None:

@@ -12,8 +12,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 from tests.unlearning.history import KEYS, SOUP, History
 
-from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, unseal
+from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, seal, unseal
 from stockpot.unlearning.keys import keygen, load_private_key
+from stockpot.unlearning.rotation import state_rotation
 
 SOURCE = Path(__file__).with_name("go")
 
@@ -55,6 +56,20 @@ def test_every_receipt_is_accepted_and_says_the_same(
 
         assert found.returncode == 0, found.stderr
         assert found.stdout == receipt.statement.canonical
+
+
+def test_a_rotation_is_accepted_with_the_old_key_and_with_the_new_one(
+    dsse: Path, told: History, tmp_path: Path
+) -> None:
+    new = keygen(tmp_path / "new.pem")
+    signers = load_private_key(told.key), load_private_key(tmp_path / "new.pem")
+    statement = state_rotation(SOUP, *(key.public_key() for key in signers), 4, None)
+
+    for key in (told.public, new):
+        found = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)
+
+        assert found.returncode == 0, found.stderr
+        assert found.stdout == statement.canonical
 
 
 def test_an_edited_receipt_is_refused(dsse: Path, told: History, tmp_path: Path) -> None:

@@ -264,9 +264,16 @@ def test_another_key_does_not_continue_a_chain(
     two_receipts(root, key)
     keygen(tmp_path / "other.pem")
 
-    message = broken(store, tmp_path / "other.pem")
+    with pytest.raises(Refused) as caught:
+        chain_of(store, tmp_path / "other.pem")
+    with pytest.raises(Refused) as refused:
+        signed(a_signing(root, tmp_path / "other.pem", CATS))
 
-    assert "ml/receipts/soup-1/00000001.dsse.json: it was signed by another key" in message
+    where = "ml/receipts/soup-1/00000001.dsse.json: it was signed by another key"
+    assert where in caught.value.message
+    assert caught.value.exit_code == ExitCode.WRONG_DIGEST
+    assert refused.value.exit_code == ExitCode.NO_SIGNING_KEY
+    assert "a new key by itself continues no chain" in refused.value.message
 
 
 def test_an_edited_receipt_breaks_the_chain(root: Path, store: FolderStore, key: Path) -> None:

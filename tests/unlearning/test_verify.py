@@ -21,7 +21,10 @@ from stockpot.api.manifest import LineagePair
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import MANIFEST, WEIGHTS
-from stockpot.unlearning.keys import keygen
+from stockpot.unlearning.envelope import key_name, seal
+from stockpot.unlearning.keys import keygen, load_private_key
+from stockpot.unlearning.rotate import rotate
+from stockpot.unlearning.rotation import state_rotation
 from stockpot.unlearning.verify.heads import parse_head
 from stockpot.unlearning.verify.soups import find_soup
 from stockpot.unlearning.verify.verdict import Verdict
@@ -170,6 +173,57 @@ def test_a_wrong_key(history: History, tmp_path: Path) -> None:
     assert len(failed) == LAST
     assert all("it was signed by another key" in one.why for one in failed)
     assert not [one for one in report.checks if one.about.startswith("receipt")]
+
+
+def test_a_chain_that_was_handed_over_is_proven_from_the_first_key_and_from_the_last(
+    in_folder: History, tmp_path: Path
+) -> None:
+    public = keygen(tmp_path / "new.pem")
+    old, new = load_private_key(in_folder.key), load_private_key(tmp_path / "new.pem")
+    chain = rotate(in_folder.store, KEYS, SOUP, old, new)
+
+    for key in (in_folder.public, public):
+        report = in_folder.verified(head=f"{chain.last}:{chain.head}", key=key)
+
+        assert causes(report) == ""
+        assert report.exit_code == ExitCode.OK
+        names = tuple(key_name(one.public_key()) for one in (old, new))
+        assert (report.receipts, report.keys) == (LAST, names)
+        handed = one(report, "the chain", "both the old key and the new one have signed")
+        assert (handed.verdict, handed.why) == (
+            Verdict.PROVEN,
+            f"number 4: {names[0]} → {names[1]}",
+        )
+
+
+def test_a_chain_that_was_forked_by_a_rotation(in_folder: History, tmp_path: Path) -> None:
+    # Whoever stole the old key hands over to one of their own, in the place of the true one.
+    private = [load_private_key(in_folder.key)]
+    for name in ("new.pem", "theirs.pem"):
+        keygen(tmp_path / name)
+        private.append(load_private_key(tmp_path / name))
+    chain = rotate(in_folder.store, KEYS, SOUP, private[0], private[1])
+    in_folder.store.delete(KEYS.receipt(SOUP.uid, chain.last))
+    forked = rotate(in_folder.store, KEYS, SOUP, private[0], private[2])
+
+    report = in_folder.verified(head=f"{chain.last}:{chain.head}")
+
+    assert f"it was forked or edited: number 4 is {forked.head}, not {chain.head}" in causes(report)
+
+
+def test_a_rotation_with_a_wrong_second_signature(in_folder: History, tmp_path: Path) -> None:
+    private = [load_private_key(in_folder.key)]
+    for name in ("new.pem", "other.pem"):
+        keygen(tmp_path / name)
+        private.append(load_private_key(tmp_path / name))
+    last = in_folder.receipts()[-1].digest
+    public = (private[0].public_key(), private[1].public_key())
+    said = state_rotation(SOUP, *public, LAST + 1, last).canonical
+    in_folder.store.put(KEYS.receipt(SOUP.uid, LAST + 1), seal(said, private[0], private[2]))
+
+    report = in_folder.verified()
+
+    assert "00000004.dsse.json: the new key that it names has not signed it" in causes(report)
 
 
 def test_a_receipt_that_names_the_shard_in_its_own_successor(in_folder: History) -> None:

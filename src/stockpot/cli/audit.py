@@ -78,6 +78,9 @@ def _print(history: Audit, console: Console) -> None:
     console.print()
     console.print(_revisions(history))
     console.print()
+    if history.rotations:
+        console.print(_keys(history))
+        console.print()
     print_counts(history.report, console)
     for verdict in (Verdict.FAILED, Verdict.NOT_CHECKABLE):
         mark, style = MARKS[verdict]
@@ -138,6 +141,13 @@ def _revisions(history: Audit) -> Table:
             one.stored_at,
             ", ".join(names[uid] for uid in one.members) or "the base alone",
         )
+    return table
+
+
+def _keys(history: Audit) -> Table:
+    table = _table("NUMBER", "SIGNED", "THE KEY", "HANDED OVER TO")
+    for one in history.rotations:
+        table.add_row(str(one.sequence), one.signed_at, one.old_key, one.new_key)
     return table
 
 

@@ -71,7 +71,7 @@ def page_of(history: Audit) -> str:
 {_matrix(history)}
 <h2>Receipts</h2>
 {_receipts(history)}
-<h2>Revisions in the store</h2>
+{_keys(history)}<h2>Revisions in the store</h2>
 {_revisions(history)}
 <h2>Every check</h2>
 {_checks(report.checks)}
@@ -80,6 +80,21 @@ def page_of(history: Audit) -> str:
 <p class="faint">Head of the chain, for the next time: <code>{escape(report.head or "none")}</code>
 </p></main></body></html>
 """
+
+
+def _keys(history: Audit) -> str:
+    """Which key handed over to which; nothing where one has signed all."""
+    rows = [
+        (
+            str(one.sequence),
+            escape(one.signed_at),
+            f"<code>{escape(one.old_key)}</code>",
+            f"<code>{escape(one.new_key)}</code>",
+        )
+        for one in history.rotations
+    ]
+    head = ("number", "signed", "the key", "handed over to")
+    return f"<h2>Keys</h2>\n{_table(head, rows)}\n" if rows else ""
 
 
 def _counts(history: Audit) -> str:

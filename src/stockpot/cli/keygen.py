@@ -17,6 +17,7 @@ from stockpot.unlearning.keys import keygen as make_key
 def keygen(out: Path) -> None:
     """Make a key to sign receipts with.
 
-    Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub.
+    Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub. To go on with
+    it where another key has signed: stockpot rotate.
     """
     click.echo(make_key(out))

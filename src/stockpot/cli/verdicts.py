@@ -31,7 +31,8 @@ MEANINGS = {
 def print_report(report: Report, console: Console) -> None:
     """Show what was checked, how each check ended, and what they come to."""
     console.print(f"soup {report.soup} in {report.store}", highlight=False, soft_wrap=True)
-    console.print(f"signed with {report.key}", style="dim", highlight=False, soft_wrap=True)
+    signers = ", then ".join(report.keys) or report.key
+    console.print(f"signed with {signers}", style="dim", highlight=False, soft_wrap=True)
     for about, checks in groupby(report.checks, key=lambda check: check.about):
         console.print()
         console.print(Text(about, style="bold"))

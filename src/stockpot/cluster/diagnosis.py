@@ -236,8 +236,14 @@ def _claim_of(pod: Json, volume: str) -> str:
 
 
 def _secret_volume(pod: Json) -> str:
-    secrets = (one["secret"]["secretName"] for one in pod["spec"]["volumes"] if "secret" in one)
-    return next(secrets, "")
+    for one in pod["spec"]["volumes"]:
+        if "secret" in one:
+            return str(one["secret"]["secretName"])
+        for source in one.get("projected", {}).get("sources", ()):
+            # The API server adds a projected volume with a token where a pod has one: no Secret.
+            if "secret" in source:
+                return str(source["secret"]["name"])
+    return ""
 
 
 def _said(events: Sequence[Json], uid: str, reasons: set[str]) -> list[str]:

@@ -26,6 +26,8 @@ ANNOTATIONS_BYTES = 256 * 1024
 USER = 65532
 SPEC_FOLDER = "/etc/stockpot/run"
 SIGNING_FOLDER = "/etc/stockpot/signing"
+PREVIOUS_KEY = "previous-key.pem"
+"""The entry with the key that signed before, while it hands over: `unlearning.keys` reads it."""
 WORK, TMP = "/work", "/tmp"  # noqa: S108
 PROGRESS_PORT = 8082
 
@@ -197,10 +199,12 @@ def _signing_volumes(spec: RunSpec, settings: Settings) -> list[Json]:
     if not isinstance(spec, SignRun):
         return []
     key = settings.signing_key
-    items = [{"key": key.key, "path": key.key}]
+    sources = [
+        {"secret": {"name": key.secret, "items": [{"key": name, "path": name}], **optional}}
+        for name, optional in ((key.key, {}), (PREVIOUS_KEY, {"optional": True}))
+    ]
     # Its group may read it, nobody else: the process is not the file's owner.
-    secret = {"secretName": key.secret, "defaultMode": 0o440, "items": items}
-    return [{"name": "signing", "secret": secret}]
+    return [{"name": "signing", "projected": {"defaultMode": 0o440, "sources": sources}}]
 
 
 def _signing_mounts(spec: RunSpec) -> list[Json]:

@@ -1,11 +1,12 @@
 """The receipts of a soup, one after the other, each naming the one before it by its digest.
 
-Reading and checking only. A receipt that was edited, removed from between or put in breaks the
+Among them stand rotations, with which one signing key hands over to the next (`succession`).
+Reading and checking only. An entry that was edited, removed from between or put in breaks the
 chain. That the last ones were cut off does not show in the chain: compare its head with the one
 that the Soup's status recorded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,8 +16,10 @@ from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.envelope import BadEnvelopeError, unseal
-from stockpot.unlearning.statement import Statement
+from stockpot.unlearning.envelope import BadEnvelopeError, OtherKeyError, key_name, unseal
+from stockpot.unlearning.rotation import Rotation
+from stockpot.unlearning.statement import Statement, Unlearning
+from stockpot.unlearning.succession import Succession, is_rotation, read_handover, succession
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,18 @@ class Link:
     """One place in the chain as it was found, right or wrong."""
 
     sequence: int
-    """Zero for what is no receipt by its name."""
+    """Zero for what is no entry by its name."""
     key: str
     digest: Digest | None = None
     """Of the bytes that lie there; none where nothing does."""
     statement: Statement | None = None
-    """What it says; none where it is not signed with the key."""
+    """What a receipt says; none where it is not signed with the key, and for rotations."""
+    rotation: Rotation | None = None
+    """What a rotation says, where both keys have signed it."""
     unsigned: str = ""
     """Why nobody can say that it was signed with the key."""
+    by_other_key: bool = False
+    """That it was signed, and with a key that no rotation leads to."""
     misplaced: str = ""
     """Why it cannot stand in this place of this chain."""
 
@@ -51,6 +58,57 @@ class Link:
     def is_absent(self) -> bool:
         """Whether nothing lies there, and others come after it."""
         return self.digest is None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A chain as it was found, right or wrong."""
+
+    links: tuple[Link, ...]
+    """In order: one for each entry, each gap (its first number), and what else lies there."""
+    succession: Succession
+
+    @property
+    def entries(self) -> tuple[Link, ...]:
+        """What lies in the chain's places."""
+        return tuple(link for link in self.links if link.digest and link.sequence)
+
+    def require_sound(self) -> "Chain":
+        """Return the chain, where nothing is wrong with it.
+
+        Raises:
+            Refused: An entry is missing, was edited, is signed by another key, or does not follow
+                the one before it (exit 43). The message names the file.
+        """
+        # What is missing first: all that comes after it is doubtful for that alone.
+        for link in sorted(self.links, key=lambda one: not (one.is_absent or one.sequence == 0)):
+            if why := link.unsigned or link.misplaced:
+                raise _broken(link.key, why)
+        receipts = tuple(
+            Receipt(link.sequence, link.key, link.digest, link.statement)
+            for link in self.links
+            if link.digest and link.statement
+        )
+        last = self.links[-1] if self.links else None
+        return Chain(
+            receipts,
+            last.sequence if last else 0,
+            last.digest if last else None,
+            self.succession.last,
+        )
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain that was checked from its first entry to its last."""
+
+    receipts: tuple[Receipt, ...]
+    last: int
+    """The number of its last entry, a receipt or a rotation; 0 where there is none."""
+    head: Digest | None
+    """Of the last entry's bytes."""
+    key: Ed25519PublicKey
+    """What signs the next entry."""
 
 
 def check_chain(
@@ -62,49 +120,41 @@ def check_chain(
         store: Where they lie.
         keys: Of the soup's namespace.
         soup_uid: Of the soup.
-        public_key: What all of them must be signed with.
+        public_key: A key of the chain: rotations lead from it to the others.
 
     Returns:
         In order; empty where there are none.
 
     Raises:
-        Refused: One is missing, was edited, is signed by another key, or does not follow the one
-            before it (exit 43). The message names the file.
+        Refused: The chain is broken (exit 43).
     """
-    links = read_chain(store, keys, soup_uid, public_key)
-    # What is missing first: all that comes after it is doubtful for that alone.
-    for link in sorted(links, key=lambda link: not (link.is_absent or link.sequence == 0)):
-        if why := link.unsigned or link.misplaced:
-            raise _broken(link.key, why)
-    return tuple(
-        Receipt(link.sequence, link.key, link.digest, link.statement)
-        for link in links
-        if link.digest and link.statement
-    )
+    return read_chain(store, keys, soup_uid, public_key).require_sound().receipts
 
 
 def read_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
-) -> tuple[Link, ...]:
+) -> Found:
     """Look at every place of a soup's chain, and go on where something is wrong with one.
 
     Returns:
-        In order; one for each receipt, for each gap (its first number), and for whatever else
-        lies among them. Nothing is wrong with the chain where no link says why.
+        What lies there. Nothing is wrong with the chain where no link says why.
     """
     found = [info.key for info in store.list(keys.receipts(soup_uid))]
     numbers = {number: key for key in found if (number := _number(keys, soup_uid, key))}
     strangers = sorted(set(found) - set(numbers.values()))
     links = [Link(0, key, misplaced="it is no receipt") for key in strangers]
+    there = {number: store.get(key) for number, key in numbers.items()}
+    data = {number: one for number, one in there.items() if one is not None}
+    who = succession(data, public_key)
     before: Link | None = None
     for number in sorted(numbers):
         expected = before.sequence + 1 if before else 1
         if number != expected:
             before = _gap(keys, soup_uid, expected, number - 1)
             links.append(before)
-        before = _link(store, numbers[number], number, soup_uid, before, public_key)
+        before = _link(numbers[number], data, number, soup_uid, before, who)
         links.append(before)
-    return tuple(links)
+    return Found(tuple(links), who)
 
 
 def _gap(keys: Keys, soup_uid: str, first: int, last: int) -> Link:
@@ -123,34 +173,56 @@ def _number(keys: Keys, soup_uid: str, key: str) -> int:
 
 
 def _link(
-    store: ObjectStore,
     key: str,
+    entries: Mapping[int, bytes],
     sequence: int,
     soup_uid: str,
     before: Link | None,
-    public_key: Ed25519PublicKey,
+    who: Succession,
 ) -> Link:
-    data = store.get(key)
+    data = entries.get(sequence)
     if data is None:
         return Link(sequence, key, misplaced="it went away while the chain was read")
     digest = digest_of_bytes(data)
+    statement: Statement | None = None
+    rotation: Rotation | None = None
     try:
-        statement = Statement.model_validate_json(unseal(data, public_key))
+        if is_rotation(data):
+            rotation = _rotation(data, sequence, who)
+        else:
+            payload = unseal(data, who.key_at(sequence))
+            statement = Statement.model_validate_json(payload)
     except BadEnvelopeError as error:
-        return Link(sequence, key, digest, unsigned=str(error))
+        is_other = isinstance(error, OtherKeyError)
+        lost = "; no rotation leads from the one to the other" if is_other else ""
+        return Link(sequence, key, digest, unsigned=f"{error}{lost}", by_other_key=is_other)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         why = f"it says what this version does not know: {at} {first['msg']}"
         return Link(sequence, key, digest, unsigned=why)
-    misplaced = next(_misplaced(statement, sequence, soup_uid, before), "")
-    return Link(sequence, key, digest, statement, misplaced=misplaced)
+    said = statement.predicate if statement else rotation
+    assert said is not None
+    misplaced = next(_misplaced(said, sequence, soup_uid, before), "")
+    return Link(sequence, key, digest, statement, rotation, misplaced=misplaced)
+
+
+def _rotation(data: bytes, sequence: int, who: Succession) -> Rotation:
+    """Read a rotation that leads on from the key that signs here.
+
+    Raises:
+        BadEnvelopeError: It does not.
+    """
+    handover = read_handover(data)
+    if sequence not in who.handovers:
+        old, here = key_name(handover.old), key_name(who.key_at(sequence))
+        raise OtherKeyError(f"it hands over from {old}, and what signs here is {here}")
+    return handover.statement.predicate
 
 
 def _misplaced(
-    statement: Statement, sequence: int, soup_uid: str, before: Link | None
+    said: Unlearning | Rotation, sequence: int, soup_uid: str, before: Link | None
 ) -> Iterator[str]:
-    said = statement.predicate
     if said.soup.uid != soup_uid:
         yield f"it is a receipt of another soup: {said.soup.uid}"
     if said.sequence != sequence:

@@ -23,14 +23,19 @@ class BadEnvelopeError(ValueError):
     """Bytes that are no envelope of ours, or not signed by the key; the message says which."""
 
 
-def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Sign a payload.
+class OtherKeyError(BadEnvelopeError):
+    """An envelope that others have signed, and not the key."""
+
+
+def seal(payload: bytes, *signers: Ed25519PrivateKey) -> bytes:
+    """Sign a payload with each of some keys.
 
     Returns:
-        The envelope as JSON (RFC 8785); the same for the same payload and key.
+        The envelope as JSON (RFC 8785); the same for the same payload and keys.
     """
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(key, _public(key.public_key(), key_name(key.public_key()))))
+    for key in signers:
+        envelope.sign(CryptoSigner(key, _public(key.public_key(), key_name(key.public_key()))))
     return rfc8785.dumps(envelope.to_dict())
 
 
@@ -54,26 +59,33 @@ def key_name(key: Ed25519PublicKey) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def unseal(data: bytes, key: Ed25519PublicKey) -> bytes:
-    """Check an envelope's signature, and return its payload.
+def unseal(data: bytes, key: Ed25519PublicKey, *more: Ed25519PublicKey) -> bytes:
+    """Check that a key signed an envelope, and each of more if need be; return its payload.
 
     Raises:
-        BadEnvelopeError: It is no envelope, of another payload type, or not signed by the key.
+        OtherKeyError: One of the keys did not sign it; others did.
+        BadEnvelopeError: It is no envelope, of another payload type, unsigned, or was edited.
     """
     envelope = _envelope(data)
     if envelope.payload_type != PAYLOAD_TYPE:
         raise BadEnvelopeError(f"its payload is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
+    for signer in (key, *more):
+        _require_signature(envelope, signer)
+    return bytes(envelope.payload)
+
+
+def _require_signature(envelope: Envelope, key: Ed25519PublicKey) -> None:
     # The second is what the first receipts called it.
     names = (key_name(key), str(SSlibKey.from_crypto(key).keyid))
     named = [name for name in names if name in envelope.signatures]
     if not named:
-        signers = ", ".join(envelope.signatures) or "nobody"
-        raise BadEnvelopeError(f"it was signed by another key: {signers}, not {names[0]}")
+        signers = ", ".join(envelope.signatures)
+        kind = OtherKeyError if signers else BadEnvelopeError
+        raise kind(f"it was signed by another key: {signers or 'nobody'}, not {names[0]}")
     try:
         envelope.verify([_public(key, named[0])], 1)
     except VerificationError as error:
         raise BadEnvelopeError("its signature does not fit: it was edited") from error
-    return bytes(envelope.payload)
 
 
 def _public(key: Ed25519PublicKey, name: str) -> SSlibKey:

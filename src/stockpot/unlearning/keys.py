@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,6 +20,8 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import explained
 
 MAKE_ONE = "make one: stockpot keygen --out {path}"
+PREVIOUS = "previous-key.pem"
+"""Beside the signing key: the key that signed before it, for as long as some chain ends with it."""
 
 
 def keygen(path: Path) -> Path:
@@ -40,7 +43,7 @@ def keygen(path: Path) -> Path:
             raise _taken(taken)
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    shown = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    shown = public_text(key.public_key()).encode()
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     # The public half first: a private key that is there always has its public one beside it.
@@ -91,6 +94,35 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
+def load_previous_key(path: Path) -> Ed25519PrivateKey | None:
+    """Read the key that lies beside a signing key because it signed before; None without one.
+
+    Raises:
+        Refused: There is something else of its name (exit 49).
+    """
+    beside = path.with_name(PREVIOUS)
+    return load_private_key(beside) if beside.exists() else None
+
+
+def public_text(key: Ed25519PublicKey) -> str:
+    """Write a public key as statements carry it: SubjectPublicKeyInfo in PEM."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def read_public_text(text: str) -> Ed25519PublicKey:
+    """Read a public key that a statement carries.
+
+    Raises:
+        ValueError: It is no Ed25519 key.
+    """
+    key: object = None
+    with suppress(ValueError, UnsupportedAlgorithm):
+        key = load_pem_public_key(text.encode())
+    if isinstance(key, Ed25519PublicKey):
+        return key
+    raise ValueError("it carries no Ed25519 key")
+
+
 def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
@@ -135,7 +167,7 @@ def _kind(key: object) -> str:
 def _taken(path: Path) -> Refused:
     return Refused(
         f"{path} is there already; a key is never overwritten",
-        help="choose another name: receipts that it signed cannot be continued with another key",
+        help="choose another name: what it signed needs it, to be continued or handed over",
         exit_code=ExitCode.USAGE,
     )
 

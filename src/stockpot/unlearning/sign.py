@@ -18,11 +18,12 @@ from stockpot.metrics.progress import Progress
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Receipt, check_chain
+from stockpot.unlearning.chain import Chain, Receipt, check_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
-from stockpot.unlearning.keys import load_private_key
+from stockpot.unlearning.keys import load_previous_key, load_private_key
+from stockpot.unlearning.rotate import chain_to_go_on
 from stockpot.unlearning.statement import Purged, Unlearning, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
@@ -35,9 +36,12 @@ REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
 def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
     """Sign one receipt.
 
+    Where the chain ends with another key, and that one lies beside the signing key as
+    `previous-key.pem`, the one hands over to the other first.
+
     Raises:
-        Refused: There is no signing key, or one of another kind (exit 49); the chain is broken
-            (43); the successor was made with the shard (3).
+        Refused: There is no signing key, one of another kind, or one that the chain does not end
+            with (exit 49); the chain is broken (43); the successor was made with the shard (3).
         Waiting: The purge has not ended, or a server holds what it removed.
         Transient: The store fails, or others sign without end.
         StockpotError: It was asked to end (75); nothing was written.
@@ -45,10 +49,12 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     progress.begin("signing")
-    key = load_private_key(Path(spec.signing_key))
+    key, previous = load_private_key(path := Path(spec.signing_key)), load_previous_key(path)
     for _ in range(MOST_TRIES):
-        chain = check_chain(store, keys, spec.soup.uid, key.public_key())
-        if mine := [one for one in chain if _is_asked_for(one, spec)]:
+        chain = chain_to_go_on(store, keys, spec.soup, key, previous)
+        if chain is None:
+            continue
+        if mine := [one for one in chain.receipts if _is_asked_for(one, spec)]:
             return _result(mine[-1], reused=True)
         inventory = _require_purged(store, keys, spec)
         _require_clean(spec, inventory)
@@ -58,13 +64,12 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
                 help="Run it again.",
                 exit_code=ExitCode.INTERRUPTED,
             )
-        sequence = len(chain) + 1
-        place = keys.receipt(spec.soup.uid, sequence)
+        place = keys.receipt(spec.soup.uid, chain.last + 1)
         data = seal(state(_unlearning(spec, inventory, chain, store)).canonical, key)
         # Looked at again, for there are stores where two writers both win; the later one did.
         if store.put_if_absent(place, data) and store.get(place) == data:
-            written = check_chain(store, keys, spec.soup.uid, key.public_key())[sequence - 1]
-            return _result(written, reused=False)
+            written = check_chain(store, keys, spec.soup.uid, key.public_key())
+            return _result(next(o for o in written if o.sequence > chain.last), reused=False)
     raise Transient(
         f"others took the next place in the chain {MOST_TRIES} times",
         help="sign one receipt of a soup at a time",
@@ -117,7 +122,7 @@ def _recipes(keys: Iterable[str]) -> set[str]:
 
 
 def _unlearning(
-    spec: SignRun, inventory: Inventory, chain: tuple[Receipt, ...], store: ObjectStore
+    spec: SignRun, inventory: Inventory, chain: Chain, store: ObjectStore
 ) -> Unlearning:
     keys, uid = Keys(spec.soup.namespace), spec.shard.uid
     stored = store.head(keys.inventory(uid))
@@ -142,8 +147,8 @@ def _unlearning(
         servers=spec.servers,
         missing=spec.missing,
         finalizer_removed=spec.finalizer_removed,
-        sequence=len(chain) + 1,
-        previous=chain[-1].digest if chain else None,
+        sequence=chain.last + 1,
+        previous=chain.head,
         completeness="Incomplete" if inventory.residuals or spec.missing else "Complete",
         versions={"stockpot": __version__},
     )

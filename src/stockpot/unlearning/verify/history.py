@@ -11,6 +11,7 @@ from stockpot.api.model import DigestString, Model
 from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.chain import Link, read_chain
+from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.statement import Unlearning
 from stockpot.unlearning.tombstone import tombstoned_at
 from stockpot.unlearning.verify.holdings import list_holdings
@@ -59,6 +60,17 @@ class Passage(Model):
     weights_digest: DigestString | None
 
 
+class Handed(Model):
+    """One signing key that handed over to the next."""
+
+    sequence: int
+    digest: DigestString
+    old_key: str
+    """Its name, as envelopes have it."""
+    new_key: str
+    signed_at: str
+
+
 class Made(Model):
     """One revision that lies in the store."""
 
@@ -78,6 +90,8 @@ class Audit(Model):
     members: tuple[Member, ...]
     """Those who are in it first, then those who were forgotten, in order."""
     passages: tuple[Passage, ...]
+    rotations: tuple[Handed, ...] = ()
+    """Of the key that signs receipts."""
     revisions: tuple[Made, ...]
     """In order of time."""
     report: Report
@@ -93,7 +107,7 @@ def tell(ground: Ground, report: Report) -> Audit:
     Raises:
         Transient: The store cannot be read.
     """
-    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
+    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key).links
     signed = [(link, link.statement.predicate) for link in links if link.statement]
     manifests = list(_manifests(ground))
     revisions = sorted(_revisions(ground, manifests), key=lambda made: made.stored_at)
@@ -108,6 +122,7 @@ def tell(ground: Ground, report: Report) -> Audit:
         name=signed[-1][1].soup.name if signed else "",
         members=tuple(sorted(members, key=lambda one: (one.receipt or 0, one.name, one.shard))),
         passages=tuple(_passage(link, said) for link, said in signed),
+        rotations=tuple(_handed(links)),
         revisions=tuple(revisions),
         report=report,
     )
@@ -180,6 +195,19 @@ def _member(
         removed_objects=said.purge.objects,
         removed_bytes=said.purge.bytes,
     )
+
+
+def _handed(links: Sequence[Link]) -> Iterator[Handed]:
+    for link in links:
+        if link.rotation and link.digest:
+            old, new = (key_name(key) for key in link.rotation.keys)
+            yield Handed(
+                sequence=link.sequence,
+                digest=link.digest,
+                old_key=old,
+                new_key=new,
+                signed_at=link.rotation.signed_at,
+            )
 
 
 def _passage(link: Link, said: Unlearning) -> Passage:

@@ -22,7 +22,7 @@ def find_soup(store: ObjectStore, keys: Keys, named: str) -> str:
         Refused: No soup of that name has a receipt there, or several have (exit 2).
     """
     name = named.removeprefix("soup/")
-    soups = _soups(store, keys)
+    soups = soups_in(store, keys)
     if name in soups:
         return name
     found = sorted(uid for uid, called in soups.items() if called == name)
@@ -42,8 +42,8 @@ def find_soup(store: ObjectStore, keys: Keys, named: str) -> str:
     )
 
 
-def _soups(store: ObjectStore, keys: Keys) -> dict[str, str]:
-    """The names of soups by UID."""
+def soups_in(store: ObjectStore, keys: Keys) -> dict[str, str]:
+    """Find the names of soups that have receipts, by UID; empty where a receipt names none."""
     folder = f"{keys.namespace}/receipts/"
     found: dict[str, str] = {}
     for info in store.list(folder):

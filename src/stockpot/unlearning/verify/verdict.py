@@ -39,7 +39,9 @@ class Report(Model):
     soup: str
     """Its UID."""
     key: str
-    """The name of the public key, as envelopes have it."""
+    """The name of the public key that was trusted, as envelopes have it."""
+    keys: tuple[str, ...] = ()
+    """The names of all keys that signed, in order: rotations lead from one to the next."""
     receipts: int
     head: str = ""
     """The last receipt that was found, as `--head` takes it."""

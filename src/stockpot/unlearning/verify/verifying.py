@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Link, read_chain
+from stockpot.unlearning.chain import Found, Link, read_chain
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
@@ -51,10 +51,10 @@ def verify(ground: Ground, *, head: Head | None, average: Average, urls: Sequenc
     Raises:
         Transient: The store cannot be read.
     """
-    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
-    lying = [link for link in links if link.digest and link.sequence]
+    found = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
+    links, lying = found.links, found.entries
     checks = (
-        *_chain(ground, links, head),
+        *_chain(ground, found, head),
         *_receipts(ground, links, average),
         *(one for url in urls for one in _live(ground, links, url)),
     )
@@ -62,20 +62,27 @@ def verify(ground: Ground, *, head: Head | None, average: Average, urls: Sequenc
         store=ground.store_name,
         soup=ground.soup_uid,
         key=key_name(ground.public_key),
-        receipts=len(lying),
+        keys=found.succession.names,
+        receipts=len(lying) - sum(1 for link in lying if link.rotation),
         head=f"{lying[-1].sequence}:{lying[-1].digest}" if lying else "",
         checks=checks,
     )
 
 
-def _chain(ground: Ground, links: Sequence[Link], head: Head | None) -> Iterator[Check]:
-    lying = [link for link in links if link.digest and link.sequence]
+def _chain(ground: Ground, found: Found, head: Head | None) -> Iterator[Check]:
+    links, lying = found.links, found.entries
     claim = "every receipt is signed with the key, and unedited since"
     for link in lying:
         if link.unsigned:
             yield failed(CHAIN, claim, f"{link.key}: {link.unsigned}")
+    rotations = [link for link in lying if link.rotation]
     if not any(link.unsigned for link in lying):
-        yield proven(CHAIN, claim, f"{len(lying)} receipts")
+        through = f", {len(found.succession.names)} keys one after the other" if rotations else ""
+        yield proven(CHAIN, claim, f"{len(lying) - len(rotations)} receipts{through}")
+    for link in rotations:
+        old, new = (key_name(key) for key in link.rotation.keys) if link.rotation else ("", "")
+        claim = "both the old key and the new one have signed that the one follows the other"
+        yield proven(CHAIN, claim, f"number {link.sequence}: {old} → {new}")
     claim = "every receipt names the one before it"
     for link in links:
         if link.misplaced:

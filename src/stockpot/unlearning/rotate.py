@@ -1,0 +1,106 @@
+"""Hand a soup's chain over from one signing key to the next: an entry that both of them sign.
+
+Whoever holds only a new key writes nothing. Two callers: `sign`, which finds the old key beside
+the new one, and whoever runs `stockpot rotate` with both.
+"""
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stockpot.api.runspec import ObjectRef
+from stockpot.errors import ExitCode, Refused, Transient
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.chain import Chain, Found, read_chain
+from stockpot.unlearning.envelope import key_name, seal
+from stockpot.unlearning.keys import PREVIOUS
+from stockpot.unlearning.rotation import state_rotation
+
+MOST_TRIES = 20
+HOW_TO = "docs/how-to/rotate-the-signing-key.md"
+
+
+def rotate(
+    store: ObjectStore, keys: Keys, soup: ObjectRef, old: Ed25519PrivateKey, new: Ed25519PrivateKey
+) -> Chain:
+    """Let the new key sign from here on; asked again, nothing is written.
+
+    Returns:
+        The chain, which the new key continues.
+
+    Raises:
+        Refused: The chain ends with neither key (exit 49), or is broken (43).
+        Transient: The store fails, or others write without end.
+    """
+    for _ in range(MOST_TRIES):
+        if chain := chain_to_go_on(store, keys, soup, new, old):
+            return chain
+    raise Transient(
+        f"others took the next place in the chain {MOST_TRIES} times",
+        help="rotate while nothing is being unlearned",
+    )
+
+
+def chain_to_go_on(
+    store: ObjectStore,
+    keys: Keys,
+    soup: ObjectRef,
+    key: Ed25519PrivateKey,
+    previous: Ed25519PrivateKey | None,
+) -> Chain | None:
+    """Read the chain that a key is to continue; let the previous key hand over to it first.
+
+    Returns:
+        The chain, with `key` as what signs next; None where somebody else wrote meanwhile, or the
+        handing over was written: look again.
+
+    Raises:
+        Refused: The chain ends with another key (exit 49), or is broken (43).
+    """
+    mine = key.public_key()
+    found = read_chain(store, keys, soup.uid, mine)
+    if not _is_swapped(found):
+        chain = found.require_sound()
+        if chain.last == 0 or key_name(chain.key) == key_name(mine):
+            return chain
+    ending = found
+    if previous is not None:
+        ending = read_chain(store, keys, soup.uid, previous.public_key())
+        if not _is_swapped(ending):
+            chain = ending.require_sound()
+            if key_name(chain.key) == key_name(previous.public_key()):
+                _hand_over(store, keys, soup, chain, previous, key)
+                return None
+    raise _swapped(soup, ending, key_name(mine), previous)
+
+
+def _is_swapped(found: Found) -> bool:
+    """Whether the last entry says that a key signed it that no rotation leads to."""
+    return bool(found.entries) and found.entries[-1].by_other_key
+
+
+def _hand_over(
+    store: ObjectStore,
+    keys: Keys,
+    soup: ObjectRef,
+    chain: Chain,
+    old: Ed25519PrivateKey,
+    new: Ed25519PrivateKey,
+) -> None:
+    number = chain.last + 1
+    statement = state_rotation(soup, old.public_key(), new.public_key(), number, chain.head)
+    store.put_if_absent(keys.receipt(soup.uid, number), seal(statement.canonical, old, new))
+
+
+def _swapped(
+    soup: ObjectRef, found: Found, mine: str, previous: Ed25519PrivateKey | None
+) -> Refused:
+    last = found.entries[-1]
+    who = last.unsigned if last.by_other_key else f"{found.succession.names[-1]} signs there now"
+    beside = f", nor with its {PREVIOUS}, {key_name(previous.public_key())}" if previous else ""
+    return Refused(
+        f"the receipts of soup {soup.name} do not end with the signing key {mine}{beside}: "
+        f"{last.key}: {who}; a new key by itself continues no chain",
+        help="give the key back that signed last; or, to go on with a new one, put the old one "
+        f"beside it as {PREVIOUS}: {HOW_TO}",
+        exit_code=ExitCode.NO_SIGNING_KEY,
+    )
