@@ -13,6 +13,7 @@ from tests.merging.test_soup import a_file
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import diff, merge, verify
 from stockpot.merging.checkpoints import INDEX
+from stockpot.merging.targets import store_target
 from stockpot.store.s3 import PART_BYTES, S3Store
 
 
@@ -80,6 +81,24 @@ def test_a_merge_that_fails_leaves_no_object_and_no_upload(tmp_path: Path, bucke
     assert caught.value.exit_code == ExitCode.BAD_WEIGHTS
     assert "has a NaN or an infinity at [" in caught.value.message
     assert list(bucket.list_versions("out/")) == []
+
+
+@pytest.mark.parametrize("size_bytes", [10, PART_BYTES + 10])
+def test_what_fails_after_the_last_byte_leaves_no_object(bucket: S3Store, size_bytes: int) -> None:
+    def write(*, fails: bool) -> None:
+        with store_target(bucket, "out/soup", size_bytes) as target:
+            for offset in range(0, size_bytes, 1 << 20):
+                target.write(offset, memoryview(bytes(min(1 << 20, size_bytes - offset))))
+            if fails:
+                raise LookupError
+
+    with pytest.raises(LookupError):
+        write(fails=True)
+    left = list(bucket.list_versions("out/"))
+    write(fails=False)
+
+    assert left == []
+    assert [info.size_bytes for info in bucket.list("out/")] == [size_bytes]
 
 
 def test_a_store_that_goes_away_in_mid_stream_is_one_sentence(

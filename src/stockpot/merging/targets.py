@@ -4,12 +4,13 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from stockpot.merging.engine import Target
 from stockpot.store.atomic import appearing, problem
+from stockpot.store.port import ObjectStore
 
 _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -21,6 +22,31 @@ class Uploads(Protocol):
     def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
         """Write the bytes of a stream, replacing what was there."""
         ...
+
+
+@runtime_checkable
+class Files(Protocol):
+    """A store whose objects are files."""
+
+    def file_of(self, key: str) -> Path:
+        """Say where an object lies, or would."""
+        ...
+
+
+def store_target(store: ObjectStore, key: str, size_bytes: int) -> AbstractContextManager[Target]:
+    """Write an object of a store as it is made, without a file in between.
+
+    It appears under its key, whole, when the block ends well, and not at all where it does not.
+
+    Args:
+        store: Where to.
+        key: Of the object.
+        size_bytes: Of the whole object.
+    """
+    if isinstance(store, Files):
+        return file_target(store.file_of(key), size_bytes)
+    assert isinstance(store, Uploads)
+    return object_target(store, key, size_bytes)
 
 
 class _Descriptor:
@@ -60,21 +86,29 @@ def file_target(
 
 
 class _Pipe:
-    def __init__(self, file: BinaryIO) -> None:
+    """Passes bytes on, but the last ones only when it is told that all is well."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self.in_order = True
-        self._file = file
+        self._file, self._size_bytes = file, size_bytes
+        self._last = b""
 
     def write(self, offset: int, data: memoryview) -> None:
-        del offset  # They come in order.
-        self._file.write(data)
+        if offset + len(data) == self._size_bytes:
+            self._last = bytes(data)
+        else:
+            self._file.write(data)
+
+    def finish(self) -> None:
+        self._file.write(self._last)
 
 
 @contextmanager
 def object_target(store: Uploads, key: str, size_bytes: int) -> Iterator[Target]:
     """Write an object, in parts, without a file in between. After an exception there is none.
 
-    The upload reads from a pipe. Where that ends before all bytes have come, because averaging
-    failed, the upload fails too and is taken back.
+    The upload reads from a pipe. Where that ends before all bytes have come, the upload fails and
+    is taken back: so the last bytes are held back until the block has ended well.
 
     Args:
         store: Where to.
@@ -95,7 +129,9 @@ def object_target(store: Uploads, key: str, size_bytes: int) -> Iterator[Target]
     thread.start()
     try:
         with suppress(BrokenPipeError), open(theirs, "wb") as file:
-            yield _Pipe(file)
+            pipe = _Pipe(file, size_bytes)
+            yield pipe
+            pipe.finish()
     finally:
         thread.join()
     if failures:
@@ -109,3 +145,9 @@ class Nowhere:
 
     def write(self, offset: int, data: memoryview) -> None:
         del offset, data
+
+
+def nowhere(size_bytes: int) -> AbstractContextManager[Target]:
+    """Write so many bytes to where nothing is kept."""
+    del size_bytes
+    return nullcontext(Nowhere())

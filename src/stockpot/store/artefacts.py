@@ -4,12 +4,14 @@ Two phases, so that no object ever lies without a lineage:
 
     begin    manifest.json without a digest     the lineage is known, nothing else is there
     publish  the files, then manifest.json      complete, and only now
+    finish   manifest.json                      the same, where the file was written straight there
 
 Cut off in between, it is begun again; the lineage that stands there covers what was left.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -71,6 +73,38 @@ def publish(
     for name in sorted(files):
         store.put_file(folder_key + name, files[name])
     _write_manifest(store, folder_key, named)
+
+
+def sweep(store: ObjectStore, folder_key: str) -> None:
+    """Remove what writes into an artefact's folder left that were killed, where we may."""
+    with suppress(Transient):
+        for info in list(store.list_versions(folder_key)):
+            if info.is_unfinished:
+                store.purge(info)
+
+
+def finish(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
+    """Write the manifest that makes weights complete which were written straight into the store.
+
+    Args:
+        store: Where.
+        folder_key: Of the artefact, ending in a slash; `begin` was called for it.
+        manifest: The finished one; the name of the file is set here.
+
+    Returns:
+        What was written.
+
+    Raises:
+        Refused: The weights are not there, or their size is not the manifest's (exit 46).
+    """
+    key = folder_key + WEIGHTS
+    found = store.head(key)
+    if found is None or manifest.digest is None or found.size_bytes != manifest.size_bytes:
+        size = f"it has {found.size_bytes} bytes" if found else "it is not there"
+        raise _refused(key, f"{size}; {manifest.size_bytes} were written")
+    named = manifest.model_copy(update={"files": (WEIGHTS,)})
+    _write_manifest(store, folder_key, named)
+    return named
 
 
 def read_manifest(store: ObjectStore, folder_key: str) -> Manifest | None:

@@ -28,6 +28,10 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
 
+    def file_of(self, key: str) -> Path:
+        """Say where an object lies, or would."""
+        return self._path(key)
+
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
         with explained(path):

@@ -16,6 +16,8 @@ LONGEST_KEY_BYTES = 1024
 """What S3 allows."""
 LONGEST_PART_BYTES = 200
 """File systems allow 255; a temporary file's name is longer by a few."""
+UPLOAD = "upload:"
+"""Begins the version of an unfinished upload."""
 CONNECTIONS = 8
 """How many requests one process makes at a time, at most."""
 
@@ -30,6 +32,11 @@ class ObjectInfo:
     is_delete_marker: bool = False
     modified_at: str = field(default="", compare=False)
     """When it was written, by the store's clock: RFC 3339 to the second. Only `head` says it."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is a write that has not ended: under way, or left by one that was killed."""
+        return self.version.startswith(UPLOAD) or self.version.endswith(UNFINISHED)
 
 
 class ObjectStore(Protocol):

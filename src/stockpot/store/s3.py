@@ -7,7 +7,7 @@ store's prefix, so that no key can name another tenant's.
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from urllib3 import BaseHTTPResponse
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.patience import WAITS_S, Answer, patiently
-from stockpot.store.port import ObjectInfo, require_key, require_prefix
+from stockpot.store.port import UPLOAD, ObjectInfo, require_key, require_prefix
 from stockpot.store.s3_client import (
     ANSWERS,
     client_of,
@@ -35,8 +35,6 @@ PART_BYTES = 16 << 20
 COPY_BYTES = 1 << 20
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_UPLOAD = "upload:"
-"""Begins the version of an unfinished upload."""
 _NO_KEY = ("NoSuchKey", "NoSuchVersion")
 
 
@@ -96,10 +94,9 @@ class S3Store:
         return self._ask(key, stat)
 
     def get(self, key: str) -> bytes | None:
-        try:
+        with suppress(KeyError):
             return self._ask(key, lambda: self._read(key))
-        except KeyError:
-            return None
+        return None
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         if length == 0:  # Which the client would take for "to the end".
@@ -161,10 +158,7 @@ class S3Store:
         self._ask(key, put)
 
     def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
-        """Write what a stream holds, which must be so many bytes; else nothing is written.
-
-        Tried once: what was read of a stream is gone.
-        """
+        """Write what a stream holds: so many bytes, or nothing. Tried once: it is read but once."""
         name = self._name(key)
 
         def put() -> None:
@@ -229,7 +223,7 @@ class S3Store:
         yield from self._ask(prefix, seen)
 
     def get_version(self, info: ObjectInfo) -> bytes | None:
-        if info.is_delete_marker or info.version.startswith(_UPLOAD):
+        if info.is_delete_marker or info.version.startswith(UPLOAD):
             return None
         name, version = self._prefix + info.key, info.version or None
 
@@ -251,10 +245,10 @@ class S3Store:
         name = self._prefix + info.key  # Listed, so it exists, whatever others named it.
 
         def remove() -> None:
-            if not info.version.startswith(_UPLOAD):
+            if not info.version.startswith(UPLOAD):
                 self._client.remove_object(self.bucket, name, version_id=info.version or None)
                 return
-            upload = info.version.removeprefix(_UPLOAD)
+            upload = info.version.removeprefix(UPLOAD)
             try:
                 self._client._abort_multipart_upload(self.bucket, name, upload)
             except S3Error as error:
@@ -266,7 +260,7 @@ class S3Store:
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
         """Find uploads that were begun and neither ended nor aborted."""
         for found, upload in unfinished_uploads(self._client, self.bucket, name):
-            yield ObjectInfo(self._key(found), 0, f"{_UPLOAD}{upload}")
+            yield ObjectInfo(self._key(found), 0, f"{UPLOAD}{upload}")
 
     def _name(self, key: str) -> str:
         return self._prefix + require_key(key)
