@@ -1,6 +1,6 @@
 """What the operator and a server pod say to each other on the admin port.
 
-    GET  /state              → ServerState: all that the pod holds
+    GET  /state?nonce=…      → ServerState: all that the pod holds, and the nonce
     POST /weights:prepare    Grant → 202; fetches beside serving; the state shows it when it is held
     POST /weights:commit     Grant → 200; serves it from the next request on, and drops all else
     GET  /livez, /readyz, /metrics
@@ -12,6 +12,7 @@ earlier promotion, or for an earlier boot.
 
 from pydantic import Field
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.model import Model
 from stockpot.api.runspec import RevisionRef
 
@@ -51,3 +52,7 @@ class ServerState(Model):
     ready: bool = False
     problem: str = ""
     """Why the last prepare failed; empty where it did not."""
+    nonce: str = ""
+    """What whoever asked drew for this question: the answer is to it, and to no earlier one."""
+    chain: ChainHead | None = None
+    """The end of the soup's chain of receipts in the store, as last seen; none before that."""

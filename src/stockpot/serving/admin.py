@@ -5,35 +5,43 @@ is never taken for a server that hangs.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
+from stockpot.serving.chain import Chain
 from stockpot.serving.grants import GrantRefused
 from stockpot.serving.meters import CONTENT_TYPE, Meters
 from stockpot.serving.models import Models
 
+Nonce = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]
 
-def admin_app(*, models: Models, meters: Meters, is_ending: Callable[[], bool]) -> FastAPI:
+
+def admin_app(
+    *, models: Models, meters: Meters, chain: Chain, is_ending: Callable[[], bool]
+) -> FastAPI:
     """The ASGI application of the admin port.
 
     Args:
         models: What is granted, and reported.
         meters: What `/metrics` shows.
+        chain: The head of the receipts.
         is_ending: Whether the server was told to end: then it is not ready.
     """
     app = FastAPI(title="Stockpot admin", docs_url=None, redoc_url=None)
 
-    def told() -> ServerState:
+    def told(nonce: str = "") -> ServerState:
         state = models.state()
-        return state.model_copy(update={"ready": state.ready and not is_ending()})
+        ready = state.ready and not is_ending()
+        return state.model_copy(update={"ready": ready, "nonce": nonce, "chain": chain.seen()})
 
     @app.get("/state")
-    def state() -> Response:
-        return _json(told())
+    def state(nonce: Nonce = "") -> Response:
+        return _json(told(nonce))
 
     @app.post("/weights:prepare")
     def prepare(grant: Grant) -> Response:
@@ -66,7 +74,9 @@ def admin_app(*, models: Models, meters: Meters, is_ending: Callable[[], bool]) 
     async def misunderstood(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse({"message": f"{where}: {first['msg']}", "help": "send a Grant"}, 400)
+        return JSONResponse(
+            {"message": f"{where}: {first['msg']}", "help": "see stockpot.api.serving"}, 400
+        )
 
     return app
 

@@ -15,9 +15,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.serving import Granted
 from stockpot.errors import StockpotError
 from stockpot.serving import problems
+from stockpot.serving.chain import Chain
 from stockpot.serving.meters import Meters
 from stockpot.serving.models import Models
 from stockpot.serving.orders import ImageRequest, order_of
@@ -25,6 +27,8 @@ from stockpot.serving.worker import Pictures, Worker
 
 MAX_BODY_BYTES = 64 << 10
 IMAGES = "/v1/images/generations"
+CHAIN = "/v1/chain"
+CHAIN_TIMEOUT_S = 5.0
 _PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src data:; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -32,7 +36,7 @@ _PAGE_POLICY = (
 
 
 def public_app(
-    *, soup: str, resolution: int, models: Models, worker: Worker, meters: Meters
+    *, soup: str, resolution: int, models: Models, worker: Worker, meters: Meters, chain: Chain
 ) -> FastAPI:
     """The ASGI application of the public port."""
     # The usual documentation pages load scripts from elsewhere; /openapi.json is enough.
@@ -47,13 +51,21 @@ def public_app(
         order = order_of(request, soup=soup, resolution=resolution)
         pictures = await asyncio.wrap_future(worker.submit(order))
         meters.images.inc(len(pictures.pngs))
-        return _answer(soup, order.seeds, pictures)
+        return _answer(soup, order.seeds, pictures, chain.seen())
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, object]:
         serving = models.serving()
         listed = [_model(soup, serving)] if serving else []
         return {"object": "list", "data": listed}
+
+    @app.get(CHAIN)
+    def head() -> JSONResponse:
+        """Say where the soup's receipts end in this server's store, as it is now."""
+        found = chain.fresh(CHAIN_TIMEOUT_S)
+        if found is None:
+            return problems.problem(503, "The store does not say where the receipts end.")
+        return JSONResponse({"soup": soup, **found.model_dump(mode="json")})
 
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
@@ -72,7 +84,9 @@ def public_app(
     return app
 
 
-def _answer(soup: str, seeds: tuple[int, ...], pictures: Pictures) -> JSONResponse:
+def _answer(
+    soup: str, seeds: tuple[int, ...], pictures: Pictures, head: ChainHead | None
+) -> JSONResponse:
     granted = pictures.granted
     data = [
         {"b64_json": base64.b64encode(png).decode("ascii"), "seed": seed}
@@ -89,6 +103,8 @@ def _answer(soup: str, seeds: tuple[int, ...], pictures: Pictures) -> JSONRespon
         "X-Stockpot-Revision": str(granted.number),
         "X-Stockpot-Weights-Digest": granted.revision.weights_digest,
     }
+    if head is not None:
+        headers["X-Stockpot-Chain-Head"] = str(head)
     return JSONResponse(body, headers=headers)
 
 

@@ -22,6 +22,7 @@ from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
+from stockpot.serving.chain import Chain
 from stockpot.serving.draw import Studio
 from stockpot.serving.meters import Meters
 from stockpot.serving.models import Models
@@ -30,6 +31,7 @@ from stockpot.store.atomic import write_whole
 from stockpot.store.base import open_base
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
+from stockpot.store.receipts import chain_head
 
 ENDPOINT = "endpoint.json"
 QUEUE_CAPACITY = 32
@@ -75,6 +77,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             drain_s=spec.drain_s,
             meters=meters,
         )
+        chain = Chain(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
         worker = Worker(models, studio.draw, capacity=QUEUE_CAPACITY)
         meters.watch(
             {
@@ -106,8 +109,9 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             models=models,
             worker=worker,
             meters=meters,
+            chain=chain,
         )
-        admin = admin_app(models=models, meters=meters, is_ending=ending.is_set)
+        admin = admin_app(models=models, meters=meters, chain=chain, is_ending=ending.is_set)
         began_s = time.monotonic()
         with _answering(admin, ours, drain_s=0) as admin_server:
             with _answering(app, public, drain_s=spec.drain_s) as public_server:

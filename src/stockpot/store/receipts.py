@@ -1,0 +1,49 @@
+"""Where a soup's chain of receipts ends in a store. Looking only: nothing is checked here.
+
+Whoever serves or merges says which head it saw, so that a store that was set back, or another
+one, shows. What the entries say, and whether they are to be believed, is `unlearning`'s.
+"""
+
+import base64
+import binascii
+import json
+
+from stockpot.api.chain import ChainHead
+from stockpot.core.digests import digest_of_bytes
+from stockpot.store.keys import Keys
+from stockpot.store.port import ObjectStore
+
+ROTATION = "https://stockpot.dev/key-rotation/v1"
+"""The type of an entry that is no receipt."""
+
+
+def chain_head(store: ObjectStore, keys: Keys, soup_uid: str) -> ChainHead:
+    """Find the last entry of a chain, by its name.
+
+    Raises:
+        Transient: The store cannot be read.
+    """
+    folder = keys.receipts(soup_uid)
+    numbers = {}
+    for info in store.list(folder):
+        digits = info.key.removeprefix(folder).partition(".")[0]
+        if digits.isdecimal() and info.key == keys.receipt(soup_uid, int(digits)):
+            numbers[int(digits)] = info.key
+    head = ChainHead()
+    for number in sorted(numbers, reverse=True):
+        data = store.get(numbers[number])
+        if data is None:
+            continue
+        if head.sequence == 0:
+            head = ChainHead(sequence=number, digest=digest_of_bytes(data))
+        if not _is_rotation(data):
+            return head.model_copy(update={"receipt": number})
+    return head
+
+
+def _is_rotation(envelope: bytes) -> bool:
+    try:
+        said = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+        return bool(said["predicateType"] == ROTATION)
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return False

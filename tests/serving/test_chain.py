@@ -1,0 +1,121 @@
+"""A server says where the receipts end in its store, and never waits for a store to say it."""
+
+import threading
+
+from tests.serving.kitchen import KEYS, SOUP, Pantry, Server, until
+
+from stockpot.api.chain import ChainHead
+from stockpot.api.runspec import RevisionRef
+from stockpot.core.digests import digest_of_bytes
+from stockpot.errors import Transient
+from stockpot.serving.chain import AT_ONCE_S, OLD_S, Chain
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Shelf:
+    """A store whose chain grows, hangs or fails as a test says."""
+
+    def __init__(self) -> None:
+        self.length, self.looks = 0, 0
+        self.is_open, self.is_broken = threading.Event(), False
+        self.is_open.set()
+
+    def look(self) -> ChainHead:
+        self.looks += 1
+        self.is_open.wait(30)
+        if self.is_broken:
+            raise Transient("the store fails")
+        return ChainHead(sequence=self.length, receipt=self.length)
+
+
+def test_what_is_seen_is_looked_at_again_only_once_it_is_old() -> None:
+    shelf, clock = Shelf(), Clock()
+    chain = Chain(shelf.look, clock)
+    until(lambda: chain.seen() is not None)
+
+    shelf.length = 1
+    clock.now_s += OLD_S
+    assert chain.seen() == ChainHead()
+    clock.now_s += 1
+    until(lambda: chain.seen() == ChainHead(sequence=1, receipt=1))
+
+    assert shelf.looks == 2
+
+
+def test_a_store_that_hangs_keeps_nobody_waiting() -> None:
+    shelf, clock = Shelf(), Clock()
+    chain = Chain(shelf.look, clock)
+    shelf.is_open.clear()
+
+    assert chain.seen() is None
+    assert chain.fresh(0.01) is None
+    shelf.is_open.set()
+    until(lambda: chain.seen() == ChainHead())
+
+    assert shelf.looks == 1
+
+
+def test_a_store_that_fails_is_left_alone_for_a_while() -> None:
+    shelf, clock = Shelf(), Clock()
+    chain = Chain(shelf.look, clock)
+    shelf.is_broken = True
+
+    assert chain.fresh(5) is None
+    looks = shelf.looks
+    for _ in range(10):
+        assert chain.seen() is None
+
+    assert (looks, shelf.looks) == (2, 2)
+
+
+def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
+    shelf, clock = Shelf(), Clock()
+    chain = Chain(shelf.look, clock)
+    shelf.is_open.clear()
+    chain.seen()  # It hangs, and has seen nothing of what is written now.
+    clock.now_s += AT_ONCE_S + 1
+    shelf.length = 3
+    threading.Timer(0.05, shelf.is_open.set).start()
+
+    found = chain.fresh(5)
+
+    assert found is not None
+    assert found.sequence == 3
+    assert shelf.looks == 2
+
+
+def test_a_picture_and_the_state_name_the_head_that_was_seen(
+    pantry: Pantry, serving: Server, old: RevisionRef
+) -> None:
+    assert serving.get("/v1/chain").json() == {
+        "soup": SOUP.name,
+        "sequence": 0,
+        "digest": None,
+        "receipt": 0,
+    }
+
+    data = b'{"payload": "", "payloadType": "", "signatures": []}'
+    pantry.store.put(KEYS.receipt(SOUP.uid, 1), data)
+    try:
+        until(lambda: serving.get("/v1/chain").json()["sequence"] == 1)
+
+        head = f"1:{digest_of_bytes(data)}"
+        assert serving.draw(num_inference_steps=1).headers["x-stockpot-chain-head"] == head
+        assert str(serving.state().chain) == head
+    finally:
+        pantry.store.delete(KEYS.receipt(SOUP.uid, 1))
+
+
+def test_the_state_repeats_the_nonce_of_whoever_asks(serving: Server) -> None:
+    said = serving.admin("/state?nonce=00ff").json()
+
+    assert said["nonce"] == "00ff"
+    assert serving.state().nonce == ""
+    assert serving.admin("/state?nonce=<b>").status == 400
