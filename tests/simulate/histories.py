@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from tests.simulate.kitchen import Died, Kitchen
+from tests.simulate.runs import RECORDS
 
 from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.core.actions import IRREVOCABLE, Action
@@ -33,6 +34,9 @@ def require(kitchen: Kitchen) -> None:
         assert f"revisions/{recipe}" in kitchen.store.artefacts, "purged before others served"
     made = {uid for uids in kitchen.store.artefacts.values() for uid in uids}
     for uid, shard in kitchen.shards.items():
+        left = set(shard.status.left_out)
+        assert left <= set(shard.spec.exclude_records), f"{uid} was made to forget what is there"
+    for uid, shard in kitchen.shards.items():
         is_held = FINALIZER in shard.metadata.finalizers or uid in kitchen.bared
         assert uid not in made or is_held, f"{uid} could vanish"
     recorded = {one.uid for one in kitchen.soup.status.serving.granted}
@@ -47,11 +51,16 @@ def require_rest(kitchen: Kitchen) -> None:
     require(kitchen)
     living = set(kitchen.living())
     for name, uids in kitchen.store.artefacts.items():
-        left = uids - living - kitchen.untraceable
+        left = {uid for uid in uids if "." not in uid} - living - kitchen.untraceable
         assert not left, f"{name} is of shards that are no more: {left}"
     assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
     for uid in kitchen.stripped - kitchen.untraceable:
         assert uid in kitchen.store.completed(), f"{uid} went by force, and has no receipt"
+    for uid in living:
+        shard = kitchen.shards[uid]
+        assert not shard.status.former, f"{uid} has trainings that are not forgotten"
+        trained = [name for name in kitchen.store.artefacts if name.startswith(f"shards/{uid}/")]
+        assert len(trained) == 1, f"{uid} left something of records that were to go: {trained}"
     expired = set(kitchen.shards) - living
     assert expired <= kitchen.store.completed(), "a shard that expired has no receipt"
 
@@ -88,10 +97,14 @@ class History:
 
     def _end_well(self) -> None:
         kitchen = self.kitchen
+        for uid in kitchen.living():
+            named = kitchen.shards[uid].spec.exclude_records
+            kitchen.exclude(uid, *(one for one in named if one in RECORDS))
         kitchen.settle()
         twin = Kitchen()
         for uid in kitchen.living():
-            twin.add(kitchen.shards[uid].metadata.name)
+            shard = kitchen.shards[uid]
+            twin.exclude(twin.add(shard.metadata.name), *shard.spec.exclude_records)
         twin.settle()
         assert kitchen.served() == twin.served(), "it serves otherwise than if it had never been so"
         require_rest(kitchen)
@@ -123,6 +136,24 @@ def somebody_deletes_a_shard(history: History) -> None:
 def a_shard_expires(history: History) -> None:
     if uid := history.one_of(history.kitchen.living()):
         history.kitchen.expire(uid)
+
+
+def somebody_takes_a_record_out(history: History) -> None:
+    kitchen = history.kitchen
+    if uid := history.one_of(kitchen.living()):
+        before = kitchen.shards[uid].spec.exclude_records
+        new = [one for one in RECORDS if one not in before]
+        if record := history.one_of(new):
+            kitchen.exclude(uid, *before, record)
+
+
+def somebody_misspells_a_record(history: History) -> None:
+    """And puts it right, now or at the end."""
+    kitchen = history.kitchen
+    if uid := history.one_of(kitchen.living()):
+        spec = kitchen.shards[uid].spec.exclude_records
+        right = tuple(one for one in spec if one in RECORDS)
+        kitchen.exclude(uid, *(right if right != spec else (*spec, "thrid")))
 
 
 def somebody_takes_a_finalizer_away(history: History) -> None:
@@ -251,6 +282,8 @@ MOVES: tuple[Move, ...] = (
     somebody_adds_a_shard,
     *(somebody_deletes_a_shard,) * 2,
     a_shard_expires,
+    somebody_takes_a_record_out,
+    somebody_misspells_a_record,
     somebody_takes_a_finalizer_away,
     a_round_in_which_the_operator_dies,
     a_round_on_a_stale_cache,

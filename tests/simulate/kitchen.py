@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.simulate.pods import Pods
 from tests.simulate.ports import ports_of
-from tests.simulate.runs import Runs
+from tests.simulate.runs import Runs, lineage_of
 from tests.simulate.store import Store
 
 from stockpot.api.source import PvcSource, Source
@@ -20,6 +20,7 @@ from stockpot.api.v1alpha1 import (
     DataShardSpec,
     NamedRef,
     ObjectMeta,
+    ShardUnlearning,
     Soup,
     SoupRevision,
     SoupSpec,
@@ -56,6 +57,8 @@ class Kitchen:
         """Shards whose objects went because somebody took the finalizer away."""
         self.bared: set[str] = set()
         """Shards whose finalizer was ever taken away."""
+        self.last_seen: dict[str, ShardUnlearning] = {}
+        """What those said of their unlearning when it was taken."""
         self.untraceable: set[str] = set()
         """Of those, such as no other object named: nobody can know of them."""
         self.steps_to_live: int | None = None
@@ -79,7 +82,7 @@ class Kitchen:
 
     # What people do.
 
-    def add(self, name: str) -> None:
+    def add(self, name: str) -> str:
         uid = f"{name}-{len(self.runs.trained)}-{len(self.past)}-uid"
         source = Source(pvc=PvcSource(claim_name="data", path=name))
         # Whoever adds it knows that it was here before, and says so.
@@ -90,6 +93,7 @@ class Kitchen:
         self.shards[uid] = DataShard(
             metadata=ObjectMeta(name=name, uid=uid, generation=1), spec=spec
         )
+        return uid
 
     def delete(self, uid: str) -> None:
         shard = self.shards[uid]
@@ -108,6 +112,8 @@ class Kitchen:
         shard = self.shards[uid]
         meta = shard.metadata.model_copy(update={"finalizers": ()})
         self.bared.add(uid)
+        if shard.status.unlearning:
+            self.last_seen[uid] = shard.status.unlearning
         if not self.has_trace(uid):
             self.untraceable.add(uid)
         self.shards[uid] = shard.model_copy(update={"metadata": meta})
@@ -133,13 +139,28 @@ class Kitchen:
 
     def is_late(self, uid: str) -> bool:
         """Whether its unlearning takes longer than it may."""
+        uid, _, key = uid.partition(".")
+        if key:
+            return self.is_former_late(uid)
         lost = {one.uid: one.unlearning for one in self.soup.status.lost}
         told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
+        told = told or self.last_seen.get(uid)  # Nobody has found out yet that it went by force.
         return told is not None and self.now >= instant(told.requested_at) + DEADLINE
+
+    def is_former_late(self, uid: str) -> bool:
+        """Whether it takes a shard longer than it may to forget records."""
+        told = self.shards[uid].status.former if uid in self.shards else ()
+        asked = (instant(one.unlearning.requested_at) for one in told)
+        return any(self.now >= at + DEADLINE for at in asked)
 
     def expire(self, uid: str) -> None:
         """Its time is over."""
         spec = self.shards[uid].spec.model_copy(update={"expire_at": timestamp(self.now)})
+        self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
+
+    def exclude(self, uid: str, *records: str) -> None:
+        """Somebody names the records that are to leave a shard."""
+        spec = self.shards[uid].spec.model_copy(update={"exclude_records": records})
         self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
 
     def living(self) -> list[str]:
@@ -189,7 +210,7 @@ class Kitchen:
                 yield f"store: {name}"
         for name, pod in sorted(self.pods.known.items()):
             for one in grants.report(pod.holdings).holds:
-                if any(pair.shard == uid for pair in one.lineage):
+                if any(uid in lineage_of(o.shard, o.training_key) for o in one.lineage):
                     yield f"server: {name}"
 
     def served(self) -> set[str]:
@@ -213,7 +234,11 @@ class Kitchen:
             *(
                 one.recipe_digest
                 for one in serving
-                if not any(self.is_late(pair.shard) for pair in one.lineage)
+                if not any(
+                    self.is_late(gone)
+                    for pair in one.lineage
+                    for gone in lineage_of(pair.shard, pair.training_key)
+                )
             ),
         }
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tests.simulate.runs import Workload
+from tests.simulate.runs import Workload, lineage_of
 
 from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
 from stockpot.api.serving import Grant
@@ -138,8 +138,9 @@ class _Servers:
             revision=revision_ref(promotion.revision),
         )
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
-        uids = {pair.shard for pair in grant.revision.lineage}
-        if do is grants.prepare and uids & self._kitchen.store.tombstones:
+        pairs = grant.revision.lineage
+        lineage = {name for one in pairs for name in lineage_of(one.shard, one.training_key)}
+        if do is grants.prepare and lineage & self._kitchen.store.tombstones:
             return
         try:
             pod.holdings = copy.copy(do(pod.holdings, grant)[0])

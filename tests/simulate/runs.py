@@ -19,11 +19,13 @@ from stockpot.api.runspec import (
     SignRun,
     TrainRun,
 )
-from stockpot.core.digests import digest_of_bytes, digest_of_json
-from stockpot.core.recipe import Lineage
+from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
+from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
 from stockpot.core.world import Failure, Run, RunName
 
 BASE = digest_of_bytes(b"base")
+RECORDS = ("first", "second")
+"""What each shard's data has, beside others that nobody names."""
 FORGOTTEN = Failure(47, "a tombstone stands for it")
 
 
@@ -96,7 +98,7 @@ class Runs:
             case MergeRun():
                 return self._merge(spec, is_cleared)
             case PurgeRun():
-                count = self.store.purge(spec.shard.uid)
+                count = self.store.purge(spec.shard.uid, spec.former)
                 left = str(self.store.strays)
                 return RunResult(purged_objects=count, figures={"residuals": left})
             case SignRun():
@@ -105,27 +107,34 @@ class Runs:
                 return RunResult()
 
     def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
-        uid, path = spec.shard.uid, spec.source.path
-        place = f"shards/{uid}"
+        uid, data = spec.shard.uid, [spec.source.path, *spec.exclude_records]
+        if any(name not in RECORDS for name in spec.exclude_records):
+            return Failure(42, "there is no such record")
+        key = digest_of_json("key", data)
+        lineage = lineage_of(uid, key)
+        place = f"shards/{uid}/{key}"
         found = place in self.store.artefacts  # Its work is done: it says so, and ends.
-        if not self.store.publish(place, frozenset({uid}), is_cleared=is_cleared):
+        is_late = len(spec.exclude_records) < self.store.least.get(uid, 0) and not is_cleared
+        if is_late or not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
+        self.store.requests[place] = spec.request
         if not found:
-            self.trained.append(uid)
+            self.trained.append(place)
         return RunResult(
-            training_key=digest_of_json("key", path),
-            weights_digest=digest_of_json("weights", path),
+            training_key=key,
+            weights_digest=digest_of_json("weights", data),
             base_digest=BASE,
-            data_digest=digest_of_json("data", path),
+            data_digest=digest_of_json("data", data),
             records=1,
         )
 
     def _merge(self, spec: MergeRun, is_cleared: bool) -> RunResult | Failure:
-        uids = frozenset(part.shard_uid for part in spec.parts)
+        pairs = [(part.shard_uid, part.training_key) for part in spec.parts]
+        lineage = frozenset(one for pair in pairs for one in lineage_of(*pair))
         place = f"revisions/{spec.recipe_digest}"
-        if not all(f"shards/{uid}" in self.store.artefacts for uid in uids):
+        if not all(f"shards/{uid}/{key}" in self.store.artefacts for uid, key in pairs):
             return Failure(46, "an ingredient is not there")
-        if not self.store.publish(place, uids, is_cleared=is_cleared):
+        if not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
         return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
 
@@ -147,6 +156,11 @@ class Runs:
             missing=spec.missing,
             figures={"residuals": "0", "missing": "0" if complete else "1"},
         )
+
+
+def lineage_of(uid: str, key: str) -> frozenset[str]:
+    """What a tombstone may stand for: a shard, or one training of it."""
+    return frozenset({uid, former_of(Ingredient(ShardUID(uid), Digest(key)))})
 
 
 def merged_digest(spec: MergeRun) -> str:

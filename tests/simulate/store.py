@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass, field
 
+from stockpot.api.runspec import FormerRecords
+
 
 @dataclass
 class Store:
-    """For each artefact the shard UIDs of its lineage; tombstones; the chain of receipts."""
+    """What there is, and what it was made from.
+
+    A lineage has of each training both the shard's UID and the name of the one training, which a
+    receipt of records is about.
+    """
 
     artefacts: dict[str, frozenset[str]] = field(default_factory=dict)
+    """For each its lineage."""
+    requests: dict[str, str] = field(default_factory=dict)
+    """Of trainings: what was asked for when it was made."""
+    least: dict[str, int] = field(default_factory=dict)
+    """How many records a shard's trainings leave out at least."""
     tombstones: set[str] = field(default_factory=set)
     receipts: list[tuple[str, bool]] = field(default_factory=list)
     """For each of the chain: of which shard, and whether it is Complete."""
@@ -21,10 +32,21 @@ class Store:
         self.artefacts[name] = uids
         return True
 
-    def purge(self, uid: str) -> int:
-        """Remove all that a shard is in, behind its tombstone, and count it."""
+    def purge(self, uid: str, former: FormerRecords | None = None) -> int:
+        """Remove all that a shard is in, or one training of it, behind its tombstone.
+
+        Returns:
+            How much there was.
+        """
         self.tombstones.add(uid)
-        doomed = [name for name, uids in self.artefacts.items() if uid in uids]
+        doomed = [name for name, lineage in self.artefacts.items() if uid in lineage]
+        if former:
+            self.least[former.shard] = max(former.left_out, self.least.get(former.shard, 0))
+            folder = f"shards/{former.shard}/"
+            trained = [name for name in self.artefacts if name.startswith(folder)]
+            kept = [n for n in trained if self.requests[n] == former.request]
+            kept.append(f"{folder}{former.kept}")
+            doomed = sorted({*doomed, *trained} - set(kept))
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)

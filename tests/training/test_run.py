@@ -1,6 +1,7 @@
 """From a shard's data to one ingredient: what it depends on, what it needs, what it refuses."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from tests.tiny import UNET_WEIGHTS, a_base, some_data
 from tests.training.runs import STEPS, Ground, Watched, a_training, in_a_child
 from tests.training.test_records import a_tar
 
-from stockpot.api.runspec import Location, Place, RunResult
+from stockpot.api.runspec import Location, Place, RunResult, StoreRef
+from stockpot.diffusion.records import list_records
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.store.tombstones import leave_out_at_least
 from stockpot.store.weights import inspect_weights
 from stockpot.training.run import run
 
@@ -280,6 +285,40 @@ def test_weights_that_do_not_fit_into_fp16_are_not_published(
     assert error.exit_code == ExitCode.DIVERGED
     assert "time_embedding.linear_1.bias" in error.message
     assert not [key for key in ground.stored() if key.endswith("model.safetensors")]
+
+
+def test_records_are_left_out_as_if_they_had_never_been_there(
+    ground: Ground, tmp_path: Path
+) -> None:
+    there = list_records(ground.data)
+    less = tmp_path / "less"
+    shutil.copytree(ground.data, less)
+    lines = (less / "metadata.jsonl").read_text().splitlines()
+    rest = [line for line in lines if f'"{there[0].name}"' not in line]
+    (less / "metadata.jsonl").write_text("\n".join(rest))
+    brief = a_training(max_train_steps=2)
+
+    without = ground.train(training=brief, exclude_records=(there[0].name,), shard="one")
+    never = ground.train(
+        training=brief, source=Location(place=Place.FOLDER, path=str(less)), shard="two"
+    )
+
+    assert len(rest) == len(lines) - 1
+    assert without.weights_digest == never.weights_digest
+    assert (without.records, without.training_key) == (len(rest), never.training_key)
+    with pytest.raises(Refused, match=r"called nobody\.png") as refused:
+        ground.train(training=brief, exclude_records=("nobody.png",))
+    assert refused.value.exit_code is ExitCode.BAD_DATA
+
+
+def test_a_training_that_was_asked_for_before_records_left_is_refused(ground: Ground) -> None:
+    store = open_store(StoreRef(url=ground.store.as_uri()))
+    leave_out_at_least(store, Keys("ml"), "food-uid", 1)
+
+    with pytest.raises(Refused, match="is trained without 1 records") as refused:
+        ground.train()
+
+    assert refused.value.exit_code is ExitCode.FORGOTTEN
 
 
 def test_a_forgotten_shard_is_not_trained(ground: Ground) -> None:

@@ -74,6 +74,8 @@ class Manifest(Model):
     recipe_digest: DigestString | None = None
     parts: tuple[RecipePart, ...] = ()
     """Of a revision: what was averaged, so that anybody can average it again."""
+    request: DigestString | None = None
+    """Of a training or ingredient: what was asked for, when it was made."""
     training_semantics: int | None = None
     """Which meaning of the training fields made it: part of the training key."""
     shard_name: str = ""

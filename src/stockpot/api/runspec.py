@@ -78,6 +78,8 @@ class TrainRun(_Run):
     source: Location
     data_digest: DigestString | None = None
     """Refuse other data; none: say in the result what it was."""
+    exclude_records: tuple[str, ...] = ()
+    """Records to leave out, by name or digest; each must be there."""
     training: Training
 
 
@@ -124,11 +126,30 @@ class ServeRun(_Run):
     """How long a request may go on after its revision was dropped."""
 
 
+class FormerRecords(Model):
+    """Of a shard that goes on without some records: which training had them."""
+
+    shard: str
+    """The UID of the DataShard."""
+    training_key: DigestString
+    records: tuple[str, ...] = ()
+    """Which, by name. Nothing but salted commitments to them is kept."""
+    request: DigestString
+    """Of the training without them, which is kept."""
+    left_out: Annotated[int, Field(ge=1)]
+    """How many records the shard is trained without now."""
+    kept: DigestString | None = None
+    """The shard's training key now, where it has one."""
+
+
 class PurgeRun(_Run):
     """Remove everything of a shard's lineage from the store, behind a tombstone."""
 
     verb: Literal["purge"] = "purge"
     shard: ObjectRef
+    """Where records leave a shard, its UID, a dot, and the beginning of the training key."""
+    former: FormerRecords | None = None
+    """None: all of the shard."""
 
 
 class HeldReport(Model):
@@ -148,6 +169,8 @@ class SignRun(_Run):
     shard: ObjectRef
     data_digest: DigestString | None = None
     training_keys: tuple[DigestString, ...] = ()
+    former: FormerRecords | None = None
+    """None: the receipt is about all of the shard."""
     requested_at: str
     """RFC 3339, by the clock of whoever recorded the deletion."""
     successor: RevisionRef | None

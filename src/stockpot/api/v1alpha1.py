@@ -79,6 +79,13 @@ class Inclusion(StrEnum):
     """Out of the soup, reversibly: its ingredient stays, and there is no receipt."""
 
 
+MOST_EXCLUDED = 500
+RecordName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+"""A picture's path inside the data folder, as `shard.tar/000.jpg` in a tar; or the record's digest
+(`sha256:…`)."""
+RecordNames = Annotated[tuple[RecordName, ...], Field(max_length=MOST_EXCLUDED)]
+
+
 class DataShardSpec(Model):
     """Data that may be in the model."""
 
@@ -88,6 +95,12 @@ class DataShardSpec(Model):
     """Where the data is: a folder of pictures beside a metadata.jsonl. Cannot be changed."""
     digest: DigestString | None = None
     """Refuse other data than this; where it is not set, the first training records it."""
+    exclude_records: RecordNames = ()
+    """Records to be unlearned: the shard leaves the soup at once, and comes back without them.
+
+    By their path inside the data folder, as in `file_name`, or by digest. What was trained with
+    them is purged, with a receipt of its own. A record that was left out stays so.
+    """
     weight: DecimalString = "1"
     """This shard's part in the mean, beside the others'; all alike give the uniform soup."""
     inclusion: Inclusion = Inclusion.INCLUDED
@@ -108,6 +121,8 @@ class IngredientStatus(Model):
 
     digest: DigestString
     size_bytes: int = 0
+    left_out: RecordNames = ()
+    """Records that it was made without."""
 
 
 class ShardTraining(Model):
@@ -137,6 +152,20 @@ class ShardUnlearning(Model):
     """The sequence of the last receipt; 0 where there is none."""
 
 
+MOST_FORMER = 16
+
+
+class FormerTraining(Model):
+    """A training that had records which left the shard: it is unlearned, and the shard lives."""
+
+    training_key: DigestString
+    """Where the shard had no ingredient yet, a digest of the records' names stands here."""
+    is_known: bool = True
+    """It had one."""
+    records: RecordNames
+    unlearning: ShardUnlearning
+
+
 class DataShardStatus(Model):
     """What was seen of the shard."""
 
@@ -154,6 +183,12 @@ class DataShardStatus(Model):
     ingredient: IngredientStatus | None = None
     training: ShardTraining | None = None
     unlearning: ShardUnlearning | None = None
+    records_asked_at: Timestamp | None = None
+    """When it was seen that records are to leave; none once they do for good."""
+    left_out: RecordNames = ()
+    """Records that left for good; none is learnt again by this shard."""
+    former: Annotated[tuple[FormerTraining, ...], Field(max_length=MOST_FORMER)] = ()
+    """Trainings with records that left, until their receipt is Complete."""
 
 
 class DataShard(Model):
@@ -451,6 +486,15 @@ class Completeness(StrEnum):
     """Something is missing: the receipt says what. The shard stays until one is Complete."""
 
 
+class Scope(StrEnum):
+    """What a receipt is about."""
+
+    SHARD = "Shard"
+    """All that was ever made from the shard."""
+    RECORDS = "Records"
+    """One training of a shard, with records that left it; the shard itself goes on."""
+
+
 class Successor(Model):
     """What serves without the shard."""
 
@@ -463,6 +507,8 @@ class UnlearningReceiptSpec(Model):
 
     soup_ref: UidRef
     shard: UidRef
+    """For the scope Records its UID, a dot, and the beginning of the training key."""
+    scope: Scope = Scope.SHARD
     sequence: Annotated[int, Field(ge=1)]
     """Its place in the soup's chain of receipts."""
     digest: DigestString

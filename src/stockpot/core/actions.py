@@ -7,7 +7,7 @@ come twice, late, or from a leader that has been replaced.
 from dataclasses import dataclass, replace
 
 from stockpot.core.digests import Digest, short
-from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
+from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
 from stockpot.core.world import GrantedServer, Promotion, Revision, RunName, Trained
 
 
@@ -95,7 +95,7 @@ class StartPurge:
     @property
     def stem(self) -> str:
         """One purge for one shard and receipt."""
-        return f"purge-{self.shard[:8]}" + (f"-{self.after}" if self.after else "")
+        return f"purge-{tag_of(self.shard)}" + (f"-{self.after}" if self.after else "")
 
     @property
     def lineage(self) -> Lineage:
@@ -117,7 +117,7 @@ class StartSigning:
     @property
     def stem(self) -> str:
         """One run for one receipt."""
-        return f"sign-{self.shard[:8]}" + (f"-{self.after}" if self.after else "")
+        return f"sign-{tag_of(self.shard)}" + (f"-{self.after}" if self.after else "")
 
     @property
     def lineage(self) -> Lineage:
@@ -157,6 +157,32 @@ class RecordIngredient:
 
     shard: ShardUID
     trained: Trained
+
+
+@dataclass(frozen=True)
+class NoteRecords:
+    """Write down when it was seen that records are to leave a shard."""
+
+    shard: ShardUID
+
+
+@dataclass(frozen=True)
+class DropNote:
+    """Write down no longer that records are to leave a shard: they were named by mistake."""
+
+    shard: ShardUID
+
+
+@dataclass(frozen=True)
+class Disown:
+    """Take a shard's ingredient from it, for good: from then on that is to be forgotten."""
+
+    shard: ShardUID
+    former: Ingredient
+    records: tuple[str, ...]
+    """Which are in it, and are not to be."""
+    is_known: bool = True
+    """It is in the shard's status; else whatever was written before they were named."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +297,9 @@ Action = (
     | StartSigning
     | EndRun
     | RecordIngredient
+    | NoteRecords
+    | DropNote
+    | Disown
     | RecordRevision
     | RecordEvaluation
     | RecordReceipt
@@ -285,5 +314,5 @@ Action = (
     | Release
 )
 
-IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup, ForgetServer)
+IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup, ForgetServer, Disown)
 """Before any of these the world is looked at once more, past every cache."""

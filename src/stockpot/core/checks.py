@@ -11,7 +11,7 @@ of its own: the shard is simply found on the rung that broke.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from stockpot.api.conditions import Reason
@@ -143,8 +143,10 @@ def trained(shard: Shard, scene: Scene) -> Unmet | None:
             f"to learn it again, set spec.relearn: {receipt.name}",
             needs_person=True,
         )
-    if shard.trained:
-        if soup.base and shard.trained.base != soup.base:
+    if shard.put_back:
+        return put_back(shard)
+    if shard.usable:
+        if soup.base and shard.usable.base != soup.base:
             said = f"{shard.name} was trained from another base than soup {soup.name}'s"
             return Unmet(
                 Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
@@ -158,10 +160,45 @@ def trained(shard: Shard, scene: Scene) -> Unmet | None:
         return Unmet(Reason.UNKNOWN_METHOD, unknown.message, unknown.help, needs_person=True)
     if last_attempt(start, scene.world):
         return Unmet(Reason.TRAINING, f"{shard.name} is being trained")
-    if soup.suspended:
+    if soup.suspended and not shard.leaving_records:
         said = f"Soup {soup.name} is suspended"
         return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
     return Unmet(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
+
+
+def put_back(shard: Shard) -> Unmet:
+    """Why a record that was left out is not learnt again, though nothing leaves it out now."""
+    names = sorted(shard.put_back)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return Unmet(
+        Reason.FORGOTTEN,
+        f"{shard.name} was told to leave out {', '.join(names[:3])}{more}, for good",
+        "put them back into spec.excludeRecords; to learn them again, make a new DataShard",
+        needs_person=True,
+    )
+
+
+def may_disown(shard: Shard, world: World, now: datetime) -> bool:
+    """Whether the ingredient of a shard that records leave may be taken from it for good.
+
+    Not before a training without them has read the data, and so knows that they are there: until
+    then whoever misspelt a name loses nothing by it. But a training that cannot be had does not
+    hold it up for good.
+    """
+    start = StartTraining(shard.uid, shard.request)
+    run = last_attempt(start, world)
+    if run and run.failure:
+        tries = attempt_of(run.name, start)
+        ends = gives_up(start, run.failure, tries, world.soup.max_attempts)
+        return ends and run.failure.exit_code != ExitCode.BAD_DATA
+    if run and (run.result or (run.advance and run.advance.phase in PAST_READING)):
+        return True
+    asked_at = shard.records_asked_at
+    is_late = asked_at and now >= asked_at + timedelta(seconds=world.soup.deadline_s)
+    return bool(world.soup.unknown or (is_late and run and run.hindrance))
+
+
+PAST_READING = frozenset({"encoding", "training", "publishing"})
 
 
 def included(shard: Shard, scene: Scene) -> Unmet | None:

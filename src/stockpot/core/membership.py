@@ -29,8 +29,8 @@ def membership(world: World, now: datetime) -> Membership:
         for shard in world.shards
         if shard.alive
         and shard.included
-        and shard.trained
-        and world.soup.base in {None, shard.trained.base}
+        and shard.usable
+        and world.soup.base in {None, shard.usable.base}
         and not world.forgotten_by(shard)
     )
     promoted = world.serving_recipe or Recipe()

@@ -10,11 +10,14 @@ from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
     Commit,
+    Disown,
+    DropNote,
     EndRun,
     ForgetRevision,
     ForgetServer,
     Hold,
     HoldSoup,
+    NoteRecords,
     Prepare,
     Promote,
     RecordEvaluation,
@@ -42,6 +45,7 @@ from stockpot.core.checks import (
     Stage,
     is_complete,
     last_attempt,
+    may_disown,
     missing,
     next_rung,
     not_merged,
@@ -50,7 +54,7 @@ from stockpot.core.checks import (
     served_as_asked,
     signing_of,
 )
-from stockpot.core.digests import Digest
+from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.finding import Unmet
 from stockpot.core.membership import (
     deadline,
@@ -59,6 +63,7 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
+from stockpot.core.recipe import Ingredient
 from stockpot.core.retry import due_at, gives_up, looked_at_again
 from stockpot.core.world import GrantedServer, Promotion, Revision, Run, Shard, Trained, World
 
@@ -120,23 +125,29 @@ def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
         1 for run in world.runs if run.is_active and run.name.startswith("train-")
     )
     # Those who leave go first: what is being forgotten waits for nobody.
-    for shard in sorted(world.shards, key=lambda shard: (shard.alive, shard.name)):
+    for shard in sorted(world.shards, key=_urgency):
+        if shard.records_asked_at and not shard.leaving_records:
+            yield DropNote(shard.uid)
         for action in plan_shard(shard, findings.scene, findings.rungs[shard.uid], now):
-            if isinstance(action, StartTraining):
+            if isinstance(action, StartTraining) and not shard.leaving_records:
                 if free <= 0:
                     continue
                 free -= 1
             yield action
 
 
+def _urgency(shard: Shard) -> tuple[bool, bool, str]:
+    return shard.alive, not shard.leaving_records, shard.name
+
+
 def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
     """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
     world = scene.world
     if rung is None:
-        goes = not shard.alive and (shard.is_lost or (shard.leaving and shard.held))
+        is_kept = not (shard.is_lost or shard.former or (shard.leaving and shard.held))
         # A revision that names it is how a shard whose finalizer was taken away is found again.
         is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
-        return (Release(shard.uid),) if goes and not is_named else ()
+        return () if shard.alive or is_kept or is_named else (Release(shard.uid),)
     match rung.stage:
         case Stage.HELD:
             return (Hold(shard.uid),) if world.soup.alive else ()
@@ -165,11 +176,13 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
-    if not world.soup.alive:
+    if not world.soup.alive or shard.put_back:
         return ()
+    if shard.leaving_records:
+        return (*_leave_out(shard, world, now), *_once(_training_of(shard), world, now))
     if shard.trained:
         return ()  # From another base: it was trained once, and no plan trains it again.
-    start = StartTraining(shard.uid, shard.request)
+    start = _training_of(shard)
     run = last_attempt(start, world)
     if run and run.result:
         said = run.result
@@ -181,6 +194,7 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
                 Digest(said.base_digest),
                 Digest(said.data_digest),
                 said.records or 0,
+                shard.leave_out,
             )
             return (RecordIngredient(shard.uid, trained),)
     if world.forgotten_by(shard):
@@ -188,6 +202,22 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     if world.soup.unknown or (world.soup.suspended and run is None):
         return ()
     return _once(start, world, now)
+
+
+def _training_of(shard: Shard) -> StartTraining:
+    return StartTraining(shard.uid, shard.request)
+
+
+def _leave_out(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    """Let records leave a shard: noted at once, for good when nothing speaks against it."""
+    if shard.records_asked_at is None:
+        return (NoteRecords(shard.uid),)
+    if not may_disown(shard, world, now):
+        return ()
+    names = tuple(sorted(shard.leaving_records))
+    # What has no key yet is named by what leaves it.
+    unknown = Ingredient(shard.uid, digest_of_json("left-out/1", list(names)))
+    return (Disown(shard.uid, shard.stale or unknown, names, is_known=shard.stale is not None),)
 
 
 def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
@@ -354,8 +384,8 @@ def _wanted(findings: Findings) -> Iterator[Start]:
         if not shard.alive and (shard.leaving or findings.rungs[shard.uid]):
             yield purge_of(shard)
             yield signing_of(shard)
-        elif shard.alive and not shard.trained and world.soup.alive:
-            yield StartTraining(shard.uid, shard.request)
+        elif shard.alive and not shard.usable and world.soup.alive:
+            yield _training_of(shard)
     for one in (recipe, findings.scene.survivors):
         if not isinstance(one, Unmet) and not world.made(one):
             yield StartMerge(one)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple, NewType
 
-from stockpot.core.digests import Digest, digest_of_json
+from stockpot.core.digests import PREFIX, Digest, digest_of_json
 
 ShardUID = NewType("ShardUID", str)
 
@@ -21,6 +21,25 @@ class Ingredient(NamedTuple):
 
 
 Lineage = frozenset[Ingredient]
+
+
+def former_of(ingredient: Ingredient) -> ShardUID:
+    """Name one training of a shard that lives on: what is unlearned where records leave it.
+
+    The UID, a dot, and 16 hex digits of the training key; a tombstone of it has this name.
+    """
+    return ShardUID(f"{ingredient.shard}.{ingredient.key.removeprefix(PREFIX)[:16]}")
+
+
+def is_meant(shard: str, training_key: str, unlearned: str) -> bool:
+    """Whether a pair of some lineage is what was unlearned: a shard, or one training of it."""
+    return unlearned in {shard, former_of(Ingredient(ShardUID(shard), Digest(training_key)))}
+
+
+def tag_of(shard: ShardUID) -> str:
+    """Shorten it for the names of runs."""
+    uid, _, key = shard.partition(".")
+    return f"{uid[:8]}-r{key[:8]}" if key else uid[:8]
 
 
 class Part(NamedTuple):

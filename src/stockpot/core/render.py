@@ -49,7 +49,8 @@ def _asked(plan: Plan, world: World) -> Iterator[str]:
 def describe(action: Action, world: World) -> str:
     """Say in one line what an action asks for: `+` begins, `=` writes down, `-` ends."""
     names = {str(shard.uid): shard.name for shard in world.shards}
-    said = _of_shard(action, names) or _of_making(action, names) or _of_serving(action)
+    said = _of_shard(action, names) or _of_records(action, names)
+    said = said or _of_making(action, names) or _of_serving(action)
     return said.rstrip()
 
 
@@ -72,6 +73,18 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
             return f"= receipt   {names[shard]}   {sequence}{more}"
         case act.Release(shard):
             return f"- release   {names[shard]}"
+        case _:
+            return ""
+
+
+def _of_records(action: Action, names: dict[str, str]) -> str:
+    match action:
+        case act.NoteRecords(shard):
+            return f"- records   of {names[shard]}"
+        case act.DropNote(shard):
+            return f"+ records   of {names[shard]}"
+        case act.Disown(shard, _, records):
+            return f"- disown    {names[shard]}   {len(records)} records"
         case _:
             return ""
 

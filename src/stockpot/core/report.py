@@ -95,6 +95,7 @@ def _shard(shard: Shard, rung: Rung | None, findings: Findings) -> ShardReport:
     if shard.alive:
         conditions.append(_trained(shard, unmet))
         conditions.append(_included(shard, unmet, findings))
+        # Of one with records that are to leave it, what is known of its training is needed still.
         run = None if shard.trained else _training(shard, findings)
         advance = run.advance if run else None
         name = run.name if run else None
@@ -112,7 +113,7 @@ def _training(shard: Shard, findings: Findings) -> Run | None:
 
 
 def _trained(shard: Shard, unmet: Unmet | None) -> Told:
-    if shard.trained:
+    if shard.usable:
         return Told(ConditionType.TRAINED, so=True, reason=Reason.TRAINED)
     why = unmet.reason if unmet else Reason.NOT_TRAINED
     return Told(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
@@ -139,7 +140,7 @@ def _soup(findings: Findings) -> SoupReport:
     return SoupReport(
         conditions=(*readiness(findings.soup), *_aspects(findings, leaving)),
         total=len(alive),
-        trained=sum(1 for shard in alive if shard.trained),
+        trained=sum(1 for shard in alive if shard.usable),
         included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage)),
         failed=sum(1 for rung in rungs if rung and rung.unmet.needs_person),
         deleting=len(leaving),
@@ -162,7 +163,7 @@ def _evaluated(revision: Revision, world: World) -> Told:
 
 def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     world, unmet = findings.scene.world, findings.soup
-    missing = [s.name for s in world.shards if s.alive and s.included and not s.trained]
+    missing = [s.name for s in world.shards if s.alive and s.included and not s.usable]
     yield Told(
         ConditionType.TRAINING_COMPLETE,
         not missing,

@@ -53,6 +53,8 @@ class Trained:
     base: Digest
     data: Digest
     records: int
+    left_out: frozenset[str] = frozenset()
+    """Records that it was made without, as the shard's `excludeRecords` named them."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,62 @@ class Shard:
     relearn: str = ""
     """The receipt of earlier data that may come back."""
     trained: Trained | None = None
+    leave_out: frozenset[str] = frozenset()
+    """Records that it is to be trained without."""
+    forgot: frozenset[str] = frozenset()
+    """Records that it was told to forget, and that are not learnt again."""
+    records_asked_at: datetime | None = None
+    """When it was noted that records are to leave it; None again once they do for good."""
+    former: Ingredient | None = None
+    """This is not a shard but one training of it, with records that left it: it is unlearned."""
+    successor: str = ""
+    """Of the same: how the names of those runs begin that train the shard without them."""
+
+    @property
+    def leaving_records(self) -> frozenset[str]:
+        """Records that are to leave it: something that was made with them may lie there.
+
+        Of a shard that has no ingredient nobody knows what was written before that was asked.
+        """
+        gone = self.trained.left_out if self.trained else self.forgot
+        return self.leave_out - gone if self.alive else frozenset()
+
+    @property
+    def stale(self) -> Ingredient | None:
+        """What was trained with records that are to leave it: out of every soup at once."""
+        if self.trained is None or not self.leaving_records:
+            return None
+        return Ingredient(self.uid, self.trained.key)
+
+    @property
+    def usable(self) -> Trained | None:
+        """What its training came to, where that may be in a soup."""
+        return None if self.stale else self.trained
+
+    @property
+    def put_back(self) -> frozenset[str]:
+        """Records that it is told to be trained with though they were left out for good."""
+        left_out = self.trained.left_out if self.trained else frozenset()
+        return frozenset() if self.former else (self.forgot | left_out) - self.leave_out
 
     @property
     def ingredient(self) -> Ingredient | None:
         """What it puts into a soup."""
-        return Ingredient(self.uid, self.trained.key) if self.trained else None
+        return Ingredient(self.uid, self.usable.key) if self.usable else None
 
     def is_in(self, lineage: Lineage) -> bool:
-        """Whether any training of it is part of that."""
+        """Whether any training of it is part of that; of a former one, whether it is."""
+        if self.former:
+            return self.former in lineage
         return any(ingredient.shard == self.uid for ingredient in lineage)
+
+    def may_be_written_by(self, run: "Run") -> bool:
+        """Whether a run may write something of it."""
+        if self.former is None or self.is_in(run.lineage):
+            return self.is_in(run.lineage)
+        # A training whose key is not known yet, unless it is of what is asked for now.
+        any_key = Ingredient(self.former.shard, Digest(""))
+        return any_key in run.lineage and not run.name.startswith(self.successor)
 
 
 @dataclass(frozen=True)
@@ -285,7 +334,7 @@ class World:
 
     def runs_with(self, shard: Shard) -> tuple[Run, ...]:
         """Every run that may write something of the shard, or that ended but still stands."""
-        return tuple(run for run in self.runs if shard.is_in(run.lineage))
+        return tuple(run for run in self.runs if shard.may_be_written_by(run))
 
     @property
     def receipted(self) -> frozenset[ShardUID]:

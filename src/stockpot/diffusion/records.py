@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -119,6 +119,26 @@ def list_records(folder: Path) -> list[Record]:
         where = _name((described or tars)[0], folder)
         _refuse(f"The data has no records: {where} names none.", "Add pictures with captions.")
     return sorted(found, key=lambda record: record.digest)
+
+
+def without(records: Sequence[Record], names: Collection[str]) -> list[Record]:
+    """Leave out records, by name or by digest, in the order that they come in.
+
+    Raises:
+        Refused: (BAD_DATA) One of them is not there, so that nothing was left out by its name; or
+            no record is left.
+    """
+    known = {name for record in records for name in (record.name, record.digest)}
+    if unknown := sorted(set(names) - known):
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        _refuse(
+            f"No record of the data is called {', '.join(unknown[:3])}{more}.",
+            "Name records in excludeRecords by their path inside the data folder, or by digest.",
+        )
+    left = [one for one in records if not {one.name, one.digest} & set(names)]
+    if not left:
+        _refuse("excludeRecords leaves no record.", "Delete the DataShard: that unlearns all.")
+    return left
 
 
 def _from_metadata(metadata: Path, folder: Path) -> Iterator[Record]:

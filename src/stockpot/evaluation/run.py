@@ -41,7 +41,9 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
     """
     began_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
-    refuse_forgotten(store, keys, {pair.shard for pair in spec.revision.lineage})
+    refuse_forgotten(
+        store, keys, {pair.shard for pair in spec.revision.lineage}, spec.revision.lineage
+    )
     suite = [(named.name, find_evaluator(named)) for named in spec.suite]
     scratch = work / "evaluate"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -70,7 +72,7 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
         manifest = _manifest(spec, base.digest, records, question, found)
         said = _said(spec, base.digest, question, figures, time.monotonic() - began_s)
         files = _written(found, said, scratch)
-        refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage})
+        refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage}, manifest.lineage)
         begin(store, folder_key, manifest)
         publish(store, folder_key, files, manifest)
         return _result(said, reused=False)

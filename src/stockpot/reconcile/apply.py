@@ -7,8 +7,10 @@ from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
 from stockpot.core.checks import last_attempt
+from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import World
-from stockpot.reconcile import edits, unlearned
+from stockpot.reconcile import edits, records, unlearned
+from stockpot.reconcile.edits import EditShard
 from stockpot.reconcile.gone import gone_shard, keys_of
 from stockpot.reconcile.orders import run_spec, serve_run
 from stockpot.reconcile.ports import Ports, Seen
@@ -21,6 +23,9 @@ Recorded = (
     | act.ReleaseSoup
     | act.Tombstone
     | act.RecordIngredient
+    | act.NoteRecords
+    | act.DropNote
+    | act.Disown
     | act.RecordRevision
     | act.RecordEvaluation
     | act.RecordReceipt
@@ -83,6 +88,8 @@ def _write(
             objects.change_soup(edits.with_base(trained.base))
             name = run.name if run else ""
             objects.change_shard(shard, edits.with_ingredient(trained, size or 0, name))
+        case act.NoteRecords() | act.DropNote() | act.Disown():
+            objects.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
@@ -91,6 +98,18 @@ def _write(
             objects.change_soup(edits.with_server(server))
         case act.ForgetServer(uid):
             objects.change_soup(edits.without_server(uid))
+        case never:
+            assert_never(never)
+
+
+def _leaving(action: act.NoteRecords | act.DropNote | act.Disown, now: datetime) -> EditShard:
+    match action:
+        case act.NoteRecords():
+            return records.note_records(now)
+        case act.DropNote():
+            return records.drop_note
+        case act.Disown():
+            return records.disown(action, now)
         case never:
             assert_never(never)
 
@@ -138,7 +157,9 @@ def _record_unlearning(
     current = world.soup.current.revision if world.soup.current and world.soup.alive else None
     objects.create(unlearned.new_receipt(action, gone, soup, key, current))
     objects.change_soup(unlearned.with_receipt(action))
-    if gone.is_lost:
+    if view.former:
+        objects.change_shard(view.former.shard, records.note_receipt(view.former, action))
+    elif gone.is_lost:
         objects.change_soup(unlearned.note_lost_receipt(action))
     else:
         objects.change_shard(action.shard, unlearned.note_receipt(action))
@@ -150,6 +171,8 @@ def _hold(
     match action:
         case act.Hold(shard):
             ports.objects.change_shard(shard, edits.hold)
+        case act.Release(shard) if former := _former(shard, world):
+            ports.objects.change_shard(former.shard, records.drop_former(former))
         case act.Release(shard):
             ports.objects.change_shard(shard, edits.release)
             if any(one.uid == shard and one.is_lost for one in world.shards):
@@ -160,3 +183,8 @@ def _hold(
             ports.objects.change_soup(edits.release)
         case never:
             assert_never(never)
+
+
+def _former(shard: ShardUID, world: World) -> Ingredient | None:
+    """Which training is meant, where it is not all of a shard."""
+    return next((one.former for one in world.shards if one.uid == shard), None)

@@ -128,7 +128,11 @@ def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
             data_digest=trained.data,
             records=trained.records,
             training_key=trained.key,
-            ingredient=IngredientStatus(digest=trained.weights, size_bytes=size_bytes),
+            ingredient=IngredientStatus(
+                digest=trained.weights,
+                size_bytes=size_bytes,
+                left_out=tuple(sorted(trained.left_out)),
+            ),
             training=done,
         )
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from stockpot.api.runspec import ObjectRef
+from stockpot.api.runspec import FormerRecords, ObjectRef
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core.digests import Digest
-from stockpot.core.recipe import ShardUID
+from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import Shard, World
 from stockpot.reconcile.ports import Seen
-from stockpot.reconcile.views import source_digest
+from stockpot.reconcile.views import request_of, source_digest
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,16 @@ class Gone:
     data_digest: Digest | None = None
     is_lost: bool = False
     """Its object went before it was unlearned."""
+    former: FormerRecords | None = None
+    """Only one training of it is unlearned."""
 
 
 def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     """Say what is known of it: by its object, or by what the Soup wrote down."""
     namespace = soup.metadata.namespace
+    view = next((one for one in world.shards if one.uid == uid), None)
+    if view and view.former:
+        return _former(uid, view.former, soup, seen)
     is_lost = any(one.uid == uid and one.is_lost for one in world.shards)
     shard = next((one for one in seen.shards if one.metadata.uid == uid), None)
     if shard is None or is_lost:
@@ -37,9 +42,34 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     return Gone(
         ObjectRef(namespace=namespace, name=shard.metadata.name, uid=uid),
         status.unlearning.requested_at if status.unlearning else "",
-        (status.training_key,) if status.training_key else (),
+        tuple(
+            dict.fromkeys(
+                key
+                for key in (status.training_key, *(one.training_key for one in status.former))
+                if key
+            )
+        ),
         source_digest(shard),
         Digest(status.data_digest) if status.data_digest else None,
+    )
+
+
+def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
+    shard = next(one for one in seen.shards if one.metadata.uid == former.shard)
+    note = next(one for one in shard.status.former if one.training_key == former.key)
+    return Gone(
+        ObjectRef(namespace=soup.metadata.namespace, name=shard.metadata.name, uid=uid),
+        note.unlearning.requested_at,
+        (former.key,) if note.is_known else (),
+        former=FormerRecords(
+            shard=former.shard,
+            training_key=former.key,
+            records=note.records,
+            request=request_of(shard, soup),
+            # What was said once stays so, though somebody takes names out of the list.
+            left_out=len({*shard.spec.exclude_records, *note.records}),
+            kept=shard.status.training_key,
+        ),
     )
 
 

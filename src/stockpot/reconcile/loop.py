@@ -11,7 +11,7 @@ from stockpot.core.checks import Findings
 from stockpot.core.plan import Plan, check, plan
 from stockpot.core.report import ShardReport, Told, report_of
 from stockpot.core.world import World
-from stockpot.reconcile import edits
+from stockpot.reconcile import edits, records
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.ports import Ports, Seen
 from stockpot.reconcile.views import granted_servers, world_of
@@ -72,7 +72,11 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
 
 def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None:
     report = report_of(findings)
+    former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
     for one in report.shards:
+        if was := former.get(one.shard):
+            ports.objects.change_shard(was.shard, records.note_stage(was, one.stage))
+            continue
         ports.objects.change_shard(one.shard, edits.with_shard_report(one, now))
     soup = findings.scene.world.soup
     weights = {revision.recipe.digest: revision.weights for revision in soup.made}

@@ -48,6 +48,7 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
                 base=base_ref(soup, around),
                 source=around.locate(shard.spec.source),
                 data_digest=shard.spec.digest,
+                exclude_records=tuple(sorted(set(shard.spec.exclude_records))),
                 training=soup.spec.training,
             )
         case StartMerge():
@@ -82,7 +83,7 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
             )
         case StartPurge():
             gone = gone_shard(start.shard, soup, seen, world)
-            return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref)
+            return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref, former=gone.former)
         case StartSigning():
             gone = gone_shard(start.shard, soup, seen, world)
             return sign_run(start, gone, ref, world, around)
@@ -104,6 +105,7 @@ def sign_run(
         shard=gone.ref,
         data_digest=gone.data_digest,
         training_keys=gone.training_keys,
+        former=gone.former,
         requested_at=gone.requested_at,
         successor=revision_ref(current.revision) if current else None,
         servers=tuple(held_report(one) for one in world.servers if one.answers),

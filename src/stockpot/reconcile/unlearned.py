@@ -9,6 +9,7 @@ from stockpot.api.v1alpha1 import (
     LostShard,
     ObjectMeta,
     ReceiptChain,
+    Scope,
     ShardUnlearning,
     Soup,
     Successor,
@@ -93,6 +94,7 @@ def new_receipt(
             source_digest=gone.source_digest,
             data_digest=gone.data_digest,
             finalizer_removed=gone.is_lost,
+            scope=Scope.RECORDS if gone.former else Scope.SHARD,
         ),
     )
 

@@ -18,8 +18,9 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
 )
 from stockpot.core import world as core
+from stockpot.core.actions import StartTraining
 from stockpot.core.digests import Digest, digest_of_json
-from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID
+from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID, former_of
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.core.weighting import Unusable
 from stockpot.reconcile.extensions import known_methods, resolve_weighting
@@ -43,9 +44,16 @@ def world_of(
     shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
     # What has no finalizer and is going is not ours to forget, unless it left a trace.
     held = tuple(shard for shard in shards if shard.held or not shard.leaving)
+    former = (one for shard in seen.shards for one in _former(shard, soup, receipts))
+    living = {shard.uid for shard in held if shard.alive}
     return core.World(
         soup=soup_view(soup, seen.revisions),
-        shards=(*held, *_lost(soup, seen, runs, held, receipts)),
+        shards=(
+            *held,
+            # What is left of a shard that goes, goes with it.
+            *(one for one in former if one.former and one.former.shard in living),
+            *_lost(soup, seen, runs, held, receipts),
+        ),
         runs=runs,
         servers=asked.servers,
         replicas=asked.replicas,
@@ -54,6 +62,28 @@ def world_of(
         ended=asked.ended,
         receipts=receipts,
     )
+
+
+def _former(
+    shard: DataShard, soup: Soup, receipts: tuple[core.Receipt, ...]
+) -> Iterator[core.Shard]:
+    """See trainings with records that left their shard: each is unlearned by itself."""
+    uid = ShardUID(shard.metadata.uid)
+    training = StartTraining(uid, request_of(shard, soup)) if shard.status.former else None
+    for one in shard.status.former if training else ():
+        former = Ingredient(uid, Digest(one.training_key))
+        name = former_of(former)
+        yield core.Shard(
+            uid=name,
+            name=f"{shard.metadata.name} ({len(one.records)} records)",
+            request=Digest(""),
+            alive=False,
+            requested_at=instant(one.unlearning.requested_at),
+            incomplete=_incomplete(name, receipts, one.unlearning),
+            last_receipt=_last_receipt(name, receipts, one.unlearning),
+            former=former,
+            successor=f"{training.stem}-" if training else "",
+        )
 
 
 def _lost(
@@ -128,7 +158,7 @@ def source_digest(shard: DataShard) -> Digest:
 
 def request_of(shard: DataShard, soup: Soup) -> Digest:
     """Name what is asked for when this shard is to be trained."""
-    spec = shard.spec
+    spec, left_out = shard.spec, sorted(set(shard.spec.exclude_records))
     fields = soup.spec.training.model_dump(mode="json", by_alias=True, include=set(BYTE_FIELDS))
     return digest_of_json(
         "training-request/1",
@@ -137,6 +167,8 @@ def request_of(shard: DataShard, soup: Soup) -> Digest:
             "source": spec.source.model_dump(mode="json", exclude_none=True),
             "digest": spec.digest,
             "training": fields,
+            # What nobody asked for names nothing: older requests keep their names.
+            **({"excludeRecords": left_out} if left_out else {}),
         },
     )
 
@@ -169,6 +201,9 @@ def shard_view(
         relearn=spec.relearn,
         requested_at=instant(asked) if asked else None,
         trained=_trained(shard),
+        leave_out=frozenset(spec.exclude_records),
+        forgot=frozenset(status.left_out),
+        records_asked_at=instant(status.records_asked_at) if status.records_asked_at else None,
     )
 
 
@@ -184,6 +219,7 @@ def _trained(shard: DataShard) -> core.Trained | None:
         base=Digest(status.base_digest or ""),
         data=Digest(status.data_digest or ""),
         records=status.records or 0,
+        left_out=frozenset(status.ingredient.left_out),
     )
 
 

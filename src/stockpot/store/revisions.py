@@ -37,7 +37,7 @@ def fetch_revision(
         Transient: The store fails.
     """
     named = {pair.shard for pair in revision.lineage}
-    refuse_forgotten(store, keys, named)
+    refuse_forgotten(store, keys, named, revision.lineage)
     folder_key = keys.revision(soup_uid, revision.recipe_digest)
     manifest = read_manifest(store, folder_key)
     if manifest is None or manifest.kind is not ArtefactKind.REVISION:
@@ -48,7 +48,7 @@ def fetch_revision(
         raise _refused(folder_key, f"it was made from shards that were not named: {unsaid}")
     path = fetch_weights(store, folder_key, into, revision.weights_digest)
     inspect_weights(path)
-    refuse_forgotten(store, keys, named)
+    refuse_forgotten(store, keys, named, revision.lineage)
     return path
 
 

@@ -11,7 +11,7 @@ from stockpot.api.manifest import Manifest
 from stockpot.api.training import WeightsDtype
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.artefacts import begin, publish
-from stockpot.store.keys import WEIGHTS
+from stockpot.store.keys import MANIFEST, WEIGHTS
 from stockpot.store.port import ObjectStore
 from stockpot.store.weights import inspect_weights
 
@@ -58,3 +58,9 @@ def publish_ingredient(
     begin(store, folder_key, manifest)
     publish(store, folder_key, {WEIGHTS: weights}, complete)
     return complete
+
+
+def say_again(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
+    """Write what is said of a finished ingredient once more, and return it."""
+    store.put(folder_key + MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+    return manifest

@@ -18,7 +18,7 @@ from stockpot.api.runspec import RunResult, TrainRun
 from stockpot.core.digests import Digest, digest_of_records
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
 from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
-from stockpot.diffusion.records import Record, list_records
+from stockpot.diffusion.records import Record, list_records, without
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import find_complete
@@ -26,14 +26,14 @@ from stockpot.store.base import OpenBase, open_base
 from stockpot.store.keys import WEIGHTS, Keys
 from stockpot.store.open import open_store
 from stockpot.store.places import fetch_folder
-from stockpot.store.tombstones import refuse_forgotten
+from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
 from stockpot.training.encode import Encoded, encode_records
 from stockpot.training.interrupts import stop_here
 from stockpot.training.loop import Trained, train
 from stockpot.training.methods import Schedule, find_method
 from stockpot.training.optimizing import read_optimizer
-from stockpot.training.publish import publish_ingredient, write_weights
+from stockpot.training.publish import publish_ingredient, say_again, write_weights
 
 log = structlog.get_logger()
 
@@ -71,6 +71,12 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
 
     def check_tombstone() -> None:
         refuse_forgotten(store, keys, [spec.shard.uid])
+        refuse_too_many(store, keys, spec.shard.uid, len(set(spec.exclude_records)))
+
+    def check_training(key: Digest) -> None:
+        pair = LineagePair(shard=spec.shard.uid, training_key=key)
+        refuse_forgotten(store, keys, [], [pair])
+        check_tombstone()
 
     check_tombstone()
     progress.begin("reading")
@@ -80,17 +86,20 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     base = open_base(spec.base, store, work)
     stop_here(stop)
     records = list_records(fetch_folder(spec.source, store, work / "data"))
+    _refuse_other_data(spec, digest_of_records(record.digest for record in records))
+    records = without(records, spec.exclude_records)
     data = digest_of_records(record.digest for record in records)
-    _refuse_other_data(spec, data)
     stop_here(stop)
 
     key = training_key(base.digest, data, spec.training)
     folder_key = keys.ingredient(spec.shard.uid, key)
+    check_training(key)
     manifest = Manifest(
         kind=ArtefactKind.INGREDIENT,
         lineage=(LineagePair(shard=spec.shard.uid, training_key=key),),
         base_digest=base.digest,
         data_digest=data,
+        request=spec.request,
         training_semantics=TRAINING_SEMANTICS,
         shard_name=spec.shard.name,
         made_by=f"stockpot {__version__}",
@@ -101,10 +110,14 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         manifest=manifest.model_copy(update={"kind": ArtefactKind.TRAINING}),
         training_key=key,
         work=work,
-        refuse_forgotten=check_tombstone,
+        refuse_forgotten=lambda: check_training(key),
     )
     finished = find_complete(store, folder_key)
     reused = finished is not None
+    if finished and finished.request != spec.request:
+        # Whoever leaves records out keeps what was made for what is asked for now, by this.
+        told = finished.model_copy(update={"request": spec.request})
+        finished = say_again(store, folder_key, told)
     if finished is None:
         encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
         progress.begin("publishing")
@@ -114,7 +127,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
             "final_loss": f"{trained.running_loss:.6f}",
             "seconds": f"{time.monotonic() - begun_s:.1f}",
         }
-        check_tombstone()
+        check_training(key)
         finished = publish_ingredient(
             store,
             folder_key,

@@ -10,7 +10,7 @@ from enum import StrEnum
 import rfc8785
 from pydantic import ValidationError
 
-from stockpot.api.model import Model
+from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.errors import ExitCode, Refused
@@ -63,6 +63,8 @@ class Inventory(Model):
     residuals: tuple[Residual, ...] = ()
     """As of the last sweep."""
     sweeps: tuple[Sweep, ...] = ()
+    commitments: tuple[DigestString, ...] = ()
+    """To records that left the shard, where it goes on without them. Their salts are removed."""
     complete: bool = False
     """The last sweep found nothing: all items are removed."""
 

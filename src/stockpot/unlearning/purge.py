@@ -17,14 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stockpot.api.runspec import PurgeRun, RunResult
+from stockpot.api.manifest import Manifest
+from stockpot.api.runspec import FormerRecords, PurgeRun, RunResult
+from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import covering_manifests
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.store.tombstones import leave_out_at_least
 from stockpot.unlearning.clock import now
+from stockpot.unlearning.commitments import keep
 from stockpot.unlearning.inventory import (
     Inventory,
     Sweep,
@@ -64,14 +68,21 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     uid = spec.shard.uid
     progress.begin("tombstone")
     stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
+    if spec.former:
+        leave_out_at_least(store, keys, spec.former.shard, spec.former.left_out)
     progress.begin("sweeping")
     before = read_inventory(store, keys, uid)
-    found = sweep(store, keys, uid)
+    found = sweep(store, keys, uid, spec.former)
     same = before and before.residuals == residuals_of(found.unknown)
     if before and before.complete and same and not found.tainted:
         return _result(before, reused=True)
-    listed = (before or Inventory(soup=spec.soup, shard=spec.shard)).listing(found.tainted)
-    listed = _seen(listed, found)
+    listed = before or Inventory(soup=spec.soup, shard=spec.shard)
+    if spec.former and not listed.commitments:
+        # Before their salts go. The sweep that finds those comes after it.
+        made = keep(store, keys, spec.former.shard, spec.former.records)
+        listed = listed.model_copy(update={"commitments": made})
+        found = sweep(store, keys, uid, spec.former)
+    listed = _seen(listed.listing(found.tainted), found)
     write_inventory(store, keys, listed)
 
     progress.begin("purging", total_steps=len(found.tainted))
@@ -81,7 +92,7 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
         progress.advance(number)
 
     progress.begin("sweeping")
-    again = sweep(store, keys, uid)
+    again = sweep(store, keys, uid, spec.former)
     swept = _seen(listed, again)
     if again.tainted:
         write_inventory(store, keys, swept)
@@ -95,13 +106,16 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     return _result(inventory, reused=False)
 
 
-def sweep(store: ObjectStore, keys: Keys, shard_uid: str) -> Found:
+def sweep(
+    store: ObjectStore, keys: Keys, shard_uid: str, former: FormerRecords | None = None
+) -> Found:
     """Look at everything in the namespace.
 
     Args:
         store: Where.
         keys: Of the namespace.
         shard_uid: What is to be found.
+        former: Where the shard goes on without some records: what had them, and what is kept.
     """
     root = f"{keys.namespace}/"
     seen = [
@@ -111,7 +125,7 @@ def sweep(store: ObjectStore, keys: Keys, shard_uid: str) -> Found:
     ]
     tainted_folders = {keys.shard(shard_uid)}
     for info, manifest in seen:
-        if manifest and any(pair.shard == shard_uid for pair in manifest.lineage):
+        if _is_tainted(info, manifest, keys, shard_uid, former):
             tainted_folders.add(_folder_of(info.key))
     tainted, unknown = [], []
     for info, manifest in seen:
@@ -121,6 +135,26 @@ def sweep(store: ObjectStore, keys: Keys, shard_uid: str) -> Found:
         elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
             unknown.append(info)
     return Found(tuple(sorted(tainted, key=_order_of_removal)), tuple(unknown))
+
+
+def _is_tainted(
+    info: ObjectInfo,
+    manifest: Manifest | None,
+    keys: Keys,
+    shard_uid: str,
+    former: FormerRecords | None,
+) -> bool:
+    """Whether it is of what is unlearned.
+
+    Where a shard goes on without some records, all of its own folder is but what was asked for
+    now: of a training that was broken off to leave out still more records nobody knows the key.
+    """
+    if manifest is None:
+        return False
+    if former and info.key.startswith(keys.shard(former.shard)):
+        is_kept = any(pair.training_key == former.kept for pair in manifest.lineage)
+        return manifest.request != former.request and not is_kept
+    return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 
 def _order_of_removal(info: ObjectInfo) -> tuple[bool, int, str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from stockpot import __version__
 from stockpot.api.runspec import RunResult, SignRun
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
+from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
 from stockpot.metrics.progress import Progress
 from stockpot.store.keys import MANIFEST, Keys
@@ -101,7 +102,7 @@ def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
 def _require_clean(spec: SignRun, inventory: Inventory) -> None:
     """Refuse to sign what the receipt itself would contradict."""
     uid, successor = spec.shard.uid, spec.successor
-    if successor and any(pair.shard == uid for pair in successor.lineage):
+    if successor and any(is_meant(o.shard, o.training_key, uid) for o in successor.lineage):
         raise Refused(
             f"the successor {successor.recipe_digest} was made with shard {uid}, which the receipt "
             "would say is gone",
@@ -131,6 +132,8 @@ def _unlearning(
         shard=spec.shard,
         data_digest=spec.data_digest,
         training_keys=spec.training_keys,
+        scope="Records" if spec.former else "Shard",
+        commitments=inventory.commitments,
         requested_at=spec.requested_at,
         tombstoned_at=tombstoned_at(store, keys, uid),
         stored_at=stored.modified_at if stored else None,

@@ -39,6 +39,11 @@ class Unlearning(Model):
 
     soup: ObjectRef
     shard: ObjectRef
+    """Where records left a shard that goes on, its UID, a dot, and the beginning of the key."""
+    scope: Literal["Shard", "Records"] = "Shard"
+    """Records: one training of the shard, with records that left it."""
+    commitments: tuple[DigestString, ...] = ()
+    """Of the scope Records: a salted commitment to each record. No record is named."""
     data_digest: DigestString | None = None
     training_keys: tuple[DigestString, ...] = ()
     requested_at: str

@@ -5,6 +5,7 @@ Pure: a listing in, verdicts out.
 
 from collections.abc import Iterator
 
+from stockpot.core.recipe import is_meant
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.inventory import Inventory
@@ -21,7 +22,7 @@ def check_absence(
     named = _folders(
         info
         for info, manifest in holdings.things
-        if manifest and any(pair.shard == shard_uid for pair in manifest.lineage)
+        if manifest and any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
     )
     folders = _folders(info for info, manifest in holdings.things if manifest)
     claim = "no lineage in the store names it"

@@ -6,10 +6,10 @@ not known here; whoever composes the verifier brings it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stockpot.api.manifest import Manifest, RecipePart
+from stockpot.api.manifest import LineagePair, Manifest, RecipePart
 from stockpot.api.runspec import RevisionRef
 from stockpot.api.training import WeightsDtype
 from stockpot.core import recipe
@@ -83,7 +83,7 @@ class Compositions:
         if successor is None:
             yield attested(about, "nothing serves any more", "the receipt names no successor")
             return
-        shards = {pair.shard for pair in successor.lineage}
+        shards = _names(successor.lineage)
         if said.shard.uid in shards:
             yield failed(about, WITHOUT, "the receipt itself names it in the successor's lineage")
             return
@@ -227,7 +227,7 @@ def _contradiction(manifest: Manifest | None, said: Unlearning, successor: Revis
         return ""
     shards = {pair.shard for pair in manifest.lineage}
     shards |= {part.shard_uid for part in manifest.parts}
-    if said.shard.uid in shards:
+    if said.shard.uid in _names(manifest.lineage) | shards:
         return f"it was made with shard {said.shard.uid}"
     if shards != {pair.shard for pair in successor.lineage}:
         return f"it was made from {', '.join(sorted(shards)) or 'nothing'}: not what was signed"
@@ -240,6 +240,14 @@ def _contradiction(manifest: Manifest | None, said: Unlearning, successor: Revis
         if digest != successor.recipe_digest:
             return f"its parts are the recipe {digest}, and {successor.recipe_digest} was signed"
     return ""
+
+
+def _names(lineage: Iterable[LineagePair]) -> set[str]:
+    """What receipts can call what a lineage has: shards, and single trainings of shards."""
+    pairs = [(recipe.ShardUID(one.shard), Digest(one.training_key)) for one in lineage]
+    return {shard for shard, _ in pairs} | {
+        recipe.former_of(recipe.Ingredient(shard, key)) for shard, key in pairs
+    }
 
 
 def _digest(parts: Sequence[RecipePart], output: WeightsDtype) -> Digest:

@@ -7,6 +7,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from stockpot.api.manifest import ArtefactKind
+from stockpot.core.recipe import is_meant
 from stockpot.errors import Refused
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import Keys
@@ -46,7 +47,9 @@ def check_live(
         yield unknown(about, CLAIM, f"the store has no revision of the recipe {recipe_digest}")
         return
     made_with = sorted(
-        forgotten[pair.shard] for pair in manifest.lineage if pair.shard in forgotten
+        name
+        for gone, name in forgotten.items()
+        if any(is_meant(one.shard, one.training_key, gone) for one in manifest.lineage)
     )
     if made_with:
         yield failed(about, CLAIM, f"it serves {recipe_digest}, made with {', '.join(made_with)}")
