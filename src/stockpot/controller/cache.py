@@ -6,9 +6,10 @@ replaces what it covers. The newest version of an object wins; one that was seen
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from stockpot.cluster.client import Listing
 from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
 from stockpot.cluster.resources import Resource
 
@@ -42,7 +43,8 @@ class Cache:
             before = known.get(place)
             if uid_of(thing) in self._gone:
                 return False
-            if before and uid_of(before) == uid_of(thing) and version(before) >= version(thing):
+            # Another of the name, too: an old listing must not bring the one before it back.
+            if before and version(before) >= version(thing):
                 return False
             known[place] = thing
             return True
@@ -61,17 +63,23 @@ class Cache:
         self,
         resource: Resource,
         namespace: str,
-        things: Iterable[Json],
+        listing: Listing,
         covers: Callable[[Json], bool] = lambda _: True,
     ) -> None:
-        """Take in a whole listing: what it covers and does not name is gone."""
-        listed = {name_of(thing): thing for thing in things}
+        """Take in a whole listing: what it covers and does not name is gone.
+
+        What is newer than the listing is not covered by it: a stream may have brought an object
+        that was made while the listing was on its way.
+        """
+        listed = {name_of(thing): thing for thing in listing.items}
+        as_of = int(listing.resource_version)
         with self._lock:
             known = self._kinds.setdefault(resource, {})
             for place, thing in list(known.items()):
                 there = listed.get(place[1])
                 is_same = there is not None and uid_of(there) == uid_of(thing)
-                if place[0] == namespace and covers(thing) and not is_same:
+                is_older = version(thing) <= as_of
+                if place[0] == namespace and covers(thing) and is_older and not is_same:
                     self._lose(resource, thing)
         for thing in listed.values():
             self.see(resource, thing)

@@ -78,7 +78,7 @@ class ClusterObjects:
         namespace, name = self._key
         if fresh:
             for resource in RESOURCES.values():
-                found = self._client.list(resource, namespace).items
+                found = self._client.list(resource, namespace)
                 self._cache.replace(resource, namespace, found)
         soup = self._cache.get(SOUPS, namespace, name)
         uid = uid_of(soup) if soup else None

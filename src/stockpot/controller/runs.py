@@ -100,7 +100,7 @@ class ClusterRuns:
         selector = selector_of(uid)
         for namespace in self._places():
             for resource in (JOBS, PODS):
-                found = self._client.list(resource, namespace, label_selector=selector).items
+                found = self._client.list(resource, namespace, label_selector=selector)
                 self._cache.replace(
                     resource, namespace, found, lambda one: labels_on(one).get(SOUP_UID) == uid
                 )

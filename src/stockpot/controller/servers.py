@@ -141,7 +141,7 @@ class ClusterServers:
             return labels_on(one).get(SOUP_UID) == uid and labels_on(one).get(COMPONENT) == "serve"
 
         for resource in (DEPLOYMENTS, SERVICES, PODS):
-            found = self._client.list(resource, namespace, label_selector=selector).items
+            found = self._client.list(resource, namespace, label_selector=selector)
             self._cache.replace(resource, namespace, found, covers)
 
     def _ask(self, endpoint: Endpoint) -> Server:

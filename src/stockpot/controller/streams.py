@@ -83,7 +83,7 @@ class Streams:
         try:
             for resource in place.resources:
                 selector = OURS if resource in CHILDREN else ""
-                found = self._client.list(resource, namespace, label_selector=selector).items
+                found = self._client.list(resource, namespace, label_selector=selector)
                 self._cache.replace(resource, namespace, found)
         except StockpotError as error:
             if error.message != place.problem:

@@ -10,7 +10,7 @@ from typing import Any
 import kopf
 
 from stockpot.cluster.labels import OURS, SOUP, SOUP_NAMESPACE
-from stockpot.cluster.objects import Json, labels_on, namespace_of
+from stockpot.cluster.objects import Json, labels_on, name_of, namespace_of
 from stockpot.cluster.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
@@ -57,15 +57,19 @@ def priority_of(resource: Resource, thing: Json) -> Priority:
     return Priority.SPEC if resource in {SOUPS, DATA_SHARDS} else Priority.CHILD
 
 
-def is_news(before: Json | None, thing: Json) -> bool:
-    """Whether anything changed beside the status that we write ourselves."""
-    if before is None:
-        return True
-    now, then = thing["metadata"], before["metadata"]
-    return any(
-        now.get(field) != then.get(field)
-        for field in ("uid", "generation", "deletionTimestamp", "finalizers")
-    )
+Mark = tuple[Any, ...]
+
+
+def mark_of(resource: Resource, thing: Json) -> Mark:
+    """Say what has to differ for a word about an object to be news.
+
+    The status of ours is not in it, which we write ourselves.
+    """
+    about = thing["metadata"]
+    if resource not in {SOUPS, DATA_SHARDS, SOUP_REVISIONS}:
+        return (about["uid"], about.get("resourceVersion"))
+    fields = ("uid", "generation", "deletionTimestamp", "finalizers", "annotations")
+    return tuple(str(about.get(field)) for field in fields)
 
 
 class Watching:
@@ -80,6 +84,8 @@ class Watching:
     ) -> None:
         self._cache, self._push = cache, push
         self._namespaces, self._resources = tuple(namespaces), tuple(resources)
+        self._marks: dict[tuple[Resource, str, str], Mark] = {}
+        """What was said last of each object, to tell a repetition."""
         self._stop = threading.Event()
         self.ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
@@ -100,17 +106,20 @@ class Watching:
 
     def happened(self, resource: Resource, type_: str | None, thing: Json) -> None:
         """Take in one word of a stream."""
-        place = namespace_of(thing), thing["metadata"]["name"]
-        before = self._cache.get(resource, *place)
+        place = resource, namespace_of(thing), name_of(thing)
         if type_ == "DELETED":
             self._cache.lose(resource, thing)
-            news = True
+            self._marks.pop(place, None)
         else:
-            news = self._cache.see(resource, thing)
-            if resource in {SOUPS, DATA_SHARDS, SOUP_REVISIONS}:
-                news = news and is_news(before, thing)
+            self._cache.see(resource, thing)
+            mark = mark_of(resource, thing)
+            # Not by what the cache knows: a listing of another soup's may have been quicker, and
+            # nobody has told this one.
+            if self._marks.get(place) == mark:
+                return
+            self._marks[place] = mark
         key = key_of(resource, thing)
-        if news and key is not None:
+        if key is not None:
             self._push(key, priority_of(resource, thing))
 
     def _run(self) -> None:
