@@ -3,15 +3,21 @@
 Slow, so it runs only when asked for (E2E=long).
 """
 
+import json
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.studio import WHY_NOT, Studio, ask
-from tests.metrics.prometheus import annotated, prometheus
+from tests.e2e.studio import NAMESPACE, SYSTEM, WHY_NOT, Studio, ask
+from tests.metrics.prometheus import annotated, by_file, prometheus
 from tests.metrics.questions import chosen, expressions, has_a_number
+
+from stockpot.cluster.resources import PODS
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),
@@ -20,14 +26,42 @@ pytestmark = [
 ]
 
 
+@contextmanager
+def found(studio: Studio, api: str, targets: Path) -> Iterator[None]:
+    """Keep the file of targets true while the context lasts."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.5):
+            pods = [
+                pod
+                for place in (NAMESPACE, SYSTEM)
+                for pod in studio.client.list(PODS, place).items
+            ]
+            fresh = targets.with_suffix(".part")
+            fresh.write_text(json.dumps(annotated(api, pods)))
+            fresh.replace(targets)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        looking.join()
+
+
 def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations(
     studio: Studio, tmp_path: Path
 ) -> None:
     told = yaml.safe_load(studio.places.kubeconfig.read_text())
     cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
-    ca = Path(cluster["certificate-authority"])
-    job = annotated(studio.places.kubeconfig, cluster["server"], user["token"], ca)
-    with prometheus(tmp_path, [job], interval="1s") as watching:
+    targets = tmp_path / "targets.json"
+    job = by_file(targets, user["token"], Path(cluster["certificate-authority"]))
+    with (
+        found(studio, cluster["server"], targets),
+        prometheus(tmp_path, [job], interval="1s") as watching,
+    ):
         began_s = time.time()
         studio.apply("watched", "one", "two", steps=60, measured=True)
         url = studio.url("watched")

@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,46 +69,38 @@ class Prometheus:
         wait_until(enough, f"{count} more scrapes of each target", within_s=60)
 
 
-def annotated(kubeconfig: Path, api: str, token: str, ca: Path) -> dict[str, Any]:
-    """Say how every pod of a cluster is scraped that asks for it by its annotations.
-
-    As the charts of Prometheus do it, but by way of the API server, for one who stands outside
-    the pods' network.
-    """
-    tls = {"ca_file": str(ca)}
-    pod = "__meta_kubernetes_pod"
-    path = r"/api/v1/namespaces/$1/pods/$2:$3/proxy$4"
-    asked = [
-        f"{pod}_{what}"
-        for what in ("annotation_prometheus_io_port", "annotation_prometheus_io_path")
-    ]
-    where = ["__meta_kubernetes_namespace", f"{pod}_name", *asked]
+def by_file(targets: Path, token: str, ca: Path) -> dict[str, Any]:
+    """Say how pods are scraped by way of their API server; a file says which (file_sd)."""
     return {
         "job_name": "pods",
         "honor_labels": True,
         "scheme": "https",
         "authorization": {"credentials": token},
-        "tls_config": tls,
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
-        "relabel_configs": [
-            {
-                "source_labels": [f"{pod}_annotation_prometheus_io_scrape", f"{pod}_phase"],
-                "regex": "true;Running",
-                "action": "keep",
-            },
-            {
-                "source_labels": where,
-                "regex": "(.+);(.+);(.+);(.+)",
-                "target_label": "__metrics_path__",
-                "replacement": path,
-            },
-            {"target_label": "__address__", "replacement": api.removeprefix("https://")},
-            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-            {"source_labels": [f"{pod}_name"], "target_label": "pod"},
-            {"source_labels": [f"{pod}_name"], "target_label": "instance"},
-            {"source_labels": [f"{pod}_label_stockpot_dev_soup"], "target_label": "soup"},
-        ],
+        "tls_config": {"ca_file": str(ca)},
+        "file_sd_configs": [{"files": [str(targets)]}],
     }
+
+
+def annotated(api: str, pods: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name the targets among pods: those that run and ask for it by their annotations.
+
+    This is what Prometheus' charts tell its Kubernetes discovery, which Debian's package lacks.
+    """
+    found = []
+    for pod in pods:
+        about, told = pod["metadata"], pod["metadata"].get("annotations", {})
+        if told.get("prometheus.io/scrape") != "true" or pod["status"].get("phase") != "Running":
+            continue
+        where = f"{about['namespace']}/pods/{about['name']}:{told['prometheus.io/port']}"
+        labels = {
+            "__metrics_path__": f"/api/v1/namespaces/{where}/proxy{told['prometheus.io/path']}",
+            "namespace": about["namespace"],
+            "pod": about["name"],
+            "instance": about["name"],
+            "soup": about.get("labels", {}).get("stockpot.dev/soup", ""),
+        }
+        found.append({"targets": [api.removeprefix("https://")], "labels": labels})
+    return found
 
 
 @contextmanager
