@@ -56,12 +56,20 @@ def some_parts(root: Path, count: int = 3) -> list[RecipePart]:
 
 
 def refusal(spec: MergeRun, root: Path) -> StockpotError:
-    """What the merge says against it; nothing of the revision may be left."""
+    """What the merge says against it; of the revision no more than its lineage may be left."""
     with pytest.raises(StockpotError) as caught:
         merged(spec, root)
-    assert list(FolderStore(root).list_versions(KEYS.soup(spec.soup.uid))) == []
+    require_nothing_but_lineage(root, spec)
     assert list((root.parent / "work").glob("merge*")) == []
     return caught.value
+
+
+def require_nothing_but_lineage(root: Path, spec: MergeRun) -> None:
+    store, folder = FolderStore(root), KEYS.revision(spec.soup.uid, spec.recipe_digest)
+    left = [info.key for info in store.list_versions(KEYS.soup(spec.soup.uid))]
+    assert left in ([], [folder + MANIFEST])
+    manifest = read_manifest(store, folder)
+    assert manifest is None or not is_complete(manifest)
 
 
 def test_the_soup_is_the_weighted_mean_in_canonical_form(root: Path) -> None:
@@ -318,11 +326,12 @@ def test_a_shard_that_is_forgotten_meanwhile_is_not_published(root: Path) -> Non
             if phase == "publishing":
                 FolderStore(root).put(KEYS.tombstone("shard-2"), b"{}")
 
+    spec = a_merge(root, parts)
     with pytest.raises(StockpotError) as caught:
-        merged(a_merge(root, parts), root, Forgetting())
+        merged(spec, root, Forgetting())
 
     assert caught.value.exit_code == ExitCode.FORGOTTEN
-    assert list(FolderStore(root).list_versions(KEYS.soup("soup-1"))) == []
+    require_nothing_but_lineage(root, spec)
 
 
 def test_a_recipe_under_the_name_of_another_is_refused(root: Path) -> None:
@@ -344,7 +353,7 @@ def test_a_merge_that_is_asked_to_end_publishes_nothing(root: Path) -> None:
         run(spec, work=root.parent / "work", progress=Progress(), stop=stop)
 
     assert caught.value.exit_code == ExitCode.INTERRUPTED
-    assert list(FolderStore(root).list_versions(KEYS.soup("soup-1"))) == []
+    require_nothing_but_lineage(root, spec)
 
 
 def test_blocks_threads_and_the_kernel_change_nothing(

@@ -20,6 +20,8 @@ class ArtefactKind(StrEnum):
     INGREDIENT = "Ingredient"
     REVISION = "Revision"
     EVALUATION = "Evaluation"
+    ACCUMULATOR = "Accumulator"
+    """The exact sums of a recipe, from which the next one is merged. A cache."""
     COMMITMENTS = "Commitments"
     """The salts of commitments to a shard's records: until the purge."""
 
@@ -64,7 +66,7 @@ class Manifest(Model):
     lineage: tuple[LineagePair, ...] = ()
     base_digest: DigestString | None = None
     digest: DigestString | None = None
-    """Of the weights file; none for what has no weights."""
+    """Of the weights file; of an accumulator its seal; none for what has neither."""
     size_bytes: int = 0
     files: tuple[str, ...] = ()
     """The names below the artefact's folder, sorted; none until they are all there."""
@@ -73,7 +75,8 @@ class Manifest(Model):
     records: int | None = None
     recipe_digest: DigestString | None = None
     parts: tuple[RecipePart, ...] = ()
-    """Of a revision: what was averaged, so that anybody can average it again."""
+    """Of a revision: what was averaged, so that anybody can average it again. Of an accumulator:
+    what was added up."""
     request: DigestString | None = None
     """Of a training or ingredient: what was asked for, when it was made."""
     training_semantics: int | None = None

@@ -21,9 +21,11 @@ from stockpot.merging.engine import Settings
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.kernel import installed
 from stockpot.merging.parts import open_part
-from stockpot.merging.run import merge, run
+from stockpot.merging.recipes import Desk, merge
+from stockpot.merging.run import run
+from stockpot.merging.targets import nowhere
 from stockpot.metrics.progress import Progress
-from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.keys import SUMS, Keys
 from stockpot.store.places import fetch_folder
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.verify.composition import CannotAverageError
@@ -51,10 +53,11 @@ class Averaging:
             if not parts:
                 return self._base_alone(base, output, Path(scratch))
             opened = [open_part(self.store, self.keys, part, base) for part in parts]
-            settings = Settings(cores(), installed())
-            soup = Path(scratch) / WEIGHTS
-            mean = merge(opened, soup, OUTPUTS[output], settings, Progress(), threading.Event())
-            return mean.digest
+            settings, stop = Settings(cores(), installed()), threading.Event()
+            # Only the digest is of interest.
+            sums = Path(scratch) / SUMS
+            desk = Desk(nowhere, sums, OUTPUTS[output], settings, Progress(), stop)
+            return merge(opened, desk).digest
 
     def _base_alone(self, digest: Digest, output: WeightsDtype, scratch: Path) -> Digest:
         """Merge nothing, in a store of its own: nothing is written into the one that is read."""

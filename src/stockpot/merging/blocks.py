@@ -83,9 +83,9 @@ def _compiled(
     for first in range(0, doubts.size, PLAIN_ELEMENTS):
         chosen = doubts[first : first + PLAIN_ELEMENTS]
         gathered = [block[chosen] for block in blocks]
-        _require_finite(gathered, given, chosen)
+        require_finite(gathered, given, chosen)
         out[chosen] = decided = mean(gathered, weights, given, output)
-        largest = max(largest, _largest(decided, output))
+        largest = max(largest, largest_of(decided, output))
     return largest
 
 
@@ -95,14 +95,15 @@ def _plain(
     largest = 0
     for first in range(0, out.size, PLAIN_ELEMENTS):
         pieces = [block[first : first + PLAIN_ELEMENTS] for block in blocks]
-        _require_finite(pieces, given, np.arange(first, first + pieces[0].size))
+        require_finite(pieces, given, np.arange(first, first + pieces[0].size))
         decided = mean(pieces, weights, given, output)
         out[first : first + PLAIN_ELEMENTS] = decided
-        largest = max(largest, _largest(decided, output))
+        largest = max(largest, largest_of(decided, output))
     return largest
 
 
-def _require_finite(blocks: Sequence[Stored], given: Format, elements: Stored) -> None:
+def require_finite(blocks: Sequence[Stored], given: Format, elements: Stored) -> None:
+    """Raise NotFiniteError where a block has a NaN or an infinity; `elements` are its indices."""
     form = FLOATS[given.name]
     for part, block in enumerate(blocks):
         wild = (block.view(form.bits) & form.magnitude) >= form.infinity
@@ -110,6 +111,7 @@ def _require_finite(blocks: Sequence[Stored], given: Format, elements: Stored) -
             raise NotFiniteError(part, int(elements[int(np.argmax(wild))]))
 
 
-def _largest(stored: Stored, output: Format) -> int:
+def largest_of(stored: Stored, output: Format) -> int:
+    """The largest magnitude of some elements, as bits of their format."""
     form = FLOATS[output.name]
     return int((stored.view(form.bits) & form.magnitude).max(initial=0))

@@ -1,7 +1,8 @@
-/* The mean of a block of elements, for processors with AVX2 and F16C. Plain C, no Python in it.
+/* The mean of a block of elements, for processors with AVX2, F16C and FMA. Plain C, no Python.
  *
  * What it decides it decides exactly as `mean.py` does, bit for bit; what it cannot decide it
- * lists, and `mean.py` does that. The proof of both sums and quotients stands in `kernel.py`.
+ * lists, and `mean.py` does that. The proof of both sums and quotients stands in `kernel.py`; that
+ * of sums that are kept in `accumulator_blocks.py`.
  * To be compiled without -ffast-math; -ffp-contract has nothing to contract, for every
  * multiplication here is exact.
  */
@@ -18,10 +19,31 @@ EXPORT int64_t stockpot_source(void) { return SOURCE_DIGEST; }
 
 enum { F16, BF16, F32 };
 
+/* A block of kept sums, and what is to be added to it; see accumulator_blocks.py. */
+typedef struct {
+    const void *old;           /* the sums as they were; of no meaning where old_width is 0 */
+    int64_t old_width;         /* bytes of each: 4, 8, or 0 where all are zero */
+    double times, divisor;     /* new = (times * old + what is added) / divisor, exactly */
+    const void *const *inputs; /* one array for each ingredient that is added */
+    const double *weights;     /* whole numbers of either sign */
+    int64_t count;
+    double total;              /* what the new sums are divided by for the mean */
+    int64_t checked;           /* whether float64 may be too narrow for a sum */
+    int64_t elements, given, output;
+    void *sums;
+    int64_t width;             /* bytes of each new sum: 4 or 8 */
+    void *out;                 /* the means */
+    uint32_t *doubts;
+    int64_t largest, overflow; /* answers: as of stockpot_mean; a sum that 4 bytes do not hold */
+} Account;
+
+#define LANES 1024          /* of a fold */
+#define FACTOR 0x9e3779b1u  /* odd, so that no change of one word is lost */
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2,f16c")))
+#define TARGET __attribute__((target("avx2,f16c,fma")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 #define CHUNK 32 /* elements that are added up in registers */
@@ -320,10 +342,191 @@ TARGET static int64_t chosen(const Recipe *recipe, int64_t elements, int given, 
     return wide(recipe, elements, F32, out, doubts, top);
 }
 
+/* ------------------------------------------------------------------------ sums that are kept */
+
+#define UNITS 0x1p24 /* a sum of 4 bytes counts units of 2^-24, the quantum of F16 */
+#define NO_SUM INT32_MIN /* stands for what is kept elsewhere; in 8 bytes a NaN does */
+
+/* 8 sums as they were; one bit for each that is kept elsewhere. */
+INLINE uint32_t old_sums(const Account *account, int64_t at, __m256d *low, __m256d *high) {
+    if (!account->old_width) {
+        *low = *high = _mm256_setzero_pd();
+        return 0;
+    }
+    if (account->old_width == 8) {
+        *low = _mm256_loadu_pd((const double *)account->old + at);
+        *high = _mm256_loadu_pd((const double *)account->old + at + 4);
+        return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(*low, *low, _CMP_UNORD_Q)) |
+               (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(*high, *high, _CMP_UNORD_Q)) << 4;
+    }
+    __m256i sums = _mm256_loadu_si256((const __m256i *)((const int32_t *)account->old + at));
+    __m256i none = _mm256_cmpeq_epi32(sums, _mm256_set1_epi32(NO_SUM));
+    __m256d unit = _mm256_set1_pd(1 / UNITS);
+    *low = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(sums)), unit);
+    *high = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(sums, 1)), unit);
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(none));
+}
+
+/* Add; lanes of `lost` are set where the sum is not exact. */
+INLINE __m256d two_sum(__m256d sum, __m256d term, __m256d *lost) {
+    __m256d total = _mm256_add_pd(sum, term), of_term = _mm256_sub_pd(total, sum);
+    __m256d error = _mm256_add_pd(_mm256_sub_pd(sum, _mm256_sub_pd(total, of_term)),
+                                  _mm256_sub_pd(term, of_term));
+    *lost = _mm256_or_pd(*lost, _mm256_cmp_pd(error, _mm256_setzero_pd(), _CMP_NEQ_UQ));
+    return total;
+}
+
+INLINE __m256d scaled(__m256d sum, __m256d times, __m256d *lost) {
+    __m256d product = _mm256_mul_pd(sum, times);
+    __m256d error = _mm256_fmsub_pd(sum, times, product);
+    *lost = _mm256_or_pd(*lost, _mm256_cmp_pd(error, _mm256_setzero_pd(), _CMP_NEQ_UQ));
+    return product;
+}
+
+INLINE uint32_t not_numbers(__m256d sums) {
+    __m256d size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), sums);
+    __m256d number = _mm256_cmp_pd(size, _mm256_set1_pd(0x1p1000), _CMP_LT_OQ);
+    return ~(uint32_t)_mm256_movemask_pd(number) & 0xf;
+}
+
+/* Add 8 elements of each input to 8 sums; one bit for each that float64 may get wrong, or where an
+ * input is -0, which a sum does not remember. */
+INLINE uint32_t add_inputs(const Account *account, int64_t at, int given, int checked,
+                           __m256d *low, __m256d *high) {
+    __m256d lost_low = _mm256_setzero_pd(), lost_high = lost_low, a = *low, b = *high;
+    __m128i zeros = _mm_setzero_si128();
+    __m256i wide_zeros = _mm256_setzero_si256();
+    if (checked) {
+        __m256d times = _mm256_set1_pd(account->times);
+        a = scaled(a, times, &lost_low), b = scaled(b, times, &lost_high);
+    } else if (account->times != 1) {
+        __m256d times = _mm256_set1_pd(account->times);
+        a = _mm256_mul_pd(a, times), b = _mm256_mul_pd(b, times);
+    }
+    for (int64_t i = 0; i < account->count; i++) {
+        __m256d weight = _mm256_set1_pd(account->weights[i]);
+        __m256 wide;
+        if (given == F32) {
+            wide = _mm256_loadu_ps((const float *)account->inputs[i] + at);
+            __m256i is = _mm256_cmpeq_epi32(_mm256_castps_si256(wide), _mm256_set1_epi32(INT32_MIN));
+            wide_zeros = _mm256_or_si256(wide_zeros, is);
+        } else {
+            const uint16_t *input = (const uint16_t *)account->inputs[i] + at;
+            __m128i stored = _mm_loadu_si128((const __m128i *)input);
+            zeros = _mm_or_si128(zeros, _mm_cmpeq_epi16(stored, _mm_set1_epi16(INT16_MIN)));
+            wide = widened(stored, given);
+        }
+        __m256d x = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_castps256_ps128(wide)));
+        __m256d y = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_extractf128_ps(wide, 1)));
+        if (checked) {
+            a = two_sum(a, x, &lost_low), b = two_sum(b, y, &lost_high);
+        } else {
+            a = _mm256_add_pd(a, x), b = _mm256_add_pd(b, y);
+        }
+    }
+    if (account->divisor != 1) {
+        __m256d divisor = _mm256_set1_pd(account->divisor);
+        a = _mm256_div_pd(a, divisor), b = _mm256_div_pd(b, divisor);
+    }
+    *low = a, *high = b;
+    uint32_t bad = not_numbers(a) | not_numbers(b) << 4;
+    if (checked) {
+        bad |= (uint32_t)_mm256_movemask_pd(lost_low);
+        bad |= (uint32_t)_mm256_movemask_pd(lost_high) << 4;
+    }
+    if (given == F32) return bad | (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(wide_zeros));
+    return bad | (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(zeros, _mm_setzero_si128()));
+}
+
+/* Keep 8 sums; one bit for each that does not fit. */
+INLINE uint32_t keep_sums(const Account *account, int64_t at, __m256d low, __m256d high) {
+    if (account->width == 8) {
+        _mm256_storeu_pd((double *)account->sums + at, low);
+        _mm256_storeu_pd((double *)account->sums + at + 4, high);
+        return 0;
+    }
+    /* What is too large becomes INT32_MIN. */
+    __m256d units = _mm256_set1_pd(UNITS);
+    __m128i a = _mm256_cvtpd_epi32(_mm256_mul_pd(low, units));
+    __m128i b = _mm256_cvtpd_epi32(_mm256_mul_pd(high, units));
+    __m256i sums = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    _mm256_storeu_si256((__m256i *)((int32_t *)account->sums + at), sums);
+    __m256i none = _mm256_cmpeq_epi32(sums, _mm256_set1_epi32(NO_SUM));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(none));
+}
+
+TARGET static void without(uint32_t bad, __m256d *low, __m256d *high) {
+    double lanes[8];
+    _mm256_storeu_pd(lanes, *low), _mm256_storeu_pd(lanes + 4, *high);
+    for (int i = 0; i < 8; i++) lanes[i] = bad >> i & 1 ? 0 : lanes[i];
+    *low = _mm256_loadu_pd(lanes), *high = _mm256_loadu_pd(lanes + 4);
+}
+
+INLINE int64_t account_of(Account *account, int given, int checked) {
+    const __m256d total = _mm256_set1_pd(account->total);
+    const int output = (int)account->output;
+    __m256i largest = _mm256_setzero_si256();
+    uint32_t overflow = 0, top = 0;
+    int64_t known = 0, at = 0;
+    for (; at + 8 <= account->elements; at += 8) {
+        __m256d low, high;
+        uint32_t bad = old_sums(account, at, &low, &high), unused = 0;
+        bad |= add_inputs(account, at, given, checked, &low, &high);
+        overflow |= keep_sums(account, at, low, high) & ~bad;
+        low = _mm256_div_pd(low, total), high = _mm256_div_pd(high, total);
+        if (output == BF16) bad |= below_normal(low) | below_normal(high) << 4;
+        if (bad) {
+            /* What is not decided says nothing of the largest. */
+            without(bad, &low, &high);
+            known = noted(bad, at, account->doubts, known);
+        }
+        largest = put_double(low, high, account->out, at, output, &unused, largest);
+    }
+    for (; at < account->elements; at++) account->doubts[known++] = (uint32_t)at;
+    uint32_t lanes[8];
+    _mm256_storeu_si256((__m256i *)lanes, largest);
+    for (int i = 0; i < 8; i++) top = lanes[i] > top ? lanes[i] : top;
+    account->largest = top;
+    account->overflow = overflow != 0;
+    return known;
+}
+
+TARGET static int64_t accounted(Account *account) {
+#define OF(g, c) \
+    if (account->given == g && !account->checked == !c) return account_of(account, g, c)
+    OF(F16, 0); OF(BF16, 0); OF(F32, 0); OF(F16, 1); OF(BF16, 1);
+#undef OF
+    return account_of(account, F32, 1);
+}
+
+/* Bring kept sums up to date, and average.
+ * Returns how many elements are not decided, neither sum nor mean; `doubts` lists them, in order. */
+EXPORT int64_t stockpot_account(Account *account) {
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    int64_t known = accounted(account);
+    _mm_setcsr(before);
+    return known;
+}
+
+/* Fold words into LANES numbers: each is a polynomial in FACTOR of every LANES-th word. */
+TARGET static void folded(const uint32_t *words, int64_t count, uint32_t *lanes) {
+    for (int i = 0; i < LANES; i++) lanes[i] = 0;
+    for (; count >= LANES; count -= LANES, words += LANES)
+        for (int i = 0; i < LANES; i++) lanes[i] = lanes[i] * FACTOR + words[i];
+    if (!count) return;
+    for (int i = 0; i < LANES; i++) lanes[i] = lanes[i] * FACTOR + (i < count ? words[i] : 0);
+}
+
+EXPORT void stockpot_fold(const uint32_t *words, int64_t count, uint32_t *lanes) {
+    folded(words, count, lanes);
+}
+
 /* Whether this processor can do it. */
 EXPORT int stockpot_usable(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
+           __builtin_cpu_supports("fma");
 }
 
 /* Average; see kernel.py for what the arguments must be.
@@ -355,6 +558,19 @@ EXPORT int64_t stockpot_mean(const void *const *inputs, const double *weights, i
     *largest = 0;
     for (int64_t at = 0; at < elements; at++) doubts[at] = (uint32_t)at;
     return elements;
+}
+
+EXPORT int64_t stockpot_account(Account *account) {
+    for (int64_t at = 0; at < account->elements; at++) account->doubts[at] = (uint32_t)at;
+    account->largest = account->overflow = 0;
+    return account->elements;
+}
+
+EXPORT void stockpot_fold(const uint32_t *words, int64_t count, uint32_t *lanes) {
+    for (int i = 0; i < LANES; i++) lanes[i] = 0;
+    for (int64_t at = 0; at < count; at += LANES)
+        for (int64_t i = 0; i < LANES; i++)
+            lanes[i] = lanes[i] * FACTOR + (at + i < count ? words[at + i] : 0);
 }
 
 #endif

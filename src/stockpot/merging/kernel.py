@@ -50,6 +50,33 @@ LIBRARY = Path(__file__).with_name("_kernel.so")
 Addresses = ctypes.Array[ctypes.c_void_p]
 NUMBERS = {"F16": 0, "BF16": 1, "F32": 2}
 """What `kernel.c` calls the formats."""
+LANES, FACTOR = 1024, 0x9E3779B1
+"""Of a fold: how many numbers come out, and what they are polynomials in."""
+
+
+class Account(ctypes.Structure):
+    """A block of kept sums and what is added to it, as `kernel.c` has it."""
+
+    _fields_ = (
+        ("old", ctypes.c_void_p),
+        ("old_width", ctypes.c_int64),
+        ("times", ctypes.c_double),
+        ("divisor", ctypes.c_double),
+        ("inputs", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("total", ctypes.c_double),
+        ("checked", ctypes.c_int64),
+        ("elements", ctypes.c_int64),
+        ("given", ctypes.c_int64),
+        ("output", ctypes.c_int64),
+        ("sums", ctypes.c_void_p),
+        ("width", ctypes.c_int64),
+        ("out", ctypes.c_void_p),
+        ("doubts", ctypes.c_void_p),
+        ("largest", ctypes.c_int64),
+        ("overflow", ctypes.c_int64),
+    )
 
 
 def source_digest(source: Path = SOURCE) -> int:
@@ -73,6 +100,12 @@ class Kernel:
             pointer, pointer, number, ctypes.c_double, ctypes.c_int, ctypes.c_int, number,
             ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, pointer, pointer,
         ]  # fmt: skip
+        self._account = library.stockpot_account
+        self._account.restype = number
+        self._account.argtypes = [pointer]
+        self._fold = library.stockpot_fold
+        self._fold.restype = None
+        self._fold.argtypes = [pointer, number, pointer]
 
     def prepared(
         self, weights: Sequence[int], given: Format, output: Format, most_elements: int
@@ -89,6 +122,20 @@ class Kernel:
         if spans is None:
             return None
         return PreparedMean(self, tuple(weights), given, output, spans, most_elements)
+
+    def account(self, account: Account) -> int:
+        """Bring a block of kept sums up to date, and average it: see `accumulator_blocks`.
+
+        Returns:
+            How many elements `account.doubts` lists: of these neither sum nor mean is decided.
+        """
+        return int(self._account(ctypes.addressof(account)))
+
+    def fold(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Fold words into `LANES` numbers that change where any one word does."""
+        lanes = np.empty(LANES, np.uint32)
+        self._fold(words.ctypes.data, words.size, lanes.ctypes.data)
+        return lanes
 
 
 @dataclass(frozen=True)

@@ -160,10 +160,19 @@ def _exact_mean(inputs: Sequence[float], weights: Sequence[int], output: Format)
     ) / sum(weights)
     if total == 0:
         return -0.0 if all(copysign(1, x) < 0 and x == 0 for x in inputs) else 0.0
-    exponent = _floor_log2(abs(total))
+    return nearest(total, output)
+
+
+def nearest(value: Fraction, output: Format) -> float:
+    """Round a rational other than zero to a format; what rounds to nothing keeps its sign.
+
+    Returns:
+        A float64; past the format's largest number, the next that there would be.
+    """
+    exponent = _floor_log2(abs(value))
     quantum = Fraction(2) ** (max(exponent, output.min_exponent) - output.precision + 1)
-    steps = round(total / quantum)  # Python rounds a Fraction to nearest, ties to even.
-    return copysign(float(abs(steps) * quantum), total)
+    steps = round(value / quantum)  # Python rounds a Fraction to nearest, ties to even.
+    return copysign(float(abs(steps) * quantum), value)
 
 
 def _floor_log2(value: Fraction) -> int:

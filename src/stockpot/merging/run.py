@@ -1,39 +1,46 @@
 """The verb: make the soup of a recipe, and put it into the store with its lineage.
 
 Memory is bounded, whatever the model and however many ingredients: they are read side by side in
-blocks, and the soup goes straight to a file.
+blocks, and the soup goes straight into the store, without a file in between. Its lineage stands
+there before its first byte, and what it is called by, its digest, when the last one is written.
 """
 
 import shutil
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from stockpot import __version__
-from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest, TensorFacts
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
 from stockpot.api.runspec import MergeRun, RunResult
 from stockpot.core import recipe
 from stockpot.core.digests import Digest
-from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import Checkpoint, of_sources
+from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.merging.accumulators import lineage_of, publish_sums, retire
+from stockpot.merging.checkpoints import of_sources
 from stockpot.merging.cores import cores
-from stockpot.merging.engine import Settings, average
-from stockpot.merging.formats import OUTPUTS, Format
+from stockpot.merging.engine import Settings, Target
+from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.kernel import installed
-from stockpot.merging.layout import output_header, require_equal_layout, runs
-from stockpot.merging.parts import Part, open_part
-from stockpot.merging.targets import file_target
+from stockpot.merging.recipes import Desk, Soup, Way, averaged, make
+from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
-from stockpot.store.artefacts import begin, find_complete, publish
+from stockpot.store.artefacts import begin, find_complete, finish, sweep
 from stockpot.store.base import open_base
-from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.keys import SUMS, WEIGHTS, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
 from stockpot.store.tombstones import refuse_forgotten
-from stockpot.store.weights import Weights, facts_of
+
+FIGURES = ("seconds", "way", "readBytes")
+"""Of a merge, in its result."""
+
+log = structlog.get_logger()
 
 
 def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
@@ -49,107 +56,46 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     began_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     shards = {part.shard_uid for part in spec.parts}
+    pairs = [LineagePair(shard=o.shard_uid, training_key=o.training_key) for o in spec.parts]
     _require_own_digest(spec)
-    refuse_forgotten(store, keys, shards)
+    refuse_forgotten(store, keys, shards, pairs)
     folder_key = keys.revision(spec.soup.uid, spec.recipe_digest)
     found = _find_made(store, folder_key, spec)
     if found is not None:
         return _result(found, reused=True)
 
+    @contextmanager
+    def soup(size_bytes: int) -> Iterator[Target]:
+        begin(store, folder_key, _manifest(spec, base))
+        sweep(store, folder_key)
+        with store_target(store, folder_key + WEIGHTS, size_bytes) as target:
+            yield target
+            progress.begin("publishing")
+            refuse_forgotten(store, keys, shards, pairs)
+
     scratch = work / "merge"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        soup, output = scratch / WEIGHTS, OUTPUTS[spec.output]
         settings = Settings(cores(), installed())
+        desk = Desk(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
         if spec.parts:
             base = _base_digest(spec, store, scratch)
-            # The order is of no consequence to the bytes; that errors name the same part is nice.
-            ordered = sorted(spec.parts, key=lambda part: (part.weights_digest, part.weight))
-            parts = [open_part(store, keys, part, base) for part in ordered]
-            weights = merge(parts, soup, output, settings, progress, stop)
+            uid, digest = spec.soup.uid, spec.recipe_digest
+            made = make(store, keys, uid, digest, spec.parts, base, desk)
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            with ExitStack() as stack:
-                source = stack.enter_context(opened(opened_base.unet_weights))
+            with opened(opened_base.unet_weights) as source:
                 only = of_sources(source.name, [source])
-                weights = _averaged([only], [1], None, soup, output, settings, progress, stop)
-        progress.begin("publishing")
-        manifest = _manifest(spec, base, weights, time.monotonic() - began_s)
-        refuse_forgotten(store, keys, shards)
-        begin(store, folder_key, manifest)
-        publish(store, folder_key, {WEIGHTS: soup}, manifest)
+                weights, _ = averaged([only], [1], desk)
+                made = Soup(weights, Way.FROM_SCRATCH, source.size_bytes)
+        finished = _finished(_manifest(spec, base), made, time.monotonic() - began_s)
+        manifest = finish(store, folder_key, finished)
+        if spec.parts:
+            _keep_sums(store, keys, spec.soup.uid, made, desk.sums, manifest)
+        return _result(manifest, reused=False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _result(manifest.model_copy(update={"files": (WEIGHTS,)}), reused=False)
-
-
-def merge(
-    parts: Sequence[Part],
-    soup: Path,
-    output: Format,
-    settings: Settings,
-    progress: Progress,
-    stop: threading.Event,
-) -> Weights:
-    """Write the mean of open parts as a canonical file, which appears whole or not at all.
-
-    Args:
-        parts: At least one; nothing was read of them but their headers.
-        soup: Where to.
-        output: What each element is rounded to, once.
-        settings: How to work; of no consequence to the bytes.
-        progress: Counts the bytes that were read.
-        stop: Ends it at the next block.
-
-    Raises:
-        Refused: The parts do not fit, or one is not what was named; or an element is too large
-            for the output (exit 46).
-    """
-    return _averaged(
-        [part.checkpoint for part in parts],
-        [part.weight for part in parts],
-        parts,
-        soup,
-        output,
-        settings,
-        progress,
-        stop,
-    )
-
-
-def _averaged(
-    checkpoints: Sequence[Checkpoint],
-    weights: Sequence[int],
-    parts: Sequence[Part] | None,
-    soup: Path,
-    output: Format,
-    settings: Settings,
-    progress: Progress,
-    stop: threading.Event,
-) -> Weights:
-    require_equal_layout(checkpoints)
-    header = output_header(checkpoints[0].tensors, output)
-    headers = [part.first_bytes for part in parts or ()]
-    before = sum(len(data) for data in headers)
-    given_bytes = sum(source.size_bytes for one in checkpoints for source in one.sources)
-    progress.begin("merging", total_steps=given_bytes)
-    with file_target(soup, header.size_bytes) as target:
-        made = average(
-            [one.name for one in checkpoints],
-            weights,
-            runs(checkpoints, header),
-            header,
-            target,
-            settings,
-            hashed=headers or None,
-            advance=lambda done: progress.advance(before + done),
-            stop=stop,
-        )
-        for part, found in zip(parts or (), made.inputs, strict=True):
-            part.require_digest(found)
-    facts: TensorFacts = facts_of(header, output.name, made.largest)
-    return Weights(made.digest, header.size_bytes, header, facts)
 
 
 def _require_own_digest(spec: MergeRun) -> None:
@@ -193,19 +139,45 @@ def _find_made(store: ObjectStore, folder_key: str, spec: MergeRun) -> Manifest 
     return found
 
 
-def _manifest(spec: MergeRun, base: Digest, weights: Weights, seconds: float) -> Manifest:
-    lineage = {(part.shard_uid, part.training_key) for part in spec.parts}
+def _keep_sums(
+    store: ObjectStore, keys: Keys, soup_uid: str, made: Soup, path: Path, revision: Manifest
+) -> None:
+    """Keep the sums beside the revision, which is published: all is well without them too."""
+    keep = {made.went_by} if made.went_by else set()
+    try:
+        if made.seal is not None:
+            uids = {pair.shard for pair in revision.lineage}
+            refuse_forgotten(store, keys, uids, revision.lineage)
+            folder_key = keys.accumulator(soup_uid, str(revision.recipe_digest))
+            publish_sums(store, folder_key, path, made.seal, revision)
+            keep.add(folder_key)
+        retire(store, keys, soup_uid, keep)
+    except StockpotError as error:
+        log.warning("sums are not kept, or older ones not deleted", why=error.message)
+
+
+def _manifest(spec: MergeRun, base: Digest) -> Manifest:
     return Manifest(
         kind=ArtefactKind.REVISION,
-        lineage=tuple(LineagePair(shard=uid, training_key=key) for uid, key in sorted(lineage)),
+        lineage=lineage_of(spec.parts),
         base_digest=base,
-        digest=weights.digest,
-        size_bytes=weights.size_bytes,
-        tensors=weights.facts,
         recipe_digest=spec.recipe_digest,
         parts=spec.parts,
         made_by=f"stockpot {__version__}",
-        facts={"parts": str(len(spec.parts)), "seconds": f"{seconds:.1f}"},
+        facts={"parts": str(len(spec.parts))},
+    )
+
+
+def _finished(manifest: Manifest, made: Soup, seconds: float) -> Manifest:
+    weights = made.weights
+    facts = {"seconds": f"{seconds:.1f}", "way": made.way, "readBytes": str(made.read_bytes)}
+    return manifest.model_copy(
+        update={
+            "digest": weights.digest,
+            "size_bytes": weights.size_bytes,
+            "tensors": weights.facts,
+            "facts": {**manifest.facts, **facts},
+        }
     )
 
 
@@ -216,5 +188,5 @@ def _result(manifest: Manifest, *, reused: bool) -> RunResult:
         size_bytes=manifest.size_bytes,
         recipe_digest=manifest.recipe_digest,
         base_digest=manifest.base_digest,
-        figures={} if reused else {"seconds": manifest.facts["seconds"]},
+        figures={} if reused else {one: manifest.facts[one] for one in FIGURES},
     )

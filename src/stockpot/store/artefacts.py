@@ -20,7 +20,7 @@ from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
-from stockpot.store.keys import MANIFEST, WEIGHTS
+from stockpot.store.keys import MANIFEST, SUMS, WEIGHTS
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.ranges import blocks, object_bytes
 
@@ -132,7 +132,7 @@ def _parsed(key: str, data: bytes) -> Manifest:
 def is_complete(manifest: Manifest) -> bool:
     """Whether the artefact has what its kind promises. A training under way never has."""
     match manifest.kind:
-        case ArtefactKind.INGREDIENT | ArtefactKind.REVISION:
+        case ArtefactKind.INGREDIENT | ArtefactKind.REVISION | ArtefactKind.ACCUMULATOR:
             return manifest.digest is not None
         case ArtefactKind.EVALUATION:
             return EVALUATION in manifest.files
@@ -141,7 +141,7 @@ def is_complete(manifest: Manifest) -> bool:
 
 
 def find_complete(store: ObjectStore, folder_key: str) -> Manifest | None:
-    """Find a finished artefact whose files still lie there; weights with the size they had.
+    """Find a finished artefact whose files still lie there; weights and sums with their size.
 
     So that one that was deleted by hand or cut short is made again, not relied on.
 
@@ -154,7 +154,7 @@ def find_complete(store: ObjectStore, folder_key: str) -> Manifest | None:
     found = {name: store.head(folder_key + name) for name in manifest.files}
     if None in found.values():
         return None
-    weights = found.get(WEIGHTS)
+    weights = found.get(_measured(manifest))
     return manifest if weights is None or weights.size_bytes == manifest.size_bytes else None
 
 
@@ -268,12 +268,18 @@ def _require_promised(folder_key: str, files: Mapping[str, Path], manifest: Mani
     if not is_complete(manifest):
         raise ValueError(f"{folder_key} would be published without what {manifest.kind} promises")
     if manifest.digest is not None:
-        size_bytes = files[WEIGHTS].stat().st_size
+        measured = files[_measured(manifest)]
+        size_bytes = measured.stat().st_size
         if size_bytes != manifest.size_bytes:
             raise _refused(
-                str(files[WEIGHTS]),
+                str(measured),
                 f"it has {size_bytes} bytes, its manifest says {manifest.size_bytes}",
             )
+
+
+def _measured(manifest: Manifest) -> str:
+    """Name the file that digest and size are of."""
+    return SUMS if manifest.kind is ArtefactKind.ACCUMULATOR else WEIGHTS
 
 
 def _write_manifest(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:

@@ -6,6 +6,7 @@
     shards/<shard uid>/commitments/manifest.json, openings.json
     soups/<soup uid>/revisions/<recipe digest>/diffusion_pytorch_model.safetensors, manifest.json
         evaluation/manifest.json, evaluation.json, samples.png
+    soups/<soup uid>/accumulators/<recipe digest>/sums, manifest.json     a cache
     tombstones/<shard uid>                    written before a purge, kept for ever
     inventories/<shard uid>.json              what the purge found and removed
     receipts/<soup uid>/<sequence>.dsse.json  append-only, hash-chained
@@ -19,6 +20,8 @@ from stockpot.core.digests import PREFIX
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "manifest.json"
+SUMS = "sums"
+"""Of an accumulator."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class Keys:
     def revision(self, soup_uid: str, recipe_digest: str) -> str:
         """The folder of one revision, ending in a slash."""
         return f"{self.soup(soup_uid)}revisions/{bare(recipe_digest)}/"
+
+    def accumulators(self, soup_uid: str) -> str:
+        """All accumulators of a soup, ending in a slash."""
+        return f"{self.soup(soup_uid)}accumulators/"
+
+    def accumulator(self, soup_uid: str, recipe_digest: str) -> str:
+        """The folder of one accumulator, ending in a slash."""
+        return f"{self.accumulators(soup_uid)}{bare(recipe_digest)}/"
 
     def evaluation(self, soup_uid: str, recipe_digest: str) -> str:
         """The folder of a revision's figures and samples, ending in a slash."""

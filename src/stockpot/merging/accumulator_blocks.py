@@ -1,0 +1,324 @@
+"""Kept sums, one block of them: brought up to date, and averaged. Exact, as `mean` is.
+
+The accumulator of a recipe holds S = sum(w_i x_i) of each element. When the recipe becomes another,
+    S' = (times S + sum(d_j x_j)) / divisor
+over the ingredients j whose weight changes: d_j is `divisor` times the new weight (0 where it
+leaves) less `times` the old one (0 where it joins). `times` and `divisor` are 1 but where weights
+are scaled: (1, 1, 1) becomes (2, 2, 1) by times = 2 and d = -1.
+
+How a sum is kept. As the number itself, in float64; or where the inputs are F16, and every sum of
+the block is less than 2^7, as an int32 in units of 2^-24, of which every F16 is a whole number.
+What neither holds exactly is an exception: kept in Python's integers, in units of 2^-149, of which
+every input is a whole number. So is an element where an ingredient has a -0, with the number of
+those that have: a sum of zero is -0 where all of them do, and else +0, and a sum alone cannot tell.
+How an element is kept depends on its inputs and weights, and not on how the recipe came to be.
+
+Why it is exact. S is exact to begin with. `times` S and the products d_j x_j are exact in float64
+where 53 bits hold them; those of the products are counted before (`Step.fits`), and each addition
+is a two-sum (Knuth) whose error must be zero, as must be that of `times` S. F16 inputs with
+    times T + sum(|d_j|) <= 8192
+need none of that: every partial sum is at most 8192 * 2^40 = 2^53 units of 2^-24. Division by
+`divisor` is exact because its result is sum(w'_j x_j), whose significant bits are no more than
+those of its `divisor`-fold. Where anything was not exact the element is decided in integers.
+
+The mean is the quotient S' / T' in float64, rounded to the output: the proof in `kernel` holds, for
+S' is exact and has 53 bits at most.
+"""
+
+import ctypes
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockpot.merging.blocks import largest_of, require_finite
+from stockpot.merging.formats import F16, Floats, Format, Stored
+from stockpot.merging.kernel import NUMBERS, Account, Kernel, addresses
+from stockpot.merging.mean import PLAIN_TOTAL, nearest
+from stockpot.store.weights import FLOATS
+
+NARROW, WIDE = np.dtype("<i4"), np.dtype("<f8")
+NONE_NARROW = -(1 << 31)
+"""Stands for an exception; among wide sums a NaN does."""
+UNIT_BITS = 24
+EXACT_BITS = 149
+MOST_TIMES_BITS = 26
+EXACT_BYTES = 48
+"""Room for an exact sum: 149 + 128 bits of a number, 53 of the weights, a sign, and some."""
+
+
+class Exact(NamedTuple):
+    """The sum of an element that is an exception."""
+
+    negative_zeros: int
+    """How many ingredients have a -0 there."""
+    units: int
+    """Of 2^-149."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the sums of one recipe to those of another."""
+
+    times: int
+    divisor: int
+    weights: tuple[int, ...]
+    """For each ingredient that is read: d_j, never 0."""
+    joins: tuple[int, ...]
+    """For each: 1 where it comes, -1 where it leaves, 0 where it stays with another weight."""
+    old_total: int
+    """Of the weights before; 0 where there were none."""
+    total: int
+    members: int
+    """How many ingredients the new recipe has."""
+
+    def fits(self, given: Format, output: Format) -> bool:
+        """Whether float64 holds what the proof above and that of `kernel` ask for."""
+        widest = max(abs(weight).bit_length() for weight in self.weights)
+        return (
+            self.total.bit_length() + output.precision + 1 <= 53
+            and widest + given.precision <= 53
+            and self.times.bit_length() <= MOST_TIMES_BITS
+            and self.divisor.bit_length() <= MOST_TIMES_BITS
+        )
+
+    def plain(self, given: Format) -> bool:
+        """Whether no sum can be inexact, so that none must be looked at."""
+        most = self.times * self.old_total + sum(abs(weight) for weight in self.weights)
+        return given is F16 and most <= PLAIN_TOTAL
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """One block, brought up to date."""
+
+    sums: Stored
+    """Shape (elements,), as NARROW or as WIDE."""
+    exceptions: Mapping[int, Exact]
+    """By index in the block, in order."""
+    largest: int
+    """The largest magnitude of the means, as bits of the output format."""
+
+
+class WrongSumsError(Exception):
+    """The sums cannot be those of the recipe that they are said to be of."""
+
+
+class SumsOfBlocks:
+    """A step, ready to be taken for block after block. For one thread at a time."""
+
+    def __init__(
+        self, step: Step, given: Format, output: Format, most_elements: int, kernel: Kernel | None
+    ) -> None:
+        self._step, self._given, self._output, self._kernel = step, given, output, kernel
+        self._narrow = np.empty(most_elements, NARROW)
+        self._wide = np.empty(most_elements, WIDE)
+        self._doubts = np.empty(most_elements, np.uint32)
+        self._weights = np.array(step.weights, np.float64)
+        self._account = Account(
+            times=float(step.times),
+            divisor=float(step.divisor),
+            weights=self._weights.ctypes.data,
+            count=len(step.weights),
+            total=float(step.total),
+            checked=int(not step.plain(given)),
+            given=NUMBERS[given.name],
+            output=NUMBERS[output.name],
+            doubts=self._doubts.ctypes.data,
+        )
+
+    def account(
+        self,
+        old: Stored | None,
+        exceptions: Mapping[int, Exact],
+        blocks: Sequence[Stored],
+        out: Stored,
+    ) -> Accounted:
+        """Bring one block up to date, and average it.
+
+        Args:
+            old: Its sums as they were, shape (elements,), as NARROW or WIDE; None: all zero.
+            exceptions: Of these sums, by index in the block.
+            blocks: One for each ingredient that is read; each of shape (elements,), contiguous.
+            out: For the means, shape (elements,), contiguous.
+
+        Returns:
+            What is known now. The array is this object's own: valid until the next call.
+
+        Raises:
+            NotFiniteError: An ingredient has a NaN or an infinity.
+            WrongSumsError: The sums are not of the recipe.
+        """
+        narrow = self._given is F16 and (old is None or old.dtype == NARROW)
+        sums, doubts, largest, fits = self._run(old, blocks, out, narrow=narrow)
+        decided = self._decided(doubts, old, exceptions, blocks)
+        values = [_value_of(exact) for exact in decided]
+        fits = fits and all(value is None or _is_narrow(value) for value in values)
+        if narrow and not fits:
+            sums, _, largest, _ = self._run(old, blocks, out, narrow=False)
+        if doubts.size:
+            means = np.array([self._mean_of(exact) for exact in decided], np.float64)
+            out[doubts] = rounded = self._output.rounded(means)
+            largest = max(largest, largest_of(rounded, self._output))
+            sums[doubts] = _as_kept(values, sums.dtype)
+        if sums.dtype == WIDE and self._given is F16:
+            sums = self._narrowed(sums)
+        kept = {
+            int(at): exact
+            for at, exact, value in zip(doubts, decided, values, strict=True)
+            if value is None
+        }
+        return Accounted(sums, kept, largest)
+
+    def _run(
+        self, old: Stored | None, blocks: Sequence[Stored], out: Stored, *, narrow: bool
+    ) -> tuple[Stored, NDArray[np.uint32], int, bool]:
+        """Do what can be done for all elements at once.
+
+        Returns:
+            The sums; which elements are not decided; the largest of the other means, as bits; and
+            whether the format holds the sums of the others.
+        """
+        sums = (self._narrow if narrow else self._wide)[: out.size]
+        if self._kernel is None:
+            return self._run_plain(old, blocks, out, sums)
+        account = self._account
+        inputs = addresses(blocks)
+        account.inputs = ctypes.addressof(inputs)
+        account.old, account.old_width = 0, 0
+        if old is not None:
+            account.old, account.old_width = old.ctypes.data, old.itemsize
+        account.elements, account.out = out.size, out.ctypes.data
+        account.sums, account.width = sums.ctypes.data, sums.itemsize
+        count = self._kernel.account(account)
+        return sums, self._doubts[:count].copy(), account.largest, not account.overflow
+
+    def _run_plain(
+        self, old: Stored | None, blocks: Sequence[Stored], out: Stored, sums: Stored
+    ) -> tuple[Stored, NDArray[np.uint32], int, bool]:
+        step, form = self._step, FLOATS[self._given.name]
+        values = as_values(old) if old is not None else np.zeros(out.size, np.float64)
+        doubts = np.isnan(values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if step.times != 1:
+                values, lost = _times(values, step.times)
+                doubts |= lost
+            for block, weight in zip(blocks, step.weights, strict=True):
+                # A -0, of which a sum knows nothing.
+                doubts |= block.view(form.bits) == form.magnitude + 1
+                values, lost = _two_sum(values, self._given.exact(block) * weight)
+                doubts |= lost
+            values = values / step.divisor
+            doubts |= ~np.isfinite(values)
+            values[doubts] = 0.0
+            means = self._output.rounded(values / step.total)
+        out[:] = means
+        fits = True
+        if sums.dtype == NARROW:
+            fits = bool(_is_narrow(np.abs(values).max(initial=0.0)))
+            sums[:] = np.ldexp(values, UNIT_BITS) if fits else 0
+        else:
+            sums[:] = values
+        found = np.flatnonzero(doubts).astype(np.uint32)
+        return sums, found, largest_of(means, self._output), fits
+
+    def _decided(
+        self,
+        doubts: NDArray[np.uint32],
+        old: Stored | None,
+        exceptions: Mapping[int, Exact],
+        blocks: Sequence[Stored],
+    ) -> list[Exact]:
+        """Decide elements in integers."""
+        if not doubts.size:
+            return []
+        step, form = self._step, FLOATS[self._given.name]
+        gathered = [block[doubts] for block in blocks]
+        require_finite(gathered, self._given, doubts)
+        zeros = [one.view(form.bits) == form.magnitude + 1 for one in gathered]
+        numbers = [self._given.exact(one).tolist() for one in gathered]
+        before = as_values(old[doubts]).tolist() if old is not None else [0.0] * doubts.size
+        decided = []
+        for number, at in enumerate(doubts.tolist()):
+            known = exceptions.get(at)
+            if known is None:
+                if math.isnan(before[number]):
+                    raise WrongSumsError
+                known = Exact(0, _units(before[number]))
+            units = known.units * step.times
+            negative_zeros = known.negative_zeros
+            for part, weight in enumerate(step.weights):
+                units += weight * _units(numbers[part][number])
+                negative_zeros += step.joins[part] * int(zeros[part][number])
+            units, rest = divmod(units, step.divisor)
+            if rest or not 0 <= negative_zeros <= step.members:
+                raise WrongSumsError
+            decided.append(Exact(negative_zeros, units))
+        return decided
+
+    def _mean_of(self, exact: Exact) -> float:
+        if not exact.units:
+            return -0.0 if exact.negative_zeros == self._step.members else 0.0
+        return nearest(Fraction(exact.units, self._step.total << EXACT_BITS), self._output)
+
+    def _narrowed(self, sums: Stored) -> Stored:
+        """Keep wide sums as narrow ones, where all of them can be."""
+        none = np.isnan(sums)
+        values = np.where(none, 0.0, sums)
+        if not _is_narrow(np.abs(values).max(initial=0.0)):
+            return sums
+        narrow = self._narrow[: sums.size]
+        narrow[:] = np.where(none, NONE_NARROW, np.ldexp(values, UNIT_BITS))
+        return narrow
+
+
+def as_values(sums: Stored) -> Floats:
+    """Kept sums as numbers, a NaN where an exception is."""
+    if sums.dtype == WIDE:
+        return sums.astype(np.float64)
+    values = np.ldexp(sums.astype(np.float64), -UNIT_BITS)
+    values[sums == NONE_NARROW] = np.nan
+    return values
+
+
+def _as_kept(values: Sequence[float | None], dtype: "np.dtype[np.generic]") -> Stored:
+    if dtype == WIDE:
+        return np.array([math.nan if value is None else value for value in values], WIDE)
+    kept = [NONE_NARROW if value is None else int(math.ldexp(value, UNIT_BITS)) for value in values]
+    return np.array(kept, NARROW)
+
+
+def _is_narrow(value: float) -> bool:
+    return abs(value) < 2.0 ** (31 - UNIT_BITS)
+
+
+def _units(value: float) -> int:
+    return int(math.ldexp(value, EXACT_BITS))
+
+
+def _value_of(exact: Exact) -> float | None:
+    """The sum as a float64; None where it is an exception."""
+    if exact.negative_zeros:
+        return None
+    value = float(exact.units)
+    return math.ldexp(value, -EXACT_BITS) if int(value) == exact.units else None
+
+
+def _two_sum(a: Floats, b: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Add, and say where it was not exact."""
+    total = a + b
+    of_b = total - a
+    error = (a - (total - of_b)) + (b - of_b)
+    return total, error != 0
+
+
+def _times(values: Floats, times: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Multiply by at most 26 bits, and say where it was not exact."""
+    # Veltkamp: halves of at most 27 bits, whose products with 26 bits are exact.
+    split = values * (2.0**27 + 1)
+    high = split - (split - values)
+    return _two_sum(high * times, (values - high) * times)
