@@ -36,6 +36,7 @@ from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.training import run as training
 from stockpot.unlearning import purge, sign
+from stockpot.unlearning.anchors import Anchor
 from stockpot.unlearning.chain import Receipt, check_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
@@ -80,11 +81,13 @@ class History:
         base: Path | None = None,
         store: ObjectStore | None = None,
         urls: tuple[str, ...] = (),
+        anchor: Anchor | None = None,
     ) -> Report:
         store = store or self.store
         ground = Ground(store, "here", KEYS, SOUP.uid, load_public_key(key or self.public))
         average = Averaging(store, KEYS, str(base) if base else None)
-        return verify(ground, head=parse_head(head) if head else None, average=average, urls=urls)
+        kept = parse_head(head) if head else None
+        return verify(ground, head=kept, average=average, urls=urls, anchor=anchor)
 
     def receipts(self) -> tuple[Receipt, ...]:
         return check_chain(self.store, KEYS, SOUP.uid, load_public_key(self.public))

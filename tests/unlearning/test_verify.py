@@ -130,7 +130,7 @@ def test_the_last_receipt_missing_is_never_taken_for_proven_without_the_head(
     report = in_folder.verified()
 
     assert report.exit_code == ExitCode.NOT_PROVEN
-    assert "no --head was given" in one(report, "the chain", "complete").why
+    assert "neither --head nor --anchor was given" in one(report, "the chain", "complete").why
     assert "its receipt was taken away" in one(report, "the chain", "every tombstone").why
 
 

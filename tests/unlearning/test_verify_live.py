@@ -17,10 +17,17 @@ NOBODY = "sha256:" + "0" * 64
 
 
 @contextmanager
-def saying(recipe: str, weights: str, header: str | None = None) -> Iterator[str]:
+def saying(
+    recipe: str, weights: str, header: str | None = None, chain: object = None
+) -> Iterator[str]:
     """A server that answers as ours do, and says what it is told to: ours cannot be made to lie."""
 
     class Liar(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200 if chain is not None else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(chain).encode())
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             revision = {"recipe_digest": recipe, "weights_digest": weights}
@@ -100,7 +107,58 @@ def test_a_server_that_names_what_the_store_does_not_know(
 def test_an_honest_server_does_not_keep_the_check_from_ending_well(in_folder: History) -> None:
     successor = in_folder.said(3).successor
     assert successor is not None
-    with saying(successor.recipe_digest, successor.weights_digest) as url:
+    chain = a_head(in_folder, 3)
+    with saying(successor.recipe_digest, successor.weights_digest, chain=chain) as url:
         report = in_folder.verified(head=in_folder.head(), urls=(url,))
 
     assert report.exit_code == ExitCode.OK
+    seen = one(report, "the server", "sees the same receipts")
+    assert (seen.verdict, seen.why) == (
+        Verdict.ATTESTED,
+        f"it says that they end with {in_folder.head()}",
+    )
+
+
+def a_head(history: History, number: int) -> dict[str, object]:
+    """The head as a server says it, of a chain that ends with that receipt."""
+    digest = history.receipts()[number - 1].digest if number else None
+    return {"soup": "tiny", "sequence": number, "digest": digest, "receipt": number}
+
+
+def seen_by_a_server(history: History, chain: object) -> Check:
+    with saying(NOBODY, NOBODY, chain=chain) as url:
+        return one(history.verified(urls=(url,)), "the server", "sees the same receipts")
+
+
+@pytest.mark.parametrize(("number", "what"), [(2, "number 2"), (0, "no receipt at all")])
+def test_a_server_whose_store_was_set_back(in_folder: History, number: int, what: str) -> None:
+    found = seen_by_a_server(in_folder, a_head(in_folder, number))
+
+    assert (found.verdict, found.why) == (
+        Verdict.FAILED,
+        f"it sees {what} as the last, and the chain has 3: an older store, or another",
+    )
+
+
+def test_a_server_that_has_seen_what_was_cut_off_here(in_folder: History) -> None:
+    chain = a_head(in_folder, 3)
+    in_folder.store.delete(KEYS.receipt(SOUP.uid, 3))
+
+    found = seen_by_a_server(in_folder, chain)
+
+    assert found.verdict is Verdict.FAILED
+    assert "that is not in this store: cut off, or another store" in found.why
+
+
+def test_a_server_that_sees_a_fork(in_folder: History) -> None:
+    found = seen_by_a_server(in_folder, a_head(in_folder, 3) | {"digest": NOBODY})
+
+    assert found.verdict is Verdict.FAILED
+    assert found.why.startswith(f"number 3 is {NOBODY} there and ")
+
+
+@pytest.mark.parametrize("chain", [None, [1], {"sequence": -1}, {"soup": "tiny", "heads": 3}])
+def test_a_server_that_does_not_say_which_receipts_it_sees(
+    in_folder: History, chain: object
+) -> None:
+    assert seen_by_a_server(in_folder, chain).verdict is Verdict.NOT_CHECKABLE

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.model import DigestString, Model
 
 
@@ -79,6 +80,8 @@ class Manifest(Model):
     what was added up."""
     request: DigestString | None = None
     """Of a training or ingredient: what was asked for, when it was made."""
+    chain: ChainHead | None = None
+    """Of a revision: where its soup's receipts ended when it was made; none before the first."""
     training_semantics: int | None = None
     """Which meaning of the training fields made it: part of the training key."""
     shard_name: str = ""

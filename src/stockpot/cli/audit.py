@@ -9,12 +9,13 @@ from rich.text import Text
 
 from stockpot.cli.audit_page import page_of
 from stockpot.cli.averaging import Averaging
-from stockpot.cli.places import store_ref, where
+from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
 from stockpot.cli.verdicts import MARKS, print_counts
 from stockpot.core.digests import short
 from stockpot.store.atomic import appearing
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
+from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.heads import parse_head
 from stockpot.unlearning.verify.history import Audit, Member, tell
@@ -26,7 +27,8 @@ from stockpot.unlearning.verify.verifying import Ground, verify
 @click.command()
 @click.argument("soup", metavar="SOUP")
 @where
-@click.option("--head", metavar="[NUMBER:]DIGEST", help="The last receipt, as you kept it.")
+@HEAD
+@ANCHOR
 @click.option("--base", metavar="FOLDER|PREFIX", help="As `stockpot verify` has it.")
 @click.option(
     "--html",
@@ -42,6 +44,7 @@ def audit(
     endpoint: str,
     namespace: str,
     head: str | None,
+    anchor: Path | None,
     base: str | None,
     page: Path | None,
     as_json: bool,
@@ -54,13 +57,21 @@ def audit(
     kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
-    ground = Ground(store, place, keys, find_soup(store, keys, soup), public_key)
+    file = FileAnchor(anchor) if anchor else None
+    uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
+    ground = Ground(store, place, keys, uid, public_key)
     with Console(stderr=True).status("reading and averaging"):
-        report = verify(ground, head=kept, average=Averaging(store, keys, base), urls=())
+        report = verify(
+            ground,
+            head=kept,
+            average=Averaging(store, keys, base),
+            urls=(),
+            anchor=file,
+        )
         history = tell(ground, report)
     if page:
-        with appearing(page) as file:
-            file.write(page_of(history).encode())
+        with appearing(page) as written:
+            written.write(page_of(history).encode())
     if as_json:
         click.echo(history.model_dump_json(indent=2))
     else:

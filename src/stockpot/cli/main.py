@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Entry] = {
     "tree": Entry("Show what soups on a cluster are made of, and who serves them."),
     "keygen": Entry("Make a key to sign receipts with."),
     "rotate": Entry("Hand a soup's receipts over from one signing key to the next."),
+    "anchor": Entry("Keep where a soup's receipts end, outside of its store."),
     "verify": Entry("Check receipts with a public key and read access to the store."),
     "audit": Entry("Tell who was ever in a soup, with the receipts of who left."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),

@@ -30,6 +30,17 @@ KEY = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The public key that receipts are checked with.",
 )
+HEAD = click.option(
+    "--head",
+    metavar="[NUMBER:]DIGEST",
+    help="The last entry of the chain as you kept it, or as Soup's status.receipts has it. Without "
+    "it or --anchor nobody can say that the chain is complete.",
+)
+ANCHOR = click.option(
+    "--anchor",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file that `stockpot anchor` keeps heads of the chain in.",
+)
 
 
 def where(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,9 +34,9 @@ def rotate(
     key: Path,
     new: Path,
 ) -> int:
-    """Hand the receipts of SOUP over from one signing key to the next.
+    """Hand a soup's receipts over from one signing key to the next.
 
-    Writes an entry into the soup's chain that both keys have signed; asked again, nothing. Needs
+    Writes an entry into the chain of SOUP that both keys have signed; asked again, nothing. Needs
     the right to write receipts into the store. On a cluster the signing pod does it by itself,
     where the old key lies beside the new one: docs/how-to/rotate-the-signing-key.md.
     """

@@ -6,10 +6,11 @@ import click
 from rich.console import Console
 
 from stockpot.cli.averaging import Averaging
-from stockpot.cli.places import store_ref, where
+from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
 from stockpot.cli.verdicts import print_report
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
+from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.heads import parse_head
 from stockpot.unlearning.verify.soups import find_soup
@@ -20,12 +21,8 @@ from stockpot.unlearning.verify.verifying import verify as check_all
 @click.command()
 @click.argument("soup", metavar="SOUP")
 @where
-@click.option(
-    "--head",
-    metavar="[NUMBER:]DIGEST",
-    help="The last receipt as you kept it, or as Soup's status.receipts has it. Without it nobody "
-    "can say that the chain is complete.",
-)
+@HEAD
+@ANCHOR
 @click.option(
     "--base",
     metavar="FOLDER|PREFIX",
@@ -41,6 +38,7 @@ def verify(
     endpoint: str,
     namespace: str,
     head: str | None,
+    anchor: Path | None,
     base: str | None,
     urls: tuple[str, ...],
     as_json: bool,
@@ -53,10 +51,18 @@ def verify(
     kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
-    ground = Ground(store, place, keys, find_soup(store, keys, soup), public_key)
+    file = FileAnchor(anchor) if anchor else None
+    uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
+    ground = Ground(store, place, keys, uid, public_key)
     console = Console()
     with Console(stderr=True).status("reading and averaging"):
-        report = check_all(ground, head=kept, average=Averaging(store, keys, base), urls=urls)
+        report = check_all(
+            ground,
+            head=kept,
+            average=Averaging(store, keys, base),
+            urls=urls,
+            anchor=file,
+        )
     if as_json:
         click.echo(report.model_dump_json(indent=2))
     else:

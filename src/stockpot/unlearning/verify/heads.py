@@ -44,8 +44,8 @@ def check_head(links: Sequence[Link], head: Head | None) -> Check:
     """Say whether the chain is what it was when its head was written down."""
     if head is None:
         why = (
-            "no --head was given: that the last receipts were cut off, or that the chain was "
-            "rolled back or forked, does not show in what is left"
+            "neither --head nor --anchor was given: that the last receipts were cut off, or that "
+            "the chain was rolled back or forked, does not show in what is left"
         )
         return unknown(CHAIN, "it is complete", why)
     receipts = [link for link in links if link.digest and link.sequence]

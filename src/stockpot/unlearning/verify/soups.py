@@ -1,6 +1,7 @@
 """Which soups have receipts in a store, and what they called themselves."""
 
 import json
+from collections.abc import Mapping
 
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys
@@ -8,7 +9,9 @@ from stockpot.store.port import ObjectStore
 from stockpot.unlearning.envelope import BadEnvelopeError, payload_unchecked
 
 
-def find_soup(store: ObjectStore, keys: Keys, named: str) -> str:
+def find_soup(
+    store: ObjectStore, keys: Keys, named: str, anchored: Mapping[str, str] | None = None
+) -> str:
     """Find the UID of a soup by the name in its receipts, or by the UID itself.
 
     Only which chain to check hangs on this: a receipt that lies about its name is found out there.
@@ -17,12 +20,13 @@ def find_soup(store: ObjectStore, keys: Keys, named: str) -> str:
         store: Where to look.
         keys: Of the namespace.
         named: `emoji`, `soup/emoji`, or a UID.
+        anchored: Names by UID of soups that had receipts once, whatever lies there now.
 
     Raises:
         Refused: No soup of that name has a receipt there, or several have (exit 2).
     """
     name = named.removeprefix("soup/")
-    soups = soups_in(store, keys)
+    soups = {**(anchored or {}), **soups_in(store, keys)}
     if name in soups:
         return name
     found = sorted(uid for uid, called in soups.items() if called == name)

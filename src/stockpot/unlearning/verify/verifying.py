@@ -7,13 +7,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
+from stockpot.unlearning.anchors import Anchor
 from stockpot.unlearning.chain import Found, Link, read_chain
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
 from stockpot.unlearning.verify.composition import Average, Compositions
 from stockpot.unlearning.verify.heads import CHAIN, Head, check_head
-from stockpot.unlearning.verify.holdings import list_holdings
+from stockpot.unlearning.verify.holdings import Holdings, list_holdings
 from stockpot.unlearning.verify.live import check_live
 from stockpot.unlearning.verify.records import (
     check_completeness,
@@ -23,6 +24,7 @@ from stockpot.unlearning.verify.records import (
     check_tombstone,
 )
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict, failed, proven, unknown
+from stockpot.unlearning.verify.witnesses import check_anchor, check_manifests, check_server
 
 STORE = "the store"
 
@@ -39,24 +41,35 @@ class Ground:
     public_key: Ed25519PublicKey
 
 
-def verify(ground: Ground, *, head: Head | None, average: Average, urls: Sequence[str]) -> Report:
+def verify(
+    ground: Ground,
+    *,
+    head: Head | None,
+    average: Average,
+    urls: Sequence[str],
+    anchor: Anchor | None = None,
+) -> Report:
     """Check everything that there is to check of a soup's receipts.
 
     Args:
         ground: What to read, and what to trust.
-        head: The chain's last receipt as somebody kept it; none: completeness is not known.
+        head: The chain's last receipt as somebody kept it.
         average: Computes the digest of a mean.
         urls: Servers of the soup to ask.
+        anchor: Where its heads were kept. Without it and without a head, completeness is not known.
 
     Raises:
+        Refused: There is no such anchor.
         Transient: The store cannot be read.
     """
     found = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
     links, lying = found.links, found.entries
+    holdings = list_holdings(ground.store, ground.keys.namespace)
     checks = (
-        *_chain(ground, found, head),
-        *_receipts(ground, links, average),
-        *(one for url in urls for one in _live(ground, links, url)),
+        *_chain(ground, found, head, anchor),
+        *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
+        *_receipts(ground, links, holdings, average),
+        *(one for url in urls for one in _live(ground, found, url)),
     )
     return Report(
         store=ground.store_name,
@@ -69,8 +82,29 @@ def verify(ground: Ground, *, head: Head | None, average: Average, urls: Sequenc
     )
 
 
-def _chain(ground: Ground, found: Found, head: Head | None) -> Iterator[Check]:
+def _chain(
+    ground: Ground, found: Found, head: Head | None, anchor: Anchor | None
+) -> Iterator[Check]:
     links, lying = found.links, found.entries
+    yield from _signatures(found)
+    claim = "every receipt names the one before it"
+    for link in links:
+        if link.misplaced:
+            yield failed(CHAIN, claim, f"{link.key}: {link.misplaced}")
+    if any(link.unsigned for link in lying):
+        yield unknown(CHAIN, claim, "what is not signed with the key names nothing")
+    elif not any(link.misplaced for link in links):
+        yield proven(CHAIN, claim)
+    if head is not None or anchor is None:
+        yield check_head(links, head)
+    if anchor is not None:
+        yield check_anchor(anchor, ground.keys.namespace, ground.soup_uid, lying)
+    if not any(link.unsigned for link in lying):
+        yield from _tombstones(ground, links)
+
+
+def _signatures(found: Found) -> Iterator[Check]:
+    lying = found.entries
     claim = "every receipt is signed with the key, and unedited since"
     for link in lying:
         if link.unsigned:
@@ -83,17 +117,6 @@ def _chain(ground: Ground, found: Found, head: Head | None) -> Iterator[Check]:
         old, new = (key_name(key) for key in link.rotation.keys) if link.rotation else ("", "")
         claim = "both the old key and the new one have signed that the one follows the other"
         yield proven(CHAIN, claim, f"number {link.sequence}: {old} → {new}")
-    claim = "every receipt names the one before it"
-    for link in links:
-        if link.misplaced:
-            yield failed(CHAIN, claim, f"{link.key}: {link.misplaced}")
-    if any(link.unsigned for link in lying):
-        yield unknown(CHAIN, claim, "what is not signed with the key names nothing")
-    elif not any(link.misplaced for link in links):
-        yield proven(CHAIN, claim)
-    yield check_head(links, head)
-    if not any(link.unsigned for link in lying):
-        yield from _tombstones(ground, links)
 
 
 def _tombstones(ground: Ground, links: Sequence[Link]) -> Iterator[Check]:
@@ -123,9 +146,10 @@ def _unreceipted(ground: Ground, links: Sequence[Link]) -> dict[str, str]:
     return found
 
 
-def _receipts(ground: Ground, links: Sequence[Link], average: Average) -> Iterator[Check]:
+def _receipts(
+    ground: Ground, links: Sequence[Link], holdings: Holdings, average: Average
+) -> Iterator[Check]:
     store, keys = ground.store, ground.keys
-    holdings = list_holdings(store, keys.namespace)
     compositions = Compositions(store, keys, ground.soup_uid, average)
     going = dict.fromkeys(_unreceipted(ground, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
@@ -156,6 +180,8 @@ def _superseded(check: Check) -> Check:
     return check.model_copy(update={"superseded": True}) if is_open else check
 
 
-def _live(ground: Ground, links: Sequence[Link], url: str) -> Iterator[Check]:
-    signed = [link.statement.predicate for link in links if link.statement]
-    yield from check_live(url, ground.store, ground.keys, ground.soup_uid, signed)
+def _live(ground: Ground, found: Found, url: str) -> Iterator[Check]:
+    store, keys, uid = ground.store, ground.keys, ground.soup_uid
+    signed = [link.statement.predicate for link in found.links if link.statement]
+    yield from check_live(url, store, keys, uid, signed)
+    yield check_server(url, store, keys, uid, found.entries)

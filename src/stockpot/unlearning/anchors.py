@@ -1,0 +1,153 @@
+"""Where the heads of chains are kept outside of the store: the port, and a file.
+
+A chain shows whatever is edited in it, and not that its end was cut off, or that all of it was
+replaced. That shows against a head that was kept where whoever runs the store cannot write. This
+is such a place: heads are added to it, and never changed. Other adapters of the port may be an
+RFC 3161 timestamp of each head, which needs a service and its certificate, or a transparency log,
+which needs a log and its key, and proves that others see the same one.
+"""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import rfc8785
+from pydantic import Field, ValidationError
+
+from stockpot.api.model import DigestString, Model
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import explained, sync_folder
+
+
+class Anchored(Model):
+    """The head of one chain, as it was seen by whoever anchored it."""
+
+    version: int = 1
+    namespace: str
+    soup: str
+    """The UID of the soup."""
+    name: str = ""
+    """What the soup called itself."""
+    sequence: Annotated[int, Field(ge=1)]
+    digest: DigestString
+    at: str
+    """RFC 3339, by the clock of whoever anchored it."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an anchor has of one chain."""
+
+    heads: tuple[Anchored, ...] = ()
+    """In the order in which they were added."""
+    unreadable: int = 0
+    """Things in it that nobody can read: a line that was cut off, or edited."""
+
+
+class Anchor(Protocol):
+    """Keeps heads. Whoever can write the store must not be able to change what is here."""
+
+    def append(self, head: Anchored) -> None:
+        """Add a head; it stays when this returns.
+
+        Raises:
+            Transient: It could not be kept.
+        """
+        ...
+
+    def read(self, namespace: str, soup_uid: str) -> Kept:
+        """Return what is kept of one chain.
+
+        Raises:
+            Refused: There is no such anchor.
+            Transient: It cannot be read.
+        """
+        ...
+
+    def soups(self, namespace: str) -> dict[str, str]:
+        """Return the names of the soups that something is kept of, by UID.
+
+        Raises:
+            Refused: There is no such anchor.
+            Transient: It cannot be read.
+        """
+        ...
+
+
+class FileAnchor:
+    """A file with a head on each line, as JSON. Fit for `chattr +a`: it is only ever added to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, head: Anchored) -> None:
+        """Add a line, whole and on the disk."""
+        line = rfc8785.dumps(head.model_dump(mode="json", by_alias=True)) + b"\n"
+        is_new = not self._path.exists()
+        with explained(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+            with os.fdopen(os.open(self._path, flags, 0o644), "r+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                size_bytes = os.fstat(file.fileno()).st_size
+                # One that was cut off in the middle of a line must not spoil this one.
+                is_cut = size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
+                file.write(b"\n" + line if is_cut else line)
+                os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self._path.parent)
+
+    def read(self, namespace: str, soup_uid: str) -> Kept:
+        """Read the lines of one chain."""
+        heads, unreadable = self._lines(namespace)
+        return Kept(tuple(one for one in heads if one.soup == soup_uid), unreadable)
+
+    def soups(self, namespace: str) -> dict[str, str]:
+        """Read whose lines there are."""
+        return {one.soup: one.name for one in self._lines(namespace)[0]}
+
+    def _lines(self, namespace: str) -> tuple[list[Anchored], int]:
+        if not self._path.is_file():
+            raise Refused(
+                f"there is no anchor at {self._path}",
+                help=f"begin one: stockpot anchor SOUP … --to {self._path}",
+                exit_code=ExitCode.USAGE,
+            )
+        with explained(self._path):
+            lines = self._path.read_bytes().splitlines()
+        heads, unreadable = [], 0
+        for line in filter(None, lines):
+            try:
+                head = Anchored.model_validate_json(line)
+            except ValidationError:
+                unreadable += 1
+                continue
+            if head.namespace == namespace:
+                heads.append(head)
+        return heads, unreadable
+
+
+def contradiction(kept: Kept, entries: Sequence[tuple[int, str]]) -> str:
+    """Say why a chain is not the one whose heads were kept; nothing where it may be.
+
+    Args:
+        kept: What the anchor has.
+        entries: The chain: each entry's number and digest.
+    """
+    there = dict(entries)
+    last = max(there, default=0)
+    same = ""
+    for head in sorted(kept.heads, key=lambda one: one.sequence):
+        found = there.get(head.sequence)
+        if found == head.digest:
+            same = f"; up to number {head.sequence} it is as it was on {head.at}"
+            continue
+        said = f"number {head.sequence} was {head.digest} on {head.at}"
+        if found is not None:
+            return f"it was forked or edited: {said}, and is {found} now{same}"
+        end = f"ends with number {last}" if last else "has no entry"
+        return f"it was cut off or rolled back: {said}, and now the chain {end}{same}"
+    return ""

@@ -1,0 +1,113 @@
+"""Who else saw the chain, and whether it is still the one that they saw.
+
+An anchor that somebody keeps, the servers that read the same store, the revisions that were made
+after a receipt: each names a head. One that is not in the chain any more gives away that the chain
+was cut off, rolled back or forked, whoever holds the key.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from stockpot.api.chain import ChainHead
+from stockpot.core.digests import digest_of_bytes
+from stockpot.store.keys import MANIFEST, Keys
+from stockpot.store.port import ObjectStore
+from stockpot.unlearning.anchors import Anchor, contradiction
+from stockpot.unlearning.chain import Link
+from stockpot.unlearning.verify.heads import CHAIN
+from stockpot.unlearning.verify.holdings import Holdings
+from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
+
+TIMEOUT_S = 20.0
+AGAIN_S = 1.5
+"""A server may say what it saw a second ago; after this it has looked again."""
+
+
+def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequence[Link]) -> Check:
+    """Say whether the chain still has every head that was kept of it."""
+    kept = anchor.read(namespace, soup_uid)
+    claim = "it is complete up to the last head that was anchored"
+    if why := contradiction(kept, [(one.sequence, str(one.digest)) for one in entries]):
+        return failed(CHAIN, claim, why)
+    torn = f"{kept.unreadable} lines of the anchor cannot be read" if kept.unreadable else ""
+    if not kept.heads or torn:
+        return unknown(CHAIN, claim, torn or "no head of it was anchored there yet")
+    last = max(kept.heads, key=lambda one: one.sequence)
+    later = sum(1 for one in entries if one.sequence > last.sequence)
+    more = f"; {later} came after it" if later else ""
+    return proven(CHAIN, claim, f"number {last.sequence}, anchored {last.at}{more}")
+
+
+def check_manifests(holdings: Holdings, folder: str, entries: Sequence[Link]) -> Iterator[Check]:
+    """Say whether the chain has every head that a revision names; nothing where none names one.
+
+    Args:
+        holdings: Everything in the store.
+        folder: Of the soup.
+        entries: Of its chain.
+    """
+    there = {(link.sequence, link.digest) for link in entries}
+    claim = "it has every entry that a revision in the store was made after"
+    naming, unknown_to_it = 0, []
+    for info, manifest in holdings.things:
+        is_ours = info.key.startswith(folder) and info.key.endswith(f"/{MANIFEST}")
+        head = manifest.chain if manifest and is_ours else None
+        if head is not None and head.digest and not info.is_delete_marker:
+            naming += 1
+            if (head.sequence, head.digest) not in there:
+                unknown_to_it.append(f"{info.key} was made after {head}")
+    if unknown_to_it:
+        why = f"it was cut off, rolled back or forked: {unknown_to_it[0]}"
+        yield failed(CHAIN, claim, why)
+    elif naming:
+        yield proven(CHAIN, claim, f"{naming} of them name one")
+
+
+def check_server(
+    url: str, store: ObjectStore, keys: Keys, soup_uid: str, entries: Sequence[Link]
+) -> Check:
+    """Say whether a server sees the same chain, asked after the chain was read here."""
+    about, claim = f"the server at {url}", "it sees the same receipts"
+    last = entries[-1].sequence if entries else 0
+    try:
+        seen = _ask(url)
+        if seen.sequence < last:
+            time.sleep(AGAIN_S)
+            seen = _ask(url)
+    except (HTTPError, ValueError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        return unknown(about, claim, f"it does not say which it sees: {why}")
+    if seen.sequence < last:
+        what = f"number {seen.sequence}" if seen.sequence else "no receipt at all"
+        why = f"it sees {what} as the last, and the chain has {last}: an older store, or another"
+        return failed(about, claim, why)
+    there = {link.sequence: link.digest for link in entries}
+    if seen.sequence > last:
+        # It may have been signed while this check ran.
+        data = store.get(keys.receipt(soup_uid, seen.sequence))
+        found = digest_of_bytes(data) if data is not None else None
+        if found is None:
+            why = f"it has seen {seen}, and that is not in this store: cut off, or another store"
+            return failed(about, claim, why)
+    else:
+        found = there.get(seen.sequence)
+    if found != seen.digest:
+        why = f"number {seen.sequence} is {seen.digest} there and {found} here: forked"
+        return failed(about, claim, why)
+    return attested(about, claim, f"it says that they end with {seen}")
+
+
+def _ask(url: str) -> ChainHead:
+    answer = urllib3.request("GET", f"{url.rstrip('/')}/v1/chain", timeout=TIMEOUT_S, retries=False)
+    if answer.status != 200:
+        raise ValueError(f"HTTP {answer.status}")
+    try:
+        said = dict(json.loads(answer.data))
+        said.pop("soup", None)
+        return ChainHead.model_validate(said)
+    except (ValueError, TypeError) as error:
+        raise ValueError("its answer is no head of a chain") from error
