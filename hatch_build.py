@@ -1,4 +1,4 @@
-"""What the package's build does besides copying: it compiles the kernel of the mean.
+"""What the package's build does besides copying: it compiles the kernels of merging.
 
 Where there is no C compiler the package is built without, and merges more slowly.
 """
@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class KernelHook(BuildHookInterface):
-    """Compiles `merging/kernel.c` into the wheel, and says for which platform that is."""
+    """Compiles the C of `merging` into the wheel, and says for which platform that is."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
@@ -24,12 +24,12 @@ class KernelHook(BuildHookInterface):
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        library = folder / "_kernel.so"
-        why = module.build(library, folder / "kernel.c")
+        why = module.build_all(folder)
         if why is not None:
             self.app.display_warning(f"no compiled kernel, merging will be slower: {why}")
             return
-        build_data["force_include"][str(library)] = "stockpot/merging/_kernel.so"
+        for library in module.LIBRARIES:
+            build_data["force_include"][str(folder / library)] = f"stockpot/merging/{library}"
         # It needs no version of Python, only this kind of machine.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

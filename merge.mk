@@ -1,12 +1,12 @@
 # Merging: the compiled kernel, how fast it all is, and what takes longer to try than a test may.
 # Included by the Makefile.
 
-KERNEL := src/stockpot/merging/_kernel.so
+KERNEL := src/stockpot/merging/_kernel.so src/stockpot/merging/_lora.so
 
 .PHONY: kernel
 kernel: $(KERNEL)  ## compile the mean (without a C compiler merging is slower, not wrong)
 
-$(KERNEL): src/stockpot/merging/kernel.c src/stockpot/merging/build.py | $(READY)
+$(KERNEL) &: src/stockpot/merging/kernel.c src/stockpot/merging/lora.c src/stockpot/merging/build.py | $(READY)
 	@$(BIN)/python -m stockpot.merging.build
 
 quick bench chaos demo-local smoke: $(KERNEL)

@@ -4,6 +4,7 @@ import functools
 import tempfile
 from pathlib import Path
 
+from stockpot.merging import folding
 from stockpot.merging.build import build, compiler
 from stockpot.merging.kernel import Kernel, load
 
@@ -18,3 +19,15 @@ def fresh_kernel() -> Kernel | None:
         why = build(library)
         assert why is None, why
         return load(library)
+
+
+@functools.cache
+def fresh_fold() -> folding.Fold | None:
+    """Compile and load what folds; None where there is no compiler."""
+    if compiler() is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "lora.so"
+        why = build(library, folding.SOURCE)
+        assert why is None, why
+        return folding.load(library)

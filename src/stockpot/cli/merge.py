@@ -22,13 +22,15 @@ from stockpot.merging.weights import named
 
 @click.command()
 @click.argument("checkpoints", metavar="CHECKPOINT[@WEIGHT]...", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help="A file or s3://bucket/key; see below.")
+@click.option("-o", "--output", required=True, help="A file, or s3://bucket/key.")
+@click.option("--base", metavar="CHECKPOINT", help="Fold the LoRAs among them into this model.")
 @click.option("--out-dtype", type=click.Choice(list(DTYPES)), help="Round to this type.")
 @click.option("--threads", type=click.IntRange(1), help="Else as many as there are cores for us.")
 @click.option("--verify", is_flag=True, help="Read the soup again, and check it in rationals.")
 def merge(
     checkpoints: tuple[str, ...],
     output: str,
+    base: str | None,
     out_dtype: str | None,
     threads: int | None,
     verify: bool,
@@ -39,6 +41,11 @@ def merge(
     one of these, or any of them as s3://bucket/key. WEIGHT is a number of 0 or more: 0.3, 2, 1/3;
     without one it is 1. The same checkpoints with the same weights give the same bytes, in any
     order, on any machine.
+
+    With --base a CHECKPOINT may be a LoRA of that model, as PEFT, diffusers or kohya's scripts
+    write it. Each is folded into the base by itself, and the mean is of the models that come out;
+    it has the base's types. WEIGHT is a LoRA's share of the mean, not its strength: one alone is
+    applied in full.
 
     The output appears whole or not at all. {digest} in the name of a local file becomes the 64
     digits of its SHA-256. For S3 set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another
@@ -52,6 +59,7 @@ def merge(
         made = make(
             [named(one) for one in checkpoints],
             output,
+            base=base,
             out_dtype=out_dtype,
             threads=threads,
             verified=verify,

@@ -8,7 +8,7 @@ For anybody, three functions:
 
 For the operator, `run` is the verb. `mean` is the arithmetic and `kernel` its compiled form, both
 with their proofs; `engine` streams, `layout` decides what fits, `checkpoints` and `parts` open what
-is averaged, `targets` is where it goes.
+is averaged, `targets` is where it goes; `folding` makes models of LoRAs, `lora` knows their names.
 """
 
 from stockpot.merging.differing import TensorDifference, diff

@@ -1,6 +1,6 @@
-"""Compile `kernel.c`: `python -m stockpot.merging.build`, or the package's own build, does it.
+"""Compile the C beside it: `python -m stockpot.merging.build`, or the package's own build, does it.
 
-A plain shared object: no Python header is needed, one file serves every version of Python, and a
+Plain shared objects: no Python header is needed, one file serves every version of Python, and a
 machine without a compiler goes on without it. Imports nothing of ours, so that a build can load
 this file alone.
 """
@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+LIBRARIES = {"_kernel.so": "kernel.c", "_lora.so": "lora.c"}
+"""What is made, and of what."""
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-Wall")
 
 
@@ -52,7 +54,13 @@ def build(library: Path = HERE / "_kernel.so", source: Path = HERE / "kernel.c")
     return None
 
 
+def build_all(folder: Path = HERE) -> str | None:
+    """Compile all that is compiled; return why not, as `build` does."""
+    made = [build(folder / library, folder / source) for library, source in LIBRARIES.items()]
+    return next((why for why in made if why), None)
+
+
 if __name__ == "__main__":
-    why = build()
+    why = build_all()
     # Slower, not wrong: nobody is stopped by it.
     sys.stderr.write(f"no compiled kernel, merging will be slower: {why}\n" if why else "")

@@ -88,6 +88,28 @@ def open_checkpoint(
         Transient: It cannot be read.
     """
     text = os.fspath(where)
+    folder, name = _located(text, stack)
+    if not name.endswith(INDEX):
+        return of_sources(text, [folder.source(name)], any_type=any_type)
+    weight_map = _read_index(folder.source(name))
+    files = sorted(set(weight_map.values()))
+    checkpoint = of_sources(text, [folder.source(file) for file in files], any_type=any_type)
+    _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
+    return checkpoint
+
+
+def beside(where: str | os.PathLike[str], name: str, stack: ExitStack) -> ByteSource | None:
+    """Open the file of a name in the folder of a checkpoint; None where there is none.
+
+    Raises:
+        Transient: It cannot be read.
+    """
+    folder, _ = _located(os.fspath(where), stack)
+    return folder.source(name) if name in folder.names() else None
+
+
+def _located(text: str, stack: ExitStack) -> "tuple[_Folder, str]":
+    """Find in which folder a checkpoint is, and the name of its file there."""
     folder: _Folder
     if text.startswith("s3://"):
         bucket, _, key = text.removeprefix("s3://").partition("/")
@@ -98,15 +120,7 @@ def open_checkpoint(
             is_folder = path.is_dir()
         above = path if is_folder else path.parent
         folder, name = _Disk(above, stack), "" if is_folder else path.name
-    if not name:
-        name = _only_checkpoint(folder)
-    if not name.endswith(INDEX):
-        return of_sources(text, [folder.source(name)], any_type=any_type)
-    weight_map = _read_index(folder.source(name))
-    files = sorted(set(weight_map.values()))
-    checkpoint = of_sources(text, [folder.source(file) for file in files], any_type=any_type)
-    _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
-    return checkpoint
+    return folder, name or _only_checkpoint(folder)
 
 
 def bucket_store(bucket: str) -> ObjectStore:

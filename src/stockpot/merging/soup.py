@@ -11,22 +11,18 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import (
-    Checkpoint,
-    bucket_store,
-    open_checkpoint,
-    require_local_or_s3,
-)
+from stockpot.merging.checkpoints import bucket_store, require_local_or_s3
 from stockpot.merging.cores import cores
 from stockpot.merging.engine import Settings, Target, average
 from stockpot.merging.formats import FORMATS
+from stockpot.merging.inputs import open_inputs
 from stockpot.merging.kernel import installed
-from stockpot.merging.layout import output_header, require_equal_layout, runs
+from stockpot.merging.layout import output_header, runs
 from stockpot.merging.targets import Uploads, file_target, object_target
 from stockpot.merging.verifying import verify
 from stockpot.merging.weights import Weight, Where, listed, whole
@@ -54,6 +50,7 @@ def merge(
     inputs: Inputs,
     output: Where,
     *,
+    base: Where | None = None,
     out_dtype: str | None = None,
     threads: int | None = None,
     verified: bool = False,
@@ -68,7 +65,11 @@ def merge(
             Fraction or text (`"0.3"`, `"1/3"`); without one it is 1.
         output: A file, which appears whole or not at all and replaces what was there; or
             `s3://bucket/key`. `{digest}` in a file's name becomes the 64 digits of its SHA-256.
-        out_dtype: `fp16`, `bf16` or `fp32`; None: each tensor keeps its type.
+        base: What LoRAs among the checkpoints are folded into, each by itself, before they are
+            averaged; named as a checkpoint is. A weight is then a LoRA's share of the mean, and
+            not how strongly it is applied. See `stockpot.merging.folding` for the definition.
+        out_dtype: `fp16`, `bf16` or `fp32`; None: each tensor keeps its type; the base's, if there
+            is a base.
         threads: None: as many as the container may use. The bytes do not depend on it.
         verified: Read the result again, and hold a sample of it against the definition.
         progress: Told how many bytes are done, and of how many.
@@ -79,7 +80,7 @@ def merge(
 
     Raises:
         Refused: The weights are none (exit 2); a checkpoint is broken, holds a NaN or an infinity,
-            or does not fit the others; or the mean is too large for the output (46).
+            or does not fit the others or the base; or the mean is too large for the output (46).
         Transient: Something cannot be read or written (7).
         StockpotError: It was stopped (75).
     """
@@ -89,11 +90,12 @@ def merge(
     weights = [weight for weight in given if weight]
     names = [where for (where, _), weight in zip(pairs, given, strict=True) if weight]
     where = os.fspath(output)
-    for name in (*names, where):
+    for name in (*names, where, *([] if base is None else [os.fspath(base)])):
         require_local_or_s3(name)
     with ExitStack() as stack:
-        checkpoints = _opened(names, stack)
-        header = output_header(checkpoints[0].tensors, FORMATS[wanted] if wanted else None)
+        opened = open_inputs(names, base, stack)
+        checkpoints = opened.checkpoints
+        header = output_header(opened.tensors, FORMATS[wanted] if wanted else None)
         lying = runs(checkpoints, header)
         total = sum(run.elements * run.given.item_bytes for run in lying) * len(checkpoints)
         final = _Final(where)
@@ -117,7 +119,7 @@ def merge(
         tuple(zip(names, weights, strict=True)),
     )
     if verified:
-        verify(soup.path, dict(soup.weights), digest=soup.digest)
+        verify(soup.path, soup.weights, base=base, digest=soup.digest)
     return soup
 
 
@@ -149,18 +151,6 @@ class _Final:
         store = bucket_store(bucket)
         assert isinstance(store, Uploads)
         return object_target(store, key, size_bytes)
-
-
-def _opened(names: Iterable[str], stack: ExitStack) -> list[Checkpoint]:
-    """Open checkpoints that fit each other; what their headers share is kept once."""
-    found: list[Checkpoint] = []
-    for name in names:
-        one = open_checkpoint(name, stack)
-        if found:
-            require_equal_layout([found[0], one])
-            one = replace(one, tensors=found[0].tensors)
-        found.append(one)
-    return found
 
 
 def _wanted(out_dtype: str | None) -> str | None:

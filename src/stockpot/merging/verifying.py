@@ -16,7 +16,9 @@ import numpy as np
 from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import Checkpoint, open_checkpoint
+from stockpot.merging.folding import fold_plainly
 from stockpot.merging.formats import FORMATS, Format
+from stockpot.merging.inputs import open_inputs
 from stockpot.merging.layout import differences
 from stockpot.merging.weights import Weight, Where, listed, whole
 from stockpot.store.ranges import blocks
@@ -31,6 +33,7 @@ def verify(
     soup: Where,
     inputs: Mapping[Where, Weight] | Iterable[Where | tuple[Where, Weight]],
     *,
+    base: Where | None = None,
     digest: str | None = None,
     samples: int = SAMPLES,
 ) -> int:
@@ -39,6 +42,7 @@ def verify(
     Args:
         soup: The file, or `s3://bucket/key`.
         inputs: The checkpoints with their weights, as for `merge`.
+        base: What LoRAs were folded into, as for `merge`.
         digest: What the file must hash to; None: it is not hashed.
         samples: How many elements to average in rationals, about; at least two of each tensor.
 
@@ -54,7 +58,8 @@ def verify(
         made = open_checkpoint(soup, stack)
         if digest is not None:
             _require_digest(made, digest)
-        parts = [open_checkpoint(where, stack) for where, _ in pairs]
+        # Folded in numpy: whatever was compiled has made the soup.
+        parts = open_inputs((where for where, _ in pairs), base, stack, fold_plainly).checkpoints
         for part in parts:
             alike = [(key, "", shape) for key, _, shape in part.tensors]
             if found := differences([(key, "", shape) for key, _, shape in made.tensors], alike):

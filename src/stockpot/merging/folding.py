@@ -1,0 +1,266 @@
+"""Folding: a base and a LoRA as one checkpoint of fp32, made as it is read.
+
+The folded tensor is, by definition, of each element the fp32 rounding of
+    base + scale * (up[i, 0] * down[0, j] + up[i, 1] * down[1, j] + ...)
+where every operation is one of float64, in this order, from a sum of zero, k ascending, with no
+fused multiply-add; and the scale is the float64 quotient of alpha and rank. `folded` is that
+definition in numpy, `lora.c` the same compiled: every processor makes the same bytes. (Factors are
+fp16, bf16 or fp32, so each product is exact; the sums, the scaling and the last addition round.)
+What no module changes is the base, widened.
+
+The mean of folded checkpoints is as exact as any other. Nothing is written in between: a block is
+folded when the mean reads it, so of each LoRA no more than a few tensors' factors are in memory.
+"""
+
+import ctypes
+import math
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockpot.merging.checkpoints import Checkpoint
+from stockpot.merging.formats import FORMATS, Floats
+from stockpot.merging.kernel import source_digest
+from stockpot.merging.lora import Module
+from stockpot.store.ranges import ByteSource, fill
+from stockpot.store.safetensors import ELEMENT_BYTES
+
+SOURCE = Path(__file__).with_name("lora.c")
+LIBRARY = Path(__file__).with_name("_lora.so")
+ITEM_BYTES = 4
+FACTORS_KEPT = 4
+"""Of one LoRA, the factors of so many tensors stay in memory: blocks come nearly in order."""
+
+Singles = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What is added to one tensor, in memory."""
+
+    up: Floats
+    """Shape (rows, rank)."""
+    down: Singles
+    """Shape (rank, columns)."""
+    scale: float
+
+
+Fold = Callable[[Singles, Factors, int], None]
+"""Folds elements of a tensor in place: the base's, the factors, and the first one's index."""
+
+
+def folded(base: Singles, factors: Factors) -> Singles:
+    """Fold whole rows: the definition.
+
+    Args:
+        base: Shape (rows, columns).
+        factors: Of these rows.
+
+    Returns:
+        The same shape; infinite where float32 does not reach.
+    """
+    sums = np.zeros(base.shape, np.float64)
+    down = factors.down.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(down.shape[0]):
+            sums += factors.up[:, k : k + 1] * down[k]
+        return (base.astype(np.float64) + sums * factors.scale).astype(np.float32)
+
+
+def fold_plainly(values: Singles, factors: Factors, first: int) -> None:
+    """Fold a block in numpy: the rows that it touches, by the definition."""
+    columns = factors.down.shape[1]
+    begin, end = first // columns, -(-(first + values.size) // columns)
+    rows = np.zeros((end - begin, columns), np.float32)
+    at = slice(first - begin * columns, first - begin * columns + values.size)
+    rows.reshape(-1)[at] = values
+    whole = folded(rows, Factors(factors.up[begin:end], factors.down, factors.scale))
+    values[:] = whole.reshape(-1)[at]
+
+
+def load(path: Path) -> Fold | None:
+    """Load a compiled library, where it is one of this source."""
+    try:
+        library = ctypes.CDLL(str(path))
+        source = library.stockpot_source
+        source.restype = ctypes.c_int64
+        if source() != source_digest(SOURCE):
+            return None
+        call = library.stockpot_fold_lora
+    except (OSError, AttributeError):
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    call.restype = None
+    call.argtypes = [
+        pointer, pointer, pointer, number, number, ctypes.c_double, number, number
+    ]  # fmt: skip
+
+    def fold(values: Singles, factors: Factors, first: int) -> None:
+        call(
+            values.ctypes.data,
+            factors.up.ctypes.data,
+            factors.down.ctypes.data,
+            *factors.down.shape,
+            factors.scale,
+            first,
+            values.size,
+        )
+
+    return fold
+
+
+@cache
+def installed() -> Fold:
+    """Load the library that was built beside this file; without one numpy does it."""
+    return (load(LIBRARY) if LIBRARY.is_file() else None) or fold_plainly
+
+
+class Widened:
+    """The tensors of a checkpoint one behind the other, as fp32. Safe to use from many threads."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.ends = list(accumulate(math.prod(shape) for _, _, shape in checkpoint.tensors))
+        self._mine = threading.local()
+
+    @property
+    def elements(self) -> int:
+        """Of all tensors together."""
+        return self.ends[-1]
+
+    def begin(self, number: int) -> int:
+        """Where a tensor begins, in elements."""
+        return self.ends[number - 1] if number else 0
+
+    def pieces(self, first: int, count: int) -> list[tuple[int, int, int]]:
+        """Cut a range of elements by tensors: number, element of the tensor, how many."""
+        found = []
+        number = bisect_right(self.ends, first)
+        while count:
+            here = min(count, self.ends[number] - first)
+            if here:
+                found.append((number, first - self.begin(number), here))
+            first, count, number = first + here, count - here, number + 1
+        return found
+
+    def read(self, first: int, count: int) -> Singles:
+        """Read elements; not to be written to, and good until this thread reads others.
+
+        All LoRAs of a base ask for the same block, one after the other: it is read once.
+        """
+        if getattr(self._mine, "asked", None) != (first, count):
+            self._mine.asked = None
+            values = np.empty(count, np.float32)
+            done = 0
+            for number, element, here in self.pieces(first, count):
+                values[done : done + here] = self._tensor(number, element, here)
+                done += here
+            self._mine.values, self._mine.asked = values, (first, count)
+        found: Singles = self._mine.values
+        return found
+
+    def _tensor(self, number: int, element: int, count: int) -> Singles:
+        _, dtype, _ = self.checkpoint.tensors[number]
+        source, offset = self.checkpoint.places[number]
+        return elements_of(source, offset, dtype, element, count)
+
+
+class FoldedBytes:
+    """A base with one LoRA folded in, as the data of a canonical file of fp32.
+
+    Args:
+        name: What messages call it.
+        base: The base.
+        modules: What the LoRA changes, each with its scale.
+        lora: Where its factors lie.
+        fold: How; of no consequence to the bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base: Widened,
+        modules: Sequence[Module],
+        lora: Checkpoint,
+        fold: Fold,
+    ) -> None:
+        self.name, self.size_bytes = name, base.elements * ITEM_BYTES
+        self.is_near = all(source.is_near for source in base.checkpoint.sources)
+        self._base, self._fold = base, fold
+        self._places = dict(zip((tensor[0] for tensor in lora.tensors), lora.places, strict=True))
+        self._types = {key: (dtype, shape) for key, dtype, shape in lora.tensors}
+        by_key = {module.key: module for module in modules}
+        keys = [key for key, _, _ in base.checkpoint.tensors]
+        self._modules = {number: by_key[key] for number, key in enumerate(keys) if key in by_key}
+        self._kept: OrderedDict[int, Factors] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read whole elements."""
+        data = bytearray(max(0, min(length, self.size_bytes - offset)))
+        self.read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill a buffer with whole elements."""
+        values = np.frombuffer(buffer, np.float32)
+        first = offset // ITEM_BYTES
+        values[:] = self._base.read(first, values.size)
+        done = 0
+        for number, element, count in self._base.pieces(first, values.size):
+            if number in self._modules:
+                self._fold(values[done : done + count], self._factors(number), element)
+            done += count
+        return len(buffer)
+
+    def _factors(self, number: int) -> Factors:
+        with self._lock:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+            module = self._modules[number]
+            up = self._factor(module.up).reshape(module.rows, module.rank).astype(np.float64)
+            down = self._factor(module.down).reshape(module.rank, module.columns)
+            self._kept[number] = found = Factors(up, down, module.scale)
+            if len(self._kept) > FACTORS_KEPT:
+                self._kept.popitem(last=False)
+            return found
+
+    def _factor(self, key: str) -> Singles:
+        dtype, shape = self._types[key]
+        return elements_of(*self._places[key], dtype, 0, math.prod(shape))
+
+
+def folded_checkpoint(
+    name: str,
+    base: Widened,
+    modules: Sequence[Module],
+    lora: Checkpoint,
+    fold: Fold | None = None,
+) -> Checkpoint:
+    """Show a base with a LoRA folded in as a checkpoint of fp32; of no modules, widened alone."""
+    source = FoldedBytes(name, base, modules, lora, fold or installed())
+    tensors = tuple((key, "F32", shape) for key, _, shape in base.checkpoint.tensors)
+    places = tuple((source, base.begin(i) * ITEM_BYTES) for i in range(len(tensors)))
+    return Checkpoint(name, tensors, places)
+
+
+def elements_of(source: ByteSource, offset: int, dtype: str, first: int, count: int) -> Singles:
+    """Read elements of a tensor as fp32, which every type that is averaged fits into."""
+    size_bytes = ELEMENT_BYTES[dtype]
+    data: NDArray[Any] = np.empty(count * size_bytes, np.uint8)
+    fill(source, offset + first * size_bytes, data.data)
+    stored = data.view(FORMATS[dtype].storage)
+    if dtype == "BF16":
+        wide: NDArray[np.uint32] = stored.astype(np.uint32) << np.uint32(16)
+        return wide.view(np.float32)
+    return stored.astype(np.float32)
