@@ -125,6 +125,30 @@ def test_people_reach_our_kinds_through_the_clusters_own_roles(
         assert answer() == "no"
 
 
+def test_only_who_holds_the_verb_may_force_a_shards_object_away(installed: Shell) -> None:
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
+    for who, role in (("ann", "edit"), ("bob", "stockpot-force-delete")):
+        for name in {"edit", role}:
+            told = ("rolebinding", f"{who}-{name}", f"--clusterrole={name}", f"--user={who}")
+            installed("kubectl", "create", *told, "-n", "studio")
+    mark = ("annotate", "shard", "food", "-n", "studio", "stockpot.dev/force-delete=true")
+
+    def as_(who: str, *told: str) -> str:
+        ended = installed.run("kubectl", *told, f"--as={who}")
+        return ended.stdout if ended.returncode == 0 else ended.stderr
+
+    wait_until(lambda: "annotated" in as_("bob", *mark), "bob may", within_s=30)
+    label = as_("ann", "label", "shard", "food", "-n", "studio", "colour=red")
+    again = as_("bob", *mark[:-1], "stockpot.dev/force-delete-")
+    refused = as_("ann", *mark)
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
+    installed("kubectl", "delete", "shard", "food", "-n", "studio")
+
+    assert "labeled" in label, "what is not of the annotation is everybody's who may edit"
+    assert "annotated" in again
+    assert "takes the verb force-delete on datashards" in refused
+
+
 def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell) -> None:
     installed.make_namespace("elsewhere")
     told = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")

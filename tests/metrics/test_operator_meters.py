@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stockpot.api.conditions import Condition, ConditionStatus
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision
+from stockpot.api.v1alpha1 import DataShard, DataShardStatus, Soup, SoupRevision
 from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts, soup_facts
 from stockpot.metrics.operator import OperatorMeters
@@ -85,6 +85,48 @@ def test_the_age_of_the_oldest_deletion_grows_without_a_round() -> None:
     ages_s = [value(meters, "stockpot_deletion_age_seconds") for _ in (1, 2)]
 
     assert ages_s == [5, 15]
+
+
+def test_a_deletion_becomes_overdue_without_a_round() -> None:
+    clock_s = [NOON_S, NOON_S + 10]
+    meters = OperatorMeters(version="1", now_s=lambda: clock_s.pop(0))
+    facts = SoupFacts(unlearning_since_s=(NOON_S, NOON_S - 5), unlearning_deadline_s=10)
+    meters.observe_round(SOUP, facts, 0.02)
+
+    counts = [value(meters, "stockpot_deletions_overdue") for _ in (1, 2)]
+
+    assert counts == [0, 1]
+
+
+def test_what_expired_and_is_forgotten_is_under_way_no_more() -> None:
+    told = {"unlearning": {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Released"}}
+    going, gone = (
+        one.model_copy(
+            update={
+                "status": DataShardStatus.model_validate(told).model_copy(
+                    update={"conditions": one.status.conditions}
+                )
+            }
+        )
+        for one in (a_shard("going"), a_shard("gone", "Unlearned"))
+    )
+
+    facts = soup_facts(a_soup({}), [going, gone])
+
+    assert len(facts.unlearning_since_s) == 1
+    assert facts.shards == {ShardState.UNLEARNING: 2}
+
+
+def test_records_and_what_went_by_force_are_under_way_too() -> None:
+    asked = {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Purged"}
+    key = "sha256:" + "a" * 64
+    former = {"trainingKey": key, "records": ["a.png"], "unlearning": asked}
+    shard = a_shard("food").model_copy(
+        update={"status": DataShardStatus.model_validate({"former": [former]})}
+    )
+    soup = a_soup({"lost": [{"name": "gone", "uid": "gone-uid", "unlearning": asked}]})
+
+    assert len(soup_facts(soup, [shard]).unlearning_since_s) == 2
 
 
 def test_a_clock_that_is_behind_gives_no_negative_age() -> None:

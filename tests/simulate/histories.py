@@ -24,7 +24,7 @@ STEPS = 40
 def require(kitchen: Kitchen) -> None:
     """What has to be true at every moment."""
     for uid in kitchen.released:
-        assert uid in kitchen.store.completed(), (
+        assert uid in kitchen.store.completed() | kitchen.forced, (
             f"{uid} went without a receipt that says that all is gone"
         )
     for uid in kitchen.store.completed():
@@ -54,7 +54,7 @@ def require_rest(kitchen: Kitchen) -> None:
         left = {uid for uid in uids if "." not in uid} - living - kitchen.untraceable
         assert not left, f"{name} is of shards that are no more: {left}"
     assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
-    for uid in kitchen.stripped - kitchen.untraceable:
+    for uid in (kitchen.stripped | kitchen.forced) - kitchen.untraceable:
         assert uid in kitchen.store.completed(), f"{uid} went by force, and has no receipt"
     for uid in living:
         shard = kitchen.shards[uid]
@@ -101,6 +101,10 @@ class History:
             named = kitchen.shards[uid].spec.exclude_records
             kitchen.exclude(uid, *(one for one in named if one in RECORDS))
         kitchen.settle()
+        # Where a shard went by force, its name was free before its receipt was there to be named.
+        for uid in kitchen.living():
+            kitchen.relearn(uid)
+        kitchen.settle()
         twin = Kitchen()
         for uid in kitchen.living():
             shard = kitchen.shards[uid]
@@ -136,6 +140,11 @@ def somebody_deletes_a_shard(history: History) -> None:
 def a_shard_expires(history: History) -> None:
     if uid := history.one_of(history.kitchen.living()):
         history.kitchen.expire(uid)
+
+
+def somebody_forces_a_shard_away(history: History) -> None:
+    if uid := history.one_of(history.kitchen.deletable()):
+        history.kitchen.force(uid)
 
 
 def somebody_takes_a_record_out(history: History) -> None:
@@ -282,6 +291,7 @@ MOVES: tuple[Move, ...] = (
     somebody_adds_a_shard,
     *(somebody_deletes_a_shard,) * 2,
     a_shard_expires,
+    somebody_forces_a_shard_away,
     somebody_takes_a_record_out,
     somebody_misspells_a_record,
     somebody_takes_a_finalizer_away,

@@ -15,11 +15,13 @@ from tests.simulate.store import Store
 
 from stockpot.api.source import PvcSource, Source
 from stockpot.api.v1alpha1 import (
+    FORCE_DELETE,
     Base,
     DataShard,
     DataShardSpec,
     NamedRef,
     ObjectMeta,
+    Scope,
     ShardUnlearning,
     Soup,
     SoupRevision,
@@ -55,6 +57,8 @@ class Kitchen:
         self.released: list[str] = []
         self.stripped: set[str] = set()
         """Shards whose objects went because somebody took the finalizer away."""
+        self.forced: set[str] = set()
+        """Shards whose objects were to go at once."""
         self.bared: set[str] = set()
         """Shards whose finalizer was ever taken away."""
         self.last_seen: dict[str, ShardUnlearning] = {}
@@ -85,15 +89,24 @@ class Kitchen:
     def add(self, name: str) -> str:
         uid = f"{name}-{len(self.runs.trained)}-{len(self.past)}-uid"
         source = Source(pvc=PvcSource(claim_name="data", path=name))
-        # Whoever adds it knows that it was here before, and says so.
-        before = [one for one in self.receipts.values() if one.spec.shard.name == name]
-        last = max(before, key=lambda one: one.spec.sequence, default=None)
-        relearn = last.metadata.name if last else ""
-        spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source, relearn=relearn)
+        spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source)
         self.shards[uid] = DataShard(
             metadata=ObjectMeta(name=name, uid=uid, generation=1), spec=spec
         )
+        self.relearn(uid)
         return uid
+
+    def relearn(self, uid: str) -> None:
+        """Somebody knows that data was here before, and says so."""
+        shard = self.shards[uid]
+        before = [
+            one
+            for one in self.receipts.values()
+            if one.spec.shard.name == shard.metadata.name and one.spec.scope is Scope.SHARD
+        ]
+        last = max(before, key=lambda one: one.spec.sequence, default=None)
+        told = {"relearn": last.metadata.name if last else ""}
+        self.shards[uid] = shard.model_copy(update={"spec": shard.spec.model_copy(update=told)})
 
     def delete(self, uid: str) -> None:
         shard = self.shards[uid]
@@ -121,6 +134,16 @@ class Kitchen:
             del self.shards[uid]
             self.stripped.add(uid)
 
+    def force(self, uid: str) -> None:
+        """Somebody who may do so deletes a shard and asks for its object to go at once."""
+        shard = self.shards[uid]
+        told = {"annotations": {FORCE_DELETE: "true"}}
+        meta = shard.metadata.model_copy(update=told)
+        self.shards[uid] = shard.model_copy(update={"metadata": meta})
+        self.delete(uid)
+        if uid in self.shards:
+            self.forced.add(uid)
+
     def has_trace(self, uid: str) -> bool:
         """Whether any object beside the shard's own names it."""
         parts = (part for one in self.revisions.values() for part in one.spec.parts)
@@ -142,6 +165,8 @@ class Kitchen:
         uid, _, key = uid.partition(".")
         if key:
             return self.is_former_late(uid)
+        if uid in self.forced:
+            return True
         lost = {one.uid: one.unlearning for one in self.soup.status.lost}
         told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
         told = told or self.last_seen.get(uid)  # Nobody has found out yet that it went by force.

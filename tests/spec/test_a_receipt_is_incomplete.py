@@ -29,6 +29,7 @@ from stockpot.core.actions import (
     StartPurge,
     StartSigning,
     StartTraining,
+    Tombstone,
 )
 from stockpot.core.checks import Stage, missing
 from stockpot.core.finding import Unmet
@@ -219,6 +220,33 @@ def test_the_soup_says_that_a_deadline_has_passed() -> None:
 
     assert told[ConditionType.UNLEARNING].reason is Reason.DEADLINE_PASSED
     assert "dogs" in told[ConditionType.UNLEARNING].message
+
+
+def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
+    forced = GOING.with_fields(is_forced=True)
+    soup = a_soup().of("cats", "dogs")
+
+    before = asked(a_world(soup, CATS, forced))
+    after = asked(a_world(soup, CATS, forced.with_fields(is_noted=True)))
+
+    assert Tombstone(DOGS) in before
+    assert Release(DOGS) not in before
+    assert Release(DOGS) in after
+
+
+def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobody() -> None:
+    gone = GOING.with_fields(is_forced=True, is_lost=True, held=False, leaving=False)
+    silent = a_server().of("cats").silent()
+    world = a_world(a_soup().of("cats"), CATS, gone, PURGED, silent)
+
+    [signing] = asked(world)
+
+    assert isinstance(signing, StartSigning)
+    assert signing.missing[0].startswith("ForceDeleted")
+    assert len(signing.missing) == 2
+    again = gone.with_fields(incomplete=1)
+    later = a_world(a_soup().of("cats"), CATS, again, left(1, 0), silent, receipts=(INCOMPLETE,))
+    assert not [one for one in asked(later) if isinstance(one, StartSigning)]
 
 
 def test_an_epoch_is_risen_above_though_the_revision_it_promoted_is_gone() -> None:

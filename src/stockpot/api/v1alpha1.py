@@ -20,6 +20,8 @@ VERSION = "v1alpha1"
 API_VERSION: Final = "stockpot.dev/v1alpha1"
 FINALIZER = "stockpot.dev/unlearn"
 """On every DataShard that may have left a trace: the object stays until its receipt is stored."""
+FORCE_DELETE = "stockpot.dev/force-delete"
+"""Annotation of a DataShard: let its object go at once. It takes the verb `force-delete`."""
 MAX_NAME = 50
 """Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
 
@@ -389,11 +391,15 @@ MOST_LOST = 256
 
 
 class LostShard(Model):
-    """A shard whose object went without a receipt: somebody took its finalizer away."""
+    """A shard whose object went before its receipt: by its annotation, or its finalizer's end."""
 
     name: str
     uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     training_keys: Annotated[tuple[DigestString, ...], Field(max_length=16)] = ()
+    source_digest: DigestString | None = None
+    data_digest: DigestString | None = None
+    is_forced: bool = False
+    """Somebody who may asked for it, by an annotation; else the finalizer was taken away."""
     unlearning: ShardUnlearning
 
 

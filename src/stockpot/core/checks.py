@@ -73,7 +73,7 @@ class Scene:
 
         Once: after an Incomplete receipt it waits for as long as it takes.
         """
-        return shard.uid in self.overdue and not shard.incomplete
+        return (shard.uid in self.overdue or shard.is_forced) and not shard.incomplete
 
 
 Check = Callable[[Shard, Scene], Unmet | None]
@@ -410,6 +410,8 @@ def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
         *(f"UnreachableNode: {one.name} does not answer" for one in world.servers if one.is_silent),
         *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
     ]
+    if shard.is_forced and not shard.incomplete:
+        said = ["ForceDeleted: the object went before it was unlearned, as was asked", *said]
     return tuple(one[:256] for one in said[:MOST_MISSING])
 
 

@@ -143,11 +143,8 @@ def _urgency(shard: Shard) -> tuple[bool, bool, str]:
 def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
     """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
     world = scene.world
-    if rung is None:
-        is_kept = not (shard.is_lost or shard.former or (shard.leaving and shard.held))
-        # A revision that names it is how a shard whose finalizer was taken away is found again.
-        is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
-        return () if shard.alive or is_kept or is_named else (Release(shard.uid),)
+    if rung is None or shard.goes_by_force:
+        return _release(shard, world)
     match rung.stage:
         case Stage.HELD:
             return (Hold(shard.uid),) if world.soup.alive else ()
@@ -173,6 +170,17 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
             return ()  # The soup's part; servers drop it by themselves, for no grant names it.
         case never:
             assert_never(never)
+
+
+def _release(shard: Shard, world: World) -> tuple[Action, ...]:
+    """Let a shard go that stands at the top of its ladder, if it is to go; or by force."""
+    if shard.goes_by_force:
+        # All that is known of it is in the Soup first: what it left is unlearned from there.
+        return (Release(shard.uid),) if shard.is_noted else (Tombstone(shard.uid),)
+    goes = shard.is_lost or shard.former or (shard.leaving and shard.held)
+    # A revision that names it is how a shard whose finalizer was taken away is found again.
+    is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
+    return (Release(shard.uid),) if goes and not shard.alive and not is_named else ()
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:

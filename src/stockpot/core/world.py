@@ -75,6 +75,10 @@ class Shard:
     """Its object is being deleted. Of one that expired the object stays, though it is not alive."""
     is_lost: bool = False
     """Its object went before it was unlearned: somebody took the finalizer away."""
+    is_forced: bool = False
+    """Its object may go at once: somebody who may asks for it, or did."""
+    is_noted: bool = False
+    """The Soup has written down what is to be unlearned when its object is gone."""
     requested_at: datetime | None = None
     """When its deletion was recorded: from then on it is tombstoned."""
     expires_at: datetime | None = None
@@ -100,6 +104,11 @@ class Shard:
     """This is not a shard but one training of it, with records that left it: it is unlearned."""
     successor: str = ""
     """Of the same: how the names of those runs begin that train the shard without them."""
+
+    @property
+    def goes_by_force(self) -> bool:
+        """Whether its object is still there, and is to go before it is unlearned."""
+        return self.is_forced and not self.is_lost
 
     @property
     def leaving_records(self) -> frozenset[str]:
@@ -364,7 +373,9 @@ class World:
             and not (since and one.requested_at and since < one.requested_at)
         ]
         last = max(same, key=lambda one: one.sequence, default=None)
-        return None if last is None or last.name == shard.relearn else last
+        # An unlearning may have several receipts: to name any of them is to name it.
+        named = {one.shard for one in same if one.name == shard.relearn}
+        return None if last is None or last.shard in named else last
 
     def may_be_granted(self, server: Server) -> bool:
         """Whether it is written down that it may hold something from now on."""

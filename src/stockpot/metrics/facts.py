@@ -1,7 +1,7 @@
 """What is counted of one soup: plain values, taken from its objects. No clock, no registry."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -42,7 +42,12 @@ class SoupFacts:
     baseline: Mapping[str, float] = field(default_factory=dict)
     """The base's figures, by metric."""
     unlearning_since_s: tuple[float, ...] = ()
-    """When each deletion that is under way was asked for: seconds since 1970."""
+    """When each unlearning that is under way was asked for: seconds since 1970.
+
+    Of shards, of records that left one, and of shards whose objects went by force.
+    """
+    unlearning_deadline_s: float = float("inf")
+    """How long one may take."""
     receipts: int = 0
     """How many unlearnings were signed."""
     servers: int = 0
@@ -78,9 +83,8 @@ def soup_facts(
         baseline={
             one.metric: float(one.baseline) for one in status.quality if one.baseline is not None
         },
-        unlearning_since_s=tuple(
-            since_s for shard in shards if (since_s := _leaving_since_s(shard)) is not None
-        ),
+        unlearning_since_s=tuple(_all_since_s(soup, shards)),
+        unlearning_deadline_s=soup.spec.unlearning.deadline_seconds,
         receipts=status.receipts.count,
         servers=status.serving.replicas,
         ready_servers=status.serving.ready_replicas,
@@ -88,7 +92,7 @@ def soup_facts(
 
 
 def _state(shard: DataShard, in_training: bool) -> ShardState:
-    if _leaving_since_s(shard) is not None:
+    if shard.status.unlearning or shard.metadata.deletion_timestamp:
         return ShardState.UNLEARNING
     if _so(shard, ConditionType.STALLED):
         return ShardState.STALLED
@@ -106,10 +110,21 @@ def _so(shard: DataShard, type_: ConditionType) -> bool:
     return said is not None and said.status is ConditionStatus.TRUE
 
 
-def _leaving_since_s(shard: DataShard) -> float | None:
+def _all_since_s(soup: Soup, shards: Iterable[DataShard]) -> Iterator[float]:
+    for shard in shards:
+        if (since := _leaving_since(shard)) is not None:
+            yield datetime.fromisoformat(since).timestamp()
+        for former in shard.status.former:
+            yield datetime.fromisoformat(former.unlearning.requested_at).timestamp()
+    for lost in soup.status.lost:
+        yield datetime.fromisoformat(lost.unlearning.requested_at).timestamp()
+
+
+def _leaving_since(shard: DataShard) -> str | None:
+    if _so(shard, ConditionType.UNLEARNED):
+        return None  # It expired and is forgotten; only its object stays.
     unlearning = shard.status.unlearning
-    since = unlearning.requested_at if unlearning else shard.metadata.deletion_timestamp
-    return datetime.fromisoformat(since).timestamp() if since else None
+    return unlearning.requested_at if unlearning else shard.metadata.deletion_timestamp
 
 
 def _numbers(figures: Iterable[Figure]) -> dict[str, float]:

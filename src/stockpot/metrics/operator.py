@@ -163,10 +163,16 @@ class _Families:
         self.revision = _gauge(
             "current_revision_number", "Promotions up to the revision that serves; 0: the base."
         )
-        self.deletions = _gauge("deletions_in_flight", "Shards that are being unlearned.")
+        self.deletions = _gauge(
+            "deletions_in_flight", "Shards and records that are being unlearned."
+        )
         self.deletion_age_s = _gauge(
             "deletion_age_seconds",
             "Since the oldest deletion that is under way was asked for; 0 where none is.",
+        )
+        self.overdue = _gauge(
+            "deletions_overdue",
+            "Unlearnings that take longer than the soup's unlearning.deadlineSeconds.",
         )
         self.receipts = _gauge("receipts", "Receipts in the soup's chain.")
         self.servers = _gauge("servers", "Servers of a soup, by whether they are ready.", "ready")
@@ -188,6 +194,8 @@ class _Families:
         self.deletions.add_metric(soup, len(since_s))
         # Clocks differ: the API server's may be ahead of ours.
         self.deletion_age_s.add_metric(soup, max(0.0, now_s - min(since_s)) if since_s else 0.0)
+        late = [one for one in since_s if now_s - one > facts.unlearning_deadline_s]
+        self.overdue.add_metric(soup, len(late))
         self.receipts.add_metric(soup, facts.receipts)
         self.servers.add_metric([*soup, "true"], facts.ready_servers)
         self.servers.add_metric([*soup, "false"], facts.servers - facts.ready_servers)

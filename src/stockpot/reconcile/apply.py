@@ -147,7 +147,7 @@ def _record_unlearning(
     objects = ports.objects
     view = next(one for one in world.shards if one.uid == action.shard)
     if isinstance(action, act.Tombstone):
-        if view.is_lost:
+        if view.is_lost or view.is_forced:
             objects.change_soup(unlearned.note_lost(view, keys_of(view, world), now))
         else:
             objects.change_shard(action.shard, edits.tombstone(now))

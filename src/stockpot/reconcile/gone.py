@@ -22,6 +22,8 @@ class Gone:
     data_digest: Digest | None = None
     is_lost: bool = False
     """Its object went before it was unlearned."""
+    is_forced: bool = False
+    """By its annotation, not because somebody took the finalizer away."""
     former: FormerRecords | None = None
     """Only one training of it is unlearned."""
 
@@ -37,7 +39,15 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     if shard is None or is_lost:
         note = next(one for one in soup.status.lost if one.uid == uid)
         ref = ObjectRef(namespace=namespace, name=note.name, uid=uid)
-        return Gone(ref, note.unlearning.requested_at, note.training_keys, is_lost=True)
+        return Gone(
+            ref,
+            note.unlearning.requested_at,
+            note.training_keys,
+            Digest(note.source_digest) if note.source_digest else None,
+            Digest(note.data_digest) if note.data_digest else None,
+            is_lost=True,
+            is_forced=note.is_forced,
+        )
     status = shard.status
     return Gone(
         ObjectRef(namespace=namespace, name=shard.metadata.name, uid=uid),
@@ -74,6 +84,7 @@ def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
 
 
 def keys_of(shard: Shard, world: World) -> tuple[Digest, ...]:
-    """Every training of a shard that any revision still names."""
+    """Every training of a shard that any revision still names, and its own."""
     named = (one for revision in world.soup.made for one in revision.lineage)
-    return tuple(sorted({one.key for one in named if one.shard == shard.uid and one.key}))
+    keys = {one.key for one in named if one.shard == shard.uid and one.key}
+    return tuple(sorted(keys | ({shard.trained.key} if shard.trained else set())))

@@ -110,7 +110,7 @@ def sign_run(
         successor=revision_ref(current.revision) if current else None,
         servers=tuple(held_report(one) for one in world.servers if one.answers),
         missing=start.missing,
-        finalizer_removed=gone.is_lost,
+        finalizer_removed=gone.is_lost and not gone.is_forced,
         after=known,
         signing_key=around.signing_key,
     )

@@ -40,7 +40,12 @@ def note_lost(shard: Shard, training_keys: tuple[Digest, ...], now: datetime) ->
             name=shard.name,
             uid=shard.uid,
             training_keys=training_keys[:16],
-            unlearning=ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned"),
+            source_digest=shard.source,
+            data_digest=shard.data,
+            is_forced=shard.is_forced,
+            unlearning=ShardUnlearning(
+                requested_at=timestamp(shard.requested_at or now), stage="Tombstoned"
+            ),
         )
         return change_soup_status(soup, lost=(*soup.status.lost, note)[:MOST_LOST])
 
@@ -93,7 +98,7 @@ def new_receipt(
             missing=did.missing[:16],
             source_digest=gone.source_digest,
             data_digest=gone.data_digest,
-            finalizer_removed=gone.is_lost,
+            finalizer_removed=gone.is_lost and not gone.is_forced,
             scope=Scope.RECORDS if gone.former else Scope.SHARD,
         ),
     )

@@ -8,6 +8,7 @@ from stockpot.api.serving import Granted, ServerState
 from stockpot.api.training import Training
 from stockpot.api.v1alpha1 import (
     FINALIZER,
+    FORCE_DELETE,
     Completeness,
     DataShard,
     Inclusion,
@@ -108,6 +109,7 @@ def _lost(
             request=Digest(""),
             alive=False,
             is_lost=True,
+            is_forced=uid in noted and noted[uid].is_forced,
             requested_at=instant(told.requested_at) if told else None,
             incomplete=_incomplete(uid, receipts, told),
             last_receipt=_last_receipt(uid, receipts, told),
@@ -192,6 +194,8 @@ def shard_view(
         included=spec.inclusion is Inclusion.INCLUDED,
         alive=meta.deletion_timestamp is None and not is_over,
         leaving=meta.deletion_timestamp is not None,
+        is_forced=is_forced(shard),
+        is_noted=any(one.uid == uid for one in soup.status.lost),
         held=FINALIZER in meta.finalizers,
         expires_at=expires_at,
         incomplete=_incomplete(uid, receipts, status.unlearning),
@@ -205,6 +209,12 @@ def shard_view(
         forgot=frozenset(status.left_out),
         records_asked_at=instant(status.records_asked_at) if status.records_asked_at else None,
     )
+
+
+def is_forced(shard: DataShard) -> bool:
+    """Whether its object is to go at once. Who may say so, the API server has looked at."""
+    meta = shard.metadata
+    return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
 
 def _trained(shard: DataShard) -> core.Trained | None:
