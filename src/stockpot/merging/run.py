@@ -35,6 +35,7 @@ from stockpot.store.keys import SUMS, WEIGHTS, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
+from stockpot.store.receipts import chain_head
 from stockpot.store.tombstones import refuse_forgotten
 
 FIGURES = ("seconds", "way", "readBytes")
@@ -90,6 +91,9 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
                 weights, _ = averaged([only], [1], desk)
                 made = Soup(weights, Way.FROM_SCRATCH, source.size_bytes)
         finished = _finished(_manifest(spec, base), made, time.monotonic() - began_s)
+        head = chain_head(store, keys, spec.soup.uid)
+        # Who takes the receipts away has to take away what was made after them, too.
+        finished = finished.model_copy(update={"chain": head if head.sequence else None})
         manifest = finish(store, folder_key, finished)
         if spec.parts:
             _keep_sums(store, keys, spec.soup.uid, made, desk.sums, manifest)
