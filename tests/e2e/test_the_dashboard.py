@@ -17,6 +17,7 @@ from tests.e2e.studio import NAMESPACE, SYSTEM, WHY_NOT, Studio, ask
 from tests.metrics.prometheus import annotated, by_file, prometheus
 from tests.metrics.questions import chosen, expressions, has_a_number
 
+from stockpot.api.conditions import ConditionType
 from stockpot.cluster.resources import PODS
 
 pytestmark = [
@@ -51,6 +52,16 @@ def found(studio: Studio, api: str, targets: Path) -> Iterator[None]:
         looking.join()
 
 
+def evaluated(studio: Studio) -> None:
+    """Wait until what is served was measured, too."""
+
+    def is_so() -> bool:
+        said = studio.soup("watched").status.conditions
+        return any(one.type == ConditionType.EVALUATED and one.status == "True" for one in said)
+
+    studio.until(is_so, "watched is evaluated")
+
+
 def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations(
     studio: Studio, tmp_path: Path
 ) -> None:
@@ -66,10 +77,12 @@ def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations
         studio.apply("watched", "one", "two", steps=60, measured=True)
         url = studio.url("watched")
         studio.settled("watched", "one", "two")
+        evaluated(studio)
         for seed in range(10):
             assert ask(url, seed).status == 200
         studio.forget("watched", "two")
         studio.settled("watched", "one")
+        evaluated(studio)
 
         def unanswered() -> list[str]:
             return [
