@@ -26,12 +26,16 @@ $(BENCH_VENV)/.ready: $(BENCH_LOCK) | $(READY)
 		$$($(BENCH_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/stockpot.pth
 	@touch $@
 
+# Ten minutes where nothing else runs. The checkpoints are made, used and removed, one plan at a time.
+BENCH_PLANS ?= small full
+
 .PHONY: bench-merge
-bench-merge: $(KERNEL) $(BENCH_VENV)/.ready  ## merging beside mergekit, sd-mecha, torch and the floor (20 GB of disk and memory, an idle machine)
-	$(BENCH_RUN) small --folder $(BENCH_MERGE) --results $(BENCH_MERGE)/small.json
-	@rm -rf $(BENCH_MERGE)/small-*
-	$(BENCH_RUN) full --folder $(BENCH_MERGE) --results $(BENCH_MERGE)/full.json
-	@rm -rf $(BENCH_MERGE)/full-*
+bench-merge: $(KERNEL) $(BENCH_VENV)/.ready  ## merging beside mergekit, sd-mecha, torch and the floor (20 GB of disk and memory, an idle machine; BENCH_PLANS="small full")
+	@set -e; for plan in $(BENCH_PLANS); do \
+		trap 'rm -rf $(BENCH_MERGE)/small-* $(BENCH_MERGE)/full-* $(BENCH_MERGE)/*.safetensors*' EXIT; \
+		$(BENCH_RUN) $$plan --folder $(BENCH_MERGE) --results $(BENCH_MERGE)/$$plan.json; \
+		rm -rf $(BENCH_MERGE)/$$plan-*; \
+	done
 	$(MAKE) --no-print-directory report-merge
 
 .PHONY: report-merge

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import threading
@@ -22,8 +21,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from inputs import files
+from plans import PLANS, bars
+
+from stockpot.merging import verify
 
 HERE = Path(__file__).parent
+SAMPLES = 20_000
+"""Elements of the mean that the others are compared with, which are averaged in rationals."""
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Figures:
     input_bytes: int
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+    """Of all cores, the share that others kept busy meanwhile."""
     anonymous_mb: float = 0.0
     """Above what was there after the imports."""
     peak_mb: float = 0.0
@@ -54,6 +60,14 @@ def memory_kb(pid: int) -> dict[str, int]:
         return {}
     pairs = (line.split(":") for line in lines if line.startswith(("RssAnon", "VmHWM")))
     return {key: int(value.split()[0]) for key, value in pairs}
+
+
+def machine_s() -> tuple[float, float]:
+    """Seconds that all cores together were busy, and that they were idle, since the start."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, idle, waiting, hard, soft, steal = (int(word) / ticks for word in words)
+    return user + nice + system + hard + soft + steal, idle + waiting
 
 
 def warm(paths: Sequence[Path]) -> None:
@@ -106,15 +120,19 @@ def measure(contender: str, cores: int, inputs: Sequence[Path], output: Path) ->
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    busy, idle = machine_s()
     stdin.write("\n")
     stdin.close()
     rest = stdout.read()
+    busy, idle = (now - before_s for now, before_s in zip(machine_s(), (busy, idle), strict=True))
     ended.set()
     watcher.join()
     errors.join()
     if process.wait():
         raise SystemExit(f"{contender} failed:\n{said[0][-2000:]}")
     found = json.loads(rest.strip().splitlines()[-1])
+    ours_s = found["user_s"] + found["system_s"]
+    found["others"] = max(0.0, busy - ours_s) / max(busy + idle, 1e-9)
     found["anonymous_mb"] = (most["RssAnon"] - before) / 1000
     found["peak_mb"] = most["VmHWM"] / 1000
     return dict(found)
@@ -143,78 +161,59 @@ def wrong(exact: Path, other: Path) -> float:
     return differing / elements
 
 
-PLANS: dict[str, list[tuple[str, str, int, list[tuple[str, int, int]]]]] = {
-    # size, type, files: contenders with cores and repetitions
-    "full": [
-        (
-            "full",
-            "F16",
-            8,
-            [
-                *(("floor", 1, 3), ("stockpot", 1, 3), ("stockpot-fsync", 1, 1)),
-                *(("mergekit", 1, 2), ("torch", 1, 1), ("sd-mecha", 1, 1)),
-                *(("floor", 2, 3), ("stockpot", 2, 3), ("mergekit", 2, 1), ("sd-mecha", 2, 1)),
-            ],
-        ),
-    ],
-    "small": [
-        (
-            "small",
-            dtype,
-            8,
-            [
-                *(("floor", 1, 3), ("stockpot", 1, 3), ("stockpot-plain", 1, 1)),
-                *(("mergekit", 1, 2), ("torch", 1, 2), ("sd-mecha", 1, 1)),
-                *(("floor", 2, 3), ("stockpot", 2, 3), ("mergekit", 2, 2)),
-            ],
-        )
-        for dtype in ("F16", "BF16", "F32")
-    ]
-    + [
-        ("small", "F16", 2, [("floor", 1, 1), ("stockpot", 1, 1)]),
-        ("small", "F16", 32, [("floor", 1, 1), ("stockpot", 1, 1), ("stockpot", 2, 1)]),
-    ],
-}
-
-
 def run(plan: str, folder: Path, only: set[str], brief: bool) -> list[Figures]:
-    """Measure all of a plan."""
+    """Measure all of a plan.
+
+    In rounds, so that those who are compared are measured beside each other, and what else the
+    machine does in between falls on all of them.
+    """
     results: list[Figures] = []
-    for size, dtype, count, contenders in PLANS[plan]:
-        inputs = files(folder, size, dtype, count)
-        exact = folder / "exact.safetensors"
+    for case in PLANS[plan]:
+        inputs = files(folder, case.size, case.dtype, case.count)
+        os.sync()  # What was written a moment ago must not be written meanwhile.
+        exact, output = folder / "exact.safetensors", folder / "out.safetensors"
         measure("stockpot", 1, inputs, exact)
-        for contender, cores, repetitions in contenders:
-            if only and contender not in only:
-                continue
-            output = folder / "out.safetensors"
-            figures = Figures(
-                contender, cores, size, dtype, count, sum(path.stat().st_size for path in inputs)
-            )
-            for _ in range(1 if brief else repetitions):
-                found = measure(contender, cores, inputs, output)
-                figures.wall_s.append(round(found["wall_s"], 3))
-                figures.cpu_s.append(round(found["user_s"] + found["system_s"], 3))
-                figures.anonymous_mb = round(max(figures.anonymous_mb, found["anonymous_mb"]), 1)
-                figures.peak_mb = round(max(figures.peak_mb, found["peak_mb"]), 1)
-            if contender != "floor":
-                figures.wrong = wrong(exact, output)
-            results.append(figures)
-            say(figures)
-            output.unlink(missing_ok=True)
-            shutil.rmtree(output.with_suffix(".mergekit"), ignore_errors=True)
+        checked = verify(exact, inputs, samples=SAMPLES)
+        name = f"{case.count} {case.size} {case.dtype}"
+        say(f"the mean of {name} is right at {checked} elements, in rationals")
+        total = sum(path.stat().st_size for path in inputs)
+        planned = [
+            (Figures(name, cores, case.size, case.dtype, case.count, total), times)
+            for name, cores, times in case.contenders
+            if not only or name in only
+        ]
+        for turn in range(1 if brief else max((times for _, times in planned), default=0)):
+            for figures, times in planned:
+                if turn < times:
+                    measure_into(figures, inputs, output, exact)
+        results += [figures for figures, _ in planned]
         exact.unlink()
     return results
 
 
-def say(figures: Figures) -> None:
-    """Print a line as soon as it is known."""
-    share = "" if figures.wrong is None else f"  wrong {figures.wrong:.2e}"
-    sys.stdout.write(
+def measure_into(figures: Figures, inputs: Sequence[Path], output: Path, exact: Path) -> None:
+    """Run a contender once more; keep what it took, and print it."""
+    found = measure(figures.contender, figures.cores, inputs, output)
+    figures.wall_s.append(round(found["wall_s"], 3))
+    figures.cpu_s.append(round(found["user_s"] + found["system_s"], 3))
+    figures.others.append(round(found["others"], 3))
+    figures.anonymous_mb = round(max(figures.anonymous_mb, found["anonymous_mb"]), 1)
+    figures.peak_mb = round(max(figures.peak_mb, found["peak_mb"]), 1)
+    if figures.contender != "floor" and figures.wrong is None:
+        figures.wrong = wrong(exact, output)
+    share = "" if figures.wrong is None else f"  wrong {figures.wrong:.1e}"
+    say(
         f"{figures.size} {figures.dtype} x{figures.count} {figures.contender:<15} "
-        f"{figures.cores} core  wall {min(figures.wall_s):7.2f} s  cpu {min(figures.cpu_s):7.2f} s"
-        f"  anon {figures.anonymous_mb:7.1f} MB  peak {figures.peak_mb:8.1f} MB{share}\n"
+        f"{figures.cores} core  wall {figures.wall_s[-1]:7.2f} s  cpu {figures.cpu_s[-1]:7.2f} s  "
+        f"others {figures.others[-1]:.0%}  anon {figures.anonymous_mb:6.1f} MB{share}"
     )
+    output.unlink(missing_ok=True)
+    shutil.rmtree(output.with_suffix(".mergekit"), ignore_errors=True)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -246,24 +245,23 @@ def main() -> None:
     parser.add_argument("--make", action="store_true", help="only write the checkpoints")
     chosen = parser.parse_args()
     if chosen.make:
-        for size, dtype, count, _ in PLANS[chosen.plan]:
-            files(chosen.folder, size, dtype, count)
+        for case in PLANS[chosen.plan]:
+            files(chosen.folder, case.size, case.dtype, case.count)
         return
+    began_s = time.monotonic()
     before = surroundings()
     results = run(chosen.plan, chosen.folder, set(chosen.only), chosen.brief)
     after = surroundings()["load"]
     chosen.results.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "plan": chosen.plan,
-        "surroundings": {**before, "load_after": after},
+        "surroundings": {**before, "load_after": after, "samples": str(SAMPLES)},
         "figures": [asdict(one) for one in results],
-        "spread": {
-            f"{one.contender}-{one.cores}-{one.dtype}": statistics.pstdev(one.wall_s)
-            for one in results
-            if len(one.wall_s) > 1
-        },
     }
     chosen.results.write_text(json.dumps(document, indent=1) + "\n")
+    for bar in bars(document["figures"]):
+        say(f"{'met ' if bar.is_met else 'MISSED'}  {bar.expected}: {bar.found}")
+    say(f"plan {chosen.plan}: {time.monotonic() - began_s:.0f} s")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ BUFFER_BYTES = 1 << 18
 
 
 def floor() -> Merge:
-    """Read every byte, write as many as the result has, do nothing else."""
+    """Read every byte, write as many as the result has, do nothing else.
+
+    The room for the output is taken at once, as stockpot does it too: it is the faster way.
+    """
     sizes = [os.stat(path).st_size for path in inputs]
 
     def share(number: int, target: int) -> None:
@@ -36,6 +39,7 @@ def floor() -> Merge:
 
     def run() -> None:
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.posix_fallocate(target, 0, sizes[0])
         workers = [threading.Thread(target=share, args=(n, target)) for n in range(THREADS)]
         for worker in workers:
             worker.start()
@@ -57,6 +61,64 @@ def stockpot(*, plain: bool = False, durable: bool = False) -> Merge:
     if not durable:
         os.fsync = lambda descriptor: None
     return lambda: merge(inputs, output, threads=THREADS)
+
+
+def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
+    """This engine as a MergeRun has it: what is read is hashed too. Local files, no store.
+
+    Args:
+        keep: Keep the sums.
+        change: `add` or `remove`: go by the sums of a recipe that lacks the last checkpoint, or has
+            the first one twice. These are made before the clock starts.
+    """
+    from contextlib import ExitStack
+    from functools import partial
+
+    from stockpot.merging.accumulator import open_accumulator
+    from stockpot.merging.accumulator_blocks import Step
+    from stockpot.merging.engine import Settings
+    from stockpot.merging.formats import FORMATS
+    from stockpot.merging.kernel import installed
+    from stockpot.merging.parts import of_canonical
+    from stockpot.merging.recipes import Desk, Kept, averaged
+    from stockpot.merging.targets import file_target, nowhere
+    from stockpot.metrics.progress import Progress
+    from stockpot.store.ranges import opened
+
+    assert installed() is not None, "the kernel is not compiled: make kernel"
+    os.fsync = lambda descriptor: None
+    stack = ExitStack()
+    files = [Path(path) for path in inputs]
+    settings, stop, form = Settings(THREADS, installed()), threading.Event(), FORMATS[_dtype()]
+    old_sums, new_sums = (Path(output).with_suffix(f".{age}-sums") for age in ("old", "new"))
+    soup = partial(file_target, Path(output))
+
+    def make(chosen: list[Path], desk: Desk, kept: Kept | None) -> str:
+        parts = [of_canonical(stack.enter_context(opened(path)), 1, "") for path in chosen]
+        hashed = [part.first_bytes for part in parts]
+        checkpoints = [part.checkpoint for part in parts]
+        return str(averaged(checkpoints, [1] * len(parts), desk, kept, hashed)[1])
+
+    def fresh(count: int) -> Kept:
+        ones = (1,) * count
+        return Kept("bench", Step(1, 1, ones, ones, 0, count, count), None, None)
+
+    if not change:
+        desk = Desk(soup, new_sums, form, settings, Progress(), stop)
+        return lambda: make(files, desk, fresh(len(files)) if keep else None)
+    before = files[:-1] if change == "add" else [*files, files[0]]
+    seal = make(
+        before, Desk(nowhere, old_sums, form, settings, Progress(), stop), fresh(len(before))
+    )
+    delta, changed = (1, files[-1]) if change == "add" else (-1, files[0])
+
+    def run() -> None:
+        old = open_accumulator(stack.enter_context(opened(old_sums)))
+        step = Step(1, 1, (delta,), (delta,), len(before), len(files), len(files))
+        desk = Desk(soup, new_sums, form, settings, Progress(), stop)
+        make([changed], desk, Kept("bench", step, old, seal))
+
+    return run
 
 
 def torch_sum() -> Merge:
@@ -148,6 +210,10 @@ CONTENDERS: dict[str, Callable[[], Merge]] = {
     "stockpot": stockpot,
     "stockpot-plain": lambda: stockpot(plain=True),
     "stockpot-fsync": lambda: stockpot(durable=True),
+    "stockpot-verb": stockpot_verb,
+    "stockpot-keep": lambda: stockpot_verb(keep=True),
+    "stockpot-add": lambda: stockpot_verb(change="add"),
+    "stockpot-remove": lambda: stockpot_verb(change="remove"),
     "torch": torch_sum,
     "mergekit": mergekit,
     "sd-mecha": sd_mecha,

@@ -41,6 +41,12 @@ def stored(values: NDArray[np.float32], dtype: str) -> bytes:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
 
 
+def _twice(seed: int, scale: float) -> NDArray[np.float32]:
+    """Random numbers, and the same again behind them: a stretch from anywhere is a roll of them."""
+    once = (np.random.default_rng(seed).normal(size=POOL) * scale).astype(np.float32)
+    return np.concatenate([once, once])
+
+
 def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
     """Find the checkpoints, or write them."""
     folder = folder / f"{size}-{dtype}"
@@ -57,11 +63,11 @@ def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
         offset = end
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    base = (np.random.default_rng(0).normal(size=POOL) * 0.03).astype(np.float32)
+    base = _twice(0, 0.03)
     for number, path in enumerate(found):
         if path.is_file():
             continue
-        own = (np.random.default_rng(number + 1).normal(size=POOL) * 0.001).astype(np.float32)
+        own = _twice(number + 1, 0.001)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
@@ -69,7 +75,8 @@ def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
             while left:
                 count_now = min(left, POOL)
                 # Rolled by other steps, so that no two stretches of a file are the same.
-                block = np.roll(base, turn * 7919) + np.roll(own, turn * 104729)
+                at, of_own = -turn * 7919 % POOL, -turn * 104729 % POOL
+                block = base[at : at + POOL] + own[of_own : of_own + POOL]
                 file.write(stored(block[:count_now], dtype))
                 left, turn = left - count_now, turn + 1
         part.replace(path)

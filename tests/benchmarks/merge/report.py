@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from plans import bars
+
 BEGIN, END = "<!-- figures begin -->", "<!-- figures end -->"
 WORDS = {
     "floor": "floor: read and write the bytes",
@@ -43,34 +46,52 @@ def title(key: tuple[str, str, int], figures: list[dict[str, Any]]) -> str:
 
 def table(figures: list[dict[str, Any]]) -> list[str]:
     """Lay out one group."""
-    lines = [
-        "| | cores | wall, s | CPU, s | CPU / floor | anonymous, MB | peak, MB | mis-rounded |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    floors = {one["cores"]: min(one["cpu_s"]) for one in figures if one["contender"] == "floor"}
-    for one in figures:
-        walls = [f"{wall:.2f}" for wall in sorted(one["wall_s"])]
-        wall = walls[0] if len(walls) == 1 else f"{walls[0]} to {walls[-1]}"
-        floor = floors.get(one["cores"])
-        ratio = f"{min(one['cpu_s']) / floor:.2f}" if floor else ""
+    columns = ["cores", "wall, s", "CPU, s", "wall / floor", "CPU / floor"]
+    columns += ["anonymous, MB", "peak, MB", "mis-rounded"]
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    floors = {one["cores"]: one for one in figures if one["contender"] == "floor"}
+    for one in sorted(figures, key=lambda one: int(one["cores"])):
+        ratios = ["", ""]
+        if one["cores"] in floors:
+            floor = floors[one["cores"]]
+            ratios = [f"{min(one[unit]) / min(floor[unit]):.2f}" for unit in ("wall_s", "cpu_s")]
         share = "" if one["wrong"] is None else ("0" if not one["wrong"] else f"{one['wrong']:.1e}")
         lines.append(
-            f"| {WORDS[one['contender']]} | {one['cores']} | {wall} | {min(one['cpu_s']):.2f} | "
-            f"{ratio} | {one['anonymous_mb']:,.0f} | {one['peak_mb']:,.0f} | {share} |"
+            f"| {WORDS.get(one['contender'], one['contender'])} | {one['cores']} | "
+            f"{spread(one['wall_s'])} | {spread(one['cpu_s'])} | {ratios[0]} | {ratios[1]} | "
+            f"{one['anonymous_mb']:,.0f} | {one['peak_mb']:,.0f} | {share} |"
         )
     return lines
 
 
+def spread(values: list[float]) -> str:
+    """Say the best, and how far the worst was from it."""
+    best, worst = min(values), max(values)
+    return f"{best:.2f}" if len(values) == 1 else f"{best:.2f} (to {worst:.2f})"
+
+
+def expectations(documents: list[dict[str, Any]]) -> list[str]:
+    """Lay out what was expected, and what came of it."""
+    found = bars([one for document in documents for one in document["figures"]])
+    rows = [
+        f"| {bar.expected} | {bar.found} | {'yes' if bar.is_met else '**no**'} |" for bar in found
+    ]
+    return ["| expected | measured | met |", "|---|---|---|", *rows, ""] if rows else []
+
+
 def page(documents: list[dict[str, Any]]) -> str:
     """Lay out all groups, with where they were measured."""
-    lines = [BEGIN, ""]
+    lines = [BEGIN, "", *expectations(documents)]
     for key, figures in groups(documents).items():
         lines += [f"### {title(key, figures)}", "", *table(figures), ""]
     for document in documents:
         where = document["surroundings"]
+        shares = [share for one in document["figures"] for share in one.get("others", [])]
+        others = f"others kept {min(shares):.0%} to {max(shares):.0%} of the cores busy meanwhile; "
         lines.append(
             f"Plan `{document['plan']}`: {where['date']}, {where['processor']}, {where['cores']} "
             f"cores, Linux {where['kernel']}, Python {where['python']}, numpy {where['numpy']}; "
+            f"{others if shares else ''}"
             f"load average {where['load']} before, {where['load_after']} after."
         )
         lines.append("")
