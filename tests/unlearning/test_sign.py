@@ -19,7 +19,15 @@ from tests.unlearning.cellar import (
     recipe_of,
 )
 
-from stockpot.api.runspec import HeldReport, RevisionRef, RunResult, SignRun
+from stockpot.api.chain import ChainHead
+from stockpot.api.runspec import (
+    EndedReport,
+    Ending,
+    HeldReport,
+    RevisionRef,
+    RunResult,
+    SignRun,
+)
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
@@ -246,6 +254,48 @@ def test_a_server_that_holds_what_was_purged_is_waited_for(root: Path, key: Path
 
     assert caught.value.message.startswith(f"server emoji-1 holds {tainted}")
     assert not receipt_path(root, 1).exists()
+
+
+def test_a_receipt_says_who_answered_which_nonce_and_who_ended_how(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    purged(root)
+    asked = HeldReport(
+        server="emoji-0",
+        uid="pod-0",
+        node="node-a",
+        nonce="00ff",
+        boot="b",
+        epoch=3,
+        holds=(recipe_of("uid-cats"),),
+    )
+    gone = EndedReport(server="emoji-1", uid="pod-1", node="node-b", how=Ending.OUT_OF_SERVICE)
+
+    spec = a_signing(root, key, servers=[asked])
+    signed(spec.model_copy(update={"ended": (gone,)}))
+
+    said = chain_of(store, key)[0].statement.predicate
+    assert (said.servers, said.ended) == ((asked,), (gone,))
+
+
+def test_nothing_is_signed_onto_a_chain_that_was_set_back(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    two_receipts(root, key)
+    second = chain_of(store, key)[1]
+    purged(root, CATS)
+    recorded = ChainHead(sequence=2, digest=second.digest, receipt=2)
+    spec = a_signing(root, key, CATS).model_copy(update={"chain": recorded, "successor": None})
+    data = receipt_path(root, 2).read_bytes()
+    receipt_path(root, 2).unlink()
+
+    with pytest.raises(Refused, match="the store lacks receipt 2 of soup emoji") as caught:
+        signed(spec)
+
+    assert caught.value.exit_code == ExitCode.WRONG_DIGEST
+    assert "ml/receipts/soup-1/" in caught.value.help
+    receipt_path(root, 2).write_bytes(data)
+    assert signed(spec).receipt_sequence == 3
 
 
 def test_without_a_key_nothing_is_signed(root: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.unlearning.history import (
 )
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.runspec import EndedReport, Ending
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import MANIFEST, WEIGHTS
@@ -382,6 +383,29 @@ def test_a_receipt_that_contradicts_itself_about_servers(in_folder: History) -> 
     in_folder.forge(LAST, servers=(held,))
 
     assert "the receipt itself says that tiny-0 held" in causes(in_folder.verified())
+
+
+def test_who_was_asked_and_who_had_ended_is_shown_and_only_attested(in_folder: History) -> None:
+    asked = in_folder.said(LAST).servers[0].model_copy(update={"nonce": "0123456789abcdef"})
+    gone = EndedReport(server="tiny-1", uid="pod-1", node="node-b", how=Ending.KUBELET)
+    in_folder.forge(LAST, servers=(asked,), ended=(gone,))
+
+    found = one(in_folder.verified(), f"receipt {LAST}", "no server held anything")
+
+    assert (found.verdict, found.why) == (
+        Verdict.ATTESTED,
+        "the signer asked tiny-0 (nonce 01234567…); tiny-1 has ended (its kubelet confirmed it)",
+    )
+
+
+def test_a_receipt_whose_server_held_something_made_with_the_shard(in_folder: History) -> None:
+    held = (LineagePair(shard="uid-dogs", training_key="sha256:" + "0" * 64),)
+    asked = in_folder.said(LAST).servers[0].model_copy(update={"beside": held})
+    in_folder.forge(LAST, servers=(asked,))
+
+    assert "the receipt itself says that tiny-0 held what was made with it" in causes(
+        in_folder.verified()
+    )
 
 
 def test_figures_that_are_not_the_inventorys(in_folder: History) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.manifest import LineagePair
 
 # A run is told parts, and the manifest that it writes says them: both find the word here.
@@ -159,8 +160,39 @@ class HeldReport(Model):
     boot: str
     epoch: int
     holds: tuple[DigestString, ...] = ()
-    """Recipe digests."""
+    """Recipe digests: in memory or on disk, granted, being fetched, served or draining."""
+    beside: tuple[LineagePair, ...] = ()
+    """What was made into any of them that is not the successor's recipe."""
 
+
+class Ending(StrEnum):
+    """How it is known that a server has ended."""
+
+    KUBELET = "Kubelet"
+    """Its kubelet said so of the pod, or of its last container."""
+    OUT_OF_SERVICE = "OutOfService"
+    """An admin tainted its node as shut down: node.kubernetes.io/out-of-service."""
+    NODE_HEARD = "NodeHeardSince"
+    """The pod's object was gone, and its node has been Ready long enough since to have ended it."""
+    PROCESS = "Process"
+    """Its process is not there any more: on one machine."""
+
+
+class EndedReport(Model):
+    """A server that may have held something, and has ended since the unlearning was asked for."""
+
+    server: str
+    uid: str
+    node: str = ""
+    how: Ending
+    seen_at: str = ""
+    """RFC 3339: when the operator noted it; empty where it did when it asked for the signature."""
+
+    uid: str = ""
+    """Of its pod, or of its process."""
+    node: str = ""
+    nonce: str = ""
+    """Drawn for this question, and repeated in the answer; empty where it knows of none."""
 
 class SignRun(_Run):
     """Write the receipt of an unlearning: the next of the soup's chain."""
@@ -181,6 +213,7 @@ class SignRun(_Run):
     finalizer_removed: bool = False
     """The shard's object went by force before anything of it was unlearned."""
     after: Annotated[int, Field(ge=0)] = 0
+    ended: tuple[EndedReport, ...] = ()
     """The last receipt of the shard that is known, by sequence: a later one is found, not written
     twice. An earlier one that is Incomplete is followed by another."""
     signing_key: str
@@ -188,6 +221,8 @@ class SignRun(_Run):
 
 
 RunSpec = Annotated[
+    chain: ChainHead | None = None
+    """The last receipt that was recorded of the soup: nothing is signed onto a chain without it."""
     TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun, Field(discriminator="verb")
 ]
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)

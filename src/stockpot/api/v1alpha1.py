@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from stockpot.api.conditions import Conditions
 from stockpot.api.model import DecimalString, DigestString, Instant, Model, Timestamp, immutable
+from stockpot.api.runspec import Ending
 from stockpot.api.source import Source
 from stockpot.api.training import Named, Training, WeightsDtype
 
@@ -349,6 +350,16 @@ class GrantedServer(Model):
     """Where it runs."""
 
 
+class EndedServer(GrantedServer):
+    """A server that was granted a revision, and has ended."""
+
+    how: Ending
+    """By what that is known."""
+    seen_at: Timestamp
+
+
+MOST_ENDED = 50
+"""Of those that ended last: a receipt says it of those that ended while something was unlearned."""
 MOST_GRANTED = 2000
 """Twice the most replicas: a roll-out of all of them."""
 
@@ -363,6 +374,8 @@ class SoupServing(Model):
     served: Annotated[tuple[Served, ...], Field(max_length=64)] = ()
     granted: Annotated[tuple[GrantedServer, ...], Field(max_length=MOST_GRANTED)] = ()
     """Written before a server's first grant; one leaves when its end is confirmed."""
+    ended: Annotated[tuple[EndedServer, ...], Field(max_length=MOST_ENDED)] = ()
+    """Those that left last, for receipts."""
 
 
 class Figure(Model):

@@ -1,6 +1,7 @@
 """HTTP to our own pods: servers are asked and told, runs say how far they are."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ TIMEOUT_S = 3.0
 PROGRESS_TIMEOUT_S = 1.0
 PROGRESS_EVERY_S = 4.0
 """How often one run is asked: each answer may be a write of a status."""
+NONCE_BYTES = 16
 AT_ONCE = 16
 """Pods that are asked side by side."""
 
@@ -50,14 +52,17 @@ class Asking:
         return list(self._threads.map(ask, whom))
 
     def state(self, admin_url: str) -> ServerState | None:
-        """What a server says of itself; None where it does not answer."""
+        """What a server says of itself; None where it does not answer, or to another question."""
+        nonce = secrets.token_hex(NONCE_BYTES)
         try:
             answer = self._http.request(
-                "GET", f"{admin_url}/state", timeout=urllib3.Timeout(TIMEOUT_S)
+                "GET", f"{admin_url}/state?nonce={nonce}", timeout=urllib3.Timeout(TIMEOUT_S)
             )
-            return ServerState.model_validate_json(answer.data)
+            state = ServerState.model_validate_json(answer.data)
         except (urllib3.exceptions.HTTPError, OSError, pydantic.ValidationError):
             return None
+        # One of an earlier version repeats none, and that is what a receipt says then.
+        return state if state.nonce in ("", nonce) else None
 
     def tell(self, admin_url: str, verb: str, grant: Grant) -> None:
         """Send a grant. What the server says to it does not count: its state does, later."""

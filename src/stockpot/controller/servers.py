@@ -7,7 +7,7 @@ end: in between it may hold what it was ever granted.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from stockpot.api.runspec import ServeRun
+from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.answers import NamespaceEnding
@@ -70,25 +70,33 @@ class ClusterServers:
         self._found = {one.name: one for one in begun if not self._is_out_of_service(one, fresh)}
         servers = tuple(self._asking.each(self._ask, list(self._found.values())))
         replicas = deployment["spec"].get("replicas", 1) if deployment else 0
+        endings = {
+            one.uid: how for one in granted if (how := self._ending(one, pods, fresh)) is not None
+        }
         return Asked(
             replicas,
             servers,
-            ended=frozenset(one.uid for one in granted if self._has_ended(one, pods, fresh)),
+            ended=frozenset(endings),
+            endings=endings,
             is_as_told=deployment is None or self._is_as_told(soup, deployment, replicas),
             hindrance=self._hindrance(soup, deployment, pods),
         )
 
-    def _has_ended(self, one: GrantedServer, pods: list[Json], fresh: bool) -> bool:
-        """Whether its kubelet has confirmed its end, or its node is said to be shut down."""
-        if pod := next((pod for pod in pods if uid_of(pod) == one.uid), None):
-            return has_ended(pod) or (
-                one.name not in self._found and self._nodes.is_out_of_service(one.node, fresh=fresh)
-            )
-        if self._cache.last_phase(one.uid) in ENDED:
-            return True
+    def _ending(self, one: GrantedServer, pods: list[Json], fresh: bool) -> Ending | None:
+        """By what its end is known: its kubelet confirmed it, or its node is said to be shut down.
+
+        None: it may run.
+        """
+        pod = next((pod for pod in pods if uid_of(pod) == one.uid), None)
+        if has_ended(pod) if pod else self._cache.last_phase(one.uid) in ENDED:
+            return Ending.KUBELET
+        if pod and one.name in self._found:
+            return None
         if self._nodes.is_out_of_service(one.node, fresh=fresh):
-            return True
-        return self._nodes.has_swept(one.node, one.uid, fresh=fresh)
+            return Ending.OUT_OF_SERVICE
+        if pod is None and self._nodes.has_swept(one.node, one.uid, fresh=fresh):
+            return Ending.NODE_HEARD
+        return None
 
     def _is_out_of_service(self, one: Endpoint, fresh: bool) -> bool:
         """Whether its node is said to be shut down; asked only of one that looks dead."""

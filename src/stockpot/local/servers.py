@@ -1,14 +1,15 @@
 """One server as a child process: the port `Servers`, in a folder."""
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import pydantic
 import urllib3
 
-from stockpot.api.runspec import Problem, ServeRun
+from stockpot.api.runspec import Ending, Problem, ServeRun
 from stockpot.api.serving import Grant, ServerState
 from stockpot.core.world import GrantedServer, Promotion, Server
 from stockpot.local.processes import Process
@@ -17,6 +18,7 @@ from stockpot.reconcile.ports import Asked
 from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
+NONCE_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,25 @@ class ProcessServers:
         known = {one.uid for one in granted}
         if not self.process.is_running:
             # Where it says itself why it cannot be, starting it once more would say the same.
-            return Asked(self._asked_for if self.problem else 0, ended=frozenset(known))
+            replicas = self._asked_for if self.problem else 0
+            return Asked(replicas, ended=frozenset(known), endings=_processes(known))
         self._asked_for = 1
         name, uid = self.process.folder.name, self.process.started
         state = self.state()
         one = server_view(name, state, uid) if state else Server(name, uid, answers=False)
         # There is one lock, and so one process at a time: whoever had it before has ended.
         ended = known - {uid} if uid else frozenset[str]()
-        return Asked(1, (one,), ended=frozenset(ended))
+        return Asked(1, (one,), ended=frozenset(ended), endings=_processes(ended))
 
     def state(self) -> ServerState | None:
         """What it says of itself; None where it does not answer."""
         if not (endpoint := self.endpoint):
             return None
         with suppress(urllib3.exceptions.HTTPError, pydantic.ValidationError):
-            answer = self._http.request("GET", f"{endpoint.admin_url}/state")
-            return ServerState.model_validate_json(answer.data)
+            nonce = secrets.token_hex(NONCE_BYTES)
+            answer = self._http.request("GET", f"{endpoint.admin_url}/state?nonce={nonce}")
+            state = ServerState.model_validate_json(answer.data)
+            return state if state.nonce in ("", nonce) else None
         return None
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
@@ -116,3 +121,7 @@ class ProcessServers:
                 body=grant.model_dump_json(by_alias=True),
                 headers={"Content-Type": "application/json"},
             )
+
+
+def _processes(uids: Iterable[str]) -> dict[str, Ending]:
+    return dict.fromkeys(uids, Ending.PROCESS)

@@ -97,7 +97,7 @@ def _write(
         case act.RecordServer(server):
             objects.change_soup(edits.with_server(server))
         case act.ForgetServer(uid):
-            objects.change_soup(edits.without_server(uid))
+            objects.change_soup(edits.without_server(uid, world.endings.get(uid), now))
         case never:
             assert_never(never)
 

@@ -5,11 +5,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
+from stockpot.api.runspec import Ending
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
     FINALIZER,
+    MOST_ENDED,
     CurrentRevision,
     DataShard,
+    EndedServer,
     Figure,
     IngredientStatus,
     LineageRef,
@@ -97,13 +100,21 @@ def with_server(server: GrantedServer) -> EditSoup:
     return edit
 
 
-def without_server(uid: str) -> EditSoup:
-    """Say no more of a server whose end is confirmed."""
+def without_server(uid: str, how: Ending | None, now: datetime) -> EditSoup:
+    """Say of a server whose end is confirmed only how it ended."""
 
     def edit(soup: Soup) -> Soup:
         serving = soup.status.serving
+        gone = next((one for one in serving.granted if one.uid == uid), None)
+        if gone is None:
+            return soup
         granted = tuple(one for one in serving.granted if one.uid != uid)
-        return change_soup_status(soup, serving=serving.model_copy(update={"granted": granted}))
+        ended = serving.ended
+        if how is not None:
+            said = EndedServer(**gone.model_dump(), how=how, seen_at=timestamp(now))
+            ended = (*ended, said)[-MOST_ENDED:]
+        told = {"granted": granted, "ended": ended}
+        return change_soup_status(soup, serving=serving.model_copy(update=told))
 
     return edit
 
@@ -322,6 +333,7 @@ def with_soup_report(
             ),
             serving=SoupServing(
                 granted=soup.status.serving.granted,
+                ended=soup.status.serving.ended,
                 replicas=report.replicas,
                 ready_replicas=report.ready_replicas,
                 selector=f"stockpot.dev/soup={soup.metadata.name}",

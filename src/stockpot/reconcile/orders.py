@@ -2,9 +2,11 @@
 
 from typing import assert_never
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import (
     BaseRef,
+    EndedReport,
     EvaluateRun,
     HeldReport,
     MergeRun,
@@ -28,10 +30,11 @@ from stockpot.core.actions import (
     run_name,
 )
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Revision, Server, World
+from stockpot.core.world import Promotion, Revision, Server, World
 from stockpot.reconcile.gone import Gone, gone_shard
 from stockpot.reconcile.ports import Seen, Surroundings
 
+from stockpot.reconcile.views import instant
 
 def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroundings) -> RunSpec:
     """Say what a run is told."""
@@ -86,35 +89,40 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
             return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref, former=gone.former)
         case StartSigning():
             gone = gone_shard(start.shard, soup, seen, world)
-            return sign_run(start, gone, ref, world, around)
+            return sign_run(start, gone, soup, world, around)
         case never:
             assert_never(never)
 
 
 def sign_run(
-    start: StartSigning, gone: Gone, soup: ObjectRef, world: World, around: Surroundings
+    start: StartSigning, gone: Gone, soup: Soup, world: World, around: Surroundings
 ) -> SignRun:
     """Say what the receipt is to state: what was seen in this round, after the purge."""
     # Of a soup that is being deleted nothing serves any more.
     current = world.soup.current if world.soup.alive else None
     known = next(one.last_receipt for one in world.shards if one.uid == start.shard)
+    recorded = soup.status.receipts
     return SignRun(
         name=run_name(start),
         store=around.store,
-        soup=soup,
+        soup=soup_ref(soup),
         shard=gone.ref,
         data_digest=gone.data_digest,
         training_keys=gone.training_keys,
         former=gone.former,
         requested_at=gone.requested_at,
         successor=revision_ref(current.revision) if current else None,
-        servers=tuple(held_report(one) for one in world.servers if one.answers),
+        servers=tuple(held_report(one, current) for one in world.servers if one.answers),
+        ended=ended_reports(soup, world, gone.requested_at),
         missing=start.missing,
         finalizer_removed=gone.is_lost and not gone.is_forced,
         after=known,
         signing_key=around.signing_key,
     )
 
+        chain=ChainHead(sequence=recorded.count, digest=recorded.head, receipt=recorded.count)
+        if recorded.head
+        else None,
 
 def serve_run(soup: Soup, around: Surroundings) -> ServeRun:
     """Say what a server is told; its ports are its surroundings' matter."""
@@ -160,11 +168,33 @@ def revision_ref(revision: Revision) -> RevisionRef:
     )
 
 
-def held_report(server: Server) -> HeldReport:
-    """Write down what a server said that it holds."""
+def ended_reports(soup: Soup, world: World, requested_at: str) -> tuple[EndedReport, ...]:
+    """Write down which servers have ended since something was to be unlearned, and how."""
+    serving = soup.status.serving
+    noted = (
+        EndedReport(server=one.name, uid=one.uid, node=one.node, how=one.how, seen_at=one.seen_at)
+        for one in serving.ended
+        if not requested_at or instant(one.seen_at) >= instant(requested_at)
+    )
+    just_now = (
+        EndedReport(server=one.name, uid=one.uid, node=one.node, how=world.endings[one.uid])
+        for one in serving.granted
+        if one.uid in world.endings
+    )
+    return (*noted, *just_now)
+
+
+def held_report(server: Server, current: Promotion | None) -> HeldReport:
+    """Write down what a server said that it holds, beside what is to be served."""
+    served = current.revision.recipe.digest if current else None
+    beside = frozenset(o for one in server.holds if one.recipe != served for o in one.lineage)
     return HeldReport(
         server=server.name,
         boot=server.boot,
         epoch=server.epoch,
         holds=tuple(sorted(one.recipe for one in server.holds)),
+        uid=server.uid,
+        node=server.node,
+        nonce=server.nonce,
     )
+        beside=lineage_pairs(beside),

@@ -3,12 +3,12 @@
 Every port speaks of one soup. `fresh` asks to look past every cache.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from stockpot.api.runspec import Location, RunSpec, ServeRun, StoreRef
+from stockpot.api.runspec import Ending, Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
@@ -95,6 +95,8 @@ class Asked:
     is_as_told: bool = True
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed, by whoever runs them."""
+    endings: Mapping[str, Ending] = field(default_factory=dict)
+    """By what it is."""
     hindrance: Hindrance | None = None
     """Why those that were asked for cannot start."""
 

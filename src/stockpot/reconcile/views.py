@@ -61,6 +61,7 @@ def world_of(
         is_as_told=asked.is_as_told,
         hindrance=asked.hindrance,
         ended=asked.ended,
+        endings=asked.endings,
         receipts=receipts,
     )
 
@@ -322,3 +323,5 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
         ),
         problem=state.problem,
     )
+        nonce=state.nonce,
+        chain=state.chain,

@@ -55,6 +55,7 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
         chain = chain_to_go_on(store, keys, spec.soup, key, previous)
         if chain is None:
             continue
+        _require_recorded(spec, chain)
         if mine := [one for one in chain.receipts if _is_asked_for(one, spec)]:
             return _result(mine[-1], reused=True)
         inventory = _require_purged(store, keys, spec)
@@ -81,6 +82,22 @@ def _is_asked_for(one: Receipt, spec: SignRun) -> bool:
     said = one.statement.predicate
     is_new = one.sequence > spec.after or said.completeness == "Complete"
     return said.shard.uid == spec.shard.uid and is_new
+
+
+def _require_recorded(spec: SignRun, chain: Chain) -> None:
+    """Refuse to go on with a chain that lacks what was recorded of it: it was set back."""
+    if (known := spec.chain) is None or known.digest is None:
+        return
+    if any((one.sequence, one.digest) == (known.sequence, known.digest) for one in chain.receipts):
+        return
+    raise Refused(
+        f"the store lacks receipt {known.sequence} of soup {spec.soup.name}, {known.digest}, which "
+        f"was recorded; its chain ends with number {chain.last}: the store was set back, or is "
+        "another one",
+        help=f"bring the files below {Keys(spec.soup.namespace).receipts(spec.soup.uid)} back from "
+        "a backup; nothing is signed onto a chain that lacks one",
+        exit_code=ExitCode.WRONG_DIGEST,
+    )
 
 
 def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
@@ -148,6 +165,7 @@ def _unlearning(
             residuals=len(inventory.residuals),
         ),
         servers=spec.servers,
+        ended=spec.ended,
         missing=spec.missing,
         finalizer_removed=spec.finalizer_removed,
         sequence=chain.last + 1,

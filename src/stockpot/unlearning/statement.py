@@ -10,7 +10,7 @@ import rfc8785
 from pydantic import Field
 
 from stockpot.api.model import DigestString, Model
-from stockpot.api.runspec import HeldReport, ObjectRef, RevisionRef
+from stockpot.api.runspec import EndedReport, HeldReport, ObjectRef, RevisionRef
 from stockpot.core.digests import PREFIX
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/unlearning-receipt/v1"
@@ -63,6 +63,8 @@ class Unlearning(Model):
     purge: Purged
     servers: tuple[HeldReport, ...] = ()
     """What each server said that it holds, asked after the purge."""
+    ended: tuple[EndedReport, ...] = ()
+    """Servers that may have held something and have ended since, and how that is known."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed: servers and runs that did not answer by the deadline."""
     finalizer_removed: bool = False

@@ -3,10 +3,12 @@
 Where they agree it is still the signer's word; where they do not, something was edited.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from stockpot.api.runspec import Ending, HeldReport
+from stockpot.core.recipe import is_meant
 from stockpot.errors import Refused
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
@@ -15,6 +17,14 @@ from stockpot.unlearning.statement import Unlearning
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
+MOST_NAMED = 5
+"""Of servers that are shown; the receipt has them all."""
+HOW_ENDED: Mapping[Ending, str] = {
+    Ending.KUBELET: "its kubelet confirmed it",
+    Ending.OUT_OF_SERVICE: "its node was tainted as shut down",
+    Ending.NODE_HEARD: "its node has been heard since its pod was gone",
+    Ending.PROCESS: "its process was gone",
+}
 CLOCKS_APART = timedelta(seconds=300)
 """How far the clocks of two machines may stand apart before times contradict each other."""
 
@@ -131,10 +141,24 @@ def check_servers(about: str, said: Unlearning) -> Check:
             why = f"the receipt itself says that {server.server} held {held[0]}, which was removed"
             is_open = said.completeness != "Complete"
             return unknown(about, claim, why) if is_open else failed(about, claim, why)
-    if not said.servers:
+        if any(is_meant(one.shard, one.training_key, said.shard.uid) for one in server.beside):
+            why = f"the receipt itself says that {server.server} held what was made with it"
+            is_open = said.completeness != "Complete"
+            return unknown(about, claim, why) if is_open else failed(about, claim, why)
+    ended = "; ".join(
+        f"{one.server} has ended ({HOW_ENDED[one.how]})" for one in said.ended[:MOST_NAMED]
+    )
+    if not said.servers and not ended:
         return unknown(about, claim, "the receipt names no server that was asked")
-    names = ", ".join(server.server for server in said.servers)
-    return attested(about, claim, f"the signer asked {names}")
+    asked = ", ".join(_answered(server) for server in said.servers[:MOST_NAMED])
+    more = sum(max(0, len(those) - MOST_NAMED) for those in (said.servers, said.ended))
+    why = "; ".join(filter(None, (f"the signer asked {asked}" if asked else "", ended)))
+    return attested(about, claim, why + (f"; and {more} more" if more > 0 else ""))
+
+
+def _answered(server: HeldReport) -> str:
+    """A server as people are shown it: its name, and whether it answered to a nonce."""
+    return f"{server.server} (nonce {server.nonce[:8]}…)" if server.nonce else server.server
 
 
 def _is_after(one: str, other: str) -> bool:
