@@ -157,6 +157,11 @@ class HeldReport(Model):
     """What one server said that it holds, when it was asked after the purge."""
 
     server: str
+    uid: str = ""
+    """Of its pod, or of its process."""
+    node: str = ""
+    nonce: str = ""
+    """Drawn for this question, and repeated in the answer; empty where it knows of none."""
     boot: str
     epoch: int
     holds: tuple[DigestString, ...] = ()
@@ -188,11 +193,6 @@ class EndedReport(Model):
     seen_at: str = ""
     """RFC 3339: when the operator noted it; empty where it did when it asked for the signature."""
 
-    uid: str = ""
-    """Of its pod, or of its process."""
-    node: str = ""
-    nonce: str = ""
-    """Drawn for this question, and repeated in the answer; empty where it knows of none."""
 
 class SignRun(_Run):
     """Write the receipt of an unlearning: the next of the soup's chain."""
@@ -208,21 +208,21 @@ class SignRun(_Run):
     successor: RevisionRef | None
     """What serves without the shard."""
     servers: tuple[HeldReport, ...] = ()
+    ended: tuple[EndedReport, ...] = ()
     missing: tuple[str, ...] = ()
     """What could not be confirmed; any of it makes the receipt Incomplete."""
     finalizer_removed: bool = False
     """The shard's object went by force before anything of it was unlearned."""
     after: Annotated[int, Field(ge=0)] = 0
-    ended: tuple[EndedReport, ...] = ()
     """The last receipt of the shard that is known, by sequence: a later one is found, not written
     twice. An earlier one that is Incomplete is followed by another."""
+    chain: ChainHead | None = None
+    """The last receipt that was recorded of the soup: nothing is signed onto a chain without it."""
     signing_key: str
     """Path of an Ed25519 key, PKCS #8 in PEM."""
 
 
 RunSpec = Annotated[
-    chain: ChainHead | None = None
-    """The last receipt that was recorded of the soup: nothing is signed onto a chain without it."""
     TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun, Field(discriminator="verb")
 ]
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)

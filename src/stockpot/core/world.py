@@ -9,8 +9,8 @@ from datetime import datetime
 from fractions import Fraction
 from typing import NewType
 
-from stockpot.api.conditions import Reason
 from stockpot.api.chain import ChainHead
+from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Ending, RunResult
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
@@ -248,11 +248,11 @@ class Server:
     serving: Digest | None = None
     holds: frozenset[Held] = frozenset()
     problem: str = ""
-
     nonce: str = field(default="", compare=False)
     """What was drawn to ask it; its answer repeats it."""
     chain: ChainHead | None = field(default=None, compare=False)
     """Where the soup's receipts end in the store that it sees, if it has looked."""
+
     @property
     def is_silent(self) -> bool:
         """Whether it does not answer, so that nobody knows what it holds."""
@@ -339,6 +339,8 @@ class World:
     """Why servers that were asked for cannot start."""
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed."""
+    endings: Mapping[str, Ending] = field(default_factory=dict, compare=False)
+    """By what it is, for receipts."""
     receipts: tuple[Receipt, ...] = ()
     """All of the soup's that are stored, signed and recorded."""
 
@@ -353,8 +355,6 @@ class World:
     @property
     def receipted(self) -> frozenset[ShardUID]:
         """Shards whose unlearning has a receipt that says that nothing is missing."""
-    endings: Mapping[str, Ending] = field(default_factory=dict, compare=False)
-    """By what it is, for receipts."""
         return frozenset(one.shard for one in self.receipts if one.is_complete)
 
     @property

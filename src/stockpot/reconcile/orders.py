@@ -33,8 +33,8 @@ from stockpot.core.recipe import Lineage
 from stockpot.core.world import Promotion, Revision, Server, World
 from stockpot.reconcile.gone import Gone, gone_shard
 from stockpot.reconcile.ports import Seen, Surroundings
-
 from stockpot.reconcile.views import instant
+
 
 def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroundings) -> RunSpec:
     """Say what a run is told."""
@@ -98,10 +98,10 @@ def sign_run(
     start: StartSigning, gone: Gone, soup: Soup, world: World, around: Surroundings
 ) -> SignRun:
     """Say what the receipt is to state: what was seen in this round, after the purge."""
+    recorded = soup.status.receipts
     # Of a soup that is being deleted nothing serves any more.
     current = world.soup.current if world.soup.alive else None
     known = next(one.last_receipt for one in world.shards if one.uid == start.shard)
-    recorded = soup.status.receipts
     return SignRun(
         name=run_name(start),
         store=around.store,
@@ -117,12 +117,12 @@ def sign_run(
         missing=start.missing,
         finalizer_removed=gone.is_lost and not gone.is_forced,
         after=known,
-        signing_key=around.signing_key,
-    )
-
         chain=ChainHead(sequence=recorded.count, digest=recorded.head, receipt=recorded.count)
         if recorded.head
         else None,
+        signing_key=around.signing_key,
+    )
+
 
 def serve_run(soup: Soup, around: Surroundings) -> ServeRun:
     """Say what a server is told; its ports are its surroundings' matter."""
@@ -190,11 +190,11 @@ def held_report(server: Server, current: Promotion | None) -> HeldReport:
     beside = frozenset(o for one in server.holds if one.recipe != served for o in one.lineage)
     return HeldReport(
         server=server.name,
-        boot=server.boot,
-        epoch=server.epoch,
-        holds=tuple(sorted(one.recipe for one in server.holds)),
         uid=server.uid,
         node=server.node,
         nonce=server.nonce,
-    )
+        boot=server.boot,
+        epoch=server.epoch,
+        holds=tuple(sorted(one.recipe for one in server.holds)),
         beside=lineage_pairs(beside),
+    )

@@ -322,6 +322,6 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
             for one in state.holds
         ),
         problem=state.problem,
-    )
         nonce=state.nonce,
         chain=state.chain,
+    )
