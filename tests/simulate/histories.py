@@ -48,6 +48,7 @@ def require(kitchen: Kitchen) -> None:
 
 def require_rest(kitchen: Kitchen) -> None:
     """What has to be true once nothing is left to do."""
+    kitchen.runs.late.clear()  # By now it was looked for.
     require(kitchen)
     living = set(kitchen.living())
     for name, uids in kitchen.store.artefacts.items():
@@ -219,6 +220,14 @@ def a_run_is_about_to_publish(history: History) -> None:
         runs.known[RunName(name)].is_cleared = True
 
 
+def a_run_that_is_about_to_publish_is_lost_from_sight(history: History) -> None:
+    runs = history.kitchen.runs
+    if name := history.one_of(runs.active()):
+        runs.known[RunName(name)].is_cleared = True
+        runs.freeze(RunName(name))
+        history.kitchen.lose_traces()
+
+
 def a_run_is_killed(history: History) -> None:
     if name := history.one_of(history.kitchen.runs.active()):
         history.kitchen.runs.crash(RunName(name))
@@ -299,6 +308,7 @@ MOVES: tuple[Move, ...] = (
     a_round_on_a_stale_cache,
     a_deposed_leader_wakes_up_and_does_what_it_meant_to,
     a_run_is_about_to_publish,
+    a_run_that_is_about_to_publish_is_lost_from_sight,
     a_run_is_killed,
     a_run_is_stopped_and_lost_from_sight,
     a_run_that_was_stopped_goes_on,

@@ -112,6 +112,9 @@ MUTANTS: Mapping[str, Mutate] = {
     "purges before the survivors are served": _without(Stage.ROLLED_OUT),
     "purges before writers have ended": _without(Stage.QUIESCED),
     "signs though a writer has not ended": _writers_do_not_count,
+    "never looks for what came back": lambda patch: patch.setattr(
+        plan, "collection_due_at", lambda _: None
+    ),
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),
     "releases without a receipt": _without(Stage.RECEIPTED),

@@ -52,6 +52,10 @@ class Runs:
     frozen: dict[RunName, Workload] = field(default_factory=dict)
     """Writers that were stopped in the middle, on nodes that do not answer."""
     trained: list[str] = field(default_factory=list)
+    now: datetime | None = None
+    """By the signer's clock."""
+    late: set[str] = field(default_factory=set)
+    """What those wrote who woke up, unseen: nobody is granted it, and it is looked for."""
 
     def seen(self) -> tuple[Run, ...]:
         """All that an operator can see of them."""
@@ -75,6 +79,7 @@ class Runs:
     def finish(self, name: RunName, now: datetime) -> None:
         """Let it do what it was told, to its end."""
         work = self.known[name]
+        self.now = now
         work.outcome, work.ended_at = self.outcome_of(work.spec, is_cleared=work.is_cleared), now
 
     def crash(self, name: RunName) -> None:
@@ -87,8 +92,10 @@ class Runs:
     def thaw(self, name: RunName) -> None:
         """What was stopped goes on, and does what it still meant to, unseen."""
         work = self.frozen.pop(name)
-        work.is_cleared = False
+        before, trained = set(self.store.artefacts), list(self.trained)
         self.outcome_of(work.spec, is_cleared=work.is_cleared)
+        self.late |= set(self.store.artefacts) - before
+        self.trained = trained
 
     def outcome_of(self, spec: RunSpec, *, is_cleared: bool = False) -> RunResult | Failure:
         """Do what a run does; where it is cleared, it read the tombstones long ago."""
@@ -97,7 +104,10 @@ class Runs:
                 return self._train(spec, is_cleared)
             case MergeRun():
                 return self._merge(spec, is_cleared)
+            case PurgeRun() if spec.shard is None:
+                return RunResult(purged_objects=self.store.collect(spec.forgotten))
             case PurgeRun():
+                assert spec.shard
                 count = self.store.purge(spec.shard.uid, spec.former)
                 left = str(self.store.strays)
                 return RunResult(purged_objects=count, figures={"residuals": left})
@@ -132,7 +142,8 @@ class Runs:
         pairs = [(part.shard_uid, part.training_key) for part in spec.parts]
         lineage = frozenset(one for pair in pairs for one in lineage_of(*pair))
         place = f"revisions/{spec.recipe_digest}"
-        if not all(f"shards/{uid}/{key}" in self.store.artefacts for uid, key in pairs):
+        there = (f"shards/{uid}/{key}" in self.store.artefacts for uid, key in pairs)
+        if not is_cleared and not all(there):  # Else it has read them all.
             return Failure(46, "an ingredient is not there")
         if not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
@@ -153,6 +164,7 @@ class Runs:
         return RunResult(
             receipt_sequence=found[-1],
             receipt_digest=digest_of_json("receipt", found[-1]),
+            signed_at=self.now.strftime("%Y-%m-%dT%H:%M:%SZ") if self.now else None,
             missing=spec.missing,
             figures={"residuals": "0", "missing": "0" if complete else "1"},
         )

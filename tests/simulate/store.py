@@ -1,5 +1,6 @@
 """What lies in the store of a kitchen: names and whose they are, no bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stockpot.api.runspec import FormerRecords
@@ -47,6 +48,13 @@ class Store:
             kept = [n for n in trained if self.requests[n] == former.request]
             kept.append(f"{folder}{former.kept}")
             doomed = sorted({*doomed, *trained} - set(kept))
+        for name in doomed:
+            del self.artefacts[name]
+        return len(doomed)
+
+    def collect(self, forgotten: Sequence[str]) -> int:
+        """Remove what came back of what was forgotten."""
+        doomed = [n for n, lineage in self.artefacts.items() if lineage & set(forgotten)]
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)

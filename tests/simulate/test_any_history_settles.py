@@ -130,6 +130,33 @@ def strays_are_left() -> None:
     assert kitchen.store.receipts == [(dogs, False), (dogs, True)]
 
 
+def a_writer_wakes_up_after_the_receipt() -> None:
+    """It was stopped before it published, on a node that nobody sees; it goes on a day later."""
+    kitchen = kitchen_of("cats", "dogs")
+    dogs = uid_of(kitchen, "dogs")
+    kitchen.add("bees")
+    while not (writers := [name for name in kitchen.runs.active() if name.startswith("merge-")]):
+        kitchen.round()
+        for name in kitchen.runs.active():
+            if not name.startswith("merge-"):
+                kitchen.runs.finish(name, kitchen.now)
+    [name] = writers
+    kitchen.runs.known[name].is_cleared = True
+    kitchen.runs.freeze(name)
+    kitchen.delete(dogs)
+    frozen = kitchen.runs.frozen
+    kitchen.runs.frozen = {}
+    kitchen.settle()
+    assert dogs in kitchen.store.completed()
+    kitchen.now += timedelta(days=1)
+    kitchen.runs.frozen = frozen
+    kitchen.runs.thaw(name)
+    assert kitchen.runs.late, "it wrote what it was about to"
+    go_on(kitchen)
+    assert not any(dogs in uids for uids in kitchen.store.artefacts.values())
+    require_rest(kitchen)
+
+
 def a_finalizer_is_taken_away() -> None:
     """Somebody takes it away, and the object with it: what it left behind names it still."""
     kitchen = kitchen_of("cats", "dogs")
@@ -147,6 +174,7 @@ SCENES = (
     a_server_is_lost,
     a_writer_has_looked_a_last_time,
     strays_are_left,
+    a_writer_wakes_up_after_the_receipt,
     a_finalizer_is_taken_away,
 )
 

@@ -147,8 +147,13 @@ class PurgeRun(_Run):
     """Remove everything of a shard's lineage from the store, behind a tombstone."""
 
     verb: Literal["purge"] = "purge"
-    shard: ObjectRef
-    """Where records leave a shard, its UID, a dot, and the beginning of the training key."""
+    shard: ObjectRef | None = None
+    """Where records leave a shard, its UID, a dot, and the beginning of the training key.
+
+    None: look for whatever came back of what was forgotten before.
+    """
+    forgotten: tuple[str, ...] = ()
+    """What that was: each as `shard.uid` of its purge."""
     former: FormerRecords | None = None
     """None: all of the shard."""
 

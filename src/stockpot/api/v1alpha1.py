@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from stockpot.api.conditions import Conditions
+from stockpot.api.manifest import MergeWay
 from stockpot.api.model import DecimalString, DigestString, Instant, Model, Timestamp, immutable
 from stockpot.api.runspec import Ending
 from stockpot.api.source import Source
@@ -400,6 +401,18 @@ class ReceiptChain(Model):
     head: DigestString | None = None
 
 
+class Collection(Model):
+    """Looking for what came back of what was forgotten: a writer may wake up after the receipt."""
+
+    number: int
+    """How many times it was looked for."""
+    at: Timestamp
+    quiet: int = 0
+    """How many of the last looks found nothing; each makes the next one later, up to a day."""
+    removed_objects: int = 0
+    """How much all looks found, and removed."""
+
+
 MOST_LOST = 256
 
 
@@ -432,6 +445,8 @@ class SoupStatus(Model):
     serving: SoupServing = SoupServing()
     quality: Annotated[tuple[Quality, ...], Field(max_length=64)] = ()
     receipts: ReceiptChain = ReceiptChain()
+    collection: Collection | None = None
+    """The last look for what came back of what was forgotten."""
     lost: Annotated[tuple[LostShard, ...], Field(max_length=MOST_LOST)] = ()
     """Shards whose objects went by force; they are unlearned all the same."""
 
@@ -473,10 +488,20 @@ class SoupRevisionSpec(Model):
     size_bytes: int = 0
 
 
+class RevisionMerge(Model):
+    """What it took to make it."""
+
+    way: MergeWay
+    read_bytes: Annotated[int, Field(ge=0)]
+    """Of ingredients and of sums."""
+
+
 class SoupRevisionStatus(Model):
     """What was found out about it."""
 
     created_at: Timestamp | None = None
+    merge: RevisionMerge | None = None
+    """None: whoever made it did not say."""
     evaluated_at: Timestamp | None = None
     """When its figures were written down; a suite may have none."""
     evaluation: Annotated[tuple[Figure, ...], Field(max_length=64)] = ()

@@ -45,8 +45,11 @@ def labels_of(spec: RunSpec) -> dict[str, str]:
         SOUP_NAMESPACE: spec.soup.namespace,
     }
     match spec:
-        case TrainRun() | PurgeRun() | SignRun():
+        case TrainRun() | SignRun():
             return {**labels, RUN: spec.name, SHARD: spec.shard.name}
+        case PurgeRun():
+            shard = {SHARD: spec.shard.name} if spec.shard else {}
+            return {**labels, RUN: spec.name, **shard}
         case MergeRun() | EvaluateRun():
             return {**labels, RUN: spec.name}
         case ServeRun():

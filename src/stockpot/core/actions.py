@@ -104,6 +104,26 @@ class StartPurge:
 
 
 @dataclass(frozen=True)
+class StartCollection:
+    """Look for what came back of all that was forgotten, and remove it."""
+
+    number: int
+    """How many times that was looked for, with this one."""
+    forgotten: tuple[ShardUID, ...]
+    attempt: int = 1
+
+    @property
+    def stem(self) -> str:
+        """One run for one look."""
+        return f"collect-{self.number}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """It writes no artefact."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
 class StartSigning:
     """Write the receipt of an unlearning that was verified."""
 
@@ -125,7 +145,7 @@ class StartSigning:
         return frozenset()
 
 
-Start = StartTraining | StartMerge | StartEvaluation | StartPurge | StartSigning
+Start = StartTraining | StartMerge | StartEvaluation | StartPurge | StartCollection | StartSigning
 
 
 def run_name(start: Start) -> RunName:
@@ -187,11 +207,14 @@ class Disown:
 
 @dataclass(frozen=True)
 class RecordRevision:
-    """Write down that a recipe was merged, and to what."""
+    """Write down that a recipe was merged, to what, and how."""
 
     revision: Revision
     base: Digest
     size_bytes: int
+    way: str = ""
+    """`FromScratch` or `Incremental`; empty where it was not said."""
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -217,6 +240,14 @@ class RecordReceipt:
     """How many objects of unknown lineage were left in the store."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed."""
+
+
+@dataclass(frozen=True)
+class RecordCollection:
+    """Write down that it was looked for what came back, and how much did."""
+
+    number: int
+    removed: int
 
 
 @dataclass(frozen=True)
@@ -294,6 +325,7 @@ Action = (
     | StartMerge
     | StartEvaluation
     | StartPurge
+    | StartCollection
     | StartSigning
     | EndRun
     | RecordIngredient
@@ -303,6 +335,7 @@ Action = (
     | RecordRevision
     | RecordEvaluation
     | RecordReceipt
+    | RecordCollection
     | ForgetRevision
     | Promote
     | RecordServer

@@ -20,6 +20,7 @@ from stockpot.core.actions import (
     NoteRecords,
     Prepare,
     Promote,
+    RecordCollection,
     RecordEvaluation,
     RecordIngredient,
     RecordReceipt,
@@ -29,6 +30,7 @@ from stockpot.core.actions import (
     ReleaseSoup,
     Scale,
     Start,
+    StartCollection,
     StartEvaluation,
     StartMerge,
     StartPurge,
@@ -54,6 +56,7 @@ from stockpot.core.checks import (
     served_as_asked,
     signing_of,
 )
+from stockpot.core.collecting import collection_due_at, next_collection
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.finding import Unmet
 from stockpot.core.membership import (
@@ -102,6 +105,7 @@ def _time_alone_changes(scene: Scene, now: datetime) -> datetime | None:
         for one in scene.world.shards
         if one.uid not in scene.world.receipted
     ]
+    times.append(collection_due_at(scene.world))
     return min((time for time in times if time and time > now), default=None)
 
 
@@ -266,6 +270,7 @@ def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
     yield from _make(findings, now)
     yield from _grants(findings.scene.world)
     yield from _evaluate(findings.scene.world, now)
+    yield from _collect(findings.scene.world, now)
     yield from _leftovers(findings)
 
 
@@ -291,7 +296,9 @@ def _make(findings: Findings, now: datetime) -> tuple[Action, ...]:
     if run and run.result and run.result.weights_digest and run.result.base_digest:
         said = run.result
         revision = Revision(recipe, Digest(said.weights_digest or ""))
-        return (RecordRevision(revision, Digest(said.base_digest or ""), said.size_bytes or 0),)
+        base, size_bytes = Digest(said.base_digest or ""), said.size_bytes or 0
+        way, read_bytes = said.figures.get("way", ""), int(said.figures.get("readBytes", "0"))
+        return (RecordRevision(revision, base, size_bytes, way, read_bytes),)
     return _once(start, world, now)
 
 
@@ -345,6 +352,17 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     return _once(start, world, now)
 
 
+def _collect(world: World, now: datetime) -> tuple[Action, ...]:
+    """Look for what came back of what was forgotten, when it is time."""
+    due, start = collection_due_at(world), next_collection(world)
+    if due is None:
+        return ()
+    run = last_attempt(start, world)
+    if run and run.result:
+        return (RecordCollection(start.number, run.result.purged_objects or 0),)
+    return _once(start, world, now) if run or now >= due else ()
+
+
 def _to_evaluate(world: World) -> Revision | None:
     promoted = world.soup.current
     if promoted is None or not world.soup.evaluates or not world.soup.alive:
@@ -382,7 +400,7 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     a leader that was deposed from starting it once more. What is tried for ever may go.
     """
     tries = attempt_of(run.name, start)
-    endless = isinstance(start, StartPurge | StartSigning)
+    endless = isinstance(start, StartPurge | StartSigning | StartCollection)
     return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if endless else 0)
 
 
@@ -399,6 +417,8 @@ def _wanted(findings: Findings) -> Iterator[Start]:
             yield StartMerge(one)
     if revision := _to_evaluate(world):
         yield StartEvaluation(revision)
+    if collection_due_at(world):
+        yield next_collection(world)
 
 
 def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:

@@ -85,6 +85,10 @@ def _of_records(action: Action, names: dict[str, str]) -> str:
             return f"+ records   of {names[shard]}"
         case act.Disown(shard, _, records):
             return f"- disown    {names[shard]}   {len(records)} records"
+        case act.StartCollection(number, _, attempt):
+            return f"- collect   look {number}{_again(attempt)}"
+        case act.RecordCollection(number, removed):
+            return f"= collected look {number}   {removed} objects"
         case _:
             return ""
 

@@ -4,6 +4,7 @@ A World is one soup with all of its shards, runs and servers: the unit of a roun
 two plans disagree.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -269,6 +270,16 @@ class GrantedServer:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """The last look for what came back of what was forgotten."""
+
+    number: int
+    at: datetime
+    quiet: int
+    """How many of the last looks, one after the other, found nothing."""
+
+
+@dataclass(frozen=True)
 class Receipt:
     """The object of a receipt that was signed and stored."""
 
@@ -280,6 +291,7 @@ class Receipt:
     data: Digest | None = None
     requested_at: datetime | None = None
     """When the unlearning was asked for."""
+    signed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -294,6 +306,8 @@ class Soup:
     """It has our finalizer, so that it cannot go before its shards are forgotten."""
     receipts: int = 0
     """How many receipts its status counts."""
+    collection: Collection | None = None
+    """None: nobody has looked yet."""
     suspended: bool = False
     min_shards: int = 1
     settle_s: int = 0

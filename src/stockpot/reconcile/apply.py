@@ -29,6 +29,7 @@ Recorded = (
     | act.RecordRevision
     | act.RecordEvaluation
     | act.RecordReceipt
+    | act.RecordCollection
     | act.ForgetRevision
     | act.Promote
     | act.RecordServer
@@ -50,6 +51,7 @@ def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime)
             | act.StartMerge()
             | act.StartEvaluation()
             | act.StartPurge()
+            | act.StartCollection()
             | act.StartSigning()
         ):
             spec = run_spec(action, soup, seen, world, ports.surroundings)
@@ -94,6 +96,8 @@ def _write(
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
             objects.change_soup(edits.promoted(promotion, now))
+        case act.RecordCollection():
+            objects.change_soup(unlearned.with_collection(action, now))
         case act.RecordServer(server):
             objects.change_soup(edits.with_server(server))
         case act.ForgetServer(uid):

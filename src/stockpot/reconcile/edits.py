@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
+from stockpot.api.manifest import MergeWay
 from stockpot.api.runspec import Ending
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
@@ -18,6 +19,7 @@ from stockpot.api.v1alpha1 import (
     LineageRef,
     ObjectMeta,
     Quality,
+    RevisionMerge,
     RevisionPart,
     Served,
     ShardCounts,
@@ -166,6 +168,7 @@ def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -
     """Write a SoupRevision."""
     names = {shard.uid: shard.name for shard in world.shards}
     recipe = did.revision.recipe
+    merge = RevisionMerge(way=MergeWay(did.way), read_bytes=did.read_bytes) if did.way else None
     return SoupRevision(
         metadata=ObjectMeta(
             name=revision_name(soup.metadata.name, recipe.digest),
@@ -187,7 +190,7 @@ def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -
             weights_digest=did.revision.weights,
             size_bytes=did.size_bytes,
         ),
-        status=SoupRevisionStatus(created_at=timestamp(now)),
+        status=SoupRevisionStatus(created_at=timestamp(now), merge=merge),
     )
 
 

@@ -22,6 +22,7 @@ from stockpot.api.runspec import (
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.actions import (
     Start,
+    StartCollection,
     StartEvaluation,
     StartMerge,
     StartPurge,
@@ -87,6 +88,8 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
         case StartPurge():
             gone = gone_shard(start.shard, soup, seen, world)
             return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref, former=gone.former)
+        case StartCollection():
+            return PurgeRun(name=name, store=store, soup=ref, forgotten=start.forgotten)
         case StartSigning():
             gone = gone_shard(start.shard, soup, seen, world)
             return sign_run(start, gone, soup, world, around)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from stockpot.api.v1alpha1 import (
     MOST_LOST,
+    Collection,
     Completeness,
     DataShard,
     LostShard,
@@ -17,7 +18,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
-from stockpot.core.actions import RecordReceipt
+from stockpot.core.actions import RecordCollection, RecordReceipt
 from stockpot.core.digests import Digest
 from stockpot.core.world import Revision, Shard
 from stockpot.reconcile.edits import (
@@ -66,6 +67,26 @@ def with_receipt(did: RecordReceipt) -> EditSoup:
         if soup.status.receipts.count >= did.sequence:
             return soup
         return change_soup_status(soup, receipts=ReceiptChain(count=did.sequence, head=did.digest))
+
+    return edit
+
+
+def with_collection(did: RecordCollection, now: datetime) -> EditSoup:
+    """Write down that it was looked for what came back, once for each look."""
+
+    def edit(soup: Soup) -> Soup:
+        before = soup.status.collection
+        if before and before.number >= did.number:
+            return soup
+        return change_soup_status(
+            soup,
+            collection=Collection(
+                number=did.number,
+                at=timestamp(now),
+                quiet=0 if did.removed or before is None else before.quiet + 1,
+                removed_objects=did.removed + (before.removed_objects if before else 0),
+            ),
+        )
 
     return edit
 

@@ -143,6 +143,7 @@ def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
         source=Digest(spec.source_digest) if spec.source_digest else None,
         data=Digest(spec.data_digest) if spec.data_digest else None,
         requested_at=instant(spec.requested_at) if spec.requested_at else None,
+        signed_at=instant(spec.signed_at) if spec.signed_at else None,
     )
 
 
@@ -251,6 +252,7 @@ def revision_view(revision: SoupRevision) -> core.Revision:
 def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
     """See a Soup as the core does."""
     spec, status = soup.spec, soup.status
+    done = status.collection
     made = {one.metadata.name: revision_view(one) for one in revisions}
     current = status.current_revision
     promotion = None
@@ -262,6 +264,7 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
         alive=soup.metadata.deletion_timestamp is None,
         held=FINALIZER in soup.metadata.finalizers,
         receipts=status.receipts.count,
+        collection=core.Collection(done.number, instant(done.at), done.quiet) if done else None,
         suspended=spec.suspend,
         min_shards=spec.membership.min_shards,
         settle_s=spec.membership.settle_seconds,

@@ -13,7 +13,6 @@ known lineage; it is listed, not removed, because it may be somebody else's.
 """
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +22,12 @@ from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import covering_manifests
-from stockpot.store.keys import MANIFEST, Keys
+from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least
 from stockpot.unlearning.clock import now
+from stockpot.unlearning.collect import collect
 from stockpot.unlearning.commitments import keep
 from stockpot.unlearning.inventory import (
     Inventory,
@@ -36,11 +36,9 @@ from stockpot.unlearning.inventory import (
     residuals_of,
     write_inventory,
 )
+from stockpot.unlearning.removal import ARTEFACTS, RECORDS, folder_of, folders_above, in_order
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 
-RECORDS = ("receipts", "tombstones", "inventories")
-"""Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
-ARTEFACTS = ("soups", "shards")
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200
 """Of what a result names: it is 4,096 bytes at most, and the inventory has them all."""
 
@@ -55,7 +53,7 @@ class Found:
 
 
 def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Purge one shard.
+    """Purge one shard; or none, and look for what came back of those that were purged before.
 
     Raises:
         Waiting: Something of the shard was written meanwhile; the next run removes it.
@@ -65,6 +63,8 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     """
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    if spec.shard is None:
+        return collect(store, keys, spec.soup.uid, spec.forgotten, progress, stop)
     uid = spec.shard.uid
     progress.begin("tombstone")
     stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
@@ -126,15 +126,15 @@ def sweep(
     tainted_folders = {keys.shard(shard_uid)}
     for info, manifest in seen:
         if _is_tainted(info, manifest, keys, shard_uid, former):
-            tainted_folders.add(_folder_of(info.key))
+            tainted_folders.add(folder_of(info.key))
     tainted, unknown = [], []
     for info, manifest in seen:
         # All below a tainted folder is tainted, whatever a manifest further down says.
-        if any(folder in tainted_folders for folder in _folders_above(info.key)):
+        if any(folder in tainted_folders for folder in folders_above(info.key)):
             tainted.append(info)
         elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
             unknown.append(info)
-    return Found(tuple(sorted(tainted, key=_order_of_removal)), tuple(unknown))
+    return Found(in_order(tainted), tuple(unknown))
 
 
 def _is_tainted(
@@ -155,21 +155,6 @@ def _is_tainted(
         is_kept = any(pair.training_key == former.kept for pair in manifest.lineage)
         return manifest.request != former.request and not is_kept
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
-
-
-def _order_of_removal(info: ObjectInfo) -> tuple[bool, int, str, str]:
-    """Files first; then manifests, the innermost first."""
-    is_manifest = info.key.endswith(f"/{MANIFEST}")
-    return is_manifest, -info.key.count("/") if is_manifest else 0, info.key, info.version
-
-
-def _folder_of(key: str) -> str:
-    return key[: key.rfind("/") + 1]
-
-
-def _folders_above(key: str) -> Sequence[str]:
-    parts = key.split("/")[:-1]
-    return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
 
 
 def _seen(inventory: Inventory, found: Found) -> Inventory:

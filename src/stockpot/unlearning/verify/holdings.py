@@ -6,7 +6,7 @@ from stockpot.api.manifest import Manifest
 from stockpot.errors import Transient
 from stockpot.store.artefacts import with_manifests
 from stockpot.store.port import ObjectInfo, ObjectStore
-from stockpot.unlearning.purge import RECORDS
+from stockpot.unlearning.removal import RECORDS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""What a writer still writes who wakes up after the receipt is looked for, and removed."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from tests.builders import NOON, a_shard, a_soup, a_world, asked, ended, uid
+
+from stockpot.core.actions import RecordCollection, StartCollection
+from stockpot.core.plan import check
+from stockpot.core.world import Collection, Receipt, World
+
+CATS, DOGS = a_shard("cats").trained(), uid("dogs")
+SIGNED = Receipt("pets-1", DOGS, 1, signed_at=NOON)
+FIRST = StartCollection(1, (DOGS,))
+MINUTE = timedelta(minutes=1)
+
+
+def world(done: Collection | None = None, *more: Receipt) -> World:
+    soup = a_soup().of("cats").with_fields(collection=done)
+    return a_world(soup, CATS, receipts=(SIGNED, *more))
+
+
+def test_it_is_looked_for_soon_after_a_receipt() -> None:
+    assert asked(world()) == ()
+    assert check(world(), NOON).due_at == NOON + 5 * MINUTE
+    assert asked(world(), NOON + 5 * MINUTE) == (FIRST,)
+
+
+def test_nobody_looks_where_nothing_was_forgotten() -> None:
+    nothing = a_world(a_soup().of("cats"), CATS)
+    incomplete = a_world(a_soup().of("cats"), CATS, receipts=(replace(SIGNED, is_complete=False),))
+
+    assert check(nothing, NOON).due_at is None
+    assert asked(nothing, NOON + 90 * MINUTE) == ()
+    assert asked(incomplete, NOON + 90 * MINUTE) == (), "its own purge is repeated"
+
+
+def test_what_was_found_is_written_down_and_the_run_goes() -> None:
+    found = replace(world(), runs=(ended(FIRST, purged_objects=2),))
+
+    assert asked(found, NOON + 6 * MINUTE) == (RecordCollection(1, 2),)
+
+
+def test_it_is_looked_for_ever_less_often_but_every_day() -> None:
+    def waits(quiet: int) -> timedelta:
+        due = check(world(Collection(1, NOON + MINUTE, quiet)), NOON + MINUTE).due_at
+        assert due is not None
+        return due - NOON - MINUTE
+
+    assert [waits(0), waits(1), waits(2), waits(30)] == [
+        5 * MINUTE,
+        10 * MINUTE,
+        20 * MINUTE,
+        timedelta(days=1),
+    ]
+
+
+def test_another_receipt_makes_the_next_look_soon() -> None:
+    later = NOON + timedelta(days=30)
+    eels = Receipt("pets-2", uid("eels"), 2, signed_at=later)
+    rested = world(Collection(9, NOON + MINUTE, 12), eels)
+
+    assert asked(rested, later + 5 * MINUTE) == (StartCollection(10, (DOGS, uid("eels"))),)

@@ -1,0 +1,128 @@
+"""What came back of what was forgotten goes, and nothing else does."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from tests.unlearning.cellar import (
+    KEYS,
+    SOUP,
+    a_cellar,
+    a_purge,
+    key_of,
+    keys_below,
+    lay,
+    lineage,
+    recipe_of,
+)
+
+from stockpot.api.manifest import ArtefactKind
+from stockpot.api.runspec import PurgeRun, RunResult, StoreRef
+from stockpot.core.recipe import Ingredient, ShardUID, former_of
+from stockpot.errors import ExitCode, StockpotError
+from stockpot.metrics.progress import Progress
+from stockpot.store.folder import FolderStore
+from stockpot.unlearning import purge
+from stockpot.unlearning.inventory import read_inventory
+
+INGREDIENT = KEYS.ingredient("uid-dogs", key_of("uid-dogs"))
+REVISION = KEYS.revision("soup-1", recipe_of("uid-cats", "uid-dogs"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root: Path, tmp_path: Path) -> FolderStore:
+    """The cellar without dogs."""
+    cellar = a_cellar(root, tmp_path / "work")
+    run(a_purge(root), tmp_path)
+    return cellar
+
+
+def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> RunResult:
+    return purge.run(spec, work=below, progress=Progress(), stop=stop or threading.Event())
+
+
+def looked(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RunResult:
+    store = StoreRef(url=root.as_uri())
+    spec = PurgeRun(name="collect-1", store=store, soup=SOUP, forgotten=forgotten or ("uid-dogs",))
+    return run(spec, root.parent, stop)
+
+
+def write_late(store: FolderStore, below: Path) -> None:
+    """Do what a training and a merge do that looked for tombstones long ago."""
+    lay(store, INGREDIENT, ArtefactKind.INGREDIENT, lineage("uid-dogs"), below)
+    lay(store, REVISION, ArtefactKind.REVISION, lineage("uid-cats", "uid-dogs"), below)
+
+
+def test_what_was_written_after_the_receipt_is_removed(
+    store: FolderStore, root: Path, tmp_path: Path
+) -> None:
+    before = keys_below(store, "ml/")
+    write_late(store, tmp_path)
+
+    found = looked(root)
+
+    assert found.purged_objects == 4
+    assert keys_below(store, "ml/") == before
+
+
+def test_a_look_that_finds_nothing_changes_nothing(store: FolderStore, root: Path) -> None:
+    before = keys_below(store, "ml/")
+
+    assert looked(root).purged_objects == 0
+    assert keys_below(store, "ml/") == before
+
+
+def test_the_inventory_that_a_receipt_names_stays_as_it_is(
+    store: FolderStore, root: Path, tmp_path: Path
+) -> None:
+    before = read_inventory(store, KEYS, "uid-dogs")
+    write_late(store, tmp_path)
+
+    looked(root)
+
+    assert read_inventory(store, KEYS, "uid-dogs") == before
+
+
+def test_a_single_training_that_came_back_goes_and_the_shard_stays(
+    root: Path, tmp_path: Path
+) -> None:
+    store = a_cellar(root, tmp_path / "work")
+    cats = KEYS.ingredient("uid-cats", key_of("uid-cats"))
+    newer = KEYS.ingredient("uid-cats", key_of("uid-cats without tom"))
+    lay(store, newer, ArtefactKind.INGREDIENT, lineage("uid-cats without tom"), tmp_path)
+
+    looked(root, former_of(Ingredient(ShardUID("uid-cats"), key_of("uid-cats"))))
+
+    assert not keys_below(store, cats)
+    assert keys_below(store, newer)
+
+
+def test_in_a_store_that_was_set_back_the_tombstones_stand_again(
+    root: Path, tmp_path: Path
+) -> None:
+    store = a_cellar(root, tmp_path / "work")
+
+    looked(root, "uid-dogs")
+
+    assert store.head(KEYS.tombstone("uid-dogs"))
+    assert not keys_below(store, KEYS.shard("uid-dogs"))
+    assert not keys_below(store, REVISION)
+
+
+def test_a_look_that_is_asked_to_end_is_done_again(
+    store: FolderStore, root: Path, tmp_path: Path
+) -> None:
+    write_late(store, tmp_path)
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(StockpotError) as ended:
+        looked(root, stop=stop)
+
+    assert ended.value.exit_code is ExitCode.INTERRUPTED
+    assert looked(root).purged_objects == 4
