@@ -122,14 +122,20 @@ def test_a_new_ready_shard_causes_one_merge_with_all_ready_shards() -> None:
 
 def test_a_merged_revision_is_written_down_then_promoted_above_every_epoch() -> None:
     merge = StartMerge(a_recipe("cats"))
-    run = ended(merge, weights_digest=a_revision("cats").weights, base_digest=BASE, size_bytes=9)
+    run = ended(
+        merge,
+        weights_digest=a_revision("cats").weights,
+        base_digest=BASE,
+        size_bytes=9,
+        figures={"way": "Incremental", "readBytes": "12"},
+    )
     shard = a_shard("cats").trained()
     server = a_server().of(epoch=7)
 
     merged = a_world(a_soup().of(epoch=3), shard, server, run)
     known = a_world(a_soup().of(epoch=3).having_made("cats"), shard, server)
 
-    assert RecordRevision(a_revision("cats"), BASE, 9) in asked(merged)
+    assert RecordRevision(a_revision("cats"), BASE, 9, "Incremental", 12) in asked(merged)
     assert Promote(Promotion(a_revision("cats"), Epoch(8), 1)) in asked(known)
 
 

@@ -27,6 +27,15 @@ class ArtefactKind(StrEnum):
     """The salts of commitments to a shard's records: until the purge."""
 
 
+class MergeWay(StrEnum):
+    """How a revision was merged; its bytes are the same either way."""
+
+    FROM_SCRATCH = "FromScratch"
+    """All ingredients were read."""
+    INCREMENTAL = "Incremental"
+    """The sums of another recipe were, and the ingredients that changed."""
+
+
 class LineagePair(Model):
     """One training of one shard: the unit that lineage is made of."""
 

@@ -34,8 +34,8 @@ from stockpot.merging.kernel import FACTOR, LANES, Kernel
 from stockpot.store.atomic import problem
 from stockpot.store.ranges import ByteSource
 
-BLOCK_ELEMENTS = 1 << 15
-"""Small enough that a block of 32 ingredients and its sums stay in the processor's cache."""
+BLOCK_ELEMENTS = 1 << 16
+"""So many that what is done for a block, and not for its elements, costs little beside them."""
 MOST_BLOCK_ELEMENTS = 1 << 24
 MOST_EXCEPTIONS = 1 << 17
 """Of one accumulator: 8 MiB. Models have some for a million elements; with more, none is kept."""
@@ -188,7 +188,8 @@ class Writing:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb", buffering=0)
+        # Room that is there already is used: taking it anew costs more than filling it.
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._offset = 0
         self._widths: list[str] = []
         self._records: list[bytes] = []
@@ -212,7 +213,7 @@ class Writing:
         data = sums.data.cast("B")
         try:
             while data:
-                written = os.pwrite(self._file.fileno(), data, self._offset)
+                written = os.pwrite(self._file, data, self._offset)
                 data, self._offset = data[written:], self._offset + written
         except OSError as error:
             raise problem(error, self._path) from error
@@ -233,14 +234,15 @@ class Writing:
         records = b"".join(self._records)
         tail = records + index + len(index).to_bytes(LENGTH_BYTES, "little")
         try:
-            os.pwrite(self._file.fileno(), tail, self._offset)
+            os.pwrite(self._file, tail, self._offset)
+            os.ftruncate(self._file, self._offset + len(tail))
         except OSError as error:
             raise problem(error, self._path) from error
         return self._seal.finish(records, index)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        os.close(self._file)
 
 
 def refused(name: str, why: str) -> Refused:

@@ -8,12 +8,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import structlog
 
-from stockpot.api.manifest import RecipePart, TensorFacts
+from stockpot.api.manifest import MergeWay, RecipePart, TensorFacts
 from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, refused
@@ -41,13 +40,6 @@ Opener = Callable[[int], AbstractContextManager[Target]]
 """Opens what is written to, told how many bytes will come."""
 
 log = structlog.get_logger()
-
-
-class Way(StrEnum):
-    """How a soup was made."""
-
-    FROM_SCRATCH = "FromScratch"
-    INCREMENTAL = "Incremental"
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Soup:
     """A soup that was made."""
 
     weights: Weights
-    way: Way
+    way: MergeWay
     read_bytes: int
     """Of ingredients and of sums."""
     seal: Digest | None = None
@@ -133,7 +125,7 @@ def make(
     opened = [open_part(store, keys, part, base) for part in ordered]
     kept = _to_keep(recipe, ordered, opened[0], desk.output)
     weights, seal = merged(opened, [part.weight for part in opened], desk, kept)
-    return Soup(weights, Way.FROM_SCRATCH, _bytes_of(opened), seal)
+    return Soup(weights, MergeWay.FROM_SCRATCH, _bytes_of(opened), seal)
 
 
 def merge(parts: Sequence[Part], desk: Desk) -> Weights:
@@ -238,7 +230,7 @@ def _from_sums(
     kept = Kept(recipe, step, old, seal)
     weights, new_seal = merged(opened, [1] * len(opened), desk, kept)
     read_bytes = _bytes_of(opened) + old.source.size_bytes
-    return Soup(weights, Way.INCREMENTAL, read_bytes, new_seal, candidate.folder_key)
+    return Soup(weights, MergeWay.INCREMENTAL, read_bytes, new_seal, candidate.folder_key)
 
 
 def _to_keep(recipe: str, parts: Sequence[RecipePart], first: Part, output: Format) -> Kept | None:

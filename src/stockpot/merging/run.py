@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from stockpot import __version__
-from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest, MergeWay
 from stockpot.api.runspec import MergeRun, RunResult
 from stockpot.core import recipe
 from stockpot.core.digests import Digest
@@ -26,7 +26,7 @@ from stockpot.merging.cores import cores
 from stockpot.merging.engine import Settings, Target
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.kernel import installed
-from stockpot.merging.recipes import Desk, Soup, Way, averaged, make
+from stockpot.merging.recipes import Desk, Soup, averaged, make
 from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
@@ -89,7 +89,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
             with opened(opened_base.unet_weights) as source:
                 only = of_sources(source.name, [source])
                 weights, _ = averaged([only], [1], desk)
-                made = Soup(weights, Way.FROM_SCRATCH, source.size_bytes)
+                made = Soup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)
         finished = _finished(_manifest(spec, base), made, time.monotonic() - began_s)
         head = chain_head(store, keys, spec.soup.uid)
         # Who takes the receipts away has to take away what was made after them, too.
@@ -192,5 +192,5 @@ def _result(manifest: Manifest, *, reused: bool) -> RunResult:
         size_bytes=manifest.size_bytes,
         recipe_digest=manifest.recipe_digest,
         base_digest=manifest.base_digest,
-        figures={} if reused else {one: manifest.facts[one] for one in FIGURES},
+        figures={one: manifest.facts[one] for one in FIGURES if one in manifest.facts},
     )

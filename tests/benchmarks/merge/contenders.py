@@ -66,14 +66,17 @@ def stockpot(*, plain: bool = False, durable: bool = False) -> Merge:
 def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
     """This engine as a MergeRun has it: what is read is hashed too. Local files, no store.
 
+    The files that are written are there before, as large as they will be.
+
     Args:
         keep: Keep the sums.
         change: `add` or `remove`: go by the sums of a recipe that lacks the last checkpoint, or has
             the first one twice. These are made before the clock starts.
     """
-    from contextlib import ExitStack
-    from functools import partial
+    from collections.abc import Iterator
+    from contextlib import ExitStack, contextmanager
 
+    from stockpot.merging import merge
     from stockpot.merging.accumulator import open_accumulator
     from stockpot.merging.accumulator_blocks import Step
     from stockpot.merging.engine import Settings
@@ -81,28 +84,37 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
     from stockpot.merging.kernel import installed
     from stockpot.merging.parts import of_canonical
     from stockpot.merging.recipes import Desk, Kept, averaged
-    from stockpot.merging.targets import file_target, nowhere
+    from stockpot.merging.targets import _Descriptor, nowhere
     from stockpot.metrics.progress import Progress
     from stockpot.store.ranges import opened
 
     assert installed() is not None, "the kernel is not compiled: make kernel"
     os.fsync = lambda descriptor: None
-    stack = ExitStack()
+    stack, others = ExitStack(), ExitStack()
     files = [Path(path) for path in inputs]
     settings, stop, form = Settings(THREADS, installed()), threading.Event(), FORMATS[_dtype()]
     old_sums, new_sums = (Path(output).with_suffix(f".{age}-sums") for age in ("old", "new"))
-    soup = partial(file_target, Path(output))
+
+    @contextmanager
+    def soup(size_bytes: int) -> Iterator[_Descriptor]:
+        descriptor = os.open(output, os.O_WRONLY)
+        yield _Descriptor(Path(output), descriptor)
+        os.close(descriptor)
 
     def make(chosen: list[Path], desk: Desk, kept: Kept | None) -> str:
         parts = [of_canonical(stack.enter_context(opened(path)), 1, "") for path in chosen]
         hashed = [part.first_bytes for part in parts]
         checkpoints = [part.checkpoint for part in parts]
-        return str(averaged(checkpoints, [1] * len(parts), desk, kept, hashed)[1])
+        seal = averaged(checkpoints, [1] * len(parts), desk, kept, hashed)[1]
+        stack.close()
+        return str(seal)
 
     def fresh(count: int) -> Kept:
         ones = (1,) * count
         return Kept("bench", Step(1, 1, ones, ones, 0, count, count), None, None)
 
+    merge(inputs[:1], output)
+    new_sums.write_bytes(bytes(4 * Path(output).stat().st_size))
     if not change:
         desk = Desk(soup, new_sums, form, settings, Progress(), stop)
         return lambda: make(files, desk, fresh(len(files)) if keep else None)
@@ -113,7 +125,7 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
     delta, changed = (1, files[-1]) if change == "add" else (-1, files[0])
 
     def run() -> None:
-        old = open_accumulator(stack.enter_context(opened(old_sums)))
+        old = open_accumulator(others.enter_context(opened(old_sums)))
         step = Step(1, 1, (delta,), (delta,), len(before), len(files), len(files))
         desk = Desk(soup, new_sums, form, settings, Progress(), stop)
         make([changed], desk, Kept("bench", step, old, seal))
