@@ -253,6 +253,8 @@ class Server:
     """What was drawn to ask it; its answer repeats it."""
     chain: ChainHead | None = field(default=None, compare=False)
     """Where the soup's receipts end in the store that it sees, if it has looked."""
+    chain_age_s: float = field(default=0.0, compare=False)
+    """How long ago it looked."""
 
     @property
     def is_silent(self) -> bool:
@@ -305,7 +307,9 @@ class Soup:
     held: bool = True
     """It has our finalizer, so that it cannot go before its shards are forgotten."""
     receipts: int = 0
-    """How many receipts its status counts."""
+    """The number of the last receipt that its status, or a receipt's object, knows."""
+    head: Digest | None = None
+    """Of the last receipt that its status knows."""
     collection: Collection | None = None
     """None: nobody has looked yet."""
     suspended: bool = False
