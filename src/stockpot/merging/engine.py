@@ -20,7 +20,7 @@ from stockpot.merging.blocks import Bench, MeanOfBlocks, NotFiniteError, bench, 
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
-from stockpot.store.ranges import InOrder, fill
+from stockpot.store.ranges import InOrder, cut_short
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS
 
@@ -261,7 +261,8 @@ class _Worker:
     def _read(self, desk: "_Desk", run: Run, begin: int) -> None:
         if self._shared.fetches is None:
             for view, (source, offset) in zip(desk.views, run.sources, strict=True):
-                fill(source, offset + begin, view)
+                if (done := source.read_into(offset + begin, view)) < len(view):
+                    raise cut_short(source, offset + begin + done)
             return
         if run is not self._streamed:
             self.close()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -46,26 +46,29 @@ class ByteSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class FileBytes:
     """An open file. One thread at a time may call `read`."""
 
-    name: str
-    size_bytes: int
-    file: BinaryIO
-    is_near: bool = True
+    is_near = True
+
+    def __init__(self, name: str, size_bytes: int, file: BinaryIO) -> None:
+        self.name, self.size_bytes, self._file = name, size_bytes, file
+
+    @cached_property
+    def _descriptor(self) -> int:
+        return self._file.fileno()
 
     def read(self, offset: int, length: int) -> bytes:
         with explained(Path(self.name)):
-            self.file.seek(offset)
-            return self.file.read(length)
+            self._file.seek(offset)
+            return self._file.read(length)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        done = 0
         try:
+            done = os.preadv(self._descriptor, (buffer,), offset)
             # A read may stop early, at two gigabytes or when a signal comes.
-            while done < len(buffer):
-                read = os.preadv(self.file.fileno(), (buffer[done:],), offset + done)
+            while 0 < done < len(buffer):
+                read = os.preadv(self._descriptor, (buffer[done:],), offset + done)
                 if not read:
                     break
                 done += read
