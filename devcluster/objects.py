@@ -130,8 +130,8 @@ def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> 
 def identities() -> str:
     """Give SeaweedFS's file of who may do what.
 
-    Workloads read and write, and delete nothing but what a training leaves for its next attempt;
-    `unlearn` may do everything.
+    Workloads read and write, and delete nothing but what a training leaves for its next attempt,
+    and accumulators, which are a cache; `unlearn` may do everything.
     """
     bucket = f"arn:aws:s3:::{BUCKET}"
     writing = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
@@ -141,7 +141,11 @@ def identities() -> str:
         "Statement": [
             {"Effect": "Allow", "Action": looking, "Resource": [bucket]},
             {"Effect": "Allow", "Action": writing, "Resource": [f"{bucket}/*"]},
-            {"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": [f"{bucket}/*/runs/*"]},
+            {
+                "Effect": "Allow",
+                "Action": ["s3:DeleteObject"],
+                "Resource": [f"{bucket}/*/runs/*", f"{bucket}/*/accumulators/*"],
+            },
         ],
     }
 

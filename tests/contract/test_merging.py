@@ -1,19 +1,24 @@
 """Merging from and to a real S3 server: the same bytes as from files, and nothing half-written."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from tests.contract.conftest import Server
 from tests.contract.faults import CUT, HALF, LOST, a_proxy
 from tests.contract.test_faults import once_each
-from tests.merging.kitchen import some_tensors
+from tests.merging.kitchen import KEYS, a_merge, an_ingredient, file_bytes, some_tensors
 from tests.merging.test_soup import a_file
 
+from stockpot.api.runspec import StoreRef
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import diff, merge, verify
 from stockpot.merging.checkpoints import INDEX
+from stockpot.merging.run import run
 from stockpot.merging.targets import store_target
+from stockpot.metrics.progress import Progress
+from stockpot.store.keys import MANIFEST, SUMS, WEIGHTS
 from stockpot.store.s3 import PART_BYTES, S3Store
 
 
@@ -141,6 +146,39 @@ def test_what_was_cut_off_in_mid_stream_is_taken_up_where_it_was(
         made = merge(objects, tmp_path / "again.safetensors")
 
     assert made.digest == from_files.digest
+
+
+def test_a_soup_in_a_bucket_goes_by_its_sums(
+    tmp_path: Path, bucket: S3Store, s3_endpoint: str
+) -> None:
+    root = tmp_path / "store"
+    parts = [
+        an_ingredient(root, f"s{i}", file_bytes(some_tensors(i, "F16", SMALL)), tmp_path)
+        for i in range(9)
+    ]
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            bucket.put_file(path.relative_to(root).as_posix(), path)
+    here = StoreRef(url=f"s3://{bucket.bucket}", endpoint=s3_endpoint)
+    work, stop = tmp_path / "work", threading.Event()
+    ways, recipes = [], []
+    for some in (parts[:8], parts, parts[1:], parts[2:]):
+        spec = a_merge(root, some)
+
+        there = spec.model_copy(update={"store": here})
+        made = run(there, work=work, progress=Progress(), stop=stop)
+
+        ways.append(made.figures["way"])
+        recipes.append(spec.recipe_digest)
+        names = [root / KEYS.ingredient(one.shard_uid, one.training_key) / WEIGHTS for one in some]
+        assert made.weights_digest == merge(names, tmp_path / "scratch.safetensors").digest
+    assert ways == ["FromScratch", "Incremental", "Incremental", "Incremental"]
+    left = {info.key for info in bucket.list(KEYS.accumulators("soup-1"))}
+    assert left == {
+        KEYS.accumulator("soup-1", recipe) + name
+        for recipe in recipes[2:]
+        for name in (SUMS, MANIFEST)
+    }
 
 
 def test_what_is_not_in_the_bucket_is_refused_by_name(tmp_path: Path, bucket: S3Store) -> None:

@@ -42,7 +42,7 @@ from stockpot.errors import Transient
 from stockpot.evaluation.run import run as evaluate
 from stockpot.merging.run import run as merge
 from stockpot.metrics.progress import Progress
-from stockpot.store.keys import Keys
+from stockpot.store.keys import SUMS, Keys
 from stockpot.store.port import ObjectInfo
 from stockpot.store.s3 import S3Store
 from stockpot.training.run import run as train
@@ -235,10 +235,12 @@ def test_a_workload_removes_no_artefact_and_no_version(
     become("workload")
     store = S3Store(studio.ref.endpoint, SHARED_BUCKET, SHARED_PREFIX)
     artefact, checkpoint = "studio/shards/u/k/weights", "studio/shards/u/runs/r/step"
-    store.put(artefact, b"x")
-    store.put(checkpoint, b"x")
+    sums = KEYS.accumulator(SOUP.uid, "recipe") + SUMS
+    for key in (artefact, checkpoint, sums):
+        store.put(key, b"x")
 
     store.delete(checkpoint)
+    store.delete(sums)
     with pytest.raises(Transient, match="AccessDenied"):
         store.delete(artefact)
     with pytest.raises(Transient, match="AccessDenied"):

@@ -65,14 +65,16 @@ def test_an_image_is_an_archive_whose_digests_are_true(tmp_path: Path) -> None:
     assert not archive.with_suffix(".layer").exists()
 
 
-def test_workloads_may_delete_nothing_but_what_a_training_leaves_for_its_next_attempt() -> None:
+def test_workloads_may_delete_nothing_but_checkpoints_and_a_cache() -> None:
     said = json.loads(objects.identities())
     workload = next(one for one in said["identities"] if one["name"] == objects.WORKLOAD[0])
 
     assert "actions" not in workload
     policy = json.loads(said["policies"][0]["content"])
     deleting = [one for one in policy["Statement"] if any("Delete" in a for a in one["Action"])]
-    assert [one["Resource"] for one in deleting] == [["arn:aws:s3:::stockpot/*/runs/*"]]
+    assert [one["Resource"] for one in deleting] == [
+        ["arn:aws:s3:::stockpot/*/runs/*", "arn:aws:s3:::stockpot/*/accumulators/*"]
+    ]
 
 
 def test_containers_get_the_pause_image_that_we_made() -> None:
