@@ -226,6 +226,14 @@ class Kitchen:
             tuple(self.receipts.values()),
         )
 
+    def restore(self, older: Seen) -> None:
+        """All objects are as they were in a backup."""
+        assert older.soup
+        self.soup = older.soup
+        self.shards = {one.metadata.uid: one for one in older.shards}
+        self.revisions = {one.metadata.name: one for one in older.revisions}
+        self.receipts = {one.metadata.name: one for one in older.receipts}
+
     # What has to be true.
 
     def traces_of(self, uid: str) -> Iterator[str]:

@@ -113,7 +113,10 @@ MUTANTS: Mapping[str, Mutate] = {
     "purges before writers have ended": _without(Stage.QUIESCED),
     "signs though a writer has not ended": _writers_do_not_count,
     "never looks for what came back": lambda patch: patch.setattr(
-        plan, "collection_due_at", lambda _: None
+        plan, "collection_due_at", lambda *_, **__: None
+    ),
+    "believes what comes back from a backup": lambda patch: patch.setattr(
+        plan, "out_of_step", lambda *_: None
     ),
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),

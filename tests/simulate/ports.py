@@ -4,10 +4,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tests.simulate.pods import Pod
 from tests.simulate.runs import Workload, lineage_of
 
 from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
-from stockpot.api.serving import Grant
+from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
@@ -105,11 +106,16 @@ class _Servers:
         servers = tuple(
             Server(pods[uid].name, uid, answers=False)
             if pods[uid].is_silent
-            else server_view(pods[uid].name, grants.report(pods[uid].holdings), uid)
+            else server_view(pods[uid].name, self._state(pods[uid]), uid)
             for uid in pods.seen()
         )
         ended = frozenset(one.uid for one in granted if one.uid in pods.confirmed)
         return Asked(pods.asked_for, servers, ended=ended)
+
+    def _state(self, pod: Pod) -> ServerState:
+        """What a server says: its grants, and where the receipts end in its store."""
+        chain = self._kitchen.store.chain_head()
+        return grants.report(pod.holdings).model_copy(update={"chain": chain})
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         del spec

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import FormerRecords
+from stockpot.core.digests import digest_of_json
 
 
 @dataclass
@@ -54,10 +56,22 @@ class Store:
 
     def collect(self, forgotten: Sequence[str]) -> int:
         """Remove what came back of what was forgotten."""
+        self.tombstones |= set(forgotten)
         doomed = [n for n, lineage in self.artefacts.items() if lineage & set(forgotten)]
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)
+
+    def chain_head(self) -> ChainHead:
+        """Where the receipts end."""
+        count = len(self.receipts)
+        digest = digest_of_json("receipt", count) if count else None
+        return ChainHead(sequence=count, digest=digest, receipt=count)
+
+    def restore(self, older: "Store") -> None:
+        """All is as it was in a backup."""
+        self.artefacts = dict(older.artefacts)
+        self.tombstones, self.receipts = set(older.tombstones), list(older.receipts)
 
     def completed(self) -> set[str]:
         """Shards of which the chain says that nothing is missing."""

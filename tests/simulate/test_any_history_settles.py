@@ -4,6 +4,7 @@ The rounds, edits, views and the servers' grants are the real ones; only files a
 played. Mutants show that the histories would notice a planner that forgets a clause.
 """
 
+import copy
 import os
 import time
 from collections.abc import Callable
@@ -157,6 +158,66 @@ def a_writer_wakes_up_after_the_receipt() -> None:
     require_rest(kitchen)
 
 
+def the_store_comes_back_from_a_backup() -> None:
+    """What was purged is there again, without tombstone or receipt."""
+    kitchen = kitchen_of("cats", "dogs")
+    dogs = uid_of(kitchen, "dogs")
+    backup = copy.deepcopy(kitchen.store)
+    kitchen.delete(dogs)
+    kitchen.settle()
+    newest = copy.deepcopy(kitchen.store)
+    cats_alone = kitchen.served()
+    kitchen.now += timedelta(minutes=10)
+    kitchen.store.restore(backup)
+    for _ in range(12):
+        kitchen.round()
+        for name in kitchen.runs.active():
+            kitchen.runs.finish(name, kitchen.now)
+        kitchen.confirm_ends()
+        kitchen.pods.move()
+    assert kitchen.served() == the_base(), "nobody can say what may be served"
+    assert not kitchen.store.receipts, "nothing is signed onto it"
+    assert dogs in kitchen.store.tombstones, "what was forgotten is removed once more"
+    kitchen.store.receipts = newest.receipts
+    for name, revision in list(kitchen.revisions.items()):
+        if f"revisions/{revision.spec.recipe_digest}" not in kitchen.store.artefacts:
+            del kitchen.revisions[name]
+    kitchen.settle()
+    assert dogs in kitchen.store.tombstones
+    assert kitchen.served() == cats_alone
+    require_rest(kitchen)
+
+
+def the_objects_come_back_from_a_backup() -> None:
+    """A shard that was forgotten is there again, and the Soup knows of no receipt."""
+    kitchen = kitchen_of("cats", "dogs")
+    dogs = uid_of(kitchen, "dogs")
+    backup = kitchen.seen()
+    kitchen.delete(dogs)
+    kitchen.settle()
+    receipts, cats_alone = dict(kitchen.receipts), kitchen.served()
+    kitchen.restore(backup)
+    assert dogs in kitchen.living()
+    for _ in range(8):
+        kitchen.round()
+        kitchen.pods.move()
+        require(kitchen)
+    assert kitchen.served() == the_base(), "nobody can say what may be served"
+    kitchen.receipts |= receipts
+    kitchen.settle()
+    assert kitchen.served() == cats_alone
+    assert not list(kitchen.traces_of(dogs)), "its object is back, and nothing of it"
+    kitchen.delete(dogs)
+    kitchen.settle()
+    require_rest(kitchen)
+    assert dogs not in kitchen.shards
+
+
+def the_base() -> set[str]:
+    """What is served where nothing was learnt."""
+    return kitchen_of().served()
+
+
 def a_finalizer_is_taken_away() -> None:
     """Somebody takes it away, and the object with it: what it left behind names it still."""
     kitchen = kitchen_of("cats", "dogs")
@@ -176,6 +237,8 @@ SCENES = (
     strays_are_left,
     a_writer_wakes_up_after_the_receipt,
     a_finalizer_is_taken_away,
+    the_store_comes_back_from_a_backup,
+    the_objects_come_back_from_a_backup,
 )
 
 

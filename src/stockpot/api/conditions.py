@@ -108,6 +108,10 @@ class Reason(Explained):
         "The store has objects of unknown lineage; a purge leaves them.",
     )
     UNREACHABLE_NODE = "UnreachableNode", "A server that was granted the shard cannot be asked."
+    RECEIPTS_OUT_OF_STEP = (
+        "ReceiptsOutOfStep",
+        "Store and objects know different receipts: one of them came back from a backup.",
+    )
     DEADLINE_PASSED = "DeadlinePassed", "An unlearning takes longer than its deadlineSeconds."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."
     RECEIPT_STORED = "ReceiptStored", "The receipt of the unlearning is stored."

@@ -56,3 +56,5 @@ class ServerState(Model):
     """What whoever asked drew for this question: the answer is to it, and to no earlier one."""
     chain: ChainHead | None = None
     """The end of the soup's chain of receipts in the store, as last seen; none before that."""
+    chain_age_s: float = 0.0
+    """How long ago that was seen."""

@@ -65,6 +65,8 @@ class Scene:
     recipe: Recipe | Unmet
     survivors: Recipe | Unmet = field(default_factory=Recipe)
     """What is to be served in the end: another recipe only while a deadline has passed."""
+    out_of_step: Unmet | None = None
+    """Why nobody can say what may be served: store and objects know different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
     """Shards whose unlearning takes longer than it may."""
 
@@ -419,6 +421,8 @@ def receipted(shard: Shard, scene: Scene) -> Unmet | None:
     """Its receipt is signed, in the store and recorded, and says that nothing is missing."""
     if shard.uid in scene.world.receipted:
         return None
+    if scene.out_of_step:
+        return scene.out_of_step
     start, soup = signing_of(shard), scene.world.soup
     run = last_attempt(start, scene.world)
     said = run.result.receipt_sequence if run and run.result else None

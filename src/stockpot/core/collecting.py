@@ -15,15 +15,20 @@ MOST_FORGOTTEN = 5000
 """Of one look: their UIDs stand in the run's annotation."""
 
 
-def collection_due_at(world: World) -> datetime | None:
-    """When it is to be looked next. None: nothing was forgotten, or the soup goes."""
+def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
+    """When it is to be looked next. None: nothing was forgotten, or the soup goes.
+
+    Args:
+        world: As it was seen.
+        soon: Something may be there that was not at the last look.
+    """
     last = max((one.signed_at for one in world.receipts if one.signed_at), default=None)
     if last is None or not world.soup.alive or not world.receipted:
         return None
     done = world.soup.collection
     if done is None or done.at < last:
         return collected_again(last, 0)
-    return collected_again(done.at, done.quiet)
+    return collected_again(done.at, 0 if soon else done.quiet)
 
 
 def next_collection(world: World) -> StartCollection:

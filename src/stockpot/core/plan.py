@@ -40,6 +40,7 @@ from stockpot.core.actions import (
     attempt_of,
     next_attempt,
 )
+from stockpot.core.chain import out_of_step
 from stockpot.core.checks import (
     Findings,
     Rung,
@@ -66,7 +67,7 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
-from stockpot.core.recipe import Ingredient
+from stockpot.core.recipe import Ingredient, Recipe
 from stockpot.core.retry import due_at, gives_up, looked_at_again
 from stockpot.core.world import GrantedServer, Promotion, Revision, Run, Shard, Trained, World
 
@@ -92,7 +93,10 @@ def check(world: World, now: datetime) -> Findings:
     overdue = frozenset(s.uid for s in world.shards if is_overdue(s, world.soup, now))
     survivors = wanted_recipe(world, who.members)
     recipe = until_merged(world, survivors, overdue)
-    scene = Scene(world, who, recipe, survivors, overdue)
+    broken = out_of_step(world, now) if world.soup.alive else None
+    if broken and isinstance(recipe, Recipe):
+        recipe = Recipe((), world.soup.output)
+    scene = Scene(world, who, recipe, survivors, broken, overdue)
     rungs = {shard.uid: next_rung(shard, scene) for shard in world.shards}
     return Findings(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
 
@@ -110,6 +114,8 @@ def _time_alone_changes(scene: Scene, now: datetime) -> datetime | None:
 
 
 def _soup_lacks(scene: Scene) -> Unmet | None:
+    if scene.out_of_step:
+        return scene.out_of_step
     if isinstance(scene.recipe, Unmet):
         return scene.recipe
     if not scene.world.is_current(scene.recipe):
@@ -245,6 +251,8 @@ def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
 
 def _receipt(shard: Shard, scene: Scene, now: datetime) -> tuple[Action, ...]:
     world, start = scene.world, signing_of(shard)
+    if scene.out_of_step:
+        return ()  # Nothing is signed onto a chain of which an end is missing.
     run = last_attempt(start, world)
     said = run.result if run else None
     if run and said and said.receipt_sequence and said.receipt_digest:
@@ -270,7 +278,7 @@ def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
     yield from _make(findings, now)
     yield from _grants(findings.scene.world)
     yield from _evaluate(findings.scene.world, now)
-    yield from _collect(findings.scene.world, now)
+    yield from _collect(findings.scene, now)
     yield from _leftovers(findings)
 
 
@@ -352,9 +360,11 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     return _once(start, world, now)
 
 
-def _collect(world: World, now: datetime) -> tuple[Action, ...]:
+def _collect(scene: Scene, now: datetime) -> tuple[Action, ...]:
     """Look for what came back of what was forgotten, when it is time."""
-    due, start = collection_due_at(world), next_collection(world)
+    world = scene.world
+    due = collection_due_at(world, soon=scene.out_of_step is not None)
+    start = next_collection(world)
     if due is None:
         return ()
     run = last_attempt(start, world)

@@ -48,7 +48,7 @@ def world_of(
     former = (one for shard in seen.shards for one in _former(shard, soup, receipts))
     living = {shard.uid for shard in held if shard.alive}
     return core.World(
-        soup=soup_view(soup, seen.revisions),
+        soup=soup_view(soup, seen.revisions, receipts),
         shards=(
             *held,
             # What is left of a shard that goes, goes with it.
@@ -249,7 +249,9 @@ def revision_view(revision: SoupRevision) -> core.Revision:
     return core.Revision(Recipe(parts, spec.output.value), Digest(spec.weights_digest))
 
 
-def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
+def soup_view(
+    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[core.Receipt, ...]
+) -> core.Soup:
     """See a Soup as the core does."""
     spec, status = soup.spec, soup.status
     done = status.collection
@@ -263,7 +265,8 @@ def soup_view(soup: Soup, revisions: tuple[SoupRevision, ...]) -> core.Soup:
         name=soup.metadata.name,
         alive=soup.metadata.deletion_timestamp is None,
         held=FINALIZER in soup.metadata.finalizers,
-        receipts=status.receipts.count,
+        receipts=max((status.receipts.count, *(one.sequence for one in receipts))),
+        head=Digest(status.receipts.head) if status.receipts.head else None,
         collection=core.Collection(done.number, instant(done.at), done.quiet) if done else None,
         suspended=spec.suspend,
         min_shards=spec.membership.min_shards,
@@ -327,4 +330,5 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
         problem=state.problem,
         nonce=state.nonce,
         chain=state.chain,
+        chain_age_s=state.chain_age_s,
     )

@@ -37,7 +37,8 @@ def admin_app(
     def told(nonce: str = "") -> ServerState:
         state = models.state()
         ready = state.ready and not is_ending()
-        return state.model_copy(update={"ready": ready, "nonce": nonce, "chain": chain.seen()})
+        head = {"chain": chain.seen(), "chain_age_s": chain.age_s()}
+        return state.model_copy(update={"ready": ready, "nonce": nonce, **head})
 
     @app.get("/state")
     def state(nonce: Nonce = "") -> Response:

@@ -42,6 +42,11 @@ class Chain:
                 self._begin()
             return self._head
 
+    def age_s(self) -> float:
+        """How long ago the look began that saw it; 0 before the first."""
+        with self._changed:
+            return 0.0 if self._head is None else self._now_s() - self._seen_s
+
     def fresh(self, timeout_s: float) -> ChainHead | None:
         """What the store has now; none where it does not say so in time.
 

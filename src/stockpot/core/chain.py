@@ -1,0 +1,70 @@
+"""Whether store and objects know the same receipts. One of the two may come back from a backup.
+
+An older store has again what was purged, and its tombstones are gone; older objects have shards
+again that were forgotten. Either way nobody can say what may be served, so the base is, and
+nothing is signed, until both know the same receipts.
+"""
+
+from datetime import datetime, timedelta
+
+from stockpot.api.conditions import Reason
+from stockpot.core.finding import Unmet
+from stockpot.core.world import Server, World
+
+SKEW = timedelta(seconds=60)
+"""By how much the signer's clock and ours may differ."""
+
+
+def out_of_step(world: World, now: datetime) -> Unmet | None:
+    """Say what is older than what, where servers see another chain than the Soup knows."""
+    soup = world.soup
+    heads = [one.chain for one in world.servers if one.answers and one.chain]
+    ahead = max((one.receipt for one in heads), default=0)
+    if ahead > soup.receipts and not _may_be_unrecorded(world):
+        return Unmet(
+            Reason.RECEIPTS_OUT_OF_STEP,
+            f"the store has receipts up to number {ahead}, the Soup knows {soup.receipts}: its "
+            "objects are older than the store, and may bring forgotten shards back; the base is "
+            "served meanwhile",
+            f"stockpot replay soup/{soup.name} … | kubectl apply -f -",
+            needs_person=True,
+        )
+    stored = [one.chain for one in world.servers if one.chain and _has_looked(one, world, now)]
+    behind = min((one.receipt for one in stored), default=soup.receipts)
+    if behind < soup.receipts:
+        return Unmet(
+            Reason.RECEIPTS_OUT_OF_STEP,
+            f"the store has receipts up to number {behind}, the Soup knows {soup.receipts}: the "
+            "store is older than its objects, and may have what was purged; the base is served "
+            "meanwhile",
+            "restore the newest of its folders receipts/, tombstones/ and inventories/, and delete "
+            "SoupRevisions that it does not have: they are merged again",
+            needs_person=True,
+        )
+    forked = [
+        one
+        for one in stored
+        if one.sequence == one.receipt == soup.receipts and soup.head and one.digest != soup.head
+    ]
+    if forked:
+        return Unmet(
+            Reason.RECEIPTS_OUT_OF_STEP,
+            f"receipt {soup.receipts} is {forked[0].digest} in the store, and the Soup knows it as "
+            f"{soup.head}: this is another chain; the base is served meanwhile",
+            "find out which of the two is right: stockpot verify --head shows where they part",
+            needs_person=True,
+        )
+    return None
+
+
+def _may_be_unrecorded(world: World) -> bool:
+    """Whether a receipt may be stored that is not written down yet."""
+    signs = any(run.name.startswith("sign-") for run in world.runs)
+    return signs or any(one.uid not in world.receipted for one in world.shards if not one.alive)
+
+
+def _has_looked(server: Server, world: World, now: datetime) -> bool:
+    """Whether it looked at the store after the last receipt was there."""
+    last = next((o.signed_at for o in world.receipts if o.sequence == world.soup.receipts), None)
+    looked_at = now - timedelta(seconds=server.chain_age_s)
+    return server.answers and (last is None or looked_at > last + SKEW)
