@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from stockpot.merging.engine import Target
 from stockpot.store.atomic import appearing, problem
 from stockpot.store.port import ObjectStore
+from stockpot.store.ranges import Files
 
 _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -21,15 +22,6 @@ class Uploads(Protocol):
 
     def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
         """Write the bytes of a stream, replacing what was there."""
-        ...
-
-
-@runtime_checkable
-class Files(Protocol):
-    """A store whose objects are files."""
-
-    def file_of(self, key: str) -> Path:
-        """Say where an object lies, or would."""
         ...
 
 

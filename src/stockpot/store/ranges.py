@@ -65,16 +65,54 @@ class FileBytes:
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         try:
-            done = os.preadv(self._descriptor, (buffer,), offset)
-            # A read may stop early, at two gigabytes or when a signal comes.
-            while 0 < done < len(buffer):
-                read = os.preadv(self._descriptor, (buffer[done:],), offset + done)
-                if not read:
-                    break
-                done += read
+            return _read_into(self._descriptor, offset, buffer)
         except OSError as error:
             raise problem(error, Path(self.name)) from error
-        return done
+
+
+class StoredFile:
+    """An object of a store that is a file: opened for each read, so that nobody must close it."""
+
+    is_near = True
+
+    def __init__(self, name: str, size_bytes: int, path: Path) -> None:
+        self.name, self.size_bytes, self._path = name, size_bytes, path
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = bytearray(max(0, min(length, self.size_bytes - offset)))
+        return bytes(data[: self.read_into(offset, memoryview(data))])
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                return _read_into(descriptor, offset, buffer)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError as error:
+            raise _absent(self.name) from error
+        except OSError as error:
+            raise problem(error, self._path) from error
+
+
+def _read_into(descriptor: int, offset: int, buffer: memoryview) -> int:
+    done = os.preadv(descriptor, (buffer,), offset)
+    # A read may stop early, at two gigabytes or when a signal comes.
+    while 0 < done < len(buffer):
+        read = os.preadv(descriptor, (buffer[done:],), offset + done)
+        if not read:
+            break
+        done += read
+    return done
+
+
+@runtime_checkable
+class Files(Protocol):
+    """A store whose objects are files."""
+
+    def file_of(self, key: str) -> Path:
+        """Say where an object lies, or would."""
+        ...
 
 
 class ObjectBytes:
@@ -122,7 +160,7 @@ def opened(path: Path) -> Iterator[FileBytes]:
             yield FileBytes(str(path), path.stat().st_size, file)
 
 
-def object_bytes(store: ObjectStore, key: str) -> ObjectBytes:
+def object_bytes(store: ObjectStore, key: str) -> ObjectBytes | StoredFile:
     """Look at an object of a store as a source of ranges.
 
     Raises:
@@ -131,6 +169,8 @@ def object_bytes(store: ObjectStore, key: str) -> ObjectBytes:
     info = store.head(key)
     if info is None:
         raise _absent(key)
+    if isinstance(store, Files):
+        return StoredFile(key, info.size_bytes, store.file_of(key))
     return ObjectBytes(key, info.size_bytes, store)
 
 
