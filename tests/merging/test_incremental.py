@@ -340,6 +340,24 @@ def test_sums_with_too_many_exceptions_are_not_kept(
     assert soup_bytes(root, spec) == from_scratch(root, parts, spec)
 
 
+def test_a_disk_without_room_for_sums_is_no_reason_not_to_merge(root: Path) -> None:
+    parts = parts_of(root, 9)
+    spec = a_merge(root, parts)
+    scratch = root.parent / "work" / "merge"
+
+    class Full(Progress):
+        def begin(self, phase: str, total_steps: int = 0, first_step: int = 0) -> None:
+            if phase == "merging":  # Every write to it says that there is no space left.
+                scratch.mkdir(parents=True)
+                (scratch / SUMS).symlink_to("/dev/full")
+
+    result = run(spec, work=root.parent / "work", progress=Full(), stop=threading.Event())
+
+    assert result.figures["way"] == SCRATCH
+    assert kept(root) == []
+    assert soup_bytes(root, spec) == from_scratch(root, parts, spec)
+
+
 def test_another_base_has_other_sums(root: Path) -> None:
     parts = parts_of(root, 9)
     first = a_merge(root, parts[:8])

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from stockpot.core.digests import PREFIX, Digest
@@ -33,6 +35,8 @@ from stockpot.merging.formats import FORMATS, Stored
 from stockpot.merging.kernel import FACTOR, LANES, Kernel
 from stockpot.store.atomic import problem
 from stockpot.store.ranges import ByteSource
+
+log = structlog.get_logger()
 
 BLOCK_ELEMENTS = 1 << 16
 """So many that what is done for a block, and not for its elements, costs little beside them."""
@@ -216,7 +220,8 @@ class Writing:
                 written = os.pwrite(self._file, data, self._offset)
                 data, self._offset = data[written:], self._offset + written
         except OSError as error:
-            raise problem(error, self._path) from error
+            self._give_up(error)
+            return
         self._widths.append(str(sums.itemsize))
         self._seal.block(fold)
         for at, exact in exceptions.items():
@@ -227,8 +232,10 @@ class Writing:
 
     def finish(
         self, recipe: str, layout: str, given: str, elements: int, block_elements: int
-    ) -> Digest:
-        """Write what stands behind the sums; return the seal."""
+    ) -> Digest | None:
+        """Write what stands behind the sums; return the seal, or None where it was given up."""
+        if self.given_up:
+            return None
         widths, exceptions = "".join(self._widths), len(self._records)
         index = Index(recipe, layout, given, elements, widths, exceptions, block_elements).as_bytes
         records = b"".join(self._records)
@@ -237,8 +244,16 @@ class Writing:
             os.pwrite(self._file, tail, self._offset)
             os.ftruncate(self._file, self._offset + len(tail))
         except OSError as error:
-            raise problem(error, self._path) from error
+            self._give_up(error)
+            return None
         return self._seal.finish(records, index)
+
+    def _give_up(self, error: OSError) -> None:
+        """Go on without: a full disk is no reason not to make the soup. Its room is given back."""
+        self.given_up = True
+        log.warning("sums are not kept", why=problem(error, self._path).message)
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -85,7 +85,8 @@ class Ledger:
         """Close the books: all blocks were put.
 
         Returns:
-            The seal of the new sums; None where they are not kept, for too many are exceptions.
+            The seal of the new sums; None where they are not kept: too many are exceptions, or
+            the disk is full.
 
         Raises:
             Refused: The old sums are not those that were sealed (exit 46).
@@ -94,8 +95,6 @@ class Ledger:
             found = self._old_seal.finish(self.old.records.tobytes(), self.old.index.as_bytes)
             if found != self._seal:
                 raise refused(self.old.source.name, f"its seal is {found}, not {self._seal}")
-        if self.writing.given_up:
-            return None
         return self.writing.finish(recipe, layout, self.given.name, elements, self.block_elements)
 
     def close(self) -> None:

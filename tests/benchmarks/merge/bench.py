@@ -207,7 +207,8 @@ def measure_into(figures: Figures, inputs: Sequence[Path], output: Path, exact: 
         f"{figures.cores} core  wall {figures.wall_s[-1]:7.2f} s  cpu {figures.cpu_s[-1]:7.2f} s  "
         f"others {figures.others[-1]:.0%}  anon {figures.anonymous_mb:6.1f} MB{share}"
     )
-    output.unlink(missing_ok=True)
+    for path in (output, *output.parent.glob(f"{output.stem}.*-sums")):
+        path.unlink(missing_ok=True)
     shutil.rmtree(output.with_suffix(".mergekit"), ignore_errors=True)
 
 

@@ -32,7 +32,11 @@ def _small(dtype: str) -> Case:
 
 def _few_or_many(count: int) -> Case:
     both = (("floor", 1, 3), ("stockpot", 1, 3), ("floor", 2, 3), ("stockpot", 2, 3))
-    return Case("small", "F16", count, both)
+    sums = (
+        *(("stockpot-verb", 1, 3), ("stockpot-keep", 1, 2)),
+        *(("stockpot-add", 1, 3), ("stockpot-remove", 1, 3)),
+    )
+    return Case("small", "F16", count, (*both, *(sums if count == 32 else ())))
 
 
 PLANS: Mapping[str, tuple[Case, ...]] = {
@@ -63,6 +67,9 @@ RATIOS: tuple[tuple[tuple[str, str, int], int, str, float], ...] = (
     (("small", "BF16", 8), 1, "mergekit", 1 / 2),
     (("small", "F32", 8), 1, "mergekit", 1 / 2),
 )
+CHANGES = {"stockpot-add": "adding", "stockpot-remove": "removing"}
+CHANGE_FASTER = 3.0
+"""By CPU, than a merge from scratch that hashes what it reads as they do."""
 ANONYMOUS_MB = 64.0
 
 
@@ -101,6 +108,13 @@ def bars(figures: Iterable[Mapping[str, Any]]) -> list[Bar]:
             expected = f"{where}: at most {most:g} x the {other_name}"
             said = f"{wall:.2f} x in time, {cpu:.2f} x in CPU"
         found.append(Bar(expected, said, max(wall, cpu) <= most))
+    for contender, word in CHANGES.items():
+        key = ("small", "F16", 32)
+        ours, other = find(key, contender, 1), find(key, "stockpot-verb", 1)
+        if ours is not None and other is not None:
+            times = min(other["cpu_s"]) / min(ours["cpu_s"])
+            expected = f"{word} one of {_said(ours)}: at least {CHANGE_FASTER:g} x less CPU"
+            found.append(Bar(expected, f"{times:.1f} x", times >= CHANGE_FASTER))
     all_ours = [one for one in known if one["contender"] == "stockpot"]
     for count in (2, 8, 32):
         used = [one["anonymous_mb"] for one in all_ours if one["count"] == count]
