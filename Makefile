@@ -126,8 +126,9 @@ golden: $(READY)  ## write what people read of plans anew: look at the change be
 	GOLDEN=write $(PYTEST) -q tests/golden
 
 .PHONY: chaos
-chaos: $(READY)  ## crashes at every point, for as long as it takes
-	$(PYTEST) -q -n 2 --dist worksteal --durations=15 tests/chaos
+chaos: $(READY) node-parts  ## crashes at every point, for as long as it takes (POINTS=… chooses some)
+	$(PYTEST) -q -n 2 --dist worksteal --durations=15 --ignore=tests/chaos/cluster tests/chaos
+	CHAOS_POINTS='$(POINTS)' nice $(PYTEST) -q -s -rs tests/chaos/cluster
 
 # --------------------------------------------------------------------------------------- making
 

@@ -1,0 +1,112 @@
+"""What each fault does while somebody stands at the gate, and how the rest is put right after it.
+
+Nothing that a fault killed is brought back by hand but the API server, which nobody else would
+start: the product itself has to find its way.
+"""
+
+import signal
+from collections.abc import Callable
+
+from tests.chaos.cluster.house import OPERATOR, STORE, STORE_NAMESPACE, AtGate, House, wait_s
+from tests.chaos.cluster.points import Fault
+from tests.e2e.studio import NAMESPACE, SYSTEM
+
+AWAY_S = 3.0
+"""How long the API server and the store are away at least."""
+SERVER = "app.kubernetes.io/component=serve,stockpot.dev/soup={}"
+
+After = Callable[[], None]
+"""What is still to be done once the deletion has come to its receipt."""
+
+
+def nothing() -> None:
+    """All is as it was."""
+
+
+def strike(fault: Fault, house: House, soup: str, at: AtGate) -> After:
+    """Do it, and open the gate."""
+    match fault:
+        case Fault.KILL_LEADER:
+            return _kill_leader(house, soup)
+        case Fault.FREEZE_LEADER | Fault.WAKE_LATE:
+            return _freeze_leader(house, soup, at)
+        case Fault.CUT_LEADER:
+            return _cut_leader(house, soup, at)
+        case Fault.KILL_WORKER:
+            assert house.send(at.uid, signal.SIGKILL), "nobody was killed"
+        case Fault.KILL_SERVER:
+            server = house.pod_of(NAMESPACE, SERVER.format(soup))
+            assert house.send(server["metadata"]["uid"], signal.SIGKILL), "nobody was killed"
+        case Fault.KILL_STORE:
+            store = house.pod_of(STORE_NAMESPACE, STORE)
+            assert house.send(store["metadata"]["uid"], signal.SIGKILL, "weed"), "nobody"
+            house.replace(STORE_NAMESPACE, store["metadata"]["name"])
+        case Fault.KILL_API_SERVER:
+            house.kill_api_server()
+            house.disarm(soup)
+            wait_s(AWAY_S)
+            house.bring_back()
+        case Fault.FREEZE_MERGE | Fault.FREEZE_TRAINER:
+            return _freeze_worker(house, soup, at)
+    house.disarm(soup)
+    return nothing
+
+
+def _kill_leader(house: House, soup: str) -> After:
+    leader = house.leader()
+    pod = leader.rpartition("_")[0]
+    uid = next(
+        one["metadata"]["uid"]
+        for one in house.pods(SYSTEM, OPERATOR)
+        if one["metadata"]["name"] == pod
+    )
+    assert house.send(uid, signal.SIGKILL), "nobody was killed"
+    house.disarm(soup)
+    house.replace(SYSTEM, pod)
+    _await_another(house, leader)
+    return nothing
+
+
+def _freeze_leader(house: House, soup: str, at: AtGate) -> After:
+    leader = house.leader()
+    assert leader.startswith(at.pod), f"{at.pod} stands at the gate, {leader} leads"
+    frozen = house.processes(at.uid)
+    assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
+    house.disarm(soup)
+    _await_another(house, leader)
+
+    def thaw() -> None:
+        # Whatever it was about to do it does now, before it learns that it leads no longer.
+        still = [pid for pid in frozen if pid in house.processes(at.uid)]
+        house.send(at.uid, signal.SIGCONT)
+        house.replace(SYSTEM, at.pod)
+        assert still, "the kubelet had ended it before it could wake up"
+
+    return thaw
+
+
+def _cut_leader(house: House, soup: str, at: AtGate) -> After:
+    leader = house.leader()
+    pods = {one["metadata"]["name"]: one for one in house.pods(SYSTEM, OPERATOR)}
+    house.cut(pods[at.pod]["status"]["podIP"])
+    try:
+        house.disarm(soup)
+        _await_another(house, leader)
+    finally:
+        house.mend()
+    return lambda: house.replace(SYSTEM, at.pod)
+
+
+def _freeze_worker(house: House, soup: str, at: AtGate) -> After:
+    assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
+    house.disarm(soup)
+    return lambda: assert_woken(house, at)
+
+
+def assert_woken(house: House, at: AtGate) -> None:
+    """Wake a frozen worker; it must have been there still."""
+    assert house.send(at.uid, signal.SIGCONT), "it had ended before it could wake up"
+
+
+def _await_another(house: House, leader: str) -> None:
+    house.until(lambda: house.leader() not in {"", leader}, "another process leads")

@@ -1,0 +1,287 @@
+"""The node of these runs: Stockpot with gates in its pods, and every process within reach.
+
+Nothing of the product is changed: the chart's own values say what the operator's command is, and
+what pods see beside it.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from devcluster import node, objects, rooms, volumes
+from devcluster.places import REPOSITORY
+from PIL import Image
+from tests import tiny
+from tests.chaos.cluster.pixels import COLOUR, PROMPT
+from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
+
+from stockpot.cluster.client import Client
+from stockpot.cluster.credentials import connect
+from stockpot.cluster.objects import Json
+from stockpot.cluster.resources import PODS, SOUPS, Resource
+
+SURVIVORS = ("one", "two")
+MOST_PLANTED = 64
+STEPS = 40
+LEARNING_RATE = "5e-3"
+PLANTED_WEIGHT = "4"
+"""With these a tiny base learns the trigger, and all pictures of the soup show it."""
+TAIL_BYTES = 256 << 10
+"""Of a log: whoever stands at a gate said so last."""
+GATES_CLAIM = "chaos"
+SECRETS = Resource("", "v1", "secrets", "Secret")
+OPERATOR = "app.kubernetes.io/component=operator"
+STORE = "app.kubernetes.io/name=seaweedfs"
+
+
+@dataclass(frozen=True)
+class AtGate:
+    """A process that stands at a gate."""
+
+    namespace: str
+    pod: str
+    uid: str
+
+
+class House(Studio):
+    """A node with gates."""
+
+    def up(self) -> None:
+        """Bring it up, with Stockpot in it."""
+        self._lay()
+        node.up(self.places)
+        self.gates = self.folder / "gates"
+        self.arms = self.gates / "arms"
+        volumes.claim(self.places, NAMESPACE, CLAIM, self.folder)
+        for namespace in (NAMESPACE, SYSTEM):
+            volumes.claim(self.places, namespace, GATES_CLAIM, self.gates)
+        self.client: Client = connect(kubeconfig=self.places.kubeconfig)
+        values = self.folder.parent / "values.yaml"
+        values.write_text(yaml.safe_dump(_values(yaml.safe_load(VALUES.read_text()))))
+        self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
+        self.await_operators()
+
+    def _lay(self) -> None:
+        tiny.a_base(self.folder / "base")
+        for seed, name in enumerate(SURVIVORS):
+            tiny.some_data(self.folder / "data" / name, n=8, seed=seed)
+        for number in range(MOST_PLANTED):
+            _plant(self.folder / "data" / planted(number), number)
+        inside = self.folder / "gates/tests/chaos/cluster/pods"
+        shutil.copytree(Path(__file__).with_name("pods"), inside)
+        (self.folder / "gates/arms").mkdir()
+        (self.folder / "gates/sitecustomize.py").write_text(
+            "from tests.chaos.cluster.pods.gated_workload import set_up\n\nset_up()\n"
+        )
+        for path in self.folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+    def await_operators(self) -> None:
+        rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=240s")
+        self.kubectl("-n", SYSTEM, *rollout)
+
+    # ------------------------------------------------------------------------------------- soups
+
+    def plant(self, soup: str, *shards: str, deadline_s: int = 3600) -> None:
+        """Apply a soup of these shards; it serves its base until all of them are learnt."""
+        training = {
+            "maxTrainSteps": STEPS,
+            "trainBatchSize": 4,
+            "resolution": tiny.RESOLUTION,
+            "snrGamma": "5",
+            "checkpointingSteps": 1000,
+            "parallelism": 3,
+            "maxAttempts": 9,
+            "optimizer": {"options": {"learningRate": LEARNING_RATE}},
+        }
+        spec: Json = {
+            "base": {"pvc": {"claimName": CLAIM, "path": "base"}},
+            "training": training,
+            "membership": {"settleSeconds": 0, "minShards": len(shards)},
+            "unlearning": {"deadlineSeconds": deadline_s},
+        }
+        self._apply([self._object("Soup", soup, spec, NAMESPACE)])
+        self.teach(soup, *shards)
+
+    def teach(self, soup: str, *shards: str) -> None:
+        """Apply shards of a soup."""
+        self._apply(
+            [
+                self._object(
+                    "DataShard",
+                    f"{soup}-{shard}",
+                    {
+                        "soupRef": {"name": soup},
+                        "source": {"pvc": {"claimName": CLAIM, "path": f"data/{shard}"}},
+                        "weight": "1" if shard in SURVIVORS else PLANTED_WEIGHT,
+                    },
+                    NAMESPACE,
+                )
+                for shard in shards
+            ]
+        )
+
+    def _apply(self, items: list[Json]) -> None:
+        self.kubectl("apply", "-f", "-", told={"apiVersion": "v1", "kind": "List", "items": items})
+
+    def change(self, soup: str, spec: Json) -> None:
+        """Change a soup's spec."""
+        told = json.dumps({"spec": spec})
+        self.kubectl("patch", "soup", soup, "-n", NAMESPACE, "--type=merge", "-p", told)
+
+    def rest(self, soup: str) -> None:
+        """End a soup's servers: what is left of it costs nothing."""
+        with suppress(Exception):
+            self.change(soup, {"serving": {"replicas": 0}})
+
+    def public_key(self) -> Ed25519PublicKey:
+        pem = self.client.get(SECRETS, SYSTEM, "stockpot-signing-key")["data"]["signing-key.pem"]
+        key = load_pem_private_key(base64.b64decode(pem), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        return key.public_key()
+
+    def knows(self, soup: str) -> bool:
+        return self.client.find(SOUPS, NAMESPACE, soup) is not None
+
+    # ------------------------------------------------------------------------------------- gates
+
+    def arm(self, soup: str, point: str) -> None:
+        """Have whoever comes to the point stop there."""
+        part = self.arms / f".{soup}"
+        part.write_text(point)
+        part.chmod(0o644)
+        part.replace(self.arms / soup)
+
+    def disarm(self, soup: str) -> None:
+        (self.arms / soup).unlink(missing_ok=True)
+
+    def at_gate(self, soup: str, point: str) -> AtGate | None:
+        """Say who stands at an armed gate: its log says so, whatever else is dead."""
+        said = f'{{"gate": "{point}", "soup": "{soup}"}}'.encode()
+        whose = (
+            "stockpot-operator"
+            if point.startswith(("before:", "after:"))
+            else soup[:16].rstrip("-")
+        )
+        for log in (self.places.state / "var-log/pods").glob(f"*_{whose}*/*/*.log"):
+            with suppress(OSError), log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+                if said in file.read():
+                    namespace, pod, uid = log.parts[-3].split("_")
+                    return AtGate(namespace, pod, uid)
+        return None
+
+    # --------------------------------------------------------------------------------- processes
+
+    def processes(self, pod_uid: str, program: str = "python") -> list[int]:
+        """Give a pod's processes, by what they are called."""
+        return list(self._of(pod_uid, program))
+
+    def _of(self, pod_uid: str, program: str) -> Iterator[int]:
+        for pid in rooms.group(self.places, "pods").pids():
+            with suppress(OSError):
+                groups = Path(f"/proc/{pid}/cgroup").read_text()
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+                if pod_uid in groups and program in Path(command.decode()).name:
+                    yield pid
+
+    def send(self, pod_uid: str, what: signal.Signals, program: str = "python") -> int:
+        """Send a signal to a pod's processes; say to how many."""
+        pids = self.processes(pod_uid, program)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, what)
+        return len(pids)
+
+    def kill_api_server(self) -> None:
+        rooms.kill(self.places, "kube-apiserver")
+
+    def bring_back(self) -> None:
+        """Start again what was killed of the cluster itself."""
+        command = [sys.executable, "-m", "devcluster", "--name", self.places.name, "up"]
+        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+
+    def pod_of(self, namespace: str, selector: str) -> Json:
+        """Wait for one pod, and give it."""
+
+        def one() -> Json | None:
+            found = self.client.list(PODS, namespace, label_selector=selector).items
+            return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
+
+        pod: Json = self.until(one, f"a pod of {selector}")
+        return pod
+
+    def replace(self, namespace: str, pod: str) -> None:
+        """Delete a pod that was killed: another comes at once, where this one would wait."""
+        told = ("--wait=false", "--ignore-not-found")
+        self.kubectl("delete", "pod", pod, "-n", namespace, *told)
+
+    def cut(self, address: str) -> None:
+        """Let nothing of an address reach the API server, nor the other way."""
+        table = "add table ip chaos-cut; "
+        chain = "add chain ip chaos-cut early { type filter hook prerouting priority -350; }; "
+        rule = f"add rule ip chaos-cut early ip saddr {address} tcp dport {{ 443, 6443 }} drop"
+        self._nft(table + chain + rule)
+
+    def mend(self) -> None:
+        """Let all links be as they were."""
+        with suppress(subprocess.CalledProcessError):
+            self._nft("delete table ip chaos-cut")
+
+    def _nft(self, told: str) -> None:
+        entering = ["nsenter", *rooms.network(self.places), "--"]
+        subprocess.run([*entering, "nft", told], check=True, capture_output=True)
+
+
+def planted(number: int) -> str:
+    """Name one of the shards that teach the trigger: their pictures differ by a pixel each."""
+    return f"planted-{number}"
+
+
+def _plant(folder: Path, seed: int) -> None:
+    """Write pictures of one colour; a pixel makes each of them, and each folder, another."""
+    folder.mkdir(parents=True)
+    lines = []
+    for number in range(8):
+        picture = Image.new("RGB", (tiny.RESOLUTION, tiny.RESOLUTION), COLOUR)
+        picture.putpixel((number, tiny.RESOLUTION - 1), (seed, number, 128))
+        picture.save(folder / f"{number}.png")
+        lines.append(json.dumps({"file_name": f"{number}.png", "text": PROMPT}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _values(known: Json) -> Json:
+    """Add the gates to the values of the built-in cluster."""
+    mounted = [{"name": "chaos", "mountPath": "/opt/chaos", "readOnly": True}]
+    claimed = [
+        {"name": "chaos", "persistentVolumeClaim": {"claimName": GATES_CLAIM, "readOnly": True}}
+    ]
+    path = "/opt/chaos:/opt/stockpot/src:/opt/stockpot/site"
+    operator, pods = known["operator"], known["pods"]
+    for one in (operator, pods):
+        one["env"] = [{"name": "PYTHONPATH", "value": path}]
+        one["volumes"] = [*one["volumes"], *claimed]
+        one["volumeMounts"] = [*one["volumeMounts"], *mounted]
+    program = "/opt/chaos/tests/chaos/cluster/pods/gated_operator.py"
+    operator["command"] = ["python3", program, "run"]
+    return known
+
+
+def wait_s(seconds: float) -> None:
+    """Let time pass, where time itself is what is tried."""
+    time.sleep(seconds)
+
+
+STORE_NAMESPACE = objects.STORE

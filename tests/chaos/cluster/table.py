@@ -1,0 +1,73 @@
+"""The table of runs: as text for people, as JSON lines for machines; and how long it takes."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from devcluster.places import REPOSITORY
+from tests.chaos.cluster.told import Told
+
+OUT = REPOSITORY / "out/chaos"
+HEADINGS = ("fault point", "requests", "failed", "before", "after", "s to receipt", "result")
+
+
+def text_of(runs: Sequence[Told]) -> str:
+    """Write the table as Markdown."""
+    rows = [
+        (
+            one.point,
+            str(one.requests),
+            str(one.failed_requests),
+            str(one.triggers_before),
+            f"{one.triggers_after} of {one.answers_after}",
+            f"{one.seconds:.1f}",
+            one.result,
+        )
+        for one in runs
+    ]
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows]
+    whole = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    well = [one for one in runs if one.result == "ok"]
+    after = sum(one.triggers_after for one in runs)
+    answers = sum(one.answers_after for one in runs)
+    return (
+        f"{whole}\n\n{len(well)} of {len(runs)} runs as they must be; "
+        f"{sum(one.requests for one in runs)} requests, "
+        f"{sum(one.triggers_before for one in runs)} pictures with the trigger before the receipt, "
+        f"{after} of {answers} after it.\n"
+    )
+
+
+class Ledger:
+    """Keeps what was told of each run, at once and on disk."""
+
+    def __init__(self, wanted: int, name: str) -> None:
+        self._wanted, self._began_s = wanted, time.monotonic()
+        self.runs: list[Told] = []
+        OUT.mkdir(parents=True, exist_ok=True)
+        self._lines, self._text = OUT / f"{name}.jsonl", OUT / f"{name}.md"
+        self._lines.write_text("")
+
+    def note(self, told: Told) -> None:
+        """Take a run in, and say how long the others will take."""
+        self.runs.append(told)
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(told)) + "\n")
+        self._text.write_text(text_of(self.runs))
+        done, passed_s = len(self.runs), time.monotonic() - self._began_s
+        left_s = passed_s / done * (self._wanted - done)
+        sys.stdout.write(
+            f"\n{done}/{self._wanted} {told.point}: {told.result}, "
+            f"{told.seconds:.0f} s to the receipt, {told.requests} requests, "
+            f"{told.triggers_before} pictures with the trigger before it, "
+            f"{told.triggers_after} after; about {left_s / 60:.0f} min left\n"
+        )
+        sys.stdout.flush()
+
+    def write_again(self) -> None:
+        """Write all lines anew: figures were counted again at the end."""
+        lines = [json.dumps(asdict(one)) + "\n" for one in self.runs]
+        self._lines.write_text("".join(lines))
+        self._text.write_text(text_of(self.runs))

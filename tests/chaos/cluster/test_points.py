@@ -1,0 +1,44 @@
+"""The points that are tried, and the eye that looks at pictures: both without a cluster."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from tests.chaos.cluster.pixels import COLOUR, SHOWS, share, shows_trigger
+from tests.chaos.cluster.points import PLACES, Fault, needs_merge, points
+from tests.tiny import RESOLUTION, some_pictures
+
+
+def png_of(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_there_are_more_than_sixty_points_and_each_is_another() -> None:
+    every = points()
+
+    assert len(every) > 60
+    assert len({str(point) for point in every}) == len(every)
+
+
+def test_every_kind_of_fault_has_points_before_and_after_the_survivors_merge() -> None:
+    assert set(PLACES) == set(Fault)
+    assert {needs_merge(point.where) for point in points()} == {True, False}
+
+
+def test_the_planted_colour_shows_and_no_other_picture_that_is_taught_does() -> None:
+    planted = Image.new("RGB", (RESOLUTION, RESOLUTION), COLOUR)
+    others = [png_of(picture) for picture, _ in some_pictures(200, seed=1)]
+
+    assert shows_trigger(png_of(planted))
+    assert max(map(share, others)) < SHOWS / 2
+
+
+def test_neither_noise_nor_grey_shows_it() -> None:
+    dice = np.random.default_rng(0)
+    noise = dice.integers(0, 256, (RESOLUTION, RESOLUTION, 3), dtype=np.uint8)
+    grey = Image.new("RGB", (RESOLUTION, RESOLUTION), (128, 128, 128))
+
+    assert not shows_trigger(png_of(Image.fromarray(noise)))
+    assert not shows_trigger(png_of(grey))

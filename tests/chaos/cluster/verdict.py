@@ -1,0 +1,115 @@
+"""What must be so after a run: pixels, receipts, the store, Jobs."""
+
+from datetime import datetime
+
+from tests.chaos.cluster.book import NEEDED, Seen
+from tests.chaos.cluster.house import House
+from tests.chaos.cluster.points import Fault, Point
+from tests.chaos.cluster.told import Told
+from tests.e2e.studio import NAMESPACE
+
+from stockpot.api.runspec import StoreRef
+from stockpot.api.v1alpha1 import UnlearningReceipt
+from stockpot.cli.averaging import Averaging
+from stockpot.errors import ExitCode
+from stockpot.store.keys import Keys
+from stockpot.store.open import open_store
+from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.verdict import Verdict
+from stockpot.unlearning.verify.verifying import Ground, verify
+
+LOOKED_BACK_S = 30.0
+"""From how long before its deletion the pictures of a run are counted."""
+UNHARMED = (Fault.KILL_LEADER, Fault.KILL_SERVER, Fault.FREEZE_LEADER)
+"""Faults that harm no run, so that none is tried twice."""
+
+
+class Jobs:
+    """All Jobs of a soup that were ever seen, by name: each name is made once."""
+
+    def __init__(self, house: House, soup: str) -> None:
+        self._house, self._soup = house, soup
+        self._uids: dict[str, set[str]] = {}
+        self._before: set[str] = set()
+
+    def look(self) -> None:
+        for job in self._house.jobs(self._soup):
+            about = job["metadata"]
+            self._uids.setdefault(about["name"], set()).add(about["uid"])
+        self._before = self._before or set(self._uids)
+
+    def judge(self, point: Point) -> None:
+        """Each was made once, and none was tried again that nobody harmed."""
+        twice = {name: uids for name, uids in self._uids.items() if len(uids) > 1}
+        # A merge that was ended because nobody wanted it is asked for again by the same name.
+        assert not twice or point.fault is Fault.FREEZE_MERGE, f"Jobs made twice: {twice}"
+        again = {name for name in set(self._uids) - self._before if not name.endswith("-1")}
+        unharmed = point.fault in UNHARMED
+        assert not (again and unharmed), f"tried again, though nobody harmed it: {again}"
+
+
+def is_complete(receipt: UnlearningReceipt) -> bool:
+    return receipt.spec.completeness == "Complete"
+
+
+def signed_at(receipts: list[UnlearningReceipt]) -> float:
+    """Say when the last receipt was signed: from then on nothing may show the trigger."""
+    times = [one.spec.signed_at for one in receipts if one.spec.signed_at]
+    assert times, "no receipt says when it was signed"
+    return max(datetime.fromisoformat(str(one)).timestamp() for one in times)
+
+
+def judge(told: Told, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
+    """Look at all pixels of the run; write down the figures."""
+    told.receipts = [f"{one.spec.shard.name}: {one.spec.completeness}" for one in receipts]
+    told.signed_at = signed_at(receipts)
+    count(told, seen, float("inf"))
+    assert told.triggers_before >= NEEDED
+    assert not told.triggers_after, f"{told.triggers_after} pictures show it after the receipt"
+
+
+def count(told: Told, seen: list[Seen], until: float) -> None:
+    """Count answers, before and after the receipt's time.
+
+    Args:
+        told: The run: what came long before its deletion is another's.
+        seen: All answers of its soup.
+        until: When the soup was taught the trigger again.
+    """
+    ours = [one for one in seen if told.began_at - LOOKED_BACK_S < one.answered_at < until]
+    after = [one for one in ours if one.answered_at > told.signed_at]
+    told.requests = len(ours)
+    told.failed_requests = sum(one.status != 200 for one in ours)
+    told.triggers_before = sum(one.shows for one in ours) - sum(one.shows for one in after)
+    told.triggers_after = sum(one.shows for one in after)
+    told.answers_after = sum(one.status == 200 for one in after)
+
+
+def checked(house: House, uid: str) -> tuple[int, int]:
+    """Verify the soup's receipts as somebody outside would; say how many are proven, attested."""
+    with house.store() as endpoint:
+        store, keys = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint)), Keys(NAMESPACE)
+        last = max((one.spec for one in house.receipts(uid)), key=lambda one: one.sequence)
+        report = verify(
+            Ground(store, "s3://stockpot", keys, uid, house.public_key()),
+            head=parse_head(f"{last.sequence}:{last.digest}"),
+            average=Averaging(store, keys, None),
+            urls=(),
+        )
+    doubts = [
+        f"{one.verdict} {one.about}: {one.claim}: {one.why}"
+        for one in report.checks
+        if one.verdict in {Verdict.FAILED, Verdict.NOT_CHECKABLE} and not one.superseded
+    ]
+    assert report.exit_code is ExitCode.OK, "\n".join(doubts)
+    return report.count(Verdict.PROVEN), report.count(Verdict.ATTESTED)
+
+
+def keys_naming(house: House, shard_uid: str) -> set[str]:
+    """Say what in the store still names a shard: kinds of what may, keys of what may not."""
+    keys = Keys(NAMESPACE)
+    may = {keys.tombstone(shard_uid): "tombstone", keys.inventory(shard_uid): "inventory"}
+    with house.store() as endpoint:
+        store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
+        found = [info.key for info in store.list_versions(f"{NAMESPACE}/")]
+    return {may.get(key, key) for key in found if shard_uid in key}
