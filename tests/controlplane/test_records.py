@@ -40,7 +40,7 @@ def test_a_record_that_is_not_there_is_named_and_nothing_is_lost(town: Town) -> 
     town.learnt("food")
     before = (town.get("food") or {})["status"]["trainingKey"]
 
-    wrong = {"spec": {"excludeRecords": ["thrid"]}}
+    wrong = {"spec": {"excludeRecords": ["nobody"]}}
     town.admin.merge(DATA_SHARDS, town.studio, "food", wrong)
     town.until(lambda: town.is_so("food", "Stalled"), "the shard says what is wrong")
     said = town.condition("food", "Stalled")

@@ -163,7 +163,7 @@ def somebody_misspells_a_record(history: History) -> None:
     if uid := history.one_of(kitchen.living()):
         spec = kitchen.shards[uid].spec.exclude_records
         right = tuple(one for one in spec if one in RECORDS)
-        kitchen.exclude(uid, *(right if right != spec else (*spec, "thrid")))
+        kitchen.exclude(uid, *(right if right != spec else (*spec, "nobody")))
 
 
 def somebody_takes_a_finalizer_away(history: History) -> None:
