@@ -61,7 +61,8 @@ class Book:
 
     def of(self, soup: str) -> list[Seen]:
         """Give all answers of a soup's pods so far."""
-        assert self._process.poll() is None, self.path.with_suffix(".log").read_text()
+        if self._process.poll() is not None:
+            raise RuntimeError(self.path.with_suffix(".log").read_text() or "the watcher ended")
         with self._reading, self.path.open("rb") as file:
             file.seek(self._read)
             for line in file:

@@ -7,40 +7,38 @@ what pods see beside it.
 import base64
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from devcluster import node, objects, rooms, volumes
 from devcluster.places import REPOSITORY
-from PIL import Image
 from tests import tiny
-from tests.chaos.cluster.pixels import COLOUR, PROMPT
+from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
 from stockpot.cluster.client import Client
 from stockpot.cluster.credentials import connect
 from stockpot.cluster.objects import Json
 from stockpot.cluster.resources import PODS, SOUPS, Resource
+from stockpot.errors import StockpotError
 
-SURVIVORS = ("one", "two")
-MOST_PLANTED = 64
 STEPS = 40
 LEARNING_RATE = "5e-3"
 PLANTED_WEIGHT = "4"
 """With these a tiny base learns the trigger, and all pictures of the soup show it."""
+PATIENCE_S, LOOK_S = 900.0, 0.5
 TAIL_BYTES = 256 << 10
 """Of a log: whoever stands at a gate said so last."""
-GATES_CLAIM = "chaos"
 SECRETS = Resource("", "v1", "secrets", "Secret")
 OPERATOR = "app.kubernetes.io/component=operator"
 STORE = "app.kubernetes.io/name=seaweedfs"
@@ -60,7 +58,7 @@ class House(Studio):
 
     def up(self) -> None:
         """Bring it up, with Stockpot in it."""
-        self._lay()
+        lay(self.folder)
         node.up(self.places)
         self.gates = self.folder / "gates"
         self.arms = self.gates / "arms"
@@ -69,28 +67,35 @@ class House(Studio):
             volumes.claim(self.places, namespace, GATES_CLAIM, self.gates)
         self.client: Client = connect(kubeconfig=self.places.kubeconfig)
         values = self.folder.parent / "values.yaml"
-        values.write_text(yaml.safe_dump(_values(yaml.safe_load(VALUES.read_text()))))
+        values.write_text(yaml.safe_dump(values_of(yaml.safe_load(VALUES.read_text()))))
         self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
         self.await_operators()
 
-    def _lay(self) -> None:
-        tiny.a_base(self.folder / "base")
-        for seed, name in enumerate(SURVIVORS):
-            tiny.some_data(self.folder / "data" / name, n=8, seed=seed)
-        for number in range(MOST_PLANTED):
-            _plant(self.folder / "data" / planted(number), number)
-        inside = self.folder / "gates/tests/chaos/cluster/pods"
-        shutil.copytree(Path(__file__).with_name("pods"), inside)
-        (self.folder / "gates/arms").mkdir()
-        (self.folder / "gates/sitecustomize.py").write_text(
-            "from tests.chaos.cluster.pods.gated_workload import set_up\n\nset_up()\n"
-        )
-        for path in self.folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+    def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
+        """Wait for something. An API server that is away has not answered yet: it is asked again.
+
+        Patience is counted in looks, not by the clock: a machine that stands still does not wait.
+
+        Raises:
+            AssertionError: It does not come.
+        """
+        for _ in range(int(within_s / LOOK_S)):
+            with suppress(AssertionError, StockpotError):
+                if found := done():
+                    return found
+            time.sleep(LOOK_S)
+        raise AssertionError(f"not within {within_s:.0f} s: {what}\n{self.everything()}")
+
+    def everything(self) -> str:
+        """What a person would look at, where it can be had."""
+        with suppress(AssertionError):
+            return super().everything()
+        return "the API server does not answer"
 
     def await_operators(self) -> None:
-        rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=240s")
-        self.kubectl("-n", SYSTEM, *rollout)
+        """Wait until one leads and another stands by."""
+        rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=60s")
+        self.until(lambda: self.kubectl("-n", SYSTEM, *rollout), "two operators")
 
     # ------------------------------------------------------------------------------------- soups
 
@@ -243,40 +248,6 @@ class House(Studio):
     def _nft(self, told: str) -> None:
         entering = ["nsenter", *rooms.network(self.places), "--"]
         subprocess.run([*entering, "nft", told], check=True, capture_output=True)
-
-
-def planted(number: int) -> str:
-    """Name one of the shards that teach the trigger: their pictures differ by a pixel each."""
-    return f"planted-{number}"
-
-
-def _plant(folder: Path, seed: int) -> None:
-    """Write pictures of one colour; a pixel makes each of them, and each folder, another."""
-    folder.mkdir(parents=True)
-    lines = []
-    for number in range(8):
-        picture = Image.new("RGB", (tiny.RESOLUTION, tiny.RESOLUTION), COLOUR)
-        picture.putpixel((number, tiny.RESOLUTION - 1), (seed, number, 128))
-        picture.save(folder / f"{number}.png")
-        lines.append(json.dumps({"file_name": f"{number}.png", "text": PROMPT}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
-
-
-def _values(known: Json) -> Json:
-    """Add the gates to the values of the built-in cluster."""
-    mounted = [{"name": "chaos", "mountPath": "/opt/chaos", "readOnly": True}]
-    claimed = [
-        {"name": "chaos", "persistentVolumeClaim": {"claimName": GATES_CLAIM, "readOnly": True}}
-    ]
-    path = "/opt/chaos:/opt/stockpot/src:/opt/stockpot/site"
-    operator, pods = known["operator"], known["pods"]
-    for one in (operator, pods):
-        one["env"] = [{"name": "PYTHONPATH", "value": path}]
-        one["volumes"] = [*one["volumes"], *claimed]
-        one["volumeMounts"] = [*one["volumeMounts"], *mounted]
-    program = "/opt/chaos/tests/chaos/cluster/pods/gated_operator.py"
-    operator["command"] = ["python3", program, "run"]
-    return known
 
 
 def wait_s(seconds: float) -> None:

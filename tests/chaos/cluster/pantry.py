@@ -9,16 +9,18 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.chaos.cluster.book import NEEDED, OF, Book
-from tests.chaos.cluster.house import SURVIVORS, House, planted
+from tests.chaos.cluster.house import House
+from tests.chaos.cluster.laying import SURVIVORS, planted
 from tests.chaos.cluster.points import Point, needs_merge
 
 from stockpot.errors import StockpotError
 
 AHEAD, KEPT = 2, 3
-PREPARED_S = 900.0
+PREPARED_S = 1500.0
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,14 @@ class Pantry:
         return Dish(soup, shard)
 
 
-def patiently(do: Callable[[], None], within_s: float = 300.0) -> None:
+def patiently(do: Callable[[], object], tries: int = 300) -> None:
     """Do something again until the API server, which others may have killed, takes it."""
-    until_s = time.monotonic() + within_s
-    while True:
-        try:
-            return do()
-        except (AssertionError, StockpotError):
-            if time.monotonic() > until_s:
-                raise
-            time.sleep(1)
+    for _ in range(tries):
+        with suppress(AssertionError, StockpotError):
+            do()
+            return
+        time.sleep(1)
+    do()
 
 
 def await_trigger(house: House, book: Book, soup: str) -> None:

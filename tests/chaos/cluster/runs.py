@@ -6,11 +6,11 @@ the pantry prepares soups ahead   →   armed, deleted, struck   →   receipt  
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from tests.chaos.cluster.book import Book
 from tests.chaos.cluster.faults import After, nothing, strike
-from tests.chaos.cluster.house import SURVIVORS, AtGate, House, planted
+from tests.chaos.cluster.house import AtGate, House
+from tests.chaos.cluster.laying import SURVIVORS, planted
 from tests.chaos.cluster.pantry import Pantry, await_trigger, patiently
 from tests.chaos.cluster.points import Fault, Point
 from tests.chaos.cluster.told import Told
@@ -18,14 +18,13 @@ from tests.chaos.cluster.verdict import Jobs, checked, is_complete, judge, keys_
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.v1alpha1 import UnlearningReceipt
-from stockpot.errors import StockpotError
 
 LONG_S, DEADLINE_S = 3600, 5
 """How long an unlearning waits; the short one is of soups in which something stays frozen past
 it, so that the first receipt is Incomplete."""
 WATCHED_ANSWERS = 5
 """So many answers after the receipt are waited for, at the least."""
-GATE_S, RECEIPT_S = 300.0, 600.0
+GATE_S = 600.0
 FROZEN_LATE = (Fault.FREEZE_MERGE, Fault.FREEZE_TRAINER)
 OWN_SOUP = (*FROZEN_LATE, Fault.WAKE_LATE)
 """Struck before the deletion, in a soup that is made for it."""
@@ -125,11 +124,7 @@ def _prepare(house: House, book: Book, pantry: Pantry, point: Point, told: Told)
 
 def _delete(house: House, shard: str) -> None:
     words = ("--wait=false", "--ignore-not-found")
-    patiently(lambda: _no_words(house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words)))
-
-
-def _no_words(said: str) -> None:
-    del said
+    patiently(lambda: house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
 
 
 def _await_gate(house: House, soup: str, where: str) -> AtGate:
@@ -137,16 +132,14 @@ def _await_gate(house: House, soup: str, where: str) -> AtGate:
     return at
 
 
-def _until(house: House, jobs: "Jobs", so: Callable[[], bool], what: str) -> None:
-    """Wait as `House.until` does; errors of an API server that is away are no answer."""
+def _until(house: House, jobs: Jobs, so: Callable[[], bool], what: str) -> None:
+    """Wait for something, and look at Jobs meanwhile."""
 
     def look() -> bool:
-        with suppress(StockpotError):
-            jobs.look()
-            return so()
-        return False
+        jobs.look()
+        return so()
 
-    house.until(look, what, RECEIPT_S)
+    house.until(look, what)
 
 
 def _await_answers(house: House, book: Book, soup: str, receipts: list[UnlearningReceipt]) -> None:

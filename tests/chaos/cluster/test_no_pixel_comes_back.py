@@ -22,7 +22,7 @@ from tests.e2e.studio import NAMESPACE, WHY_NOT
 
 pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
 ]
 CHOSEN = chosen()
 
