@@ -79,6 +79,7 @@ def _freeze_leader(house: House, soup: str, at: AtGate) -> After:
         # Whatever it was about to do it does now, before it learns that it leads no longer.
         still = [pid for pid in frozen if pid in house.processes(at.uid)]
         house.send(at.uid, signal.SIGCONT)
+        wait_s(AWAY_S)
         house.replace(SYSTEM, at.pod)
         assert still, "the kubelet had ended it before it could wake up"
 

@@ -39,6 +39,7 @@ PLANTED_WEIGHT = "4"
 PATIENCE_S, LOOK_S = 900.0, 0.5
 TAIL_BYTES = 256 << 10
 """Of a log: whoever stands at a gate said so last."""
+PROBE = "/spec/template/spec/containers/0/livenessProbe/failureThreshold"
 SECRETS = Resource("", "v1", "secrets", "Secret")
 OPERATOR = "app.kubernetes.io/component=operator"
 STORE = "app.kubernetes.io/name=seaweedfs"
@@ -69,6 +70,10 @@ class House(Studio):
         values = self.folder.parent / "values.yaml"
         values.write_text(yaml.safe_dump(values_of(yaml.safe_load(VALUES.read_text()))))
         self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
+        # The kubelet would end a frozen operator before it can wake up.
+        probe = [{"op": "add", "path": PROBE, "value": 1000}]
+        what = ("deployment", "stockpot-operator", "--type=json", "-p", json.dumps(probe))
+        self.kubectl("-n", SYSTEM, "patch", *what)
         self.await_operators()
 
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:

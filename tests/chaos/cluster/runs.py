@@ -77,7 +77,7 @@ def _is_past(house: House, uid: str, told: Told, point: Point) -> bool:
     if point.fault is Fault.FREEZE_MERGE:
         # The kubelet ends a merge for good after half a minute: it wakes beside the purge.
         return bool(house.jobs(told.soup, "purge"))
-    return bool(_ours(house, uid, told))
+    return any(one.spec.shard.name == told.shards[-1] for one in _ours(house, uid, told))
 
 
 def _ours(house: House, uid: str, told: Told) -> list[UnlearningReceipt]:
@@ -110,16 +110,20 @@ def _prepare(house: House, book: Book, pantry: Pantry, point: Point, told: Told)
             # The mean is to be rounded to something else: it is made again, with the shard in it.
             house.change(soup, {"merge": {"output": "bf16"}})
             at = _await_gate(house, soup, point.where)
-            after = strike(point.fault, house, soup, at)
-            house.change(soup, {"merge": {"output": "fp16"}})
+            wake = strike(point.fault, house, soup, at)
+
+            def after() -> None:
+                wake()
+                house.change(soup, {"merge": {"output": "fp16"}})
+
             return after
         case _:
             house.until(lambda: any(o.status == 200 for o in book.of(soup)), "the base answers")
             house.arm(soup, point.where)
             at = _await_gate(house, soup, point.where)
-            after = strike(point.fault, house, soup, at)
+            wake = strike(point.fault, house, soup, at)
             await_trigger(house, book, soup)
-            return after
+            return wake
 
 
 def _delete(house: House, shard: str) -> None:

@@ -53,10 +53,10 @@ def is_complete(receipt: UnlearningReceipt) -> bool:
 
 
 def signed_at(receipts: list[UnlearningReceipt]) -> float:
-    """Say when the last receipt was signed: from then on nothing may show the trigger."""
-    times = [one.spec.signed_at for one in receipts if one.spec.signed_at]
-    assert times, "no receipt says when it was signed"
-    return max(datetime.fromisoformat(str(one)).timestamp() for one in times)
+    """Say when the first Complete receipt was signed: from then on nothing may show the trigger."""
+    times = [one.spec.signed_at for one in receipts if is_complete(one) and one.spec.signed_at]
+    assert times, "no Complete receipt says when it was signed"
+    return min(datetime.fromisoformat(str(one)).timestamp() for one in times)
 
 
 def judge(told: Told, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
