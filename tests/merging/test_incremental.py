@@ -25,12 +25,15 @@ from stockpot.api.runspec import MergeRun, ObjectRef, PurgeRun, RecipePart, RunR
 from stockpot.api.training import WeightsDtype
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import accumulator, merge
+from stockpot.merging.engine import Settings
 from stockpot.merging.formats import FORMATS
+from stockpot.merging.kernel import installed
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import find_complete, is_complete, read_manifest
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import MANIFEST, SUMS, WEIGHTS
+from stockpot.store.ranges import ObjectBytes
 from stockpot.unlearning import purge
 
 SHAPES = {"a.weight": (40, 7), "b.bias": (19,), "c": ()}
@@ -225,6 +228,53 @@ def test_sums_that_are_doubtful_are_not_used_but_made_again(
     assert soup_bytes(root, second) == from_scratch(root, parts, second)
     assert [one.recipe_digest for one in kept(root)] == [second.recipe_digest]
     assert merged(a_merge(root, parts[1:]), root).figures["way"] == INCREMENTAL
+
+
+def test_no_bit_of_the_sums_that_flips_changes_a_soup(root: Path) -> None:
+    work = root.parent / "work"
+    data = [some_tensors(i, "F16", SHAPES) for i in range(9)]
+    data[3]["b.bias"] = ("F16", (19,), np.full(19, -0.0, "<f2").tobytes())  # Exceptions.
+    parts = [an_ingredient(root, f"s{i}", file_bytes(one), work) for i, one in enumerate(data)]
+    first, second = a_merge(root, parts[:8]), a_merge(root, parts)
+    merged(first, root)
+    path, dice = sums_of(root, first), random.Random(9)
+    was, store = path.read_bytes(), FolderStore(root)
+    want = from_scratch(root, parts, second)
+    for _ in range(8):
+        harmed = bytearray(was)
+        harmed[dice.randrange(len(was))] ^= 1 << dice.randrange(8)
+        path.write_bytes(harmed)
+
+        result = merged(second, root)
+
+        assert result.figures["way"] == SCRATCH
+        assert soup_bytes(root, second) == want
+        store.delete(KEYS.revision(SOUP.uid, second.recipe_digest) + MANIFEST)
+        store.delete(KEYS.accumulator(SOUP.uid, second.recipe_digest) + MANIFEST)
+        manifest = KEYS.accumulator(SOUP.uid, first.recipe_digest) + MANIFEST
+        assert store.head(manifest) is None  # It was not believed, and so not kept.
+        store.delete(KEYS.revision(SOUP.uid, first.recipe_digest) + MANIFEST)
+        merged(first, root)
+        assert path.read_bytes() == was
+
+
+def test_threads_stores_and_the_kernel_change_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(root, 9)
+    monkeypatch.setattr("stockpot.merging.ledger.BLOCK_ELEMENTS", 16)
+    first, second = a_merge(root, parts[:8]), a_merge(root, parts)
+    made = set()
+    for kernel, block_bytes, is_near in ((installed(), None, False), (None, 64, True)):
+        settings = Settings(3, kernel, block_bytes)
+        monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
+        monkeypatch.setattr(ObjectBytes, "is_near", is_near)
+        ways = [merged(spec, root).figures["way"] for spec in (first, second)]
+        assert ways == [SCRATCH, INCREMENTAL]
+        made.add((soup_bytes(root, second), sums_of(root, second).read_bytes()))
+        for path in (root / KEYS.soup(SOUP.uid)).rglob(MANIFEST):
+            path.unlink()
+    assert len(made) == 1
 
 
 def test_without_the_ingredient_that_left_all_is_read(root: Path) -> None:
