@@ -119,7 +119,11 @@ histories: $(READY)  ## twenty thousand histories of deletions, crashes and late
 
 .PHONY: bench
 bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
-	$(PYTEST) -q -s tests/benchmarks
+	$(PYTEST) -q -s tests/benchmarks --ignore=tests/benchmarks/test_forget.py
+
+.PHONY: bench-forget
+bench-forget: $(READY) control-plane  ## how soon a deletion is written down (SHARDS=2000 SOUPS=4 DELETIONS=100)
+	$(PYTEST) -q -s tests/benchmarks/test_forget.py
 
 .PHONY: golden
 golden: $(READY)  ## write what people read of plans anew: look at the change before it is committed

@@ -6,6 +6,7 @@ was quicker, the edits are made again on the newest form.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -33,6 +34,9 @@ Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision)
 
 ATTEMPTS = 5
 """How often an object is written that somebody else writes at the same time."""
+
+_WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
+"""Of all soups together: the API server serves others, too."""
 
 RESOURCES: dict[type, Resource] = {
     DataShard: DATA_SHARDS,
@@ -71,6 +75,8 @@ class ClusterObjects:
         self._key = key
         self._announce = announce
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
+        self._names: dict[str, str] = {}
+        """Of shards, by their UIDs: a round changes each of thousands."""
 
     def read(self, *, fresh: bool) -> Seen:
         """Read the soup and all that belongs to it."""
@@ -82,13 +88,15 @@ class ClusterObjects:
                 self._cache.replace(resource, namespace, found)
         soup = self._cache.get(SOUPS, namespace, name)
         uid = uid_of(soup) if soup else None
+        shards = [
+            one
+            for one in self._cache.list(DATA_SHARDS, namespace)
+            if one["spec"]["soupRef"]["name"] == name
+        ]
+        self._names = {uid_of(one): name_of(one) for one in shards}
         return Seen(
             read(Soup, soup) if soup else None,
-            tuple(
-                read(DataShard, one)
-                for one in self._cache.list(DATA_SHARDS, namespace)
-                if one["spec"]["soupRef"]["name"] == name
-            ),
+            tuple(read(DataShard, one) for one in shards),
             tuple(
                 read(SoupRevision, one)
                 for one in self._cache.list(SOUP_REVISIONS, namespace)
@@ -107,8 +115,9 @@ class ClusterObjects:
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
         """Change a shard; written by `flush`."""
-        shards = self._cache.list(DATA_SHARDS, self._key.namespace)
-        self._change(DataShard, next((one for one in shards if uid_of(one) == uid), None), edit)
+        name = self._names.get(uid)
+        shard = self._cache.get(DATA_SHARDS, self._key.namespace, name) if name else None
+        self._change(DataShard, shard if shard and uid_of(shard) == uid else None, edit)
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
         """Change a revision; written by `flush`."""
@@ -141,10 +150,16 @@ class ClusterObjects:
             self._cache.lose(SOUP_REVISIONS, known)
 
     def flush(self) -> None:
-        """Write what was changed."""
-        while self._pending:
-            (resource, _), pending = self._pending.popitem()
-            self._write(resource, pending)
+        """Write what was changed: several objects side by side, for each waits for its answer."""
+        pending = [(resource, one) for (resource, _), one in self._pending.items()]
+        self._pending.clear()
+        if len(pending) == 1:
+            self._write(*pending[0])
+            return
+        written = [_WRITERS.submit(self._write, *one) for one in pending]
+        wait(written)
+        for one in written:
+            one.result()
 
     def _change(
         self,

@@ -83,8 +83,8 @@ Check = Callable[[Shard, Scene], Unmet | None]
 
 def last_attempt(start: Start, world: World) -> Run | None:
     """The newest run of that stem, however it went."""
-    attempts = [run for run in world.runs if attempt_of(run.name, start)]
-    return max(attempts, key=lambda run: attempt_of(run.name, start), default=None)
+    attempts = world.attempts.get(start.stem)
+    return attempts[-1][1] if attempts else None
 
 
 def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:

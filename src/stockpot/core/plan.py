@@ -385,9 +385,10 @@ def _to_evaluate(world: World) -> Revision | None:
 def _leftovers(findings: Findings) -> Iterator[Action]:
     """End runs that nobody waits for any more, and drop what a deleted shard is in."""
     world = findings.scene.world
-    wanted = tuple(_wanted(findings))
+    wanted = {start.stem: start for start in _wanted(findings)}
     for run in world.runs:
-        if not any(_is_kept(run, start, world) for start in wanted):
+        start = wanted.get(run.name.rpartition("-")[0])
+        if start is None or not _is_kept(run, start, world):
             yield EndRun(run.name)
     for revision in world.soup.made:
         is_served = revision.recipe == world.serving_recipe and (world.soup.alive or world.servers)
@@ -449,7 +450,7 @@ def _tries(start: Start, world: World) -> int:
 
 
 def _attempts(start: Start, world: World) -> tuple[Run, ...]:
-    return tuple(run for run in world.runs if attempt_of(run.name, start))
+    return tuple(run for _, run in world.attempts.get(start.stem, ()))
 
 
 def _end(runs: Iterable[Run]) -> tuple[EndRun, ...]:

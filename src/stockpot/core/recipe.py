@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, NewType
 
 from stockpot.core.digests import PREFIX, Digest, digest_of_json
@@ -21,6 +21,18 @@ class Ingredient(NamedTuple):
 
 
 Lineage = frozenset[Ingredient]
+
+
+@lru_cache(maxsize=4096)
+def shards_in(lineage: Lineage) -> frozenset[ShardUID]:
+    """Whose trainings it has. Remembered: in a large soup every shard asks it of the same one."""
+    return frozenset(ingredient.shard for ingredient in lineage)
+
+
+@lru_cache(maxsize=256)
+def _same(lineage: Lineage) -> Lineage:
+    """The one object for all that are equal, so that comparing them again costs nothing."""
+    return lineage
 
 
 def former_of(ingredient: Ingredient) -> ShardUID:
@@ -62,10 +74,10 @@ class Recipe:
     """In order of ingredient."""
     output: str = "fp16"
 
-    @property
+    @cached_property
     def lineage(self) -> Lineage:
         """The ingredients that the soup is a function of."""
-        return frozenset(part.ingredient for part in self.parts)
+        return _same(frozenset(part.ingredient for part in self.parts))
 
     @property
     def is_base(self) -> bool:

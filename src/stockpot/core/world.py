@@ -4,17 +4,18 @@ A World is one soup with all of its shards, runs and servers: the unit of a roun
 two plans disagree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from typing import NewType
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Ending, RunResult
 from stockpot.core.digests import Digest
-from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
+from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, shards_in
 from stockpot.core.weighting import Unusable, Weighting
 
 SoupUID = NewType("SoupUID", str)
@@ -148,7 +149,7 @@ class Shard:
         """Whether any training of it is part of that; of a former one, whether it is."""
         if self.former:
             return self.former in lineage
-        return any(ingredient.shard == self.uid for ingredient in lineage)
+        return self.uid in shards_in(lineage)
 
     def may_be_written_by(self, run: "Run") -> bool:
         """Whether a run may write something of it."""
@@ -370,7 +371,7 @@ class World:
         """Every run that may write something of the shard, or that ended but still stands."""
         return tuple(run for run in self.runs if shard.may_be_written_by(run))
 
-    @property
+    @cached_property
     def receipted(self) -> frozenset[ShardUID]:
         """Shards whose unlearning has a receipt that says that nothing is missing."""
         return frozenset(one.shard for one in self.receipts if one.is_complete)
@@ -389,18 +390,30 @@ class World:
         if not shard.alive:
             return None
         since = shard.trained.at if shard.trained else None
+        equal = {
+            one
+            for digest in (shard.source, shard.data)
+            for one in self._receipts_of.get(digest, ())
+        }
         same = [
             one
-            for one in self.receipts
+            for one in equal
             if one.shard != shard.uid
-            and (one.source or one.data)
-            and (one.source == shard.source or (one.data and one.data == shard.data))
             and not (since and one.requested_at and since < one.requested_at)
         ]
         last = max(same, key=lambda one: one.sequence, default=None)
         # An unlearning may have several receipts: to name any of them is to name it.
         named = {one.shard for one in same if one.name == shard.relearn}
         return None if last is None or last.shard in named else last
+
+    @cached_property
+    def _receipts_of(self) -> Mapping[Digest | None, Sequence[Receipt]]:
+        """Receipts by what data they are of: its source, or its records."""
+        found: dict[Digest | None, list[Receipt]] = {}
+        for one in self.receipts:
+            for digest in {one.source, one.data} - {None}:
+                found.setdefault(digest, []).append(one)
+        return found
 
     def may_be_granted(self, server: Server) -> bool:
         """Whether it is written down that it may hold something from now on."""
@@ -448,4 +461,18 @@ class World:
         Asked this way round, a shard whose finalizer somebody took away by force counts as
         deleted, and so does one that a late write brings back.
         """
-        return lineage <= {shard.ingredient for shard in self.shards if shard.alive}
+        return lineage <= self._living
+
+    @cached_property
+    def _living(self) -> frozenset[Ingredient | None]:
+        return frozenset(shard.ingredient for shard in self.shards if shard.alive)
+
+    @cached_property
+    def attempts(self) -> Mapping[str, Sequence[tuple[int, Run]]]:
+        """Runs by the stem of their names, with the number of the attempt; the oldest first."""
+        found: dict[str, list[tuple[int, Run]]] = {}
+        for run in self.runs:
+            stem, _, attempt = run.name.rpartition("-")
+            if attempt.isdecimal():
+                found.setdefault(stem, []).append((int(attempt), run))
+        return {stem: sorted(runs, key=lambda one: one[0]) for stem, runs in found.items()}

@@ -1,8 +1,10 @@
 """From objects to the core's values. Pure, but for looking names up."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
+from functools import lru_cache
 
 from stockpot.api.serving import Granted, ServerState
 from stockpot.api.training import Training
@@ -26,6 +28,8 @@ from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.core.weighting import Unusable
 from stockpot.reconcile.extensions import known_methods, resolve_weighting
 from stockpot.reconcile.ports import Asked, Seen
+
+REMEMBERED = 20_000
 
 
 def instant(text: str) -> datetime:
@@ -156,21 +160,38 @@ def granted_servers(soup: Soup) -> tuple[core.GrantedServer, ...]:
 
 def source_digest(shard: DataShard) -> Digest:
     """Name the place that a shard's data is read from, without saying it."""
-    source = shard.spec.source.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return digest_of_json("source/1", source)
+    return _named("source/1", shard.spec.source.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def request_of(shard: DataShard, soup: Soup) -> Digest:
     """Name what is asked for when this shard is to be trained."""
-    spec, left_out = shard.spec, sorted(set(shard.spec.exclude_records))
-    fields = soup.spec.training.model_dump(mode="json", by_alias=True, include=set(BYTE_FIELDS))
+    spec, asked = shard.spec, soup.spec
+    return _request(
+        asked.base.model_dump_json(exclude_none=True),
+        spec.source.model_dump_json(exclude_none=True),
+        spec.digest,
+        asked.training.model_dump_json(by_alias=True, include=set(BYTE_FIELDS)),
+        tuple(sorted(set(spec.exclude_records))),
+    )
+
+
+# Every round names every shard's: in a large soup that is most of its time, and the same each time.
+@lru_cache(maxsize=REMEMBERED)
+def _named(version: str, text: str) -> Digest:
+    return digest_of_json(version, json.loads(text))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _request(
+    base: str, source: str, digest: str | None, training: str, left_out: tuple[str, ...]
+) -> Digest:
     return digest_of_json(
         "training-request/1",
         {
-            "base": soup.spec.base.model_dump(mode="json", exclude_none=True),
-            "source": spec.source.model_dump(mode="json", exclude_none=True),
-            "digest": spec.digest,
-            "training": fields,
+            "base": json.loads(base),
+            "source": json.loads(source),
+            "digest": digest,
+            "training": json.loads(training),
             # What nobody asked for names nothing: older requests keep their names.
             **({"excludeRecords": left_out} if left_out else {}),
         },

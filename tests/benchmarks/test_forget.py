@@ -1,0 +1,120 @@
+"""How soon a deletion is written down, among many shards, on a real API server.
+
+The bar: 100 deletions among 2,000 shards, p99 under a second. How many and in how many soups can be
+said: SHARDS=2000 SOUPS=4 DELETIONS=100 make bench-forget. Wants an idle machine.
+"""
+
+import os
+import statistics
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.controlplane.admin import Admin, Happening
+from tests.controlplane.town import Town
+from tests.simulate.runs import lineage_of
+
+from stockpot.api.v1alpha1 import FINALIZER
+from stockpot.cluster.objects import Json, name_of
+from stockpot.cluster.resources import DATA_SHARDS, SOUPS
+from stockpot.core.digests import digest_of_bytes
+
+SHARDS = int(os.environ.get("SHARDS", "2000"))
+SOUPS_ = int(os.environ.get("SOUPS", "4"))
+DELETIONS = int(os.environ.get("DELETIONS", "100"))
+PATIENCE_S = float(os.environ.get("PATIENCE", "900"))
+BAR_S = 1.0
+
+
+pytestmark = pytest.mark.timeout(0)
+
+
+def a_soup(town: Town, number: int) -> tuple[str, str]:
+    """Without servers. Its name and UID."""
+    name = f"soup-{number}"
+    return name, str(town.soup(name, serving={"replicas": 0})["metadata"]["uid"])
+
+
+def a_trained_shard(admin: Admin, town: Town, name: str, soup: tuple[str, str]) -> None:
+    """One that was trained already: nothing but what is measured has to happen."""
+    spec = {"soupRef": {"name": soup[0]}, "source": {"s3": {"prefix": f"data/{name}"}}}
+    meta = {"name": name, "finalizers": [FINALIZER]}
+    made = admin.create(DATA_SHARDS, town.studio, {"metadata": meta, "spec": spec})
+    digest = digest_of_bytes(name.encode())
+    status = {
+        "baseDigest": digest_of_bytes(b"base"),
+        "dataDigest": digest,
+        "records": 100,
+        "trainingKey": digest,
+        "ingredient": {"digest": digest, "sizeBytes": 1},
+        "training": {"runName": "train", "completedAt": "2026-11-22T12:00:00Z"},
+    }
+    admin.merge(DATA_SHARDS, town.studio, name, {"status": status}, "status")
+    uid = made["metadata"]["uid"]
+    store = town.kubelet.kitchen(soup[1]).store
+    store.artefacts[f"shards/{uid}/{digest}"] = lineage_of(uid, digest)
+
+
+def test_a_hundred_deletions_among_two_thousand_shards_are_written_down_at_once(
+    town: Town, admin: Admin
+) -> None:
+    soups = [a_soup(town, number) for number in range(SOUPS_)]
+    names = [f"shard-{number:05d}" for number in range(SHARDS)]
+    with ThreadPoolExecutor(8) as threads:
+        list(
+            threads.map(
+                lambda pair: a_trained_shard(admin, town, pair[1], soups[pair[0] % SOUPS_]),
+                enumerate(names),
+            )
+        )
+    town.operator()
+
+    def settled() -> bool:
+        said = [town.get(name, SOUPS) or {} for name, _ in soups]
+        return all("currentRevision" in one.get("status", {}) for one in said)
+
+    town.until(settled, "every soup is promoted", PATIENCE_S)
+    town.until(
+        lambda: all(town.is_so(one, "Included") for one in names),
+        "every shard is included",
+        PATIENCE_S,
+    )
+
+    asked_s: dict[str, float] = {}
+    noted_s: dict[str, float] = {}
+    every = threading.Event()
+
+    def hear(one: Happening) -> None:
+        name = name_of(one.thing)
+        if one.resource != DATA_SHARDS or name not in asked_s or name in noted_s:
+            return
+        if one.type == "DELETED" or is_noted(one.thing):
+            noted_s[name] = time.monotonic()
+            if len(noted_s) == DELETIONS:
+                every.set()
+
+    town.mirror.listeners.append(hear)
+    chosen = names[:: max(1, SHARDS // DELETIONS)][:DELETIONS]
+
+    def delete(name: str) -> None:
+        asked_s[name] = time.monotonic()
+        town.delete(name)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(delete, chosen))
+    assert every.wait(PATIENCE_S), f"{len(noted_s)} of {DELETIONS} were written down"
+    town.mirror.listeners.remove(hear)
+
+    took_s = sorted(noted_s[name] - asked_s[name] for name in chosen)
+    p99_s = took_s[min(len(took_s) - 1, round(0.99 * len(took_s)) - 1)]
+    sys.stdout.write(
+        f"\n{DELETIONS} deletions among {SHARDS} shards in {SOUPS_} soups, delete → tombstone: "
+        f"median {statistics.median(took_s):.3f} s, p99 {p99_s:.3f} s, most {took_s[-1]:.3f} s\n"
+    )
+    assert p99_s < BAR_S
+
+
+def is_noted(shard: Json) -> bool:
+    return "unlearning" in shard.get("status", {})
