@@ -206,8 +206,20 @@ def test_a_folder_of_several_or_none_is_not_guessed_about(tmp_path: Path) -> Non
     some_files(folder)
     several = refusal([folder], tmp_path / "soup.safetensors")
 
-    assert "no safetensors file is in it; it is a pipeline" in none.message
-    assert "it holds 3 checkpoints; name one of 0.safetensors" in several.message
+    assert none.message == f"{folder} holds no safetensors file"
+    assert none.help == "it is a pipeline: name one part of it, as its unet"
+    assert several.message.startswith(f"{folder} holds 3 checkpoints")
+    assert several.help.startswith("name one of 0.safetensors, 1.safetensors")
+
+
+def test_a_folder_as_the_output_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+
+    error = refusal([tmp_path / "absent"], folder)
+
+    assert error.exit_code == ExitCode.USAGE
+    assert error.message == f"{folder} is a folder"
 
 
 def test_storage_that_fails_in_mid_stream_leaves_nothing(

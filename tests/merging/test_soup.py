@@ -215,6 +215,7 @@ def test_the_command_merges_and_the_other_says_what_differs(tmp_path: Path) -> N
     assert "no difference: 4 tensors" in same.stdout
     assert other.returncode == ExitCode.WRONG_DIGEST
     assert "3 of 4 tensors differ" in other.stdout
+    assert all(len(line.split()) != 1 for line in other.stdout.splitlines())  # No name is cut.
 
 
 def test_the_command_says_in_a_sentence_why_it_cannot(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from stockpot.errors import ExitCode
 from stockpot.merging.differing import TensorDifference
 from stockpot.merging.differing import diff as compare
 
+WIDE = 400
+
 
 @click.command()
 @click.argument("first")
@@ -40,8 +42,8 @@ def diff(first: str, second: str, everything: bool) -> int:
         )
     for one in shown:
         table.add_row(*_row(one))
-    console = Console()
-    console.print(table)
+    # Whoever reads it through a pipe looks for whole names.
+    Console(width=None if Console().is_terminal else WIDE).print(table)
     rest = f", {len(other) - len(shown)} of them not shown (--all)" if len(other) > 20 else ""
     rest = "" if everything else rest
     click.echo(f"{len(other)} of {len(found)} tensors differ{rest}")

@@ -165,7 +165,14 @@ class _Disk(_Folder):
             return sorted(entry.name for entry in os.scandir(self._path))
 
     def source(self, name: str) -> ByteSource:
-        return self._stack.enter_context(opened(self._path / name))
+        path = self._path / name
+        if not path.exists():
+            raise Refused(
+                f"{path} does not exist",
+                help="look for a mistake in its name",
+                exit_code=ExitCode.BAD_WEIGHTS,
+            )
+        return self._stack.enter_context(opened(path))
 
 
 class _Bucket(_Folder):
@@ -195,16 +202,24 @@ def _split_key(bucket: _Bucket, key: str) -> tuple[_Folder, str]:
 
 
 def _only_checkpoint(folder: _Folder) -> str:
-    names = folder.names()
+    names, here = folder.names(), folder.called("") or "the bucket"
     found = [name for name in names if name.endswith(INDEX)]
     found = found or [name for name in names if name.endswith(".safetensors")]
     if not found:
         pipeline = "model_index.json" in names
-        hint = "; it is a pipeline: name one part of it, as its unet" if pipeline else ""
-        refuse(folder.called(""), f"no safetensors file is in it{hint}")
+        raise Refused(
+            f"{here} holds no safetensors file",
+            help="it is a pipeline: name one part of it, as its unet"
+            if pipeline
+            else "name a .safetensors file, an index of several, or a folder with one of these",
+            exit_code=ExitCode.BAD_WEIGHTS,
+        )
     if len(found) > 1:
-        some = ", ".join(found[:5])
-        refuse(folder.called(""), f"it holds {len(found)} checkpoints; name one of {some}")
+        raise Refused(
+            f"{here} holds {len(found)} checkpoints, and it is not clear which is meant",
+            help=f"name one of {', '.join(found[:5])}{', …' if len(found) > 5 else ''}",
+            exit_code=ExitCode.BAD_WEIGHTS,
+        )
     return found[0]
 
 

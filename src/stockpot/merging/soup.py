@@ -90,6 +90,7 @@ def merge(
     weights = [weight for weight in given if weight]
     names = [where for (where, _), weight in zip(pairs, given, strict=True) if weight]
     where = os.fspath(output)
+    final = _Final(where)
     for name in (*names, where, *([] if base is None else [os.fspath(base)])):
         require_local_or_s3(name)
     with ExitStack() as stack:
@@ -98,7 +99,6 @@ def merge(
         header = output_header(opened.tensors, FORMATS[wanted] if wanted else None)
         lying = runs(checkpoints, header)
         total = sum(run.elements * run.given.item_bytes for run in lying) * len(checkpoints)
-        final = _Final(where)
         with final.target(header.size_bytes) as target:
             made = average(
                 [one.name for one in checkpoints],
@@ -133,6 +133,13 @@ class _Final:
             raise Refused(
                 f"{where} cannot be named by its digest",
                 help=f"{DIGEST} may stand in the name of a local file",
+                exit_code=ExitCode.USAGE,
+            )
+        # Else it would be found out when all is done.
+        if not where.startswith("s3://") and Path(where).is_dir():
+            raise Refused(
+                f"{where} is a folder",
+                help=f"name a file in it, as {Path(where) / 'soup.safetensors'}",
                 exit_code=ExitCode.USAGE,
             )
 
