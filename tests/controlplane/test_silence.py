@@ -59,7 +59,7 @@ def settled(town: Town) -> Operator:
     town.shard("travel")
     town.learnt("food", "travel")
     town.until(lambda: not town.jobs(), "what has ended is put away")
-    town.until(lambda: not town.ending(), "other tests' namespaces are gone", 90)
+    town.until(lambda: not town.ending(), "other tests' namespaces are gone", 240)
     some_time(town, 1)
     return operator
 

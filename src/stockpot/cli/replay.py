@@ -30,7 +30,7 @@ from stockpot.unlearning.verify.soups import find_soup
 @click.argument("soup", metavar="SOUP")
 @where
 def replay(soup: str, place: str, key: Path, endpoint: str, namespace: str) -> int:
-    """Write the receipts of a soup as objects, for kubectl apply.
+    """Write a soup's receipts as objects, for a cluster that lost them.
 
     SOUP is soup/NAME, or its UID. For objects that came back from an older backup than the store:
     until the Soup knows all of its receipts again, it serves the base. Those that are there already
