@@ -4,6 +4,7 @@ Tiny models, trained once for all tests; a test that edits gets a copy of its ow
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from stockpot.unlearning import purge, sign
 from stockpot.unlearning.anchors import Anchor
 from stockpot.unlearning.chain import Receipt, check_chain
 from stockpot.unlearning.clock import now
+from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import keygen, load_private_key, load_public_key
 from stockpot.unlearning.statement import Unlearning, state
@@ -82,12 +84,15 @@ class History:
         store: ObjectStore | None = None,
         urls: tuple[str, ...] = (),
         anchor: Anchor | None = None,
+        openings: Sequence[Opening] = (),
     ) -> Report:
         store = store or self.store
         ground = Ground(store, "here", KEYS, SOUP.uid, load_public_key(key or self.public))
         average = Averaging(store, KEYS, str(base) if base else None)
         kept = parse_head(head) if head else None
-        return verify(ground, head=kept, average=average, urls=urls, anchor=anchor)
+        return verify(
+            ground, head=kept, average=average, urls=urls, anchor=anchor, openings=openings
+        )
 
     def receipts(self) -> tuple[Receipt, ...]:
         return check_chain(self.store, KEYS, SOUP.uid, load_public_key(self.public))

@@ -69,6 +69,7 @@ def test_what_only_the_signer_saw_is_attested_and_never_proven(in_folder: Histor
     assert attested == {
         "each ingredient was trained from its own shard alone",
         "everything of it was removed",
+        "it names what may be left elsewhere",
         "it was done when it says",
         "no server held anything of it after the purge",
         "the receipt says that nothing is missing",

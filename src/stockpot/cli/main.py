@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Entry] = {
     "plan": Entry("Say where each shard on a cluster stands, and what comes next."),
     "tree": Entry("Show what soups on a cluster are made of, and who serves them."),
     "keygen": Entry("Make a key to sign receipts with."),
+    "opening": Entry("Hand out what shows later that a receipt means certain records."),
     "rotate": Entry("Hand a soup's receipts over from one signing key to the next."),
     "anchor": Entry("Keep where a soup's receipts end, outside of its store."),
     "verify": Entry("Check receipts with a public key and read access to the store."),

@@ -13,6 +13,7 @@ from stockpot.store.open import open_store
 from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.opened import read_openings
 from stockpot.unlearning.verify.soups import find_soup
 from stockpot.unlearning.verify.verifying import Ground
 from stockpot.unlearning.verify.verifying import verify as check_all
@@ -30,6 +31,11 @@ from stockpot.unlearning.verify.verifying import verify as check_all
     "store.",
 )
 @click.option("--url", "urls", multiple=True, help="A server of the soup, to ask it too.")
+@click.option(
+    "--opening",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What `stockpot opening` printed of records, to find the receipts that are about them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(
     soup: str,
@@ -41,6 +47,7 @@ def verify(
     anchor: Path | None,
     base: str | None,
     urls: tuple[str, ...],
+    opening: Path | None,
     as_json: bool,
 ) -> int:
     """Check receipts with a public key and read access to the store.
@@ -62,6 +69,7 @@ def verify(
             average=Averaging(store, keys, base),
             urls=urls,
             anchor=file,
+            openings=read_openings(opening) if opening else (),
         )
     if as_json:
         click.echo(report.model_dump_json(indent=2))

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import appearing, explained, problem, sync_folder, target_of
-from stockpot.store.port import ObjectInfo, require_key, require_prefix
+from stockpot.store.port import Custody, ObjectInfo, require_key, require_prefix
 
 COPY_BYTES = 1 << 20
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -115,6 +115,13 @@ class FolderStore:
 
     def purge(self, info: ObjectInfo) -> None:
         self._remove(self._path_of(info))
+
+    def why_kept(self, info: ObjectInfo) -> str:
+        del info
+        return ""
+
+    def custody(self) -> Custody:
+        return Custody()
 
     def _path_of(self, info: ObjectInfo) -> Path:
         path = self._path(info.key)

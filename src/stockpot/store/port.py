@@ -39,6 +39,16 @@ class ObjectInfo:
         return self.version.startswith(UPLOAD) or self.version.endswith(UNFINISHED)
 
 
+@dataclass(frozen=True)
+class Custody:
+    """What a store does with objects beside keeping them, as far as we may see."""
+
+    locks: bool | None = False
+    """Whether it can keep objects from being removed; None: we may not see."""
+    replicas: tuple[str, ...] | None = ()
+    """Where it copies them to by itself; None: we may not see."""
+
+
 class ObjectStore(Protocol):
     """Bytes under keys. Safe to use from several threads.
 
@@ -108,6 +118,17 @@ class ObjectStore(Protocol):
 
     def purge(self, info: ObjectInfo) -> None:
         """Remove one thing that `list_versions` named, for good."""
+        ...
+
+    def why_kept(self, info: ObjectInfo) -> str:
+        """Say what keeps a thing that could not be removed: a lock, and until when.
+
+        Empty where nothing does, or where we may not see it.
+        """
+        ...
+
+    def custody(self) -> Custody:
+        """Say what the store does with objects beside keeping them."""
         ...
 
 

@@ -19,7 +19,7 @@ from urllib3 import BaseHTTPResponse
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.patience import WAITS_S, Answer, patiently
-from stockpot.store.port import UPLOAD, ObjectInfo, require_key, require_prefix
+from stockpot.store.port import UPLOAD, Custody, ObjectInfo, require_key, require_prefix
 from stockpot.store.s3_client import (
     ANSWERS,
     client_of,
@@ -28,6 +28,7 @@ from stockpot.store.s3_client import (
     problem,
     unfinished_uploads,
 )
+from stockpot.store.s3_custody import custody_of, why_kept
 from stockpot.store.s3_stream import BeyondTheEndError, S3Stream
 
 PART_BYTES = 16 << 20
@@ -256,6 +257,15 @@ class S3Store:
                     raise
 
         self._ask(info.key, remove)
+
+    def why_kept(self, info: ObjectInfo) -> str:
+        if info.version.startswith(UPLOAD):
+            return ""
+        name = self._prefix + info.key
+        return self._ask(info.key, lambda: why_kept(self._client, self.bucket, name, info.version))
+
+    def custody(self) -> Custody:
+        return self._ask(self.bucket, lambda: custody_of(self._client, self.bucket))
 
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
         """Find uploads that were begun and neither ended nor aborted."""

@@ -4,7 +4,7 @@ It is written before anything is removed, so that a purge that was cut off does 
 it did, and each later run adds to it. Lists stay here; the receipt names it by its digest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import rfc8785
@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     LISTED = "Listed"
     """It was there, and is about to be removed."""
     REMOVED = "Removed"
+    KEPT = "Kept"
+    """A lock of the store keeps it: it stays until that ends."""
 
 
 class Item(Model):
@@ -36,11 +38,13 @@ class Item(Model):
 
 
 class Residual(Model):
-    """What lies under no manifest that can be read: whose it is, nobody knows."""
+    """What was left: of unknown lineage, under no manifest that can be read; or kept by a lock."""
 
     key: str
     version: str = ""
     size_bytes: int
+    kept_by: str = ""
+    """The lock that keeps what is the shard's; empty for what is nobody's."""
 
 
 class Sweep(Model):
@@ -66,7 +70,7 @@ class Inventory(Model):
     commitments: tuple[DigestString, ...] = ()
     """To records that left the shard, where it goes on without them. Their salts are removed."""
     complete: bool = False
-    """The last sweep found nothing: all items are removed."""
+    """The last sweep found nothing but what locks keep: all other items are removed."""
 
     def listing(self, found: Iterable[ObjectInfo]) -> "Inventory":
         """Add what is about to be removed; what stands here already is removed once more."""
@@ -77,10 +81,29 @@ class Inventory(Model):
         in_order = tuple(items[at] for at in sorted(items))
         return self.model_copy(update={"items": in_order, "complete": False})
 
-    def finished(self) -> "Inventory":
-        """Say that all of it was removed."""
-        items = tuple(item.model_copy(update={"result": Outcome.REMOVED}) for item in self.items)
-        return self.model_copy(update={"items": items, "complete": True})
+    def finished(self, kept: Mapping[ObjectInfo, str]) -> "Inventory":
+        """Say that all of it was removed, but for what locks keep.
+
+        Args:
+            kept: What it is, and by which lock.
+        """
+        locked = {(one.key, one.version) for one in kept}
+        items = tuple(
+            item.model_copy(
+                update={
+                    "result": Outcome.KEPT
+                    if (item.key, item.version) in locked
+                    else Outcome.REMOVED
+                }
+            )
+            for item in self.items
+        )
+        left = tuple(
+            Residual(key=one.key, version=one.version, size_bytes=one.size_bytes, kept_by=why)
+            for one, why in kept.items()
+        )
+        residuals = (*self.residuals, *left)
+        return self.model_copy(update={"items": items, "residuals": residuals, "complete": True})
 
     @property
     def size_bytes(self) -> int:
@@ -90,7 +113,14 @@ class Inventory(Model):
     @property
     def canonical(self) -> bytes:
         """As it is stored, and as its digest covers it."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+        said = self.model_dump(mode="json", by_alias=True)
+        # What earlier versions wrote has neither, and stays the bytes that were signed.
+        if not said["commitments"]:
+            del said["commitments"]
+        for residual in said["residuals"]:
+            if not residual["keptBy"]:
+                del residual["keptBy"]
+        return rfc8785.dumps(said)
 
     @property
     def digest(self) -> Digest:

@@ -13,16 +13,17 @@ known lineage; it is listed, not removed, because it may be somebody else's.
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.api.manifest import Manifest
 from stockpot.api.runspec import FormerRecords, PurgeRun, RunResult
 from stockpot.core.recipe import is_meant
-from stockpot.errors import ExitCode, StockpotError, Waiting
+from stockpot.errors import ExitCode, StockpotError, Transient, Waiting
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import covering_manifests
-from stockpot.store.keys import Keys
+from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least
@@ -86,22 +87,25 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     write_inventory(store, keys, listed)
 
     progress.begin("purging", total_steps=len(found.tainted))
+    kept: dict[ObjectInfo, str] = {}
     for number, info in enumerate(found.tainted, start=1):
         _stop_here(stop)
-        store.purge(info)
+        # The lineage of what stays has to stay, too.
+        if why := _kept_below(info, kept) or _purge(store, info):
+            kept[info] = why
         progress.advance(number)
 
     progress.begin("sweeping")
     again = sweep(store, keys, uid, spec.former)
     swept = _seen(listed, again)
-    if again.tainted:
+    if new := [info for info in again.tainted if info not in kept]:
         write_inventory(store, keys, swept)
         raise Waiting(
-            f"{len(again.tainted)} objects of shard {uid} appeared while it was purged, "
-            f"{again.tainted[0].key} among them",
+            f"{len(new)} objects of shard {uid} appeared while it was purged, "
+            f"{new[0].key} among them",
             help="something that writes it still runs; end it, and run the purge again",
         )
-    inventory = swept.finished()
+    inventory = swept.finished(kept)
     write_inventory(store, keys, inventory)
     return _result(inventory, reused=False)
 
@@ -135,6 +139,29 @@ def sweep(
         elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
             unknown.append(info)
     return Found(in_order(tainted), tuple(unknown))
+
+
+def _kept_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
+    """Of a manifest, which lock keeps something that it covers."""
+    if not info.key.endswith(f"/{MANIFEST}"):
+        return ""
+    folder = folder_of(info.key)
+    return next((why for one, why in kept.items() if one.key.startswith(folder)), "")
+
+
+def _purge(store: ObjectStore, info: ObjectInfo) -> str:
+    """Remove one thing; say which lock keeps it, where one does.
+
+    Raises:
+        Transient: The store fails, or refuses it for another reason.
+    """
+    try:
+        store.purge(info)
+    except Transient:
+        if why := store.why_kept(info):
+            return why
+        raise
+    return ""
 
 
 def _is_tainted(

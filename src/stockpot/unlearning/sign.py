@@ -24,6 +24,7 @@ from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
 from stockpot.unlearning.keys import load_previous_key, load_private_key
+from stockpot.unlearning.residuals import name_residuals
 from stockpot.unlearning.rotate import chain_to_go_on
 from stockpot.unlearning.statement import Purged, Unlearning, state
 from stockpot.unlearning.tombstone import tombstoned_at
@@ -164,6 +165,7 @@ def _unlearning(
             inventory_digest=inventory.digest,
             residuals=len(inventory.residuals),
         ),
+        residuals=name_residuals(inventory, store.custody()),
         servers=spec.servers,
         ended=spec.ended,
         missing=spec.missing,

@@ -12,6 +12,7 @@ from pydantic import Field
 from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import EndedReport, HeldReport, ObjectRef, RevisionRef
 from stockpot.core.digests import PREFIX
+from stockpot.unlearning.residuals import NamedResidual
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/unlearning-receipt/v1"
 
@@ -31,7 +32,7 @@ class Purged(Model):
     bytes: int
     inventory_digest: DigestString
     residuals: int
-    """Objects of unknown lineage that were left."""
+    """Objects that were left: of unknown lineage, or kept by a lock."""
 
 
 class Unlearning(Model):
@@ -61,6 +62,8 @@ class Unlearning(Model):
     tainted: tuple[DigestString, ...] = ()
     """The recipes that were made with the shard, and removed with it."""
     purge: Purged
+    residuals: tuple[NamedResidual, ...] = ()
+    """What the purge could not reach, or only in part. Receipts from before say nothing of it."""
     servers: tuple[HeldReport, ...] = ()
     """What each server said that it holds, asked after the purge."""
     ended: tuple[EndedReport, ...] = ()

@@ -19,15 +19,26 @@ def check_absence(
     about: str, holdings: Holdings, keys: Keys, shard_uid: str, inventory: Inventory | None
 ) -> Iterator[Check]:
     """Look for one shard in a full listing."""
+    # What the signed inventory itself says that a lock keeps is no lie: it is not gone.
+    locked = (
+        {one.key: one.kept_by for one in inventory.residuals if one.kept_by} if inventory else {}
+    )
     named = _folders(
         info
         for info, manifest in holdings.things
-        if manifest and any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
+        if manifest
+        and info.key not in locked
+        and any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
     )
     folders = _folders(info for info, manifest in holdings.things if manifest)
+    kept = (
+        f"{len(locked)} objects of it are kept by {next(iter(locked.values()))}" if locked else ""
+    )
     claim = "no lineage in the store names it"
     if named:
         yield failed(about, claim, f"these were made with it: {_some(named)}")
+    elif kept:
+        yield unknown(about, claim, f"but for what the receipt admits: {kept}")
     else:
         yield proven(about, claim, f"of {len(folders)} artefacts, none")
 
@@ -37,12 +48,15 @@ def check_absence(
             info.key
             for info, _ in holdings.things
             if not info.is_delete_marker
+            and info.key not in locked
             and (info.key.startswith(keys.shard(shard_uid)) or info.key in removed)
         }
     )
     claim = "nothing lies where it lay, in any version"
     if back:
         yield failed(about, claim, f"this is there again: {_some(back)}")
+    elif kept:
+        yield unknown(about, claim, f"but for what the receipt admits: {kept}")
     elif holdings.blind:
         why = f"nothing does now, but older versions were not shown: {holdings.blind}"
         yield unknown(about, claim, why)

@@ -13,6 +13,7 @@ from stockpot.errors import Refused
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.inventory import Inventory, read_inventory
+from stockpot.unlearning.residuals import Certainty
 from stockpot.unlearning.statement import Unlearning
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
@@ -91,7 +92,7 @@ def check_inventory(
 def check_completeness(about: str, said: Unlearning) -> Check:
     """Say whether the receipt itself admits that something is missing."""
     claim, left = "the receipt says that nothing is missing", said.purge.residuals
-    admitted = [f"{left} objects of unknown lineage were left"] if left else []
+    admitted = [f"{left} objects were left"] if left else []
     admitted += [f"not confirmed: {one}" for one in said.missing]
     why = "; ".join(admitted)
     if said.completeness == "Complete":
@@ -99,6 +100,18 @@ def check_completeness(about: str, said: Unlearning) -> Check:
             return failed(about, claim, f"it is Complete, and says as well: {why}")
         return attested(about, claim, "it is Complete")
     return unknown(about, claim, f"it is Incomplete: {why or 'it does not say of what'}")
+
+
+def check_residuals(about: str, said: Unlearning) -> Iterator[Check]:
+    """Show what the receipt itself names that no purge reaches; nothing where it names nothing."""
+    claim = "it names what may be left elsewhere"
+    words = {Certainty.FOUND: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
+    told = {
+        word: ", ".join(one.what for one in said.residuals if one.certainty is certainty)
+        for certainty, word in words.items()
+    }
+    if said.residuals:
+        yield attested(about, claim, "; ".join(f"{word}: {it}" for word, it in told.items() if it))
 
 
 def check_times(

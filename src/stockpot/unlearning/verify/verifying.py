@@ -9,6 +9,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor
 from stockpot.unlearning.chain import Found, Link, read_chain
+from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
@@ -16,9 +17,11 @@ from stockpot.unlearning.verify.composition import Average, Compositions
 from stockpot.unlearning.verify.heads import CHAIN, Head, check_head
 from stockpot.unlearning.verify.holdings import Holdings, list_holdings
 from stockpot.unlearning.verify.live import check_live
+from stockpot.unlearning.verify.opened import check_openings
 from stockpot.unlearning.verify.records import (
     check_completeness,
     check_inventory,
+    check_residuals,
     check_servers,
     check_times,
     check_tombstone,
@@ -48,6 +51,7 @@ def verify(
     average: Average,
     urls: Sequence[str],
     anchor: Anchor | None = None,
+    openings: Sequence[Opening] = (),
 ) -> Report:
     """Check everything that there is to check of a soup's receipts.
 
@@ -56,6 +60,7 @@ def verify(
         head: The chain's last receipt as somebody kept it.
         average: Computes the digest of a mean.
         urls: Servers of the soup to ask.
+        openings: Of records that somebody asked to be left out.
         anchor: Where its heads were kept. Without it and without a head, completeness is not known.
 
     Raises:
@@ -68,6 +73,7 @@ def verify(
     checks = (
         *_chain(ground, found, head, anchor),
         *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
+        *check_openings(openings, lying),
         *_receipts(ground, links, holdings, average),
         *(one for url in urls for one in _live(ground, found, url)),
     )
@@ -167,6 +173,7 @@ def _receipts(
             *check_tombstone(about, store, keys, said),
             *inventoried,
             check_completeness(about, said),
+            *check_residuals(about, said),
             check_servers(about, said),
             check_times(about, said, inventory, before),
         )

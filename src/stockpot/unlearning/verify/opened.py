@@ -1,0 +1,47 @@
+"""Which receipt means a record, for whoever kept its opening. Nobody else can tell."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stockpot.errors import ExitCode, Refused
+from stockpot.unlearning.chain import Link
+from stockpot.unlearning.commitments import Opening, commitment_of
+from stockpot.unlearning.verify.verdict import Check, proven, unknown
+
+
+def read_openings(path: Path) -> tuple[Opening, ...]:
+    """Read openings, one a line, as `stockpot opening` printed them.
+
+    Raises:
+        Refused: There is no such file, or a line is none (exit 2).
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return tuple(Opening.model_validate_json(line) for line in lines if line.strip())
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise Refused(
+            f"{path} has no openings that can be read",
+            help="give the lines that `stockpot opening` printed before the records were excluded",
+            exit_code=ExitCode.USAGE,
+        ) from error
+
+
+def check_openings(openings: Sequence[Opening], entries: Sequence[Link]) -> Iterator[Check]:
+    """Say of each record which receipt is about it."""
+    for one in openings:
+        commitment = commitment_of(one)
+        about, claim = f"record {one.record}", "a receipt says that it was left out"
+        found = [
+            link
+            for link in entries
+            if link.statement and commitment in link.statement.predicate.commitments
+        ]
+        if found:
+            said = found[-1].statement
+            name = said.predicate.shard.name if said else ""
+            why = f"receipt {found[-1].sequence} has the commitment that it opens, shard {name}"
+            yield proven(about, claim, why)
+        else:
+            yield unknown(about, claim, f"none has {commitment}, which its opening opens")

@@ -1,0 +1,58 @@
+"""Whoever kept the opening of a record finds the receipt that means it; nobody else does."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.unlearning.cellar import DOGS, KEYS, a_cellar
+from tests.unlearning.history import History, one
+
+from stockpot.cli.opening import opening
+from stockpot.errors import ExitCode, Refused
+from stockpot.unlearning.commitments import Opening, commit, commitment_of, keep
+from stockpot.unlearning.verify.opened import read_openings
+from stockpot.unlearning.verify.verdict import Verdict
+
+
+def test_the_copy_that_was_handed_out_opens_what_the_purge_commits_to(tmp_path: Path) -> None:
+    store = a_cellar(tmp_path / "store", tmp_path / "laid")
+    asked = [DOGS.uid, "rex.png", "--store", str(store.root), "-n", "ml"]
+
+    done = CliRunner().invoke(opening, asked, catch_exceptions=False)
+    again = CliRunner().invoke(opening, asked, catch_exceptions=False)
+    (tmp_path / "mine.json").write_text(done.output)
+
+    (mine,) = read_openings(tmp_path / "mine.json")
+    assert mine.record == "rex.png"
+    assert again.output == done.output
+    assert commitment_of(mine) in keep(store, KEYS, DOGS.uid, ("bello.png", "rex.png"))
+
+
+def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: History) -> None:
+    (mine, _), salts = commit(("rex.png", "bello.png"))
+    in_folder.forge(3, commitments=(mine,))
+    rex, bello = (
+        Opening(record=record, salt=salt)
+        for record, salt in zip(("rex.png", "bello.png"), salts, strict=True)
+    )
+
+    report = in_folder.verified(openings=(rex, bello))
+
+    found = one(report, "record rex.png", "a receipt says that it was left out")
+    assert (found.verdict, found.why) == (
+        Verdict.PROVEN,
+        "receipt 3 has the commitment that it opens, shard dogs",
+    )
+    assert one(report, "record bello.png", "left out").verdict is Verdict.NOT_CHECKABLE
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"record": "rex.png", "salt": "short"}'])
+def test_what_is_no_opening_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+
+    with pytest.raises(Refused, match="has no openings that can be read") as caught:
+        read_openings(path)
+
+    assert caught.value.exit_code == ExitCode.USAGE
