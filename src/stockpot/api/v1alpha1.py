@@ -321,6 +321,10 @@ class LineageRef(Model):
     training_key: str
 
 
+MOST_LINEAGE = 256
+"""Of a soup's members in its status, which every round may write: its SoupRevision has them all."""
+
+
 class CurrentRevision(Model):
     """The revision that servers are told to serve."""
 
@@ -330,7 +334,9 @@ class CurrentRevision(Model):
     recipe_digest: DigestString
     weights_digest: DigestString
     lineage: Annotated[tuple[LineageRef, ...], Field(max_length=10_000)] = ()
-    """What it was made from; where it is long, the SoupRevision of this name has it."""
+    """What it was made from; of more than 256 the SoupRevision of this name has the others."""
+    members: int = 0
+    """How many trainings that is."""
     promoted_at: Timestamp
     epoch: int
 

@@ -78,7 +78,7 @@ def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
         said.append((late.reason, late.message, True))
     current = new.status.current_revision
     if current and current != old.status.current_revision:
-        members = len({one.shard for one in current.lineage})
+        members = current.members or len({one.shard for one in current.lineage})
         shards = "1 shard" if members == 1 else f"{members} shards"
         what = shards if members else "the base alone"
         said.append(("Promoted", f"revision {current.number} is {current.name}, of {what}", False))

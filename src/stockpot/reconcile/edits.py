@@ -11,6 +11,7 @@ from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
     FINALIZER,
     MOST_ENDED,
+    MOST_LINEAGE,
     CurrentRevision,
     DataShard,
     EndedServer,
@@ -221,7 +222,10 @@ def promoted(promotion: Promotion, now: datetime) -> EditSoup:
             number=promotion.number,
             recipe_digest=revision.recipe.digest,
             weights_digest=revision.weights,
-            lineage=tuple(LineageRef(shard=i.shard, training_key=i.key) for i in lineage[:10_000]),
+            lineage=tuple(
+                LineageRef(shard=i.shard, training_key=i.key) for i in lineage[:MOST_LINEAGE]
+            ),
+            members=len(lineage),
             promoted_at=timestamp(now),
             epoch=promotion.epoch,
         )
