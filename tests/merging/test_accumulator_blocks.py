@@ -15,7 +15,6 @@ from stockpot.merging.accumulator_blocks import (
     NARROW,
     Accounted,
     Exact,
-    Step,
     SumsOfBlocks,
     WrongSumsError,
 )
@@ -23,6 +22,7 @@ from stockpot.merging.blocks import NotFiniteError
 from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import LANES, Kernel
 from stockpot.merging.mean import mean
+from stockpot.merging.step import Step
 from stockpot.merging.ways import Named, step_between
 from stockpot.store.weights import FLOATS
 

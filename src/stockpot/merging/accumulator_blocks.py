@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 from stockpot.merging.blocks import largest_of, require_finite
 from stockpot.merging.formats import F16, Floats, Format, Stored
 from stockpot.merging.kernel import NUMBERS, Account, Kernel, addresses
-from stockpot.merging.mean import PLAIN_TOTAL, nearest
+from stockpot.merging.mean import nearest
+from stockpot.merging.step import Step
 from stockpot.store.weights import FLOATS
 
 NARROW, WIDE = np.dtype("<i4"), np.dtype("<f8")
@@ -46,7 +47,6 @@ NONE_NARROW = -(1 << 31)
 """Stands for an exception; among wide sums a NaN does."""
 UNIT_BITS = 24
 EXACT_BITS = 149
-MOST_TIMES_BITS = 26
 EXACT_BYTES = 48
 """Room for an exact sum: 149 + 128 bits of a number, 53 of the weights, a sign, and some."""
 
@@ -58,38 +58,6 @@ class Exact(NamedTuple):
     """How many ingredients have a -0 there."""
     units: int
     """Of 2^-149."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """From the sums of one recipe to those of another."""
-
-    times: int
-    divisor: int
-    weights: tuple[int, ...]
-    """For each ingredient that is read: d_j, never 0."""
-    joins: tuple[int, ...]
-    """For each: 1 where it comes, -1 where it leaves, 0 where it stays with another weight."""
-    old_total: int
-    """Of the weights before; 0 where there were none."""
-    total: int
-    members: int
-    """How many ingredients the new recipe has."""
-
-    def fits(self, given: Format, output: Format) -> bool:
-        """Whether float64 holds what the proof above and that of `kernel` ask for."""
-        widest = max(abs(weight).bit_length() for weight in self.weights)
-        return (
-            self.total.bit_length() + output.precision + 1 <= 53
-            and widest + given.precision <= 53
-            and self.times.bit_length() <= MOST_TIMES_BITS
-            and self.divisor.bit_length() <= MOST_TIMES_BITS
-        )
-
-    def plain(self, given: Format) -> bool:
-        """Whether no sum can be inexact, so that none must be looked at."""
-        most = self.times * self.old_total + sum(abs(weight) for weight in self.weights)
-        return given is F16 and most <= PLAIN_TOTAL
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest, RecipePar
 from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, open_accumulator, refused
-from stockpot.merging.accumulator_blocks import Step
+from stockpot.merging.step import Step
 from stockpot.merging.ways import Named, named, step_between
 from stockpot.store.artefacts import begin, find_complete, is_complete, publish, read_manifest
 from stockpot.store.keys import MANIFEST, SUMS, Keys

@@ -21,10 +21,11 @@ from stockpot.merging.accumulator import (
     fold,
     refused,
 )
-from stockpot.merging.accumulator_blocks import Exact, Step, SumsOfBlocks, WrongSumsError
+from stockpot.merging.accumulator_blocks import Exact, SumsOfBlocks, WrongSumsError
 from stockpot.merging.blocks import Bench, NotFiniteError
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
+from stockpot.merging.step import Step
 from stockpot.store.ranges import InOrder, fill
 
 

@@ -16,7 +16,6 @@ from stockpot.api.manifest import MergeWay, RecipePart, TensorFacts
 from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, refused
-from stockpot.merging.accumulator_blocks import Step
 from stockpot.merging.accumulators import Candidate, nearest_sums
 from stockpot.merging.checkpoints import Checkpoint
 from stockpot.merging.engine import Settings, Target, average
@@ -24,6 +23,7 @@ from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.layout import output_header, require_equal_layout, runs
 from stockpot.merging.ledger import Ledger
 from stockpot.merging.parts import Part, open_part
+from stockpot.merging.step import Step
 from stockpot.merging.ways import (
     MOST_AT_ONCE,
     is_cheaper,

@@ -11,8 +11,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stockpot.api.manifest import RecipePart
-from stockpot.merging.accumulator_blocks import NARROW, WIDE, Step
+from stockpot.merging.accumulator_blocks import NARROW, WIDE
 from stockpot.merging.formats import F16, F32, Format
+from stockpot.merging.step import Step
 
 MOST_AT_ONCE = 256
 """How many ingredients are read side by side where sums are kept: their blocks take room."""

@@ -1,0 +1,40 @@
+"""From the sums of one recipe to those of another, in whole numbers: what is to be added."""
+
+from dataclasses import dataclass
+
+from stockpot.merging.formats import F16, Format
+from stockpot.merging.mean import PLAIN_TOTAL
+
+MOST_TIMES_BITS = 26
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the sums of one recipe to those of another."""
+
+    times: int
+    divisor: int
+    weights: tuple[int, ...]
+    """For each ingredient that is read: d_j, never 0."""
+    joins: tuple[int, ...]
+    """For each: 1 where it comes, -1 where it leaves, 0 where it stays with another weight."""
+    old_total: int
+    """Of the weights before; 0 where there were none."""
+    total: int
+    members: int
+    """How many ingredients the new recipe has."""
+
+    def fits(self, given: Format, output: Format) -> bool:
+        """Whether float64 holds what `accumulator_blocks` and `kernel` ask for."""
+        widest = max(abs(weight).bit_length() for weight in self.weights)
+        return (
+            self.total.bit_length() + output.precision + 1 <= 53
+            and widest + given.precision <= 53
+            and self.times.bit_length() <= MOST_TIMES_BITS
+            and self.divisor.bit_length() <= MOST_TIMES_BITS
+        )
+
+    def plain(self, given: Format) -> bool:
+        """Whether no sum can be inexact, so that none must be looked at."""
+        most = self.times * self.old_total + sum(abs(weight) for weight in self.weights)
+        return given is F16 and most <= PLAIN_TOTAL
