@@ -30,6 +30,7 @@ class Candidate:
 
     def __init__(self, client: Client, namespace: str, identity: str) -> None:
         self.well = True
+        self.pauses_s: list[float] = []
         self.elected, self.lost = threading.Event(), threading.Event()
         self.why = ""
         self.election = Election(
@@ -38,12 +39,17 @@ class Candidate:
             "operator",
             identity,
             now,
-            is_well=lambda: self.well,
+            is_well=self.is_well,
             elected=self.elected.set,
             lost=self.on_lost,
             lease_s=LEASE_S,
             renew_s=RENEW_S,
         )
+
+    def is_well(self) -> bool:
+        if self.pauses_s:
+            time.sleep(self.pauses_s.pop())
+        return self.well
 
     def on_lost(self, why: str) -> None:
         self.why = why
@@ -178,6 +184,16 @@ def test_a_lease_that_somebody_takes_by_force_is_lost_at_once(
 
     assert soon(first.lost)
     assert first.why == "another holds the Lease: thief"
+
+
+def test_a_leader_that_was_held_up_does_not_blame_another(start: Start) -> None:
+    first = start("first")
+    assert soon(first.elected)
+
+    first.pauses_s.append(LEASE_S)
+
+    assert soon(first.lost)
+    assert first.why.startswith("the Lease was not renewed in time")
 
 
 LEADER = """

@@ -155,6 +155,7 @@ class Election:
             renew_s: Between two looks.
         """
         self._tenure = Tenure(client, namespace, name, identity, now, lease_s=lease_s)
+        self._identity = identity
         self._is_well, self._elected, self._lost = is_well, elected, lost
         self._renew_s = renew_s
         self._leads = False
@@ -219,6 +220,8 @@ class Election:
             return "the loop has stood still, so the Lease was not renewed"
         if self.problem:
             return f"the Lease could not be renewed: {self.problem}"
+        if self._tenure.holder == self._identity:
+            return "the Lease was not renewed in time: this process was held up, or its machine"
         return f"another holds the Lease: {self._tenure.holder or 'it was written by somebody'}"
 
 
