@@ -53,7 +53,7 @@ def some_checkpoints(
 
 
 SMALL: dict[str, tuple[int, ...]] = {"a": (300, 70), "b": (7,)}
-IN_PARTS: dict[str, tuple[int, ...]] = {"a": (PART_BYTES // 2, 2), "b": (7,)}
+IN_PARTS: dict[str, tuple[int, ...]] = {"a": (PART_BYTES // 16 + 100, 8), "b": (7,)}
 """The mean is uploaded in several parts."""
 
 
