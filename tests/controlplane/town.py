@@ -315,11 +315,6 @@ class Town:
         found = self.all(DEPLOYMENTS)
         return found[0] if found else None
 
-    def ending(self) -> list[str]:
-        """The namespaces, of any test, that are being deleted."""
-        every = self.mirror.of(NAMESPACES, "")
-        return [name_of(one) for one in every if "deletionTimestamp" in one["metadata"]]
-
     def progress(self, name: str) -> int | None:
         """How far a shard says that its training is, in percent."""
         status = (self.get(name) or {}).get("status", {})
