@@ -254,7 +254,7 @@ class Cluster:
     def _measure(self, applied_s: float, members: Sequence[str]) -> None:
         """Say how long it took from `apply` until it was served, beside training itself.
 
-        It was served a moment ago, when this look found it so.
+        By then the soup was evaluated, too: when it was served, the fresh shards themselves say.
         """
         fresh = [name for name in members if self._began_s.get(name, 0.0) >= applied_s - 2]
         if not all(name in self._ended_s for name in fresh) or not fresh:
@@ -262,8 +262,15 @@ class Cluster:
         trained_s = max(self._ended_s[name] for name in fresh) - min(
             self._began_s[name] for name in fresh
         )
+        served_s = max(
+            _seconds(one.last_transition_time)
+            for shard in self._sight(STUDIO).shards
+            if shard.metadata.name in fresh
+            for one in shard.status.conditions
+            if one.type == ConditionType.READY
+        )
         what = f"apply → served with {', '.join(fresh)}, beside training"
-        self._timings.append(Timing(what, time.time() - applied_s - trained_s, FRESH_BAR_S))
+        self._timings.append(Timing(what, served_s - applied_s - trained_s, FRESH_BAR_S))
 
 
 def read(kind: type[Any], resource: Resource, thing: Mapping[str, Any]) -> Any:
