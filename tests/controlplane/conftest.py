@@ -1,6 +1,7 @@
 """One API server for all tests here; each has namespaces, a node and operators of its own."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,19 @@ from stockpot.api.crd import crd_files
 Figure = Callable[[str, object], None]
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    folder = tmp_path_factory.mktemp("crds")
+@contextmanager
+def an_api_server(folder: Path) -> Iterator[ControlPlane]:
+    """Run one with our CRDs, written into the folder, for as long as the context lasts."""
+    folder.mkdir(exist_ok=True)
     for name, text in crd_files().items():
         (folder / name).write_text(text)
     with ControlPlane(crds=folder, scheduler=True) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with an_api_server(tmp_path_factory.mktemp("crds")) as one:
         yield one
 
 

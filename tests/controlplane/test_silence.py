@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcluster.controlplane import ControlPlane
 from tests.controlplane.admin import Admin, Mirror
-from tests.controlplane.conftest import Figure
+from tests.controlplane.conftest import Figure, an_api_server
 from tests.controlplane.town import Operator, Town
 
-from stockpot.api.crd import crd_files
 from stockpot.cluster.permissions import IN_RELEASE_NAMESPACE, IN_WORKLOAD_NAMESPACE, SEE
 from stockpot.cluster.resources import EVENTS, LEASES
 
@@ -32,11 +30,7 @@ RSS_MB = 150
 
 @pytest.fixture
 def admin(tmp_path: Path) -> Iterator[Admin]:
-    folder = tmp_path / "crds"
-    folder.mkdir()
-    for name, text in crd_files().items():
-        (folder / name).write_text(text)
-    with ControlPlane(crds=folder, scheduler=True) as one:
+    with an_api_server(tmp_path / "crds") as one:
         yield Admin(one)
 
 
