@@ -119,11 +119,11 @@ histories: $(READY)  ## twenty thousand histories of deletions, crashes and late
 
 .PHONY: bench
 bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
-	$(PYTEST) -q -s tests/benchmarks --ignore=tests/benchmarks/test_forget.py
+	$(PYTEST) -q -s tests/benchmarks --ignore=tests/benchmarks/test_forget.py --ignore=tests/benchmarks/test_ten_at_once.py
 
 .PHONY: bench-forget
-bench-forget: $(READY) control-plane  ## how soon a deletion is written down (SHARDS=2000 SOUPS=4 DELETIONS=100)
-	$(PYTEST) -q -s tests/benchmarks/test_forget.py
+bench-forget: $(READY) control-plane node-parts  ## how soon a deletion is written down, and ten at once are receipted (SHARDS=2000 SOUPS=4 DELETIONS=100)
+	$(PYTEST) -q -s tests/benchmarks/test_forget.py tests/benchmarks/test_ten_at_once.py
 
 .PHONY: golden
 golden: $(READY)  ## write what people read of plans anew: look at the change before it is committed

@@ -95,6 +95,7 @@ def test_a_job_is_found_again_by_its_name_and_labels() -> None:
         "stockpot.dev/soup-namespace": "studio",
         "stockpot.dev/run": NAME,
         "stockpot.dev/shard": "food",
+        "stockpot.dev/shard-uid": FOOD.uid,
     }
     assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
     assert json.loads(job["metadata"]["annotations"]["stockpot.dev/lineage"]) == [[FOOD.uid, ""]]

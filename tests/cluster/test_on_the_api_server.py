@@ -69,7 +69,9 @@ def test_every_job_is_taken_and_read_as_the_run_that_it_was(
 
     live = client.create(JOBS, told)
 
-    assert run_of(live, []) == Run(RunName(spec.name), LINEAGE)
+    assert run_of(live, []) == Run(
+        RunName(spec.name), LINEAGE, about=getattr(getattr(spec, "shard", None), "uid", None)
+    )
     assert is_as_told(live, told)
     found = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
     assert [job["metadata"]["name"] for job in found] == [told["metadata"]["name"]]

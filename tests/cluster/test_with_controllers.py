@@ -23,6 +23,7 @@ from stockpot.cluster.jobs import job_of
 from stockpot.cluster.outcomes import run_of, runs_of
 from stockpot.cluster.resources import DEPLOYMENTS, EVENTS, JOBS, NAMESPACES, PODS, SOUPS, Resource
 from stockpot.cluster.serving import deployment_of
+from stockpot.core.recipe import ShardUID
 from stockpot.core.world import Hindrance, Run, RunName
 
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
@@ -251,7 +252,7 @@ def test_a_job_that_somebody_deletes_runs_until_its_pod_has_ended(studio: Studio
     until(lambda: not studio.client.list(JOBS, studio.namespace).items)
 
     (run,) = runs_of([], studio.pods())
-    assert run == Run(RunName(a_training().name), LINEAGE)
+    assert run == Run(RunName(a_training().name), LINEAGE, about=ShardUID(a_training().shard.uid))
     studio.end(pod, 137)
     assert runs_of([], studio.pods()) == ()
 

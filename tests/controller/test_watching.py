@@ -19,8 +19,12 @@ class Stream:
     def __init__(self) -> None:
         self.cache = Cache()
         self.pushed: list[tuple[SoupKey, Priority]] = []
+        self.left: list[Json] = []
         self._watching = Watching(
-            self.cache, lambda key, why: self.pushed.append((key, why)), ["studio"]
+            self.cache,
+            lambda key, why: self.pushed.append((key, why)),
+            self.left.append,
+            ["studio"],
         )
 
     def say(self, resource: Resource, thing: Json, type_: str = "MODIFIED") -> int:
@@ -95,3 +99,15 @@ def test_an_annotation_is_news() -> None:
     stream.say(DATA_SHARDS, a_shard(7), "ADDED")
 
     assert stream.say(DATA_SHARDS, a_shard(8, annotations={"stockpot.dev/force-delete": "x"})) == 1
+
+
+def test_a_shard_that_leaves_is_told_of_once() -> None:
+    stream = Stream()
+    leaves = {"deletionTimestamp": "2026-11-22T12:00:00Z"}
+
+    stream.say(DATA_SHARDS, a_shard(7), "ADDED")
+    assert not stream.left
+    stream.say(DATA_SHARDS, a_shard(8, **leaves))
+    stream.say(DATA_SHARDS, a_shard(9, **leaves))
+
+    assert [one["metadata"]["resourceVersion"] for one in stream.left] == ["8"]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.simulate.pods import Pods
 from tests.simulate.ports import ports_of
-from tests.simulate.runs import Runs, lineage_of
+from tests.simulate.runs import Runs, about, lineage_of
 from tests.simulate.store import Store
 
 from stockpot.api.source import PvcSource, Source
@@ -28,6 +28,7 @@ from stockpot.api.v1alpha1 import (
     SoupSpec,
     UnlearningReceipt,
 )
+from stockpot.core.recipe import shard_of
 from stockpot.core.world import Run
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.loop import Round, reconcile
@@ -87,7 +88,8 @@ class Kitchen:
     # What people do.
 
     def add(self, name: str) -> str:
-        uid = f"{name}-{len(self.runs.trained)}-{len(self.past)}-uid"
+        # As of real ones, the first eight characters tell them apart.
+        uid = f"{name[0]}{len(self.runs.trained):02}{len(self.past):04}x-{name}-uid"
         source = Source(pvc=PvcSource(claim_name="data", path=name))
         spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source)
         self.shards[uid] = DataShard(
@@ -148,9 +150,11 @@ class Kitchen:
         """Whether any object beside the shard's own names it."""
         parts = (part for one in self.revisions.values() for part in one.spec.parts)
         lineages = (one for work in self.runs.known.values() for one in work.lineage)
+        told = (about(work.spec) for work in self.runs.known.values())
         return (
             any(part.shard.uid == uid for part in parts)
             or any(one.shard == uid for one in lineages)
+            or uid in {shard_of(one) for one in told if one}
             or any(one.uid == uid for one in self.soup.status.lost)
         )
 

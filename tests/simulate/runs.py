@@ -66,6 +66,7 @@ class Runs:
                 result=one.outcome if isinstance(one.outcome, RunResult) else None,
                 failure=one.outcome if isinstance(one.outcome, Failure) else None,
                 ended_at=one.ended_at,
+                about=about(one.spec),
             )
             for name, one in sorted(self.known.items())
         )
@@ -173,6 +174,12 @@ class Runs:
 def lineage_of(uid: str, key: str) -> frozenset[str]:
     """What a tombstone may stand for: a shard, or one training of it."""
     return frozenset({uid, former_of(Ingredient(ShardUID(uid), Digest(key)))})
+
+
+def about(spec: RunSpec) -> ShardUID | None:
+    """Whom it trains, purges or attests."""
+    shard = getattr(spec, "shard", None)
+    return ShardUID(shard.uid) if shard else None
 
 
 def merged_digest(spec: MergeRun) -> str:

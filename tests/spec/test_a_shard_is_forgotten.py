@@ -102,6 +102,14 @@ def test_a_writer_that_comes_late_takes_the_shard_down_a_rung_and_the_purge_is_d
     assert set(asked(world)) == {EndRun(run_name(TRAINING)), EndRun(PURGED.name)}
 
 
+def test_a_run_about_another_shard_counts_for_nothing_though_its_name_is_the_same() -> None:
+    others = replace(PURGED, about=uid("dogs from elsewhere"))
+    world = a_world(a_soup().of("cats"), CATS, GOING, others)
+
+    assert stage(world) is Stage.PURGED
+    assert set(asked(world)) == {StartPurge(DOGS), EndRun(others.name)}
+
+
 def test_a_server_that_still_drains_it_holds_the_receipt_back() -> None:
     draining = a_server().of("cats", "dogs").of("cats", epoch=2)
     world = a_world(a_soup().of("cats", epoch=2), CATS, GOING, PURGED, draining)

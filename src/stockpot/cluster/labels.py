@@ -24,6 +24,8 @@ SOUP_UID = "stockpot.dev/soup-uid"
 SOUP_NAMESPACE = "stockpot.dev/soup-namespace"
 RUN = "stockpot.dev/run"
 SHARD = "stockpot.dev/shard"
+SHARD_UID = "stockpot.dev/shard-uid"
+"""Whom a run is about; of one training of a shard, that."""
 
 LINEAGE = "stockpot.dev/lineage"
 """Annotation of a Job: what it may write, as a JSON list of [shard uid, training key]."""
@@ -46,16 +48,19 @@ def labels_of(spec: RunSpec) -> dict[str, str]:
     }
     match spec:
         case TrainRun() | SignRun():
-            return {**labels, RUN: spec.name, SHARD: spec.shard.name}
+            return {**labels, RUN: spec.name, **_about(spec.shard)}
         case PurgeRun():
-            shard = {SHARD: spec.shard.name} if spec.shard else {}
-            return {**labels, RUN: spec.name, **shard}
+            return {**labels, RUN: spec.name, **(_about(spec.shard) if spec.shard else {})}
         case MergeRun() | EvaluateRun():
             return {**labels, RUN: spec.name}
         case ServeRun():
             return labels
         case never:
             assert_never(never)
+
+
+def _about(shard: ObjectRef) -> dict[str, str]:
+    return {SHARD: shard.name, SHARD_UID: shard.uid}
 
 
 def selector_of(soup_uid: str, component: str = "") -> str:

@@ -8,6 +8,7 @@ import json
 import signal
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from stockpot.api.runspec import RUN_SPEC, EvaluateRun, MergeRun, RunSpec, TrainRun
@@ -53,14 +54,14 @@ def run_of(job: Json, pods: Sequence[Json]) -> Run:
         job: As the API server has it.
         pods: Those that the Job owns.
     """
-    name, lineage = RunName(labels_on(job)[labels.RUN]), _lineage(job)
+    name, lineage, about = RunName(labels_on(job)[labels.RUN]), _lineage(job), _about(job)
     ended = condition_of(job, "Complete") or condition_of(job, "Failed")
     if ended is None or any(map(is_alive, pods)):
-        return Run(name, lineage)
+        return Run(name, lineage, about=about)
     at = time_of(ended.get("lastTransitionTime"))
     if ended["type"] == "Complete":
-        return _completed(Run(name, lineage), pods, at)
-    return Run(name, lineage, failure=_failure(job, ended, pods, at))
+        return _completed(Run(name, lineage, about=about), pods, at)
+    return Run(name, lineage, failure=_failure(job, ended, pods, at), about=about)
 
 
 def _ending(pod: Json) -> Json | None:
@@ -76,12 +77,11 @@ def _completed(run: Run, pods: Sequence[Json], at: datetime | None) -> Run:
         if said and said.problem:
             problem = said.problem
             failure = Failure(problem.exit_code, problem.message, problem.help, at)
-            return Run(run.name, run.lineage, failure=failure)
+            return replace(run, failure=failure)
         if said:
-            return Run(run.name, run.lineage, result=said, ended_at=at)
-    return Run(
-        run.name,
-        run.lineage,
+            return replace(run, result=said, ended_at=at)
+    return replace(
+        run,
         failure=Failure(
             None,
             "it ended well, but its pod went before its result was read",
@@ -197,7 +197,13 @@ def _removed(pod: Json, at: datetime | None) -> Failure:
 
 def _orphan(pod: Json) -> Run:
     """See a run by a pod that outlives its Job, which somebody deleted."""
-    return Run(RunName(labels_on(pod)[labels.RUN]), _lineage_of_spec(_spec(pod)))
+    name = RunName(labels_on(pod)[labels.RUN])
+    return Run(name, _lineage_of_spec(_spec(pod)), about=_about(pod))
+
+
+def _about(thing: Json) -> ShardUID | None:
+    uid = labels_on(thing).get(labels.SHARD_UID)
+    return ShardUID(uid) if uid else None
 
 
 def _spec(pod: Json) -> RunSpec:

@@ -28,8 +28,8 @@ from stockpot.cluster.resources import (
     UNLEARNING_RECEIPTS,
 )
 from stockpot.cluster.serving import ADMIN_PORT, deployment_name, endpoints_of, has_ended
-from stockpot.controller.objects import read
 from stockpot.controller.servers import has_begun
+from stockpot.controller.writing import read
 from stockpot.core.world import Server, World
 from stockpot.errors import Refused, StockpotError
 from stockpot.reconcile.orders import soup_ref

@@ -1,22 +1,20 @@
 """The objects of one soup on a cluster: the port `Objects`.
 
 Changes of one object are gathered, and written together when the round asks for it: one write of
-its status, whatever a round learnt. A write names the version that it is of; where somebody else
-was quicker, the edits are made again on the newest form.
+its status, whatever a round learnt.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from stockpot.api.reading import read_lenient
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.cluster.answers import AlreadyExists, Conflict, NamespaceEnding, NotFound
 from stockpot.cluster.client import Client
 from stockpot.cluster.labels import owner_of
-from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
+from stockpot.cluster.objects import Json, name_of, uid_of
 from stockpot.cluster.resources import (
     DATA_SHARDS,
     SOUP_REVISIONS,
@@ -24,26 +22,14 @@ from stockpot.cluster.resources import (
     UNLEARNING_RECEIPTS,
     Resource,
 )
-from stockpot.controller.announcements import Announce, announcements_of
+from stockpot.controller.announcements import Announce
 from stockpot.controller.cache import Cache
+from stockpot.controller.writing import RESOURCES, Changeable, Writer, read
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import Seen, SoupKey
 
-Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
-Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision)
-
-ATTEMPTS = 5
-"""How often an object is written that somebody else writes at the same time."""
-
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
 """Of all soups together: the API server serves others, too."""
-
-RESOURCES: dict[type, Resource] = {
-    DataShard: DATA_SHARDS,
-    Soup: SOUPS,
-    SoupRevision: SOUP_REVISIONS,
-    UnlearningReceipt: UNLEARNING_RECEIPTS,
-}
 
 
 @dataclass
@@ -55,17 +41,6 @@ class _Pending(Generic[Changeable]):
     edits: list[Callable[[Changeable], Changeable]] = field(default_factory=list)
 
 
-def read(kind: type[Kind], thing: Json) -> Kind:
-    """Read an object as the API server has it.
-
-    Raises:
-        Refused: This version does not understand it.
-    """
-    known = read_lenient(thing)
-    assert isinstance(known, kind)
-    return known
-
-
 class ClusterObjects:
     """The objects of one soup."""
 
@@ -73,7 +48,7 @@ class ClusterObjects:
         self._client = client
         self._cache = cache
         self._key = key
-        self._announce = announce
+        self._writer = Writer(client, cache, announce)
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
         self._names: dict[str, str] = {}
         """Of shards, by their UIDs: a round changes each of thousands."""
@@ -151,12 +126,12 @@ class ClusterObjects:
 
     def flush(self) -> None:
         """Write what was changed: several objects side by side, for each waits for its answer."""
-        pending = [(resource, one) for (resource, _), one in self._pending.items()]
+        pending = list(self._pending.values())
         self._pending.clear()
         if len(pending) == 1:
-            self._write(*pending[0])
+            self._write(pending[0])
             return
-        written = [_WRITERS.submit(self._write, *one) for one in pending]
+        written = [_WRITERS.submit(self._write, one) for one in pending]
         wait(written)
         for one in written:
             one.result()
@@ -180,55 +155,5 @@ class ClusterObjects:
         pending.edits.append(edit)
         self._pending[place] = pending
 
-    def _write(self, resource: Resource, pending: _Pending[Any]) -> None:
-        thing = pending.before
-        for left in reversed(range(ATTEMPTS)):
-            old = new = read(type(pending.now), thing)
-            for edit in pending.edits:
-                new = edit(new)
-            try:
-                self._store(resource, thing, old, new)
-            except NotFound:
-                self._cache.lose(resource, thing)
-                return
-            except Conflict:
-                newest = self._client.find(resource, namespace_of(thing), name_of(thing))
-                if newest is None or uid_of(newest) != uid_of(thing):
-                    self._cache.lose(resource, thing)
-                    return
-                self._cache.see(resource, newest)
-                thing = newest
-                if not left:
-                    raise
-            else:
-                self._announce(announcements_of(old, new))
-                return
-
-    def _store(self, resource: Resource, thing: Json, old: Any, new: Any) -> None:
-        place = namespace_of(thing), name_of(thing)
-        goes = new.metadata.deletion_timestamp and not new.metadata.finalizers
-        if new.status != old.status and not goes:
-            # An object that goes with this very write has nothing left to say.
-            about = {key: thing["metadata"][key] for key in ("name", "namespace", "uid")}
-            about["resourceVersion"] = thing["metadata"]["resourceVersion"]
-            told = {
-                **{key: value for key, value in thing.items() if key == "spec"},
-                "apiVersion": resource.api_version,
-                "kind": resource.kind,
-                "metadata": about,
-                "status": new.status.model_dump(mode="json", by_alias=True, exclude_none=True),
-            }
-            thing = self._client.replace_status(resource, told)
-            self._cache.see(resource, thing)
-        if new.metadata.finalizers != old.metadata.finalizers:
-            patch = {
-                "metadata": {
-                    "resourceVersion": thing["metadata"]["resourceVersion"],
-                    "finalizers": list(new.metadata.finalizers) or None,
-                }
-            }
-            thing = self._client.merge_patch(resource, *place, patch)
-            if goes:
-                self._cache.lose(resource, thing)
-            else:
-                self._cache.see(resource, thing)
+    def _write(self, pending: _Pending[Any]) -> None:
+        self._writer.write(type(pending.now), pending.before, pending.edits)

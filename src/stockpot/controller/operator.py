@@ -25,13 +25,15 @@ from stockpot.controller.crds import require_crds
 from stockpot.controller.engine import Engine
 from stockpot.controller.happenings import Happenings
 from stockpot.controller.keeping import Keeping
-from stockpot.controller.objects import ClusterObjects, read
+from stockpot.controller.noting import Noting
+from stockpot.controller.objects import ClusterObjects
 from stockpot.controller.queue import Priority, Queue
 from stockpot.controller.runs import ClusterRuns
 from stockpot.controller.servers import ClusterServers
 from stockpot.controller.streams import Streams
 from stockpot.controller.surroundings import ClusterSurroundings
 from stockpot.controller.watching import key_of
+from stockpot.controller.writing import Writer, read
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.facts import soup_facts
@@ -84,7 +86,11 @@ class Operator:
             finished=self._finished,
             failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
-        self._streams = Streams(client, self._cache, self._queue.push, settings, self._push_all)
+        self._announce = EventWriter(client, utc_now, identity, log.warning)
+        writer = Writer(client, self._cache, self._announce)
+        self._noting = Noting(writer, self._keeping.is_ours, utc_now)
+        told = (self._queue.push, self._noting.hear)
+        self._streams = Streams(client, self._cache, *told, settings, self._push_all)
         self._election = Election(
             client.within(5),
             settings.release.namespace,
@@ -113,6 +119,7 @@ class Operator:
             log.info("standing by", identity=self._identity)
         while not self.stop.wait(LOOK_AFTER_S):
             self._streams.look_after()
+        self._noting.stop()
         self._engine.stop(LAST_ROUNDS_S)
         self._keeping.stop()
         self._election.stop()
@@ -137,10 +144,9 @@ class Operator:
                 return read(Soup, soup).spec.store.name if soup else ""
 
             around = ClusterSurroundings(settings, store_name)
-            announce = EventWriter(client, utc_now, self._identity, log.warning)
             shared = (self._asking, self._happenings, utc_now)
             self._ports[key] = Ports(
-                objects=ClusterObjects(client, cache, key, announce),
+                objects=ClusterObjects(client, cache, key, self._announce),
                 runs=ClusterRuns(client, cache, key, settings, *shared),
                 servers=ClusterServers(client, cache, key, settings, around, *shared),
                 surroundings=around,
@@ -155,6 +161,7 @@ class Operator:
         log.info("leading", identity=self._identity)
         self.meters.set_leader(True)
         self._keeping.start()
+        self._noting.start()
         self._engine.start()  # Each namespace is looked at as soon as it is ours.
 
     def _prepare(self) -> None:

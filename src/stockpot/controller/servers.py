@@ -31,7 +31,7 @@ from stockpot.controller.asking import Asking
 from stockpot.controller.cache import ENDED, Cache
 from stockpot.controller.happenings import Happenings
 from stockpot.controller.nodes import Nodes
-from stockpot.controller.objects import read
+from stockpot.controller.writing import read
 from stockpot.core.world import GrantedServer, Hindrance, Promotion, Server
 from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.ports import Asked, SoupKey, Surroundings

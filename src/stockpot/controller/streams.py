@@ -15,7 +15,7 @@ from stockpot.cluster.labels import OURS
 from stockpot.cluster.resources import JOBS, PODS, Resource
 from stockpot.cluster.settings import Settings
 from stockpot.controller.cache import Cache
-from stockpot.controller.watching import CHILDREN, WATCHED, Push, Watching
+from stockpot.controller.watching import CHILDREN, WATCHED, Hear, Push, Watching
 from stockpot.errors import StockpotError
 
 log = structlog.get_logger("stockpot.streams")
@@ -40,6 +40,7 @@ class Streams:
         client: Client,
         cache: Cache,
         push: Push,
+        shard_leaves: Hear,
         settings: Settings,
         begun: Callable[[str], None],
     ) -> None:
@@ -49,10 +50,12 @@ class Streams:
             client: Who lists.
             cache: Where all goes.
             push: Who is told.
+            shard_leaves: Told of each shard that is being deleted.
             settings: Which namespaces there are.
             begun: Told of each namespace whose stream begins: all in it is new.
         """
-        self._client, self._cache, self._push, self._begun = client, cache, push, begun
+        self._client, self._cache, self._begun = client, cache, begun
+        self._push, self._shard_leaves = push, shard_leaves
         self._places = {name: _Place(WATCHED) for name in settings.workload_namespaces}
         # We may see no soups in the release's own: only purges and signings run in it.
         self._places.setdefault(settings.release.namespace, _Place((JOBS, PODS)))
@@ -95,6 +98,7 @@ class Streams:
         elif place.problem:
             log.info("the namespace can be seen", namespace=namespace)
         place.problem, place.was_seen = "", True
-        place.stream = Watching(self._cache, self._push, [namespace], place.resources)
+        told = (self._push, self._shard_leaves)
+        place.stream = Watching(self._cache, *told, [namespace], place.resources)
         place.stream.start()
         self._begun(namespace)

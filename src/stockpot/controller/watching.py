@@ -30,6 +30,7 @@ CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
 WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
 
 Push = Callable[[SoupKey, Priority], None]
+Hear = Callable[[Json], None]
 
 IDENTITY: Any = "stockpot"
 """Told, because kopf would else look our user up, whom an image need not know by a name."""
@@ -79,10 +80,20 @@ class Watching:
         self,
         cache: Cache,
         push: Push,
+        shard_leaves: Hear,
         namespaces: Sequence[str],
         resources: Sequence[Resource] = WATCHED,
     ) -> None:
-        self._cache, self._push = cache, push
+        """Watch nothing yet.
+
+        Args:
+            cache: Where all goes.
+            push: Told which soup something happened to.
+            shard_leaves: Told of each shard that is being deleted. Must not wait.
+            namespaces: Where to look.
+            resources: At what.
+        """
+        self._cache, self._push, self._shard_leaves = cache, push, shard_leaves
         self._namespaces, self._resources = tuple(namespaces), tuple(resources)
         self._marks: dict[tuple[Resource, str, str], Mark] = {}
         """What was said last of each object, to tell a repetition."""
@@ -118,6 +129,8 @@ class Watching:
             if self._marks.get(place) == mark:
                 return
             self._marks[place] = mark
+            if resource == DATA_SHARDS and "deletionTimestamp" in thing["metadata"]:
+                self._shard_leaves(thing)
         key = key_of(resource, thing)
         if key is not None:
             self._push(key, priority_of(resource, thing))

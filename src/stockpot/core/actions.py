@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from stockpot.core.digests import Digest, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
-from stockpot.core.world import GrantedServer, Promotion, Revision, RunName, Trained
+from stockpot.core.world import GrantedServer, Promotion, Revision, Run, RunName, Trained
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,12 @@ def attempt_of(name: RunName, start: Start) -> int:
     """Which attempt of it the name says; 0 where it says another run."""
     stem, _, attempt = name.rpartition("-")
     return int(attempt) if stem == start.stem and attempt.isdecimal() else 0
+
+
+def is_attempt_at(run: Run, start: Start) -> bool:
+    """Whether it is that: two shards may begin with the same characters."""
+    shard = getattr(start, "shard", None)
+    return attempt_of(run.name, start) > 0 and run.about in {None, shard}
 
 
 def next_attempt(start: Start, attempt: int) -> Start:

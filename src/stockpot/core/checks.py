@@ -22,6 +22,7 @@ from stockpot.core.actions import (
     StartSigning,
     StartTraining,
     attempt_of,
+    is_attempt_at,
 )
 from stockpot.core.digests import short
 from stockpot.core.finding import Unmet
@@ -83,8 +84,14 @@ Check = Callable[[Shard, Scene], Unmet | None]
 
 def last_attempt(start: Start, world: World) -> Run | None:
     """The newest run of that stem, however it went."""
-    attempts = world.attempts.get(start.stem)
-    return attempts[-1][1] if attempts else None
+    runs = attempts_at(start, world)
+    return runs[-1] if runs else None
+
+
+def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
+    """All runs of that, the oldest first."""
+    known = world.attempts.get(start.stem, ())
+    return tuple(run for _, run in known if is_attempt_at(run, start))
 
 
 def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:

@@ -38,6 +38,7 @@ from stockpot.core.actions import (
     StartTraining,
     Tombstone,
     attempt_of,
+    is_attempt_at,
     next_attempt,
 )
 from stockpot.core.chain import out_of_step
@@ -46,6 +47,7 @@ from stockpot.core.checks import (
     Rung,
     Scene,
     Stage,
+    attempts_at,
     is_complete,
     last_attempt,
     may_disown,
@@ -166,7 +168,7 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
             return (*hold, Tombstone(shard.uid))
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
-            again = _attempts(purge_of(shard), world)
+            again = attempts_at(purge_of(shard), world)
             return _end((*world.runs_with(shard), *again))
         case Stage.PURGED:
             return _purge(shard, world, now)
@@ -388,7 +390,7 @@ def _leftovers(findings: Findings) -> Iterator[Action]:
     wanted = {start.stem: start for start in _wanted(findings)}
     for run in world.runs:
         start = wanted.get(run.name.rpartition("-")[0])
-        if start is None or not _is_kept(run, start, world):
+        if start is None or not (is_attempt_at(run, start) and _is_kept(run, start, world)):
             yield EndRun(run.name)
     for revision in world.soup.made:
         is_served = revision.recipe == world.serving_recipe and (world.soup.alive or world.servers)
@@ -447,10 +449,6 @@ def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
 def _tries(start: Start, world: World) -> int:
     run = last_attempt(start, world)
     return attempt_of(run.name, start) if run else 0
-
-
-def _attempts(start: Start, world: World) -> tuple[Run, ...]:
-    return tuple(run for _, run in world.attempts.get(start.stem, ()))
 
 
 def _end(runs: Iterable[Run]) -> tuple[EndRun, ...]:

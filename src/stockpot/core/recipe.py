@@ -43,6 +43,11 @@ def former_of(ingredient: Ingredient) -> ShardUID:
     return ShardUID(f"{ingredient.shard}.{ingredient.key.removeprefix(PREFIX)[:16]}")
 
 
+def shard_of(name: ShardUID) -> ShardUID:
+    """Say whose training that names, where it names one; a shard stays what it is."""
+    return ShardUID(name.partition(".")[0])
+
+
 def is_meant(shard: str, training_key: str, unlearned: str) -> bool:
     """Whether a pair of some lineage is what was unlearned: a shard, or one training of it."""
     return unlearned in {shard, former_of(Ingredient(ShardUID(shard), Digest(training_key)))}

@@ -217,6 +217,8 @@ class Run:
     advance: Advance | None = None
     ended_at: datetime | None = None
     """Of one with a result. None: nobody waits before it is looked at again."""
+    about: ShardUID | None = None
+    """Whom it trains, purges or attests, whole: names of runs shorten it. None: it did not say."""
 
     @property
     def is_active(self) -> bool:

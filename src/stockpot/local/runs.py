@@ -1,6 +1,7 @@
 """Runs as child processes: the port `Runs`, in a folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from stockpot.api.runspec import RunSpec
@@ -58,16 +59,26 @@ class ProcessRuns:
 
 
 def _seen(process: Process) -> Run:
-    name, lineage = RunName(process.folder.name), _lineage(process)
+    run = Run(RunName(process.folder.name), _lineage(process), about=_about(process))
     if process.is_running:
-        return Run(name, lineage)
+        return run
     said = process.read_result()
     if said is None:
-        return Run(name, lineage, failure=Failure(None, "it was killed"))
+        return replace(run, failure=Failure(None, "it was killed"))
     if said.problem:
         problem = said.problem
-        return Run(name, lineage, failure=Failure(problem.exit_code, problem.message, problem.help))
-    return Run(name, lineage, result=said)
+        failure = Failure(problem.exit_code, problem.message, problem.help)
+        return replace(run, failure=failure)
+    return replace(run, result=said)
+
+
+def _about(process: Process) -> ShardUID | None:
+    try:
+        told = json.loads(process.spec.read_bytes())
+    except FileNotFoundError:
+        return None  # It was never started.
+    shard = told.get("shard")
+    return ShardUID(shard["uid"]) if shard else None
 
 
 def _lineage(process: Process) -> Lineage:

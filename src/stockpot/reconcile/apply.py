@@ -7,6 +7,7 @@ from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
 from stockpot.core.checks import last_attempt
+from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import World
 from stockpot.reconcile import edits, records, unlearned
@@ -46,6 +47,8 @@ def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime)
         # What was learnt is written down before anything outside is done about it.
         ports.objects.flush()
     match action:
+        case act.StartTraining(shard, request) if request != _asked_of(shard, world):
+            return  # Something else is asked for by now: what the name says would not be so.
         case (
             act.StartTraining()
             | act.StartMerge()
@@ -66,6 +69,11 @@ def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime)
             ports.servers.scale(replicas, serve_run(soup, ports.surroundings))
         case _:
             _write(action, soup, seen, world, ports, now)
+
+
+def _asked_of(shard: ShardUID, world: World) -> Digest | None:
+    """Name what a shard's training is to be at this moment."""
+    return next((one.request for one in world.shards if one.uid == shard), None)
 
 
 def _write(

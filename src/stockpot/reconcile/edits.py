@@ -123,9 +123,17 @@ def without_server(uid: str, how: Ending | None, now: datetime) -> EditSoup:
 
 
 def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
-    """Write down what its training came to."""
+    """Write down what its training came to, unless the shard has gone on since.
+
+    A leader that was deposed may bring what has left the shard again, or has been purged already.
+    """
 
     def edit(shard: DataShard) -> DataShard:
+        has = shard.status.training_key if shard.status.ingredient else None
+        is_former = any(one.training_key == trained.key for one in shard.status.former)
+        is_short = not trained.left_out.issuperset(shard.status.left_out)
+        if is_former or is_short or has not in {None, trained.key}:
+            return shard
         old = shard.status.training or ShardTraining()
         done = old.model_copy(
             update={

@@ -23,7 +23,7 @@ from stockpot.api.v1alpha1 import (
 from stockpot.core import world as core
 from stockpot.core.actions import StartTraining
 from stockpot.core.digests import Digest, digest_of_json
-from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID, former_of
+from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID, former_of, shard_of
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.core.weighting import Unusable
 from stockpot.reconcile.extensions import known_methods, resolve_weighting
@@ -104,7 +104,12 @@ def _lost(
     noted = {ShardUID(one.uid): one for one in soup.status.lost}
     traces = {ShardUID(p.shard.uid): p.shard.name for r in seen.revisions for p in r.spec.parts}
     for run in runs:
-        traces |= {one.shard: "" for one in run.lineage if one.shard not in traces}
+        named = {one.shard for one in run.lineage}
+        if run.about and soup.metadata.deletion_timestamp is None:
+            # A purge or signing is a trace, too; but in a namespace that goes no receipt's object
+            # can say that all was done.
+            named.add(shard_of(run.about))
+        traces |= dict.fromkeys(named - traces.keys(), "")
     done = {one.shard for one in receipts if one.is_complete}
     for uid in sorted({*noted, *(traces.keys() - done)} - known):
         told = noted[uid].unlearning if uid in noted else None

@@ -1,0 +1,70 @@
+"""What a shard's status says of what was trained, whoever writes it late."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from stockpot.api.v1alpha1 import DataShard
+from stockpot.core.actions import Disown
+from stockpot.core.digests import Digest, digest_of_bytes
+from stockpot.core.recipe import Ingredient, ShardUID
+from stockpot.core.world import Trained
+from stockpot.reconcile.edits import with_ingredient
+from stockpot.reconcile.records import disown
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def digest(word: str) -> Digest:
+    return digest_of_bytes(word.encode())
+
+
+def trained(key: str, *left_out: str) -> Trained:
+    told = (digest("base"), digest("data"))
+    return Trained(digest(key), digest(f"weights {key}"), NOON, *told, 3, frozenset(left_out))
+
+
+def recorded(shard: DataShard, what: Trained) -> DataShard:
+    return with_ingredient(what, 1, "train-1")(shard)
+
+
+def disowned(shard: DataShard, key: str, *records: str) -> DataShard:
+    former = Ingredient(ShardUID("cats-uid"), digest(key))
+    return disown(Disown(ShardUID("cats-uid"), former, records, is_known=True), NOON)(shard)
+
+
+@pytest.fixture
+def cats() -> DataShard:
+    return DataShard.model_validate(
+        {
+            "metadata": {"name": "cats", "uid": "cats-uid"},
+            "spec": {"soupRef": {"name": "pets"}, "source": {"s3": {"prefix": "cats/"}}},
+        }
+    )
+
+
+def test_what_left_a_shard_is_not_written_down_again(cats: DataShard) -> None:
+    gone = disowned(recorded(cats, trained("whole")), "whole", "first")
+
+    assert recorded(gone, trained("whole")) == gone
+
+
+def test_what_was_made_with_records_that_are_gone_for_good_is_not_written_down(
+    cats: DataShard,
+) -> None:
+    one_gone = disowned(recorded(cats, trained("whole")), "whole", "first")
+    both_gone = disowned(
+        recorded(one_gone, trained("smaller", "first")), "smaller", "first", "second"
+    )
+    forgotten = both_gone.model_copy(
+        update={"status": both_gone.status.model_copy(update={"former": ()})}
+    )
+
+    assert recorded(forgotten, trained("smaller", "first")) == forgotten
+    assert recorded(forgotten, trained("least", "first", "second")).status.ingredient
+
+
+def test_what_a_shard_has_is_not_replaced_by_what_comes_late(cats: DataShard) -> None:
+    now = recorded(cats, trained("now", "first"))
+
+    assert recorded(now, trained("late", "first")) == now
