@@ -20,6 +20,9 @@ from stockpot.controller.operator import Operator
 from stockpot.errors import ExitCode, StockpotError
 
 PORT = 8080
+SWITCH_S = 0.0005
+"""How long a thread that computes keeps those waiting that have an answer to read: rounds compute,
+and must not hold up the watch, the Lease, or the word that something was deleted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,6 +44,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     told.add_argument("--port", type=int, default=PORT, help="of /livez, /readyz and /metrics")
     chosen = parser.parse_args(arguments)
     _log_as_json()
+    sys.setswitchinterval(SWITCH_S)
     log = structlog.get_logger("stockpot")
     try:
         settings = read_settings(chosen.settings)

@@ -59,6 +59,7 @@ class Engine:
         *,
         workers: int,
         may_work: Callable[[str], bool],
+        let_pass: Callable[[], None],
         now: Callable[[], datetime],
         finished: Finished,
         failed: Failed,
@@ -70,12 +71,13 @@ class Engine:
             ports_of: What a round of a soup needs.
             workers: How many soups are worked on at once.
             may_work: Whether a namespace is ours to work in at this moment.
+            let_pass: Waits for what is more urgent than any round.
             now: The clock.
             finished: Told of each round that came to its end.
             failed: Told of each that did not.
         """
         self._queue, self._ports_of, self._may_work, self._now = queue, ports_of, may_work, now
-        self._finished, self._failed = finished, failed
+        self._finished, self._failed, self._let_pass = finished, failed, let_pass
         self._memories: dict[SoupKey, _Memory] = {}
         self._beats: dict[str, float] = {}
         self._threads = [
@@ -109,6 +111,7 @@ class Engine:
         while (key := self._queue.take()) is not None:
             self._beats[name] = time.monotonic()
             try:
+                self._let_pass()
                 self._round(key)
             finally:
                 self._beats[name] = float("inf")

@@ -5,6 +5,7 @@ forgotten is on record before that. Only the time is written here; all else is f
 write it as well where this did not.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -22,6 +23,8 @@ log = structlog.get_logger("stockpot.noting")
 
 AT_ONCE = 4
 """The API server serves others, too."""
+LONGEST_S = 2.0
+"""An API server that does not answer does not hold up the rounds for longer."""
 
 
 def is_to_note(shard: DataShard) -> bool:
@@ -50,6 +53,8 @@ class Noting:
         """
         self._writer, self._may_work, self._now = writer, may_work, now
         self._threads: ThreadPoolExecutor | None = None
+        self._changed = threading.Condition()
+        self._waiting = 0
 
     def start(self) -> None:
         """Begin: we lead."""
@@ -62,8 +67,16 @@ class Noting:
 
     def hear(self, thing: Json) -> None:
         """Take in what a watch says of a shard that is being deleted. Does not wait."""
-        if self._threads is not None:
-            self._threads.submit(self._note, thing)
+        if self._threads is None:
+            return
+        with self._changed:
+            self._waiting += 1
+        self._threads.submit(self._note, thing)
+
+    def let_pass(self) -> None:
+        """Wait for what is being written down: rounds compute, and this needs the processor."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting, LONGEST_S)
 
     def _note(self, thing: Json) -> None:
         try:
@@ -74,3 +87,7 @@ class Noting:
             log.info(
                 "a deletion was not written down at once", shard=name_of(thing), why=str(error)
             )
+        finally:
+            with self._changed:
+                self._waiting -= 1
+                self._changed.notify_all()

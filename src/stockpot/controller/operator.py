@@ -77,18 +77,19 @@ class Operator:
             self._is_used,
             self._push_all,
         )
+        self._announce = EventWriter(client, utc_now, identity, log.warning)
+        writer = Writer(client, self._cache, self._announce)
+        self._noting = Noting(writer, self._keeping.is_ours, utc_now)
         self._engine = Engine(
             self._queue,
             self.ports_of,
             workers=WORKERS,
             may_work=self._keeping.is_ours,
+            let_pass=self._noting.let_pass,
             now=utc_now,
             finished=self._finished,
             failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
-        self._announce = EventWriter(client, utc_now, identity, log.warning)
-        writer = Writer(client, self._cache, self._announce)
-        self._noting = Noting(writer, self._keeping.is_ours, utc_now)
         told = (self._queue.push, self._noting.hear)
         self._streams = Streams(client, self._cache, *told, settings, self._push_all)
         self._election = Election(
