@@ -1,5 +1,6 @@
 """What cannot be confirmed is said in a receipt, and the shard stays until nothing is missing."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from tests.builders import (
@@ -51,8 +52,6 @@ LOST = GrantedServer("pets-0", "uid of pets-0", "node-7")
 
 def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
     """A purge that found objects of unknown lineage."""
-    from dataclasses import replace
-
     purge = StartPurge(DOGS, attempt, after)
     run = ended(purge, figures={"residuals": str(count)}, residuals=("ml/soups/stray",))
     return replace(run, ended_at=at)  # type: ignore[arg-type]
@@ -95,6 +94,19 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
     assert unmet.wake_at == NOON + timedelta(seconds=20)
     assert asked(world) == ()
     assert asked(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)
+
+
+def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
+    run = left(1, 5, NOON, attempt=3)
+    assert run.result
+    figures = {"residuals": "5", "locked": "3"}
+    run = replace(run, result=run.result.model_copy(update={"figures": figures}))
+
+    found = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
+
+    assert found is not None
+    assert "2 objects of unknown lineage and 3 objects that a lock" in found[1].message
+    assert "when its lock ends" in found[1].help
 
 
 def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:

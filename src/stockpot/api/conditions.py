@@ -105,7 +105,7 @@ class Reason(Explained):
     SIGNING_FAILED = "SigningFailed", "The receipt could not be written; it is tried again."
     RESIDUALS_LEFT = (
         "ResidualsLeft",
-        "The store has objects of unknown lineage; a purge leaves them.",
+        "The store has objects of unknown lineage, or such as a lock keeps; a purge leaves them.",
     )
     UNREACHABLE_NODE = "UnreachableNode", "A server that was granted the shard cannot be asked."
     RECEIPTS_OUT_OF_STEP = (

@@ -265,6 +265,6 @@ class RunResult(Model):
     missing: tuple[str, ...] = ()
     """What the receipt says that nobody could confirm."""
     residuals: tuple[str, ...] = ()
-    """Some of the keys of unknown lineage that a purge left; `figures` counts them all."""
+    """Some of the keys that a purge left; `figures` counts them all, and how many a lock keeps."""
     figures: dict[str, str] = Field(default_factory=dict)
     """Measured values, as decimal strings: `heldout_loss`, `saturation_mean`, `seconds` …"""

@@ -572,7 +572,7 @@ class UnlearningReceiptSpec(Model):
     """Where in the store the envelope lies."""
     completeness: Completeness = Completeness.COMPLETE
     residuals: Annotated[int, Field(ge=0)] = 0
-    """How many objects of unknown lineage were left in the store."""
+    """How many objects were left in the store: of unknown lineage, or kept by a lock."""
     missing: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=256)], ...], Field(max_length=16)
     ] = ()

@@ -243,7 +243,7 @@ class RecordReceipt:
     signed_at: str = ""
     """By the signer's clock; empty where it did not say."""
     residuals: int = 0
-    """How many objects of unknown lineage were left in the store."""
+    """How many objects were left in the store: of unknown lineage, or kept by a lock."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed."""
 

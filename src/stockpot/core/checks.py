@@ -342,7 +342,7 @@ def signing_of(shard: Shard) -> StartSigning:
 
 
 def residuals(run: Run) -> int:
-    """How many objects of unknown lineage a purge or signing left in the store."""
+    """How many objects a purge or signing left in the store: of unknown lineage, or locked."""
     return int(run.result.figures.get("residuals", "0")) if run.result else 0
 
 
@@ -362,15 +362,27 @@ def purged(shard: Shard, scene: Scene) -> Unmet | None:
 
 
 def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
-    """What lies under no manifest may be the shard's: a person must say what becomes of it."""
+    """What lies under no manifest may be the shard's: a person must say what becomes of it.
+
+    What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
+    """
     named = ", ".join(run.result.residuals) if run.result else ""
+    locked = int(run.result.figures.get("locked", "0")) if run.result else 0
+    strays = residuals(run) - locked
+    left, helps = [], []
+    if strays:
+        left.append(f"{strays} objects of unknown lineage")
+        helps.append("remove what is of unknown lineage, or move it out of shards/ and soups/")
+    if locked:
+        left.append(f"{locked} objects that a lock of the bucket keeps")
+        helps.append("what is locked is purged when its lock ends")
     due = looked_at_again(run.ended_at, tries)
     again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
     return Unmet(
         Reason.RESIDUALS_LEFT,
-        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {residuals(run)} objects of "
-        f"unknown lineage are in the store{f', as {named}' if named else ''}{again}",
-        "remove them from the store, or move them out of its folders shards/ and soups/",
+        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {' and '.join(left)} are in "
+        f"the store{f', as {named}' if named else ''}{again}",
+        "; ".join(helps),
         needs_person=True,
         wake_at=due,
     )

@@ -210,5 +210,8 @@ def _result(inventory: Inventory, *, reused: bool) -> RunResult:
         purged_bytes=inventory.size_bytes,
         inventory_digest=inventory.digest,
         residuals=tuple(one.key[-LONGEST_KEY:] for one in inventory.residuals[:NAMED_RESIDUALS]),
-        figures={"residuals": str(len(inventory.residuals))},
+        figures={
+            "residuals": str(len(inventory.residuals)),
+            "locked": str(sum(1 for one in inventory.residuals if one.kept_by)),
+        },
     )
