@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, plan
+from stockpot.core import checks, forgetting, plan
 from stockpot.core import membership as members
 from stockpot.core.actions import StartPurge, StartSigning
-from stockpot.core.checks import Scene, Stage
 from stockpot.core.finding import Unmet
+from stockpot.core.ladder import Check, Scene, Stage
 from stockpot.core.world import Shard, World
 from stockpot.reconcile import views
 
@@ -48,7 +48,7 @@ def _nobody_vanishes(patch: Patch) -> None:
 
 
 def _silence_is_innocence(patch: Patch) -> None:
-    verified = checks.verified
+    verified = forgetting.verified
 
     def mutant(shard: Shard, scene: Scene) -> Unmet | None:
         heard = tuple(one for one in scene.world.servers if one.answers)
@@ -60,7 +60,7 @@ def _silence_is_innocence(patch: Patch) -> None:
     _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
 
 
-def _rung(patch: Patch, stage: Stage, check: checks.Check) -> None:
+def _rung(patch: Patch, stage: Stage, check: Check) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
@@ -69,21 +69,21 @@ def _the_lost_are_not_looked_for(patch: Patch) -> None:
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
-    for module in (checks, plan):
+    for module in (forgetting, plan):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
         patch.setattr(module, "signing_of", lambda shard: StartSigning(shard.uid))
 
 
 def _nothing_is_ever_missing(patch: Patch) -> None:
-    for module in (checks, plan):
+    for module in (forgetting, plan):
         patch.setattr(module, "missing", lambda *_: ())
 
 
 def _writers_do_not_count(patch: Patch) -> None:
     """Neither before the purge, nor in what a receipt says is missing."""
     _without(Stage.QUIESCED)(patch)
-    missing = checks.missing
-    for module in (checks, plan):
+    missing = forgetting.missing
+    for module in (forgetting, plan):
         patch.setattr(
             module,
             "missing",

@@ -32,8 +32,9 @@ from stockpot.core.actions import (
     StartTraining,
     Tombstone,
 )
-from stockpot.core.checks import Stage, missing
 from stockpot.core.finding import Unmet
+from stockpot.core.forgetting import missing
+from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of

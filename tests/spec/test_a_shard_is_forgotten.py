@@ -34,7 +34,7 @@ from stockpot.core.actions import (
     Tombstone,
     run_name,
 )
-from stockpot.core.checks import Stage
+from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.weighting import Unusable

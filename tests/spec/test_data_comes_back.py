@@ -25,8 +25,8 @@ from stockpot.core.actions import (
     StartTraining,
     Tombstone,
 )
-from stockpot.core.checks import Stage
 from stockpot.core.digests import digest_of_bytes
+from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.world import Receipt
 

@@ -36,7 +36,7 @@ from stockpot.core.actions import (
     StartSigning,
     StartTraining,
 )
-from stockpot.core.checks import Stage
+from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
 from stockpot.core.world import Advance, Hindrance, Receipt, Shard, World

@@ -41,27 +41,15 @@ from stockpot.core.actions import (
     is_attempt_at,
     next_attempt,
 )
+from stockpot.core.attempts import attempts_at, last_attempt
 from stockpot.core.chain import out_of_step
-from stockpot.core.checks import (
-    Findings,
-    Rung,
-    Scene,
-    Stage,
-    attempts_at,
-    is_complete,
-    last_attempt,
-    may_disown,
-    missing,
-    next_rung,
-    not_merged,
-    purge_of,
-    residuals,
-    served_as_asked,
-    signing_of,
-)
+from stockpot.core.checks import Findings, next_rung
 from stockpot.core.collecting import collection_due_at, next_collection
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.finding import Unmet
+from stockpot.core.forgetting import is_complete, missing, purge_of, residuals, signing_of
+from stockpot.core.ladder import Rung, Scene, Stage
+from stockpot.core.learning import may_disown, not_merged, served_as_asked
 from stockpot.core.membership import (
     deadline,
     is_overdue,

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.core.actions import StartEvaluation, StartTraining
-from stockpot.core.checks import Findings, Rung, failed, last_attempt
+from stockpot.core.attempts import failed, last_attempt
+from stockpot.core.checks import Findings
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
+from stockpot.core.ladder import Rung
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.world import Advance, Revision, Run, RunName, Shard, World
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
-from stockpot.core.checks import last_attempt
+from stockpot.core.attempts import last_attempt
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import World

@@ -1,0 +1,64 @@
+"""How a run went that was asked for: which attempt counts, why it failed, what keeps it waiting."""
+
+from collections.abc import Mapping
+
+from stockpot.api.conditions import Reason
+from stockpot.core.actions import Start, attempt_of, is_attempt_at
+from stockpot.core.finding import Unmet
+from stockpot.core.retry import due_at, gives_up
+from stockpot.core.world import Hindrance, Run, World
+from stockpot.errors import ExitCode
+
+
+def last_attempt(start: Start, world: World) -> Run | None:
+    """The newest run of that stem, however it went."""
+    runs = attempts_at(start, world)
+    return runs[-1] if runs else None
+
+
+def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
+    """All runs of that, the oldest first."""
+    known = world.attempts.get(start.stem, ())
+    return tuple(run for _, run in known if is_attempt_at(run, start))
+
+
+def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:
+    """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
+    run = last_attempt(start, world)
+    if run and run.is_active and run.hindrance:
+        return hindered(run.hindrance, what)
+    if run is None or run.failure is None:
+        return None
+    failure, tries = run.failure, attempt_of(run.name, start)
+    times = "" if failure.is_final or tries == 1 else f" {tries} times"
+    ends = gives_up(start, failure, tries, world.soup.max_attempts)
+    due = None if ends else due_at(failure, tries)
+    if not ends and due is None:
+        return None
+    again = f"; it is tried again at {due:%H:%M:%S} UTC" if due else ""
+    return Unmet(
+        REASONS.get(failure.exit_code or 0, reason),
+        f"{what} failed{times}: {failure.message}{again}",
+        failure.help or f"see the log of {run.name}",
+        needs_person=ends or failure.is_final,
+        wake_at=due,
+    )
+
+
+def hindered(hindrance: Hindrance, what: str) -> Unmet:
+    """Say what keeps something from going on, though it has not failed."""
+    said = f"{what} waits: {hindrance.message}"
+    return Unmet(hindrance.reason, said, hindrance.help, needs_person=True)
+
+
+REASONS: Mapping[int, Reason] = {
+    ExitCode.STORAGE: Reason.STORAGE_UNAVAILABLE,
+    ExitCode.BAD_DATA: Reason.BAD_DATA,
+    ExitCode.WRONG_DIGEST: Reason.WRONG_DIGEST,
+    ExitCode.DIVERGED: Reason.DIVERGED,
+    ExitCode.BAD_BASE: Reason.BAD_BASE,
+    ExitCode.NO_SIGNING_KEY: Reason.NO_SIGNING_KEY,
+    ExitCode.FORGOTTEN: Reason.FORGOTTEN,
+    ExitCode.BAD_RUN_SPEC: Reason.BAD_RUN_SPEC,
+    ExitCode.BAD_WEIGHTS: Reason.BAD_WEIGHTS,
+}

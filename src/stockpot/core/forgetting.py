@@ -1,0 +1,214 @@
+"""Is a shard forgotten, and if not, why not: the checks of the rungs of one that was deleted."""
+
+from collections.abc import Sequence
+
+from stockpot.api.conditions import Reason
+from stockpot.core.actions import (
+    StartPurge,
+    StartSigning,
+    attempt_of,
+)
+from stockpot.core.attempts import failed, last_attempt
+from stockpot.core.finding import Unmet
+from stockpot.core.ladder import Scene
+from stockpot.core.learning import not_merged, rolled_out_everywhere
+from stockpot.core.retry import looked_at_again
+from stockpot.core.world import GrantedServer, Run, Server, Shard
+
+
+def tombstoned(shard: Shard, scene: Scene) -> Unmet | None:
+    """That it was deleted is written down, with the time."""
+    del scene
+    if shard.requested_at is None:
+        return Unmet(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
+    return None
+
+
+def excluded(shard: Shard, scene: Scene) -> Unmet | None:
+    """The soup that is promoted was made without it."""
+    if not scene.world.soup.alive:
+        return nobody_serves(shard, scene)
+    promoted = scene.world.serving_recipe
+    if promoted is None or not shard.is_in(promoted.lineage):
+        return None
+    if isinstance(scene.recipe, Unmet):
+        return scene.recipe
+    waiting = not_merged(scene.recipe, scene.world)
+    if waiting.needs_person:
+        return waiting
+    said = f"what is served was made with {shard.name}; {waiting.message}"
+    return Unmet(Reason.STILL_IN_SOUP, said)
+
+
+def nobody_serves(shard: Shard, scene: Scene) -> Unmet | None:
+    """No server is left: of a soup that is going, nothing is made that could be served instead."""
+    goes_on = scene.goes_on(shard)
+    left = [one for one in scene.world.servers if one.answers or not goes_on]
+    if not left:
+        return None
+    names = ", ".join(server.name for server in left)
+    return Unmet(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
+
+
+def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
+    """Every server answers without it."""
+    if not scene.world.soup.alive:
+        return nobody_serves(shard, scene)
+    if not scene.goes_on(shard):
+        return rolled_out_everywhere(scene.world)
+    if holders := [one.name for one in scene.world.servers if holds(one, shard)]:
+        said = f"{', '.join(holders)} still hold {shard.name}"
+        return Unmet(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
+    return None
+
+
+def holds(server: Server, shard: Shard) -> bool:
+    """Whether it says that it holds the shard: granted, fetched, prepared, serving, draining."""
+    return server.answers and any(shard.is_in(one.lineage) for one in server.holds)
+
+
+def quiesced(shard: Shard, scene: Scene) -> Unmet | None:
+    """No run that may write it exists any more, not even as one that ended."""
+    if scene.goes_on(shard):
+        return None
+    if writers := [run.name for run in scene.world.runs_with(shard)]:
+        return Unmet(
+            Reason.STILL_WRITTEN,
+            f"{', '.join(writers)} may write {shard.name}",
+            f"wait; where their node is gone: {OUT_OF_SERVICE}",
+        )
+    return None
+
+
+OUT_OF_SERVICE = (
+    "bring it back, or shut it down and say so: "
+    "kubectl taint node NODE node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+)
+
+
+def purge_of(shard: Shard) -> StartPurge:
+    """The purge that counts: one before an Incomplete receipt has proved too little."""
+    return StartPurge(shard.uid, after=shard.incomplete)
+
+
+def signing_of(shard: Shard) -> StartSigning:
+    """The signing that counts."""
+    return StartSigning(shard.uid, after=shard.incomplete)
+
+
+def residuals(run: Run) -> int:
+    """How many objects a purge or signing left in the store: of unknown lineage, or locked."""
+    return int(run.result.figures.get("residuals", "0")) if run.result else 0
+
+
+def purged(shard: Shard, scene: Scene) -> Unmet | None:
+    """The store has its tombstone, and had all of its lineage removed after that."""
+    start = purge_of(shard)
+    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
+        return unmet
+    run = last_attempt(start, scene.world)
+    if run is None and shard.uid in scene.world.receipted and not shard.leaving:
+        return None  # It expired and is forgotten; only its object stays.
+    if run is None or run.result is None:
+        return Unmet(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
+    if shard.incomplete and residuals(run):
+        return left_over(shard, run, attempt_of(run.name, start))
+    return None
+
+
+def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
+    """What lies under no manifest may be the shard's: a person must say what becomes of it.
+
+    What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
+    """
+    named = ", ".join(run.result.residuals) if run.result else ""
+    locked = int(run.result.figures.get("locked", "0")) if run.result else 0
+    strays = residuals(run) - locked
+    left, helps = [], []
+    if strays:
+        left.append(f"{strays} objects of unknown lineage")
+        helps.append("remove what is of unknown lineage, or move it out of shards/ and soups/")
+    if locked:
+        left.append(f"{locked} objects that a lock of the bucket keeps")
+        helps.append("what is locked is purged when its lock ends")
+    due = looked_at_again(run.ended_at, tries)
+    again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
+    return Unmet(
+        Reason.RESIDUALS_LEFT,
+        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {' and '.join(left)} are in "
+        f"the store{f', as {named}' if named else ''}{again}",
+        "; ".join(helps),
+        needs_person=True,
+        wake_at=due,
+    )
+
+
+def verified(shard: Shard, scene: Scene) -> Unmet | None:
+    """No server holds it in any way: granted, fetched, prepared, serving or draining.
+
+    Asked is every one that was ever granted anything, unless its end is confirmed.
+    """
+    world = scene.world
+    holders = [one.name for one in world.servers if holds(one, shard)]
+    silent = [one.name for one in world.servers if not one.answers]
+    if scene.goes_on(shard):
+        silent = []
+    if holders or silent:
+        said = f"{', '.join((*holders, *silent))} may hold {shard.name}"
+        gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
+        return Unmet(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
+    if world.vanished and not scene.goes_on(shard):
+        return Unmet(
+            Reason.UNREACHABLE_NODE,
+            f"{_named(world.vanished)} may hold {shard.name}: granted it may be, and no kubelet "
+            "has confirmed the end",
+            f"where the node is gone: {OUT_OF_SERVICE}; a pod that is deleted by force is never "
+            "confirmed",
+            needs_person=True,
+        )
+    return None
+
+
+def _named(granted: Sequence[GrantedServer]) -> str:
+    return ", ".join(
+        f"{one.name} ({one.uid}{f' on {one.node}' if one.node else ''})" for one in granted[:5]
+    )
+
+
+MOST_MISSING = 16
+
+
+def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
+    """What a receipt that is signed now has to say that nobody could confirm."""
+    world = scene.world
+    said = [
+        *(f"UnreachableNode: {_named((one,))} may still run" for one in world.vanished),
+        *(f"UnreachableNode: {one.name} does not answer" for one in world.servers if one.is_silent),
+        *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
+    ]
+    if shard.is_forced and not shard.incomplete:
+        said = ["ForceDeleted: the object went before it was unlearned, as was asked", *said]
+    return tuple(one[:256] for one in said[:MOST_MISSING])
+
+
+def receipted(shard: Shard, scene: Scene) -> Unmet | None:
+    """Its receipt is signed, in the store and recorded, and says that nothing is missing."""
+    if shard.uid in scene.world.receipted:
+        return None
+    if scene.out_of_step:
+        return scene.out_of_step
+    start, soup = signing_of(shard), scene.world.soup
+    run = last_attempt(start, scene.world)
+    said = run.result.receipt_sequence if run and run.result else None
+    if said and run and is_complete(run) and not soup.alive and soup.receipts >= said:
+        return None  # Nothing can be created in a namespace that is going: the store has it.
+    if unmet := failed(start, scene.world, Reason.NOT_SIGNED, f"the receipt of {shard.name}"):
+        return unmet
+    return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+
+
+def is_complete(run: Run) -> bool:
+    """Whether the receipt that was signed says that nothing is missing."""
+    return run.result is not None and not any(
+        int(run.result.figures.get(one, "0")) for one in ("residuals", "missing")
+    )

@@ -1,0 +1,59 @@
+"""The ladder that a shard climbs: its rungs, and what a check may look at. Decides nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stockpot.core.finding import Unmet
+from stockpot.core.membership import Membership
+from stockpot.core.recipe import Recipe, ShardUID
+from stockpot.core.world import Shard, World
+
+
+class Stage(StrEnum):
+    """A rung of a shard's ladder."""
+
+    HELD = "Held"
+    TRAINED = "Trained"
+    INCLUDED = "Included"
+    SERVED = "Served"
+    TOMBSTONED = "Tombstoned"
+    EXCLUDED = "Excluded"
+    ROLLED_OUT = "RolledOut"
+    QUIESCED = "Quiesced"
+    PURGED = "Purged"
+    VERIFIED = "Verified"
+    RECEIPTED = "Receipted"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The next stage of a shard, and what it still lacks."""
+
+    stage: Stage
+    unmet: Unmet
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a check may look at: the world, and what was decided about the soup as a whole."""
+
+    world: World
+    membership: Membership
+    recipe: Recipe | Unmet
+    survivors: Recipe | Unmet = field(default_factory=Recipe)
+    """What is to be served in the end: another recipe only while a deadline has passed."""
+    out_of_step: Unmet | None = None
+    """Why nobody can say what may be served: store and objects know different receipts."""
+    overdue: frozenset[ShardUID] = frozenset()
+    """Shards whose unlearning takes longer than it may."""
+
+    def goes_on(self, shard: Shard) -> bool:
+        """Whether it no longer waits for what does not answer, and a receipt is to say so.
+
+        Once: after an Incomplete receipt it waits for as long as it takes.
+        """
+        return (shard.uid in self.overdue or shard.is_forced) and not shard.incomplete
+
+
+Check = Callable[[Shard, Scene], Unmet | None]

@@ -1,0 +1,143 @@
+"""Is a shard learnt, and if not, why not: the checks of the rungs of one that lives."""
+
+from datetime import datetime, timedelta
+
+from stockpot.api.conditions import Reason
+from stockpot.core.actions import (
+    StartMerge,
+    StartTraining,
+    attempt_of,
+)
+from stockpot.core.attempts import failed, hindered, last_attempt
+from stockpot.core.digests import short
+from stockpot.core.finding import Unmet
+from stockpot.core.ladder import Scene
+from stockpot.core.recipe import Recipe
+from stockpot.core.retry import gives_up
+from stockpot.core.world import Shard, World
+from stockpot.errors import ExitCode
+
+
+def held(shard: Shard, scene: Scene) -> Unmet | None:
+    """Our finalizer is on it."""
+    del scene
+    return None if shard.held else Unmet(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
+
+
+def trained(shard: Shard, scene: Scene) -> Unmet | None:
+    """It has an ingredient, made from the soup's base."""
+    soup = scene.world.soup
+    if receipt := scene.world.forgotten_by(shard):
+        return Unmet(
+            Reason.FORGOTTEN,
+            f"the data of {shard.name} was unlearned: {receipt.name} is its receipt",
+            f"to learn it again, set spec.relearn: {receipt.name}",
+            needs_person=True,
+        )
+    if shard.put_back:
+        return put_back(shard)
+    if shard.usable:
+        if soup.base and shard.usable.base != soup.base:
+            said = f"{shard.name} was trained from another base than soup {soup.name}'s"
+            return Unmet(
+                Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
+            )
+        return None
+    start = StartTraining(shard.uid, shard.request)
+    if unmet := failed(start, scene.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"):
+        return unmet
+    if soup.unknown:
+        unknown = soup.unknown
+        return Unmet(Reason.UNKNOWN_METHOD, unknown.message, unknown.help, needs_person=True)
+    if last_attempt(start, scene.world):
+        return Unmet(Reason.TRAINING, f"{shard.name} is being trained")
+    if soup.suspended and not shard.leaving_records:
+        said = f"Soup {soup.name} is suspended"
+        return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
+    return Unmet(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
+
+
+def put_back(shard: Shard) -> Unmet:
+    """Why a record that was left out is not learnt again, though nothing leaves it out now."""
+    names = sorted(shard.put_back)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return Unmet(
+        Reason.FORGOTTEN,
+        f"{shard.name} was told to leave out {', '.join(names[:3])}{more}, for good",
+        "put them back into spec.excludeRecords; to learn them again, make a new DataShard",
+        needs_person=True,
+    )
+
+
+def may_disown(shard: Shard, world: World, now: datetime) -> bool:
+    """Whether the ingredient of a shard that records leave may be taken from it for good.
+
+    Not before a training without them has read the data, and so knows that they are there: until
+    then whoever misspelt a name loses nothing by it. But a training that cannot be had does not
+    hold it up for good.
+    """
+    start = StartTraining(shard.uid, shard.request)
+    run = last_attempt(start, world)
+    if run and run.failure:
+        tries = attempt_of(run.name, start)
+        ends = gives_up(start, run.failure, tries, world.soup.max_attempts)
+        return ends and run.failure.exit_code != ExitCode.BAD_DATA
+    if run and (run.result or (run.advance and run.advance.phase in PAST_READING)):
+        return True
+    asked_at = shard.records_asked_at
+    is_late = asked_at and now >= asked_at + timedelta(seconds=world.soup.deadline_s)
+    return bool(world.soup.unknown or (is_late and run and run.hindrance))
+
+
+PAST_READING = frozenset({"encoding", "training", "publishing"})
+
+
+def included(shard: Shard, scene: Scene) -> Unmet | None:
+    """It is in the soup as it should be, or out of it as it should be."""
+    promoted = scene.world.serving_recipe or Recipe()
+    if shard.uid in scene.membership.waiting:
+        return scene.membership.why
+    if isinstance(scene.recipe, Unmet):
+        return scene.recipe
+    if shard.is_in(scene.recipe.lineage) == shard.is_in(promoted.lineage):
+        return None
+    return not_merged(scene.recipe, scene.world)
+
+
+def not_merged(recipe: Recipe, world: World) -> Unmet:
+    """Why the recipe is not promoted yet."""
+    merge = StartMerge(recipe)
+    if unmet := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
+        return unmet
+    return Unmet(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
+
+
+def served(shard: Shard, scene: Scene) -> Unmet | None:
+    """As many servers as were asked for answer with what was promoted last."""
+    del shard
+    return served_as_asked(scene.world)
+
+
+def served_as_asked(world: World) -> Unmet | None:
+    """As many servers as were asked for answer with what was promoted last."""
+    if world.replicas and world.hindrance:
+        return hindered(world.hindrance, "a server")
+    if unmet := rolled_out_everywhere(world):
+        return unmet
+    if len(world.servers) < world.replicas:
+        said = f"{len(world.servers)} of {world.replicas} servers are running"
+        return Unmet(Reason.SERVER_NOT_RUNNING, said, "wait")
+    return None
+
+
+def rolled_out_everywhere(world: World) -> Unmet | None:
+    """No server answers with anything but what was promoted last."""
+    if world.soup.current is None:
+        return Unmet(Reason.NOT_MERGED, "nothing was promoted yet")
+    late = [server for server in world.servers if not world.is_serving(server)]
+    if not late:
+        return None
+    names = ", ".join(server.name for server in late)
+    if problem := next((server.problem for server in late if server.problem), ""):
+        return Unmet(Reason.ROLLING_OUT, f"{names} cannot load it: {problem}", "see its log")
+    return Unmet(Reason.ROLLING_OUT, f"not served yet by {names}", "wait, or see its log")
