@@ -70,7 +70,7 @@ def test_a_revision_of_two_thousand_shards_fits_into_etcd_more_than_twice() -> N
 def test_a_soups_status_does_not_grow_with_its_members() -> None:
     def status_of(count: int) -> int:
         revision = Revision(a_recipe(count), digest_of_bytes(b"merged"))
-        soup = promoted(Promotion(revision, Epoch(1), 1), NOW)(the_soup())
+        soup = promoted(Promotion(revision, Epoch(1), 1), Epoch(0), NOW)(the_soup())
         return size(soup.status.model_dump(mode="json", by_alias=True))
 
     assert status_of(MANY) < 50_000

@@ -103,7 +103,7 @@ def _write(
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
-            objects.change_soup(edits.promoted(promotion, now))
+            objects.change_soup(edits.promoted(promotion, world.soup.epoch, now))
         case act.RecordCollection():
             objects.change_soup(unlearned.with_collection(action, now))
         case act.RecordServer(server):

@@ -37,7 +37,7 @@ from stockpot.api.v1alpha1 import GrantedServer as NotedServer
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, short
 from stockpot.core.report import ShardReport, SoupReport, Told
-from stockpot.core.world import GrantedServer, Promotion, Trained, World
+from stockpot.core.world import Epoch, GrantedServer, Promotion, Trained, World
 
 EditShard = Callable[[DataShard], DataShard]
 EditSoup = Callable[[Soup], Soup]
@@ -217,12 +217,19 @@ def with_figures(
     return edit
 
 
-def promoted(promotion: Promotion, now: datetime) -> EditSoup:
-    """Name what is to be served, unless something was promoted above it meanwhile."""
+def promoted(promotion: Promotion, seen: Epoch, now: datetime) -> EditSoup:
+    """Name what is to be served, unless something was promoted that the decision did not know of.
+
+    Args:
+        promotion: What is to be served.
+        seen: The soup's epoch when that was decided. The promotion's own says too little: it is
+            above what servers say, who may know a newer one than a stale cache does.
+        now: The time.
+    """
     revision = promotion.revision
 
     def edit(soup: Soup) -> Soup:
-        if soup.status.epoch >= promotion.epoch:
+        if soup.status.epoch != seen or seen >= promotion.epoch:
             return soup  # Another leader was quicker: the next round sees what it said.
         lineage = sorted(revision.lineage)
         current = CurrentRevision(
