@@ -173,8 +173,10 @@ class Kitchen:
             return True
         lost = {one.uid: one.unlearning for one in self.soup.status.lost}
         told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
-        told = told or self.last_seen.get(uid)  # Nobody has found out yet that it went by force.
-        return told is not None and self.now >= instant(told.requested_at) + DEADLINE
+        # Of one whose finalizer was taken away, the first time counts as well as the one that was
+        # written down when that was found out.
+        known = [one for one in (told, self.last_seen.get(uid)) if one is not None]
+        return any(self.now >= instant(one.requested_at) + DEADLINE for one in known)
 
     def is_former_late(self, uid: str) -> bool:
         """Whether it takes a shard longer than it may to forget records."""
