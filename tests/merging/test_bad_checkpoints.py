@@ -30,6 +30,11 @@ def refusal(inputs: Any, output: Path, **options: Any) -> StockpotError:
     return caught.value
 
 
+def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel reads local files by itself: that it says the same is seen in test_pieces.py."""
+    monkeypatch.setattr("stockpot.merging.soup.installed", lambda: None)
+
+
 def truncated(path: Path) -> Path:
     path.write_bytes(a_file(path, some_tensors(1)).read_bytes()[:-2])
     return path
@@ -237,6 +242,7 @@ def test_storage_that_fails_in_mid_stream_leaves_nothing(
         return real(self, offset, buffer)
 
     monkeypatch.setattr(FileBytes, "read_into", failing)
+    without_kernel(monkeypatch)
     for threads in (1, 4):
         reads = 0
         error = refusal(files, tmp_path / "soup.safetensors", threads=threads)
@@ -253,6 +259,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
         return real(self, offset, buffer[:-2]) if self.name == str(files[1]) else len(buffer)
 
     monkeypatch.setattr(FileBytes, "read_into", shorter)
+    without_kernel(monkeypatch)
 
     error = refusal(files, tmp_path / "soup.safetensors")
 

@@ -35,6 +35,14 @@ def bench(blocks: Sequence[Stored], out: Stored) -> Bench:
     return Bench(tuple(blocks), out, addresses(blocks), out.ctypes.data)
 
 
+def buffers(count: int, size_bytes: int) -> list[Stored]:
+    """Take room for blocks, one of each ingredient, as bytes."""
+    stride = -(-size_bytes // 64) * 64 + 64  # Not all at one place of the cache.
+    room = np.empty(count * stride + 64, np.uint8)
+    skip = -room.ctypes.data % 64
+    return [room[skip + i * stride : skip + i * stride + size_bytes] for i in range(count)]
+
+
 MeanOfBlocks = Callable[[Bench], int]
 """Fills the output; returns the largest magnitude in it, as bits. Raises NotFiniteError."""
 
@@ -76,10 +84,35 @@ def mean_of_blocks(
 def _compiled(
     prepared: PreparedMean, on: Bench, weights: Sequence[int], given: Format, output: Format
 ) -> int:
-    blocks, out = on.blocks, on.out
-    doubts, largest = prepared.into(on.out_at, on.blocks_at, out.size)
-    if not doubts.size:
-        return largest
+    doubts, largest = prepared.into(on.out_at, on.blocks_at, on.out.size)
+    return max(largest, decide(doubts, on.blocks, on.out, weights, given, output))
+
+
+def decide(
+    doubts: Stored,
+    blocks: Sequence[Stored],
+    out: Stored,
+    weights: Sequence[int],
+    given: Format,
+    output: Format,
+) -> int:
+    """Average what the kernel left, some elements of a block.
+
+    Args:
+        doubts: Their indices, in order.
+        blocks: One for each ingredient.
+        out: Where to.
+        weights: One for each block, each >= 1.
+        given: The format of the blocks.
+        output: The format to round to.
+
+    Returns:
+        The largest magnitude among them, as bits of the output format.
+
+    Raises:
+        NotFiniteError: An ingredient has a NaN or an infinity.
+    """
+    largest = 0
     for first in range(0, doubts.size, PLAIN_ELEMENTS):
         chosen = doubts[first : first + PLAIN_ELEMENTS]
         gathered = [block[chosen] for block in blocks]

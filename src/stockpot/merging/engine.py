@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +17,18 @@ import numpy as np
 
 from stockpot.core.digests import PREFIX, Digest
 from stockpot.errors import ExitCode, Refused, StockpotError
-from stockpot.merging.blocks import Bench, MeanOfBlocks, NotFiniteError, bench, mean_of_blocks
+from stockpot.merging.blocks import (
+    Bench,
+    MeanOfBlocks,
+    NotFiniteError,
+    bench,
+    buffers,
+    mean_of_blocks,
+)
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
+from stockpot.merging.pieces import MeanOfFiles, can_be_read
 from stockpot.store.ranges import InOrder, cut_short
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS
@@ -28,6 +37,9 @@ NEAR_BLOCK_BYTES = 1 << 17
 """Of a local file: so that what was read is averaged before it leaves the processor's cache."""
 NEAR_BYTES = 2 << 20
 """Of all ingredients' blocks together, in one worker."""
+PIECE_BYTES, PIECES_BYTES = 1 << 15, 1 << 20
+"""The same, where the kernel reads: it goes through a block of any size by pieces of these."""
+PIECED_BLOCK_BYTES = 1 << 18
 FAR_BLOCK_BYTES, FAR_BYTES = 1 << 20, 16 << 20
 """The same of a store. It is read by one worker, in order: one request for each ingredient."""
 FETCHES = 8
@@ -163,8 +175,14 @@ class _Averaging:
         near = all(source.is_near for run in runs for source, _ in run.sources)
         near = near and (ledger is None or ledger.near)
         self.workers = settings.threads if near else 1
+        self.pieced: Kernel | None = None
+        """Reads by itself: of local files, of which nothing but the mean is wanted."""
+        if not hashed and ledger is None and can_be_read(runs, weights):
+            self.pieced = settings.kernel
         self.fetches = None if near else ThreadPoolExecutor(min(FETCHES, len(names)))
-        wanted = settings.block_bytes or _block_bytes(near, len(names))
+        wanted = settings.block_bytes or (
+            PIECED_BLOCK_BYTES if self.pieced else _block_bytes(near, len(names))
+        )
         # Whole elements of any type; or whole blocks of kept sums.
         unit = ledger.block_elements * runs[0].given.item_bytes if ledger else 4
         self.block_bytes = max(unit, wanted // unit * unit)
@@ -220,12 +238,13 @@ class _Worker:
     def __init__(self, shared: _Averaging) -> None:
         self._shared = shared
         count = len(shared.names)
-        stride = -(-shared.block_bytes // 64) * 64 + 64  # Not all at one place of the cache.
-        room = np.empty(count * stride + 64, np.uint8)
-        skip = -room.ctypes.data % 64
-        self._buffers = [
-            room[skip + i * stride : skip + i * stride + shared.block_bytes] for i in range(count)
-        ]
+        self._files: MeanOfFiles | None = None
+        self._buffers: list[Stored] = []
+        if shared.pieced is not None:
+            piece_bytes = min(_share(PIECE_BYTES, PIECES_BYTES, count), shared.block_bytes)
+            self._files = MeanOfFiles(shared.weights, piece_bytes, shared.pieced)
+        else:
+            self._buffers = buffers(count, shared.block_bytes)
         self._out = np.empty(2 * shared.block_bytes, np.uint8)
         self._desks: dict[tuple[int, str, str], _Desk] = {}
         self._means: dict[tuple[str, str], MeanOfBlocks] = {}
@@ -235,28 +254,42 @@ class _Worker:
 
     def average(self, block: _Block) -> None:
         """Read a block of every ingredient, average, hash and write it."""
+        shared, run = self._shared, block.run
+        mean = self._out[: block.elements * run.output.item_bytes].view(run.output.storage)
+        kept: Any = None
+        with _said_of(block, shared.names):
+            if self._files is not None:
+                largest = self._files.into(mean, run, block.first)
+            else:
+                largest, kept = self._whole(block)
+        if largest >= FLOATS[run.output.name].infinity:
+            _refuse_too_large(block, mean)
+        at, out = run.offset + block.first * run.output.item_bytes, mean.view(np.uint8).data
+        if not shared.target.in_order:
+            shared.target.write(at, out)
+        stream = len(shared.inputs)
+        shared.turns.take(stream, block.number)
+        shared.out.update(out)
+        if shared.ledger is not None:
+            shared.ledger.put(kept)
+        if shared.target.in_order:
+            shared.target.write(at, out)
+        shared.largest = max(shared.largest, largest)
+        shared.done_bytes += block.elements * run.given.item_bytes * len(shared.names)
+        shared.advance(shared.done_bytes)
+        shared.turns.passed(stream)
+
+    def _whole(self, block: _Block) -> tuple[int, Any]:
+        """Read and average a block that is in memory as a whole; hash what was read."""
         shared, run, desk = self._shared, block.run, self._desk(block)
-        begin = block.first * run.given.item_bytes
-        self._read(desk, run, begin)
+        self._read(desk, run, block.first * run.given.item_bytes)
         for stream, sha256 in enumerate(shared.inputs):
             shared.turns.take(stream, block.number)
             sha256.update(desk.views[stream])
             shared.turns.passed(stream)
-        largest, kept = self._mean(block, desk.bench)
-        at = run.offset + block.first * run.output.item_bytes
-        if not shared.target.in_order:
-            shared.target.write(at, desk.out)
-        stream = len(shared.inputs)
-        shared.turns.take(stream, block.number)
-        shared.out.update(desk.out)
-        if shared.ledger is not None:
-            shared.ledger.put(kept)
-        if shared.target.in_order:
-            shared.target.write(at, desk.out)
-        shared.largest = max(shared.largest, largest)
-        shared.done_bytes += block.elements * run.given.item_bytes * len(desk.views)
-        shared.advance(shared.done_bytes)
-        shared.turns.passed(stream)
+        if self._clerk is not None:
+            return self._clerk.average(block.first, desk.bench)
+        return self._mean_of(run.given, run.output)(desk.bench), None
 
     def _read(self, desk: "_Desk", run: Run, begin: int) -> None:
         if self._shared.fetches is None:
@@ -297,29 +330,10 @@ class _Worker:
             views = [buffer[:size_bytes] for buffer in self._buffers]
             out = self._out[: block.elements * output.item_bytes]
             on = bench([view.view(given.storage) for view in views], out.view(output.storage))
-            found = _Desk([view.data for view in views], out.data, on)
+            found = _Desk([view.data for view in views], on)
             if len(self._desks) < MOST_DESKS:
                 self._desks[block.elements, given.name, output.name] = found
         return found
-
-    def _mean(self, block: _Block, on: Bench) -> tuple[int, Any]:
-        run, kept = block.run, None
-        try:
-            if self._clerk is not None:
-                largest, kept = self._clerk.average(block.first, on)
-            else:
-                largest = self._mean_of(run.given, run.output)(on)
-        except NotFiniteError as error:
-            key, index = run.place_of(block.first + error.element)
-            raise Refused(
-                f"{self._shared.names[error.part]} is refused: tensor {key} has a NaN or an "
-                f"infinity at {index}",
-                help="restore it, or make it again; a sum with it would be none",
-                exit_code=ExitCode.BAD_WEIGHTS,
-            ) from None
-        if largest >= FLOATS[run.output.name].infinity:
-            _refuse_too_large(block, on.out)
-        return largest, kept
 
     def _mean_of(self, given: Format, output: Format) -> MeanOfBlocks:
         found = self._means.get((given.name, output.name))
@@ -337,8 +351,6 @@ class _Desk:
 
     views: list[memoryview]
     """Bytes of each ingredient."""
-    out: memoryview
-    """Bytes of the result."""
     bench: Bench
 
 
@@ -405,8 +417,26 @@ def average(
 def _block_bytes(near: bool, count: int) -> int:
     """Choose how much of each ingredient a worker holds at once."""
     most, room = (NEAR_BLOCK_BYTES, NEAR_BYTES) if near else (FAR_BLOCK_BYTES, FAR_BYTES)
+    return _share(most, room, count)
+
+
+def _share(most: int, room: int, count: int) -> int:
     wanted = min(most, room // count)
     return max(LEAST_BLOCK_BYTES, wanted // LEAST_BLOCK_BYTES * LEAST_BLOCK_BYTES)
+
+
+@contextmanager
+def _said_of(block: _Block, names: Sequence[str]) -> Iterator[None]:
+    """Say of whom it is, and where, that a number is not finite."""
+    try:
+        yield
+    except NotFiniteError as error:
+        key, index = block.run.place_of(block.first + error.element)
+        raise Refused(
+            f"{names[error.part]} is refused: tensor {key} has a NaN or an infinity at {index}",
+            help="restore it, or make it again; a sum with it would be none",
+            exit_code=ExitCode.BAD_WEIGHTS,
+        ) from None
 
 
 def _refuse_too_large(block: _Block, out: Stored) -> None:

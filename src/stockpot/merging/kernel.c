@@ -6,7 +6,9 @@
  * To be compiled without -ffast-math; -ffp-contract has nothing to contract, for every
  * multiplication here is exact.
  */
+#define _POSIX_C_SOURCE 200809L /* for pread */
 #include <stdint.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -36,6 +38,14 @@ typedef struct {
     uint32_t *doubts;
     int64_t largest, overflow; /* answers: as of stockpot_mean; a sum that 4 bytes do not hold */
 } Account;
+
+/* Blocks that lie in files, and the pieces of them that are in memory at once. */
+typedef struct {
+    const int *files;       /* one for each ingredient, open to be read */
+    const int64_t *offsets; /* where the run begins in each, in bytes */
+    void *const *pieces;    /* room for `piece` elements of each */
+    int64_t piece;          /* elements */
+} Files;
 
 #define LANES 1024          /* of a fold */
 #define FACTOR 0x9e3779b1u  /* odd, so that no change of one word is lost */
@@ -75,17 +85,27 @@ INLINE __m256i not_finite(__m256i top, int given) {
     return _mm256_cmpeq_epi16(top, _mm256_set1_epi16(given == F16 ? 31 : 255));
 }
 
-/* Lanes that float32 may get wrong. BF16 has float32's range: what comes near its ends is out. */
-INLINE __m256i too_much_for_float(__m256i most, __m256i least, int given, int span) {
-    __m256i top, bottom;
-    __m256i over = spans(most, least, given, &top, &bottom);
-    __m256i bad = _mm256_or_si256(
-        _mm256_cmpgt_epi16(over, _mm256_set1_epi16((short)span)), not_finite(top, given));
-    if (given == BF16) {
-        bad = _mm256_or_si256(bad, _mm256_cmpgt_epi16(top, _mm256_set1_epi16(220)));
-        bad = _mm256_or_si256(bad, _mm256_cmpgt_epi16(_mm256_set1_epi16(40), bottom));
-    }
-    return bad;
+/* What the smallest is taken of in float32. BF16: one less, so that zero becomes 0xffff. F16: a zero
+ * counts as of exponent 1, as the smallest numbers do: it takes an operation less, and where it asks
+ * for too much float64 does what float32 could. */
+INLINE __m256i for_least(__m256i magnitudes, int given) {
+    return given == F16 ? magnitudes : _mm256_sub_epi16(magnitudes, _mm256_set1_epi16(1));
+}
+
+/* Lanes that float32 gets right: whose largest is below 2^(span + 1) times the power of two at or
+ * below their smallest. BF16 has float32's range: what comes near its ends is not for it. */
+INLINE __m256i right_in_float(__m256i most, __m256i least, int given, int span) {
+    const int shift = fraction_bits[given], end = given == F16 ? 31 : 221;
+    const __m256i exponents = _mm256_set1_epi16((short)(given == F16 ? 0x7c00 : 0x7f80));
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i bottom = given == F16 ? least : _mm256_adds_epu16(least, one);
+    bottom = _mm256_and_si256(bottom, exponents);
+    if (given == F16) bottom = _mm256_max_epi16(bottom, _mm256_set1_epi16(1 << 10));
+    __m256i limit = _mm256_adds_epi16(bottom, _mm256_set1_epi16((short)((span + 1) << shift)));
+    limit = _mm256_min_epi16(limit, _mm256_set1_epi16((short)(end << shift)));
+    __m256i right = _mm256_cmpgt_epi16(limit, most);
+    if (given == F16) return right;
+    return _mm256_andnot_si256(_mm256_cmpgt_epi16(_mm256_set1_epi16(40 << 7), bottom), right);
 }
 
 /* One bit for each of 16 lanes that float64 may get wrong. */
@@ -158,6 +178,16 @@ INLINE __m256i put_float(__m256 value, void *out, int64_t at, int output, __m256
     return _mm256_max_epu32(largest, wide);
 }
 
+/* The same of 16 quotients in float32; of 16-bit outputs the largest are 16 bits wide too. */
+INLINE __m256i put_floats(__m256 x, __m256 y, void *out, int64_t at, int output, __m256i largest) {
+    if (output == F32)
+        return put_float(y, out, at + 8, output, put_float(x, out, at, output, largest));
+    __m256i bits = _mm256_castsi128_si256(narrowed(x, output));
+    bits = _mm256_inserti128_si256(bits, narrowed(y, output), 1);
+    _mm256_storeu_si256((__m256i *)((uint16_t *)out + at), bits);
+    return _mm256_max_epu16(largest, _mm256_and_si256(bits, _mm256_set1_epi16(0x7fff)));
+}
+
 INLINE __m256 both(__m128 low, __m128 high) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
 }
@@ -177,22 +207,6 @@ INLINE __m256i put_double(__m256d low, __m256d high, void *out, int64_t at, int 
 
 /* -------------------------------------------------------------------------------- adding up */
 
-/* Average 8 elements of 16 bits in float64. */
-INLINE void mean_wide(const Recipe *recipe, int64_t at, int given, __m256d *low, __m256d *high) {
-    __m256d a = _mm256_set1_pd(-0.0), b = a;
-    for (int64_t i = 0; i < recipe->count; i++) {
-        __m256d weight = _mm256_set1_pd(recipe->weights[i]);
-        const uint16_t *input = (const uint16_t *)recipe->inputs[i] + at;
-        __m256 wide = widened(_mm_loadu_si128((const __m128i *)input), given);
-        __m256d x = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_castps256_ps128(wide)));
-        __m256d y = _mm256_mul_pd(weight, _mm256_cvtps_pd(_mm256_extractf128_ps(wide, 1)));
-        a = _mm256_add_pd(a, x), b = _mm256_add_pd(b, y);
-    }
-    __m256d total = _mm256_set1_pd(recipe->total);
-    *low = _mm256_div_pd(a, total);
-    *high = _mm256_div_pd(b, total);
-}
-
 INLINE int64_t noted(uint32_t lanes, int64_t at, uint32_t *doubts, int64_t known) {
     while (lanes) {
         doubts[known++] = (uint32_t)(at + __builtin_ctz(lanes));
@@ -201,133 +215,147 @@ INLINE int64_t noted(uint32_t lanes, int64_t at, uint32_t *doubts, int64_t known
     return known;
 }
 
-/* 16 elements of 16 bits, in float64. */
-INLINE int64_t half_wide(const Recipe *recipe, int64_t at, int given, int output, void *out,
-                         __m256i most, __m256i least, uint32_t *doubts, int64_t known,
-                         __m256i *largest) {
-    uint32_t bad = too_much_for_double(most, least, given, recipe->wide_span);
-    for (int part = 0; part < 2; part++) {
-        __m256d low, high;
-        uint32_t small = 0;
-        mean_wide(recipe, at + 8 * part, given, &low, &high);
-        __m256i now = put_double(low, high, out, at + 8 * part, output, &small, *largest);
-        bad |= small << (8 * part);
-        /* What is not decided says nothing of the largest. */
-        if (!((bad >> (8 * part)) & 0xff)) *largest = now;
-        else bad |= 0xffu << (8 * part);
-    }
-    return noted(bad, at, doubts, known);
+INLINE uint32_t largest_of(__m256i lanes, uint32_t top) {
+    uint32_t each[8];
+    _mm256_storeu_si256((__m256i *)each, lanes);
+    for (int i = 0; i < 8; i++) top = each[i] > top ? each[i] : top;
+    return top;
 }
 
-/* Blocks of 16-bit elements: in float32 where that is exact, else in float64. */
+/* Add 8 elements. Where a product or a sum is exact, rounding it once or twice is the same. */
+INLINE void add_wide(__m256 x, __m256d weight, __m256d *low, __m256d *high) {
+    *low = _mm256_fmadd_pd(weight, _mm256_cvtps_pd(_mm256_castps256_ps128(x)), *low);
+    *high = _mm256_fmadd_pd(weight, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)), *high);
+}
+
+/* Average 16 elements in float64, and note what is not decided. */
+INLINE int64_t half_wide(const Recipe *recipe, int64_t at, int given, int output, void *out,
+                         uint32_t *doubts, int64_t known, __m256i *largest) {
+    const __m256i ones = given == F32 ? _mm256_set1_epi32(1) : _mm256_set1_epi16(1);
+    const __m256d total = _mm256_set1_pd(recipe->total);
+    /* From -0, not from zero: -0 stays -0 where every input is. */
+    __m256d a = _mm256_set1_pd(-0.0), b = a, c = a, d = a;
+    __m256i most_0 = _mm256_setzero_si256(), most_1 = most_0;
+    __m256i least_0 = _mm256_set1_epi16(-1), least_1 = least_0;
+    for (int64_t i = 0; i < recipe->count; i++) {
+        __m256d weight = _mm256_set1_pd(recipe->weights[i]);
+        if (given == F32) {
+            const float *input = (const float *)recipe->inputs[i] + at;
+            const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+            __m256 x = _mm256_loadu_ps(input), y = _mm256_loadu_ps(input + 8);
+            __m256i m = _mm256_and_si256(_mm256_castps_si256(x), magnitude);
+            __m256i n = _mm256_and_si256(_mm256_castps_si256(y), magnitude);
+            most_0 = _mm256_max_epu32(most_0, m), most_1 = _mm256_max_epu32(most_1, n);
+            least_0 = _mm256_min_epu32(least_0, _mm256_sub_epi32(m, ones));
+            least_1 = _mm256_min_epu32(least_1, _mm256_sub_epi32(n, ones));
+            add_wide(x, weight, &a, &b), add_wide(y, weight, &c, &d);
+        } else {
+            const __m128i *input = (const __m128i *)((const uint16_t *)recipe->inputs[i] + at);
+            __m256i m = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)input),
+                                         _mm256_set1_epi16(0x7fff));
+            most_0 = _mm256_max_epu16(most_0, m);
+            least_0 = _mm256_min_epu16(least_0, _mm256_sub_epi16(m, ones));
+            add_wide(widened(_mm_loadu_si128(input), given), weight, &a, &b);
+            add_wide(widened(_mm_loadu_si128(input + 1), given), weight, &c, &d);
+        }
+    }
+    uint32_t bad = given == F32 ? too_much_of_32(most_0, least_0, recipe->wide_span) |
+                                      too_much_of_32(most_1, least_1, recipe->wide_span) << 8
+                                : too_much_for_double(most_0, least_0, given, recipe->wide_span);
+    for (int part = 0; part < 2; part++) {
+        __m256d low = _mm256_div_pd(part ? c : a, total);
+        __m256d high = _mm256_div_pd(part ? d : b, total);
+        uint32_t small = 0;
+        __m256i now = put_double(low, high, out, at + 8 * part, output, &small, *largest);
+        /* What is not decided says nothing of the largest, nor do the seven beside it. */
+        if ((bad >> 8 * part & 0xff) | small) known = noted(0xff, at + 8 * part, doubts, known);
+        else *largest = now;
+    }
+    return known;
+}
+
+/* Elements `at` to `end` in float64. What is less than 16 is not decided. */
+__attribute__((noinline)) TARGET static int64_t wide(const Recipe *recipe, int64_t at, int64_t end,
+                                                     int given, int output, void *out,
+                                                     uint32_t *doubts, int64_t known,
+                                                     uint32_t *top) {
+    __m256i largest = _mm256_setzero_si256();
+/* A loop for each pair of formats, so that nothing is decided inside of it. */
+#define OF(g, o)                                                                        \
+    if (given == g && output == o)                                                      \
+        for (; at + HALF <= end; at += HALF)                                            \
+            known = half_wide(recipe, at, g, o, out, doubts, known, &largest)
+    OF(F16, F16); OF(F16, BF16); OF(F16, F32);
+    OF(BF16, F16); OF(BF16, BF16); OF(BF16, F32);
+    OF(F32, F16); OF(F32, BF16); OF(F32, F32);
+#undef OF
+    for (; at < end; at++) doubts[known++] = (uint32_t)at;
+    *top = largest_of(largest, *top);
+    return known;
+}
+
+INLINE __m256 add_narrow(__m256 sum, __m256 x, __m256 weight, int weighted) {
+    return weighted ? _mm256_fmadd_ps(weight, x, sum) : _mm256_add_ps(sum, x);
+}
+
+/* 16-bit elements in float32, and where that is not exact in float64. */
 INLINE int64_t narrow(const Recipe *recipe, int64_t elements, int given, int output, int weighted,
                       void *out, uint32_t *doubts, uint32_t *top) {
-    const __m256i magnitude = _mm256_set1_epi16(0x7fff), one = _mm256_set1_epi16(1);
-    const int use_float = recipe->narrow_span >= 0;
+    const __m256i magnitude = _mm256_set1_epi16(0x7fff);
     const __m256 total = _mm256_set1_ps((float)recipe->total);
+    /* To divide by a power of two is to multiply by another: the same number, rounded once. */
+    const int64_t parts = (int64_t)recipe->total, exactly = !(parts & (parts - 1));
+    const __m256 inverse = _mm256_set1_ps(1.0f / (float)recipe->total);
     __m256i largest = _mm256_setzero_si256();
     int64_t known = 0, at = 0;
     for (; at + CHUNK <= elements; at += CHUNK) {
-        /* From -0, not from zero: -0 stays -0 where every input is. */
         __m256 a = _mm256_set1_ps(-0.0f), b = a, c = a, d = a;
         __m256i most_0 = _mm256_setzero_si256(), most_1 = most_0;
         __m256i least_0 = _mm256_set1_epi16(-1), least_1 = least_0;
         for (int64_t i = 0; i < recipe->count; i++) {
-            const __m256i *input = (const __m256i *)((const uint16_t *)recipe->inputs[i] + at);
-            __m256i v = _mm256_loadu_si256(input), w = _mm256_loadu_si256(input + 1);
-            __m256i m = _mm256_and_si256(v, magnitude), n = _mm256_and_si256(w, magnitude);
-            most_0 = _mm256_max_epu16(most_0, m);
-            most_1 = _mm256_max_epu16(most_1, n);
-            least_0 = _mm256_min_epu16(least_0, _mm256_sub_epi16(m, one));
-            least_1 = _mm256_min_epu16(least_1, _mm256_sub_epi16(n, one));
-            if (!use_float) continue;
-            __m256 x = widened(_mm256_castsi256_si128(v), given);
-            __m256 y = widened(_mm256_extracti128_si256(v, 1), given);
-            __m256 z = widened(_mm256_castsi256_si128(w), given);
-            __m256 u = widened(_mm256_extracti128_si256(w, 1), given);
-            if (weighted) {
-                __m256 weight = _mm256_set1_ps((float)recipe->weights[i]);
-                x = _mm256_mul_ps(x, weight), y = _mm256_mul_ps(y, weight);
-                z = _mm256_mul_ps(z, weight), u = _mm256_mul_ps(u, weight);
-            }
-            a = _mm256_add_ps(a, x), b = _mm256_add_ps(b, y);
-            c = _mm256_add_ps(c, z), d = _mm256_add_ps(d, u);
+            const __m128i *input = (const __m128i *)((const uint16_t *)recipe->inputs[i] + at);
+            const __m256i *twice = (const __m256i *)input;
+            __m256 weight = _mm256_set1_ps(weighted ? (float)recipe->weights[i] : 1);
+            __m256i m = _mm256_and_si256(_mm256_loadu_si256(twice), magnitude);
+            __m256i n = _mm256_and_si256(_mm256_loadu_si256(twice + 1), magnitude);
+            most_0 = _mm256_max_epu16(most_0, m), most_1 = _mm256_max_epu16(most_1, n);
+            m = for_least(m, given), n = for_least(n, given);
+            least_0 = _mm256_min_epu16(least_0, m), least_1 = _mm256_min_epu16(least_1, n);
+            a = add_narrow(a, widened(_mm_loadu_si128(input), given), weight, weighted);
+            b = add_narrow(b, widened(_mm_loadu_si128(input + 1), given), weight, weighted);
+            c = add_narrow(c, widened(_mm_loadu_si128(input + 2), given), weight, weighted);
+            d = add_narrow(d, widened(_mm_loadu_si128(input + 3), given), weight, weighted);
         }
-        int wide_0 = !use_float, wide_1 = !use_float;
-        if (use_float) {
-            int span = recipe->narrow_span;
-            wide_0 = !!_mm256_movemask_epi8(too_much_for_float(most_0, least_0, given, span));
-            wide_1 = !!_mm256_movemask_epi8(too_much_for_float(most_1, least_1, given, span));
+        int span = recipe->narrow_span;
+        __m256i right = _mm256_and_si256(right_in_float(most_0, least_0, given, span),
+                                         right_in_float(most_1, least_1, given, span));
+        if (__builtin_expect(_mm256_movemask_epi8(right) != -1, 0)) {
+            known = wide(recipe, at, at + CHUNK, given, output, out, doubts, known, top);
+            continue;
         }
-        if (wide_0) {
-            known = half_wide(recipe, at, given, output, out, most_0, least_0, doubts, known,
-                              &largest);
+        if (exactly) {
+            a = _mm256_mul_ps(a, inverse), b = _mm256_mul_ps(b, inverse);
+            c = _mm256_mul_ps(c, inverse), d = _mm256_mul_ps(d, inverse);
         } else {
-            largest = put_float(_mm256_div_ps(a, total), out, at, output, largest);
-            largest = put_float(_mm256_div_ps(b, total), out, at + 8, output, largest);
+            a = _mm256_div_ps(a, total), b = _mm256_div_ps(b, total);
+            c = _mm256_div_ps(c, total), d = _mm256_div_ps(d, total);
         }
-        if (wide_1) {
-            known = half_wide(recipe, at + HALF, given, output, out, most_1, least_1, doubts,
-                              known, &largest);
-        } else {
-            largest = put_float(_mm256_div_ps(c, total), out, at + 16, output, largest);
-            largest = put_float(_mm256_div_ps(d, total), out, at + 24, output, largest);
-        }
+        largest = put_floats(a, b, out, at, output, largest);
+        largest = put_floats(c, d, out, at + HALF, output, largest);
     }
-    for (; at < elements; at++) doubts[known++] = (uint32_t)at;
-    uint32_t lanes[8];
-    _mm256_storeu_si256((__m256i *)lanes, largest);
-    for (int i = 0; i < 8; i++) *top = lanes[i] > *top ? lanes[i] : *top;
-    return known;
-}
-
-/* Blocks of F32: in float64. */
-INLINE int64_t wide(const Recipe *recipe, int64_t elements, int output, void *out,
-                    uint32_t *doubts, uint32_t *top) {
-    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff), one = _mm256_set1_epi32(1);
-    const __m256d total = _mm256_set1_pd(recipe->total);
-    __m256i largest = _mm256_setzero_si256();
-    int64_t known = 0, at = 0;
-    for (; at + HALF <= elements; at += HALF) {
-        __m256d sums[4];
-        __m256i most[2], least[2];
-        sums[0] = sums[1] = sums[2] = sums[3] = _mm256_set1_pd(-0.0);
-        most[0] = most[1] = _mm256_setzero_si256();
-        least[0] = least[1] = _mm256_set1_epi32(-1);
-        for (int64_t i = 0; i < recipe->count; i++) {
-            const float *input = (const float *)recipe->inputs[i] + at;
-            __m256d weight = _mm256_set1_pd(recipe->weights[i]);
-            for (int part = 0; part < 2; part++) {
-                __m256 x = _mm256_loadu_ps(input + 8 * part);
-                __m256i m = _mm256_and_si256(_mm256_castps_si256(x), magnitude);
-                most[part] = _mm256_max_epu32(most[part], m);
-                least[part] = _mm256_min_epu32(least[part], _mm256_sub_epi32(m, one));
-                __m256d y = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
-                __m256d z = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
-                y = _mm256_mul_pd(y, weight), z = _mm256_mul_pd(z, weight);
-                sums[2 * part] = _mm256_add_pd(sums[2 * part], y);
-                sums[2 * part + 1] = _mm256_add_pd(sums[2 * part + 1], z);
-            }
-        }
-        for (int part = 0; part < 2; part++) {
-            uint32_t bad = too_much_of_32(most[part], least[part], recipe->wide_span), small = 0;
-            __m256d low = _mm256_div_pd(sums[2 * part], total);
-            __m256d high = _mm256_div_pd(sums[2 * part + 1], total);
-            __m256i now = put_double(low, high, out, at + 8 * part, output, &small, largest);
-            bad |= small;
-            if (bad) known = noted(0xff, at + 8 * part, doubts, known);
-            else largest = now;
-        }
+    if (output != F32) {
+        __m256i high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(largest, 1));
+        largest = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(largest));
+        largest = _mm256_max_epu32(largest, high);
     }
-    for (; at < elements; at++) doubts[known++] = (uint32_t)at;
-    uint32_t lanes[8];
-    _mm256_storeu_si256((__m256i *)lanes, largest);
-    for (int i = 0; i < 8; i++) *top = lanes[i] > *top ? lanes[i] : *top;
-    return known;
+    *top = largest_of(largest, *top);
+    return wide(recipe, at, elements, given, output, out, doubts, known, top);
 }
 
 TARGET static int64_t chosen(const Recipe *recipe, int64_t elements, int given, int output,
                              int weighted, void *out, uint32_t *doubts, uint32_t *top) {
+    if (given == F32 || recipe->narrow_span < 0)
+        return wide(recipe, 0, elements, given, output, out, doubts, 0, top);
 /* A function for each pair of formats, so that nothing is decided inside of the loops. */
 #define OF(g, o, w)                                     \
     if (given == g && output == o && weighted == w)     \
@@ -335,11 +363,9 @@ TARGET static int64_t chosen(const Recipe *recipe, int64_t elements, int given, 
     OF(F16, F16, 0); OF(F16, BF16, 0); OF(F16, F32, 0);
     OF(F16, F16, 1); OF(F16, BF16, 1); OF(F16, F32, 1);
     OF(BF16, F16, 0); OF(BF16, BF16, 0); OF(BF16, F32, 0);
-    OF(BF16, F16, 1); OF(BF16, BF16, 1); OF(BF16, F32, 1);
+    OF(BF16, F16, 1); OF(BF16, BF16, 1);
 #undef OF
-    if (output == F16) return wide(recipe, elements, F16, out, doubts, top);
-    if (output == BF16) return wide(recipe, elements, BF16, out, doubts, top);
-    return wide(recipe, elements, F32, out, doubts, top);
+    return narrow(recipe, elements, BF16, F32, 1, out, doubts, top);
 }
 
 /* ------------------------------------------------------------------------ sums that are kept */
@@ -545,6 +571,46 @@ EXPORT int64_t stockpot_mean(const void *const *inputs, const double *weights, i
     return known;
 }
 
+static int read_whole(int file, char *to, int64_t size, int64_t offset) {
+    while (size) {
+        ssize_t read = pread(file, to, (size_t)size, offset);
+        if (read <= 0) return 0;
+        to += read, size -= read, offset += read;
+    }
+    return 1;
+}
+
+/* Read `elements` from element `first` of each file on, and average them, a piece at a time: what
+ * was read is averaged before it leaves the processor's cache.
+ * Returns how many elements are averaged. It ends early behind a piece of which not all is decided:
+ * `doubts` lists `known` elements of that piece, which lies in `pieces`. And it ends early before a
+ * piece that could not be read, for whatever reason: who reads it again finds out. */
+EXPORT int64_t stockpot_read_mean(const Files *files, int64_t first, const double *weights,
+                                  int64_t count, double total, int narrow_span, int wide_span,
+                                  int64_t elements, int given, int output, int weighted, void *out,
+                                  uint32_t *doubts, int64_t *known, uint32_t *largest) {
+    const void *const *inputs = (const void *const *)files->pieces;
+    Recipe recipe = {inputs, weights, count, total, narrow_span, wide_span};
+    const int64_t given_bytes = given == F32 ? 4 : 2, output_bytes = output == F32 ? 4 : 2;
+    unsigned int before = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    *largest = 0, *known = 0;
+    int64_t done = 0;
+    while (done < elements && !*known) {
+        int64_t now = elements - done < files->piece ? elements - done : files->piece, i = 0;
+        int64_t begin = (first + done) * given_bytes;
+        while (i < count && read_whole(files->files[i], files->pieces[i], now * given_bytes,
+                                       files->offsets[i] + begin))
+            i++;
+        if (i < count) break;
+        void *at = (char *)out + done * output_bytes;
+        *known = chosen(&recipe, now, given, output, weighted, at, doubts, largest);
+        done += now;
+    }
+    _mm_setcsr(before);
+    return done;
+}
+
 #else
 
 EXPORT int stockpot_usable(void) { return 0; }
@@ -571,6 +637,17 @@ EXPORT void stockpot_fold(const uint32_t *words, int64_t count, uint32_t *lanes)
     for (int64_t at = 0; at < count; at += LANES)
         for (int64_t i = 0; i < LANES; i++)
             lanes[i] = lanes[i] * FACTOR + (at + i < count ? words[at + i] : 0);
+}
+
+EXPORT int64_t stockpot_read_mean(const Files *files, int64_t first, const double *weights,
+                                  int64_t count, double total, int narrow_span, int wide_span,
+                                  int64_t elements, int given, int output, int weighted, void *out,
+                                  uint32_t *doubts, int64_t *known, uint32_t *largest) {
+    (void)files, (void)first, (void)weights, (void)count, (void)total, (void)narrow_span;
+    (void)wide_span, (void)elements, (void)given, (void)output, (void)weighted, (void)out;
+    (void)doubts;
+    *known = *largest = 0;
+    return 0;
 }
 
 #endif

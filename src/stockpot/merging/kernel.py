@@ -16,7 +16,10 @@ as long as u and the sum lie in its range: always so in float64, and for F16 in 
 float32 `bottom >= 40` and `top <= 220` are asked for too: then u >= 2^-94, and sums are below
 2^110. The test is made for each element from the bits that are being added: two integer minima and
 maxima beside each addition. No bound for a whole tensor would do: the smallest number of a tensor
-says nothing about the element beside it.
+says nothing about the element beside it. Where float32 is tried for F16 a zero counts as of
+exponent 1 too, which only asks for more than needed; what fails goes to float64, 32 elements
+together, and there zeros are left out. Both are exact wherever they are used, so which one is used
+changes no bit. Products are exact as well, so a fused multiply-add rounds as two operations do.
 
 Quotients. S is exact; q is S / T, rounded to P bits. Let m be a midpoint between two neighbours of
 the output format; it has p' + 1 bits, where p' is the output's precision. While
@@ -24,7 +27,8 @@ the output format; it has p' + 1 bits, where p' is the output's precision. While
 T m is a number of P bits, as S is, and by the argument of `mean` (with 2^-P for its 2^-53) q is m
 only where S / T is. Rounding is monotone, so q lies on the right side of every midpoint, and to
 round it again is to round once. In float32 q is never subnormal: |S| >= u >= 2^-94, or 2^-24. F32
-from float32 is the division itself. From float64 to 16 bits the way leads through float32 by
+from float32 is the division itself. Where T is a power of two float32 holds 1 / T, and to multiply
+by that is to round the same number. From float64 to 16 bits the way leads through float32 by
 cutting, with the last bit set where something was cut off (rounding to odd): float32 has at least
 two bits more than the output, so nothing is lost that could decide. For a BF16 below 2^-126
 float32 has fewer bits, and the element is left to `mean`.
@@ -79,6 +83,17 @@ class Account(ctypes.Structure):
     )
 
 
+class FilesToRead(ctypes.Structure):
+    """Where blocks lie, and room for pieces of them, as `kernel.c` has it."""
+
+    _fields_ = (
+        ("files", ctypes.c_void_p),
+        ("offsets", ctypes.c_void_p),
+        ("pieces", ctypes.c_void_p),
+        ("piece", ctypes.c_int64),
+    )
+
+
 def source_digest(source: Path = SOURCE) -> int:
     """Name a version of the source by 63 bits; a library knows the one that it was made from."""
     return int.from_bytes(hashlib.sha256(source.read_bytes()).digest()[:8], "big") >> 1
@@ -99,6 +114,12 @@ class Kernel:
         self._mean.argtypes = [
             pointer, pointer, number, ctypes.c_double, ctypes.c_int, ctypes.c_int, number,
             ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, pointer, pointer,
+        ]  # fmt: skip
+        self._read_mean = library.stockpot_read_mean
+        self._read_mean.restype = number
+        self._read_mean.argtypes = [
+            pointer, number, pointer, number, ctypes.c_double, ctypes.c_int, ctypes.c_int, number,
+            ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, pointer, pointer, pointer,
         ]  # fmt: skip
         self._account = library.stockpot_account
         self._account.restype = number
@@ -170,11 +191,11 @@ class PreparedMean:
         spans: Spans,
         most_elements: int,
     ) -> None:
-        self._call = kernel._mean
+        self._mean, self._read_mean = kernel._mean, kernel._read_mean
         self._weights = np.array(weights, np.float64)
         self._doubts = np.empty(most_elements, np.uint32)
         self._doubts_at = self._doubts.ctypes.data
-        self._largest = ctypes.c_uint32()
+        self._largest, self._known = ctypes.c_uint32(), ctypes.c_int64()
         self._recipe = (self._weights.ctypes.data, len(weights), float(sum(weights)))
         self._spans = (spans.in_float32, spans.in_float64)
         weighted = int(any(weight != 1 for weight in weights))
@@ -194,7 +215,7 @@ class PreparedMean:
             The indices of the elements that are not decided, and the largest magnitude of the
             others, as bits of the output format.
         """
-        doubts = self._call(
+        doubts = self._mean(
             blocks_at,
             *self._recipe,
             *self._spans,
@@ -205,6 +226,36 @@ class PreparedMean:
             ctypes.byref(self._largest),
         )
         return self._doubts[:doubts], self._largest.value
+
+    def read_into(
+        self, out_at: int, files: FilesToRead, first: int, elements: int
+    ) -> tuple[int, NDArray[np.uint32], int]:
+        """Read and average one block, piece by piece: `most_elements` are those of a piece.
+
+        Args:
+            out_at: The address of the result, `elements` long.
+            files: Where the blocks lie.
+            first: The first element, counted from where the run begins.
+            elements: How many.
+
+        Returns:
+            How many are averaged; the indices in the last piece of those among them that are not
+            decided; and the largest magnitude of the others, as bits of the output format. Where
+            it is less than all and all of it is decided, the piece behind could not be read.
+        """
+        averaged = self._read_mean(
+            ctypes.addressof(files),
+            first,
+            *self._recipe,
+            *self._spans,
+            elements,
+            *self._formats,
+            out_at,
+            self._doubts_at,
+            ctypes.byref(self._known),
+            ctypes.byref(self._largest),
+        )
+        return averaged, self._doubts[: self._known.value], self._largest.value
 
 
 def load(path: Path) -> Kernel | None:

@@ -55,7 +55,8 @@ class FileBytes:
         self.name, self.size_bytes, self._file = name, size_bytes, file
 
     @cached_property
-    def _descriptor(self) -> int:
+    def descriptor(self) -> int:
+        """Of the open file, for who reads it without Python."""
         return self._file.fileno()
 
     def read(self, offset: int, length: int) -> bytes:
@@ -65,7 +66,7 @@ class FileBytes:
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         try:
-            return _read_into(self._descriptor, offset, buffer)
+            return _read_into(self.descriptor, offset, buffer)
         except OSError as error:
             raise problem(error, Path(self.name)) from error
 
