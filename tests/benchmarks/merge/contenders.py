@@ -11,35 +11,46 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from plans import FLOOR_BUFFERS_BYTES
 
 Merge = Callable[[], object]
 
 name, threads, output, *inputs = sys.argv[1:]
 THREADS = int(threads)
-BUFFER_BYTES = 1 << 18
 
 
-def floor() -> Merge:
+def floor(buffer_bytes: int, *, plain: bool = False) -> Merge:
     """Read every byte, write as many as the result has, do nothing else.
 
-    The room for the output is taken at once, as stockpot does it too: it is the faster way.
+    What that costs depends on the size of the buffer, and by how much depends on the machine: on
+    one kernel the first reads of a process cost five times as much by 256 KiB as by 128 KiB. So
+    each of several sizes is tried, by a process of its own, and the least of them is the floor.
+
+    Args:
+        buffer_bytes: How much is read or written at once.
+        plain: Let the output grow as it is written, as `cp` does. Else the room for it is taken at
+            once, as stockpot does it too: that is the faster way, and so the floor.
     """
     sizes = [os.stat(path).st_size for path in inputs]
 
     def share(number: int, target: int) -> None:
-        buffer = bytearray(BUFFER_BYTES)
+        buffer = bytearray(buffer_bytes)
         for path, size in zip(inputs, sizes, strict=True):
             source = os.open(path, os.O_RDONLY)
-            for offset in range(number * BUFFER_BYTES, size, THREADS * BUFFER_BYTES):
+            for offset in range(number * buffer_bytes, size, THREADS * buffer_bytes):
                 os.preadv(source, [buffer], offset)
             os.close(source)
-        for offset in range(number * BUFFER_BYTES, sizes[0], THREADS * BUFFER_BYTES):
+        for offset in range(number * buffer_bytes, sizes[0], THREADS * buffer_bytes):
             os.pwrite(target, memoryview(buffer)[: sizes[0] - offset], offset)
 
     def run() -> None:
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.posix_fallocate(target, 0, sizes[0])
+        if not plain:
+            os.posix_fallocate(target, 0, sizes[0])
         workers = [threading.Thread(target=share, args=(n, target)) for n in range(THREADS)]
         for worker in workers:
             worker.start()
@@ -218,7 +229,8 @@ def _dtype() -> str:
 
 
 CONTENDERS: dict[str, Callable[[], Merge]] = {
-    "floor": floor,
+    **{f"floor-{size}": partial(floor, size) for size in FLOOR_BUFFERS_BYTES},
+    **{f"floor-plain-{size}": partial(floor, size, plain=True) for size in FLOOR_BUFFERS_BYTES},
     "stockpot": stockpot,
     "stockpot-plain": lambda: stockpot(plain=True),
     "stockpot-fsync": lambda: stockpot(durable=True),

@@ -4,6 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+FLOOR_BUFFERS_BYTES = (1 << 16, 1 << 17, 1 << 18)
+"""A floor is the least of what these take, each in a process of its own."""
+
+
+def processes(contender: str) -> tuple[str, ...]:
+    """Say by which names of `contenders.py` a contender is run: the least of them counts."""
+    if contender in ("floor", "floor-plain"):
+        return tuple(f"{contender}-{size}" for size in FLOOR_BUFFERS_BYTES)
+    return (contender,)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -18,7 +28,8 @@ class Case:
 
 
 def _small(dtype: str) -> Case:
-    alone = (("stockpot-plain", 1, 1), ("sd-mecha", 1, 1)) if dtype == "F16" else ()
+    others = (("floor-plain", 1, 3), ("stockpot-plain", 1, 1), ("sd-mecha", 1, 1))
+    alone = others if dtype == "F16" else ()
     return Case(
         "small",
         dtype,
@@ -47,6 +58,7 @@ PLANS: Mapping[str, tuple[Case, ...]] = {
             8,
             (
                 *(("floor", 1, 5), ("stockpot", 1, 5), ("stockpot-fsync", 1, 1)),
+                ("floor-plain", 1, 2),
                 *(("mergekit", 1, 2), ("torch", 1, 1), ("sd-mecha", 1, 1)),
                 *(("floor", 2, 5), ("stockpot", 2, 5), ("mergekit", 2, 1)),
             ),

@@ -17,6 +17,7 @@ from plans import bars
 BEGIN, END = "<!-- figures begin -->", "<!-- figures end -->"
 WORDS = {
     "floor": "floor: read and write the bytes",
+    "floor-plain": "the same, without taking the room for the output first",
     "stockpot": "**stockpot merge**",
     "stockpot-plain": "stockpot merge, without the compiled kernel",
     "stockpot-fsync": "stockpot merge, on the disk when it ends",
@@ -28,7 +29,7 @@ WORDS = {
     "mergekit": "mergekit 0.1.5, `linear`",
     "sd-mecha": "sd-mecha 1.1.8, `n_average`",
 }
-COLOURS = {"stockpot": "#1a7f37", "floor": "#8c959f"}
+COLOURS = {"stockpot": "#1a7f37", "floor": "#8c959f", "floor-plain": "#8c959f"}
 TYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
