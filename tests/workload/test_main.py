@@ -94,6 +94,22 @@ def test_a_store_that_cannot_be_written_ends_with_the_code_for_trying_again(tmp_
     assert "file" in result.problem.message
 
 
+def test_what_is_refused_at_the_door_waits_for_no_library_of_models() -> None:
+    verbs = ", ".join(f"stockpot.{verb}.run" for verb in ("training", "evaluation", "serving"))
+    code = f"import sys, {verbs}; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    ).stdout.split()
+
+    assert "torch" in loaded
+    assert not {"accelerate", "diffusers", "transformers"} & set(loaded)
+
+
 def test_progress_can_be_asked_for_while_a_run_goes_on() -> None:
     progress = Progress()
     with serve_progress(progress, verb="train") as url:

@@ -3,6 +3,9 @@
 Offline and without remote code: folders come here after `stockpot.store.base.open_base` has looked
 through them. Weights that are not the base's own come through `load_unet`, which takes nothing that
 does not fit exactly.
+
+diffusers and transformers are loaded where something is loaded with them, and not before: they take
+several seconds, which nobody should wait for whose data, suite or port is refused.
 """
 
 # B batch, C image channels, H and W image size in pixels, T prompt tokens, D embedding width.
@@ -14,11 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import diffusers
 import torch
-import transformers
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -27,7 +26,6 @@ from stockpot.errors import ExitCode, Refused
 Unet: TypeAlias = Any
 """A diffusers UNet2DConditionModel. The library's classes carry no types that a checker can use."""
 
-_UNet2DConditionModel: Any = UNet2DConditionModel
 _LIBRARIES = ("diffusers", "transformers", "stockpot.diffusion.patch_codec")
 _NAMED_AT_MOST = 5
 """How many differences an error message lists."""
@@ -67,6 +65,9 @@ def load_parts(
     Raises:
         Refused: (BAD_BASE) A part is missing, or of a library that no base may name.
     """
+    import diffusers  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
     index = json.loads((base / "model_index.json").read_text())
     where = torch.device(device)
 
@@ -113,9 +114,12 @@ def load_unet(
     Raises:
         Refused: (BAD_WEIGHTS) The file cannot be read, or does not fit; names five differences.
     """
+    from diffusers import UNet2DConditionModel  # noqa: PLC0415
+
+    kind: Any = UNet2DConditionModel
     # On the meta device nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
-        unet = _UNet2DConditionModel.from_config(_UNet2DConditionModel.load_config(config_folder))
+        unet = kind.from_config(kind.load_config(config_folder))
     wanted = {key: tuple(tensor.shape) for key, tensor in unet.state_dict().items()}
     try:
         with safe_open(weights, framework="pt") as file:
@@ -141,12 +145,16 @@ def noise_schedule(parts: Parts) -> Any:
     A base may sample with any scheduler; Euler's, for one, adds noise in other units. All of them
     have the same betas and prediction type in their configurations, and those are what counts.
     """
+    from diffusers import DDPMScheduler  # noqa: PLC0415
+
     kind: Any = DDPMScheduler
     return kind.from_config(parts.scheduler.config)
 
 
 def tune(unet: Unet) -> Unet:
     """Set what changes speed and not meaning, once for training, evaluation and serving alike."""
+    from diffusers.models.attention_processor import AttnProcessor  # noqa: PLC0415
+
     if unet.device.type == "cpu":
         # Scaled-dot-product attention costs 1.4 times as much on a CPU with narrow heads.
         unet.set_attn_processor(AttnProcessor())

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from stockpot.diffusion.pipeline import Parts, Unet
@@ -48,6 +47,9 @@ def sample(
     Returns:
         Pictures, shape (B, H, W, 3), in [0, 255].
     """
+    # Here, for the reason that `stockpot.diffusion.pipeline` gives.
+    from diffusers import StableDiffusionPipeline  # noqa: PLC0415
+
     pipeline: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
         vae=parts.vae,
         text_encoder=parts.text_encoder,

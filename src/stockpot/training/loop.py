@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -76,6 +75,8 @@ def train(
         Refused: (DIVERGED) A loss or gradient is not a number; names the step.
         StockpotError: (INTERRUPTED) `stop` was set, and all that was done is saved.
     """
+    from accelerate import Accelerator  # noqa: PLC0415 - not before there is something to train
+
     _refuse_half_on_cpu(training, device)
     _warn_of_emulation(training, device)
     total, per_step = training.max_train_steps, training.gradient_accumulation_steps
