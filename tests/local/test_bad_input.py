@@ -1,15 +1,20 @@
-"""What is wrong is refused at the door: one sentence, what to do, a documented exit code."""
+"""What is wrong is refused at the door: one sentence, what to do, a documented exit code.
+
+A training takes seconds before its first step. So one shard is trained for all of these tests, each
+has a copy of the folder, and all shards whose data is bad are applied at once.
+"""
 
 import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.local.tiny_soup import Table, lay, write
+from tests import tiny
+from tests.local.tiny_soup import Ended, Table, lay, write
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -21,8 +26,25 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 @pytest.fixture
 def table(laid: Table, tmp_path: Path) -> Iterator[Table]:
-    shutil.copytree(laid.root, tmp_path / "copy")
-    table = Table(tmp_path / "copy")
+    """Base, data and manifests, and nothing applied."""
+    table = laid.copied(tmp_path / "copy")
+    yield table
+    table.down()
+
+
+@pytest.fixture(scope="module")
+def too_early(laid: Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Ended]:
+    """A shard that was applied before its soup, and what was said."""
+    table = laid.copied(tmp_path_factory.mktemp("too-early") / "copy")
+    said = table.apply("cats")
+    assert table.apply("soup").code == 0
+    return table, said
+
+
+@pytest.fixture
+def trained(too_early: tuple[Table, Ended], tmp_path: Path) -> Iterator[Table]:
+    """A soup with one shard."""
+    table = too_early[0].copied(tmp_path / "copy")
     yield table
     table.down()
 
@@ -80,57 +102,74 @@ def test_a_port_that_is_taken_is_named(table: Table) -> None:
     assert "help:" in said.err
 
 
-def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(table: Table) -> None:
-    said = table.apply("cats")
+def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(
+    too_early: tuple[Table, Ended],
+) -> None:
+    table, said = too_early
 
     assert said.code == 4
     assert "there is no Soup tiny here" in said.err
     assert "apply one of that name" in said.err
-    assert table.apply("soup").code == 0
     assert table.shards()["cats"].status.ingredient is not None
 
 
+BREAK: Mapping[str, Callable[[Path], object]] = {
+    "missing": shutil.rmtree,
+    "empty": lambda data: (data / "metadata.jsonl").write_text(""),
+    "bare": lambda data: (data / "metadata.jsonl").unlink(),
+    "corrupt": lambda data: [path.write_bytes(b"no picture") for path in data.glob("*.png")],
+    "other": lambda data: None,
+}
+"""By shard, what is done to its data."""
+
+
+@pytest.fixture(scope="module")
+def refused(
+    too_early: tuple[Table, Ended], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Table, Ended]:
+    """A soup with one good shard, to which all that are bad were added at once; what was said."""
+    table = too_early[0].copied(tmp_path_factory.mktemp("refused") / "copy")
+    for seed, (name, break_it) in enumerate(BREAK.items(), start=1):
+        break_it(tiny.some_data(table.root / f"data/{name}", n=4, seed=seed))
+        source = {"pvc": {"claimName": "here", "path": f"data/{name}"}}
+        digest = {"digest": "sha256:" + "0" * 64} if name == "other" else {}
+        spec = {"soupRef": {"name": "tiny"}, "source": source, **digest}
+        write(table.root / f"{name}.yaml", "DataShard", name, spec)
+    return table, table.apply(*BREAK)
+
+
 @pytest.mark.parametrize(
-    ("name", "break_it", "words"),
+    ("name", "reason", "words"),
     [
-        ("missing", shutil.rmtree, ("data/cats",)),
-        (
-            "empty",
-            lambda data: (data / "metadata.jsonl").write_text(""),
-            ("no records", "metadata.jsonl names none"),
-        ),
-        ("no captions", lambda data: (data / "metadata.jsonl").unlink(), ("metadata.jsonl",)),
-        (
-            "corrupt",
-            lambda data: [p.write_bytes(b"no picture") for p in data.glob("*.png")],
-            (".png",),
-        ),
+        ("missing", "BadData", ("data/missing",)),
+        ("empty", "BadData", ("no records", "metadata.jsonl names none")),
+        ("bare", "BadData", ("metadata.jsonl",)),
+        ("corrupt", "BadData", (".png",)),
+        ("other", "WrongDigest", ("sha256:000000",)),
     ],
 )
-def test_bad_data_stops_the_shard_and_nothing_else(table: Table, name, break_it, words) -> None:  # type: ignore[no-untyped-def]
-    del name
-    break_it(table.root / "data/cats")
-
-    said = table.apply("soup", "cats")
+def test_data_that_is_bad_or_of_another_digest_is_said_of_its_shard(
+    refused: tuple[Table, Ended], name: str, reason: str, words: tuple[str, ...]
+) -> None:
+    _, said = refused
 
     assert said.code == 4
-    assert "datashard/cats BadData" in said.err
-    assert all(word in said.err for word in words)
-    assert "help:" in said.err
+    _, _, told = said.err.partition(f"datashard/{name} {reason}: ")
+    sentence = told.partition("datashard/")[0]
+    assert all(word in sentence for word in words), said.err
+    assert "help:" in sentence
+
+
+def test_bad_data_stops_its_shard_and_nothing_else(
+    refused: tuple[Table, Ended], too_early: tuple[Table, Ended]
+) -> None:
+    table, said = refused
+
+    assert "datashard/cats" not in said.err
+    assert table.weights() == too_early[0].weights()
+    [ingredient] = (table.state / "store/default/shards").rglob("*.safetensors")
+    assert table.shards()["cats"].metadata.uid in ingredient.parts
     assert not list((table.state / "store").rglob("*.unfinished"))
-    assert not list((table.state / "store/default/shards").rglob("*.safetensors"))
-
-
-def test_other_data_than_the_digest_names_is_refused(table: Table) -> None:
-    shard = yaml.safe_load((table.root / "cats.yaml").read_text())
-    shard["spec"]["digest"] = "sha256:" + "0" * 64
-    (table.root / "cats.yaml").write_text(yaml.safe_dump(shard))
-
-    said = table.apply("soup", "cats")
-
-    assert said.code == 4
-    assert "datashard/cats WrongDigest" in said.err
-    assert "sha256:000000" in said.err
 
 
 def test_a_base_that_brings_code_is_refused(table: Table) -> None:
@@ -169,42 +208,40 @@ def test_an_evaluator_that_is_unknown_is_said_and_the_soup_serves(table: Table) 
     assert table.weights()
 
 
-def test_what_cannot_be_changed_is_refused_with_advice(table: Table) -> None:
-    assert table.apply("soup", "cats").code == 0
+def test_what_cannot_be_changed_is_refused_with_advice(trained: Table) -> None:
     source = {"pvc": {"claimName": "here", "path": "data/heldout"}}
     write(
-        table.root / "cats.yaml",
+        trained.root / "cats.yaml",
         "DataShard",
         "cats",
         {"soupRef": {"name": "tiny"}, "source": source},
     )
 
-    said = table.apply("cats")
+    said = trained.apply("cats")
 
     assert said.code == 3
     assert "DataShard cats: spec.source cannot be changed" in said.err
     assert "make a new DataShard" in said.err
 
 
-def test_an_edited_ingredient_is_never_served(table: Table) -> None:
-    (table.root / "data/dogs").mkdir()
-    shutil.copytree(table.root / "data/heldout", table.root / "data/dogs", dirs_exist_ok=True)
+def test_an_edited_ingredient_is_never_served(trained: Table) -> None:
+    (trained.root / "data/dogs").mkdir()
+    shutil.copytree(trained.root / "data/heldout", trained.root / "data/dogs", dirs_exist_ok=True)
     source = {"pvc": {"claimName": "here", "path": "data/dogs"}}
     spec = {"soupRef": {"name": "tiny"}, "source": source}
-    write(table.root / "dogs.yaml", "DataShard", "dogs", spec)
-    assert table.apply("soup", "cats").code == 0
-    served = table.weights()
-    [ingredient] = (table.state / "store/default/shards").glob("*/*/*.safetensors")
+    write(trained.root / "dogs.yaml", "DataShard", "dogs", spec)
+    served = trained.weights()
+    [ingredient] = (trained.state / "store/default/shards").glob("*/*/*.safetensors")
     data = bytearray(ingredient.read_bytes())
     data[-1] ^= 1
     ingredient.write_bytes(data)
 
-    said = table.apply("dogs")
+    said = trained.apply("dogs")
 
     assert said.code == 4
     assert "soup/tiny BadWeights" in said.err
     assert ingredient.parent.name in said.err
-    assert table.weights() == served
+    assert trained.weights() == served
 
 
 def test_a_folder_that_cannot_be_written_is_named(table: Table) -> None:
@@ -218,10 +255,8 @@ def test_a_folder_that_cannot_be_written_is_named(table: Table) -> None:
     assert "help:" in said.err
 
 
-def test_a_soup_that_shards_still_name_is_not_deleted(table: Table) -> None:
-    assert table.apply("soup", "cats").code == 0
-
-    said = table.run("delete", "soup/tiny")
+def test_a_soup_that_shards_still_name_is_not_deleted(trained: Table) -> None:
+    said = trained.run("delete", "soup/tiny")
 
     assert said.code == 4
     assert "shards still name Soup tiny: cats" in said.err

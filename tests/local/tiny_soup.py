@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests import tiny
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.local.layout import Layout
 from stockpot.local.session import Session
+from stockpot.local.surroundings import remember
 from stockpot.reconcile.ports import SoupKey
 
 STEPS = 6
@@ -48,6 +50,13 @@ class Table:
     def beside(self, name: str) -> "Table":
         """The same base, data and manifests, with a state folder of its own."""
         return Table(self.root, name)
+
+    def copied(self, root: Path) -> "Table":
+        """All of it once more, in a folder that is not there yet. Nothing may be running."""
+        shutil.copytree(self.root, root)
+        if (root / self.state_name).exists():
+            remember(Layout(root / self.state_name), {"here": root}, port=0)
+        return Table(root, self.state_name)
 
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
