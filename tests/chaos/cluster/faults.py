@@ -8,13 +8,16 @@ import signal
 from collections.abc import Callable
 
 from tests.chaos.cluster.house import OPERATOR, STORE, STORE_NAMESPACE, AtGate, House, wait_s
-from tests.chaos.cluster.points import Fault
+from tests.chaos.cluster.points import TROUBLES, Fault
 from tests.e2e.studio import NAMESPACE, SYSTEM
 
 AWAY_S = 3.0
 """How long the API server and the store are away at least."""
+TROUBLED_S = 10.0
+"""How long the way to the API server is troubled."""
 SERVER = "app.kubernetes.io/component=serve,stockpot.dev/soup={}"
 
+GoOn = Callable[[], None]
 After = Callable[[], None]
 """What is still to be done once the deletion has come to its receipt."""
 
@@ -23,15 +26,15 @@ def nothing() -> None:
     """All is as it was."""
 
 
-def strike(fault: Fault, house: House, soup: str, at: AtGate) -> After:
-    """Do it, and open the gate."""
+def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> After:
+    """Do it, and open the gate: `go_on` does, and arms the next one where there is one."""
     match fault:
         case Fault.KILL_LEADER:
-            return _kill_leader(house, soup)
+            return _kill_leader(house, go_on)
         case Fault.FREEZE_LEADER | Fault.WAKE_LATE:
-            return _freeze_leader(house, soup, at)
+            return _freeze_leader(house, at, go_on)
         case Fault.CUT_LEADER:
-            return _cut_leader(house, soup, at)
+            return _cut_leader(house, at, go_on)
         case Fault.KILL_WORKER:
             assert house.send(at.uid, signal.SIGKILL), "nobody was killed"
         case Fault.KILL_SERVER:
@@ -43,16 +46,23 @@ def strike(fault: Fault, house: House, soup: str, at: AtGate) -> After:
             house.replace(STORE_NAMESPACE, store["metadata"]["name"])
         case Fault.KILL_API_SERVER:
             house.kill_api_server()
-            house.disarm(soup)
+            go_on()
             wait_s(AWAY_S)
             house.bring_back()
+            return nothing
+        case fault if fault in TROUBLES:
+            house.trouble(TROUBLES[fault])
+            go_on()
+            wait_s(TROUBLED_S)
+            house.calm()
+            return nothing
         case Fault.FREEZE_MERGE | Fault.FREEZE_TRAINER:
-            return _freeze_worker(house, soup, at)
-    house.disarm(soup)
+            return _freeze_worker(house, at, go_on)
+    go_on()
     return nothing
 
 
-def _kill_leader(house: House, soup: str) -> After:
+def _kill_leader(house: House, go_on: GoOn) -> After:
     leader = house.leader()
     pod = leader.rpartition("_")[0]
     uid = next(
@@ -61,18 +71,18 @@ def _kill_leader(house: House, soup: str) -> After:
         if one["metadata"]["name"] == pod
     )
     assert house.send(uid, signal.SIGKILL), "nobody was killed"
-    house.disarm(soup)
+    go_on()
     house.replace(SYSTEM, pod)
     _await_another(house, leader)
     return nothing
 
 
-def _freeze_leader(house: House, soup: str, at: AtGate) -> After:
+def _freeze_leader(house: House, at: AtGate, go_on: GoOn) -> After:
     leader = house.leader()
     assert leader.startswith(at.pod), f"{at.pod} stands at the gate, {leader} leads"
     frozen = house.processes(at.uid)
     assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
-    house.disarm(soup)
+    go_on()
     _await_another(house, leader)
 
     def thaw() -> None:
@@ -86,21 +96,21 @@ def _freeze_leader(house: House, soup: str, at: AtGate) -> After:
     return thaw
 
 
-def _cut_leader(house: House, soup: str, at: AtGate) -> After:
+def _cut_leader(house: House, at: AtGate, go_on: GoOn) -> After:
     leader = house.leader()
     pods = {one["metadata"]["name"]: one for one in house.pods(SYSTEM, OPERATOR)}
     house.cut(pods[at.pod]["status"]["podIP"])
     try:
-        house.disarm(soup)
+        go_on()
         _await_another(house, leader)
     finally:
         house.mend()
     return lambda: house.replace(SYSTEM, at.pod)
 
 
-def _freeze_worker(house: House, soup: str, at: AtGate) -> After:
+def _freeze_worker(house: House, at: AtGate, go_on: GoOn) -> After:
     assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
-    house.disarm(soup)
+    go_on()
     return lambda: assert_woken(house, at)
 
 

@@ -5,6 +5,8 @@ what pods see beside it.
 """
 
 import base64
+import compileall
+import itertools
 import json
 import os
 import signal
@@ -23,20 +25,24 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from devcluster import node, objects, rooms, volumes
 from devcluster.places import REPOSITORY
 from tests import tiny
+from tests.chaos.cluster.between import ADDRESS, PORT
 from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
+from tests.chaos.cluster.pods.gate import AGAIN
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
 from stockpot.cluster.client import Client
 from stockpot.cluster.credentials import connect
 from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import PODS, SOUPS, Resource
+from stockpot.cluster.resources import DATA_SHARDS, LEASES, PODS, SOUPS, Resource
 from stockpot.errors import StockpotError
 
 STEPS = 40
 LEARNING_RATE = "5e-3"
 PLANTED_WEIGHT = "4"
 """With these a tiny base learns the trigger, and all pictures of the soup show it."""
-PATIENCE_S, LOOK_S = 900.0, 0.5
+PATIENCE_S, LOOK_S = 400.0, 0.5
+TROUBLES_ONCE = 8
+"""So many requests are answered wrongly each time."""
 TAIL_BYTES = 256 << 10
 """Of a log: whoever stands at a gate said so last."""
 PROBE = "/spec/template/spec/containers/0/livenessProbe/failureThreshold"
@@ -55,26 +61,69 @@ class AtGate:
 
 
 class House(Studio):
-    """A node with gates."""
+    """A node with gates, and with something between the operators and the API server if asked."""
+
+    def __init__(self, name: str, folder: Path, *, between: bool = False) -> None:
+        super().__init__(name, folder)
+        self._between = folder.parent / "trouble.json" if between else None
+        self._proxy: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
         """Bring it up, with Stockpot in it."""
         lay(self.folder)
         node.up(self.places)
+        # Pods cannot write what they compile: each of them would do it again.
+        compileall.compile_dir(self.places.code / "src", quiet=1)
         self.gates = self.folder / "gates"
+        self._armings = itertools.count(1)
         self.arms = self.gates / "arms"
         volumes.claim(self.places, NAMESPACE, CLAIM, self.folder)
         for namespace in (NAMESPACE, SYSTEM):
             volumes.claim(self.places, namespace, GATES_CLAIM, self.gates)
         self.client: Client = connect(kubeconfig=self.places.kubeconfig)
-        values = self.folder.parent / "values.yaml"
-        values.write_text(yaml.safe_dump(values_of(yaml.safe_load(VALUES.read_text()))))
+        known, values = yaml.safe_load(VALUES.read_text()), self.folder.parent / "values.yaml"
+        values.write_text(yaml.safe_dump(values_of(known, self._stand_between())))
         self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
         # The kubelet would end a frozen operator before it can wake up.
         probe = [{"op": "add", "path": PROBE, "value": 1000}]
         what = ("deployment", "stockpot-operator", "--type=json", "-p", json.dumps(probe))
         self.kubectl("-n", SYSTEM, "patch", *what)
         self.await_operators()
+
+    def _stand_between(self) -> dict[str, str]:
+        """Start what stands between, if anything does; give what tells operators of it."""
+        if self._between is None:
+            return {}
+        program = ("-m", "tests.chaos.cluster.between")
+        self._proxy = subprocess.Popen(
+            [
+                *("nsenter", *rooms.network(self.places), "--", sys.executable, *program),
+                *(str(self.places.keys), str(self._between)),
+            ],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        return {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(PORT)}
+
+    def trouble(self, what: str) -> None:
+        """Trouble the operators' way to the API server."""
+        assert self._between is not None, "nothing stands between"
+        part = self._between.with_suffix(".new")
+        part.write_text(json.dumps({"what": what, "times": TROUBLES_ONCE}))
+        part.replace(self._between)
+
+    def calm(self) -> None:
+        """Trouble it no more; something must have been troubled."""
+        assert self._between is not None, "nothing stands between"
+        said = json.loads(self._between.read_text())
+        self._between.unlink()
+        assert said["what"] == "late" or said["times"] < TROUBLES_ONCE, "nothing was troubled"
+
+    def down(self) -> None:
+        if self._proxy is not None:
+            self._proxy.kill()
+            self._proxy.wait()
+        super().down()
 
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
         """Wait for something. An API server that is away has not answered yet: it is asked again.
@@ -97,14 +146,27 @@ class House(Studio):
             return super().everything()
         return "the API server does not answer"
 
+    def leader(self) -> str:
+        """The operator process that leads; asked without a process of its own."""
+        lease = self.client.find(LEASES, SYSTEM, "stockpot-operator") or {}
+        holder: str = lease.get("spec", {}).get("holderIdentity") or ""
+        return holder
+
     def await_operators(self) -> None:
-        """Wait until one leads and another stands by."""
+        """Wait until one leads and another stands by, both begun anew where they were harmed.
+
+        The kubelet starts what ended often ever later: that is not what is tried.
+        """
+        for pod in self.until(lambda: self.pods(SYSTEM, OPERATOR), "operators"):
+            said = pod.get("status", {}).get("containerStatuses", [])
+            if any(one.get("restartCount") for one in said):
+                self.replace(SYSTEM, pod["metadata"]["name"])
         rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=60s")
         self.until(lambda: self.kubectl("-n", SYSTEM, *rollout), "two operators")
 
     # ------------------------------------------------------------------------------------- soups
 
-    def plant(self, soup: str, *shards: str, deadline_s: int = 3600) -> None:
+    def plant(self, soup: str, *shards: str, servers: int = 1) -> None:
         """Apply a soup of these shards; it serves its base until all of them are learnt."""
         training = {
             "maxTrainSteps": STEPS,
@@ -120,7 +182,7 @@ class House(Studio):
             "base": {"pvc": {"claimName": CLAIM, "path": "base"}},
             "training": training,
             "membership": {"settleSeconds": 0, "minShards": len(shards)},
-            "unlearning": {"deadlineSeconds": deadline_s},
+            "serving": {"replicas": servers},
         }
         self._apply([self._object("Soup", soup, spec, NAMESPACE)])
         self.teach(soup, *shards)
@@ -148,8 +210,11 @@ class House(Studio):
 
     def change(self, soup: str, spec: Json) -> None:
         """Change a soup's spec."""
-        told = json.dumps({"spec": spec})
-        self.kubectl("patch", "soup", soup, "-n", NAMESPACE, "--type=merge", "-p", told)
+        self.client.merge_patch(SOUPS, NAMESPACE, soup, {"spec": spec})
+
+    def weigh(self, shard: str, weight: str) -> None:
+        """Give a shard another part in the mean."""
+        self.client.merge_patch(DATA_SHARDS, NAMESPACE, shard, {"spec": {"weight": weight}})
 
     def rest(self, soup: str) -> None:
         """End a soup's servers: what is left of it costs nothing."""
@@ -167,23 +232,23 @@ class House(Studio):
 
     # ------------------------------------------------------------------------------------- gates
 
-    def arm(self, soup: str, point: str) -> None:
-        """Have whoever comes to the point stop there."""
+    def arm(self, soup: str, point: str) -> str:
+        """Have whoever comes to the point stop there; give what it will say then."""
+        told = f"{point}{AGAIN}{next(self._armings)}"
         part = self.arms / f".{soup}"
-        part.write_text(point)
+        part.write_text(told)
         part.chmod(0o644)
         part.replace(self.arms / soup)
+        return told
 
     def disarm(self, soup: str) -> None:
         (self.arms / soup).unlink(missing_ok=True)
 
-    def at_gate(self, soup: str, point: str) -> AtGate | None:
+    def at_gate(self, soup: str, told: str) -> AtGate | None:
         """Say who stands at an armed gate: its log says so, whatever else is dead."""
-        said = f'{{"gate": "{point}", "soup": "{soup}"}}'.encode()
+        said = f'{{"gate": "{told}", "soup": "{soup}"}}'.encode()
         whose = (
-            "stockpot-operator"
-            if point.startswith(("before:", "after:"))
-            else soup[:16].rstrip("-")
+            "stockpot-operator" if told.startswith(("before:", "after:")) else soup[:16].rstrip("-")
         )
         for log in (self.places.state / "var-log/pods").glob(f"*_{whose}*/*/*.log"):
             with suppress(OSError), log.open("rb") as file:
@@ -219,9 +284,8 @@ class House(Studio):
         rooms.kill(self.places, "kube-apiserver")
 
     def bring_back(self) -> None:
-        """Start again what was killed of the cluster itself."""
-        command = [sys.executable, "-m", "devcluster", "--name", self.places.name, "up"]
-        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+        """Start again what was killed of the control plane."""
+        node.start_control_plane(self.places)
 
     def pod_of(self, namespace: str, selector: str) -> Json:
         """Wait for one pod, and give it."""
@@ -242,7 +306,9 @@ class House(Studio):
         """Let nothing of an address reach the API server, nor the other way."""
         table = "add table ip chaos-cut; "
         chain = "add chain ip chaos-cut early { type filter hook prerouting priority -350; }; "
-        rule = f"add rule ip chaos-cut early ip saddr {address} tcp dport {{ 443, 6443 }} drop"
+        rule = (
+            f"add rule ip chaos-cut early ip saddr {address} tcp dport {{ 443, 6443, {PORT} }} drop"
+        )
         self._nft(table + chain + rule)
 
     def mend(self) -> None:

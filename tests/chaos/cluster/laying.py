@@ -49,8 +49,8 @@ def _plant(folder: Path, seed: int) -> None:
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def values_of(known: Json) -> Json:
-    """Add the gates to the values of the built-in cluster."""
+def values_of(known: Json, of_operator: dict[str, str]) -> Json:
+    """Add the gates to the values of the built-in cluster, and variables of the operator alone."""
     mounted = [{"name": "chaos", "mountPath": "/opt/chaos", "readOnly": True}]
     claimed = [
         {"name": "chaos", "persistentVolumeClaim": {"claimName": GATES_CLAIM, "readOnly": True}}
@@ -62,5 +62,8 @@ def values_of(known: Json) -> Json:
         one["volumes"] = [*one["volumes"], *claimed]
         one["volumeMounts"] = [*one["volumeMounts"], *mounted]
     program = "/opt/chaos/tests/chaos/cluster/pods/gated_operator.py"
+    operator["env"] += [{"name": name, "value": value} for name, value in of_operator.items()]
+    # Beside trainings it is to be able to renew what it leads by.
+    operator["resources"] = {"requests": {"cpu": "250m", "memory": "128Mi"}}
     operator["command"] = ["python3", program, "run"]
     return known

@@ -1,8 +1,8 @@
 """Soups that show the trigger, prepared ahead, so that a run need not wait for its own.
 
 A soup serves several runs, one after the other: each time another planted shard is taught, of other
-pictures in the same colour. Only where the survivors are to be merged does a run need a new one,
-for what was merged once is found again.
+pictures in the same colour. Where the survivors are to be merged anew they are given weights that
+no soup had before; what comes of those a soup says that nobody disturbs.
 """
 
 import threading
@@ -11,16 +11,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from tests.chaos.cluster.book import NEEDED, OF, Book
 from tests.chaos.cluster.house import House
 from tests.chaos.cluster.laying import SURVIVORS, planted
-from tests.chaos.cluster.points import Point, needs_merge
+from tests.chaos.cluster.points import Course
 
 from stockpot.errors import StockpotError
 
-AHEAD, KEPT = 2, 3
-PREPARED_S = 1500.0
+CALM = "calm"
+AHEAD = 1
+PREPARED_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,23 @@ class Pantry:
 
     def __init__(self, house: House, book: Book) -> None:
         self._house, self._book = house, book
-        self._points: Sequence[Point] = ()
-        self._next, self._free = 0, list[str]()
+        self._courses: Sequence[Course] = ()
+        self._next, self._made, self._free = 0, 0, list[str]()
         self._ready: dict[int, Dish] = {}
         self._taken, self._changed = 0, threading.Condition()
-        self._failure, self._is_open = "", True
+        self._failures: dict[int, str] = {}
+        self._is_open = True
         self._taught: dict[str, list[float]] = {}
-        self.undisturbed = ""
-        """The weights of the survivors alone, in a soup that nobody touched."""
+        self._seasoned = 0
+        self._plain, self._undisturbed = "", dict[str, str]()
 
-    def open(self, points: Sequence[Point]) -> None:
+    def open(self, courses: Sequence[Course]) -> None:
         """Begin to prepare for these, in order."""
-        self._points, calm = points, "calm"
-        self._house.plant(calm, *SURVIVORS)
-        self.undisturbed = self._house.settled(calm, *SURVIVORS)
-        self._house.rest(calm)
+        self._courses = courses
         for _ in range(AHEAD):
             threading.Thread(target=self._work, daemon=True).start()
+        self._house.plant(CALM, *SURVIVORS, servers=0)
+        self._plain = self._house.settled(CALM, *SURVIVORS)
 
     def close(self) -> None:
         """Prepare no more."""
@@ -60,23 +62,54 @@ class Pantry:
             self._is_open = False
             self._changed.notify_all()
 
-    def take(self) -> Dish:
-        """Give the next one."""
+    def undisturbed(self, soup: str) -> str:
+        """Give the weights of a soup's survivors alone, as one says that nobody touched."""
+        return self._undisturbed.get(soup, self._plain)
+
+    def take(self, course: Course) -> Dish:
+        """Give the one that was prepared for a run."""
+        number = self._courses.index(course)
         with self._changed:
-            number = self._taken
-            self._changed.wait_for(lambda: number in self._ready or self._failure, PREPARED_S)
-            assert number in self._ready, self._failure or "it was not prepared in time"
-            self._taken += 1
+            self._taken = number
             self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: number in self._ready or number in self._failures, PREPARED_S
+            )
+            self._taken = number + 1
+            self._changed.notify_all()
+            assert number in self._ready, self._failures.get(number, "not prepared in time")
             return self._ready.pop(number)
 
     def give_back(self, soup: str) -> None:
         """Let a soup that went well be used again."""
         with self._changed:
-            if len(self._free) < KEPT:
-                self._free.append(soup)
-                return
-        self._house.rest(soup)
+            self._free.append(soup)
+
+    def next_of(self, soup: str) -> str:
+        """Name the shard that teaches a soup the trigger next."""
+        return planted(len(self._taught.get(soup, [])))
+
+    def teach_another(self, soup: str) -> str:
+        """Teach a soup the trigger by one more shard; give its name."""
+        shard = self.next_of(soup)
+        self._taught.setdefault(soup, []).append(time.time())
+        patiently(lambda: self._house.teach(soup, shard))
+        return shard
+
+    def season(self, soup: str) -> None:
+        """Give survivors weights that they never had, and find out what comes of them alone."""
+        self._seasoned += 1
+        weight = f"{1 + self._seasoned / 8:g}"
+        before = self._house.current(CALM)
+        for one in (soup, CALM):
+            patiently(partial(self._house.weigh, f"{one}-{SURVIVORS[-1]}", weight))
+
+        def anew() -> str:
+            is_done = self._house.is_made_of(CALM, *SURVIVORS)
+            now = self._house.current(CALM)
+            return now if is_done and now != before else ""
+
+        self._undisturbed[soup] = self._house.until(anew, f"{CALM} is made again")
 
     def until(self, soup: str, since: float) -> float:
         """Say up to when a soup must not show the trigger: the next shard teaches it again."""
@@ -87,35 +120,38 @@ class Pantry:
     def _work(self) -> None:
         while True:
             with self._changed:
+                # One more than is at work: while one is disturbed the next one is prepared.
                 self._changed.wait_for(
-                    lambda: self._next < self._taken + AHEAD or not self._is_open
+                    lambda: self._next <= self._taken + AHEAD - 1 or not self._is_open
                 )
                 number = self._next
-                if not self._is_open or number >= len(self._points):
+                if not self._is_open or number >= len(self._courses):
                     return
                 self._next += 1
-                is_new = needs_merge(self._points[number].where) or not self._free
-                soup = f"soup-{number + 1}" if is_new else self._free.pop(0)
+                soup = self._free.pop(0) if self._free else ""
+                if not soup:
+                    self._made += 1
+                    soup = f"soup-{self._made}"
             try:
                 dish = self._prepare(soup)
             except Exception as error:
-                # Whoever waits for it says so.
+                # Whoever waits for it says so; the next one is another's.
                 with self._changed:
-                    self._failure = f"{soup} was not prepared: {error!r}"
+                    self._failures[number] = f"{soup} was not prepared: {error!r}"
                     self._changed.notify_all()
-                return
+                self._house.rest(soup)
+                continue
             with self._changed:
                 self._ready[number] = dish
                 self._changed.notify_all()
 
     def _prepare(self, soup: str) -> Dish:
-        times = self._taught.setdefault(soup, [])
-        shard = planted(len(times))
-        times.append(time.time())
-        if len(times) == 1:
+        if soup not in self._taught:
+            self._taught[soup] = [time.time()]
+            shard = planted(0)
             patiently(lambda: self._house.plant(soup, *SURVIVORS, shard))
         else:
-            patiently(lambda: self._house.teach(soup, shard))
+            shard = self.teach_another(soup)
         await_trigger(self._house, self._book, soup)
         return Dish(soup, shard)
 

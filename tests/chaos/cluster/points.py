@@ -6,6 +6,7 @@ before a request to the store, or at its end. Each is held open by a gate until 
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,8 +31,27 @@ class Fault(StrEnum):
     """So is a training of a second shard that teaches the same, deleted as well."""
     WAKE_LATE = "wake-late"
     """A leader stops before it grants what is tainted, and wakes up after the receipt."""
+    ANSWER_409 = "answer-409"
+    """The API server says to the operators, for a while: somebody else wrote in between."""
+    ANSWER_410 = "answer-410"
+    """Their watches are cut off, and begin anew: what they saw last is forgotten."""
+    ANSWER_429 = "answer-429"
+    ANSWER_500 = "answer-500"
+    LOSE_ANSWERS = "lose-answers"
+    """What they write is done, and they are told that it may not be."""
+    DELAY_WATCHES = "delay-watches"
+    """They are told of nothing for a while."""
 
 
+TROUBLES = {
+    Fault.ANSWER_409: "409",
+    Fault.ANSWER_410: "410",
+    Fault.ANSWER_429: "429",
+    Fault.ANSWER_500: "500",
+    Fault.LOSE_ANSWERS: "lost",
+    Fault.DELAY_WATCHES: "late",
+}
+"""Faults of the way to the API server, as `between` knows them."""
 SHUFFLE = 6
 
 
@@ -63,6 +83,18 @@ MOMENTS = (
 """Of the verbs that a deletion needs."""
 INNER = ("merge:publish-1", "purge:tombstone-1", "purge:removal-1", "sign:receipt-1")
 """One in the midst of each verb, and the tombstone."""
+TROUBLED = tuple(
+    f"before:{action}"
+    for action in (
+        "Tombstone",
+        "RecordRevision",
+        "Promote",
+        "StartPurge",
+        "RecordReceipt",
+        "Release",
+    )
+)
+"""Of the actions, those that write what the next one goes by."""
 PLACES: dict[Fault, tuple[str, ...]] = {
     Fault.KILL_LEADER: (*BEFORE, *AFTER, *INNER),
     Fault.KILL_WORKER: MOMENTS,
@@ -74,7 +106,73 @@ PLACES: dict[Fault, tuple[str, ...]] = {
     Fault.FREEZE_MERGE: ("merge:begins", "merge:publish-1", "merge:publish-2"),
     Fault.FREEZE_TRAINER: ("train:begins", "train:publish-1", "train:publish-2"),
     Fault.WAKE_LATE: ("before:Promote", "before:Prepare", "before:Commit"),
+    **dict.fromkeys(TROUBLES, TROUBLED),
 }
+
+
+FROZEN_LATE = (Fault.FREEZE_MERGE, Fault.FREEZE_TRAINER)
+STRUCK_FIRST = (*FROZEN_LATE, Fault.WAKE_LATE)
+"""Struck before the deletion."""
+LASTING = (Fault.FREEZE_LEADER, Fault.CUT_LEADER)
+"""Of these a deletion has one at most: two operators are all there are."""
+ORDER = (
+    *("before:Tombstone", "after:Tombstone", "before:StartMerge", "after:StartMerge"),
+    *(moment for moment in MOMENTS if moment.startswith("merge:")),
+    *("before:RecordRevision", "after:RecordRevision", "before:Promote", "after:Promote"),
+    *("before:Prepare", "after:Prepare", "before:ForgetRevision", "after:ForgetRevision"),
+    *("before:Commit", "after:Commit", "before:StartPurge", "after:StartPurge"),
+    *(moment for moment in MOMENTS if moment.startswith("purge:")),
+    *("before:StartSigning", "after:StartSigning"),
+    *(moment for moment in MOMENTS if moment.startswith("sign:")),
+    *("before:RecordReceipt", "after:RecordReceipt", "before:Release", "after:Release"),
+)
+"""In which order a deletion comes to them."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One deletion, and the points that hit it, in the order in which it comes to them."""
+
+    points: tuple[Point, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.points))
+
+    @property
+    def faults(self) -> frozenset[Fault]:
+        """All that happens in it."""
+        return frozenset(point.fault for point in self.points)
+
+    @property
+    def needs_merge(self) -> bool:
+        """Whether the survivors must not have been merged before."""
+        return any(needs_merge(point.where) for point in self.points)
+
+    def takes(self, point: Point) -> bool:
+        """Whether the point can hit it as well."""
+        wheres = {one.where for one in self.points}
+        lasts = point.fault in LASTING and self.faults & set(LASTING)
+        alone = point.fault in STRUCK_FIRST or self.faults & set(STRUCK_FIRST)
+        return not (point.where in wheres or lasts or alone)
+
+
+def courses(chosen: Sequence[Point], size: int) -> tuple[Course, ...]:
+    """Share points out among deletions, so many for each at most."""
+    made: list[Course] = []
+    for point in chosen:
+        place = next(
+            (i for i, one in enumerate(made) if len(one.points) < size and one.takes(point)), None
+        )
+        if place is None:
+            made.append(Course((point,)))
+        else:
+            together = sorted((*made[place].points, point), key=_place)
+            made[place] = Course(tuple(together))
+    return tuple(made)
+
+
+def _place(point: Point) -> int:
+    return ORDER.index(point.where)
 
 
 def needs_merge(where: str) -> bool:
@@ -89,7 +187,12 @@ def points() -> tuple[Point, ...]:
     return tuple(every)
 
 
-def chosen() -> tuple[Point, ...]:
-    """Give those that are to be tried: CHAOS_POINTS has parts of their names, with commas."""
+def chosen() -> tuple[Course, ...]:
+    """Give those that are to be tried.
+
+    CHAOS_POINTS has parts of their names, with commas; CHAOS_TOGETHER says how many of them may
+    hit one deletion, one after the other.
+    """
     parts = os.environ.get("CHAOS_POINTS", "").split(",")
-    return tuple(point for point in points() if any(part in str(point) for part in parts))
+    wanted = [point for point in points() if any(part in str(point) for part in parts)]
+    return courses(wanted, int(os.environ.get("CHAOS_TOGETHER") or 1))

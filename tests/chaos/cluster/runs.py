@@ -1,62 +1,65 @@
-"""One run: a soup that shows the trigger, a deletion, a fault at its point, and what must be so.
+"""One run: a soup that shows the trigger, a deletion, faults at their points, what must be so.
 
 the pantry prepares soups ahead   →   armed, deleted, struck   →   receipt   →   verdict
 """
 
-import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tests.chaos.cluster.book import Book
 from tests.chaos.cluster.faults import After, nothing, strike
 from tests.chaos.cluster.house import AtGate, House
-from tests.chaos.cluster.laying import SURVIVORS, planted
 from tests.chaos.cluster.pantry import Pantry, await_trigger, patiently
-from tests.chaos.cluster.points import Fault, Point
+from tests.chaos.cluster.points import FROZEN_LATE, STRUCK_FIRST, Course, Fault, Point
 from tests.chaos.cluster.told import Told
 from tests.chaos.cluster.verdict import Jobs, checked, is_complete, judge, keys_naming, signed_at
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.v1alpha1 import UnlearningReceipt
+from stockpot.cluster.objects import Json
 
-LONG_S, DEADLINE_S = 3600, 5
-"""How long an unlearning waits; the short one is of soups in which something stays frozen past
-it, so that the first receipt is Incomplete."""
+PATIENT: Json = {"unlearning": {"deadlineSeconds": 3600}, "membership": {"minShards": 3}}
+HASTY: Json = {"unlearning": {"deadlineSeconds": 5}, "membership": {"minShards": 1}}
+"""Of soups in which something stays frozen past the deadline, so that the first receipt is
+Incomplete. They serve the base then, and two survivors are to come back after it."""
 WATCHED_ANSWERS = 5
 """So many answers after the receipt are waited for, at the least."""
-GATE_S = 600.0
-FROZEN_LATE = (Fault.FREEZE_MERGE, Fault.FREEZE_TRAINER)
-OWN_SOUP = (*FROZEN_LATE, Fault.WAKE_LATE)
-"""Struck before the deletion, in a soup that is made for it."""
-FIRST, SECOND = planted(0), planted(1)
+GATE_S = 200.0
+LOOKS_AT_GONE = 4
+"""Of a shard that is gone the last gate may still be said to be reached."""
 
 
-def run(house: House, book: Book, pantry: Pantry, point: Point, told: Told) -> None:
+def run(house: House, book: Book, pantry: Pantry, course: Course, told: Told) -> None:
     """Do one run, and write down what there is to know of it, also where it fails.
 
     Raises:
         AssertionError: It is not so as it must be; or it cannot be known.
     """
-    after = _prepare(house, book, pantry, point, told)
-    soup, uid = told.soup, house.soup(told.soup).metadata.uid
+    dish = pantry.take(course)
+    told.soup, told.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
+    soup, first = dish.soup, course.points[0]
+    if course.needs_merge and first.fault not in STRUCK_FIRST:
+        _season(house, pantry, soup)
+        await_trigger(house, book, soup)
+    after = nothing
+    if first.fault in STRUCK_FIRST:
+        after = _strike_first(house, book, pantry, first, told)
+    uid = house.soup(soup).metadata.uid
     jobs = Jobs(house, soup)
     jobs.look()
     assert book.counts(soup), "the trigger does not show before the deletion"
-    is_struck = point.fault in OWN_SOUP
-    if not is_struck:
-        house.arm(soup, point.where)
+    armed = house.arm(soup, first.where) if first.fault not in STRUCK_FIRST else ""
     told.began_at, began_s = time.time(), time.monotonic()
     for shard in told.shards:
         _delete(house, shard)
-    if not is_struck:
-        after = strike(point.fault, house, soup, _await_gate(house, soup, point.where))
-    if point.fault in FROZEN_LATE:
-        _until(house, jobs, lambda: _is_past(house, uid, told, point), "it goes on without")
+    if armed:
+        after = _strike_all(house, course, told, armed)
+    if first.fault in FROZEN_LATE:
+        _until(house, jobs, lambda: _is_past(house, uid, told, first), "it goes on without")
         after()
         after = nothing
-    _until(
-        house, jobs, lambda: not any(map(house.shard, told.shards)), f"{told.shards} are forgotten"
-    )
+    _until(house, jobs, lambda: _are_gone(house, told), f"{told.shards} are forgotten")
     told.seconds = round(time.monotonic() - began_s, 1)
     after()
     receipts = _ours(house, uid, told)
@@ -64,12 +67,48 @@ def run(house: House, book: Book, pantry: Pantry, point: Point, told: Told) -> N
     judge(told, book.of(soup), receipts)
     complete = {one.spec.shard.name for one in receipts if is_complete(one)}
     assert complete == set(told.shards), f"Complete receipts: {complete}"
-    house.until(lambda: house.current(soup) == pantry.undisturbed, "the survivors' own weights")
-    jobs.judge(point)
+    house.until(lambda: house.current(soup) == pantry.undisturbed(soup), "the survivors' weights")
+    jobs.judge(course)
     told.proven, told.attested = checked(house, uid)
     for one in receipts:
         left = keys_naming(house, one.spec.shard.uid)
         assert left <= {"tombstone", "inventory"}, f"the store still has {left}"
+    if first.fault in FROZEN_LATE:
+        patiently(partial(house.change, soup, PATIENT))
+
+
+def _strike_all(house: House, course: Course, told: Told, armed: str) -> After:
+    """Have each of the points hit the deletion, one after the other."""
+    soup, left = told.soup, list(course.points)
+    afters: list[After] = []
+    while left:
+        point = left.pop(0)
+        at = _await_gate(house, told, armed)
+        nexts: list[str] = []
+        # The next gate is armed in the moment in which this one is opened: none is missed.
+        go_on = partial(house.disarm, soup)
+        if left:
+            go_on = partial(_arm, house, soup, left[0].where, nexts)
+        afters.append(strike(point.fault, house, soup, at, go_on))
+        told.struck += 1
+        armed = nexts[0] if nexts else ""
+
+    def all_after() -> None:
+        for one in afters:
+            one()
+
+    return all_after
+
+
+def _arm(house: House, soup: str, where: str, armed: list[str]) -> None:
+    armed.append(house.arm(soup, where))
+
+
+def _season(house: House, pantry: Pantry, soup: str) -> None:
+    """Have the soup merged with other weights, the shard in it, so that its survivors are not."""
+    before = house.current(soup)
+    pantry.season(soup)
+    house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
 
 
 def _is_past(house: House, uid: str, told: Told, point: Point) -> bool:
@@ -80,50 +119,49 @@ def _is_past(house: House, uid: str, told: Told, point: Point) -> bool:
     return any(one.spec.shard.name == told.shards[-1] for one in _ours(house, uid, told))
 
 
+def _are_gone(house: House, told: Told) -> bool:
+    return not any(map(house.shard, told.shards))
+
+
 def _ours(house: House, uid: str, told: Told) -> list[UnlearningReceipt]:
     """Give the receipts of this run, in order."""
     known = [one for one in house.receipts(uid) if one.spec.shard.name in told.shards]
     return sorted(known, key=lambda one: one.spec.sequence)
 
 
-def _prepare(house: House, book: Book, pantry: Pantry, point: Point, told: Told) -> After:
-    """Have a soup and what is to be deleted of it; give what is to be done last."""
-    if point.fault not in OWN_SOUP:
-        dish = pantry.take()
-        told.soup, told.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
-        return nothing
-    told.soup = soup = re.sub("[^a-z0-9]+", "-", str(point).lower())
-    told.shards = (f"{soup}-{FIRST}",)
-    deadline_s = DEADLINE_S if point.fault in FROZEN_LATE else LONG_S
-    house.plant(soup, *SURVIVORS, FIRST, deadline_s=deadline_s)
+def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: Told) -> After:
+    """Have something stop before the deletion; give what is to be done last."""
+    soup = told.soup
+    go_on = partial(house.disarm, soup)
+    if point.fault in FROZEN_LATE:
+        patiently(partial(house.change, soup, HASTY))
     match point.fault:
         case Fault.FREEZE_TRAINER:
-            await_trigger(house, book, soup)
-            told.shards = (*told.shards, late := f"{soup}-{SECOND}")
-            where = f"{point.where}@{late}"
-            house.arm(soup, where)
-            house.teach(soup, SECOND)
-            return strike(point.fault, house, soup, _await_gate(house, soup, where))
+            late = f"{soup}-{pantry.next_of(soup)}"
+            armed = house.arm(soup, f"{point.where}@{late}")
+            pantry.teach_another(soup)
+            told.shards = (*told.shards, late)
+            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
         case Fault.FREEZE_MERGE:
-            await_trigger(house, book, soup)
-            house.arm(soup, point.where)
+            armed = house.arm(soup, point.where)
             # The mean is to be rounded to something else: it is made again, with the shard in it.
             house.change(soup, {"merge": {"output": "bf16"}})
-            at = _await_gate(house, soup, point.where)
-            wake = strike(point.fault, house, soup, at)
+            thaw = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
 
-            def after() -> None:
-                wake()
-                house.change(soup, {"merge": {"output": "fp16"}})
+            def wake() -> None:
+                thaw()
+                patiently(lambda: house.change(soup, {"merge": {"output": "fp16"}}))
 
-            return after
         case _:
-            house.until(lambda: any(o.status == 200 for o in book.of(soup)), "the base answers")
-            house.arm(soup, point.where)
-            at = _await_gate(house, soup, point.where)
-            wake = strike(point.fault, house, soup, at)
+            before = house.current(soup)
+            armed = house.arm(soup, point.where)
+            # With other weights it is made again, with the shard in it, and that is granted late.
+            pantry.season(soup)
+            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
             await_trigger(house, book, soup)
-            return wake
+    told.struck += 1
+    return wake
 
 
 def _delete(house: House, shard: str) -> None:
@@ -131,9 +169,21 @@ def _delete(house: House, shard: str) -> None:
     patiently(lambda: house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
 
 
-def _await_gate(house: House, soup: str, where: str) -> AtGate:
-    at: AtGate = house.until(lambda: house.at_gate(soup, where), f"{soup} comes to {where}", GATE_S)
-    return at
+def _await_gate(house: House, told: Told, armed: str) -> AtGate:
+    """Wait until somebody stands at the armed gate."""
+    found: list[AtGate] = []
+    gone = 0
+
+    def look() -> bool:
+        nonlocal gone
+        if at := house.at_gate(told.soup, armed):
+            found.append(at)
+        gone += _are_gone(house, told)
+        return bool(found) or gone > LOOKS_AT_GONE
+
+    house.until(look, f"{told.soup} comes to {armed}", GATE_S)
+    assert found, f"it is forgotten, and never came to {armed}"
+    return found[0]
 
 
 def _until(house: House, jobs: Jobs, so: Callable[[], bool], what: str) -> None:

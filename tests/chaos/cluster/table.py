@@ -1,10 +1,14 @@
-"""The table of runs: as text for people, as JSON lines for machines; and how long it takes."""
+"""The table of runs: as text for people, as JSON lines for machines; and how long it takes.
+
+python -m tests.chaos.cluster.table [LINES.jsonl …]     what all runs together say, by point
+"""
 
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from devcluster.places import REPOSITORY
 from tests.chaos.cluster.told import Told
@@ -17,7 +21,7 @@ def text_of(runs: Sequence[Told]) -> str:
     """Write the table as Markdown."""
     rows = [
         (
-            one.point,
+            " ".join(one.points),
             str(one.requests),
             str(one.failed_requests),
             str(one.triggers_before),
@@ -40,6 +44,36 @@ def text_of(runs: Sequence[Told]) -> str:
     )
 
 
+def together(files: Sequence[Path]) -> str:
+    """Write what several times that it ran say together: each point once, however often it ran."""
+    every = [
+        Told(**json.loads(line))
+        for file in sorted(files, key=lambda one: one.stat().st_mtime)
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    headings = ("fault point", "runs", "well", "before", "after", "s to receipt", "last result")
+    lines = [headings, tuple("---" for _ in headings)]
+    for point in sorted({point for one in every for point in one.points}):
+        known = [one for one in every if point in one.points]
+        well = [one for one in known if one.result == "ok"]
+        before = sum(one.triggers_before for one in known)
+        after = f"{sum(o.triggers_after for o in known)} of {sum(o.answers_after for o in known)}"
+        figures = (str(len(known)), str(len(well)), str(before), after)
+        last = (well or known)[-1]
+        lines.append((point, *figures, f"{last.seconds:.0f}", last.result.replace("|", "/")))
+    passed = {point for one in every if one.result == "ok" for point in one.points}
+    kinds = {point.partition("@")[0] for point in passed}
+    whole = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"{whole}\n\n{len(passed)} of {len(lines) - 2} distinct points as they must be, of "
+        f"{len(kinds)} kinds, in {len(every)} deletions; "
+        f"{sum(one.requests for one in every)} requests, "
+        f"{sum(one.triggers_before for one in every)} pictures with the trigger before a receipt, "
+        f"{sum(one.triggers_after for one in every)} of "
+        f"{sum(one.answers_after for one in every)} after it.\n"
+    )
+
+
 class Ledger:
     """Keeps what was told of each run, at once and on disk."""
 
@@ -59,7 +93,7 @@ class Ledger:
         done, passed_s = len(self.runs), time.monotonic() - self._began_s
         left_s = passed_s / done * (self._wanted - done)
         sys.stdout.write(
-            f"\n{done}/{self._wanted} {told.point}: {told.result}, "
+            f"\n{done}/{self._wanted} {' '.join(told.points)}: {told.result}, "
             f"{told.seconds:.0f} s to the receipt, {told.requests} requests, "
             f"{told.triggers_before} pictures with the trigger before it, "
             f"{told.triggers_after} after; about {left_s / 60:.0f} min left\n"
@@ -71,3 +105,9 @@ class Ledger:
         lines = [json.dumps(asdict(one)) + "\n" for one in self.runs]
         self._lines.write_text("".join(lines))
         self._text.write_text(text_of(self.runs))
+
+
+if __name__ == "__main__":
+    named = [Path(one) for one in sys.argv[1:]]
+    known_files = [one for one in OUT.glob("*.jsonl") if not one.stem.endswith("-answers")]
+    sys.stdout.write(together(named or known_files))

@@ -13,8 +13,8 @@ import pytest
 from tests.chaos.cluster.book import Book
 from tests.chaos.cluster.house import House
 from tests.chaos.cluster.pantry import Pantry
-from tests.chaos.cluster.points import Point, chosen
-from tests.chaos.cluster.runs import OWN_SOUP, run
+from tests.chaos.cluster.points import TROUBLES, Course, chosen
+from tests.chaos.cluster.runs import run
 from tests.chaos.cluster.table import OUT, Ledger
 from tests.chaos.cluster.told import Told
 from tests.chaos.cluster.verdict import count
@@ -41,17 +41,18 @@ class Kitchen:
 def kitchen(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Kitchen]:
-    ours = [item for item in request.session.items if "point" in getattr(item, "fixturenames", ())]
-    told = [item.callspec.params["point"] for item in ours]  # type: ignore[attr-defined]
+    ours = [item for item in request.session.items if "course" in getattr(item, "fixturenames", ())]
+    told = [item.callspec.params["course"] for item in ours]  # type: ignore[attr-defined]
     name = f"chaos-{os.getpid()}"
-    house = House(name, tmp_path_factory.mktemp("chaos") / "tiny")
+    between = any(course.faults & set(TROUBLES) for course in told)
+    house = House(name, tmp_path_factory.mktemp("chaos") / "tiny", between=between)
     book = Book(house.places, NAMESPACE, OUT / f"{name}-answers.jsonl")
     pantry = Pantry(house, book)
     ledger = Ledger(len(told), name)
     try:
         house.up()
         book.begin()
-        pantry.open([point for point in told if point.fault not in OWN_SOUP])
+        pantry.open(told)
         yield Kitchen(house, book, pantry, ledger)
         # All pictures once more: also those that came after a run was judged.
         for one in ledger.runs:
@@ -65,12 +66,12 @@ def kitchen(
     assert not any(one.triggers_after for one in ledger.runs)
 
 
-@pytest.mark.parametrize("point", CHOSEN, ids=str)
-def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, point: Point) -> None:
-    told, began_s = Told(str(point), ""), time.monotonic()
+@pytest.mark.parametrize("course", CHOSEN, ids=str)
+def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, course: Course) -> None:
+    told, began_s = Told(tuple(map(str, course.points))), time.monotonic()
     try:
         kitchen.house.await_operators()
-        run(kitchen.house, kitchen.book, kitchen.pantry, point, told)
+        run(kitchen.house, kitchen.book, kitchen.pantry, course, told)
         told.result = "ok"
     except BaseException as error:
         told.result = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -80,7 +81,7 @@ def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, point: Poi
         kitchen.house.mend()
         if told.soup:
             kitchen.house.disarm(told.soup)
-            if told.result == "ok" and point.fault not in OWN_SOUP:
+            if told.result == "ok":
                 kitchen.pantry.give_back(told.soup)
             else:
                 kitchen.house.rest(told.soup)

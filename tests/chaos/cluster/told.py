@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 class Told:
     """One run."""
 
-    point: str
-    soup: str
+    points: tuple[str, ...]
+    """All that was to hit the deletion, in order."""
+    soup: str = ""
     result: str = "?"
     shards: tuple[str, ...] = ()
     """What was deleted."""
+    struck: int = 0
+    """How many of the points it came to."""
     began_at: float = 0.0
     seconds: float = 0.0
     """From the deletion until the shard is gone."""

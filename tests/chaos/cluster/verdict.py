@@ -4,7 +4,7 @@ from datetime import datetime
 
 from tests.chaos.cluster.book import NEEDED, Seen
 from tests.chaos.cluster.house import House
-from tests.chaos.cluster.points import Fault, Point
+from tests.chaos.cluster.points import TROUBLES, Course, Fault
 from tests.chaos.cluster.told import Told
 from tests.e2e.studio import NAMESPACE
 
@@ -20,7 +20,7 @@ from stockpot.unlearning.verify.verifying import Ground, verify
 
 LOOKED_BACK_S = 30.0
 """From how long before its deletion the pictures of a run are counted."""
-UNHARMED = (Fault.KILL_LEADER, Fault.KILL_SERVER, Fault.FREEZE_LEADER)
+UNHARMED = frozenset((Fault.KILL_LEADER, Fault.KILL_SERVER, Fault.FREEZE_LEADER, *TROUBLES))
 """Faults that harm no run, so that none is tried twice."""
 
 
@@ -38,13 +38,13 @@ class Jobs:
             self._uids.setdefault(about["name"], set()).add(about["uid"])
         self._before = self._before or set(self._uids)
 
-    def judge(self, point: Point) -> None:
+    def judge(self, course: Course) -> None:
         """Each was made once, and none was tried again that nobody harmed."""
         twice = {name: uids for name, uids in self._uids.items() if len(uids) > 1}
         # A merge that was ended because nobody wanted it is asked for again by the same name.
-        assert not twice or point.fault is Fault.FREEZE_MERGE, f"Jobs made twice: {twice}"
+        assert not twice or Fault.FREEZE_MERGE in course.faults, f"Jobs made twice: {twice}"
         again = {name for name in set(self._uids) - self._before if not name.endswith("-1")}
-        unharmed = point.fault in UNHARMED
+        unharmed = course.faults <= UNHARMED
         assert not (again and unharmed), f"tried again, though nobody harmed it: {again}"
 
 
@@ -93,7 +93,7 @@ def checked(house: House, uid: str) -> tuple[int, int]:
         report = verify(
             Ground(store, "s3://stockpot", keys, uid, house.public_key()),
             head=parse_head(f"{last.sequence}:{last.digest}"),
-            average=Averaging(store, keys, None),
+            average=Averaging(store, keys, str(house.folder / "base")),
             urls=(),
         )
     doubts = [

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 import yaml
 from tests.chaos.cluster.pixels import PROMPT, share, shows_trigger
 
-LIST_S, PAUSE_S, PATIENCE_S = 0.5, 0.2, 30.0
+LIST_S, PAUSE_S, PATIENCE_S = 0.5, 0.4, 30.0
 SELECTOR = "app.kubernetes.io/component=serve"
 
 
