@@ -21,12 +21,14 @@ from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.layout import differences
 from stockpot.merging.weights import Weight, Where, listed, whole
-from stockpot.store.ranges import blocks
-from stockpot.store.safetensors import ELEMENT_BYTES, Tensor
+from stockpot.store.ranges import ByteSource, ObjectBytes, blocks
+from stockpot.store.safetensors import ELEMENT_BYTES
 
 SAMPLES = 4096
 """Elements of the whole soup."""
 FETCH_BYTES = 1 << 20
+AHEAD_BYTES = 256 << 10
+"""Fetched at once of an object in a far store, of which one element alone is wanted first."""
 
 
 def verify(
@@ -81,6 +83,7 @@ def _compare(
 ) -> int:
     dice = random.Random(0)  # noqa: S311 - the same ones each time
     parameters = sum(prod(shape) for _, _, shape in made.tensors)
+    averaged, made_of = _Elements(made), [_Elements(part) for part in parts]
     compared = 0
     for number, tensor in enumerate(made.tensors):
         key, dtype, shape = tensor
@@ -92,12 +95,12 @@ def _compare(
         for element in sorted(chosen):
             exact = sum(
                 (
-                    _element(part, number, part.tensors[number], element) * weight
-                    for part, weight in zip(parts, weights, strict=True)
+                    part.exact(number, element) * weight
+                    for part, weight in zip(made_of, weights, strict=True)
                 ),
                 start=Fraction(0),
             ) / sum(weights)
-            found = _element(made, number, tensor, element)
+            found = averaged.exact(number, element)
             if not _is_rounded(exact, found, FORMATS[dtype]):
                 raise _not_it(
                     made.name,
@@ -108,11 +111,31 @@ def _compare(
     return compared
 
 
-def _element(checkpoint: Checkpoint, number: int, tensor: Tensor, element: int) -> Fraction:
-    source, offset = checkpoint.places[number]
-    form, size_bytes = FORMATS[tensor[1]], ELEMENT_BYTES[tensor[1]]
-    data = source.read(offset + element * size_bytes, size_bytes)
-    return Fraction(float(form.exact(np.frombuffer(data, form.storage))[0]))
+class _Elements:
+    """Single elements of a checkpoint, asked for in the order in which they lie."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._source: ByteSource | None = None
+        self._at, self._data = 0, b""
+
+    def exact(self, number: int, element: int) -> Fraction:
+        """The value of one element of the tensor of this number."""
+        _, dtype, _ = self._checkpoint.tensors[number]
+        source, offset = self._checkpoint.places[number]
+        form, size_bytes = FORMATS[dtype], ELEMENT_BYTES[dtype]
+        data = self._read(source, offset + element * size_bytes, size_bytes)
+        return Fraction(float(form.exact(np.frombuffer(data, form.storage))[0]))
+
+    def _read(self, source: ByteSource, offset: int, length: int) -> bytes:
+        if not isinstance(source, ObjectBytes):
+            return source.read(offset, length)
+        # A request costs as much as a megabyte, and the next element is often not so far away.
+        begin = offset - self._at
+        if source is not self._source or not 0 <= begin <= len(self._data) - length:
+            self._data = source.read(offset, AHEAD_BYTES)
+            self._source, self._at, begin = source, offset, 0
+        return self._data[begin : begin + length]
 
 
 def _is_rounded(exact: Fraction, found: Fraction, form: Format) -> bool:
