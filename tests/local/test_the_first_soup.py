@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+import yaml
 from tests.local.tiny_soup import Table, lay
 
 from stockpot.store.folder import FolderStore
@@ -76,10 +77,13 @@ def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> Non
     leftovers = [name for name in table.files() if receipt.spec.shard.uid in name]
     assert {name.split("/")[2] for name in leftovers} == {"tombstones", "inventories"}
 
+    soup = yaml.safe_load((table.root / "soup.yaml").read_text())
+    soup["spec"]["serving"] = {"replicas": 0}  # Its weights are all that is asked for.
+    (table.root / "unserved.yaml").write_text(yaml.safe_dump(soup))
     fresh = table.beside("never")
     try:
         fresh.apply("cats")
-        assert fresh.apply("soup").code == 0, "a shard may come before its soup"
+        assert fresh.apply("unserved").code == 0, "a shard may come before its soup"
         assert fresh.weights() == table.weights(), "it is as if dogs had never been there"
     finally:
         fresh.down()
