@@ -47,7 +47,7 @@ class Store:
             self.least[former.shard] = max(former.left_out, self.least.get(former.shard, 0))
             folder = f"shards/{former.shard}/"
             trained = [name for name in self.artefacts if name.startswith(folder)]
-            kept = [n for n in trained if self.requests[n] == former.request]
+            kept = [n for n in trained if self.requests[n] in former.requests]
             kept.append(f"{folder}{former.kept}")
             doomed = sorted({*doomed, *trained} - set(kept))
         for name in doomed:

@@ -26,6 +26,11 @@ def test_any_history_settles_and_the_invariants_hold_at_each_step() -> None:
         History(seed).live()
 
 
+@pytest.mark.parametrize("seed", [6557, 7724, 18270, 19995])
+def test_a_history_that_once_failed_settles(seed: int) -> None:
+    History(seed).live()
+
+
 def kitchen_of(*names: str) -> Kitchen:
     """One that serves these."""
     kitchen = Kitchen()

@@ -66,7 +66,7 @@ def a_leaving(root: Path, *records: str) -> PurgeRun:
         shard="uid-dogs",
         training_key=OLD.key,
         records=records or ("rex.png",),
-        request=NEW_REQUEST,
+        requests=(NEW_REQUEST,),
         left_out=1,
     )
     return a_purge(root, DOGS).model_copy(update={"former": former})

@@ -135,10 +135,10 @@ class FormerRecords(Model):
     training_key: DigestString
     records: tuple[str, ...] = ()
     """Which, by name. Nothing but salted commitments to them is kept."""
-    request: DigestString
-    """Of the training without them, which is kept."""
+    requests: Annotated[tuple[DigestString, ...], Field(min_length=1)]
+    """Of trainings without them, kept: what is asked for now, and without what left for good."""
     left_out: Annotated[int, Field(ge=1)]
-    """How many records the shard is trained without now."""
+    """How many records left the shard for good."""
     kept: DigestString | None = None
     """The shard's training key now, where it has one."""
 

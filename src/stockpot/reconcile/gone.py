@@ -67,6 +67,9 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
 def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
     shard = next(one for one in seen.shards if one.metadata.uid == former.shard)
     note = next(one for one in shard.status.former if one.training_key == former.key)
+    for_good = tuple(sorted({*shard.status.left_out, *note.records}))
+    spec = shard.spec.model_copy(update={"exclude_records": for_good})
+    without = shard.model_copy(update={"spec": spec})
     return Gone(
         ObjectRef(namespace=soup.metadata.namespace, name=shard.metadata.name, uid=uid),
         note.unlearning.requested_at,
@@ -75,9 +78,9 @@ def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
             shard=former.shard,
             training_key=former.key,
             records=note.records,
-            request=request_of(shard, soup),
-            # What was said once stays so, though somebody takes names out of the list.
-            left_out=len({*shard.spec.exclude_records, *note.records}),
+            requests=tuple(dict.fromkeys((request_of(shard, soup), request_of(without, soup)))),
+            # No name that is there by mistake: no training without it could ever be.
+            left_out=len(for_good),
             kept=shard.status.training_key,
         ),
     )

@@ -180,7 +180,7 @@ def _is_tainted(
         return False
     if former and info.key.startswith(keys.shard(former.shard)):
         is_kept = any(pair.training_key == former.kept for pair in manifest.lineage)
-        return manifest.request != former.request and not is_kept
+        return manifest.request not in former.requests and not is_kept
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 
