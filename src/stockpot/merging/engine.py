@@ -37,9 +37,10 @@ NEAR_BLOCK_BYTES = 1 << 17
 """Of a local file: so that what was read is averaged before it leaves the processor's cache."""
 NEAR_BYTES = 2 << 20
 """Of all ingredients' blocks together, in one worker."""
-PIECE_BYTES, PIECES_BYTES = 1 << 15, 1 << 20
-"""The same, where the kernel reads: it goes through a block of any size by pieces of these."""
-PIECED_BLOCK_BYTES = 1 << 18
+PIECE_BYTES, PIECES_BYTES = 1 << 16, 4 << 20
+"""The same, where the kernel reads by itself: it goes through a block by pieces of these."""
+PIECED_BLOCK_BYTES = 1 << 20
+"""As far as that pays: what Python does for a block is little, and larger writes cost less each."""
 FAR_BLOCK_BYTES, FAR_BYTES = 1 << 20, 16 << 20
 """The same of a store. It is read by one worker, in order: one request for each ingredient."""
 FETCHES = 8
