@@ -86,7 +86,7 @@ def test_what_another_training_tidied_up_is_no_residual(store: S3Store, tmp_path
 
     result = purged(store, tmp_path)
 
-    assert result.figures == {"residuals": "0"}
+    assert result.figures == {"residuals": "0", "locked": "0"}
 
 
 def test_without_the_right_to_older_versions_they_are_nobodys(store: S3Store) -> None:

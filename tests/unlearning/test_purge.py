@@ -201,7 +201,7 @@ def test_what_lies_under_no_manifest_is_listed_and_left(root: Path, store: Folde
         ("ml/shards/uid-bees/stray", 10),
         ("ml/soups/soup-1/fitted/router.bin", 9),
     ]
-    assert result.figures == {"residuals": "2"}
+    assert result.figures == {"residuals": "2", "locked": "0"}
     assert store.get("ml/shards/uid-bees/stray") == b"who knows?"
     assert store.head(KEYS.shard("uid-dogs") + "stray") is None
 
