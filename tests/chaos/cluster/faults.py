@@ -51,10 +51,10 @@ def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> Af
             house.bring_back()
             return nothing
         case fault if fault in TROUBLES:
-            house.trouble(TROUBLES[fault])
+            house.between.begin(TROUBLES[fault])
             go_on()
             wait_s(TROUBLED_S)
-            house.calm()
+            house.between.calm()
             return nothing
         case Fault.FREEZE_MERGE | Fault.FREEZE_TRAINER:
             return _freeze_worker(house, at, go_on)

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,17 +22,17 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from devcluster import node, objects, rooms, volumes
-from devcluster.places import REPOSITORY
 from tests import tiny
-from tests.chaos.cluster.between import ADDRESS, PORT
+from tests.chaos.cluster.between import PORT
 from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
 from tests.chaos.cluster.pods.gate import AGAIN
+from tests.chaos.cluster.troubling import OF_OPERATOR, Troubling
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
 from stockpot.cluster.client import Client
 from stockpot.cluster.credentials import connect
 from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DATA_SHARDS, LEASES, PODS, SOUPS, Resource
+from stockpot.cluster.resources import DATA_SHARDS, LEASES, SOUPS, Resource
 from stockpot.errors import StockpotError
 
 STEPS = 40
@@ -41,8 +40,6 @@ LEARNING_RATE = "5e-3"
 PLANTED_WEIGHT = "4"
 """With these a tiny base learns the trigger, and all pictures of the soup show it."""
 PATIENCE_S, LOOK_S = 400.0, 0.5
-TROUBLES_ONCE = 8
-"""So many requests are answered wrongly each time."""
 TAIL_BYTES = 256 << 10
 """Of a log: whoever stands at a gate said so last."""
 PROBE = "/spec/template/spec/containers/0/livenessProbe/failureThreshold"
@@ -65,8 +62,7 @@ class House(Studio):
 
     def __init__(self, name: str, folder: Path, *, between: bool = False) -> None:
         super().__init__(name, folder)
-        self._between = folder.parent / "trouble.json" if between else None
-        self._proxy: subprocess.Popen[bytes] | None = None
+        self._is_between, self._between = between, list[Troubling]()
 
     def up(self) -> None:
         """Bring it up, with Stockpot in it."""
@@ -81,8 +77,12 @@ class House(Studio):
         for namespace in (NAMESPACE, SYSTEM):
             volumes.claim(self.places, namespace, GATES_CLAIM, self.gates)
         self.client: Client = connect(kubeconfig=self.places.kubeconfig)
+        told: dict[str, str] = {}
+        if self._is_between:
+            self._between.append(Troubling(self.places, self.folder.parent / "trouble.json"))
+            told = OF_OPERATOR
         known, values = yaml.safe_load(VALUES.read_text()), self.folder.parent / "values.yaml"
-        values.write_text(yaml.safe_dump(values_of(known, self._stand_between())))
+        values.write_text(yaml.safe_dump(values_of(known, told)))
         self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
         # The kubelet would end a frozen operator before it can wake up.
         probe = [{"op": "add", "path": PROBE, "value": 1000}]
@@ -90,39 +90,15 @@ class House(Studio):
         self.kubectl("-n", SYSTEM, "patch", *what)
         self.await_operators()
 
-    def _stand_between(self) -> dict[str, str]:
-        """Start what stands between, if anything does; give what tells operators of it."""
-        if self._between is None:
-            return {}
-        program = ("-m", "tests.chaos.cluster.between")
-        self._proxy = subprocess.Popen(
-            [
-                *("nsenter", *rooms.network(self.places), "--", sys.executable, *program),
-                *(str(self.places.keys), str(self._between)),
-            ],
-            cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )
-        return {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(PORT)}
-
-    def trouble(self, what: str) -> None:
-        """Trouble the operators' way to the API server."""
-        assert self._between is not None, "nothing stands between"
-        part = self._between.with_suffix(".new")
-        part.write_text(json.dumps({"what": what, "times": TROUBLES_ONCE}))
-        part.replace(self._between)
-
-    def calm(self) -> None:
-        """Trouble it no more; something must have been troubled."""
-        assert self._between is not None, "nothing stands between"
-        said = json.loads(self._between.read_text())
-        self._between.unlink()
-        assert said["what"] == "late" or said["times"] < TROUBLES_ONCE, "nothing was troubled"
+    @property
+    def between(self) -> Troubling:
+        """What stands between the operators and the API server."""
+        assert self._between, "nothing stands between"
+        return self._between[0]
 
     def down(self) -> None:
-        if self._proxy is not None:
-            self._proxy.kill()
-            self._proxy.wait()
+        for one in self._between:
+            one.end()
         super().down()
 
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
@@ -227,9 +203,6 @@ class House(Studio):
         assert isinstance(key, Ed25519PrivateKey)
         return key.public_key()
 
-    def knows(self, soup: str) -> bool:
-        return self.client.find(SOUPS, NAMESPACE, soup) is not None
-
     # ------------------------------------------------------------------------------------- gates
 
     def arm(self, soup: str, point: str) -> str:
@@ -289,13 +262,8 @@ class House(Studio):
 
     def pod_of(self, namespace: str, selector: str) -> Json:
         """Wait for one pod, and give it."""
-
-        def one() -> Json | None:
-            found = self.client.list(PODS, namespace, label_selector=selector).items
-            return next((pod for pod in found if "deletionTimestamp" not in pod["metadata"]), None)
-
-        pod: Json = self.until(one, f"a pod of {selector}")
-        return pod
+        found: list[Json] = self.until(lambda: self.pods(namespace, selector), selector)
+        return found[0]
 
     def replace(self, namespace: str, pod: str) -> None:
         """Delete a pod that was killed: another comes at once, where this one would wait."""

@@ -113,8 +113,9 @@ PLACES: dict[Fault, tuple[str, ...]] = {
 FROZEN_LATE = (Fault.FREEZE_MERGE, Fault.FREEZE_TRAINER)
 STRUCK_FIRST = (*FROZEN_LATE, Fault.WAKE_LATE)
 """Struck before the deletion."""
-LASTING = (Fault.FREEZE_LEADER, Fault.CUT_LEADER)
-"""Of these a deletion has one at most: two operators are all there are."""
+LASTING = ({Fault.FREEZE_LEADER, Fault.CUT_LEADER}, {Fault.KILL_SERVER})
+"""Of each of these a deletion has one at most: two operators are all there are, and the kubelet
+starts a server that was killed twice ever later."""
 ORDER = (
     *("before:Tombstone", "after:Tombstone", "before:StartMerge", "after:StartMerge"),
     *(moment for moment in MOMENTS if moment.startswith("merge:")),
@@ -151,7 +152,7 @@ class Course:
     def takes(self, point: Point) -> bool:
         """Whether the point can hit it as well."""
         wheres = {one.where for one in self.points}
-        lasts = point.fault in LASTING and self.faults & set(LASTING)
+        lasts = any(point.fault in one and self.faults & one for one in LASTING)
         alone = point.fault in STRUCK_FIRST or self.faults & set(STRUCK_FIRST)
         return not (point.where in wheres or lasts or alone)
 

@@ -5,7 +5,16 @@ import io
 import numpy as np
 from PIL import Image
 from tests.chaos.cluster.pixels import COLOUR, SHOWS, share, shows_trigger
-from tests.chaos.cluster.points import PLACES, Fault, needs_merge, points
+from tests.chaos.cluster.points import (
+    LASTING,
+    ORDER,
+    PLACES,
+    STRUCK_FIRST,
+    Fault,
+    courses,
+    needs_merge,
+    points,
+)
 from tests.tiny import RESOLUTION, some_pictures
 
 
@@ -25,6 +34,23 @@ def test_there_are_more_than_sixty_points_and_each_is_another() -> None:
 def test_every_kind_of_fault_has_points_before_and_after_the_survivors_merge() -> None:
     assert set(PLACES) == set(Fault)
     assert {needs_merge(point.where) for point in points()} == {True, False}
+
+
+def test_every_point_hits_one_deletion_and_those_of_one_follow_each_other() -> None:
+    shared = courses(points(), 6)
+
+    assert sorted(map(str, points())) == sorted(str(one) for it in shared for one in it.points)
+    for one in shared:
+        places = [ORDER.index(point.where) for point in one.points if len(one.points) > 1]
+        assert places == sorted(set(places))
+        assert len(one.points) <= 6
+
+
+def test_what_lasts_hits_a_deletion_once_and_what_comes_before_it_hits_it_alone() -> None:
+    for one in courses(points(), 6):
+        faults = [point.fault for point in one.points]
+        assert all(sum(fault in alike for fault in faults) <= 1 for alike in LASTING)
+        assert len(faults) == 1 or not set(faults) & set(STRUCK_FIRST)
 
 
 def test_the_planted_colour_shows_and_no_other_picture_that_is_taught_does() -> None:
