@@ -1,5 +1,8 @@
 """Our loading, encoding and sampling against plain diffusers'."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +103,34 @@ def test_a_file_that_is_cut_short_is_refused(base: Path, parts: Parts, tmp_path:
         load_unet(parts.unet_config, weights)
 
     assert caught.value.exit_code == ExitCode.BAD_WEIGHTS
+
+
+def test_two_pictures_at_the_same_moment_do_not_meet_in_the_tokenizer(
+    base: Path, unet: Unet
+) -> None:
+    parts = load_parts(base)
+    expected = [sample(parts, unet, [prompt], [1], steps=1, guidance=3.0) for prompt in PROMPTS[:2]]
+    inside = threading.Lock()
+    kind = type(parts.tokenizer)
+
+    class Alone(kind):  # type: ignore[misc, valid-type]
+        """Notices a second caller while the first is inside."""
+
+        def __call__(self, *texts: object, **how: object) -> object:
+            assert inside.acquire(blocking=False), "two are in the tokenizer at once"
+            try:
+                time.sleep(0.01)  # Lets the other thread come, if it can.
+                return super().__call__(*texts, **how)
+            finally:
+                inside.release()
+
+    parts.tokenizer.__class__ = Alone
+    with ThreadPoolExecutor(2) as threads:
+        drawn = list(
+            threads.map(
+                lambda prompt: sample(parts, unet, [prompt], [1], steps=1, guidance=3.0),
+                PROMPTS[:2],
+            )
+        )
+
+    assert all(np.array_equal(one, two) for one, two in zip(drawn, expected, strict=True))

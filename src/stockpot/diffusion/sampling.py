@@ -7,6 +7,7 @@ samples one at a time. Nothing here keeps state between two calls, so calls may 
 """
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from stockpot.diffusion.pipeline import Parts, Unet
+
+_ENCODING = threading.Lock()
+"""A tokenizer keeps how it pads from one call to the next, and diffusers pads in two ways: of two
+pictures that begin at the same moment, one would be drawn from other words, or not at all."""
 
 
 def sample(
@@ -68,9 +73,17 @@ def sample(
             on_step(step + 1)
         return kept
 
+    with _ENCODING, torch.no_grad():
+        said, unsaid = pipeline.encode_prompt(
+            list(prompts),
+            parts.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=guidance > 1 and unet.config.time_cond_proj_dim is None,
+            negative_prompt=None if negatives is None else list(negatives),
+        )
     pictures = pipeline(
-        prompt=list(prompts),
-        negative_prompt=None if negatives is None else list(negatives),
+        prompt_embeds=said,
+        negative_prompt_embeds=unsaid,
         height=resolution,
         width=resolution,
         num_inference_steps=steps,
