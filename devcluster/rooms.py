@@ -87,9 +87,13 @@ def launch(
 
 
 def itself(places: Places, program: str) -> set[int]:
-    """Give the process that is the program, and none that it started: shims outlive containerd."""
+    """Give the process that is the program, and none that it started: shims outlive containerd.
+
+    What it started has a parent here. A shim has none, but another name.
+    """
     pids = group(places, program).pids()
-    return {pid for pid in pids if program != CONTAINERD or _comm(pid) == CONTAINERD}
+    ours = {pid for pid in pids if _parent(pid) not in pids}
+    return {pid for pid in ours if program != CONTAINERD or _comm(pid) == CONTAINERD}
 
 
 def runs(places: Places, program: str) -> bool:
@@ -117,6 +121,14 @@ def kill(places: Places, program: str) -> None:
             os.kill(pid, signal.SIGKILL)
     while runs(places, program):
         time.sleep(POLL_S)
+
+
+def _parent(pid: int) -> int:
+    """Give its parent, or 0 where it has ended meanwhile."""
+    with suppress(OSError):
+        # The name is in parentheses, and may have any character; after it: state, parent.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _comm(pid: int) -> str:
