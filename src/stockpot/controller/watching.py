@@ -3,7 +3,9 @@
 Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
 """
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +34,8 @@ WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
 Push = Callable[[SoupKey, Priority], None]
 Hear = Callable[[Json], None]
 
+ENDING_S, CANCELLED_AGAIN_S = 5.0, 0.1
+"""How long streams are given to end, and how often they are told to."""
 IDENTITY: Any = "stockpot"
 """Told, because kopf would else look our user up, whom an image need not know by a name."""
 
@@ -136,12 +140,26 @@ class Watching:
             self._push(key, priority_of(resource, thing))
 
     def _run(self) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._until_one_ends())
+        finally:
+            # Whoever of kopf waits on another thread for it waits no more.
+            self._stop.set()
+            _end(loop)
+
+    async def _until_one_ends(self) -> None:
+        """Watch until it is over, or one of the streams can go on no more.
+
+        kopf would wait then, up to minutes, for the others to end, who hear of nothing any more.
+        """
         registry = kopf.OperatorRegistry()
         # A registry of one's own knows no way to log in; this one is the `kubernetes` package's.
         kopf.on.login(registry=registry)(kopf.login_via_client)
         for resource in self._resources:
             self._watch(resource, registry)
-        kopf.run(
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=_settings(),
             identity=IDENTITY,
@@ -150,6 +168,7 @@ class Watching:
             stop_flag=self._stop,
             ready_flag=self.ready,
         )
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _watch(self, resource: Resource, registry: kopf.OperatorRegistry) -> None:
         @kopf.on.event(
@@ -159,11 +178,26 @@ class Watching:
             self.happened(resource, event["type"], dict(event["object"]))
 
 
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """End a loop, and what runs in it.
+
+    A watch of kopf that still waits for its answer can take being cancelled for a pause, and goes on.
+    """
+    last_s = time.monotonic() + ENDING_S
+    while (left := asyncio.all_tasks(loop)) and time.monotonic() < last_s:
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left, timeout=CANCELLED_AGAIN_S))
+    loop.close()
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.watching.chunk_size = 500
+    # A thread of ours that does not end is left behind, not killed.
+    settings.process.ultimate_exiting_timeout = None
     # A stream that a firewall forgot is dead: the API server ends each within these times.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330

@@ -33,6 +33,8 @@ ANSWERS = {
     "lost": (504, "Timeout", "request did not complete within the allotted timeout"),
 }
 """What is said, by what it is called. Of what is lost only the answer is: it was done."""
+IS_LIST, HEAD_BYTES = b'List",', 200
+"""How the answer to a listing begins: `{"kind":"DataShardList",` or with the version first."""
 HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 
 
@@ -70,7 +72,7 @@ def _concerns(what: str, method: str, is_watch: bool) -> bool:
             return method in WRITES
         case "410":
             return is_watch
-        case "late":
+        case "late" | "old":
             return False
     return not is_watch
 
@@ -142,6 +144,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _whole(self, answer: http.client.HTTPResponse) -> None:
         told = answer.read()
+        while IS_LIST in told[:HEAD_BYTES] and self.trouble.what() == "old":
+            time.sleep(POLL_S)
         self._head(answer)
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()

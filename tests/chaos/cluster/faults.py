@@ -7,12 +7,19 @@ start: the product itself has to find its way.
 import signal
 from collections.abc import Callable
 
+from devcluster import objects
 from tests.chaos.cluster.house import OPERATOR, STORE, STORE_NAMESPACE, AtGate, House, wait_s
 from tests.chaos.cluster.points import TROUBLES, Fault
 from tests.e2e.studio import NAMESPACE, SYSTEM
 
+from stockpot.errors import StockpotError
+from stockpot.store.s3 import S3Store
+
 AWAY_S = 3.0
 """How long the API server and the store are away at least."""
+FULL_S = 30.0
+"""How long the store's disk is full: longer than anybody asks it again."""
+PROBE, PROBE_BYTES = "probe/full", 1 << 20
 TROUBLED_S = 10.0
 """How long the way to the API server is troubled."""
 SERVER = "app.kubernetes.io/component=serve,stockpot.dev/soup={}"
@@ -35,15 +42,12 @@ def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> Af
             return _freeze_leader(house, at, go_on)
         case Fault.CUT_LEADER:
             return _cut_leader(house, at, go_on)
-        case Fault.KILL_WORKER:
-            assert house.send(at.uid, signal.SIGKILL), "nobody was killed"
-        case Fault.KILL_SERVER:
-            server = house.pod_of(NAMESPACE, SERVER.format(soup))
-            assert house.send(server["metadata"]["uid"], signal.SIGKILL), "nobody was killed"
-        case Fault.KILL_STORE:
-            store = house.pod_of(STORE_NAMESPACE, STORE)
-            assert house.send(store["metadata"]["uid"], signal.SIGKILL, "weed"), "nobody"
-            house.replace(STORE_NAMESPACE, store["metadata"]["name"])
+        case Fault.FILL_STORE:
+            with house.full_disk():
+                _refuses_to_keep(house)
+                go_on()
+                wait_s(FULL_S)
+            return nothing
         case Fault.KILL_API_SERVER:
             house.kill_api_server()
             go_on()
@@ -58,8 +62,38 @@ def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> Af
             return nothing
         case Fault.FREEZE_MERGE | Fault.FREEZE_TRAINER:
             return _freeze_worker(house, at, go_on)
+    _kill_in_pod(fault, house, soup, at)
     go_on()
     return nothing
+
+
+def _kill_in_pod(fault: Fault, house: House, soup: str, at: AtGate) -> None:
+    match fault:
+        case Fault.KILL_SERVER:
+            server = house.pod_of(NAMESPACE, SERVER.format(soup))
+            killed = house.send(server["metadata"]["uid"], signal.SIGKILL)
+        case Fault.KILL_STORE:
+            store = house.pod_of(STORE_NAMESPACE, STORE)
+            killed = house.send(store["metadata"]["uid"], signal.SIGKILL, "weed")
+            house.replace(STORE_NAMESPACE, store["metadata"]["name"])
+        case _:
+            killed = house.send(at.uid, signal.SIGKILL)
+    assert killed, "nobody was killed"
+
+
+def _refuses_to_keep(house: House) -> None:
+    """Make sure that the store keeps nothing now.
+
+    Raises:
+        AssertionError: It has kept something.
+    """
+    with house.store() as endpoint:
+        store = S3Store(endpoint, objects.BUCKET, waits_s=())
+        try:
+            store.put(PROBE, bytes(PROBE_BYTES))
+        except StockpotError:
+            return
+    raise AssertionError("the store's disk is full, and it keeps what it is told to")
 
 
 def _kill_leader(house: House, go_on: GoOn) -> After:

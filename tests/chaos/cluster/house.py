@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from devcluster import node, objects, rooms, volumes
 from tests import tiny
 from tests.chaos.cluster.between import PORT
+from tests.chaos.cluster.disk import Disk
 from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
 from tests.chaos.cluster.pods.gate import AGAIN
 from tests.chaos.cluster.troubling import OF_OPERATOR, Troubling
@@ -63,10 +64,14 @@ class House(Studio):
     def __init__(self, name: str, folder: Path, *, between: bool = False) -> None:
         super().__init__(name, folder)
         self._is_between, self._between = between, list[Troubling]()
+        self._disk = Disk(folder.parent / "disk")
 
     def up(self) -> None:
         """Bring it up, with Stockpot in it."""
         lay(self.folder)
+        self._disk.mount()
+        self.places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.places.state / "seaweedfs").symlink_to(self._disk.data)
         node.up(self.places)
         # Pods cannot write what they compile: each of them would do it again.
         compileall.compile_dir(self.places.code / "src", quiet=1)
@@ -100,6 +105,7 @@ class House(Studio):
         for one in self._between:
             one.end()
         super().down()
+        self._disk.unmount()
 
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
         """Wait for something. An API server that is away has not answered yet: it is asked again.
@@ -269,6 +275,15 @@ class House(Studio):
         """Delete a pod that was killed: another comes at once, where this one would wait."""
         told = ("--wait=false", "--ignore-not-found")
         self.kubectl("delete", "pod", pod, "-n", namespace, *told)
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Have the store's disk be full."""
+        self._disk.fill()
+        try:
+            yield
+        finally:
+            self._disk.make_room()
 
     def cut(self, address: str) -> None:
         """Let nothing of an address reach the API server, nor the other way."""

@@ -20,6 +20,8 @@ class Fault(StrEnum):
     """SIGKILL for the process that stands at the gate: a merge, a purge, a signing."""
     KILL_SERVER = "kill-server"
     KILL_STORE = "kill-store"
+    FILL_STORE = "fill-store"
+    """The disk of the store is full, for a while: it can be read, and keeps nothing new."""
     KILL_API_SERVER = "kill-api-server"
     FREEZE_LEADER = "freeze-leader"
     """SIGSTOP for the leader, until another has led the deletion to its receipt; then SIGCONT."""
@@ -41,6 +43,8 @@ class Fault(StrEnum):
     """What they write is done, and they are told that it may not be."""
     DELAY_WATCHES = "delay-watches"
     """They are told of nothing for a while."""
+    DELAY_LISTS = "delay-lists"
+    """What they list is as old as a while when it comes, and what they watch goes on before."""
 
 
 TROUBLES = {
@@ -50,6 +54,7 @@ TROUBLES = {
     Fault.ANSWER_500: "500",
     Fault.LOSE_ANSWERS: "lost",
     Fault.DELAY_WATCHES: "late",
+    Fault.DELAY_LISTS: "old",
 }
 """Faults of the way to the API server, as `between` knows them."""
 SHUFFLE = 6
@@ -81,6 +86,11 @@ MOMENTS = (
     *("sign:begins", "sign:receipt-1", "sign:ends"),
 )
 """Of the verbs that a deletion needs."""
+WRITES = (
+    *("merge:begins", "merge:publish-1", "purge:tombstone-1", "purge:inventory-1"),
+    *("purge:inventory-2", "sign:receipt-1"),
+)
+"""Right before something is to be stored."""
 INNER = ("merge:publish-1", "purge:tombstone-1", "purge:removal-1", "sign:receipt-1")
 """One in the midst of each verb, and the tombstone."""
 TROUBLED = tuple(
@@ -100,6 +110,7 @@ PLACES: dict[Fault, tuple[str, ...]] = {
     Fault.KILL_WORKER: MOMENTS,
     Fault.KILL_SERVER: (*BEFORE, *INNER),
     Fault.KILL_STORE: MOMENTS,
+    Fault.FILL_STORE: WRITES,
     Fault.KILL_API_SERVER: (*BEFORE, *INNER),
     Fault.FREEZE_LEADER: BEFORE,
     Fault.CUT_LEADER: BEFORE,
