@@ -181,7 +181,7 @@ class Watching:
 def _end(loop: asyncio.AbstractEventLoop) -> None:
     """End a loop, and what runs in it.
 
-    A watch of kopf that still waits for its answer can take being cancelled for a pause, and goes on.
+    A watch of kopf that still waits for its answer can take being cancelled for a pause, and go on.
     """
     last_s = time.monotonic() + ENDING_S
     while (left := asyncio.all_tasks(loop)) and time.monotonic() < last_s:

@@ -135,13 +135,13 @@ class House(Studio):
         return holder
 
     def await_operators(self) -> None:
-        """Wait until one leads and another stands by, both begun anew where they were harmed.
+        """Wait until one leads and another stands by, begun anew where they were harmed or stand still.
 
         The kubelet starts what ended often ever later: that is not what is tried.
         """
         for pod in self.until(lambda: self.pods(SYSTEM, OPERATOR), "operators"):
             said = pod.get("status", {}).get("containerStatuses", [])
-            if any(one.get("restartCount") for one in said):
+            if any(one.get("restartCount") or not one.get("ready") for one in said):
                 self.replace(SYSTEM, pod["metadata"]["name"])
         rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=60s")
         self.until(lambda: self.kubectl("-n", SYSTEM, *rollout), "two operators")
