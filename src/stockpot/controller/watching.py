@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.credentials import Vault  # Which can be given to it, and is not exported.
 
 from stockpot.cluster.labels import OURS, SOUP, SOUP_NAMESPACE
 from stockpot.cluster.objects import Json, labels_on, name_of, namespace_of
@@ -103,6 +104,7 @@ class Watching:
         """What was said last of each object, to tell a repetition."""
         self._stop = threading.Event()
         self.ready = threading.Event()
+        self._vault = Vault()
         self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
 
     def start(self) -> None:
@@ -147,7 +149,7 @@ class Watching:
         finally:
             # Whoever of kopf waits on another thread for it waits no more.
             self._stop.set()
-            _end(loop)
+            _end(loop, self._vault)
 
     async def _until_one_ends(self) -> None:
         """Watch until it is over, or one of the streams can go on no more.
@@ -167,6 +169,7 @@ class Watching:
             namespaces=self._namespaces,
             stop_flag=self._stop,
             ready_flag=self.ready,
+            vault=self._vault,
         )
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -178,8 +181,8 @@ class Watching:
             self.happened(resource, event["type"], dict(event["object"]))
 
 
-def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """End a loop, and what runs in it.
+def _end(loop: asyncio.AbstractEventLoop, vault: Vault) -> None:
+    """End a loop, what runs in it, and its connections, which the vault has.
 
     A watch of kopf that still waits for its answer can take being cancelled for a pause, and go on.
     """
@@ -188,6 +191,7 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
         for task in left:
             task.cancel()
         loop.run_until_complete(asyncio.wait(left, timeout=CANCELLED_AGAIN_S))
+    loop.run_until_complete(asyncio.wait_for(vault.close(), ENDING_S))
     loop.close()
 
 

@@ -135,7 +135,7 @@ class House(Studio):
         return holder
 
     def await_operators(self) -> None:
-        """Wait until one leads and another stands by, begun anew where they were harmed or stand still.
+        """Wait until one leads and another stands by, begun anew where they were harmed.
 
         The kubelet starts what ended often ever later: that is not what is tried.
         """
