@@ -127,6 +127,8 @@ STRUCK_FIRST = (*FROZEN_LATE, Fault.WAKE_LATE)
 LASTING = ({Fault.FREEZE_LEADER, Fault.CUT_LEADER}, {Fault.KILL_SERVER})
 """Of each of these a deletion has one at most: two operators are all there are, and the kubelet
 starts a server that was killed twice ever later."""
+AT_ONCE = {"after:StartMerge": "merge", "after:StartPurge": "purge", "after:StartSigning": "sign"}
+"""A run that was begun goes on while the leader stands at a gate: what comes first is not known."""
 ORDER = (
     *("before:Tombstone", "after:Tombstone", "before:StartMerge", "after:StartMerge"),
     *(moment for moment in MOMENTS if moment.startswith("merge:")),
@@ -165,7 +167,12 @@ class Course:
         wheres = {one.where for one in self.points}
         lasts = any(point.fault in one and self.faults & one for one in LASTING)
         alone = point.fault in STRUCK_FIRST or self.faults & set(STRUCK_FIRST)
-        return not (point.where in wheres or lasts or alone)
+        at_once = any(
+            begun in both and any(one.startswith(f"{verb}:") for one in both)
+            for begun, verb in AT_ONCE.items()
+            for both in [{*wheres, point.where}]
+        )
+        return not (point.where in wheres or lasts or alone or at_once)
 
 
 def courses(chosen: Sequence[Point], size: int) -> tuple[Course, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from tests.chaos.cluster.pixels import COLOUR, SHOWS, share, shows_trigger
 from tests.chaos.cluster.points import (
+    AT_ONCE,
     LASTING,
     ORDER,
     PLACES,
@@ -51,6 +52,13 @@ def test_what_lasts_hits_a_deletion_once_and_what_comes_before_it_hits_it_alone(
         faults = [point.fault for point in one.points]
         assert all(sum(fault in alike for fault in faults) <= 1 for alike in LASTING)
         assert len(faults) == 1 or not set(faults) & set(STRUCK_FIRST)
+
+
+def test_no_deletion_waits_at_a_run_that_went_on_while_its_leader_stood_still() -> None:
+    for one in courses(points(), 6):
+        wheres = [point.where for point in one.points]
+        verbs = {where.partition(":")[0] for where in wheres}
+        assert not any(begun in wheres and verb in verbs for begun, verb in AT_ONCE.items())
 
 
 def test_the_planted_colour_shows_and_no_other_picture_that_is_taught_does() -> None:
