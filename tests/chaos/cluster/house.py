@@ -267,9 +267,18 @@ class House(Studio):
         node.start_control_plane(self.places)
 
     def pod_of(self, namespace: str, selector: str) -> Json:
-        """Wait for one pod, and give it."""
-        found: list[Json] = self.until(lambda: self.pods(namespace, selector), selector)
-        return found[0]
+        """Wait for one pod that runs and is to go on, and give it."""
+
+        def found() -> list[Json]:
+            return [
+                pod
+                for pod in self.pods(namespace, selector)
+                if pod["status"].get("phase") == "Running"
+                and "deletionTimestamp" not in pod["metadata"]
+            ]
+
+        pods: list[Json] = self.until(found, selector)
+        return pods[0]
 
     def replace(self, namespace: str, pod: str) -> None:
         """Delete a pod that was killed: another comes at once, where this one would wait."""
