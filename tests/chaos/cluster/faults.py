@@ -99,18 +99,20 @@ def _refuses_to_keep(house: House) -> None:
 
 
 def _kill_leader(house: House, go_on: GoOn) -> After:
-    leader = house.leader()
-    pod = leader.rpartition("_")[0]
-    uid = next(
-        one["metadata"]["uid"]
-        for one in house.pods(SYSTEM, OPERATOR)
-        if one["metadata"]["name"] == pod
-    )
+    leader, pod, uid = house.until(lambda: _leading(house), "somebody leads")
     assert house.send(uid, signal.SIGKILL), "nobody was killed"
     go_on()
     house.replace(SYSTEM, pod)
     _await_another(house, leader)
     return nothing
+
+
+def _leading(house: House) -> tuple[str, str, str] | None:
+    """Give who leads, its pod and that pod's UID; none where the one that led is gone."""
+    leader = house.leader()
+    pod = leader.rpartition("_")[0]
+    uids = {one["metadata"]["name"]: one["metadata"]["uid"] for one in house.pods(SYSTEM, OPERATOR)}
+    return (leader, pod, uids[pod]) if pod in uids else None
 
 
 def _freeze_leader(house: House, at: AtGate, go_on: GoOn) -> After:
