@@ -72,15 +72,22 @@ def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> Af
 def _kill_in_pod(fault: Fault, house: House, soup: str, at: AtGate) -> None:
     match fault:
         case Fault.KILL_SERVER:
-            server = house.pod_of(NAMESPACE, SERVER.format(soup))
-            killed = house.send(server["metadata"]["uid"], signal.SIGKILL)
+            _kill_one_of(house, NAMESPACE, SERVER.format(soup))
         case Fault.KILL_STORE:
-            store = house.pod_of(STORE_NAMESPACE, STORE)
-            killed = house.send(store["metadata"]["uid"], signal.SIGKILL, "weed")
-            house.replace(STORE_NAMESPACE, store["metadata"]["name"])
+            house.replace(STORE_NAMESPACE, _kill_one_of(house, STORE_NAMESPACE, STORE, "weed"))
         case _:
-            killed = house.send(at.uid, signal.SIGKILL)
-    assert killed, "nobody was killed"
+            assert house.send(at.uid, signal.SIGKILL), "nobody was killed"
+
+
+def _kill_one_of(house: House, namespace: str, selector: str, program: str = "python") -> str:
+    """Kill what runs in one of these pods, as soon as something does; give its name."""
+
+    def killed() -> str:
+        about = house.pod_of(namespace, selector)["metadata"]
+        return about["name"] if house.send(about["uid"], signal.SIGKILL, program) else ""
+
+    name: str = house.until(killed, f"something runs in {selector}")
+    return name
 
 
 def _refuses_to_keep(house: House) -> None:
