@@ -39,7 +39,10 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrad
 
 
 class Trouble:
-    """The file that says what is wrong: `{"what": "409", "times": 5}`, or `{"what": "late"}`."""
+    """The file that says what is wrong: `{"what": "409", "times": 5}`, and how often still.
+
+    `late` and `old` hold back for as long as the file is there, and count what they held back.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
@@ -50,6 +53,21 @@ class Trouble:
             return str(json.loads(self._path.read_text())["what"])
         return ""
 
+    def holds(self, what: str) -> None:
+        """Hold something back while this is wrong, and count it."""
+        if self.what() != what:
+            return
+        with self._lock, suppress(OSError, ValueError):
+            self._count(json.loads(self._path.read_text()))
+        while self.what() == what:
+            time.sleep(POLL_S)
+
+    def _count(self, said: dict[str, Any]) -> None:
+        part = self._path.with_suffix(".part")
+        part.write_text(json.dumps({**said, "times": int(said.get("times", 0)) - 1}))
+        if self._path.exists():
+            os.replace(part, self._path)
+
     def befalls(self, method: str, is_watch: bool) -> str:
         """Say what befalls a request, and count it."""
         with self._lock, suppress(OSError, ValueError):
@@ -57,9 +75,7 @@ class Trouble:
             what, times = said["what"], int(said.get("times", 0))
             if times <= 0 or not _concerns(what, method, is_watch):
                 return ""
-            part = self._path.with_suffix(".part")
-            part.write_text(json.dumps({**said, "times": times - 1}))
-            os.replace(part, self._path)
+            self._count(said)
             return str(what)
         return ""
 
@@ -144,8 +160,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _whole(self, answer: http.client.HTTPResponse) -> None:
         told = answer.read()
-        while IS_LIST in told[:HEAD_BYTES] and self.trouble.what() == "old":
-            time.sleep(POLL_S)
+        if IS_LIST in told[:HEAD_BYTES]:
+            self.trouble.holds("old")
         self._head(answer)
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
@@ -158,8 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         while told := answer.read1(BLOCK):
-            while self.trouble.what() == "late":
-                time.sleep(POLL_S)
+            self.trouble.holds("late")
             self.wfile.write(b"%x\r\n%s\r\n" % (len(told), told))
             self.wfile.flush()
             if self.trouble.what() == "410":

@@ -104,8 +104,10 @@ class House(Studio):
     def down(self) -> None:
         for one in self._between:
             one.end()
-        super().down()
-        self._disk.unmount()
+        try:
+            super().down()
+        finally:
+            self._disk.unmount()
 
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
         """Wait for something. An API server that is away has not answered yet: it is asked again.
