@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+from devcluster import store_access
 from devcluster.commands import DNS_ADDRESS
 from devcluster.images import SEAWEEDFS
 from devcluster.rooms import ADDRESS
@@ -128,39 +129,20 @@ def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> 
 
 
 def identities() -> str:
-    """Give SeaweedFS's file of who may do what.
+    """Give SeaweedFS's file of who may do what: what docs/reference/store-access.md says."""
+    allowed = store_access.policies(BUCKET)
 
-    Workloads read and write, and delete nothing but what a training leaves for its next attempt,
-    and accumulators, which are a cache; `unlearn` may do everything.
-    """
-    bucket = f"arn:aws:s3:::{BUCKET}"
-    writing = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
-    looking = ["s3:ListBucket", "s3:GetBucketLocation"]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": looking, "Resource": [bucket]},
-            {"Effect": "Allow", "Action": writing, "Resource": [f"{bucket}/*"]},
-            {
-                "Effect": "Allow",
-                "Action": ["s3:DeleteObject"],
-                "Resource": [f"{bucket}/*/runs/*", f"{bucket}/*/accumulators/*"],
-            },
-        ],
-    }
-
-    def identity(who: tuple[str, str], may: Object) -> Object:
+    def identity(who: tuple[str, str], policy: str) -> Object:
         access, secret = who
         credentials = [{"accessKey": access, "secretKey": secret}]
-        return {"name": access, "credentials": credentials} | may
+        return {"name": access, "credentials": credentials, "policyNames": [policy]}
 
     return json.dumps(
         {
-            "identities": [
-                identity(WORKLOAD, {"policyNames": ["workload"]}),
-                identity(UNLEARN, {"actions": ["Admin", "Read", "Write", "List", "Tagging"]}),
+            "identities": [identity(WORKLOAD, "workload"), identity(UNLEARN, "unlearn")],
+            "policies": [
+                {"name": name, "content": allowed[name]} for name in ("workload", "unlearn")
             ],
-            "policies": [{"name": "workload", "content": json.dumps(policy)}],
         }
     )
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from stockpot.api.runspec import RunResult
-from stockpot.core.actions import Action, Start, run_name
+from stockpot.api.runspec import RunResult, SignedReceipt
+from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_name
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
@@ -184,17 +184,45 @@ def a_server(name: str = "pets-1") -> ServerBuilder:
 
 def a_run(start: Start) -> Run:
     """A run that is under way."""
-    return Run(run_name(start), start.lineage)
+    return Run(run_name(start), start.lineage, about=start.about)
 
 
 def ended(start: Start, **result: object) -> Run:
     """A run that did what it was told."""
-    return Run(run_name(start), start.lineage, result=RunResult(**result))  # type: ignore[arg-type]
+    told = RunResult(**result)  # type: ignore[arg-type]
+    return Run(run_name(start), start.lineage, result=told, about=start.about)
+
+
+def signing(*names: str, attempt: int = 1, after: int = 0) -> StartSigning:
+    """A sign run of the receipts of these shards."""
+    receipts = tuple(DueReceipt(uid(name), after) for name in names)
+    return StartSigning(receipts, attempt)
+
+
+def signed(start: StartSigning, first: int = 1, **fields: object) -> Run:
+    """A sign run that wrote its receipts, from that place of the chain on."""
+    receipts = tuple(
+        SignedReceipt(
+            shard=due.shard,
+            sequence=place,
+            digest=receipt_digest(place),
+            previous=receipt_digest(first - 1) if place == first and first > 1 else None,
+            signed_at="2026-11-22T12:00:00Z",
+        ).model_copy(update=fields)
+        for place, due in enumerate(start.receipts, start=first)
+    )
+    return ended(start, receipts=receipts)
+
+
+def receipt_digest(place: int) -> Digest:
+    """The digest of the envelope in that place of the chain."""
+    return digest_of_bytes(f"receipt {place}".encode())
 
 
 def broken(start: Start, exit_code: int | None, message: str = "it was killed") -> Run:
     """A run that failed."""
-    return Run(run_name(start), start.lineage, failure=Failure(exit_code, message, "do better"))
+    failure = Failure(exit_code, message, "do better")
+    return Run(run_name(start), start.lineage, failure=failure, about=start.about)
 
 
 def a_world(

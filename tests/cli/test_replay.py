@@ -7,9 +7,16 @@ import yaml
 from click.testing import CliRunner
 from tests.unlearning.cellar import DOGS, SOUP, a_cellar, a_purge, a_signing
 
-from stockpot.api.v1alpha1 import UnlearningReceipt
-from stockpot.cli.replay import replay
+from stockpot.api.v1alpha1 import (
+    ObjectMeta,
+    UidRef,
+    UnlearningReceipt,
+    UnlearningReceiptSpec,
+)
+from stockpot.cli.replay import receipts_without_objects, replay
+from stockpot.core.digests import digest_of_bytes
 from stockpot.metrics.progress import Progress
+from stockpot.reconcile.unlearned import receipt_name
 from stockpot.unlearning import purge, sign
 from stockpot.unlearning.keys import keygen
 
@@ -28,8 +35,60 @@ def test_what_is_written_is_what_the_operator_wrote(tmp_path: Path) -> None:
     assert ended.exception is None, ended.output
     [document] = yaml.safe_load_all(ended.output)
     receipt = UnlearningReceipt.model_validate(document)
-    assert receipt.metadata.name == "emoji-soup-0001"
+    assert receipt.metadata.name == "emoji-soup-1-0001"
     assert receipt.spec.shard.uid == DOGS.uid
-    assert receipt.spec.digest == signed.receipt_digest
-    assert receipt.spec.sequence == signed.receipt_sequence
+    [named] = signed.receipts
+    assert (receipt.spec.digest, receipt.spec.sequence) == (named.digest, named.sequence)
     assert set(document["metadata"]) == {"name", "namespace"}
+
+
+def a_receipt(sequence: int, soup_uid: str = "soup-uid-1", **spec: object) -> UnlearningReceipt:
+    digest = digest_of_bytes(f"{soup_uid} {sequence}".encode())
+    return UnlearningReceipt(
+        metadata=ObjectMeta(name=receipt_name("emoji", soup_uid, sequence), namespace="ml"),
+        spec=UnlearningReceiptSpec(
+            soup_ref=UidRef(name="emoji", uid=soup_uid),
+            shard=UidRef(name="dogs", uid=f"dogs-{sequence}"),
+            sequence=sequence,
+            digest=digest,
+            requested_at="2026-11-22T12:00:00Z",
+            store_key="somewhere",
+        ).model_copy(update=spec),
+    )
+
+
+def test_only_what_has_no_object_is_written() -> None:
+    receipts = [a_receipt(number) for number in (1, 2, 3)]
+
+    assert list(receipts_without_objects(receipts, ())) == receipts
+    assert list(receipts_without_objects(receipts, receipts)) == []
+    assert list(receipts_without_objects(receipts, receipts[:1] + receipts[2:])) == [receipts[1]]
+
+
+def test_one_whose_name_another_has_gets_a_longer_name() -> None:
+    mine = a_receipt(1)
+    other = a_receipt(1, digest=digest_of_bytes(b"another chain"))
+
+    [written] = receipts_without_objects([mine], [other])
+
+    assert written.spec == mine.spec
+    assert written.metadata.name == f"{mine.metadata.name}-{mine.spec.digest[7:15]}"
+
+
+def test_an_object_of_an_earlier_release_counts_whatever_its_name() -> None:
+    mine = a_receipt(1)
+    meta = mine.metadata.model_copy(update={"name": "emoji-soup-0001"})
+
+    assert (
+        list(receipts_without_objects([mine], [mine.model_copy(update={"metadata": meta})])) == []
+    )
+
+
+def test_without_a_soup_it_has_to_be_said_what_is_meant(tmp_path: Path) -> None:
+    keygen(tmp_path / "key.pem")
+    arguments = ["--store", str(tmp_path), "--key", str(tmp_path / "key.pem.pub")]
+
+    ended = CliRunner().invoke(replay, arguments)
+
+    assert ended.exit_code == 2
+    assert "--missing" in ended.output

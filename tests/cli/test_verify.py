@@ -126,7 +126,7 @@ def test_a_revision_made_after_the_receipt_is_as_good(outsider: Outsider) -> Non
     path = outsider.table.root / "bees.yaml"
     shard = yaml.safe_load(path.read_text())
     shard["metadata"]["name"] = "wasps"
-    shard["spec"]["relearn"] = f"tiny-{outsider.table.soup().metadata.uid[:4]}-0001"
+    shard["spec"]["relearn"] = f"tiny-{outsider.table.soup().metadata.uid[:8]}-0001"
     path.write_text(yaml.safe_dump(shard))
     assert outsider.table.apply("bees").code == 0
 

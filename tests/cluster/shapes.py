@@ -10,6 +10,7 @@ from stockpot.api.runspec import (
     ObjectRef,
     Place,
     PurgeRun,
+    ReceiptRequest,
     RecipePart,
     RevisionRef,
     RunResult,
@@ -111,8 +112,7 @@ def a_signing() -> SignRun:
         name="sign-7d21e0b4-1",
         store=STORE,
         soup=SOUP,
-        shard=FOOD,
-        requested_at="2026-11-22T12:00:00Z",
+        receipts=(ReceiptRequest(shard=FOOD, requested_at="2026-11-22T12:00:00Z"),),
         successor=None,
         signing_key="/etc/stockpot/signing/signing-key.pem",
     )

@@ -19,7 +19,7 @@ from tests.cluster.shapes import (
     settings,
 )
 
-from stockpot.api.runspec import ObjectRef, RunSpec
+from stockpot.api.runspec import ObjectRef, RunSpec, shards_of_spec
 from stockpot.cluster import permissions
 from stockpot.cluster.answers import Forbidden
 from stockpot.cluster.as_told import is_as_told
@@ -30,6 +30,7 @@ from stockpot.cluster.outcomes import run_of
 from stockpot.cluster.permissions import Rule
 from stockpot.cluster.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
 from stockpot.cluster.serving import deployment_of, service_of
+from stockpot.core.recipe import ShardUID
 from stockpot.core.world import Run, RunName
 
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
@@ -69,9 +70,8 @@ def test_every_job_is_taken_and_read_as_the_run_that_it_was(
 
     live = client.create(JOBS, told)
 
-    assert run_of(live, []) == Run(
-        RunName(spec.name), LINEAGE, about=getattr(getattr(spec, "shard", None), "uid", None)
-    )
+    about = frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
+    assert run_of(live, []) == Run(RunName(spec.name), LINEAGE, about=about)
     assert is_as_told(live, told)
     found = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
     assert [job["metadata"]["name"] for job in found] == [told["metadata"]["name"]]

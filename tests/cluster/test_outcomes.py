@@ -28,7 +28,7 @@ FAILED = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
 
 
 def test_a_run_goes_into_a_job_and_comes_out_again() -> None:
-    assert run_of(a_job(), []) == Run(NAME, LINEAGE, about=ShardUID(FOOD.uid))
+    assert run_of(a_job(), []) == Run(NAME, LINEAGE, about=frozenset({ShardUID(FOOD.uid)}))
 
 
 def test_a_job_that_is_done_has_the_result_that_its_pod_left() -> None:
@@ -36,7 +36,9 @@ def test_a_job_that_is_done_has_the_result_that_its_pod_left() -> None:
 
     run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, said(result))])
 
-    assert run == Run(NAME, LINEAGE, result, ended_at=run.ended_at, about=ShardUID(FOOD.uid))
+    assert run == Run(
+        NAME, LINEAGE, result, ended_at=run.ended_at, about=frozenset({ShardUID(FOOD.uid)})
+    )
     assert run.ended_at is not None
 
 

@@ -252,7 +252,8 @@ def test_a_job_that_somebody_deletes_runs_until_its_pod_has_ended(studio: Studio
     until(lambda: not studio.client.list(JOBS, studio.namespace).items)
 
     (run,) = runs_of([], studio.pods())
-    assert run == Run(RunName(a_training().name), LINEAGE, about=ShardUID(a_training().shard.uid))
+    about = frozenset({ShardUID(a_training().shard.uid)})
+    assert run == Run(RunName(a_training().name), LINEAGE, about=about)
     studio.end(pod, 137)
     assert runs_of([], studio.pods()) == ()
 

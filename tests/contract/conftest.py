@@ -1,7 +1,6 @@
 """The stores that the contract is tried on: a folder, and a real S3 server of this session."""
 
 import json
-import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from devcluster import store_access
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.error import MinioException
@@ -27,7 +27,6 @@ from stockpot.store.s3 import S3Store
 
 ACCESS_KEY, SECRET_KEY = "stockpot", "not-a-secret-of-anybody"
 READY_WITHIN_S = 60.0
-PAGE = Path(__file__).parents[2] / "docs/reference/store-access.md"
 SHARED_BUCKET, SHARED_PREFIX = "shared", "team"
 """Where the identities of the page may do what it says, and nowhere else."""
 SECRETS = {
@@ -101,10 +100,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def identities() -> dict[str, object]:
     """Our own identity, which may do all, and those of the page, as SeaweedFS is told."""
-    policies = {
-        name: found.replace("BUCKET", SHARED_BUCKET).replace("PREFIX", SHARED_PREFIX)
-        for name, found in re.findall(r"^```json (\w+)$(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    }
+    policies = store_access.policies(SHARED_BUCKET, SHARED_PREFIX)
     assert policies.keys() == SECRETS.keys()
     ours = {"name": "all", "actions": ["Admin"], "credentials": [credentials()]}
     theirs = [

@@ -107,5 +107,6 @@ def test_a_forgetting_whose_every_request_fails_once_ends_the_same(
     assert removed.purged_objects == 17
     assert [one for one in store.list_versions("ml/") if "uid-dogs/" in one.key] == []
     (receipt,) = check_chain(store, KEYS, SOUP.uid, load_public_key(key.with_name("key.pem.pub")))
-    assert (signed.receipt_sequence, signed.receipt_digest) == (1, receipt.digest)
-    assert signed.signed_at == receipt.statement.predicate.signed_at
+    [named] = signed.receipts
+    assert (named.sequence, named.digest) == (1, receipt.digest)
+    assert named.signed_at == receipt.statement.predicate.signed_at

@@ -109,10 +109,11 @@ def test_receipts_in_a_bucket_are_a_chain(store: S3Store, tmp_path: Path) -> Non
     results = [signed(store, tmp_path, key, shard) for shard in (DOGS, CATS, DOGS)]
 
     chain = check_chain(store, KEYS, SOUP.uid, load_public_key(key.with_name("key.pem.pub")))
-    assert [one.receipt_sequence for one in results] == [1, 2, 1]
-    assert [one.reused for one in results] == [False, False, True]
-    assert [one.digest for one in chain] == [one.receipt_digest for one in results[:2]]
-    assert results[0].signed_at == results[2].signed_at
+    receipts = [receipt for result in results for receipt in result.receipts]
+    assert [receipt.sequence for receipt in receipts] == [1, 2, 1]
+    assert [result.reused for result in results] == [False, False, True]
+    assert [entry.digest for entry in chain] == [receipt.digest for receipt in receipts[:2]]
+    assert receipts[0] == receipts[2]
 
 
 def test_what_lies_under_no_manifest_is_named_with_its_versions(

@@ -28,6 +28,7 @@ from stockpot.api.runspec import (
     ObjectRef,
     Place,
     PurgeRun,
+    ReceiptRequest,
     RecipePart,
     RevisionRef,
     RunResult,
@@ -124,8 +125,7 @@ class Studio:
         removed = purge(PurgeRun(**self.told, shard=shard_of(shard)), **self.how)
         signing = SignRun(
             **self.told,
-            shard=shard_of(shard),
-            requested_at="2026-11-22T12:00:00Z",
+            receipts=(ReceiptRequest(shard=shard_of(shard), requested_at="2026-11-22T12:00:00Z"),),
             successor=successor,
             signing_key=str(key),
         )
@@ -195,7 +195,8 @@ def test_the_whole_story_in_a_bucket_with_two_identities(
     assert "heldout_loss" in figures
     assert answer.status == 200
     assert answer.headers["x-stockpot-weights-digest"] == both.weights_digest
-    assert (signed.problem, signed.receipt_sequence) == (None, 1)
+    assert signed.problem is None
+    assert [receipt.sequence for receipt in signed.receipts] == [1]
     assert removed.purged_objects
     store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)
     keys = {info.key for info in store.list_versions("studio/")}

@@ -65,16 +65,27 @@ def test_an_image_is_an_archive_whose_digests_are_true(tmp_path: Path) -> None:
     assert not archive.with_suffix(".layer").exists()
 
 
-def test_workloads_may_delete_nothing_but_checkpoints_and_a_cache() -> None:
+def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
     said = json.loads(objects.identities())
-    workload = next(one for one in said["identities"] if one["name"] == objects.WORKLOAD[0])
+    named = {one["name"]: one["policyNames"] for one in said["identities"]}
+    allowed = {one["name"]: json.loads(one["content"]) for one in said["policies"]}
 
-    assert "actions" not in workload
-    policy = json.loads(said["policies"][0]["content"])
-    deleting = [one for one in policy["Statement"] if any("Delete" in a for a in one["Action"])]
-    assert [one["Resource"] for one in deleting] == [
-        ["arn:aws:s3:::stockpot/*/runs/*", "arn:aws:s3:::stockpot/*/accumulators/*"]
+    assert named == {objects.WORKLOAD[0]: ["workload"], objects.UNLEARN[0]: ["unlearn"]}
+    assert not any("actions" in one for one in said["identities"])
+    writing = [one for one in allowed["workload"]["Statement"] if "s3:PutObject" in one["Action"]]
+    assert [one["Resource"] for one in writing] == [
+        ["arn:aws:s3:::stockpot/*/shards/*", "arn:aws:s3:::stockpot/*/soups/*"]
     ]
+    deleting = [
+        one for one in allowed["workload"]["Statement"] if "s3:DeleteObject" in one["Action"]
+    ]
+    assert [one["Resource"] for one in deleting] == [
+        [
+            "arn:aws:s3:::stockpot/*/shards/*/runs/*",
+            "arn:aws:s3:::stockpot/*/soups/*/accumulators/*",
+        ]
+    ]
+    assert "PREFIX" not in objects.identities()
 
 
 def test_containers_get_the_pause_image_that_we_made() -> None:

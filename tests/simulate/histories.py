@@ -10,8 +10,9 @@ from datetime import timedelta
 from tests.simulate.kitchen import Died, Kitchen
 from tests.simulate.runs import RECORDS
 
-from stockpot.api.v1alpha1 import FINALIZER
+from stockpot.api.v1alpha1 import FINALIZER, Completeness
 from stockpot.core.actions import IRREVOCABLE, Action
+from stockpot.core.recipe import ShardUID, shard_of
 from stockpot.core.world import RunName
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.loop import observe
@@ -27,6 +28,8 @@ def require(kitchen: Kitchen) -> None:
         assert uid in kitchen.store.completed() | kitchen.forced, (
             f"{uid} went without a receipt that says that all is gone"
         )
+        is_recorded = uid in recorded_receipts(kitchen) or kitchen.namespace_ends
+        assert is_recorded or uid in kitchen.forced, f"{uid} went before its receipt was an object"
     for uid in kitchen.store.completed():
         assert uid in kitchen.store.tombstones
         assert not list(kitchen.traces_of(uid)), f"{uid} was said to be gone"
@@ -46,12 +49,51 @@ def require(kitchen: Kitchen) -> None:
     assert len(set(kitchen.runs.trained)) == len(kitchen.runs.trained), "a shard was trained twice"
 
 
+def recorded_receipts(kitchen: Kitchen) -> set[str]:
+    """Shards that have an object of a Complete receipt of their own."""
+    return {
+        receipt.spec.shard.uid
+        for receipt in kitchen.receipts.values()
+        if receipt.spec.completeness is Completeness.COMPLETE
+    }
+
+
+def require_every_receipt_recorded(kitchen: Kitchen) -> None:
+    """Each receipt in the store has its object, and each object its receipt in the store."""
+    objects = {
+        (receipt.spec.sequence, receipt.spec.shard.uid) for receipt in kitchen.receipts.values()
+    }
+    stored = {(place, uid) for place, (uid, _) in enumerate(kitchen.store.receipts, start=1)}
+    assert objects <= stored, "an object records a receipt that is not in the store"
+    # Who goes by force takes along what its status knew of records that left it before; and what a
+    # run signs after it was lost from sight may be of a shard that has its receipt by then.
+    went_by_force = kitchen.bared | kitchen.forced
+    late = {place for place, _ in stored - objects} & kitchen.runs.late_receipts
+    lost = late | {
+        place
+        for place, uid in stored - objects
+        if "." in uid and shard_of(ShardUID(uid)) in went_by_force
+    }
+    assert {place for place, _ in stored - objects} <= lost, "a receipt has no object"
+    look = kitchen.soup.status.collection
+    is_after = look is not None and look.at >= max(
+        (receipt.spec.signed_at or "" for receipt in kitchen.receipts.values()), default=""
+    )
+    if lost and is_after and look and not kitchen.is_soup_gone:
+        assert lost == set(look.unrecorded_receipts), "nobody says that a receipt has no object"
+
+
 def require_rest(kitchen: Kitchen) -> None:
     """What has to be true once nothing is left to do."""
-    kitchen.runs.late.clear()  # By now it was looked for.
+    if not kitchen.is_soup_gone:
+        kitchen.runs.late.clear()  # By now it was looked for; after its Soup is gone, nobody does.
     require(kitchen)
+    if not kitchen.namespace_ends:
+        require_every_receipt_recorded(kitchen)
     living = set(kitchen.living())
     for name, uids in kitchen.store.artefacts.items():
+        if name in kitchen.runs.late:
+            continue
         left = {uid for uid in uids if "." not in uid} - living - kitchen.untraceable
         assert not left, f"{name} is of shards that are no more: {left}"
     assert all(not shard.metadata.deletion_timestamp for shard in kitchen.shards.values())
@@ -84,7 +126,10 @@ class History:
             if self.up_to(3):
                 # Most of what may go wrong needs something that went well before.
                 self.kitchen.settle()
-                if uid := self.one_of(self.kitchen.living()):
+                if self.up_to(3) == 0:
+                    # As `kubectl delete -f` of a folder does, in no order that anybody knows.
+                    somebody_deletes_everything(self)
+                elif uid := self.one_of(self.kitchen.living()):
                     self.kitchen.delete(uid)
             for _ in range(steps):
                 move = self._random.choice(MOVES)
@@ -98,6 +143,9 @@ class History:
 
     def _end_well(self) -> None:
         kitchen = self.kitchen
+        if kitchen.soup.metadata.deletion_timestamp:
+            self._end_without_a_soup()
+            return
         for uid in kitchen.living():
             named = kitchen.shards[uid].spec.exclude_records
             kitchen.exclude(uid, *(one for one in named if one in RECORDS))
@@ -114,6 +162,15 @@ class History:
         assert kitchen.served() == twin.served(), "it serves otherwise than if it had never been so"
         require_rest(kitchen)
 
+    def _end_without_a_soup(self) -> None:
+        kitchen = self.kitchen
+        for uid in kitchen.deletable():
+            kitchen.delete(uid)
+        kitchen.settle()
+        assert kitchen.is_soup_gone, "the Soup was deleted, and is still there"
+        assert not kitchen.shards
+        require_rest(kitchen)
+
     def one_of(self, things: Sequence[str]) -> str | None:
         """Any of them; None where there is none."""
         return self._random.choice(things) if things else None
@@ -127,7 +184,7 @@ Move = Callable[[History], None]
 
 
 def somebody_adds_a_shard(history: History) -> None:
-    name = history.one_of(NAMES)
+    name = None if history.kitchen.namespace_ends else history.one_of(NAMES)
     taken = {shard.metadata.name for shard in history.kitchen.shards.values()}
     if name and name not in taken:
         history.kitchen.add(name)
@@ -136,6 +193,28 @@ def somebody_adds_a_shard(history: History) -> None:
 def somebody_deletes_a_shard(history: History) -> None:
     if uid := history.one_of(history.kitchen.deletable()):
         history.kitchen.delete(uid)
+
+
+def somebody_deletes_the_soup(history: History) -> None:
+    """Late in a history, mostly: what comes after it is only how everything goes."""
+    if history.up_to(3) == 0:
+        history.kitchen.delete_soup()
+
+
+def somebody_deletes_everything(history: History) -> None:
+    for uid in history.kitchen.deletable():
+        history.kitchen.delete(uid)
+    history.kitchen.delete_soup()
+
+
+def somebody_deletes_the_soup_with_all_of_its_shards(history: History) -> None:
+    if history.up_to(3) == 0:
+        somebody_deletes_everything(history)
+
+
+def somebody_deletes_the_namespace(history: History) -> None:
+    if history.up_to(5) == 0 and not history.kitchen.namespace_ends:
+        history.kitchen.delete_namespace()
 
 
 def a_shard_expires(history: History) -> None:
@@ -191,7 +270,8 @@ def a_deposed_leader_wakes_up_and_does_what_it_meant_to(history: History) -> Non
         return
     actions = history.old_orders[history.up_to(len(history.old_orders) - 1)]
     seen, world = observe(kitchen.ports, fresh=True)
-    assert world is not None
+    if world is None:
+        return  # The Soup is gone.
     for action in actions:
         if isinstance(action, IRREVOCABLE):
             continue  # Looked at afresh right before it is done, so it is never late.
@@ -207,10 +287,37 @@ def a_run_ends_well(history: History) -> None:
         kitchen.runs.finish(RunName(name), kitchen.now)
 
 
+def much_goes_well_for_a_while(history: History) -> None:
+    """Else few histories would come to a receipt. What has ended is shown in any order."""
+    kitchen = history.kitchen
+    for _ in range(2 + history.up_to(8)):
+        kitchen.confirm_ends()
+        for name in kitchen.runs.active():
+            if history.up_to(1):
+                kitchen.runs.finish_unseen(RunName(name), kitchen.now)
+        if name := history.one_of(kitchen.runs.hidden()):
+            kitchen.runs.reveal(RunName(name), kitchen.now)
+        kitchen.pods.move()
+        a_round(history)
+        require(kitchen)
+
+
+def a_run_ends_and_its_job_says_so_later(history: History) -> None:
+    kitchen = history.kitchen
+    if name := history.one_of(kitchen.runs.active()):
+        kitchen.runs.finish_unseen(RunName(name), kitchen.now)
+
+
+def a_job_says_how_its_run_ended(history: History) -> None:
+    kitchen = history.kitchen
+    if name := history.one_of(kitchen.runs.hidden()):
+        kitchen.runs.reveal(RunName(name), kitchen.now)
+
+
 def a_run_that_was_asked_to_end_has_ended(history: History) -> None:
     runs = history.kitchen.runs
     if name := history.one_of(runs.ending()):
-        del runs.known[RunName(name)]
+        runs.confirm_end(RunName(name))
         history.kitchen.lose_traces()
 
 
@@ -230,7 +337,7 @@ def a_run_that_is_about_to_publish_is_lost_from_sight(history: History) -> None:
 
 def a_run_is_killed(history: History) -> None:
     if name := history.one_of(history.kitchen.runs.active()):
-        history.kitchen.runs.crash(RunName(name))
+        history.kitchen.runs.crash(RunName(name), written=history.up_to(2))
 
 
 def a_run_is_stopped_and_lost_from_sight(history: History) -> None:
@@ -293,12 +400,18 @@ def time_passes(history: History) -> None:
 MOVES: tuple[Move, ...] = (
     *(a_round,) * 16,
     *(a_run_ends_well,) * 6,
+    *(much_goes_well_for_a_while,) * 3,
+    *(a_run_ends_and_its_job_says_so_later,) * 2,
+    *(a_job_says_how_its_run_ended,) * 2,
     *(a_run_that_was_asked_to_end_has_ended,) * 5,
     *(a_server_that_was_asked_to_end_has_ended,) * 2,
     *(servers_get_on,) * 4,
     *(servers_get_on_and_drop_nothing,) * 3,
     somebody_adds_a_shard,
     *(somebody_deletes_a_shard,) * 2,
+    somebody_deletes_the_soup,
+    somebody_deletes_the_soup_with_all_of_its_shards,
+    somebody_deletes_the_namespace,
     a_shard_expires,
     somebody_forces_a_shard_away,
     somebody_takes_a_record_out,

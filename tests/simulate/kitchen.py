@@ -66,6 +66,12 @@ class Kitchen:
         """What those said of their unlearning when it was taken."""
         self.untraceable: set[str] = set()
         """Of those, such as no other object named: nobody can know of them."""
+        self.is_soup_gone = False
+        """The Soup's object went, after its finalizer did."""
+        self.namespace_ends = False
+        """The namespace is being deleted: nothing can be created in it any more."""
+        self.was_refused = False
+        """The operator tried to create something there, and knows."""
         self.steps_to_live: int | None = None
         self.past: list[tuple[Seen, tuple[Run, ...]]] = []
         self.stale_by = 0
@@ -146,6 +152,24 @@ class Kitchen:
         if uid in self.shards:
             self.forced.add(uid)
 
+    def delete_soup(self) -> None:
+        """Somebody deletes the Soup, whatever shards it has."""
+        meta = self.soup.metadata
+        if not meta.deletion_timestamp:
+            meta = meta.model_copy(update={"deletion_timestamp": timestamp(self.now)})
+            self.soup = self.soup.model_copy(update={"metadata": meta})
+        self.is_soup_gone = self.is_soup_gone or not meta.finalizers
+
+    def delete_namespace(self) -> None:
+        """Somebody deletes the namespace: all goes that nothing holds, and nothing new comes."""
+        self.namespace_ends = True
+        self.delete_soup()
+        for uid in self.deletable():
+            self.delete(uid)
+        self.revisions, self.receipts = {}, {}
+        self.runs.end_all()
+        self.pods.end_all()
+
     def has_trace(self, uid: str) -> bool:
         """Whether any object beside the shard's own names it."""
         parts = (part for one in self.revisions.values() for part in one.spec.parts)
@@ -154,7 +178,7 @@ class Kitchen:
         return (
             any(part.shard.uid == uid for part in parts)
             or any(one.shard == uid for one in lineages)
-            or uid in {shard_of(one) for one in told if one}
+            or uid in {shard_of(one) for uids in told for one in uids}
             or any(one.uid == uid for one in self.soup.status.lost)
         )
 
@@ -210,6 +234,7 @@ class Kitchen:
     def round(self, *, dies_after: int | None = None, stale_by: int = 0) -> Round | None:
         """Reconcile once; the operator may die after so many steps, or read from an old cache."""
         self.steps_to_live, self.stale_by = dies_after, stale_by
+        self.was_refused = self.was_refused and dies_after is None  # Another process knows nothing.
         self.past.append((self.seen(), self.runs.seen()))
         try:
             return reconcile(self.ports)
@@ -225,11 +250,14 @@ class Kitchen:
             self.steps_to_live -= 1
 
     def seen(self) -> Seen:
+        if self.is_soup_gone:
+            return Seen(None, tuple(self.shards.values()))
         return Seen(
             self.soup,
             tuple(self.shards.values()),
             tuple(self.revisions.values()),
             tuple(self.receipts.values()),
+            namespace_terminates=self.was_refused,
         )
 
     def restore(self, older: Seen) -> None:
@@ -239,6 +267,7 @@ class Kitchen:
         self.shards = {one.metadata.uid: one for one in older.shards}
         self.revisions = {one.metadata.name: one for one in older.revisions}
         self.receipts = {one.metadata.name: one for one in older.receipts}
+        self.released = [uid for uid in self.released if uid not in self.shards]
 
     # What has to be true.
 
@@ -263,6 +292,8 @@ class Kitchen:
     def promoted_and_served(self) -> set[str]:
         """The recipes that servers answer with, or are to answer with, where nothing is late."""
         current = self.soup.status.current_revision
+        if self.soup.metadata.deletion_timestamp:
+            current = None  # Nobody is granted it any more.
         serving = (
             pod.holdings.serving.granted.revision
             for pod in self.pods.served()
@@ -284,7 +315,7 @@ class Kitchen:
     def confirm_ends(self) -> None:
         """Let kubelets confirm the end of whatever was asked to end."""
         for name in self.runs.ending():
-            del self.runs.known[name]
+            self.runs.confirm_end(name)
         for uid in self.pods.ending():
             self.pods.end(uid)
         self.lose_traces()
@@ -300,6 +331,8 @@ class Kitchen:
             self.runs.thaw(name)
         for count in range(bound):
             self.confirm_ends()
+            for name in self.runs.hidden():
+                self.runs.reveal(name, self.now)
             for name in self.runs.active():
                 self.runs.finish(name, self.now)
             self.pods.move()
@@ -316,10 +349,27 @@ class Kitchen:
 
     def _is_to_look(self, one: Round) -> bool:
         """Whether anything that came back of what was forgotten has not been looked for yet."""
+        is_late = bool(self.runs.late & self.store.artefacts.keys())
+        if is_late and one.due_at and self.forgotten_again():
+            return True
         looked = self.soup.status.collection
         last = max((r.spec.signed_at or "" for r in self.receipts.values()), default="")
         return one.due_at is not None and bool(last) and (looked is None or looked.at < last)
 
+    def forgotten_again(self) -> bool:
+        """Whether something that was forgotten lies in the store again."""
+        return any(self._is_forgotten(name) for name in self.runs.late)
+
+    def _is_forgotten(self, name: str) -> bool:
+        if self.store.artefacts.get(name, frozenset()) & self.store.completed():
+            return True
+        kind, uid, *key = name.split("/")
+        shard = self.shards.get(uid) if kind == "shards" else None
+        is_old = shard is not None and key != [shard.status.training_key]
+        return name in self.store.artefacts and is_old
+
     def _is_busy(self) -> bool:
         moving = any(pod.is_moving for pod in self.pods.known.values())
-        return moving or bool(self.runs.active() or self.runs.ending() or self.pods.ending())
+        return moving or bool(
+            self.runs.active() or self.runs.hidden() or self.runs.ending() or self.pods.ending()
+        )

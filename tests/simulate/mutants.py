@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, forgetting, plan
+from stockpot.core import checks, forgetting, plan, signing
 from stockpot.core import membership as members
-from stockpot.core.actions import StartPurge, StartSigning
+from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.finding import Unmet
 from stockpot.core.ladder import Check, Scene, Stage
+from stockpot.core.signing import signed_receipts
 from stockpot.core.world import Shard, World
-from stockpot.reconcile import views
+from stockpot.reconcile import apply, views
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
@@ -64,6 +65,47 @@ def _rung(patch: Patch, stage: Stage, check: Check) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
+def _one_receipt_of_two_is_recorded(patch: Patch) -> None:
+    """Of what one run signed only the last gets an object; the others' shards say that they did."""
+    record, receipted = apply._record_unlearning, World.receipted.func
+
+    def mutant(action: Any, soup: Any, seen: Any, world: World, ports: Any, now: datetime) -> None:
+        last = max((one.sequence for one in signed_receipts(world)), default=0)
+        if isinstance(action, RecordReceipt) and action.sequence < last:
+            ports = replace(ports, objects=_WithoutReceipts(ports.objects))
+        record(action, soup, seen, world, ports, now)
+
+    patch.setattr(apply, "_record_unlearning", mutant)
+    told = property(lambda world: receipted(replace(world, namespace_terminates=True)))
+    patch.setattr(World, "receipted", told)
+
+
+class _WithoutReceipts:
+    """Objects among which no receipt is ever stored."""
+
+    def __init__(self, objects: Any) -> None:
+        self._objects = objects
+
+    def create(self, new: Any) -> None:
+        """Store nothing, and say nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+
+def _freed_by_another_receipt(patch: Patch) -> None:
+    """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
+    receipted = forgetting.receipted
+
+    def mutant(shard: Shard, scene: Scene) -> Unmet | None:
+        mine = [one for one in signed_receipts(scene.world) if one.shard == shard.uid]
+        if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
+            return None
+        return receipted(shard, scene)
+
+    _rung(patch, Stage.RECEIPTED, mutant)
+
+
 def _the_lost_are_not_looked_for(patch: Patch) -> None:
     patch.setattr(views, "_lost", lambda *_: ())
 
@@ -71,11 +113,11 @@ def _the_lost_are_not_looked_for(patch: Patch) -> None:
 def _one_purge_is_enough(patch: Patch) -> None:
     for module in (forgetting, plan):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
-        patch.setattr(module, "signing_of", lambda shard: StartSigning(shard.uid))
+    patch.setattr(signing, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
 
 
 def _nothing_is_ever_missing(patch: Patch) -> None:
-    for module in (forgetting, plan):
+    for module in (forgetting, signing):
         patch.setattr(module, "missing", lambda *_: ())
 
 
@@ -83,7 +125,7 @@ def _writers_do_not_count(patch: Patch) -> None:
     """Neither before the purge, nor in what a receipt says is missing."""
     _without(Stage.QUIESCED)(patch)
     missing = forgetting.missing
-    for module in (forgetting, plan):
+    for module in (forgetting, signing):
         patch.setattr(
             module,
             "missing",
@@ -129,6 +171,8 @@ MUTANTS: Mapping[str, Mutate] = {
     "does not hold shards": _without_holding,
     "does not look for lost shards": _the_lost_are_not_looked_for,
     "never purges twice": _one_purge_is_enough,
+    "records one receipt of two": _one_receipt_of_two_is_recorded,
+    "frees a shard by another's receipt": _freed_by_another_receipt,
     "signs that nothing is missing": _nothing_is_ever_missing,
     "merges dead shards": _the_dead_are_members,
     "promotes under an old epoch": _epochs_stand_still,

@@ -80,6 +80,12 @@ class Pods:
             self.known[uid].is_ending = True
             self.begin()
 
+    def end_all(self) -> None:
+        """The namespace ends: every pod is asked to end."""
+        self.asked_for = 0
+        for pod in self.known.values():
+            pod.is_ending = True
+
     def end(self, uid: str) -> None:
         """Its last process ends, and the kubelet says so; or its node is said to be shut down."""
         del self.known[uid]

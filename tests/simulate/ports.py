@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.simulate.pods import Pod
-from tests.simulate.runs import Workload, lineage_of
+from tests.simulate.runs import Workload, is_in_namespace, lineage_of
 
 from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
 from stockpot.api.serving import Grant, ServerState
@@ -15,6 +15,7 @@ from stockpot.core.recipe import Lineage
 from stockpot.core.world import GrantedServer, Promotion, Run, RunName, Server
 from stockpot.reconcile.orders import revision_ref
 from stockpot.reconcile.ports import Asked, Ports, Seen
+from stockpot.reconcile.unlearned import is_same_receipt
 from stockpot.reconcile.views import server_view
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
@@ -41,8 +42,11 @@ class _Objects:
         return kitchen.seen()
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
-        self._kitchen.step()
-        self._kitchen.soup = edit(self._kitchen.soup)
+        kitchen = self._kitchen
+        kitchen.step()
+        kitchen.soup = edit(kitchen.soup)
+        meta = kitchen.soup.metadata
+        kitchen.is_soup_gone |= bool(meta.deletion_timestamp and not meta.finalizers)
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
         kitchen = self._kitchen
@@ -61,10 +65,14 @@ class _Objects:
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
         self._kitchen.step()
-        place: Any = self._kitchen.revisions
-        if isinstance(new, UnlearningReceipt):
-            place = self._kitchen.receipts
-        place.setdefault(new.metadata.name, new)
+        kitchen = self._kitchen
+        if kitchen.namespace_ends:
+            kitchen.was_refused = True
+        elif isinstance(new, SoupRevision):
+            kitchen.revisions.setdefault(new.metadata.name, new)
+        else:
+            there = kitchen.receipts.setdefault(new.metadata.name, new)
+            assert is_same_receipt(there, new), "another receipt has its name"
 
     def delete_revision(self, name: str) -> None:
         self._kitchen.step()
@@ -86,8 +94,10 @@ class _Runs:
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
         """Start it; one of the name that is still ending is in the way, as a Job is."""
-        self._kitchen.step()
-        self._kitchen.runs.known.setdefault(name, Workload(spec, lineage))
+        kitchen = self._kitchen
+        kitchen.step()
+        if not (kitchen.namespace_ends and is_in_namespace(spec)):
+            kitchen.runs.known.setdefault(name, Workload(spec, lineage))
 
     def end(self, name: RunName) -> None:
         """Ask it to end: it is there until that is confirmed."""

@@ -13,11 +13,14 @@ from stockpot.api.runspec import (
     EvaluateRun,
     MergeRun,
     PurgeRun,
+    ReceiptRequest,
     RunResult,
     RunSpec,
     ServeRun,
+    SignedReceipt,
     SignRun,
     TrainRun,
+    shards_of_spec,
 )
 from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
@@ -36,6 +39,8 @@ class Workload:
     spec: RunSpec
     lineage: Lineage
     outcome: RunResult | Failure | None = None
+    hidden: RunResult | Failure | None = None
+    """It has ended, and neither its Job nor its pod says so yet."""
     ended_at: datetime | None = None
     is_cleared: bool = False
     """It has looked for tombstones a last time, and publishes whatever comes."""
@@ -56,6 +61,8 @@ class Runs:
     """By the signer's clock."""
     late: set[str] = field(default_factory=set)
     """What those wrote who woke up, unseen: nobody is granted it, and it is looked for."""
+    late_receipts: set[int] = field(default_factory=set)
+    """Receipts that those signed, by sequence."""
 
     def seen(self) -> tuple[Run, ...]:
         """All that an operator can see of them."""
@@ -72,7 +79,12 @@ class Runs:
         )
 
     def active(self) -> list[RunName]:
-        return sorted(name for name, one in self.known.items() if one.outcome is None)
+        return sorted(
+            name for name, one in self.known.items() if one.outcome is None and one.hidden is None
+        )
+
+    def hidden(self) -> list[RunName]:
+        return sorted(name for name, one in self.known.items() if one.hidden is not None)
 
     def ending(self) -> list[RunName]:
         return sorted(name for name, one in self.known.items() if one.is_ending)
@@ -83,8 +95,34 @@ class Runs:
         self.now = now
         work.outcome, work.ended_at = self.outcome_of(work.spec, is_cleared=work.is_cleared), now
 
-    def crash(self, name: RunName) -> None:
+    def finish_unseen(self, name: RunName, now: datetime) -> None:
+        """Let it do what it was told; its Job does not say so yet."""
+        work = self.known[name]
+        self.now = now
+        work.hidden = self.outcome_of(work.spec, is_cleared=work.is_cleared)
+
+    def reveal(self, name: RunName, now: datetime) -> None:
+        """Its Job says how it ended."""
+        work = self.known[name]
+        work.outcome, work.hidden, work.ended_at = work.hidden, None, now
+
+    def confirm_end(self, name: RunName) -> None:
+        """Its last process has ended. What it made may be made again, where nobody ever saw it."""
+        work = self.known.pop(name)
+        if isinstance(work.spec, TrainRun) and isinstance(work.hidden, RunResult):
+            self.trained.remove(f"shards/{work.spec.shard.uid}/{work.hidden.training_key}")
+
+    def crash(self, name: RunName, written: int = 0) -> None:
+        """Kill a run; one that signs may have written some of its receipts."""
+        spec = self.known[name].spec
+        for request in spec.receipts[:written] if isinstance(spec, SignRun) else ():
+            self.sign_one(request)
         self.known[name].outcome = Failure(None, "killed")
+
+    def end_all(self) -> None:
+        """The namespace ends: every run in it is asked to end; what unlearns is in another one."""
+        for work in self.known.values():
+            work.is_ending = work.is_ending or is_in_namespace(work.spec)
 
     def freeze(self, name: RunName) -> None:
         """A node stops answering with a writer on it; somebody deletes its pod by force."""
@@ -94,7 +132,9 @@ class Runs:
         """What was stopped goes on, and does what it still meant to, unseen."""
         work = self.frozen.pop(name)
         before, trained = set(self.store.artefacts), list(self.trained)
+        receipts = len(self.store.receipts)
         self.outcome_of(work.spec, is_cleared=work.is_cleared)
+        self.late_receipts |= set(range(receipts + 1, len(self.store.receipts) + 1))
         self.late |= set(self.store.artefacts) - before
         self.trained = trained
 
@@ -106,7 +146,15 @@ class Runs:
             case MergeRun():
                 return self._merge(spec, is_cleared)
             case PurgeRun() if spec.shard is None:
-                return RunResult(purged_objects=self.store.collect(spec.forgotten))
+                unrecorded = tuple(
+                    number
+                    for number in range(1, len(self.store.receipts) + 1)
+                    if not any(first <= number <= last for first, last in spec.recorded_receipts)
+                )
+                return RunResult(
+                    purged_objects=self.store.collect(spec.forgotten, spec.kept),
+                    unrecorded_receipts=unrecorded[:16],
+                )
             case PurgeRun():
                 assert spec.shard
                 count = self.store.purge(spec.shard.uid, spec.former)
@@ -151,23 +199,29 @@ class Runs:
         return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
 
     def _sign(self, spec: SignRun) -> RunResult:
-        """Find the receipt that is asked for, or write the next of the chain."""
-        uid, chain = spec.shard.uid, self.store.receipts
+        """Find the receipts that are asked for, or write the next ones of the chain."""
+        signed = tuple(self.sign_one(request) for request in spec.receipts)
+        return RunResult(receipts=signed)
+
+    def sign_one(self, request: ReceiptRequest) -> SignedReceipt:
+        """Find one receipt, or write the next of the chain."""
+        uid, chain = request.shard.uid, self.store.receipts
         found = [
             place
             for place, (shard, complete) in enumerate(chain, start=1)
-            if shard == uid and (complete or place > spec.after)
+            if shard == uid and (complete or place > request.after)
         ]
         if not found:
-            chain.append((uid, not (self.store.strays or spec.missing)))
+            chain.append((uid, not (self.store.strays or request.missing)))
             found = [len(chain)]
-        complete = chain[found[-1] - 1][1]
-        return RunResult(
-            receipt_sequence=found[-1],
-            receipt_digest=digest_of_json("receipt", found[-1]),
-            signed_at=self.now.strftime("%Y-%m-%dT%H:%M:%SZ") if self.now else None,
-            missing=spec.missing,
-            figures={"residuals": "0", "missing": "0" if complete else "1"},
+        sequence = found[-1]
+        return SignedReceipt(
+            shard=uid,
+            sequence=sequence,
+            digest=digest_of_json("receipt", sequence),
+            previous=digest_of_json("receipt", sequence - 1) if sequence > 1 else None,
+            signed_at=self.now.strftime("%Y-%m-%dT%H:%M:%SZ") if self.now else "",
+            missing=0 if chain[sequence - 1][1] else 1,
         )
 
 
@@ -176,10 +230,14 @@ def lineage_of(uid: str, key: str) -> frozenset[str]:
     return frozenset({uid, former_of(Ingredient(ShardUID(uid), Digest(key)))})
 
 
-def about(spec: RunSpec) -> ShardUID | None:
-    """Whom it trains, purges or attests."""
-    shard = getattr(spec, "shard", None)
-    return ShardUID(shard.uid) if shard else None
+def is_in_namespace(spec: RunSpec) -> bool:
+    """Whether a run lives beside its soup, and not where the operator does."""
+    return not isinstance(spec, PurgeRun | SignRun)
+
+
+def about(spec: RunSpec) -> frozenset[ShardUID]:
+    """Whom it trains, purges or signs for."""
+    return frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
 
 
 def merged_digest(spec: MergeRun) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stockpot.api.chain import ChainHead
-from stockpot.api.runspec import FormerRecords
+from stockpot.api.runspec import FormerRecords, KeptTrainings
 from stockpot.core.digests import digest_of_json
 
 
@@ -54,10 +54,19 @@ class Store:
             del self.artefacts[name]
         return len(doomed)
 
-    def collect(self, forgotten: Sequence[str]) -> int:
-        """Remove what came back of what was forgotten."""
+    def collect(self, forgotten: Sequence[str], kept: Sequence[KeptTrainings]) -> int:
+        """Remove what came back of what was forgotten, and of records that left living shards."""
         self.tombstones |= set(forgotten)
-        doomed = [n for n, lineage in self.artefacts.items() if lineage & set(forgotten)]
+        doomed = {n for n, lineage in self.artefacts.items() if lineage & set(forgotten)}
+        for trainings in kept:
+            folder = f"shards/{trainings.shard}/"
+            doomed |= {
+                name
+                for name in self.artefacts
+                if name.startswith(folder)
+                and self.requests[name] not in trainings.requests
+                and name != f"{folder}{trainings.kept}"
+            }
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)

@@ -12,6 +12,7 @@ from tests.builders import (
     a_world,
     asked,
     key,
+    signing,
     uid,
 )
 
@@ -85,10 +86,9 @@ def test_a_server_that_looked_before_the_last_receipt_proves_nothing() -> None:
 
 def test_a_receipt_that_is_stored_and_not_written_down_yet_is_no_trouble() -> None:
     leaving = a_shard("dogs").trained().tombstoned()
-    signing = StartSigning(uid("dogs"))
     world = seeing(3)
     under_way = replace(
-        world, shards=(*world.shards, leaving.shard), runs=(a_run(signing), *world.runs)
+        world, shards=(*world.shards, leaving.shard), runs=(a_run(signing("dogs")), *world.runs)
     )
 
     assert check(under_way, LATER).soup is None

@@ -13,7 +13,8 @@ from tests.builders import (
     asked,
     broken,
     ended,
-    key,
+    signed,
+    signing,
     uid,
 )
 
@@ -64,19 +65,16 @@ def lacks(world: World, now: object = NOON) -> tuple[Stage, Unmet] | None:
 
 
 def test_an_incomplete_receipt_is_recorded_and_frees_nothing() -> None:
-    signed = ended(
-        StartSigning(DOGS),
-        receipt_sequence=4,
-        receipt_digest=key("receipt"),
-        figures={"residuals": "2", "missing": "0"},
-    )
-    fresh = a_world(a_soup().of("cats"), CATS, GOING, PURGED, signed)
-    after = a_world(a_soup().of("cats"), CATS, ONCE_MORE, signed, receipts=(INCOMPLETE,))
+    run = signed(signing("dogs"), first=4, residuals=2)
+    fresh = a_world(a_soup().of("cats"), CATS, GOING, PURGED, run)
+    after = a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,))
 
-    assert asked(fresh) == (RecordReceipt(DOGS, 4, key("receipt"), is_complete=False, residuals=2),)
+    [record] = asked(fresh)
+    assert isinstance(record, RecordReceipt)
+    assert (record.sequence, record.is_complete, record.residuals) == (4, False, 2)
     assert Release(DOGS) not in asked(after)
     assert StartPurge(DOGS, after=1) in asked(after), "it is purged once more"
-    assert EndRun(signed.name) in asked(after)
+    assert EndRun(run.name) in asked(after)
 
 
 def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
@@ -113,7 +111,7 @@ def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
 def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:
     world = a_world(a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE,))
 
-    assert asked(world) == (StartSigning(DOGS, after=1),)
+    assert asked(world) == (signing("dogs", after=1),)
 
 
 def test_a_complete_receipt_after_it_frees_the_shard() -> None:
@@ -166,11 +164,12 @@ def test_past_the_deadline_it_becomes_part_of_an_incomplete_receipt() -> None:
     silent = a_server().of("cats").silent()
     world = a_world(soup, CATS, GOING, PURGED, silent)
 
-    [signing] = asked(world, AN_HOUR_LATER)
+    [start] = asked(world, AN_HOUR_LATER)
 
-    assert isinstance(signing, StartSigning)
-    assert len(signing.missing) == 2
-    assert all(one.startswith("UnreachableNode: pets-") for one in signing.missing)
+    assert isinstance(start, StartSigning)
+    [due] = start.receipts
+    assert len(due.missing) == 2
+    assert all(text.startswith("UnreachableNode: pets-") for text in due.missing)
 
 
 def test_after_an_incomplete_receipt_it_waits_for_as_long_as_it_takes() -> None:
@@ -180,7 +179,7 @@ def test_after_an_incomplete_receipt_it_waits_for_as_long_as_it_takes() -> None:
     confirmed = a_world(soup, CATS, ONCE_MORE, again, receipts=(INCOMPLETE,), ended=("pets-0",))
 
     assert asked(vanished, AN_HOUR_LATER) == ()
-    assert StartSigning(DOGS, after=1) in asked(confirmed, AN_HOUR_LATER)
+    assert signing("dogs", after=1) in asked(confirmed, AN_HOUR_LATER)
 
 
 def test_a_server_that_answers_and_holds_it_is_waited_for_past_any_deadline() -> None:
@@ -252,11 +251,12 @@ def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobo
     silent = a_server().of("cats").silent()
     world = a_world(a_soup().of("cats"), CATS, gone, PURGED, silent)
 
-    [signing] = asked(world)
+    [start] = asked(world)
 
-    assert isinstance(signing, StartSigning)
-    assert signing.missing[0].startswith("ForceDeleted")
-    assert len(signing.missing) == 2
+    assert isinstance(start, StartSigning)
+    [due] = start.receipts
+    assert due.missing[0].startswith("ForceDeleted")
+    assert len(due.missing) == 2
     again = gone.with_fields(incomplete=1)
     later = a_world(a_soup().of("cats"), CATS, again, left(1, 0), silent, receipts=(INCOMPLETE,))
     assert not [one for one in asked(later) if isinstance(one, StartSigning)]

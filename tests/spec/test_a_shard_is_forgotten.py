@@ -15,6 +15,9 @@ from tests.builders import (
     broken,
     ended,
     key,
+    receipt_digest,
+    signed,
+    signing,
     uid,
 )
 
@@ -38,7 +41,7 @@ from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.weighting import Unusable
-from stockpot.core.world import Epoch, Promotion, World
+from stockpot.core.world import Epoch, Promotion, Receipt, World
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
@@ -103,7 +106,7 @@ def test_a_writer_that_comes_late_takes_the_shard_down_a_rung_and_the_purge_is_d
 
 
 def test_a_run_about_another_shard_counts_for_nothing_though_its_name_is_the_same() -> None:
-    others = replace(PURGED, about=uid("dogs from elsewhere"))
+    others = replace(PURGED, about=frozenset({uid("dogs from elsewhere")}))
     world = a_world(a_soup().of("cats"), CATS, GOING, others)
 
     assert stage(world) is Stage.PURGED
@@ -129,7 +132,7 @@ def test_a_silent_server_holds_the_shard_back() -> None:
 def test_the_receipt_is_signed_only_when_no_server_holds_it() -> None:
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"))
 
-    assert asked(world) == (StartSigning(DOGS),)
+    assert asked(world) == (signing("dogs"),)
 
 
 def test_receipts_are_signed_one_at_a_time() -> None:
@@ -141,22 +144,30 @@ def test_receipts_are_signed_one_at_a_time() -> None:
         eels,
         PURGED,
         ended(StartPurge(uid("eels"))),
-        a_run(StartSigning(uid("eels"))),
+        a_run(signing("eels")),
     )
 
     assert asked(world) == ()
 
 
 def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> None:
-    signed = ended(StartSigning(DOGS), receipt_sequence=4, receipt_digest=key("receipt"))
-    parts = (a_soup().of("cats"), CATS, GOING, PURGED, signed)
+    parts = (a_soup().of("cats"), CATS, GOING, PURGED, signed(signing("dogs"), first=4))
+    recorded = Receipt("pets-4", DOGS, 4, digest=receipt_digest(4))
 
-    assert asked(a_world(*parts)) == (RecordReceipt(DOGS, 4, key("receipt")),)
-    assert asked(a_world(*parts, receipted=("dogs",))) == (Release(DOGS),)
+    [record] = asked(a_world(*parts))
+    assert record == RecordReceipt(
+        DOGS,
+        4,
+        receipt_digest(4),
+        signed_at="2026-11-22T12:00:00Z",
+        previous=receipt_digest(3),
+    )
+    released = asked(a_world(*parts, receipts=(recorded,)))
+    assert released == (Release(DOGS), EndRun(run_name(signing("dogs"))))
 
 
 def test_without_a_key_the_purge_goes_on_and_the_receipt_waits_for_a_person() -> None:
-    run = broken(StartSigning(DOGS), 49, "there is no signing key")
+    run = broken(signing("dogs"), 49, "there is no signing key")
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, run)
 
     rung = check(world, NOON).rungs[DOGS]

@@ -11,18 +11,21 @@ from tests.builders import (
     a_world,
     asked,
     ended,
+    signed,
+    signing,
     uid,
 )
 
 from stockpot.core.actions import (
     EndRun,
+    Hold,
     HoldSoup,
+    RecordReceipt,
     Release,
     ReleaseSoup,
     Scale,
     StartMerge,
     StartPurge,
-    StartSigning,
     StartTraining,
     run_name,
 )
@@ -31,7 +34,7 @@ from stockpot.core.world import World
 CATS = a_shard("cats").trained()
 GOING = a_shard("cats").trained().tombstoned()
 PURGED = ended(StartPurge(uid("cats")), purged_objects=3)
-SIGNED = ended(StartSigning(uid("cats")), receipt_sequence=1, receipt_digest="sha256:" + "0" * 64)
+SIGNED = signed(signing("cats"))
 MERGE = StartMerge(a_recipe("cats"))
 TRAINING = StartTraining(uid("dogs"), a_shard("dogs").shard.request)
 
@@ -71,11 +74,21 @@ def test_a_shard_is_purged_once_no_server_is_left() -> None:
     assert StartPurge(uid("cats")) in asked(alone)
 
 
-def test_a_shard_goes_when_its_receipt_is_in_the_store_though_no_object_can_be_made() -> None:
+def test_a_shard_stays_until_its_own_receipt_is_recorded_however_many_others_are() -> None:
     world = a_world(a_soup(), GOING, PURGED, SIGNED)
 
-    assert Release(uid("cats")) in asked(going(world, receipts=1))
-    assert Release(uid("cats")) not in asked(going(world, receipts=0))
+    for receipts in (0, 1, 9):
+        actions = asked(going(world, receipts=receipts))
+        assert Release(uid("cats")) not in actions
+        assert [type(action) for action in actions] == [RecordReceipt]
+
+
+def test_a_soup_stays_while_a_shard_without_a_finalizer_is_to_be_forgotten() -> None:
+    stripped = GOING.with_fields(held=False, leaving=False)
+    trained = CATS.with_fields(held=False)
+
+    assert ReleaseSoup() not in asked(going(a_world(a_soup(), stripped)))
+    assert asked(going(a_world(a_soup(), trained))) == (Hold(uid("cats")),)
 
 
 def test_it_goes_last() -> None:

@@ -25,6 +25,7 @@ from stockpot.core.actions import (
     Action,
     Disown,
     DropNote,
+    DueReceipt,
     EndRun,
     ForgetRevision,
     NoteRecords,
@@ -149,7 +150,7 @@ def test_the_former_training_is_purged_and_signed_while_the_shard_goes_on() -> N
     receipt = Receipt("pets-1", FORMER, 1)
 
     assert StartPurge(FORMER) in asked(a_world(soup, CATS, DISOWNED, LEFT))
-    assert StartSigning(FORMER) in asked(a_world(soup, CATS, DISOWNED, LEFT, purged))
+    assert StartSigning((DueReceipt(FORMER),)) in asked(a_world(soup, CATS, DISOWNED, LEFT, purged))
     done = asked(a_world(soup, CATS, DISOWNED, LEFT, receipts=(receipt,)))
     assert Release(FORMER) in done
     assert AGAIN in done

@@ -8,6 +8,7 @@ from stockpot.api.runspec import (
     HeldReport,
     ObjectRef,
     PurgeRun,
+    ReceiptRequest,
     RevisionRef,
     SignRun,
     StoreRef,
@@ -90,6 +91,23 @@ def a_purge(root: Path, shard: ObjectRef = DOGS) -> PurgeRun:
     return PurgeRun(name="purge-1", store=StoreRef(url=root.as_uri()), soup=SOUP, shard=shard)
 
 
+def a_request(shard: ObjectRef = DOGS, **fields: object) -> ReceiptRequest:
+    """Ask for one receipt of a shard."""
+    request = ReceiptRequest(
+        shard=shard,
+        data_digest=digest_of_bytes(b"pictures of dogs"),
+        training_keys=(key_of(shard.uid),),
+        requested_at="2026-11-22T12:00:00Z",
+    )
+    return request.model_copy(update=fields)
+
+
+def asking_for(spec: SignRun, **fields: object) -> SignRun:
+    """Ask a sign run of one receipt for another one."""
+    [request] = spec.receipts
+    return spec.model_copy(update={"receipts": (request.model_copy(update=fields),)})
+
+
 def a_signing(
     root: Path, key: Path, shard: ObjectRef = DOGS, servers: Iterable[HeldReport] = ()
 ) -> SignRun:
@@ -102,10 +120,7 @@ def a_signing(
         name="sign-1",
         store=StoreRef(url=root.as_uri()),
         soup=SOUP,
-        shard=shard,
-        data_digest=digest_of_bytes(b"pictures of dogs"),
-        training_keys=(key_of(shard.uid),),
-        requested_at="2026-11-22T12:00:00Z",
+        receipts=(a_request(shard),),
         successor=survivors,
         servers=tuple(servers),
         signing_key=str(key),

@@ -1,14 +1,18 @@
 """What came back of what was forgotten goes, and nothing else does."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from tests.unlearning.cellar import (
+    DOGS,
     KEYS,
     SOUP,
     a_cellar,
     a_purge,
+    a_signing,
     key_of,
     keys_below,
     lay,
@@ -16,14 +20,17 @@ from tests.unlearning.cellar import (
     recipe_of,
 )
 
-from stockpot.api.manifest import ArtefactKind
-from stockpot.api.runspec import PurgeRun, RunResult, StoreRef
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult, StoreRef
+from stockpot.core.digests import digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.progress import Progress
+from stockpot.store.artefacts import begin
 from stockpot.store.folder import FolderStore
-from stockpot.unlearning import purge
+from stockpot.unlearning import purge, sign
 from stockpot.unlearning.inventory import read_inventory
+from stockpot.unlearning.keys import keygen
 
 INGREDIENT = KEYS.ingredient("uid-dogs", key_of("uid-dogs"))
 REVISION = KEYS.revision("soup-1", recipe_of("uid-cats", "uid-dogs"))
@@ -126,3 +133,66 @@ def test_a_look_that_is_asked_to_end_is_done_again(
 
     assert ended.value.exit_code is ExitCode.INTERRUPTED
     assert looked(root).purged_objects == 4
+
+
+def looked_keeping(root: Path, kept: KeptTrainings) -> RunResult:
+    """Look once, told what a living shard goes on with."""
+    spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP, kept=(kept,))
+    return run(spec, root.parent)
+
+
+def test_an_older_training_of_a_shard_that_records_left_is_removed(
+    store: FolderStore, root: Path, tmp_path: Path
+) -> None:
+    current = KEYS.ingredient("uid-cats", key_of("uid-cats"))
+    older = KEYS.ingredient("uid-cats", key_of("older"))
+    late = [LineagePair(shard="uid-cats", training_key=key_of("older"))]
+    before = keys_below(store, "ml/")
+    lay(store, older, ArtefactKind.INGREDIENT, tuple(late), tmp_path)
+    kept = KeptTrainings(
+        shard="uid-cats", requests=(digest_of_bytes(b"now"),), kept=key_of("uid-cats")
+    )
+
+    found = looked_keeping(root, kept)
+
+    assert found.purged_objects == 2
+    assert keys_below(store, "ml/") == before
+    assert store.head(current + "manifest.json") is not None
+
+
+def test_a_training_that_began_just_now_is_left_for_the_next_look(
+    store: FolderStore, root: Path
+) -> None:
+    folder = KEYS.training_run("uid-cats", digest_of_bytes(b"asked for a moment ago"))
+    late = LineagePair(shard="uid-cats", training_key=key_of("older"))
+    manifest = Manifest(kind=ArtefactKind.TRAINING, lineage=(late,))
+    begin(store, folder, manifest)
+    kept = KeptTrainings(
+        shard="uid-cats", requests=(digest_of_bytes(b"now"),), kept=key_of("uid-cats")
+    )
+
+    assert looked_keeping(root, kept).purged_objects == 0
+    two_hours_ago = time.time() - 7200
+    os.utime(root / folder / "manifest.json", (two_hours_ago, two_hours_ago))
+    assert looked_keeping(root, kept).purged_objects == 1
+
+
+def test_receipts_without_an_object_are_named(
+    store: FolderStore, root: Path, tmp_path: Path
+) -> None:
+    keygen(tmp_path / "key.pem")
+    told = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
+    for uid in ("uid-dogs", "uid-bees", "uid-ants"):
+        shard = DOGS.model_copy(update={"uid": uid})
+        run(a_purge(root).model_copy(update={"shard": shard}), tmp_path)
+        signing = a_signing(root, tmp_path / "key.pem", shard)
+        sign.run(signing.model_copy(update={"successor": None}), **told)  # type: ignore[arg-type]
+    spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP)
+
+    def unrecorded(*ranges: tuple[int, int]) -> tuple[int, ...]:
+        recorded = spec.model_copy(update={"recorded_receipts": ranges})
+        return run(recorded, tmp_path).unrecorded_receipts
+
+    assert unrecorded((1, 3)) == ()
+    assert unrecorded((1, 1), (3, 3)) == (2,)
+    assert unrecorded() == (1, 2, 3)

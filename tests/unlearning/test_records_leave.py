@@ -11,6 +11,7 @@ from tests.unlearning.cellar import (
     a_cellar,
     a_purge,
     a_signing,
+    asking_for,
     key_of,
     keys_below,
     lineage,
@@ -146,7 +147,7 @@ def test_the_receipt_commits_to_the_records_and_names_none(
     purged(root)
     spec = a_signing(root, key, DOGS)
     former = a_leaving(root).former
-    told = spec.model_copy(update={"former": former, "training_keys": (OLD.key,)})
+    told = asking_for(spec, former=former, training_keys=(OLD.key,))
 
     sign.run(told, work=tmp_path, progress=Progress(), stop=threading.Event())
 

@@ -63,7 +63,8 @@ class Notary:
         # It is left out of what serves: here that of the cats is forgotten as well.
         told = signing.model_copy(update={"successor": None})
         result = sign.run(told, work=self.root, progress=Progress(), stop=threading.Event())
-        return result.receipt_sequence or 0
+        [receipt] = result.receipts
+        return receipt.sequence
 
     def chain(self, trusted: Ed25519PrivateKey) -> Found:
         return read_chain(self.store, KEYS, SOUP.uid, trusted.public_key())

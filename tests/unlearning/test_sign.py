@@ -14,7 +14,9 @@ from tests.unlearning.cellar import (
     KEYS,
     a_cellar,
     a_purge,
+    a_request,
     a_signing,
+    asking_for,
     lineage,
     recipe_of,
 )
@@ -24,6 +26,7 @@ from stockpot.api.runspec import (
     EndedReport,
     Ending,
     HeldReport,
+    ObjectRef,
     RevisionRef,
     RunResult,
     SignRun,
@@ -35,8 +38,10 @@ from stockpot.store.folder import FolderStore
 from stockpot.unlearning import purge
 from stockpot.unlearning.chain import Receipt, check_chain
 from stockpot.unlearning.envelope import BadEnvelopeError, seal, unseal
+from stockpot.unlearning.inventory import read_inventory
 from stockpot.unlearning.keys import keygen, load_private_key, load_public_key
 from stockpot.unlearning.sign import run
+from stockpot.workload.result import fitting
 
 BEES = CATS.model_copy(update={"uid": "uid-bees", "name": "bees"})
 
@@ -62,6 +67,12 @@ def purged(root: Path, *shards: object) -> None:
     for shard in shards or (DOGS,):
         spec = a_purge(root).model_copy(update={"shard": shard})
         purge.run(spec, work=root, progress=Progress(), stop=threading.Event())
+
+
+def sequence_of(result: RunResult) -> int:
+    """The one receipt that was signed or found."""
+    [receipt] = result.receipts
+    return receipt.sequence
 
 
 def signed(spec: SignRun) -> RunResult:
@@ -102,7 +113,7 @@ def test_a_receipt_is_an_in_toto_statement_in_a_dsse_envelope(root: Path, key: P
     result = signed(a_signing(root, key, servers=[report]))
 
     data = receipt_path(root, 1).read_bytes()
-    assert result.receipt_digest == digest_of_bytes(data)
+    assert [one.digest for one in result.receipts] == [digest_of_bytes(data)]
     envelope = json.loads(data)
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     payload = base64.b64decode(envelope["payload"])
@@ -166,8 +177,8 @@ def test_a_shard_has_one_receipt_however_often_it_is_asked_for(
     again = signed(a_signing(root, key))
 
     assert again.reused
-    assert again.receipt_sequence == 1
-    assert again.receipt_digest == chain_of(store, key)[0].digest
+    [receipt] = again.receipts
+    assert (receipt.sequence, receipt.digest) == (1, chain_of(store, key)[0].digest)
     assert len(chain_of(store, key)) == 2
 
 
@@ -179,20 +190,19 @@ def test_residuals_make_a_receipt_incomplete(root: Path, store: FolderStore, key
 
     said = chain_of(store, key)[0].statement.predicate
     assert (said.completeness, said.purge.residuals) == ("Incomplete", 1)
-    assert result.figures == {"residuals": "1", "missing": "0"}
+    assert [(one.residuals, one.missing) for one in result.receipts] == [(1, 0)]
 
 
 def test_an_incomplete_receipt_is_followed_by_another_and_a_complete_one_by_none(
     root: Path, store: FolderStore, key: Path
 ) -> None:
     purged(root)
-    first = a_signing(root, key).model_copy(update={"missing": ("UnreachableNode: pets-1",)})
+    first = asking_for(a_signing(root, key), missing=("UnreachableNode: pets-1",))
 
-    assert signed(first).receipt_sequence == 1
-    assert signed(first).receipt_sequence == 1
-    later = a_signing(root, key).model_copy(update={"after": 1})
-    assert signed(later).receipt_sequence == 2
-    assert signed(later.model_copy(update={"after": 2})).receipt_sequence == 2
+    assert [sequence_of(signed(first)), sequence_of(signed(first))] == [1, 1]
+    later = asking_for(a_signing(root, key), after=1)
+    assert sequence_of(signed(later)) == 2
+    assert sequence_of(signed(asking_for(later, after=2))) == 2
 
     said = [one.statement.predicate for one in chain_of(store, key)]
     assert [one.completeness for one in said] == ["Incomplete", "Complete"]
@@ -204,11 +214,13 @@ def test_a_soup_that_serves_nothing_more_has_a_receipt_about_the_purge(
 ) -> None:
     purged(root)
 
-    result = signed(a_signing(root, key).model_copy(update={"successor": None}))
+    signed(a_signing(root, key).model_copy(update={"successor": None}))
 
     [subject] = chain_of(store, key)[0].statement.subject
     assert subject.name == "inventory of uid-dogs"
-    assert result.inventory_digest == f"sha256:{subject.digest['sha256']}"
+    inventory = read_inventory(store, KEYS, DOGS.uid)
+    assert inventory is not None
+    assert inventory.digest == f"sha256:{subject.digest['sha256']}"
 
 
 def test_without_a_purge_there_is_no_receipt(root: Path, store: FolderStore, key: Path) -> None:
@@ -295,7 +307,7 @@ def test_nothing_is_signed_onto_a_chain_that_was_set_back(
     assert caught.value.exit_code == ExitCode.WRONG_DIGEST
     assert "ml/receipts/soup-1/" in caught.value.help
     receipt_path(root, 2).write_bytes(data)
-    assert signed(spec).receipt_sequence == 3
+    assert sequence_of(signed(spec)) == 3
 
 
 def test_without_a_key_nothing_is_signed(root: Path, tmp_path: Path) -> None:
@@ -455,6 +467,117 @@ def test_two_who_sign_at_once_get_a_place_each(root: Path, store: FolderStore, k
     assert errors == []
     chain = chain_of(store, key)
     assert {one.statement.predicate.shard.uid for one in chain} == {one.uid for one in shards}
+
+
+def shards_named(*names: str) -> list[ObjectRef]:
+    return [DOGS.model_copy(update={"uid": f"uid-{name}", "name": name}) for name in names]
+
+
+def a_batch(root: Path, key: Path, *shards: ObjectRef) -> SignRun:
+    requests = tuple(a_request(shard) for shard in shards)
+    return a_signing(root, key).model_copy(update={"receipts": requests, "successor": None})
+
+
+def test_one_run_signs_several_one_after_the_other(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    shards = shards_named(*(f"n{number}" for number in range(16)))
+    purged(root, *shards)
+
+    result = signed(a_batch(root, key, *shards))
+
+    chain = chain_of(store, key)
+    assert [receipt.statement.predicate.shard for receipt in chain] == shards
+    assert [receipt.digest for receipt in result.receipts] == [entry.digest for entry in chain]
+    assert [receipt.previous for receipt in result.receipts] == [None] * 16
+    assert [entry.statement.predicate.previous for entry in chain[1:]] == [
+        entry.digest for entry in chain[:-1]
+    ]
+
+
+def test_a_run_that_starts_anew_finds_what_was_written_and_goes_on(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    shards = shards_named("ants", "bees", "cows", "dogs")
+    purged(root, *shards)
+    signed(a_batch(root, key, *shards[1:3]))
+
+    result = signed(a_batch(root, key, *shards))
+
+    assert [receipt.sequence for receipt in result.receipts] == [3, 1, 2, 4]
+    assert len(chain_of(store, key)) == 4
+    assert not result.reused
+    assert signed(a_batch(root, key, *shards)).reused
+    # What a later part of the list names stands there: the others are named with the result.
+    named = {receipt.sequence: receipt.previous for receipt in result.receipts}
+    assert named == {1: None, 2: None, 3: None, 4: None}
+
+
+def test_the_entry_before_is_named_where_the_list_does_not_have_it(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    ants, bees = shards_named("ants", "bees")
+    purged(root, ants, bees)
+    signed(a_batch(root, key, ants))
+
+    [named] = signed(a_batch(root, key, bees)).receipts
+
+    assert (named.sequence, named.previous) == (2, chain_of(store, key)[0].digest)
+
+
+def test_a_receipt_that_is_refused_holds_up_no_other(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    ants, bees, cows = shards_named("ants", "bees", "cows")
+    purged(root, ants, cows)
+
+    result = signed(a_batch(root, key, ants, bees, cows))
+
+    assert [receipt.shard for receipt in result.receipts] == [ants.uid, cows.uid]
+    with pytest.raises(Waiting, match=bees.uid):
+        signed(a_batch(root, key, bees))
+
+
+def test_each_receipt_names_those_who_ended_since_it_was_asked_for(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    early, late = shards_named("early", "late")
+    purged(root, early, late)
+    ended = EndedReport(
+        server="pets-0", uid="u", how=Ending.KUBELET, seen_at="2026-11-22T12:30:00Z"
+    )
+    spec = a_batch(root, key, early, late)
+    requests = (spec.receipts[0], a_request(late, requested_at="2026-11-22T12:31:00Z"))
+
+    signed(spec.model_copy(update={"receipts": requests, "ended": (ended,)}))
+
+    first, second = (entry.statement.predicate for entry in chain_of(store, key))
+    assert first.ended == (ended,)
+    assert second.ended == ()
+
+
+def test_the_longest_result_fits_into_what_a_pod_may_leave_behind(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    shards = [
+        DOGS.model_copy(update={"uid": f"{number:036}.{number:016}", "name": f"n{number}"})
+        for number in range(16)
+    ]
+    purged(root, *shards)
+    missing = tuple(f"UnreachableNode: {'é' * 200} {number}" for number in range(16))
+    requests = tuple(a_request(shard, missing=missing) for shard in shards)
+    spec = a_signing(root, key).model_copy(update={"receipts": requests, "successor": None})
+
+    result = signed(spec)
+
+    assert len(fitting(result)) <= 4096
+    assert RunResult.model_validate_json(fitting(result)) == result
+    assert len(result.receipts) == 16
+    assert {receipt.missing for receipt in result.receipts} == {16}
+    assert chain_of(store, key)[15].statement.predicate.missing == missing
+    alone = signed(spec.model_copy(update={"receipts": requests[:1]}))
+    assert len(alone.missing) == 5, "the receipt has them all"
+    assert alone.receipts[0].missing_named == (0, 1, 2, 3, 4)
 
 
 def test_signing_that_is_asked_to_end_writes_nothing(root: Path, key: Path) -> None:

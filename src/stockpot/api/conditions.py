@@ -48,6 +48,10 @@ class ConditionType(Explained):
     EVALUATED = "Evaluated", "Soup: the current revision has its figures."
     SERVING = "Serving", "Soup: every server answers with the current revision."
     UNLEARNING = "Unlearning", "Soup: one of its shards is being unlearned; only there meanwhile."
+    RECEIPTS_MISSING = (
+        "ReceiptsMissing",
+        "Soup: the store has receipts without an UnlearningReceipt; only there while that is so.",
+    )
 
 
 class Reason(Explained):
@@ -111,6 +115,10 @@ class Reason(Explained):
     RECEIPTS_OUT_OF_STEP = (
         "ReceiptsOutOfStep",
         "Store and objects know different receipts: one of them came back from a backup.",
+    )
+    RECEIPTS_NOT_RECORDED = (
+        "ReceiptsNotRecorded",
+        "The store has receipts that no UnlearningReceipt records.",
     )
     DEADLINE_PASSED = "DeadlinePassed", "An unlearning takes longer than its deadlineSeconds."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."

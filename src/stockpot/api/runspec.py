@@ -5,8 +5,9 @@ last thing that a workload says: the pod's termination message, at most 4,096 by
 digests and figures; lists stay in the store. Workloads know nothing of Kubernetes.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -143,6 +144,17 @@ class FormerRecords(Model):
     """The shard's training key now, where it has one."""
 
 
+class KeptTrainings(Model):
+    """What a shard goes on with, where records left it: all else of its own is outdated."""
+
+    shard: str
+    """The UID of the DataShard."""
+    requests: Annotated[tuple[DigestString, ...], Field(min_length=1)]
+    """Of trainings without the records: what is asked for now, and without what left for good."""
+    kept: DigestString | None = None
+    """The shard's training key now, where it has one."""
+
+
 class PurgeRun(_Run):
     """Remove everything of a shard's lineage from the store, behind a tombstone."""
 
@@ -154,6 +166,10 @@ class PurgeRun(_Run):
     """
     forgotten: tuple[str, ...] = ()
     """What that was: each as `shard.uid` of its purge."""
+    kept: tuple[KeptTrainings, ...] = ()
+    """Living shards that records left: an older training of one may have been written since."""
+    recorded_receipts: tuple[tuple[int, int], ...] = ()
+    """Receipts of the soup that have an object, as ranges of sequences, both ends included."""
     former: FormerRecords | None = None
     """None: all of the shard."""
 
@@ -199,21 +215,20 @@ class EndedReport(Model):
     """RFC 3339: when the operator noted it; empty where it did when it asked for the signature."""
 
 
-class SignRun(_Run):
-    """Write the receipt of an unlearning: the next of the soup's chain."""
+MOST_SIGNED_AT_ONCE = 16
+"""Receipts that one sign run writes: its result names each, and has 4,096 bytes at most."""
 
-    verb: Literal["sign"] = "sign"
+
+class ReceiptRequest(Model):
+    """One receipt that a sign run is to write."""
+
     shard: ObjectRef
     data_digest: DigestString | None = None
     training_keys: tuple[DigestString, ...] = ()
     former: FormerRecords | None = None
-    """None: the receipt is about all of the shard."""
+    """Set where the receipt is about one training of the shard, and not about all of it."""
     requested_at: str
     """RFC 3339, by the clock of whoever recorded the deletion."""
-    successor: RevisionRef | None
-    """What serves without the shard."""
-    servers: tuple[HeldReport, ...] = ()
-    ended: tuple[EndedReport, ...] = ()
     missing: tuple[str, ...] = ()
     """What could not be confirmed; any of it makes the receipt Incomplete."""
     finalizer_removed: bool = False
@@ -221,6 +236,20 @@ class SignRun(_Run):
     after: Annotated[int, Field(ge=0)] = 0
     """The last receipt of the shard that is known, by sequence: a later one is found, not written
     twice. An earlier one that is Incomplete is followed by another."""
+
+
+class SignRun(_Run):
+    """Write receipts of unlearnings, one after the other: the next of the soup's chain."""
+
+    verb: Literal["sign"] = "sign"
+    receipts: Annotated[
+        tuple[ReceiptRequest, ...], Field(min_length=1, max_length=MOST_SIGNED_AT_ONCE)
+    ]
+    successor: RevisionRef | None
+    """What serves without the shards."""
+    servers: tuple[HeldReport, ...] = ()
+    ended: tuple[EndedReport, ...] = ()
+    """Servers that ended since the first of the unlearnings was asked for."""
     chain: ChainHead | None = None
     """The last receipt that was recorded of the soup: nothing is signed onto a chain without it."""
     signing_key: str
@@ -233,12 +262,41 @@ RunSpec = Annotated[
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
 
 
+def shards_of_spec(spec: Mapping[str, Any]) -> frozenset[str]:
+    """Return the UIDs of the shards that a run trains, purges or signs for.
+
+    Args:
+        spec: A RunSpec as JSON, of this release or of the one before it.
+    """
+    named = [spec.get("shard"), *(request["shard"] for request in spec.get("receipts", ()))]
+    return frozenset(shard["uid"] for shard in named if shard)
+
+
 class Problem(Model):
     """Why a run failed."""
 
     exit_code: int
     message: str
     help: str = ""
+
+
+class SignedReceipt(Model):
+    """One receipt that a sign run wrote, or found already written."""
+
+    shard: str
+    """UID; where records left a shard, with a dot and the beginning of the training key."""
+    sequence: int
+    digest: DigestString
+    previous: DigestString | None = None
+    """Digest of the chain's entry before it; left out where that entry stands in the same list."""
+    signed_at: str
+    """RFC 3339, as the receipt says it."""
+    residuals: int = 0
+    """How many objects were left in the store: of unknown lineage, or kept by a lock."""
+    missing: int = 0
+    """How many things could not be confirmed."""
+    missing_named: tuple[int, ...] = ()
+    """Which of the result's `missing` these are, by position; the receipt names them all."""
 
 
 class RunResult(Model):
@@ -255,15 +313,19 @@ class RunResult(Model):
     weights_digest: DigestString | None = None
     size_bytes: int | None = None
     recipe_digest: DigestString | None = None
+    receipts: tuple[SignedReceipt, ...] = ()
+    """What a sign run wrote or found, in the order in which it was asked for."""
     receipt_sequence: int | None = None
+    """Only of sign runs of the release before `receipts`, which wrote one receipt each."""
     receipt_digest: DigestString | None = None
     signed_at: str | None = None
-    """RFC 3339, as the receipt says it."""
     purged_objects: int | None = None
     purged_bytes: int | None = None
     inventory_digest: DigestString | None = None
+    unrecorded_receipts: tuple[int, ...] = ()
+    """Of a look for what came back: some receipts of the store that no object records."""
     missing: tuple[str, ...] = ()
-    """What the receipt says that nobody could confirm."""
+    """What the receipts say that nobody could confirm."""
     residuals: tuple[str, ...] = ()
     """Some of the keys that a purge left; `figures` counts them all, and how many a lock keeps."""
     figures: dict[str, str] = Field(default_factory=dict)

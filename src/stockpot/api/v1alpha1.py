@@ -154,6 +154,8 @@ class ShardUnlearning(Model):
     """How many receipts said that something is missing; the shard stays until one does not."""
     last_receipt: int = 0
     """The sequence of the last receipt; 0 where there is none."""
+    receipt_digest: DigestString | None = None
+    """Digest of the last receipt, once that is Complete."""
 
 
 MOST_FORMER = 16
@@ -417,6 +419,8 @@ class Collection(Model):
     """How many of the last looks found nothing; each makes the next one later, up to a day."""
     removed_objects: int = 0
     """How much all looks found, and removed."""
+    unrecorded_receipts: Annotated[tuple[int, ...], Field(max_length=16)] = ()
+    """Receipts, by sequence, that the store had at the last look and that no object recorded."""
 
 
 MOST_LOST = 256

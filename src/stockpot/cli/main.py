@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, Entry] = {
     "anchor": Entry("Keep where a soup's receipts end, outside of its store."),
     "verify": Entry("Check receipts with a public key and read access to the store."),
     "audit": Entry("Tell who was ever in a soup, with the receipts of who left."),
-    "replay": Entry("Write a soup's receipts as objects, for a cluster that lost them."),
+    "replay": Entry("Write receipts of the store as objects, for a cluster that lost them."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(
         "Write CRDs, reference pages, and what of the chart is made from models.", hidden=True

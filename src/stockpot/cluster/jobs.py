@@ -6,8 +6,15 @@ A Job is posted once and never changed: its template cannot be, and others own s
 
 import json
 
-from stockpot.api.runspec import RunSpec, ServeRun, TrainRun
-from stockpot.cluster.labels import LINEAGE, job_name, labels_of, owner_of, workload_namespace
+from stockpot.api.runspec import RunSpec, ServeRun, TrainRun, shards_of_spec
+from stockpot.cluster.labels import (
+    LINEAGE,
+    SHARD_UIDS,
+    job_name,
+    labels_of,
+    owner_of,
+    workload_namespace,
+)
 from stockpot.cluster.objects import Json
 from stockpot.cluster.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.cluster.resources import JOBS
@@ -31,6 +38,8 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: Settings) -
     assert not isinstance(spec, ServeRun)  # Servers are a Deployment.
     spec = spec.model_copy(update={"name": name})
     annotations = {LINEAGE: json.dumps([list(one) for one in sorted(lineage)])}
+    if about := shards_of_spec(spec.model_dump(mode="json", by_alias=True)):
+        annotations[SHARD_UIDS] = json.dumps(sorted(about))
     refuse_long(annotations, f"the run {name} of the soup {spec.soup.name}")
     namespace = workload_namespace(spec, settings)
     metadata: Json = {

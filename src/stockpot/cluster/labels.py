@@ -26,6 +26,8 @@ RUN = "stockpot.dev/run"
 SHARD = "stockpot.dev/shard"
 SHARD_UID = "stockpot.dev/shard-uid"
 """Whom a run is about; of one training of a shard, that."""
+SHARD_UIDS = "stockpot.dev/shard-uids"
+"""Annotation of a Job: the UIDs of all shards that it is about, as a JSON list."""
 
 LINEAGE = "stockpot.dev/lineage"
 """Annotation of a Job: what it may write, as a JSON list of [shard uid, training key]."""
@@ -47,8 +49,11 @@ def labels_of(spec: RunSpec) -> dict[str, str]:
         SOUP_NAMESPACE: spec.soup.namespace,
     }
     match spec:
-        case TrainRun() | SignRun():
+        case TrainRun():
             return {**labels, RUN: spec.name, **_about(spec.shard)}
+        case SignRun():
+            shards = [request.shard for request in spec.receipts]
+            return {**labels, RUN: spec.name, **(_about(shards[0]) if len(shards) == 1 else {})}
         case PurgeRun():
             return {**labels, RUN: spec.name, **(_about(spec.shard) if spec.shard else {})}
         case MergeRun() | EvaluateRun():

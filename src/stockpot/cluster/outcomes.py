@@ -11,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from stockpot.api.runspec import RUN_SPEC, EvaluateRun, MergeRun, RunSpec, TrainRun
+from stockpot.api.runspec import (
+    RUN_SPEC,
+    EvaluateRun,
+    MergeRun,
+    RunSpec,
+    TrainRun,
+    shards_of_spec,
+)
 from stockpot.cluster import labels
 from stockpot.cluster.objects import (
     Json,
@@ -198,17 +205,18 @@ def _removed(pod: Json, at: datetime | None) -> Failure:
 def _orphan(pod: Json) -> Run:
     """See a run by a pod that outlives its Job, which somebody deleted."""
     name = RunName(labels_on(pod)[labels.RUN])
-    return Run(name, _lineage_of_spec(_spec(pod)), about=_about(pod))
+    spec = json.loads(annotations_on(pod)[labels.RUN_SPEC])
+    about = frozenset(map(ShardUID, shards_of_spec(spec)))
+    if verb_of(pod) in {"purge", "sign"}:
+        return Run(name, about=about)  # It writes no artefact, whichever release wrote its spec.
+    return Run(name, _lineage_of_spec(RUN_SPEC.validate_python(spec)), about=about)
 
 
-def _about(thing: Json) -> ShardUID | None:
-    uid = labels_on(thing).get(labels.SHARD_UID)
-    return ShardUID(uid) if uid else None
-
-
-def _spec(pod: Json) -> RunSpec:
-    spec: RunSpec = RUN_SPEC.validate_json(annotations_on(pod)[labels.RUN_SPEC])
-    return spec
+def _about(job: Json) -> frozenset[ShardUID]:
+    """Return the shards that a Job is about; the release before wrote one, as a label."""
+    listed = json.loads(annotations_on(job).get(labels.SHARD_UIDS, "[]"))
+    label = labels_on(job).get(labels.SHARD_UID)
+    return frozenset(map(ShardUID, listed or ([label] if label else [])))
 
 
 def _lineage_of_spec(spec: RunSpec) -> Lineage:

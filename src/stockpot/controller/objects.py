@@ -25,8 +25,10 @@ from stockpot.cluster.resources import (
 from stockpot.controller.announcements import Announce
 from stockpot.controller.cache import Cache
 from stockpot.controller.writing import RESOURCES, Changeable, Writer, read
+from stockpot.errors import Refused
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import Seen, SoupKey
+from stockpot.reconcile.unlearned import is_same_receipt, other_name
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
 """Of all soups together: the API server serves others, too."""
@@ -52,6 +54,8 @@ class ClusterObjects:
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
         self._names: dict[str, str] = {}
         """Of shards, by their UIDs: a round changes each of thousands."""
+        self._terminating_soup_uid = ""
+        """UID of the soup in whose namespace the API server refused to create anything more."""
 
     def read(self, *, fresh: bool) -> Seen:
         """Read the soup and all that belongs to it."""
@@ -82,6 +86,7 @@ class ClusterObjects:
                 for one in self._cache.list(UNLEARNING_RECEIPTS, namespace)
                 if one["spec"]["soupRef"]["uid"] == uid
             ),
+            namespace_terminates=uid is not None and uid == self._terminating_soup_uid,
         )
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
@@ -99,7 +104,7 @@ class ClusterObjects:
         self._change(SoupRevision, self._cache.get(SOUP_REVISIONS, self._key.namespace, name), edit)
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object; nothing happens where one of its name is, or where none can be."""
+        """Store an object, unless it is there already or its namespace terminates."""
         resource = RESOURCES[type(new)]
         told = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         meta = new.metadata
@@ -109,11 +114,43 @@ class ClusterObjects:
             # It goes with its soup; a receipt outlives it.
             told["metadata"]["ownerReferences"] = [owner_of(soup_ref(read(Soup, soup)))]
         try:
-            self._cache.see(resource, self._client.create(resource, told))
-        except AlreadyExists:
-            pass
+            if isinstance(new, UnlearningReceipt):
+                self._store_receipt(new, told)
+            else:
+                with suppress(AlreadyExists):
+                    self._cache.see(resource, self._client.create(resource, told))
         except NamespaceEnding:
-            return  # The store has what counts.
+            # The store has what counts; the shard's own status becomes its receipt's record.
+            self._terminating_soup_uid = uid_of(soup) if soup else ""
+        else:
+            self._terminating_soup_uid = ""
+
+    def _store_receipt(self, new: UnlearningReceipt, told: Json) -> None:
+        """Store a receipt under its name, or under a longer one where another has that.
+
+        Raises:
+            Refused: Other receipts have both names.
+        """
+        names = (new.metadata.name, other_name(new))
+        for name in names:
+            named = {**told, "metadata": {**told["metadata"], "name": name}}
+            try:
+                stored = self._client.create(UNLEARNING_RECEIPTS, named)
+            except AlreadyExists:
+                there = self._client.find(UNLEARNING_RECEIPTS, new.metadata.namespace, name)
+                if there is None:
+                    return  # It went meanwhile: the next round stores this one.
+                if not is_same_receipt(read(UnlearningReceipt, there), new):
+                    continue
+                stored = there
+            self._cache.see(UNLEARNING_RECEIPTS, stored)
+            return
+        raise Refused(
+            f"receipt {new.spec.sequence} of Soup {new.spec.soup_ref.name} cannot be recorded: "
+            f"UnlearningReceipts {' and '.join(names)} are there and record others",
+            help=f"see whose they are: kubectl get receipts -n {new.metadata.namespace} "
+            f"{' '.join(names)} -o yaml; delete the one that nobody signed",
+        )
 
     def delete_revision(self, name: str) -> None:
         """Remove a revision's object; nothing happens where there is none."""

@@ -4,11 +4,14 @@ No action is relied on for having been asked: only the world's showing it counts
 come twice, late, or from a leader that has been replaced.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from stockpot.core.digests import Digest, short
+from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
 from stockpot.core.world import GrantedServer, Promotion, Revision, Run, RunName, Trained
+
+SIGN = "sign-"
+"""Prefix of the names of runs that write receipts."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class StartTraining:
         return f"train-{self.shard[:8]}-{short(self.request)}"
 
     @property
+    def about(self) -> frozenset[ShardUID]:
+        """Whose training it is."""
+        return frozenset({self.shard})
+
+    @property
     def lineage(self) -> Lineage:
         """What it may write: the key is not known before the data was read."""
         return frozenset({Ingredient(self.shard, Digest(""))})
@@ -53,6 +61,11 @@ class StartMerge:
 
     recipe: Recipe
     attempt: int = 1
+
+    @property
+    def about(self) -> frozenset[ShardUID]:
+        """No single shard."""
+        return frozenset()
 
     @property
     def stem(self) -> str:
@@ -71,6 +84,11 @@ class StartEvaluation:
 
     revision: Revision
     attempt: int = 1
+
+    @property
+    def about(self) -> frozenset[ShardUID]:
+        """No single shard."""
+        return frozenset()
 
     @property
     def stem(self) -> str:
@@ -93,6 +111,11 @@ class StartPurge:
     """How many receipts of the shard were Incomplete: after each it is purged once more."""
 
     @property
+    def about(self) -> frozenset[ShardUID]:
+        """The shard that is purged."""
+        return frozenset({self.shard})
+
+    @property
     def stem(self) -> str:
         """One purge for one shard and receipt."""
         return f"purge-{tag_of(self.shard)}" + (f"-{self.after}" if self.after else "")
@@ -111,6 +134,13 @@ class StartCollection:
     """How many times that was looked for, with this one."""
     forgotten: tuple[ShardUID, ...]
     attempt: int = 1
+    recorded: tuple[int, ...] = field(default=(), compare=False)
+    """Receipts that have an object, by sequence: the run names those that have none."""
+
+    @property
+    def about(self) -> frozenset[ShardUID]:
+        """No single shard."""
+        return frozenset()
 
     @property
     def stem(self) -> str:
@@ -124,20 +154,36 @@ class StartCollection:
 
 
 @dataclass(frozen=True)
-class StartSigning:
-    """Write the receipt of an unlearning that was verified."""
+class DueReceipt:
+    """A receipt that is to be signed: nothing else is missing for it."""
 
     shard: ShardUID
-    attempt: int = 1
     after: int = 0
     """How many receipts of the shard were Incomplete: this is another."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed, which the receipt is to say."""
 
+
+@dataclass(frozen=True)
+class StartSigning:
+    """Write the receipts of unlearnings that were verified, one after the other."""
+
+    receipts: tuple[DueReceipt, ...]
+    attempt: int = 1
+
+    @property
+    def about(self) -> frozenset[ShardUID]:
+        """The shards whose receipts they are."""
+        return frozenset(receipt.shard for receipt in self.receipts)
+
     @property
     def stem(self) -> str:
-        """One run for one receipt."""
-        return f"sign-{tag_of(self.shard)}" + (f"-{self.after}" if self.after else "")
+        """The same for the same receipts, so that a run of them is found again."""
+        if len(self.receipts) == 1:
+            [only] = self.receipts
+            return f"{SIGN}{tag_of(only.shard)}" + (f"-{only.after}" if only.after else "")
+        named = sorted([receipt.shard, receipt.after] for receipt in self.receipts)
+        return f"{SIGN}{short(digest_of_json('signing/1', named))}"
 
     @property
     def lineage(self) -> Lineage:
@@ -161,8 +207,12 @@ def attempt_of(name: RunName, start: Start) -> int:
 
 def is_attempt_at(run: Run, start: Start) -> bool:
     """Whether it is that: two shards may begin with the same characters."""
-    shard = getattr(start, "shard", None)
-    return attempt_of(run.name, start) > 0 and run.about in {None, shard}
+    return attempt_of(run.name, start) > 0 and (not run.about or run.about == start.about)
+
+
+def is_signing(run: Run) -> bool:
+    """Whether the run writes receipts."""
+    return run.name.startswith(SIGN)
 
 
 def next_attempt(start: Start, attempt: int) -> Start:
@@ -246,6 +296,8 @@ class RecordReceipt:
     """How many objects were left in the store: of unknown lineage, or kept by a lock."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed."""
+    previous: Digest | None = None
+    """Digest of the chain's entry before it; None for the first."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +306,8 @@ class RecordCollection:
 
     number: int
     removed: int
+    unrecorded: tuple[int, ...] = ()
+    """Receipts, by sequence, that the store has and that have no object."""
 
 
 @dataclass(frozen=True)

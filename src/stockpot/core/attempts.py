@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import Start, attempt_of, is_attempt_at
+from stockpot.core.actions import Start, is_attempt_at
 from stockpot.core.finding import Unmet
-from stockpot.core.retry import due_at, gives_up
+from stockpot.core.retry import due_at, gives_up, is_owed
 from stockpot.core.world import Hindrance, Run, World
 from stockpot.errors import ExitCode
 
@@ -14,6 +14,12 @@ def last_attempt(start: Start, world: World) -> Run | None:
     """The newest run of that stem, however it went."""
     runs = attempts_at(start, world)
     return runs[-1] if runs else None
+
+
+def attempt_number(run: Run) -> int:
+    """Return which attempt a run is, as its name says; they count from 1."""
+    number = run.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
@@ -25,13 +31,29 @@ def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
 def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:
     """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
     run = last_attempt(start, world)
-    if run and run.is_active and run.hindrance:
+    return failed_run(run, world, reason, what, is_owed=is_owed(start)) if run else None
+
+
+def failed_run(run: Run, world: World, reason: Reason, what: str, *, is_owed: bool) -> Unmet | None:
+    """Say how a run failed and when it is tried again, or what keeps it from going on.
+
+    Args:
+        run: One attempt.
+        world: As it was seen.
+        reason: Reason of the condition, where the exit code does not say a better one.
+        what: The subject of the message, as `the receipt of dogs`.
+        is_owed: A deletion needs it, so that it is never given up.
+
+    Returns:
+        None where it did not fail and nothing keeps it from going on.
+    """
+    if run.is_active and run.hindrance:
         return hindered(run.hindrance, what)
-    if run is None or run.failure is None:
+    if run.failure is None:
         return None
-    failure, tries = run.failure, attempt_of(run.name, start)
+    failure, tries = run.failure, attempt_number(run)
     times = "" if failure.is_final or tries == 1 else f" {tries} times"
-    ends = gives_up(start, failure, tries, world.soup.max_attempts)
+    ends = gives_up(failure, tries, world.soup.max_attempts, is_owed=is_owed)
     due = None if ends else due_at(failure, tries)
     if not ends and due is None:
         return None

@@ -8,6 +8,7 @@ nothing is signed, until both know the same receipts.
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
+from stockpot.core.actions import is_signing
 from stockpot.core.finding import Unmet
 from stockpot.core.world import Server, World
 
@@ -59,7 +60,7 @@ def out_of_step(world: World, now: datetime) -> Unmet | None:
 
 def _may_be_unrecorded(world: World) -> bool:
     """Whether a receipt may be stored that is not written down yet."""
-    signs = any(run.name.startswith("sign-") for run in world.runs)
+    signs = any(is_signing(run) for run in world.runs)
     return signs or any(one.uid not in world.receipted for one in world.shards if not one.alive)
 
 

@@ -5,12 +5,13 @@ still writes what it was about to. Nobody is ever granted that, and no purge wai
 looked for, soon after each receipt and then ever less often.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from stockpot.core.actions import StartCollection
 from stockpot.core.retry import collected_again
 from stockpot.core.world import World
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MOST_FORGOTTEN = 5000
 """Of one look: their UIDs stand in the run's annotation."""
 
@@ -22,11 +23,17 @@ def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
         world: As it was seen.
         soon: Something may be there that was not at the last look.
     """
-    last = max((one.signed_at for one in world.receipts if one.signed_at), default=None)
-    if last is None or not world.soup.alive or not world.receipted:
+    if not world.soup.alive or not (world.soup.receipts or world.receipts):
         return None
+    if world.receipts and not world.receipted:
+        return None  # Nothing was forgotten for good yet.
+    last = max((receipt.signed_at for receipt in world.receipts if receipt.signed_at), default=None)
     done = world.soup.collection
-    if done is None or done.at < last:
+    if last is None and world.receipts:
+        return None  # Their objects do not say when they were signed: earlier releases wrote them.
+    if done is None:
+        return collected_again(last, 0) if last else LONG_AGO
+    if last and done.at < last:
         return collected_again(last, 0)
     return collected_again(done.at, 0 if soon else done.quiet)
 
@@ -36,4 +43,13 @@ def next_collection(world: World) -> StartCollection:
     done = world.soup.collection
     newest = sorted(world.receipts, key=lambda one: one.sequence)[-MOST_FORGOTTEN:]
     forgotten = dict.fromkeys(one.shard for one in newest if one.is_complete)
-    return StartCollection(done.number + 1 if done else 1, tuple(forgotten))
+    recorded = tuple(sorted(receipt.sequence for receipt in world.receipts))
+    number = done.number + 1 if done else 1
+    return StartCollection(number, tuple(forgotten), recorded=recorded)
+
+
+def unrecorded_receipts(world: World) -> tuple[int, ...]:
+    """Return the receipts, by sequence, that the store had at the last look and have no object."""
+    known = {receipt.sequence for receipt in world.receipts}
+    last = world.soup.collection
+    return tuple(number for number in (last.unrecorded if last else ()) if number not in known)

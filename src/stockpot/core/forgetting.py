@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    StartPurge,
-    StartSigning,
-    attempt_of,
-)
-from stockpot.core.attempts import failed, last_attempt
+from stockpot.core.actions import StartPurge, attempt_of, is_signing
+from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.finding import Unmet
 from stockpot.core.ladder import Scene
 from stockpot.core.learning import not_merged, rolled_out_everywhere
@@ -89,11 +85,6 @@ OUT_OF_SERVICE = (
 def purge_of(shard: Shard) -> StartPurge:
     """The purge that counts: one before an Incomplete receipt has proved too little."""
     return StartPurge(shard.uid, after=shard.incomplete)
-
-
-def signing_of(shard: Shard) -> StartSigning:
-    """The signing that counts."""
-    return StartSigning(shard.uid, after=shard.incomplete)
 
 
 def residuals(run: Run) -> int:
@@ -192,23 +183,15 @@ def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
 
 
 def receipted(shard: Shard, scene: Scene) -> Unmet | None:
-    """Its receipt is signed, in the store and recorded, and says that nothing is missing."""
+    """Its own receipt is signed, stored and recorded, and says that nothing is missing."""
     if shard.uid in scene.world.receipted:
         return None
     if scene.out_of_step:
         return scene.out_of_step
-    start, soup = signing_of(shard), scene.world.soup
-    run = last_attempt(start, scene.world)
-    said = run.result.receipt_sequence if run and run.result else None
-    if said and run and is_complete(run) and not soup.alive and soup.receipts >= said:
-        return None  # Nothing can be created in a namespace that is going: the store has it.
-    if unmet := failed(start, scene.world, Reason.NOT_SIGNED, f"the receipt of {shard.name}"):
-        return unmet
+    runs = [run for run in scene.world.runs if is_signing(run) and shard.uid in run.about]
+    # Whatever runs now says more than what failed before it.
+    for run in sorted(runs, key=lambda run: run.is_active, reverse=True):
+        what = f"the receipt of {shard.name}"
+        if unmet := failed_run(run, scene.world, Reason.NOT_SIGNED, what, is_owed=True):
+            return unmet
     return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
-
-
-def is_complete(run: Run) -> bool:
-    """Whether the receipt that was signed says that nothing is missing."""
-    return run.result is not None and not any(
-        int(run.result.figures.get(one, "0")) for one in ("residuals", "missing")
-    )

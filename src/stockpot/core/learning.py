@@ -80,7 +80,7 @@ def may_disown(shard: Shard, world: World, now: datetime) -> bool:
     run = last_attempt(start, world)
     if run and run.failure:
         tries = attempt_of(run.name, start)
-        ends = gives_up(start, run.failure, tries, world.soup.max_attempts)
+        ends = gives_up(run.failure, tries, world.soup.max_attempts, is_owed=False)
         return ends and run.failure.exit_code != ExitCode.BAD_DATA
     if run and (run.result or (run.advance and run.advance.phase in PAST_READING)):
         return True

@@ -1,7 +1,7 @@
 """From what was found to what to ask for. Same arguments, same plan."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
@@ -23,7 +23,6 @@ from stockpot.core.actions import (
     RecordCollection,
     RecordEvaluation,
     RecordIngredient,
-    RecordReceipt,
     RecordRevision,
     RecordServer,
     Release,
@@ -39,6 +38,7 @@ from stockpot.core.actions import (
     Tombstone,
     attempt_of,
     is_attempt_at,
+    is_signing,
     next_attempt,
 )
 from stockpot.core.attempts import attempts_at, last_attempt
@@ -47,7 +47,7 @@ from stockpot.core.checks import Findings, next_rung
 from stockpot.core.collecting import collection_due_at, next_collection
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.finding import Unmet
-from stockpot.core.forgetting import is_complete, missing, purge_of, residuals, signing_of
+from stockpot.core.forgetting import purge_of
 from stockpot.core.ladder import Rung, Scene, Stage
 from stockpot.core.learning import may_disown, not_merged, served_as_asked
 from stockpot.core.membership import (
@@ -58,7 +58,8 @@ from stockpot.core.membership import (
     wanted_recipe,
 )
 from stockpot.core.recipe import Ingredient, Recipe
-from stockpot.core.retry import due_at, gives_up, looked_at_again
+from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
+from stockpot.core.signing import due_signing, is_kept, signed_receipts
 from stockpot.core.world import GrantedServer, Promotion, Revision, Run, Shard, Trained, World
 
 KEPT_ATTEMPTS = 3
@@ -147,7 +148,8 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
         return _release(shard, world)
     match rung.stage:
         case Stage.HELD:
-            return (Hold(shard.uid),) if world.soup.alive else ()
+            # Of a soup that goes nothing more is made; what was made has to be forgotten.
+            return (Hold(shard.uid),) if world.soup.alive or shard.trained else ()
         case Stage.TRAINED:
             return _train(shard, world, now)
         case Stage.TOMBSTONED:
@@ -160,14 +162,14 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
             return _end((*world.runs_with(shard), *again))
         case Stage.PURGED:
             return _purge(shard, world, now)
-        case Stage.RECEIPTED:
-            return _receipt(shard, scene, now)
         case Stage.EXCLUDED | Stage.ROLLED_OUT:
             # The soup without it is made and granted by the soup's own part of the plan. Its
             # writers end at once: whatever they would still make, nobody may have.
             return _end(world.runs_with(shard))
-        case Stage.INCLUDED | Stage.SERVED | Stage.VERIFIED:
-            return ()  # The soup's part; servers drop it by themselves, for no grant names it.
+        case Stage.INCLUDED | Stage.SERVED | Stage.VERIFIED | Stage.RECEIPTED:
+            # The soup's part: servers drop it by themselves, for no grant names it; receipts of
+            # several shards are signed by one run.
+            return ()
         case never:
             assert_never(never)
 
@@ -239,32 +241,19 @@ def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     return (next_attempt(start, tries + 1),) if due and now >= due else ()
 
 
-def _receipt(shard: Shard, scene: Scene, now: datetime) -> tuple[Action, ...]:
-    world, start = scene.world, signing_of(shard)
+def _sign(findings: Findings, now: datetime) -> Iterator[Action]:
+    """Record what was signed, and have the receipts signed that are due, by one run at a time."""
+    scene = findings.scene
     if scene.out_of_step:
-        return ()  # Nothing is signed onto a chain of which an end is missing.
-    run = last_attempt(start, world)
-    said = run.result if run else None
-    if run and said and said.receipt_sequence and said.receipt_digest:
-        return (
-            RecordReceipt(
-                shard.uid,
-                said.receipt_sequence,
-                Digest(said.receipt_digest),
-                is_complete(run),
-                said.signed_at or "",
-                residuals(run),
-                said.missing,
-            ),
-        )
-    # One at a time: each receipt names the one before it.
-    if any(one.is_active and one.name.startswith("sign-") for one in world.runs):
-        return ()
-    return _once(replace(start, missing=missing(shard, scene)), world, now)
+        return  # Nothing is recorded or signed of a chain of which an end is missing.
+    yield from signed_receipts(scene.world)
+    if start := due_signing(scene, findings.rungs):
+        yield from _once(start, scene.world, now)
 
 
 def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
-    yield from _hold(findings.scene.world)
+    yield from _hold(findings)
+    yield from _sign(findings, now)
     yield from _make(findings, now)
     yield from _grants(findings.scene.world)
     yield from _evaluate(findings.scene.world, now)
@@ -272,13 +261,23 @@ def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
     yield from _leftovers(findings)
 
 
-def _hold(world: World) -> Iterator[Action]:
+def _hold(findings: Findings) -> Iterator[Action]:
     """Keep the soup until the last of its shards is forgotten, and every run of it is gone."""
+    world = findings.scene.world
     soup = world.soup
     if soup.alive and not soup.held:
         yield HoldSoup()
-    elif not (soup.alive or world.runs or any(s.held or s.is_lost for s in world.shards)):
-        yield from (ReleaseSoup(),) if soup.held else ()
+    if soup.alive or not soup.held or world.runs:
+        return
+    if not any(shard.held or _is_owed(shard, findings) for shard in world.shards):
+        yield ReleaseSoup()
+
+
+def _is_owed(shard: Shard, findings: Findings) -> bool:
+    """Whether a shard is to be unlearned, now or later, though nothing holds its object now."""
+    if shard.alive:
+        return shard.trained is not None
+    return shard.is_lost or findings.rungs[shard.uid] is not None
 
 
 def _make(findings: Findings, now: datetime) -> tuple[Action, ...]:
@@ -359,7 +358,9 @@ def _collect(scene: Scene, now: datetime) -> tuple[Action, ...]:
         return ()
     run = last_attempt(start, world)
     if run and run.result:
-        return (RecordCollection(start.number, run.result.purged_objects or 0),)
+        said = run.result
+        removed = said.purged_objects or 0
+        return (RecordCollection(start.number, removed, said.unrecorded_receipts),)
     return _once(start, world, now) if run or now >= due else ()
 
 
@@ -377,6 +378,8 @@ def _leftovers(findings: Findings) -> Iterator[Action]:
     world = findings.scene.world
     wanted = {start.stem: start for start in _wanted(findings)}
     for run in world.runs:
+        if is_signing(run) and is_kept(run, world):
+            continue
         start = wanted.get(run.name.rpartition("-")[0])
         if start is None or not (is_attempt_at(run, start) and _is_kept(run, start, world)):
             yield EndRun(run.name)
@@ -410,9 +413,10 @@ def _wanted(findings: Findings) -> Iterator[Start]:
     for shard in world.shards:
         if not shard.alive and (shard.leaving or findings.rungs[shard.uid]):
             yield purge_of(shard)
-            yield signing_of(shard)
         elif shard.alive and not shard.usable and world.soup.alive:
             yield _training_of(shard)
+    if signing := due_signing(findings.scene, findings.rungs):
+        yield signing
     for one in (recipe, findings.scene.survivors):
         if not isinstance(one, Unmet) and not world.made(one):
             yield StartMerge(one)
@@ -428,7 +432,9 @@ def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
     if run is None:
         return (start,)
     tries = attempt_of(run.name, start)
-    if run.failure is None or gives_up(start, run.failure, tries, world.soup.max_attempts):
+    if run.failure is None:
+        return ()
+    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=is_owed(start)):
         return ()
     due = due_at(run.failure, tries)
     return (next_attempt(start, tries + 1),) if due is None or now >= due else ()

@@ -66,11 +66,12 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
             return f"- forget    {names[shard]}"
         case act.StartPurge(shard, attempt):
             return f"- purge     {names[shard]}{_again(attempt)}"
-        case act.StartSigning(shard, attempt):
-            return f"+ sign      {names[shard]}{_again(attempt)}"
+        case act.StartSigning(receipts, attempt):
+            signed = "   ".join(names[receipt.shard] for receipt in receipts)
+            return f"+ sign      {signed}{_again(attempt)}"
         case act.RecordReceipt(shard, sequence, _, is_complete):
             more = "" if is_complete else "   Incomplete"
-            return f"= receipt   {names[shard]}   {sequence}{more}"
+            return f"= receipt   {names.get(shard, shard)}   {sequence}{more}"
         case act.Release(shard):
             return f"- release   {names[shard]}"
         case _:

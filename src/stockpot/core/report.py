@@ -11,6 +11,7 @@ from stockpot.api.conditions import ConditionType, Reason
 from stockpot.core.actions import StartEvaluation, StartTraining
 from stockpot.core.attempts import failed, last_attempt
 from stockpot.core.checks import Findings
+from stockpot.core.collecting import unrecorded_receipts
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
 from stockpot.core.ladder import Rung
@@ -178,6 +179,15 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     yield Told(ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said)
     if world.soup.evaluates and world.soup.current:
         yield _evaluated(world.soup.current.revision, world)
+    if unrecorded := unrecorded_receipts(world):
+        listed = ", ".join(map(str, unrecorded))
+        yield Told(
+            ConditionType.RECEIPTS_MISSING,
+            True,
+            Reason.RECEIPTS_NOT_RECORDED,
+            f"the store has receipts {listed} of Soup {world.soup.name}, and no UnlearningReceipt "
+            "records them; help: stockpot replay --missing … | kubectl apply -f -",
+        )
     if leaving:
         names = ", ".join(shard.name for shard in leaving[:5])
         late = [shard.name for shard in leaving if shard.uid in findings.scene.overdue]

@@ -18,9 +18,13 @@ FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 """After a receipt, and when nothing came back for long."""
 
 
-def gives_up(start: Start, failure: Failure, tries: int, max_attempts: int) -> bool:
+def is_owed(start: Start) -> bool:
+    """Whether a deletion needs it, so that it is tried for as long as it takes."""
+    return isinstance(start, StartPurge | StartSigning | StartCollection)
+
+
+def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:
     """Whether so many tries were enough."""
-    is_owed = isinstance(start, StartPurge | StartSigning | StartCollection)
     endless = is_owed or failure.exit_code == ExitCode.STORAGE
     if endless and failure.at is not None:
         return False

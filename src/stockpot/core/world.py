@@ -90,6 +90,8 @@ class Shard:
     """How many receipts of it said that something is missing."""
     last_receipt: int = 0
     """The sequence of its last one; 0 where there is none."""
+    receipt_digest: Digest | None = None
+    """Digest of its last receipt, once its status says that that one is Complete."""
     source: Digest | None = None
     """Of the place that its data is read from."""
     data: Digest | None = None
@@ -217,8 +219,8 @@ class Run:
     advance: Advance | None = None
     ended_at: datetime | None = None
     """Of one with a result. None: nobody waits before it is looked at again."""
-    about: ShardUID | None = None
-    """Whom it trains, purges or attests, whole: names of runs shorten it. None: it did not say."""
+    about: frozenset[ShardUID] = frozenset()
+    """UIDs of the shards that it trains, purges or signs for; names of runs shorten them."""
 
     @property
     def is_active(self) -> bool:
@@ -282,6 +284,8 @@ class Collection:
     at: datetime
     quiet: int
     """How many of the last looks, one after the other, found nothing."""
+    unrecorded: tuple[int, ...] = ()
+    """Receipts, by sequence, that the store had then and that had no object."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,8 @@ class Receipt:
     shard: ShardUID
     sequence: int
     is_complete: bool = True
+    digest: Digest | None = None
+    """Digest of the signed envelope."""
     source: Digest | None = None
     data: Digest | None = None
     requested_at: datetime | None = None
@@ -306,7 +312,7 @@ class Soup:
     uid: SoupUID
     name: str
     alive: bool = True
-    """Not being deleted, and its namespace neither."""
+    """Its object is not being deleted."""
     held: bool = True
     """It has our finalizer, so that it cannot go before its shards are forgotten."""
     receipts: int = 0
@@ -364,6 +370,10 @@ class World:
     """By what it is, for receipts."""
     receipts: tuple[Receipt, ...] = ()
     """All of the soup's that are stored, signed and recorded."""
+    former_of_dying: frozenset[ShardUID] = frozenset()
+    """Former trainings that are unlearned with their shard, which is being deleted by now."""
+    namespace_terminates: bool = False
+    """The API server refused to create an object, because the namespace is being deleted."""
 
     def run(self, name: RunName) -> Run | None:
         """The run of that name, if there is one."""
@@ -375,8 +385,29 @@ class World:
 
     @cached_property
     def receipted(self) -> frozenset[ShardUID]:
-        """Shards whose unlearning has a receipt that says that nothing is missing."""
-        return frozenset(one.shard for one in self.receipts if one.is_complete)
+        """UIDs of shards whose own receipt is recorded and says that nothing is missing.
+
+        It is recorded once its object is there, with the digest that the shard's status names where
+        it names one. Where the namespace terminates no object can be created: there the shard's own
+        status is the record.
+        """
+        named_digests = {
+            (shard.uid, shard.last_receipt): shard.receipt_digest
+            for shard in self.shards
+            if shard.receipt_digest
+        }
+        recorded = {
+            receipt.shard
+            for receipt in self.receipts
+            if receipt.is_complete
+            and named_digests.get((receipt.shard, receipt.sequence)) in {None, receipt.digest}
+        }
+        named = {
+            shard.uid
+            for shard in self.shards
+            if self.namespace_terminates and shard.last_receipt and shard.receipt_digest
+        }
+        return frozenset(recorded | named)
 
     @property
     def vanished(self) -> tuple[GrantedServer, ...]:

@@ -17,6 +17,7 @@ from stockpot.errors import Refused, Waiting
 from stockpot.local.layout import Layout
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.ports import Seen, SoupKey
+from stockpot.reconcile.unlearned import is_same_receipt, other_name
 from stockpot.store.atomic import write_whole
 
 # The same as safe_load and safe_dump, in C: every round reads every object.
@@ -172,8 +173,13 @@ class FolderObjects:
         self._change(SoupRevision, name, edit)
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object, unless one of its name is there."""
-        if self._folder.find(new) is None:
+        """Store an object, unless it is there already."""
+        there = self._folder.find(new)
+        if isinstance(new, UnlearningReceipt) and there and not is_same_receipt(there, new):
+            meta = new.metadata.model_copy(update={"name": other_name(new)})
+            new = new.model_copy(update={"metadata": meta})
+            there = self._folder.find(new)
+        if there is None:
             meta = new.metadata.model_copy(update={"uid": str(uuid.uuid4()), "generation": 1})
             self._folder.write(new.model_copy(update={"metadata": meta}))
 

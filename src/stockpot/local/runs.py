@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from stockpot.api.runspec import RunSpec
+from stockpot.api.runspec import RunSpec, shards_of_spec
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
 from stockpot.core.world import Failure, Run, RunName
@@ -72,13 +72,12 @@ def _seen(process: Process) -> Run:
     return replace(run, result=said)
 
 
-def _about(process: Process) -> ShardUID | None:
+def _about(process: Process) -> frozenset[ShardUID]:
     try:
-        told = json.loads(process.spec.read_bytes())
+        spec = json.loads(process.spec.read_bytes())
     except FileNotFoundError:
-        return None  # It was never started.
-    shard = told.get("shard")
-    return ShardUID(shard["uid"]) if shard else None
+        return frozenset()  # It was never started.
+    return frozenset(map(ShardUID, shards_of_spec(spec)))
 
 
 def _lineage(process: Process) -> Lineage:

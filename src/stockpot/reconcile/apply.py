@@ -12,7 +12,7 @@ from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import World
 from stockpot.reconcile import edits, records, unlearned
 from stockpot.reconcile.edits import EditShard
-from stockpot.reconcile.gone import gone_shard, keys_of
+from stockpot.reconcile.gone import former_training, gone_shard, keys_of
 from stockpot.reconcile.orders import run_spec, serve_run
 from stockpot.reconcile.ports import Ports, Seen
 from stockpot.store.keys import Keys
@@ -157,8 +157,8 @@ def _record_unlearning(
 ) -> None:
     """Write it into the shard; what has no object any more, into the Soup."""
     objects = ports.objects
-    view = next(one for one in world.shards if one.uid == action.shard)
     if isinstance(action, act.Tombstone):
+        view = next(shard for shard in world.shards if shard.uid == action.shard)
         if view.is_lost or view.is_forced:
             objects.change_soup(unlearned.note_lost(view, keys_of(view, world), now))
         else:
@@ -169,8 +169,8 @@ def _record_unlearning(
     current = world.soup.current.revision if world.soup.current and world.soup.alive else None
     objects.create(unlearned.new_receipt(action, gone, soup, key, current))
     objects.change_soup(unlearned.with_receipt(action))
-    if view.former:
-        objects.change_shard(view.former.shard, records.note_receipt(view.former, action))
+    if former := former_training(action.shard, seen, world):
+        objects.change_shard(former.shard, records.note_receipt(former, action))
     elif gone.is_lost:
         objects.change_soup(unlearned.note_lost_receipt(action))
     else:

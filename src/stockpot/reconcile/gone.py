@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from stockpot.api.runspec import FormerRecords, ObjectRef
-from stockpot.api.v1alpha1 import Soup
+from stockpot.api.runspec import FormerRecords, KeptTrainings, ObjectRef
+from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.digests import Digest
-from stockpot.core.recipe import Ingredient, ShardUID
+from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.core.world import Shard, World
 from stockpot.reconcile.ports import Seen
 from stockpot.reconcile.views import request_of, source_digest
@@ -31,9 +31,8 @@ class Gone:
 def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     """Say what is known of it: by its object, or by what the Soup wrote down."""
     namespace = soup.metadata.namespace
-    view = next((one for one in world.shards if one.uid == uid), None)
-    if view and view.former:
-        return _former(uid, view.former, soup, seen)
+    if former := former_training(uid, seen, world):
+        return _former(uid, former, soup, seen)
     is_lost = any(one.uid == uid and one.is_lost for one in world.shards)
     shard = next((one for one in seen.shards if one.metadata.uid == uid), None)
     if shard is None or is_lost:
@@ -64,12 +63,25 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     )
 
 
+def former_training(uid: ShardUID, seen: Seen, world: World) -> Ingredient | None:
+    """Return the training that a UID names, where it names one and not all of a shard.
+
+    Its shard may be going by now, and then it is no target of its own any more.
+    """
+    if uid in world.former_of_dying:
+        trainings = (
+            Ingredient(ShardUID(shard.metadata.uid), Digest(former.training_key))
+            for shard in seen.shards
+            for former in shard.status.former
+        )
+        return next((training for training in trainings if former_of(training) == uid), None)
+    return next((shard.former for shard in world.shards if shard.uid == uid), None)
+
+
 def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
     shard = next(one for one in seen.shards if one.metadata.uid == former.shard)
     note = next(one for one in shard.status.former if one.training_key == former.key)
     for_good = tuple(sorted({*shard.status.left_out, *note.records}))
-    spec = shard.spec.model_copy(update={"exclude_records": for_good})
-    without = shard.model_copy(update={"spec": spec})
     return Gone(
         ObjectRef(namespace=soup.metadata.namespace, name=shard.metadata.name, uid=uid),
         note.unlearning.requested_at,
@@ -78,11 +90,35 @@ def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
             shard=former.shard,
             training_key=former.key,
             records=note.records,
-            requests=tuple(dict.fromkeys((request_of(shard, soup), request_of(without, soup)))),
+            requests=requests_without(shard, soup, for_good),
             # No name that is there by mistake: no training without it could ever be.
             left_out=len(for_good),
             kept=shard.status.training_key,
         ),
+    )
+
+
+def requests_without(shard: DataShard, soup: Soup, records: tuple[str, ...]) -> tuple[Digest, ...]:
+    """Name the trainings of a shard that have none of the records.
+
+    Returns:
+        The request as it is now, and as it was when the records left.
+    """
+    spec = shard.spec.model_copy(update={"exclude_records": records})
+    without = shard.model_copy(update={"spec": spec})
+    return tuple(dict.fromkeys((request_of(shard, soup), request_of(without, soup))))
+
+
+def kept_trainings(soup: Soup, seen: Seen) -> tuple[KeptTrainings, ...]:
+    """Say of each living shard that records left what it goes on with."""
+    return tuple(
+        KeptTrainings(
+            shard=shard.metadata.uid,
+            requests=requests_without(shard, soup, shard.status.left_out),
+            kept=shard.status.training_key,
+        )
+        for shard in seen.shards
+        if shard.status.left_out and not shard.metadata.deletion_timestamp
     )
 
 

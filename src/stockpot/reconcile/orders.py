@@ -1,5 +1,6 @@
 """From an action to what the workload is told. Pure: the same objects, the same RunSpec."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from stockpot.api.chain import ChainHead
@@ -12,6 +13,7 @@ from stockpot.api.runspec import (
     MergeRun,
     ObjectRef,
     PurgeRun,
+    ReceiptRequest,
     RecipePart,
     RevisionRef,
     RunSpec,
@@ -21,6 +23,7 @@ from stockpot.api.runspec import (
 )
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.actions import (
+    DueReceipt,
     Start,
     StartCollection,
     StartEvaluation,
@@ -32,7 +35,7 @@ from stockpot.core.actions import (
 )
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Promotion, Revision, Server, World
-from stockpot.reconcile.gone import Gone, gone_shard
+from stockpot.reconcile.gone import Gone, gone_shard, kept_trainings
 from stockpot.reconcile.ports import Seen, Surroundings
 from stockpot.reconcile.views import instant
 
@@ -89,42 +92,70 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
             gone = gone_shard(start.shard, soup, seen, world)
             return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref, former=gone.former)
         case StartCollection():
-            return PurgeRun(name=name, store=store, soup=ref, forgotten=start.forgotten)
+            recorded = ranges_of(start.recorded)
+            return PurgeRun(
+                name=name,
+                store=store,
+                soup=ref,
+                forgotten=start.forgotten,
+                kept=kept_trainings(soup, seen),
+                recorded_receipts=recorded,
+            )
         case StartSigning():
-            gone = gone_shard(start.shard, soup, seen, world)
-            return sign_run(start, gone, soup, world, around)
+            return sign_run(start, soup, seen, world, around)
         case never:
             assert_never(never)
 
 
 def sign_run(
-    start: StartSigning, gone: Gone, soup: Soup, world: World, around: Surroundings
+    start: StartSigning, soup: Soup, seen: Seen, world: World, around: Surroundings
 ) -> SignRun:
-    """Say what the receipt is to state: what was seen in this round, after the purge."""
+    """Say what the receipts are to state: what was seen in this round, after the purges."""
     recorded = soup.status.receipts
     # Of a soup that is being deleted nothing serves any more.
     current = world.soup.current if world.soup.alive else None
-    known = next(one.last_receipt for one in world.shards if one.uid == start.shard)
+    last_receipts = {shard.uid: shard.last_receipt for shard in world.shards}
+    receipts = tuple(
+        _receipt_request(due, gone_shard(due.shard, soup, seen, world), last_receipts[due.shard])
+        for due in start.receipts
+    )
     return SignRun(
         name=run_name(start),
         store=around.store,
         soup=soup_ref(soup),
-        shard=gone.ref,
-        data_digest=gone.data_digest,
-        training_keys=gone.training_keys,
-        former=gone.former,
-        requested_at=gone.requested_at,
+        receipts=receipts,
         successor=revision_ref(current.revision) if current else None,
         servers=tuple(held_report(one, current) for one in world.servers if one.answers),
-        ended=ended_reports(soup, world, gone.requested_at),
-        missing=start.missing,
-        finalizer_removed=gone.is_lost and not gone.is_forced,
-        after=known,
+        ended=ended_reports(soup, world, min(request.requested_at for request in receipts)),
         chain=ChainHead(sequence=recorded.count, digest=recorded.head, receipt=recorded.count)
         if recorded.head
         else None,
         signing_key=around.signing_key,
     )
+
+
+def _receipt_request(due: DueReceipt, gone: Gone, last_receipt: int) -> ReceiptRequest:
+    return ReceiptRequest(
+        shard=gone.ref,
+        data_digest=gone.data_digest,
+        training_keys=gone.training_keys,
+        former=gone.former,
+        requested_at=gone.requested_at,
+        missing=due.missing,
+        finalizer_removed=gone.is_lost and not gone.is_forced,
+        after=last_receipt,
+    )
+
+
+def ranges_of(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Write ascending numbers as ranges, both ends included."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return tuple(ranges)
 
 
 def serve_run(soup: Soup, around: Surroundings) -> ServeRun:

@@ -31,6 +31,8 @@ class Seen:
     shards: tuple[DataShard, ...] = ()
     revisions: tuple[SoupRevision, ...] = ()
     receipts: tuple[UnlearningReceipt, ...] = ()
+    namespace_terminates: bool = False
+    """The API server refused to create an object, because the namespace is being deleted."""
 
 
 class Objects(Protocol):
@@ -56,7 +58,14 @@ class Objects(Protocol):
         ...
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object; nothing happens where one of its name is."""
+        """Store an object, unless it is there already.
+
+        A receipt gets a longer name where another one has its name. Where the namespace terminates
+        nothing is stored, and `read` says so from then on.
+
+        Raises:
+            Refused: Other objects have both names.
+        """
         ...
 
     def delete_revision(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """How a shard changes when records leave it: pure functions from an object to its next form."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import MOST_EXCLUDED, MOST_FORMER, DataShard, FormerTraining
@@ -76,7 +77,7 @@ def drop_former(former: Ingredient) -> EditShard:
     )
 
 
-def _with_note(former: Ingredient, told: dict[str, int] | dict[str, str]) -> EditShard:
+def _with_note(former: Ingredient, told: Mapping[str, int | str]) -> EditShard:
     def edit(shard: DataShard) -> DataShard:
         return change_shard_status(
             shard,

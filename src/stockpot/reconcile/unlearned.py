@@ -19,7 +19,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceiptSpec,
 )
 from stockpot.core.actions import RecordCollection, RecordReceipt
-from stockpot.core.digests import Digest
+from stockpot.core.digests import Digest, short
 from stockpot.core.world import Revision, Shard
 from stockpot.reconcile.edits import (
     EditShard,
@@ -29,6 +29,9 @@ from stockpot.reconcile.edits import (
     timestamp,
 )
 from stockpot.reconcile.gone import Gone
+
+MOST_UNRECORDED = 16
+"""Receipts without an object that a Soup's status names; the next look names others."""
 
 
 def note_lost(shard: Shard, training_keys: tuple[Digest, ...], now: datetime) -> EditSoup:
@@ -85,21 +88,41 @@ def with_collection(did: RecordCollection, now: datetime) -> EditSoup:
                 at=timestamp(now),
                 quiet=0 if did.removed or before is None else before.quiet + 1,
                 removed_objects=did.removed + (before.removed_objects if before else 0),
+                unrecorded_receipts=did.unrecorded[:MOST_UNRECORDED],
             ),
         )
 
     return edit
 
 
+def receipt_name(soup: str, soup_uid: str, sequence: int) -> str:
+    """Name an UnlearningReceipt: by its soup, the soup's UID and its place in the chain.
+
+    Receipts outlive their soup, and another soup of the same name has a chain of its own.
+    """
+    return f"{soup}-{soup_uid[:8]}-{sequence:04d}"
+
+
+def other_name(receipt: UnlearningReceipt) -> str:
+    """Name a receipt where another one has the name that it should have."""
+    return f"{receipt.metadata.name}-{short(receipt.spec.digest)}"
+
+
+def is_same_receipt(left: UnlearningReceipt, right: UnlearningReceipt) -> bool:
+    """Whether both record the same envelope of the same soup."""
+    return (left.spec.soup_ref.uid, left.spec.digest) == (
+        right.spec.soup_ref.uid,
+        right.spec.digest,
+    )
+
+
 def new_receipt(
     did: RecordReceipt, gone: Gone, soup: Soup, store_key: str, current: Revision | None
 ) -> UnlearningReceipt:
     """Write an UnlearningReceipt."""
-    head = soup.status.receipts.head
     return UnlearningReceipt(
         metadata=ObjectMeta(
-            # Receipts outlive their soup: another of its name has a chain of its own.
-            name=f"{soup.metadata.name}-{soup.metadata.uid[:4]}-{did.sequence:04d}",
+            name=receipt_name(soup.metadata.name, soup.metadata.uid, did.sequence),
             namespace=soup.metadata.namespace,
         ),
         spec=UnlearningReceiptSpec(
@@ -107,7 +130,7 @@ def new_receipt(
             shard=UidRef(name=gone.ref.name, uid=gone.ref.uid),
             sequence=did.sequence,
             digest=did.digest,
-            previous=head if head != did.digest else None,
+            previous=did.previous,
             requested_at=gone.requested_at,
             signed_at=did.signed_at or None,
             successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
@@ -139,14 +162,17 @@ def note_receipt(did: RecordReceipt) -> EditShard:
     return edit
 
 
-def receipt_fields(did: RecordReceipt, asked: ShardUnlearning) -> dict[str, int]:
+def receipt_fields(did: RecordReceipt, asked: ShardUnlearning) -> dict[str, int | str]:
     """Say what an unlearning says of its receipts; the same receipt counts once."""
     is_new = did.sequence > asked.last_receipt
     more = int(is_new and not did.is_complete)
-    return {
+    fields: dict[str, int | str] = {
         "incomplete_receipts": asked.incomplete_receipts + more,
         "last_receipt": max(asked.last_receipt, did.sequence),
     }
+    if did.is_complete and did.sequence >= asked.last_receipt:
+        fields["receipt_digest"] = did.digest
+    return fields
 
 
 def note_lost_receipt(did: RecordReceipt) -> EditSoup:

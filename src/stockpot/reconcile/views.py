@@ -45,18 +45,19 @@ def world_of(
     now: datetime,
 ) -> core.World:
     """Put one soup with all of its shards, runs and servers together."""
-    receipts = tuple(receipt_view(one) for one in seen.receipts)
+    receipts = tuple(receipt_view(receipt) for receipt in seen.receipts)
     shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
     # What has no finalizer and is going is not ours to forget, unless it left a trace.
     held = tuple(shard for shard in shards if shard.held or not shard.leaving)
-    former = (one for shard in seen.shards for one in _former(shard, soup, receipts))
+    former = [one for shard in seen.shards for one in _former(shard, soup, receipts)]
     living = {shard.uid for shard in held if shard.alive}
+    # What is left of a shard that goes, goes with it.
+    of_living = [one for one in former if one.former and one.former.shard in living]
     return core.World(
         soup=soup_view(soup, seen.revisions, receipts),
         shards=(
             *held,
-            # What is left of a shard that goes, goes with it.
-            *(one for one in former if one.former and one.former.shard in living),
+            *of_living,
             *_lost(soup, seen, runs, held, receipts),
         ),
         runs=runs,
@@ -67,6 +68,8 @@ def world_of(
         ended=asked.ended,
         endings=asked.endings,
         receipts=receipts,
+        former_of_dying=frozenset(one.uid for one in former) - {one.uid for one in of_living},
+        namespace_terminates=seen.namespace_terminates,
     )
 
 
@@ -87,6 +90,7 @@ def _former(
             requested_at=instant(one.unlearning.requested_at),
             incomplete=_incomplete(name, receipts, one.unlearning),
             last_receipt=_last_receipt(name, receipts, one.unlearning),
+            receipt_digest=_receipt_digest(one.unlearning),
             former=former,
             successor=f"{training.stem}-" if training else "",
         )
@@ -105,10 +109,10 @@ def _lost(
     traces = {ShardUID(p.shard.uid): p.shard.name for r in seen.revisions for p in r.spec.parts}
     for run in runs:
         named = {one.shard for one in run.lineage}
-        if run.about and soup.metadata.deletion_timestamp is None:
-            # A purge or signing is a trace, too; but in a namespace that goes no receipt's object
-            # can say that all was done.
-            named.add(shard_of(run.about))
+        if not seen.namespace_terminates:
+            # A purge or signing is a trace, too; but where the namespace terminates no receipt's
+            # object can say that all was done.
+            named |= {shard_of(uid) for uid in run.about}
         traces |= dict.fromkeys(named - traces.keys(), "")
     done = {one.shard for one in receipts if one.is_complete}
     for uid in sorted({*noted, *(traces.keys() - done)} - known):
@@ -123,6 +127,7 @@ def _lost(
             requested_at=instant(told.requested_at) if told else None,
             incomplete=_incomplete(uid, receipts, told),
             last_receipt=_last_receipt(uid, receipts, told),
+            receipt_digest=_receipt_digest(told),
         )
 
 
@@ -141,6 +146,10 @@ def _last_receipt(
     return max((told.last_receipt if told else 0, *stored))
 
 
+def _receipt_digest(unlearning: ShardUnlearning | None) -> Digest | None:
+    return Digest(unlearning.receipt_digest) if unlearning and unlearning.receipt_digest else None
+
+
 def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
     """See an UnlearningReceipt as the core does."""
     spec = receipt.spec
@@ -149,6 +158,7 @@ def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
         shard=ShardUID(spec.shard.uid),
         sequence=spec.sequence,
         is_complete=spec.completeness is Completeness.COMPLETE,
+        digest=Digest(spec.digest),
         source=Digest(spec.source_digest) if spec.source_digest else None,
         data=Digest(spec.data_digest) if spec.data_digest else None,
         requested_at=instant(spec.requested_at) if spec.requested_at else None,
@@ -228,6 +238,7 @@ def shard_view(
         expires_at=expires_at,
         incomplete=_incomplete(uid, receipts, status.unlearning),
         last_receipt=_last_receipt(uid, receipts, status.unlearning),
+        receipt_digest=_receipt_digest(status.unlearning),
         source=source_digest(shard),
         data=Digest(data) if data else None,
         relearn=spec.relearn,
@@ -293,7 +304,11 @@ def soup_view(
         held=FINALIZER in soup.metadata.finalizers,
         receipts=max((status.receipts.count, *(one.sequence for one in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,
-        collection=core.Collection(done.number, instant(done.at), done.quiet) if done else None,
+        collection=core.Collection(
+            done.number, instant(done.at), done.quiet, done.unrecorded_receipts
+        )
+        if done
+        else None,
         suspended=spec.suspend,
         min_shards=spec.membership.min_shards,
         settle_s=spec.membership.settle_seconds,

@@ -204,15 +204,52 @@ def covering_manifests(
 def with_manifests(
     store: ObjectStore, infos: Iterable[ObjectInfo]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
-    """Find for each of some objects what `covering_manifests` says of it."""
+    """Find for each of some objects what `covering_manifests` says of it.
+
+    Listing and reading manifests take time, and somebody else may remove or write meanwhile. So an
+    object of unknown lineage counts only if it is there, and under no manifest, at a second look.
+    """
     listed = list(infos)
+    former = _former_manifests(listed)
+    known: dict[str, Manifest | None] = {}
+    unknown = []
+    for info in listed:
+        if manifest := _covering(store, _folder_of(info.key), known, former):
+            yield info, manifest
+        else:
+            unknown.append(info)
+    if unknown:
+        yield from _second_look(store, unknown, former)
+
+
+def _second_look(
+    store: ObjectStore, unknown: Sequence[ObjectInfo], former: Mapping[str, Sequence[ObjectInfo]]
+) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
+    known: dict[str, Manifest | None] = {}
+    there: dict[str, set[ObjectInfo]] = {}
+    for info in unknown:
+        folder_key = _folder_of(info.key)
+        if folder_key not in there:
+            there[folder_key] = _objects_in(store, folder_key)
+        if info in there[folder_key]:
+            yield info, _covering(store, folder_key, known, former)
+
+
+def _objects_in(store: ObjectStore, folder_key: str) -> set[ObjectInfo]:
+    """List a folder: all versions, or what shows now where we may not see the others."""
+    try:
+        return set(store.list_versions(folder_key))
+    except Transient:
+        return set(store.list(folder_key))
+
+
+def _former_manifests(listed: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
+    """Group the versions of manifests by the folder that they cover."""
     former: dict[str, list[ObjectInfo]] = {}
     for info in listed:
         if info.version and info.key.endswith(f"/{MANIFEST}"):
             former.setdefault(_folder_of(info.key), []).append(info)
-    known: dict[str, Manifest | None] = {}
-    for info in listed:
-        yield info, _covering(store, _folder_of(info.key), known, former)
+    return former
 
 
 def _covering(

@@ -7,6 +7,7 @@ one, shows. What the entries say, and whether they are to be believed, is `unlea
 import base64
 import binascii
 import json
+from collections.abc import Iterator, Sequence
 
 from stockpot.api.chain import ChainHead
 from stockpot.core.digests import digest_of_bytes
@@ -23,12 +24,7 @@ def chain_head(store: ObjectStore, keys: Keys, soup_uid: str) -> ChainHead:
     Raises:
         Transient: The store cannot be read.
     """
-    folder = keys.receipts(soup_uid)
-    numbers = {}
-    for info in store.list(folder):
-        digits = info.key.removeprefix(folder).partition(".")[0]
-        if digits.isdecimal() and info.key == keys.receipt(soup_uid, int(digits)):
-            numbers[int(digits)] = info.key
+    numbers = _entries(store, keys, soup_uid)
     head = ChainHead()
     for number in sorted(numbers, reverse=True):
         data = store.get(numbers[number])
@@ -39,6 +35,39 @@ def chain_head(store: ObjectStore, keys: Keys, soup_uid: str) -> ChainHead:
         if not _is_rotation(data):
             return head.model_copy(update={"receipt": number})
     return head
+
+
+def receipts_without(
+    store: ObjectStore, keys: Keys, soup_uid: str, recorded: Sequence[tuple[int, int]]
+) -> Iterator[int]:
+    """Yield the receipts of a chain, by sequence, that are not among those that are recorded.
+
+    Args:
+        store: Where they lie.
+        keys: Keys of the soup's namespace.
+        soup_uid: UID of the soup.
+        recorded: Ranges of sequences, both ends included.
+
+    Raises:
+        Transient: The store cannot be read.
+    """
+    for number, key in sorted(_entries(store, keys, soup_uid).items()):
+        if any(first <= number <= last for first, last in recorded):
+            continue
+        data = store.get(key)
+        if data is not None and not _is_rotation(data):
+            yield number
+
+
+def _entries(store: ObjectStore, keys: Keys, soup_uid: str) -> dict[int, str]:
+    """Find the entries of a chain by their names: the key of each, by its number."""
+    folder = keys.receipts(soup_uid)
+    numbers = {}
+    for info in store.list(folder):
+        digits = info.key.removeprefix(folder).partition(".")[0]
+        if digits.isdecimal() and info.key == keys.receipt(soup_uid, int(digits)):
+            numbers[int(digits)] = info.key
+    return numbers
 
 
 def _is_rotation(envelope: bytes) -> bool:

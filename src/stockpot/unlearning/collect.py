@@ -5,36 +5,44 @@ digest. In a store that was set back it stands the tombstones again that are mis
 """
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.progress import Progress
-from stockpot.store.artefacts import covering_manifests
+from stockpot.store.artefacts import with_manifests
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.store.receipts import receipts_without
 from stockpot.unlearning.clock import now
-from stockpot.unlearning.removal import RECORDS, folder_of, in_order
+from stockpot.unlearning.removal import folder_of, in_order, is_outdated, learnt_in
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
+
+LONGEST_START = timedelta(hours=1)
+"""A training that is younger may have been asked for after the run was told what is kept."""
+NAMED_RECEIPTS = 16
+"""Receipts without an object that a result names; the next look names others."""
 
 
 def collect(
     store: ObjectStore,
     keys: Keys,
-    soup_uid: str,
-    forgotten: Sequence[str],
+    spec: PurgeRun,
     progress: Progress,
     stop: threading.Event,
 ) -> RunResult:
-    """Look once, and remove what there is.
+    """Look once, remove what there is, and name receipts of the soup that have no object.
 
     Args:
         store: Where.
-        keys: Of the namespace.
-        soup_uid: Whose receipts they are.
-        forgotten: Names of tombstones: shards, and single trainings of shards.
+        keys: Keys of the namespace.
+        spec: Names the soup, the tombstones (of shards, and of single trainings of shards), and the
+            receipts that have an object.
         progress: Goes through `sweeping` and `purging`.
         stop: Set to end; the next look removes what is left.
 
@@ -42,10 +50,10 @@ def collect(
         Transient: The store fails.
         StockpotError: It was asked to end (75).
     """
-    for uid in forgotten:
-        stand_tombstone(store, keys, Tombstone(shard=uid, soup=soup_uid, at=now()))
+    for uid in spec.forgotten:
+        stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     progress.begin("sweeping")
-    found = in_order(_came_back(store, keys, set(forgotten)))
+    found = in_order(_came_back(store, keys, set(spec.forgotten), spec.kept))
     progress.begin("purging", total_steps=len(found))
     for number, info in enumerate(found, start=1):
         if stop.is_set():
@@ -56,29 +64,29 @@ def collect(
             )
         store.purge(info)
         progress.advance(number)
+    unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)
     return RunResult(
+        unrecorded_receipts=tuple(islice(unrecorded, NAMED_RECEIPTS)),
         purged_objects=len(found),
         purged_bytes=sum(info.size_bytes for info in found),
         figures={"residuals": "0"},
     )
 
 
-def _came_back(store: ObjectStore, keys: Keys, forgotten: Collection[str]) -> list[ObjectInfo]:
-    seen = [
-        (info, manifest)
-        for info, manifest in covering_manifests(store, f"{keys.namespace}/")
-        if info.key.split("/")[1] not in RECORDS
-    ]
+def _came_back(
+    store: ObjectStore,
+    keys: Keys,
+    forgotten: Collection[str],
+    kept: Collection[KeptTrainings],
+) -> list[ObjectInfo]:
+    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
     shards = tuple(keys.shard(uid) for uid in sorted(forgotten) if "." not in uid)
+    kept_in = {keys.shard(trainings.shard): trainings for trainings in kept}
     folders = {
         folder_of(info.key)
         for info, manifest in seen
         if manifest
-        and any(
-            one.shard in forgotten
-            or former_of(Ingredient(ShardUID(one.shard), Digest(one.training_key))) in forgotten
-            for one in manifest.lineage
-        )
+        and (_is_forgotten(manifest, forgotten) or _is_old(store, info, manifest, kept_in))
     }
     return [
         info
@@ -86,3 +94,36 @@ def _came_back(store: ObjectStore, keys: Keys, forgotten: Collection[str]) -> li
         if info.key.startswith(shards or ("\0",))
         or any(info.key.startswith(folder) for folder in folders)
     ]
+
+
+def _is_forgotten(manifest: Manifest, forgotten: Collection[str]) -> bool:
+    return any(
+        pair.shard in forgotten
+        or former_of(Ingredient(ShardUID(pair.shard), Digest(pair.training_key))) in forgotten
+        for pair in manifest.lineage
+    )
+
+
+def _is_old(
+    store: ObjectStore, info: ObjectInfo, manifest: Manifest, kept_in: Mapping[str, KeptTrainings]
+) -> bool:
+    """Whether it lies in a shard's own folder, and records have left the shard since it was made.
+
+    A training that began just now may be of records that were named after this run was told what
+    is kept: it is left for the next look. Salts of commitments go with the purge that reads them.
+    """
+    folder = next((folder for folder in kept_in if info.key.startswith(folder)), None)
+    if folder is None or manifest.kind is ArtefactKind.COMMITMENTS:
+        return False
+    trainings = kept_in[folder]
+    if not is_outdated(manifest, trainings.requests, trainings.kept):
+        return False
+    return manifest.kind is not ArtefactKind.TRAINING or _has_aged(store, info)
+
+
+def _has_aged(store: ObjectStore, info: ObjectInfo) -> bool:
+    there = store.head(info.key)
+    if there is None or not there.modified_at:
+        return True
+    age = datetime.fromisoformat(now()) - datetime.fromisoformat(there.modified_at)
+    return age > LONGEST_START

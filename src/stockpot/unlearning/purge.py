@@ -22,7 +22,7 @@ from stockpot.api.runspec import FormerRecords, PurgeRun, RunResult
 from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, StockpotError, Transient, Waiting
 from stockpot.metrics.progress import Progress
-from stockpot.store.artefacts import covering_manifests
+from stockpot.store.artefacts import with_manifests
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
@@ -37,7 +37,14 @@ from stockpot.unlearning.inventory import (
     residuals_of,
     write_inventory,
 )
-from stockpot.unlearning.removal import ARTEFACTS, RECORDS, folder_of, folders_above, in_order
+from stockpot.unlearning.removal import (
+    ARTEFACTS,
+    folder_of,
+    folders_above,
+    in_order,
+    is_outdated,
+    learnt_in,
+)
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200
@@ -65,7 +72,7 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     if spec.shard is None:
-        return collect(store, keys, spec.soup.uid, spec.forgotten, progress, stop)
+        return collect(store, keys, spec, progress, stop)
     uid = spec.shard.uid
     progress.begin("tombstone")
     stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
@@ -121,12 +128,7 @@ def sweep(
         shard_uid: What is to be found.
         former: Where the shard goes on without some records: what had them, and what is kept.
     """
-    root = f"{keys.namespace}/"
-    seen = [
-        (info, manifest)
-        for info, manifest in covering_manifests(store, root)
-        if info.key.split("/")[1] not in RECORDS
-    ]
+    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
     tainted_folders = {keys.shard(shard_uid)}
     for info, manifest in seen:
         if _is_tainted(info, manifest, keys, shard_uid, former):
@@ -179,8 +181,7 @@ def _is_tainted(
     if manifest is None:
         return False
     if former and info.key.startswith(keys.shard(former.shard)):
-        is_kept = any(pair.training_key == former.kept for pair in manifest.lineage)
-        return manifest.request not in former.requests and not is_kept
+        return is_outdated(manifest, former.requests, former.kept)
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 

@@ -1,13 +1,19 @@
 """Which folders of a namespace hold what was learnt, and in which order it is removed. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from stockpot.api.manifest import Manifest
 from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 
 RECORDS = ("receipts", "tombstones", "inventories")
 """Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
 ARTEFACTS = ("soups", "shards")
+
+
+def learnt_in(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+    """Choose those objects of a namespace that may hold something that was learnt."""
+    return tuple(info for info in infos if info.key.split("/")[1] not in RECORDS)
 
 
 def in_order(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
@@ -24,6 +30,20 @@ def folders_above(key: str) -> Sequence[str]:
     """Every folder that a key lies in, the outermost first."""
     parts = key.split("/")[:-1]
     return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
+
+
+def is_outdated(manifest: Manifest, requests: Collection[str], kept: str | None) -> bool:
+    """Whether what lies in a shard's own folder was made with records that left the shard.
+
+    Told by what was asked for: of a training that was broken off nobody knows the key.
+
+    Args:
+        manifest: The manifest that covers it.
+        requests: What is asked for without the records.
+        kept: The shard's training key, where it has one.
+    """
+    is_kept = any(pair.training_key == kept for pair in manifest.lineage)
+    return manifest.request not in requests and not is_kept
 
 
 def _order(info: ObjectInfo) -> tuple[bool, int, str, str]:

@@ -1,17 +1,28 @@
-"""The verb: write the receipt of an unlearning, as the next of the soup's chain.
+"""The verb: write the receipts of unlearnings, one after the other, as the next of a soup's chain.
 
 It signs what the store and the RunSpec say, after it looked that they do not contradict each
 other. Asked again it is found, not written twice: a shard has one Complete receipt in a chain, and
-before it an Incomplete one for each time that something was missing.
+before it an Incomplete one for each time that something was missing. A receipt that is refused
+holds up no other: what was signed is the result, and the next run is asked for the rest.
 """
 
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from stockpot import __version__
-from stockpot.api.runspec import RunResult, SignRun
+from stockpot.api.runspec import (
+    EndedReport,
+    ReceiptRequest,
+    RunResult,
+    SignedReceipt,
+    SignRun,
+)
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
@@ -30,59 +41,106 @@ from stockpot.unlearning.statement import Purged, Unlearning, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
 MOST_TRIES = 20
-NAMED_MISSING = 5
-"""Of what a result names: it is 4,096 bytes at most, and the receipt has them all."""
+NAMED_MISSING, MISSING_CHARACTERS = 5, 256
+"""How much of what is missing a result names of each receipt; the receipt itself has all of it."""
+LONGEST_BYTES = 4000
+"""A pod may leave 4,096 bytes behind."""
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
 
 
 def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Sign one receipt.
+    """Sign the receipts that are asked for.
 
     Where the chain ends with another key, and that one lies beside the signing key as
     `previous-key.pem`, the one hands over to the other first.
 
+    Returns:
+        What was signed, or found already signed: at least one receipt.
+
     Raises:
-        Refused: There is no signing key, one of another kind, or one that the chain does not end
-            with (exit 49); the chain is broken (43); the successor was made with the shard (3).
+        Refused: No receipt could be written. There is no signing key, one of another kind, or one
+            that the chain does not end with (exit 49); the chain is broken (43); the successor was
+            made with the shard (3).
         Waiting: The purge has not ended, or a server holds what it removed.
         Transient: The store fails, or others sign without end.
-        StockpotError: It was asked to end (75); nothing was written.
+        StockpotError: It was asked to end (75).
     """
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
-    progress.begin("signing")
+    progress.begin("signing", total_steps=len(spec.receipts))
     key, previous = load_private_key(path := Path(spec.signing_key)), load_previous_key(path)
-    for _ in range(MOST_TRIES):
-        chain = chain_to_go_on(store, keys, spec.soup, key, previous)
-        if chain is None:
-            continue
-        _require_recorded(spec, chain)
-        if mine := [one for one in chain.receipts if _is_asked_for(one, spec)]:
-            return _result(mine[-1], reused=True)
-        inventory = _require_purged(store, keys, spec)
-        _require_clean(spec, inventory)
+    signing = _Signing(spec, store, keys, key, previous)
+    signed: list[Receipt] = []
+    failures: list[StockpotError] = []
+    is_new = False
+    for number, request in enumerate(spec.receipts, start=1):
         if stop.is_set():
-            raise StockpotError(
-                "Signing ended when asked to; nothing was written.",
-                help="Run it again.",
-                exit_code=ExitCode.INTERRUPTED,
-            )
-        place = keys.receipt(spec.soup.uid, chain.last + 1)
-        data = seal(state(_unlearning(spec, inventory, chain, store)).canonical, key)
-        # Looked at again, for there are stores where two writers both win; the later one did.
-        if store.put_if_absent(place, data) and store.get(place) == data:
-            written = check_chain(store, keys, spec.soup.uid, key.public_key())
-            return _result(next(o for o in written if o.sequence > chain.last), reused=False)
-    raise Transient(
-        f"others took the next place in the chain {MOST_TRIES} times",
-        help="sign one receipt of a soup at a time",
+            failures.append(_interrupted())
+            break
+        try:
+            receipt, was_written = signing.sign(request)
+        except StockpotError as error:
+            failures.append(error)
+        else:
+            signed.append(receipt)
+            is_new = is_new or was_written
+        progress.advance(number)
+    if not signed:
+        raise failures[0]
+    return _result(signed, reused=not is_new)
+
+
+@dataclass(frozen=True)
+class _Signing:
+    """One run, with what it signs with."""
+
+    spec: SignRun
+    store: ObjectStore
+    keys: Keys
+    key: Ed25519PrivateKey
+    previous_key: Ed25519PrivateKey | None
+
+    def sign(self, request: ReceiptRequest) -> tuple[Receipt, bool]:
+        """Write one receipt, or find it.
+
+        Returns:
+            The receipt, and whether it was written just now.
+        """
+        spec, store, keys, key = self.spec, self.store, self.keys, self.key
+        for _ in range(MOST_TRIES):
+            chain = chain_to_go_on(store, keys, spec.soup, key, self.previous_key)
+            if chain is None:
+                continue
+            _require_recorded(spec, chain)
+            if mine := [one for one in chain.receipts if _is_asked_for(one, request)]:
+                return mine[-1], False
+            inventory = _require_purged(store, keys, request)
+            _require_clean(spec, request, inventory)
+            place = keys.receipt(spec.soup.uid, chain.last + 1)
+            statement = state(_unlearning(spec, request, inventory, chain, store))
+            data = seal(statement.canonical, key)
+            # Looked at again, for there are stores where two writers both win; the later one did.
+            if store.put_if_absent(place, data) and store.get(place) == data:
+                written = check_chain(store, keys, spec.soup.uid, key.public_key())
+                return next(one for one in written if one.sequence > chain.last), True
+        raise Transient(
+            f"others took the next place in the chain {MOST_TRIES} times",
+            help="sign one receipt of a soup at a time",
+        )
+
+
+def _interrupted() -> StockpotError:
+    return StockpotError(
+        "Signing ended when asked to; nothing was written.",
+        help="Run it again.",
+        exit_code=ExitCode.INTERRUPTED,
     )
 
 
-def _is_asked_for(one: Receipt, spec: SignRun) -> bool:
-    said = one.statement.predicate
-    is_new = one.sequence > spec.after or said.completeness == "Complete"
-    return said.shard.uid == spec.shard.uid and is_new
+def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
+    said = receipt.statement.predicate
+    is_new = receipt.sequence > request.after or said.completeness == "Complete"
+    return said.shard.uid == request.shard.uid and is_new
 
 
 def _require_recorded(spec: SignRun, chain: Chain) -> None:
@@ -101,8 +159,8 @@ def _require_recorded(spec: SignRun, chain: Chain) -> None:
     )
 
 
-def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
-    uid = spec.shard.uid
+def _require_purged(store: ObjectStore, keys: Keys, request: ReceiptRequest) -> Inventory:
+    uid = request.shard.uid
     inventory = read_inventory(store, keys, uid)
     if store.head(keys.tombstone(uid)) is None:
         lacking = f"there is no tombstone at {keys.tombstone(uid)}"
@@ -117,9 +175,9 @@ def _require_purged(store: ObjectStore, keys: Keys, spec: SignRun) -> Inventory:
     )
 
 
-def _require_clean(spec: SignRun, inventory: Inventory) -> None:
+def _require_clean(spec: SignRun, request: ReceiptRequest, inventory: Inventory) -> None:
     """Refuse to sign what the receipt itself would contradict."""
-    uid, successor = spec.shard.uid, spec.successor
+    uid, successor = request.shard.uid, spec.successor
     if successor and any(is_meant(o.shard, o.training_key, uid) for o in successor.lineage):
         raise Refused(
             f"the successor {successor.recipe_digest} was made with shard {uid}, which the receipt "
@@ -141,18 +199,22 @@ def _recipes(keys: Iterable[str]) -> set[str]:
 
 
 def _unlearning(
-    spec: SignRun, inventory: Inventory, chain: Chain, store: ObjectStore
+    spec: SignRun,
+    request: ReceiptRequest,
+    inventory: Inventory,
+    chain: Chain,
+    store: ObjectStore,
 ) -> Unlearning:
-    keys, uid = Keys(spec.soup.namespace), spec.shard.uid
+    keys, uid = Keys(spec.soup.namespace), request.shard.uid
     stored = store.head(keys.inventory(uid))
     return Unlearning(
         soup=spec.soup,
-        shard=spec.shard,
-        data_digest=spec.data_digest,
-        training_keys=spec.training_keys,
-        scope="Records" if spec.former else "Shard",
+        shard=request.shard,
+        data_digest=request.data_digest,
+        training_keys=request.training_keys,
+        scope="Records" if request.former else "Shard",
         commitments=inventory.commitments,
-        requested_at=spec.requested_at,
+        requested_at=request.requested_at,
         tombstoned_at=tombstoned_at(store, keys, uid),
         stored_at=stored.modified_at if stored else None,
         signed_at=now(),
@@ -167,14 +229,21 @@ def _unlearning(
         ),
         residuals=name_residuals(inventory, store.custody()),
         servers=spec.servers,
-        ended=spec.ended,
-        missing=spec.missing,
-        finalizer_removed=spec.finalizer_removed,
+        ended=tuple(report for report in spec.ended if _is_since(report, request.requested_at)),
+        missing=request.missing,
+        finalizer_removed=request.finalizer_removed,
         sequence=chain.last + 1,
         previous=chain.head,
-        completeness="Incomplete" if inventory.residuals or spec.missing else "Complete",
+        completeness="Incomplete" if inventory.residuals or request.missing else "Complete",
         versions={"stockpot": __version__},
     )
+
+
+def _is_since(report: EndedReport, requested_at: str) -> bool:
+    """Whether a server ended after the unlearning was asked for; some ended just before the run."""
+    if not (report.seen_at and requested_at):
+        return True
+    return datetime.fromisoformat(report.seen_at) >= datetime.fromisoformat(requested_at)
 
 
 def _manifest_digest(spec: SignRun, store: ObjectStore, keys: Keys) -> Digest | None:
@@ -184,17 +253,41 @@ def _manifest_digest(spec: SignRun, store: ObjectStore, keys: Keys) -> Digest | 
     return digest_of_bytes(data) if data is not None else None
 
 
-def _result(receipt: Receipt, *, reused: bool) -> RunResult:
-    unlearning = receipt.statement.predicate
-    said = unlearning.purge
-    return RunResult(
-        reused=reused,
-        receipt_sequence=receipt.sequence,
-        receipt_digest=receipt.digest,
-        signed_at=unlearning.signed_at,
-        purged_objects=said.objects,
-        purged_bytes=said.bytes,
-        inventory_digest=said.inventory_digest,
-        missing=unlearning.missing[:NAMED_MISSING],
-        figures={"residuals": str(said.residuals), "missing": str(len(unlearning.missing))},
+def _result(receipts: Sequence[Receipt], *, reused: bool) -> RunResult:
+    """Name what was signed, in at most as many bytes as a pod may leave behind."""
+    missing = dict.fromkeys(
+        text for receipt in receipts for text in receipt.statement.predicate.missing[:NAMED_MISSING]
+    )
+    named = [text[:MISSING_CHARACTERS] for text in missing]
+    purges = [receipt.statement.predicate.purge for receipt in receipts]
+    while True:
+        places = {text: place for place, text in enumerate(list(missing)[: len(named)])}
+        result = RunResult(
+            reused=reused,
+            receipts=_signed(receipts, places),
+            purged_objects=sum(purge.objects for purge in purges),
+            purged_bytes=sum(purge.bytes for purge in purges),
+            missing=tuple(named),
+        )
+        text = result.model_dump_json(by_alias=True, exclude_none=True)
+        if not named or len(text.encode()) < LONGEST_BYTES:
+            return result
+        named.pop()
+
+
+def _signed(receipts: Sequence[Receipt], places: Mapping[str, int]) -> tuple[SignedReceipt, ...]:
+    sequences = {receipt.sequence for receipt in receipts}
+    return tuple(
+        SignedReceipt(
+            shard=unlearning.shard.uid,
+            sequence=receipt.sequence,
+            digest=receipt.digest,
+            previous=None if receipt.sequence - 1 in sequences else unlearning.previous,
+            signed_at=unlearning.signed_at,
+            residuals=unlearning.purge.residuals,
+            missing=len(unlearning.missing),
+            missing_named=tuple(places[text] for text in unlearning.missing if text in places),
+        )
+        for receipt in receipts
+        for unlearning in (receipt.statement.predicate,)
     )

@@ -6,7 +6,7 @@ from stockpot.api.manifest import Manifest
 from stockpot.errors import Transient
 from stockpot.store.artefacts import with_manifests
 from stockpot.store.port import ObjectInfo, ObjectStore
-from stockpot.unlearning.removal import RECORDS
+from stockpot.unlearning.removal import learnt_in
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def list_holdings(store: ObjectStore, namespace: str) -> Holdings:
     except Transient as error:
         blind = error.message
         infos = list(store.list(root))
-    learnt = [info for info in infos if info.key.split("/")[1] not in RECORDS]
-    return Holdings(tuple(with_manifests(store, learnt)), blind)
+    return Holdings(tuple(with_manifests(store, learnt_in(infos))), blind)
 
 
 def _has_bytes(info: ObjectInfo) -> bool:

@@ -1,0 +1,218 @@
+"""Which receipts are signed together, and when one counts as recorded: never by another's."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.builders import (
+    NOON,
+    a_run,
+    a_shard,
+    a_soup,
+    a_world,
+    asked,
+    broken,
+    ended,
+    receipt_digest,
+    signed,
+    signing,
+    uid,
+)
+
+from stockpot.api.conditions import ConditionType
+from stockpot.core.actions import (
+    Action,
+    EndRun,
+    RecordReceipt,
+    Release,
+    StartPurge,
+    StartSigning,
+)
+from stockpot.core.plan import check
+from stockpot.core.recipe import Ingredient, former_of
+from stockpot.core.report import report_of
+from stockpot.core.world import Collection, Receipt, Run, World
+
+CATS = a_shard("cats").trained()
+NAMES = tuple(f"shard-{number:02}" for number in range(20))
+
+
+def dying(*names: str) -> tuple[object, ...]:
+    """Shards of which nothing is left to do but their receipts."""
+    shards = (a_shard(name).trained().tombstoned(NOON) for name in names)
+    return (*shards, *(ended(StartPurge(uid(name))) for name in names))
+
+
+def world_of(*things: object, **fields: object) -> World:
+    world = a_world(a_soup().of("cats"), CATS, *things)  # type: ignore[arg-type]
+    return replace(world, **fields)
+
+
+def recorded(*places: int, name: str = "dogs") -> tuple[Receipt, ...]:
+    return tuple(Receipt(f"pets-{n}", uid(name), n, digest=receipt_digest(n)) for n in places)
+
+
+def only(kind: type[Action], world: World) -> list[Action]:
+    return [action for action in asked(world) if isinstance(action, kind)]
+
+
+def test_sixteen_are_signed_by_one_run_those_first_that_wait_longest() -> None:
+    late = a_shard("shard-00").trained().tombstoned(NOON + timedelta(seconds=9))
+    things = (*dying(*NAMES[1:]), late, ended(StartPurge(uid("shard-00"))))
+
+    [start] = only(StartSigning, world_of(*things))
+
+    assert isinstance(start, StartSigning)
+    assert [due.shard for due in start.receipts] == [uid(name) for name in NAMES[1:17]]
+
+
+def test_nothing_is_signed_while_a_run_signs() -> None:
+    running = a_run(signing("dogs"))
+
+    assert only(StartSigning, world_of(*dying("dogs", "eels"), running)) == []
+
+
+def test_what_one_run_signed_is_recorded_in_the_order_of_the_chain() -> None:
+    run = signed(signing("dogs", "eels", "frogs"), first=4)
+
+    records = only(RecordReceipt, world_of(*dying("frogs", "dogs", "eels"), run))
+
+    told = [(one.sequence, one.shard, one.previous) for one in records]  # type: ignore[union-attr]
+    assert told == [
+        (4, uid("dogs"), receipt_digest(3)),
+        (5, uid("eels"), receipt_digest(4)),
+        (6, uid("frogs"), receipt_digest(5)),
+    ]
+
+
+@pytest.mark.parametrize("highest", [0, 4, 9])
+@pytest.mark.parametrize("is_soup_alive", [True, False])
+def test_another_shards_receipt_frees_nobody(highest: int, is_soup_alive: bool) -> None:
+    run = signed(signing("dogs"), first=4)
+    others = recorded(*range(1, highest + 1), name="eels")
+    others = tuple(one for one in others if one.sequence != 4)
+    world = world_of(*dying("dogs"), run, receipts=others)
+    world = replace(world, soup=replace(world.soup, receipts=highest, alive=is_soup_alive))
+
+    assert only(Release, world) == []
+    assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
+
+
+def test_an_object_with_another_digest_than_the_shards_status_names_is_not_its_receipt() -> None:
+    dogs = a_shard("dogs").trained().tombstoned()
+    named = dogs.with_fields(last_receipt=4, receipt_digest=receipt_digest(4))
+    forged = (Receipt("pets-4", uid("dogs"), 4, digest=receipt_digest(7)),)
+    purged = ended(StartPurge(uid("dogs")))
+
+    assert only(Release, world_of(named, purged, receipts=forged)) == []
+    assert only(Release, world_of(named, purged, receipts=recorded(4))) == [Release(uid("dogs"))]
+
+
+def test_where_the_namespace_terminates_the_shards_own_status_is_the_record() -> None:
+    dogs = a_shard("dogs").trained().tombstoned()
+    named = dogs.with_fields(last_receipt=4, receipt_digest=receipt_digest(4))
+    run, purged = signed(signing("dogs"), first=4), ended(StartPurge(uid("dogs")))
+
+    lives = world_of(named, purged, run)
+    ends = world_of(named, purged, run, namespace_terminates=True)
+    unnamed = world_of(dogs, purged, run, namespace_terminates=True)
+
+    assert only(Release, lives) == []
+    assert only(RecordReceipt, lives), "its object is made again"
+    assert only(Release, ends) == [Release(uid("dogs"))]
+    assert only(Release, unnamed) == []
+    assert only(RecordReceipt, unnamed)
+
+
+def test_a_receipt_is_recorded_whatever_its_shard_lacks_by_then() -> None:
+    run = signed(signing("dogs"), first=4)
+    still_served = a_soup().of("cats", "dogs")
+    world = a_world(still_served, CATS, a_shard("dogs").trained().tombstoned(), run)
+
+    assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
+    assert EndRun(run.name) not in asked(world)
+
+
+def test_a_receipt_of_records_is_recorded_though_their_shard_goes_by_now() -> None:
+    former = former_of(Ingredient(uid("dogs"), receipt_digest(1)))
+    start = replace(signing("dogs"), receipts=(replace(signing("dogs").receipts[0], shard=former),))
+    run = signed(start, first=4)
+    world = world_of(*dying("dogs"), run, former_of_dying=frozenset({former}))
+
+    assert [one.shard for one in only(RecordReceipt, world)] == [former]  # type: ignore[union-attr]
+
+
+def test_a_run_that_signed_is_kept_until_all_of_it_is_recorded() -> None:
+    run = signed(signing("dogs", "eels"), first=4)
+
+    half = world_of(*dying("dogs", "eels"), run, receipts=recorded(4))
+    whole = world_of(
+        *dying("dogs", "eels"), run, receipts=(*recorded(4), *recorded(5, name="eels"))
+    )
+
+    assert EndRun(run.name) not in asked(half)
+    assert EndRun(run.name) in asked(whole)
+
+
+def test_a_receipt_that_was_refused_holds_up_no_other() -> None:
+    run = signed(signing("dogs", "eels"), first=4)
+    assert run.result
+    first = run.result.model_copy(update={"receipts": run.result.receipts[:1]})
+    world = world_of(*dying("dogs", "eels"), replace(run, result=first))
+
+    assert [one.shard for one in only(RecordReceipt, world)] == [uid("dogs")]  # type: ignore[union-attr]
+    assert only(StartSigning, world) == [signing("eels")]
+
+
+def test_a_run_that_failed_is_tried_again_with_whoever_is_due_by_then() -> None:
+    failed = broken(signing("dogs"), 49, "there is no signing key")
+    failed = replace(failed, failure=replace(failed.failure, at=NOON))  # type: ignore[type-var]
+
+    alone, together = world_of(*dying("dogs"), failed), world_of(*dying("dogs", "eels"), failed)
+
+    assert only(StartSigning, alone) == [], "it waits"
+    assert only(StartSigning, together) == [signing("dogs", "eels")]
+
+
+def test_what_the_last_releases_run_wrote_is_recorded() -> None:
+    old = ended(
+        signing("dogs"),
+        receipt_sequence=4,
+        receipt_digest=receipt_digest(4),
+        signed_at="2026-11-22T12:00:00Z",
+        figures={"residuals": "0", "missing": "0"},
+    )
+    incomplete = ended(
+        signing("dogs"),
+        receipt_sequence=4,
+        receipt_digest=receipt_digest(4),
+        figures={"residuals": "2", "missing": "0"},
+    )
+
+    def recorded_from(run: Run) -> RecordReceipt:
+        [record] = only(RecordReceipt, world_of(*dying("dogs"), run))
+        assert isinstance(record, RecordReceipt)
+        return record
+
+    assert recorded_from(old).is_complete
+    assert recorded_from(old).digest == receipt_digest(4)
+    assert (recorded_from(incomplete).is_complete, recorded_from(incomplete).residuals) == (
+        False,
+        2,
+    )
+
+
+def test_receipts_without_an_object_are_named_until_they_have_one() -> None:
+    look = Collection(3, NOON, 1, unrecorded=(2, 5))
+    soup = a_soup().of("cats").with_fields(collection=look, receipts=7)
+
+    def named(*places: int) -> str:
+        world = a_world(soup, CATS, receipts=recorded(*places))
+        conditions = {one.type: one for one in report_of(check(world, NOON)).soup.conditions}
+        condition = conditions.get(ConditionType.RECEIPTS_MISSING)
+        return condition.message if condition else ""
+
+    assert "receipts 2, 5 of Soup pets" in named(1, 7)
+    assert "stockpot replay --missing" in named(1, 7)
+    assert "receipts 5 of" in named(1, 2, 7)
+    assert named(1, 2, 5, 7) == ""

@@ -1,0 +1,101 @@
+"""What is removed or written between a listing and its manifests is not of unknown lineage."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unlearning.cellar import CATS, KEYS, a_cellar, a_purge, key_of
+
+from stockpot.api.runspec import RunResult
+from stockpot.metrics.progress import Progress
+from stockpot.store import artefacts
+from stockpot.store.artefacts import covering_manifests
+from stockpot.store.folder import FolderStore
+from stockpot.store.keys import MANIFEST
+from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.unlearning import purge
+from stockpot.unlearning.inventory import read_inventory
+
+BEES = CATS.model_copy(update={"uid": "uid-bees", "name": "bees"})
+
+
+class ListedThen(FolderStore):
+    """A store in which something happens right after the whole namespace was listed."""
+
+    def __init__(self, root: Path, happens: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._happens, self.times = happens, 0
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        listed = list(super().list_versions(prefix))
+        if prefix == "ml/":
+            self.times += 1
+            self._happens()
+        return iter(listed)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    a_cellar(tmp_path / "store", tmp_path / "work")
+    return tmp_path / "store"
+
+
+def purged(root: Path, shard: object) -> RunResult:
+    spec = a_purge(root).model_copy(update={"shard": shard})
+    return purge.run(spec, work=root, progress=Progress(), stop=threading.Event())
+
+
+def unknown_in(store: FolderStore) -> list[str]:
+    unknown = [info.key for info, manifest in covering_manifests(store, "ml/") if manifest is None]
+    return [key for key in unknown if key.startswith(("ml/soups/", "ml/shards/"))]
+
+
+def test_what_another_purge_removed_meanwhile_is_not_unknown(root: Path) -> None:
+    store = ListedThen(root, lambda: purged(root, CATS))
+
+    assert unknown_in(store) == []
+    assert store.times == 1
+    assert list(FolderStore(root).list_versions(KEYS.shard(CATS.uid))) == []
+
+
+def test_what_got_its_manifest_meanwhile_is_known(root: Path) -> None:
+    folder = KEYS.ingredient(BEES.uid, key_of(BEES.uid))
+    manifest = FolderStore(root).get(folder + MANIFEST)
+    assert manifest
+    FolderStore(root).delete(folder + MANIFEST)
+    writer = ListedThen(root, lambda: FolderStore(root).put(folder + MANIFEST, manifest))
+
+    found = {info.key: manifest for info, manifest in covering_manifests(writer, "ml/")}
+
+    assert all(manifest for key, manifest in found.items() if key.startswith(folder))
+
+
+def test_what_stays_under_no_manifest_is_unknown_at_the_second_look_too(root: Path) -> None:
+    FolderStore(root).put("ml/soups/soup-1/stray", b"who knows")
+
+    assert unknown_in(ListedThen(root, lambda: None)) == ["ml/soups/soup-1/stray"]
+
+
+def test_two_purges_side_by_side_leave_no_residuals(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has listed for its last sweep when another purges, from its first step to its last."""
+    with_manifests, sweeps = artefacts.with_manifests, itertools.count(1)
+
+    def overtaken(store: ObjectStore, infos: Sequence[ObjectInfo]) -> Iterator[Any]:
+        listed = list(infos)
+        if next(sweeps) == 2:
+            purged(root, BEES)
+        return with_manifests(store, listed)
+
+    monkeypatch.setattr(purge, "with_manifests", overtaken)
+    purged(root, CATS)
+
+    for shard in (CATS, BEES):
+        inventory = read_inventory(FolderStore(root), KEYS, shard.uid)
+        assert inventory is not None
+        assert inventory.complete
+        assert inventory.residuals == ()
