@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests import tiny
+from tests.diffusion.pictures import animated
 from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
 
 from stockpot.api.manifest import ArtefactKind, Manifest
@@ -153,6 +154,30 @@ def test_a_record_more_leaves_the_losses_of_the_others_alone(
 
     assert len(found[1]) == 4
     assert {name: found[1][name] for name in found[0]} == pytest.approx(found[0], rel=1e-5)
+
+
+def test_what_of_the_held_out_data_is_not_used_is_counted_and_named(
+    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    revision = pantry.publish("counted", seed=9)
+    folder = tiny.some_data(tmp_path / "held-out", n=3, seed=6)
+    (folder / "0000.png").write_bytes(animated("GIF"))
+    (folder / "unlisted.png").write_bytes(b"x")
+    with (folder / "metadata.jsonl").open("a") as metadata:
+        line = {"file_name": "0001.png", "text": "a big red circle a big blue square"}
+        metadata.write(json.dumps(line) + "\n")
+    place = Location(place=Place.FOLDER, path=str(folder))
+
+    first = evaluate(revision, suite=SUITE[:1], held_out=place)
+    again = evaluate(revision, suite=SUITE[:1], held_out=place)
+
+    assert {omission.reason: omission.examples for omission in first.omissions} == {
+        "UnlistedPicture": ("unlisted.png",),
+        "ExtraFrames": ("0000.png",),
+        "CutCaption": (f"0001.png (10 tokens, of which {tiny.PROMPT_TOKENS} are read)",),
+    }
+    assert again.reused
+    assert again.omissions == first.omissions
 
 
 def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Evaluate) -> None:

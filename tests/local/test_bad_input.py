@@ -16,6 +16,8 @@ import yaml
 from tests import tiny
 from tests.local.tiny_soup import Ended, Table, lay, write
 
+from stockpot.api.conditions import ConditionType, find
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -111,6 +113,28 @@ def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(
     assert "there is no Soup tiny here" in said.err
     assert "apply one of that name" in said.err
     assert table.shards()["cats"].status.ingredient is not None
+
+
+def test_what_of_the_data_is_not_used_is_said_wherever_people_look(table: Table) -> None:
+    data = table.root / "data/cats"
+    (data / "unlisted.png").write_bytes((data / "0000.png").read_bytes())
+    (data / "README.md").write_text("cats")
+    line = "datashard/cats not used as given: pictures that nothing describes, left out: 1 (unlis"
+
+    applied = table.apply("soup", "cats")
+    shown = table.run("get", "shards")
+
+    assert applied.code == 0
+    assert line in applied.err
+    assert line in shown.out
+    status = table.shards()["cats"].status
+    assert [(omission.reason, omission.count) for omission in status.omissions] == [
+        ("UnlistedPicture", 1),
+        ("OtherFile", 1),
+    ]
+    trained = find(status.conditions, ConditionType.TRAINED)
+    assert trained is not None
+    assert "unlisted.png" in trained.message
 
 
 BREAK: Mapping[str, Callable[[Path], object]] = {

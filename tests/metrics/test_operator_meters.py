@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stockpot.api.conditions import Condition, ConditionStatus
+from stockpot.api.omissions import Omission
 from stockpot.api.v1alpha1 import DataShard, DataShardStatus, Soup, SoupRevision
 from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts, soup_facts
@@ -201,7 +202,10 @@ def test_what_the_objects_say_is_what_is_counted() -> None:
                 "recipeDigest": DIGEST,
                 "weightsDigest": DIGEST,
             },
-            "status": {"evaluation": [{"metric": "heldout_loss", "value": "0.528"}]},
+            "status": {
+                "evaluation": [{"metric": "heldout_loss", "value": "0.528"}],
+                "omissions": [{"reason": "ExtraFrames", "count": 4}],
+            },
         }
     )
     soup = a_soup(
@@ -222,7 +226,12 @@ def test_what_the_objects_say_is_what_is_counted() -> None:
 
     meters = the_meters()
     leaving = a_shard("ink", deletionTimestamp=DELETED_AT)
-    meters.observe_round(SOUP, soup_facts(soup, [leaving], [revision]), 0.02)
+    corrupt = Omission(reason="CorruptPicture", count=2)
+    food = a_shard("food")
+    food = food.model_copy(
+        update={"status": food.status.model_copy(update={"omissions": (corrupt,)})}
+    )
+    meters.observe_round(SOUP, soup_facts(soup, [leaving, food], [revision]), 0.02)
 
     quality = {"revision": "emoji-1", "metric": "heldout_loss"}
     assert value(meters, "stockpot_revision_quality", **quality) == 0.528
@@ -233,6 +242,9 @@ def test_what_the_objects_say_is_what_is_counted() -> None:
     assert value(meters, "stockpot_servers", ready="false") == 2
     assert value(meters, "stockpot_deletions_in_flight") == 1
     assert value(meters, "stockpot_deletion_age_seconds") == 30
+    labels = {"shard": "food", "reason": "CorruptPicture"}
+    assert value(meters, "stockpot_data_omissions", **labels) == 2
+    assert value(meters, "stockpot_held_out_omissions", reason="ExtraFrames") == 4
 
 
 def test_the_port_says_whether_it_lives_is_ready_and_what_it_measured() -> None:
@@ -274,6 +286,8 @@ def test_the_reference_names_every_series_its_labels_and_every_state() -> None:
         revision_number=1,
         quality={"emoji-1": {"heldout_loss": 0.5}},
         baseline={"heldout_loss": 0.6},
+        omissions={"food": {"CorruptPicture": 2}},
+        held_out_omissions={"ExtraFrames": 1},
     )
     meters.observe_round(SOUP, full, 0.02)
     meters.observe_progress(SOUP, {"food": 0.5})

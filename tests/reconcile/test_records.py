@@ -1,9 +1,11 @@
 """What a shard's status says of what was trained, whoever writes it late."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from stockpot.api.omissions import Omission
 from stockpot.api.v1alpha1 import DataShard
 from stockpot.core.actions import Disown
 from stockpot.core.digests import Digest, digest_of_bytes
@@ -62,6 +64,16 @@ def test_what_was_made_with_records_that_are_gone_for_good_is_not_written_down(
 
     assert recorded(forgotten, trained("smaller", "first")) == forgotten
     assert recorded(forgotten, trained("least", "first", "second")).status.ingredient
+
+
+def test_what_of_the_data_was_not_used_goes_with_the_ingredient(cats: DataShard) -> None:
+    corrupt = Omission(reason="CorruptPicture", count=2, examples=("a.png (it is empty)",))
+    whole = recorded(cats, replace(trained("whole"), omissions=(corrupt,)))
+
+    gone = disowned(whole, "whole", "first")
+
+    assert whole.status.omissions == (corrupt,)
+    assert gone.status.omissions == (), "a name must not stay where the record may not"
 
 
 def test_what_a_shard_has_is_not_replaced_by_what_comes_late(cats: DataShard) -> None:

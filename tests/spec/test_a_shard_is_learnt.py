@@ -22,6 +22,7 @@ from tests.builders import (
 )
 
 from stockpot.api.conditions import ConditionType, Reason
+from stockpot.api.omissions import Omission
 from stockpot.core.actions import (
     Commit,
     EndRun,
@@ -88,6 +89,36 @@ def test_what_a_training_came_to_is_written_down() -> None:
 
     assert isinstance(action, RecordIngredient)
     assert (action.trained.key, action.trained.records) == (key("cats"), 7)
+
+
+def test_what_of_the_data_was_not_used_is_written_down_and_said_in_the_condition() -> None:
+    omissions = (
+        Omission(reason="CorruptPicture", count=5, examples=("a.png (it is empty)", "b.png")),
+        Omission(reason="CutCaption", count=1, examples=("c.png (90 tokens, of which 77)",)),
+        Omission(reason="OtherFile", count=7, examples=("README.md",)),
+        Omission(reason="NewerReason", count=1),
+    )
+    run = ended(
+        training("cats"),
+        training_key=key("cats"),
+        weights_digest=weights("cats"),
+        omissions=omissions,
+        base_digest=BASE,
+        data_digest=key("data"),
+    )
+
+    [action] = asked(a_world(a_soup().of(), a_shard("cats"), run))
+    assert isinstance(action, RecordIngredient)
+    shard = a_shard("cats").with_fields(trained=action.trained)
+    [report] = report_of(check(a_world(a_soup().of(), shard), NOON)).shards
+
+    [trained] = [told for told in report.conditions if told.type is ConditionType.TRAINED]
+    assert trained.so
+    assert trained.message == (
+        "not used as given: pictures that cannot be decoded, left out: 5 (a.png (it is empty), "
+        "b.png, …); captions longer than the text encoder reads, cut at their end: 1 "
+        "(c.png (90 tokens, of which 77)); NewerReason: 1"
+    )
 
 
 def test_a_training_that_was_killed_is_tried_again_and_not_for_ever() -> None:

@@ -45,6 +45,19 @@ def test_a_prefix_of_the_store_is_downloaded(tmp_path: Path, path: str) -> None:
     assert found == {"metadata.jsonl": b"{}", "pictures/a.png": b"png"}
 
 
+def test_a_key_that_can_be_no_file_is_bad_data_before_anything_is_downloaded(
+    tmp_path: Path,
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    a_folder(tmp_path / "store/data/food", "a.png", "b\\c.png")
+
+    with pytest.raises(Refused, match=r"b.+c\.png.* cannot be a key of the store") as refusal:
+        fetch_folder(Location(place=Place.STORE, path="data/food"), store, tmp_path / "into")
+
+    assert refusal.value.exit_code == ExitCode.BAD_DATA
+    assert not (tmp_path / "into").exists()
+
+
 def test_a_place_with_nothing_in_it_is_named(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.local.tiny_soup import environment
 from tests.workload.pod import ENTER, require_namespaces
 
+from stockpot.api.omissions import LONGEST_EXAMPLE, MOST_EXAMPLES, Omission, OmissionReason
 from stockpot.api.runspec import RunResult
 from stockpot.errors import StockpotError
 from stockpot.workload.result import LONGEST_BYTES, fitting, problem_of, write_result
@@ -44,6 +45,29 @@ def test_a_long_message_keeps_its_beginning_and_its_help() -> None:
     assert said.problem.message.endswith(" …")
     assert said.problem.help == "start it"
     assert len(said.problem.message) > 1500
+
+
+@given(
+    counts=st.lists(st.integers(1, 10**9), min_size=1, max_size=len(OmissionReason)),
+    example=st.text(min_size=1, max_size=LONGEST_EXAMPLE),
+    figures=st.dictionaries(st.text(min_size=1, max_size=40), st.text(max_size=60), max_size=80),
+)
+def test_the_numbers_of_what_was_left_out_always_fit(
+    counts: list[int], example: str, figures: dict[str, str]
+) -> None:
+    omissions = tuple(
+        Omission(reason=reason.value, count=count, examples=(example,) * MOST_EXAMPLES)
+        for reason, count in zip(OmissionReason, counts, strict=False)
+    )
+
+    data = fitting(RunResult(omissions=omissions, figures=figures))
+
+    assert len(data) <= LONGEST_BYTES
+    said = RunResult.model_validate_json(data)
+    assert [omission.count for omission in said.omissions] == counts
+    lengths = {len(omission.examples) for omission in said.omissions}
+    assert len(lengths) == 1, "none has lost more names than another"
+    assert not figures or said.figures or lengths == {0}, "names go before figures"
 
 
 def test_what_fits_is_not_touched() -> None:

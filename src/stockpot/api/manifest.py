@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.model import DigestString, Model
+from stockpot.api.omissions import Omissions
 
 
 class ArtefactKind(StrEnum):
@@ -97,5 +98,10 @@ class Manifest(Model):
     """Of an ingredient: what people call its shard. Its lineage goes by UID."""
     made_by: str = ""
     """The program and its version. Never part of a digest: an upgrade retrains nothing."""
+    omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
+    """Of an ingredient: what of its pictures and captions was not used exactly as given.
+
+    Written only where there is any: versions that do not know it read all other manifests.
+    """
     facts: dict[str, str] = Field(default_factory=dict)
     """Figures for people: final loss, steps, seconds."""

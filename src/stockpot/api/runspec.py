@@ -17,6 +17,7 @@ from stockpot.api.manifest import LineagePair
 # A run is told parts, and the manifest that it writes says them: both find the word here.
 from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
+from stockpot.api.omissions import Omissions
 from stockpot.api.training import Named, Training, WeightsDtype
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -328,5 +329,7 @@ class RunResult(Model):
     """What the receipts say that nobody could confirm."""
     residuals: tuple[str, ...] = ()
     """Some of the keys that a purge left; `figures` counts them all, and how many a lock keeps."""
+    omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
+    """What of the data was not used exactly as given: counted by reason, a few named each."""
     figures: dict[str, str] = Field(default_factory=dict)
     """Measured values, as decimal strings: `heldout_loss`, `saturation_mean`, `seconds` …"""

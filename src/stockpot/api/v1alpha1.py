@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from stockpot.api.conditions import Conditions
 from stockpot.api.manifest import MergeWay
 from stockpot.api.model import DecimalString, DigestString, Instant, Model, Timestamp, immutable
+from stockpot.api.omissions import Omissions
 from stockpot.api.runspec import Ending
 from stockpot.api.source import Source
 from stockpot.api.training import Named, Training, WeightsDtype
@@ -96,7 +97,7 @@ class DataShardSpec(Model):
     soup_ref: Annotated[NamedRef, immutable("make a new DataShard for another soup")]
     """The Soup, in the same namespace, that this data may be in. Cannot be changed."""
     source: Annotated[Source, immutable("make a new DataShard for other data")]
-    """Where the data is: a folder of pictures beside a metadata.jsonl. Cannot be changed."""
+    """Where the data is: a folder of pictures with captions, or of tars. Cannot be changed."""
     digest: DigestString | None = None
     """Refuse other data than this; where it is not set, the first training records it."""
     exclude_records: RecordNames = ()
@@ -182,6 +183,13 @@ class DataShardStatus(Model):
     base_digest: DigestString | None = None
     """Of the base that the ingredient was trained from."""
     records: int | None = None
+    """How many were trained on."""
+    omissions: Omissions = ()
+    """What of the data was not used exactly as given, by reason: see the reference of data folders.
+
+    Pictures that were left out or cannot be decoded, captions that were cut, files that are no
+    data. The condition Trained says it in words.
+    """
     request: DigestString | None = None
     """What was last asked to be trained: names the place of its checkpoints."""
     training_key: DigestString | None = None
@@ -515,6 +523,8 @@ class SoupRevisionStatus(Model):
     evaluated_at: Timestamp | None = None
     """When its figures were written down; a suite may have none."""
     evaluation: Annotated[tuple[Figure, ...], Field(max_length=64)] = ()
+    omissions: Omissions = ()
+    """What of the held-out records was not used exactly as given, by reason."""
 
 
 class SoupRevision(Model):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stockpot.api.conditions import Condition, ConditionStatus, ConditionType, find
+from stockpot.api.omissions import describe
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.digests import short
 from stockpot.errors import ExitCode
@@ -38,11 +39,13 @@ def print_verdict(session: Session) -> int:
         The exit code: NOT_SETTLED where anything does.
     """
     stalled = []
+    shards: list[DataShard] = []
     for namespace in session.objects.namespaces():
         things: tuple[Soup | DataShard, ...] = (
             *session.objects.list(Soup, namespace),
             *session.objects.list(DataShard, namespace),
         )
+        shards += (thing for thing in things if isinstance(thing, DataShard))
         for thing in things:
             said = find(thing.status.conditions, ConditionType.STALLED)
             going = thing.metadata.deletion_timestamp is not None
@@ -61,7 +64,18 @@ def print_verdict(session: Session) -> int:
         if advice:
             click.secho("  help: ", err=True, nl=False, bold=True)
             click.echo(advice, err=True)
+    _print_omissions(shards, to_stderr=True)
     return ExitCode.NOT_SETTLED if stalled else ExitCode.OK
+
+
+def _print_omissions(things: Iterable[Any], *, to_stderr: bool) -> None:
+    """Print a line for each object whose data is not all used as it was given."""
+    for thing in things:
+        is_kind = isinstance(thing, DataShard | SoupRevision)
+        if is_kind and (omitted := describe(thing.status.omissions)):
+            where = f"{thing.kind.lower()}/{thing.metadata.name}"
+            click.secho(f"{where} not used as given: ", err=to_stderr, nl=False, fg="yellow")
+            click.echo(omitted, err=to_stderr)
 
 
 def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
@@ -79,6 +93,7 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
                 click.echo(f"---\n{text_of(thing)}", nl=False)
             continue
         console.print(_TABLES[one](things))
+        _print_omissions(things, to_stderr=False)
         if kind == "all":
             console.print()
     if not is_any:

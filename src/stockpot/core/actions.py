@@ -6,6 +6,7 @@ come twice, late, or from a leader that has been replaced.
 
 from dataclasses import dataclass, field, replace
 
+from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
 from stockpot.core.world import GrantedServer, Promotion, Revision, Run, RunName, Trained
@@ -279,6 +280,8 @@ class RecordEvaluation:
 
     revision: Revision
     figures: tuple[tuple[str, str], ...]
+    omissions: Omissions = ()
+    """What of the held-out records was not used exactly as given."""
 
 
 @dataclass(frozen=True)

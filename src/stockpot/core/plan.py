@@ -205,6 +205,7 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
                 Digest(said.data_digest),
                 said.records or 0,
                 shard.leave_out,
+                said.omissions,
             )
             return (RecordIngredient(shard.uid, trained),)
     if world.forgotten_by(shard):
@@ -345,7 +346,8 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     start = StartEvaluation(revision)
     run = last_attempt(start, world)
     if run and run.result:
-        return (RecordEvaluation(revision, tuple(run.result.figures.items())),)
+        result = run.result
+        return (RecordEvaluation(revision, tuple(result.figures.items()), result.omissions),)
     return _once(start, world, now)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
+from stockpot.api.omissions import describe
 from stockpot.core.actions import StartEvaluation, StartTraining
 from stockpot.core.attempts import failed, last_attempt
 from stockpot.core.checks import Findings
@@ -117,7 +118,10 @@ def _training(shard: Shard, findings: Findings) -> Run | None:
 
 def _trained(shard: Shard, unmet: Unmet | None) -> Told:
     if shard.usable:
-        return Told(ConditionType.TRAINED, so=True, reason=Reason.TRAINED)
+        # A pod's log goes with the pod: here people see what is not in the model as they gave it.
+        omitted = describe(shard.usable.omissions)
+        message = f"not used as given: {omitted}" if omitted else ""
+        return Told(ConditionType.TRAINED, True, Reason.TRAINED, message)
     why = unmet.reason if unmet else Reason.NOT_TRAINED
     return Told(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
 

@@ -13,6 +13,7 @@ from typing import NewType
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.conditions import Reason
+from stockpot.api.omissions import Omissions
 from stockpot.api.runspec import Ending, RunResult
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, shards_in
@@ -58,6 +59,8 @@ class Trained:
     records: int
     left_out: frozenset[str] = frozenset()
     """Records that it was made without, as the shard's `excludeRecords` named them."""
+    omissions: Omissions = ()
+    """What of the data was not used exactly as given."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from stockpot.api.model import Model
+from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.objective import loss_weight, target
 from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import encode_captions, encode_pictures
@@ -40,7 +41,8 @@ class HeldoutLoss(Model):
                 exit_code=ExitCode.BAD_RUN_SPEC,
             )
         losses: dict[str, list[float]] = defaultdict(list)
-        latents = encode_pictures(subject.parts, _pictures(subject))
+        counter = OmissionCounter()
+        latents = encode_pictures(subject.parts, _pictures(subject, counter))
         conditions = encode_captions(subject.parts, [one.caption for one in subject.records])
         pairs = [(at, level) for at in range(len(subject.records)) for level in range(self.levels)]
         for first in range(0, len(pairs), AT_ONCE):
@@ -51,7 +53,8 @@ class HeldoutLoss(Model):
             for (at, _), loss in zip(some, found, strict=True):
                 losses[subject.records[at].name].append(loss)
             subject.advance((first + len(some)) // self.levels)
-        return Findings({"heldout_loss": Figure({name: fmean(x) for name, x in losses.items()})})
+        figure = Figure({name: fmean(values) for name, values in losses.items()})
+        return Findings({"heldout_loss": figure}, omissions=counter.omissions())
 
     def _losses(
         self,
@@ -81,16 +84,19 @@ class HeldoutLoss(Model):
         return [float(x) for x in error * loss_weight(scheduler, levels, self.snr_gamma)]
 
 
-def _pictures(subject: Subject) -> Tensor:
-    return torch.stack([_pixels(one, subject.resolution) for one in subject.records])
+def _pictures(subject: Subject, counter: OmissionCounter) -> Tensor:
+    return torch.stack([_pixels(record, subject.resolution, counter) for record in subject.records])
 
 
-def _pixels(record: Record, resolution: int) -> Tensor:
+def _pixels(record: Record, resolution: int, counter: OmissionCounter) -> Tensor:
     try:
-        return pixels(record.decode(), resolution)
+        decoded = record.decode_with_notes()
     except CorruptPicture as error:
         raise Refused(
             f"A held-out picture cannot be decoded: {error}.",
-            help="replace it, or remove its line from metadata.jsonl",
+            help="replace it, or remove it with its caption",
             exit_code=ExitCode.BAD_DATA,
         ) from error
+    for note in decoded.notes:
+        counter.add(note, record.name)
+    return pixels(decoded.image, resolution)

@@ -11,10 +11,13 @@ import torch
 
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, Manifest
+from stockpot.api.omissions import Omission, Omissions
 from stockpot.api.runspec import EvaluateRun, RunResult
 from stockpot.core.digests import Digest, digest_of_json, digest_of_records
+from stockpot.core.omissions import OmissionCounter, combine
+from stockpot.diffusion.caption_window import count_unread_captions
 from stockpot.diffusion.pipeline import load_parts, load_unet
-from stockpot.diffusion.records import Record, list_records
+from stockpot.diffusion.records import DataFolder, Record, read_folder
 from stockpot.evaluation.evaluators import find_evaluator
 from stockpot.evaluation.figures import Figure, require_numbers
 from stockpot.evaluation.subject import Findings, Subject
@@ -49,12 +52,13 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         progress.begin("reading held-out records")
-        records = _held_out(spec, store, scratch)
+        held_out = _held_out(spec, store, scratch)
+        records = tuple(held_out.records)
         question = _question(spec, records)
         folder_key = keys.evaluation(spec.soup.uid, spec.revision.recipe_digest)
         known = _find_known(store, folder_key, question)
         if known is not None:
-            return _result(known, reused=True)
+            return _result(known, held_out.omissions, reused=True)
 
         progress.begin("opening the revision")
         base = open_base(spec.base, store, scratch / "base")
@@ -67,23 +71,27 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
             progress.begin(name)
             found.append(evaluator.evaluate(subject))
         figures = _figures(found)
+        counter = OmissionCounter()
+        count_unread_captions(parts, records, counter)
+        omissions = combine(counter.omissions(), *(findings.omissions for findings in found))
 
         progress.begin("publishing")
         manifest = _manifest(spec, base.digest, records, question, found)
-        said = _said(spec, base.digest, question, figures, time.monotonic() - began_s)
+        seconds = time.monotonic() - began_s
+        said = _said(spec, base.digest, question, figures, omissions, seconds)
         files = _written(found, said, scratch)
         refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage}, manifest.lineage)
         begin(store, folder_key, manifest)
         publish(store, folder_key, files, manifest)
-        return _result(said, reused=False)
+        return _result(said, held_out.omissions, reused=False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _held_out(spec: EvaluateRun, store: ObjectStore, scratch: Path) -> tuple[Record, ...]:
+def _held_out(spec: EvaluateRun, store: ObjectStore, scratch: Path) -> DataFolder:
     if spec.held_out is None:
-        return ()
-    return tuple(list_records(fetch_folder(spec.held_out, store, scratch / "held-out")))
+        return DataFolder([])
+    return read_folder(fetch_folder(spec.held_out, store, scratch / "held-out"))
 
 
 def _question(spec: EvaluateRun, records: tuple[Record, ...]) -> Digest:
@@ -136,7 +144,12 @@ def _manifest(
 
 
 def _said(
-    spec: EvaluateRun, base: Digest, question: Digest, figures: dict[str, Figure], seconds: float
+    spec: EvaluateRun,
+    base: Digest,
+    question: Digest,
+    figures: dict[str, Figure],
+    omissions: Omissions,
+    seconds: float,
 ) -> dict[str, Any]:
     return {
         "version": 1,
@@ -146,6 +159,7 @@ def _said(
         "baseDigest": base,
         "suite": [named.model_dump() for named in spec.suite],
         "metrics": {name: figure.to_json() for name, figure in figures.items()},
+        "omissions": [omission.model_dump() for omission in omissions],
         "seconds": round(seconds, 1),
     }
 
@@ -160,12 +174,22 @@ def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict
     return {name: folder / name for name in contents}
 
 
-def _result(said: dict[str, Any], *, reused: bool) -> RunResult:
+def _result(said: dict[str, Any], left_out: Omissions, *, reused: bool) -> RunResult:
+    """Say what came of it.
+
+    Args:
+        said: What lies in the store; an older version said nothing of omissions.
+        left_out: What the folder of held-out records has besides.
+        reused: Whether it was found there.
+    """
     figures = {name: f"{metric['value']:.6f}" for name, metric in said["metrics"].items()}
     return RunResult(
         reused=reused,
         base_digest=said["baseDigest"],
         recipe_digest=said["recipeDigest"],
         weights_digest=said["weightsDigest"],
+        omissions=combine(
+            left_out, (Omission.model_validate(one) for one in said.get("omissions", ()))
+        ),
         figures=figures,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.omissions import Omissions
 from stockpot.diffusion.pipeline import Parts, Unet
 from stockpot.diffusion.records import Record
 from stockpot.diffusion.sampling import sample
@@ -92,6 +93,8 @@ class Findings:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     """To lie beside `evaluation.json`, by name."""
+    omissions: Omissions = ()
+    """What of the held-out pictures is not in the figures."""
     fitted_on: tuple[LineagePair, ...] = ()
     """What the evaluator itself was made from, where it learnt from shards."""
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from stockpot.api.conditions import ConditionStatus, ConditionType, find
+from stockpot.api.omissions import Omission
 from stockpot.api.v1alpha1 import DataShard, Figure, Inclusion, Soup, SoupRevision
 
 
@@ -52,6 +53,10 @@ class SoupFacts:
     """How many unlearnings were signed."""
     servers: int = 0
     ready_servers: int = 0
+    omissions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """For each shard, by name, how much of its data is not used exactly as given, by reason."""
+    held_out_omissions: Mapping[str, int] = field(default_factory=dict)
+    """How much of the held-out data is not in the current revision's figures, by reason."""
 
 
 def soup_facts(
@@ -69,7 +74,7 @@ def soup_facts(
         revisions: Those whose figures are shown.
         in_training: Names of shards whose run is under way.
     """
-    shards, names = tuple(shards), frozenset(in_training)
+    shards, revisions, names = tuple(shards), tuple(revisions), frozenset(in_training)
     status = soup.status
     current = status.current_revision
     return SoupFacts(
@@ -88,7 +93,24 @@ def soup_facts(
         receipts=status.receipts.count,
         servers=status.serving.replicas,
         ready_servers=status.serving.ready_replicas,
+        omissions={
+            shard.metadata.name: _by_reason(shard.status.omissions)
+            for shard in shards
+            if shard.status.omissions
+        },
+        held_out_omissions=next(
+            (
+                _by_reason(revision.status.omissions)
+                for revision in revisions
+                if current and revision.metadata.name == current.name
+            ),
+            {},
+        ),
     )
+
+
+def _by_reason(omissions: Iterable[Omission]) -> dict[str, int]:
+    return {omission.reason: omission.count for omission in omissions}
 
 
 def _state(shard: DataShard, in_training: bool) -> ShardState:

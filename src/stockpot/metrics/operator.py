@@ -175,6 +175,17 @@ class _Families:
             "Unlearnings that take longer than the soup's unlearning.deadlineSeconds.",
         )
         self.receipts = _gauge("receipts", "Receipts in the soup's chain.")
+        self.omissions = _gauge(
+            "data_omissions",
+            "Files, pictures and captions of a shard that are not used exactly as given.",
+            "shard",
+            "reason",
+        )
+        self.held_out_omissions = _gauge(
+            "held_out_omissions",
+            "Files, pictures and captions that are not used as given to measure what serves.",
+            "reason",
+        )
         self.servers = _gauge("servers", "Servers of a soup, by whether they are ready.", "ready")
 
     def all(self) -> Iterator[Metric]:
@@ -197,6 +208,11 @@ class _Families:
         late = [one for one in since_s if now_s - one > facts.unlearning_deadline_s]
         self.overdue.add_metric(soup, len(late))
         self.receipts.add_metric(soup, facts.receipts)
+        for shard, counts in facts.omissions.items():
+            for reason, count in counts.items():
+                self.omissions.add_metric([*soup, shard, reason], count)
+        for reason, count in facts.held_out_omissions.items():
+            self.held_out_omissions.add_metric([*soup, reason], count)
         self.servers.add_metric([*soup, "true"], facts.ready_servers)
         self.servers.add_metric([*soup, "false"], facts.servers - facts.ready_servers)
 

@@ -139,8 +139,8 @@ def _record_revision(
         case act.RecordRevision(_, base, _):
             objects.change_soup(edits.with_base(base))
             objects.create(edits.new_revision(action, soup, world, now))
-        case act.RecordEvaluation(_, figures):
-            objects.change_revision(name, edits.with_figures(figures, now))
+        case act.RecordEvaluation(_, figures, omissions):
+            objects.change_revision(name, edits.with_figures(figures, omissions, now))
         case act.ForgetRevision():
             objects.delete_revision(name)
         case never:

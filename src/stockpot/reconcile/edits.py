@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
 from stockpot.api.manifest import MergeWay
+from stockpot.api.omissions import Omissions
 from stockpot.api.runspec import Ending
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import (
@@ -149,6 +150,7 @@ def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
             base_digest=trained.base,
             data_digest=trained.data,
             records=trained.records,
+            omissions=trained.omissions,
             training_key=trained.key,
             ingredient=IngredientStatus(
                 digest=trained.weights,
@@ -204,13 +206,13 @@ def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -
 
 
 def with_figures(
-    figures: tuple[tuple[str, str], ...], now: datetime
+    figures: tuple[tuple[str, str], ...], omissions: Omissions, now: datetime
 ) -> Callable[[SoupRevision], SoupRevision]:
-    """Write down what a revision measured, and that it was."""
+    """Write what was measured of a revision, when, and what of the held-out data is not in it."""
     said = tuple(Figure(metric=metric, value=value) for metric, value in figures)
 
     def edit(revision: SoupRevision) -> SoupRevision:
-        told = {"evaluation": said, "evaluated_at": timestamp(now)}
+        told = {"evaluation": said, "evaluated_at": timestamp(now), "omissions": omissions}
         status = revision.status.model_copy(update=told)
         return revision.model_copy(update={"status": status})
 

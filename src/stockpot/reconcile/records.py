@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from stockpot.api.v1alpha1 import MOST_EXCLUDED, MOST_FORMER, DataShard, FormerTraining
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
@@ -42,7 +43,8 @@ def disown(did: Disown, now: datetime) -> EditShard:
                 requested_at=status.records_asked_at or timestamp(now), stage="Tombstoned"
             ),
         )
-        nothing = {"ingredient": None, "training_key": None, "data_digest": None, "records": None}
+        fields = ("ingredient", "training_key", "data_digest", "records")
+        nothing: dict[str, Any] = {**dict.fromkeys(fields), "omissions": ()}
         return change_shard_status(
             shard,
             **(nothing | {"training": None} if did.is_known else {}),

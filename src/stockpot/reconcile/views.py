@@ -269,6 +269,7 @@ def _trained(shard: DataShard) -> core.Trained | None:
         data=Digest(status.data_digest or ""),
         records=status.records or 0,
         left_out=frozenset(status.ingredient.left_out),
+        omissions=status.omissions,
     )
 
 

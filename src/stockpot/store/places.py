@@ -63,9 +63,11 @@ def fetch_folder(
             exit_code=exit_code,
         )
 
+    paths = {key: _path_of(key.removeprefix(prefix), exit_code) for key in keys}
+
     def fetch(key: str) -> None:
         try:
-            store.get_file(key, into / require_key(key.removeprefix(prefix)))
+            store.get_file(key, into / paths[key])
         except KeyError as error:
             raise Transient(
                 f"{key} was removed from the store while {prefix} was read",
@@ -81,6 +83,17 @@ def fetch_folder(
         # After the first that fails, those that wait are not begun.
         pool.shutdown(cancel_futures=True)
     return into
+
+
+def _path_of(key: str, exit_code: ExitCode) -> str:
+    try:
+        return require_key(key)
+    except Refused as error:
+        raise Refused(
+            f"{error.message}, and no file of the source can be called so",
+            help="rename or remove it in the source",
+            exit_code=exit_code,
+        ) from error
 
 
 def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict[str, Path]:

@@ -19,8 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stockpot.api.omissions import Omission, OmissionReason, Omissions
 from stockpot.api.training import Training
 from stockpot.core.digests import Digest, digest_of_json, short
+from stockpot.core.omissions import OmissionCounter
+from stockpot.diffusion.caption_window import count_unread_captions
 from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
@@ -44,6 +47,8 @@ class Encoded:
     """Which embedding each record has, shape (N,)."""
     corrupt: tuple[str, ...]
     """What could not be decoded, and why. Left out of all of the above."""
+    omissions: Omissions = ()
+    """What of the pictures and captions is not in the above, or in part: corrupt ones, too."""
 
     @property
     def records(self) -> int:
@@ -87,7 +92,7 @@ def encode_records(
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
     name = digest_of_json(
-        "encoded/1",
+        "encoded/2",
         {
             "base": base,
             "data": data,
@@ -116,19 +121,25 @@ def _encode(
     latents: list[Tensor] = []
     usable: list[Record] = []
     corrupt: list[str] = []
+    counter = OmissionCounter()
     for at in range(0, len(records), _AT_ONCE):
         stop_here(stop)
         pictures = []
         for record in records[at : at + _AT_ONCE]:
             try:
-                pictures.append(pixels(record.decode(), training.resolution))
+                decoded = record.decode_with_notes()
             except CorruptPicture as error:
                 corrupt.append(str(error))
-            else:
-                usable.append(record)
+                counter.add(OmissionReason.CORRUPT_PICTURE, str(error))
+                continue
+            pictures.append(pixels(decoded.image, training.resolution))
+            usable.append(record)
+            for note in decoded.notes:
+                counter.add(note, record.name)
         if pictures:
             latents.append(_latents(parts, torch.stack(pictures), training.random_flip))
         progress.advance(min(at + _AT_ONCE, len(records)))
+    count_unread_captions(parts, usable, counter)
     texts = ["", *sorted({record.caption for record in usable})]
     place = {text: number for number, text in enumerate(texts)}
     return Encoded(
@@ -136,6 +147,7 @@ def _encode(
         embeddings=torch.cat(list(_embeddings(parts, texts, stop))),
         captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
         corrupt=tuple(corrupt),
+        omissions=counter.omissions(),
     )
 
 
@@ -157,21 +169,29 @@ def _save(encoded: Encoded, path: Path, name: Digest) -> None:
         "captions": encoded.captions,
     }
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, {"name": name, "corrupt": json.dumps(encoded.corrupt)})
+    facts = {
+        "name": name,
+        "corrupt": json.dumps(encoded.corrupt),
+        "omissions": json.dumps([omission.model_dump() for omission in encoded.omissions]),
+    }
+    save_file(tensors, unfinished, facts)
     unfinished.replace(path)
 
 
 def _load(path: Path, name: Digest) -> Encoded | None:
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-            if said.get("name") != name:
+            facts = file.metadata() or {}
+            if facts.get("name") != name:
                 return None
             return Encoded(
                 latents=file.get_tensor("latents"),
                 embeddings=file.get_tensor("embeddings"),
                 captions=file.get_tensor("captions"),
-                corrupt=tuple(json.loads(said["corrupt"])),
+                corrupt=tuple(json.loads(facts["corrupt"])),
+                omissions=tuple(
+                    Omission.model_validate(omission) for omission in json.loads(facts["omissions"])
+                ),
             )
     except (OSError, SafetensorError):
         return None

@@ -16,9 +16,10 @@ from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
 from stockpot.api.runspec import RunResult, TrainRun
 from stockpot.core.digests import Digest, digest_of_records
+from stockpot.core.omissions import combine
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
 from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
-from stockpot.diffusion.records import Record, list_records, without
+from stockpot.diffusion.records import Record, exclude, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import find_complete
@@ -85,9 +86,10 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     read_optimizer(spec.training.optimizer)
     base = open_base(spec.base, store, work)
     stop_here(stop)
-    records = list_records(fetch_folder(spec.source, store, work / "data"))
-    _refuse_other_data(spec, digest_of_records(record.digest for record in records))
-    records = without(records, spec.exclude_records)
+    folder = read_folder(fetch_folder(spec.source, store, work / "data"))
+    _refuse_other_data(spec, digest_of_records(record.digest for record in folder.records))
+    kept = exclude(folder.records, spec.exclude_records)
+    records = kept.records
     data = digest_of_records(record.digest for record in records)
     stop_here(stop)
 
@@ -132,9 +134,18 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
             store,
             folder_key,
             work / WEIGHTS,
-            manifest.model_copy(update={"records": encoded.records, "facts": facts}),
+            manifest.model_copy(
+                update={
+                    "records": encoded.records,
+                    "omissions": encoded.omissions,
+                    "facts": facts,
+                }
+            ),
         )
     checkpoints.clear()
+    omissions = combine(folder.omissions, kept.omissions, finished.omissions)
+    for omission in omissions:
+        log.warning("Data not used as given", **omission.model_dump())
     return RunResult(
         reused=reused,
         base_digest=base.digest,
@@ -143,6 +154,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         training_key=key,
         weights_digest=finished.digest,
         size_bytes=finished.size_bytes,
+        omissions=omissions,
         figures=finished.facts,
     )
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from stockpot.api.omissions import MOST_EXAMPLES, Omissions
 from stockpot.api.runspec import Problem, RunResult
 from stockpot.errors import StockpotError
 from stockpot.store.atomic import explained, write_whole
@@ -30,7 +31,8 @@ def problem_of(exit_code: int, message: str, help: str = "") -> Problem:  # noqa
 def fitting(result: RunResult) -> bytes:
     """Write a result as JSON of at most 4,096 bytes.
 
-    What is cut, in this order: a long help, the end of the problem's message, the last figures.
+    What is cut, in this order: a long help, the end of the problem's message, the examples of what
+    was left out (their numbers stay), the last figures.
     """
     problem = result.problem
     if problem and len(_json(result)) > LONGEST_BYTES:
@@ -44,6 +46,9 @@ def fitting(result: RunResult) -> bytes:
             return result.model_copy(update={"problem": said})
 
         result = shortened(_most(len(text), lambda n: _fits(shortened(n))))
+    for most in range(MOST_EXAMPLES - 1, -1, -1):
+        if not _fits(result):
+            result = result.model_copy(update={"omissions": _with_examples(result, most)})
     if not _fits(result):
         figures = list(result.figures.items())
 
@@ -83,6 +88,13 @@ def _json(result: RunResult) -> bytes:
 
 def _fits(result: RunResult) -> bool:
     return len(_json(result)) <= LONGEST_BYTES
+
+
+def _with_examples(result: RunResult, most: int) -> Omissions:
+    return tuple(
+        omission.model_copy(update={"examples": omission.examples[:most]})
+        for omission in result.omissions
+    )
 
 
 def _cut(text: str, length: int) -> str:

@@ -1,0 +1,53 @@
+"""Count captions that the text encoder does not read in full.
+
+A pipeline cuts a caption at the tokenizer's window, and puts one token in the place of every word
+that it does not know; neither says so.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stockpot.api.omissions import OmissionReason
+from stockpot.core.omissions import OmissionCounter
+from stockpot.diffusion.pipeline import Parts
+from stockpot.diffusion.record import Record
+
+_AT_ONCE = 1024
+
+
+def count_unread_captions(
+    parts: Parts, records: Sequence[Record], counter: OmissionCounter
+) -> None:
+    """Count records whose captions are cut, or have words that the tokenizer does not know.
+
+    Args:
+        parts: The base's frozen parts.
+        records: Those that are used.
+        counter: They are added here, each with the number of its tokens.
+    """
+    window = int(parts.tokenizer.model_max_length)
+    unknown = _unknown_token(parts.tokenizer)
+    captions = sorted({record.caption for record in records})
+    lengths: dict[str, int] = {}
+    strange: set[str] = set()
+    for at in range(0, len(captions), _AT_ONCE):
+        some = captions[at : at + _AT_ONCE]
+        tokens = parts.tokenizer(some, padding=False, truncation=False, verbose=False)
+        for caption, ids in zip(some, tokens["input_ids"], strict=True):
+            if len(ids) > window:
+                lengths[caption] = len(ids)
+            if unknown is not None and unknown in ids[:window]:
+                strange.add(caption)
+    for record in records:
+        if length := lengths.get(record.caption):
+            size = f"{length} tokens, of which {window} are read"
+            counter.add(OmissionReason.CUT_CAPTION, f"{record.name} ({size})")
+        if record.caption in strange:
+            counter.add(OmissionReason.UNKNOWN_WORDS, record.name)
+
+
+def _unknown_token(tokenizer: Any) -> int | None:
+    """The token of unknown words; None where every word has tokens of its own, as CLIP's have."""
+    unknown = tokenizer.unk_token_id
+    others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if unknown in others else unknown
