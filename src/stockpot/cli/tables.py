@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stockpot.api.conditions import Condition, ConditionStatus, ConditionType, find
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.cli.terminal import console, say
 from stockpot.core.digests import short
 from stockpot.errors import ExitCode
 from stockpot.local.commands import Change
@@ -56,17 +56,15 @@ def print_verdict(session: Session) -> int:
     for thing, said in stalled:
         message, _, advice = said.message.partition("; help: ")
         where = f"{thing.kind.lower()}/{thing.metadata.name}"
-        click.secho(f"{where} {said.reason}: ", err=True, nl=False, bold=True, fg="red")
-        click.echo(message, err=True)
+        say(f"{where} {said.reason}: ", message, is_bad=True)
         if advice:
-            click.secho("  help: ", err=True, nl=False, bold=True)
-            click.echo(advice, err=True)
+            say("  help: ", advice)
     return ExitCode.NOT_SETTLED if stalled else ExitCode.OK
 
 
 def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
     """Show the objects of a kind."""
-    console = Console()
+    out = console(markup=True)
     one: Any
     is_any = False
     for one in KINDS[kind]:
@@ -78,9 +76,9 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
             for thing in things:
                 click.echo(f"---\n{text_of(thing)}", nl=False)
             continue
-        console.print(_TABLES[one](things))
+        out.print(_TABLES[one](things))
         if kind == "all":
-            console.print()
+            out.print()
     if not is_any:
         where = session.layout.root
         click.echo(f"nothing of that kind in {where}, namespace {namespace}", err=True)
