@@ -245,6 +245,13 @@ def test_of_two_merges_to_one_name_one_is_told(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {"soup": expected}
 
 
+def test_a_name_that_a_digest_makes_too_long_is_refused_before_anything_is_read(out: Path) -> None:
+    said = stockpot("merge", out / "absent", "-o", out / ("x" * 200 + "{digest}"))
+
+    assert said.returncode == ExitCode.STORAGE
+    assert "choose a shorter name" in said.stderr
+
+
 def test_a_soup_named_by_its_digest_replaces_a_file_of_that_name(
     checkpoints: Sequence[Path], out: Path, expected: bytes
 ) -> None:

@@ -60,6 +60,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "a LoRA in names that are not folded  ": ("unet:0:down", "unet:0:up"),
     "a LoRA in names that are not folded   ": ("to_q.lora_a", "to_q.lora_b"),
+    "a LoRA in names that are not folded    ": ("to_q.lora_A0.weight", "to_q.lora_B0.weight"),
 }
 """Of each kind the keys that its tools write. Spaces tell the ways of one kind apart."""
 

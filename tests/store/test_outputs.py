@@ -230,6 +230,18 @@ def test_who_may_not_write_a_file_or_keep_its_owner_replaces_nothing(open_folder
     assert names(open_folder) == ["closed", "locked", "others"]
 
 
+@as_root
+def test_a_folder_that_can_only_be_written_to_is_written_to(open_folder: Path) -> None:
+    open_folder.chmod(0o333)
+
+    with as_nobody():
+        write_output(open_folder / "soup", NEW)
+        write_output(open_folder / "soup", OLD)
+
+    assert (open_folder / "soup").read_bytes() == OLD
+    assert names(open_folder) == ["soup"]
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_missing_folders_are_made_and_go_again_where_nothing_came_of_it(
     mask: int, tmp_path: Path

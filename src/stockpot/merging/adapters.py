@@ -63,7 +63,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("ControlNet-LoRA", r"^lora_controlnet$"),
     (
         LORA,
-        _words("lora_(?:A|B|E|a|b|down|up|mid|bias|embedding_A|embedding_B)")
+        _words(r"lora_(?:[ABEab]\d*|(?:down|up)\d*|mid|bias|embedding_[AB])")
         + r"|(?:^|[._])lora\d*(?:_linear_layer)?\.(?:down|up)(?:\.|$)"
         + r"|^\w+:\d+:(?:up|down)$",
     ),

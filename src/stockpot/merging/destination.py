@@ -129,10 +129,10 @@ def _require_file(where: str) -> None:
     if where.startswith("s3:"):
         raise _refused(f"{where} is no address of S3", "write s3://bucket/key; for a file: ./s3:…")
     path = output_path(where)
-    if DIGEST not in where:
-        require_output(path)
-    elif DIGEST not in path.name:
+    if DIGEST in where and DIGEST not in path.name:
         raise _not_by_digest(where)
+    # Of a name with a digest it is known at least how long it will be.
+    require_output(path.with_name(path.name.replace(DIGEST, "0" * 64)))
 
 
 def _require_object(where: str) -> None:

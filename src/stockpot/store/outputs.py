@@ -332,7 +332,12 @@ def _sweep_file(folder: int, name: str) -> None:
 
 @contextmanager
 def _open_folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, os.O_RDONLY | flags)
+    except PermissionError:
+        # One can write to a folder without reading it, as to a letter box.
+        descriptor = os.open(path, os.O_PATH | flags)
     try:
         if not os.fstat(descriptor).st_nlink:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
