@@ -18,7 +18,6 @@ from tests.merging.test_soup import a_file
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode
 from stockpot.merging import merge
-from stockpot.store import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes need root")
@@ -368,7 +367,3 @@ def test_without_a_working_directory_a_command_ends_at_once(
     assert said.returncode == ExitCode.STORAGE, said.stderr
     assert "working directory" in said.stderr
     assert "Traceback" not in said.stderr
-
-
-def test_what_is_hidden_is_named_in_one_place() -> None:
-    assert outputs._hidden_name().startswith(".stockpot-")
