@@ -78,6 +78,28 @@ def test_from_a_bucket_to_a_bucket_the_bytes_are_those_of_files(
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+def test_what_is_copied_and_what_may_be_replaced_is_the_same_in_a_bucket(
+    tmp_path: Path, bucket: S3Store
+) -> None:
+    files, objects = [], []
+    for i in range(2):
+        ids = ("I64", (9,), bytes(range(72)))
+        tensors = {**some_tensors(i, "F16", SMALL), "aa.position_ids": ids}
+        files.append(a_file(tmp_path / f"{i}.safetensors", tensors))
+        bucket.put_file(f"models/{i}.safetensors", files[i])
+        objects.append(f"s3://{bucket.bucket}/models/{i}.safetensors")
+    there = f"s3://{bucket.bucket}/out/soup.safetensors"
+
+    made = merge(objects, there, verified=True)
+    with pytest.raises(StockpotError) as caught:
+        merge(objects, objects[1])
+
+    assert made.copied == ("aa.position_ids",)
+    assert made.digest == merge(files, tmp_path / "soup.safetensors").digest
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert bucket.get("models/1.safetensors") == files[1].read_bytes()
+
+
 def test_a_merge_that_fails_leaves_no_object_and_no_upload(tmp_path: Path, bucket: S3Store) -> None:
     _, objects = some_checkpoints(tmp_path, bucket, IN_PARTS)
     data = bytearray(bucket.get("models/1.safetensors") or b"")

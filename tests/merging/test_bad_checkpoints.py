@@ -55,6 +55,16 @@ def renamed_pickle(path: Path) -> Path:
     return path
 
 
+def apple_double(path: Path) -> Path:
+    path.write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100))
+    return path
+
+
+def lfs_pointer(path: Path) -> Path:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n")
+    return path
+
+
 def spans(*spans: tuple[int, int], size: int = 16) -> Callable[[Path], Path]:
     def write(path: Path) -> Path:
         document = {
@@ -99,14 +109,16 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         "its __metadata__ is no map from text to text",
     ),
     "empty": (document("{}"), "bytes behind the last tensor"),
-    "an integer type": (
-        document(json.dumps({"ids": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}})),
-        "tensor ids is I64; weights are BF16, F16, F32",
+    "a type that nobody knows": (
+        document(json.dumps({"a": {"dtype": "F24", "shape": [1], "data_offsets": [0, 3]}})),
+        "tensor a is of type 'F24', which we do not know",
     ),
-    "double": (
-        document(json.dumps({"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}})),
-        "tensor a is F64; weights are BF16, F16, F32",
+    "half a byte": (
+        document(json.dumps({"a": {"dtype": "F4", "shape": [15], "data_offsets": [0, 8]}})),
+        "tensor a does not fill whole bytes",
     ),
+    "what macOS keeps beside a file": (apple_double, "but what macOS keeps beside a file"),
+    "a pointer": (lfs_pointer, "but a pointer of Git LFS"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.numpy import save
 
 from stockpot.api.runspec import BaseRef, Location, Place
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.base import OpenBase, open_base
+from stockpot.store.base import OpenBase, open_base, require_base
 from stockpot.store.folder import FolderStore
 from stockpot.store.places import tree_digest
 
@@ -154,6 +155,33 @@ def test_a_hidden_file_is_refused_with_the_command_that_removes_it(
 
     assert f"holds the hidden file {name}" in refusal.message
     assert refusal.help == f"remove it: rm -r {folder}/{remove}"
+
+
+@pytest.mark.parametrize("name", ["my models", "a;b", "$(id)", "it's", "-rf"])
+@pytest.mark.parametrize(
+    ("hidden", "remove"),
+    [
+        (".cache/a b.json", ".cache"),
+        ("my.cache/.cache/x.json", "my.cache/.cache"),
+        ("un'et/.x y.json", "un'et/.x y.json"),
+    ],
+)
+def test_the_command_that_removes_a_hidden_file_removes_nothing_else(
+    folder: Path, name: str, hidden: str, remove: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = folder.rename(folder.with_name(name))
+    (moved / hidden).parent.mkdir(parents=True)
+    (moved / hidden).write_bytes(b"{}")
+    monkeypatch.chdir(moved.parent)
+
+    with pytest.raises(Refused) as caught:
+        require_base(Path(name))
+
+    command = caught.value.help.removeprefix("remove it: ")
+    words = shlex.split(command)
+    assert words[:2] == ["rm", "-r"]
+    assert [Path(word) for word in words[2:]] == [Path(name) / remove]
+    assert not words[2].startswith("-")
 
 
 def test_a_pickle_by_another_name_is_refused(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from stockpot.cli.outputs import APPENDED
 from stockpot.cli.places import store_ref, where
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys
@@ -22,7 +23,7 @@ from stockpot.unlearning.verify.soups import find_soup
     "--to",
     "path",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=APPENDED,
     help="The file to add the head to, where whoever runs the store cannot write.",
 )
 def anchor(soup: str, place: str, key: Path, endpoint: str, namespace: str, path: Path) -> None:

@@ -9,12 +9,14 @@ from rich.text import Text
 
 from stockpot.cli.audit_page import page_of
 from stockpot.cli.averaging import Averaging
+from stockpot.cli.outputs import OUTPUT
 from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
+from stockpot.cli.terminal import console, waiting
 from stockpot.cli.verdicts import MARKS, print_counts
 from stockpot.core.digests import short
-from stockpot.store.atomic import appearing
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
+from stockpot.store.outputs import write_output
 from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.heads import parse_head
@@ -33,7 +35,7 @@ from stockpot.unlearning.verify.verifying import Ground, verify
 @click.option(
     "--html",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="Write it as one page with everything in it, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
@@ -60,7 +62,7 @@ def audit(
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
     ground = Ground(store, place, keys, uid, public_key)
-    with Console(stderr=True).status("reading and averaging"):
+    with waiting("reading and averaging"):
         report = verify(
             ground,
             head=kept,
@@ -70,12 +72,11 @@ def audit(
         )
         history = tell(ground, report)
     if page:
-        with appearing(page) as written:
-            written.write(page_of(history).encode())
+        write_output(page, page_of(history).encode())
     if as_json:
         click.echo(history.model_dump_json(indent=2))
     else:
-        _print(history, Console())
+        _print(history, console())
     return report.exit_code
 
 

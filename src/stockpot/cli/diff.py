@@ -1,10 +1,12 @@
 """`stockpot diff`: what differs between two checkpoints, tensor by tensor."""
 
+import sys
+
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stockpot.cli.merge import bar
+from stockpot.cli.terminal import console, is_terminal
 from stockpot.errors import ExitCode
 from stockpot.merging.differing import TensorDifference
 from stockpot.merging.differing import diff as compare
@@ -43,7 +45,7 @@ def diff(first: str, second: str, everything: bool) -> int:
     for one in shown:
         table.add_row(*_row(one))
     # Whoever reads it through a pipe looks for whole names.
-    Console(width=None if Console().is_terminal else WIDE).print(table)
+    console(width=None if is_terminal(sys.stdout) else WIDE, highlight=False).print(table)
     rest = f", {len(other) - len(shown)} of them not shown (--all)" if len(other) > 20 else ""
     rest = "" if everything else rest
     click.echo(f"{len(other)} of {len(found)} tensors differ{rest}")

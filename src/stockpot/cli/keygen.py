@@ -1,9 +1,11 @@
 """`stockpot keygen`: a key to sign receipts with."""
 
+import os
 from pathlib import Path
 
 import click
 
+from stockpot.cli.outputs import OUTPUT
 from stockpot.unlearning.keys import keygen as make_key
 
 
@@ -11,7 +13,7 @@ from stockpot.unlearning.keys import keygen as make_key
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     help="Where to write the private key; nothing may be there yet.",
 )
 def keygen(out: Path) -> None:
@@ -20,4 +22,4 @@ def keygen(out: Path) -> None:
     Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub. To go on with
     it where another key has signed: stockpot rotate.
     """
-    click.echo(make_key(out))
+    click.echo(os.fsencode(make_key(out)))

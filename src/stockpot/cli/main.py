@@ -1,9 +1,13 @@
 """The command `stockpot`: which commands there are, and how every one of them ends."""
 
+import errno
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
@@ -19,6 +23,9 @@ class Entry:
     hidden: bool = False
     """Left out of the list: for whoever develops Stockpot, or for Stockpot itself."""
 
+
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
+"""What writing to standard output may say."""
 
 # Each is `stockpot.cli.NAME:NAME`.
 COMMANDS: Mapping[str, Entry] = {
@@ -76,9 +83,12 @@ def main() -> None:
 
 
 def _run() -> int:
+    _end_when_asked()
     try:
         # Not standalone: click would end an interrupted command with the code of a bug.
         code = stockpot.main(prog_name="stockpot", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except StockpotError as error:
         _say("error", error.message)
         if error.help:
@@ -90,12 +100,57 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("error", "interrupted")
         return ExitCode.INTERRUPTED
+    except SystemExit:  # What click and rich make of a pipe whose reader has gone.
+        return _no_output("its reader ended")
+    except OSError as error:
+        return _unforeseen(error)
     return code if isinstance(code, int) else ExitCode.OK
 
 
+def _end_when_asked() -> None:
+    """Take SIGTERM and SIGHUP as Ctrl-C, so that what was begun is taken back."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # One that is ignored stays so: nohup.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unforeseen(error: OSError) -> int:
+    """Say what may fail anywhere in a command; raise again what is a bug."""
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
+        _say("error", "the working directory has been deleted")
+        _say("  help", "change to a folder that is there, as: cd")
+        return ExitCode.STORAGE
+    if error.filename is None and error.errno in _NO_OUTPUT:
+        return _no_output((error.strerror or str(error)).lower())
+    raise error
+
+
+def _no_output(why: str) -> int:
+    _say("error", f"standard output could not be written: {why}")
+    # What is left in its buffer would be tried once more when the process ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return ExitCode.STORAGE
+
+
 def _say(what: str, message: str) -> None:
-    click.secho(f"{what}: ", err=True, nl=False, bold=True, fg="red" if what == "error" else None)
-    click.echo(message, err=True)
+    # Loaded where it is used: what only lists commands starts without it.
+    from stockpot.cli.terminal import say  # noqa: PLC0415
+
+    say(f"{what}: ", message, is_bad=what == "error")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """`stockpot merge`: the exact weighted mean of checkpoints, from the command line."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,14 +16,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from stockpot.merging.soup import DTYPES
+from stockpot.cli.terminal import can_move, console
+from stockpot.merging.soup import DTYPES, Made
 from stockpot.merging.soup import merge as make
 from stockpot.merging.weights import named
 
 
 @click.command()
 @click.argument("checkpoints", metavar="CHECKPOINT[@WEIGHT]...", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help="A file, or s3://bucket/key.")
+@click.option(
+    "-o", "--output", required=True, help="A file, s3://bucket/key, or - for standard output."
+)
 @click.option("--base", metavar="CHECKPOINT", help="Fold the LoRAs among them into this model.")
 @click.option("--out-dtype", type=click.Choice(list(DTYPES)), help="Round to this type.")
 @click.option("--threads", type=click.IntRange(1), help="Else as many as there are cores for us.")
@@ -47,12 +51,14 @@ def merge(
     it has the base's types. WEIGHT is a LoRA's share of the mean, not its strength: one alone is
     applied in full.
 
-    The output appears whole or not at all. {digest} in the name of a local file becomes the 64
-    digits of its SHA-256. For S3 set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another
-    than Amazon's, AWS_ENDPOINT_URL.
+    The output appears whole or not at all. It is a new file, or replaces a regular one, whose mode
+    and owner it keeps; links, devices, pipes, folders and the checkpoints themselves are refused.
+    {digest} in the name of a local file becomes the 64 digits of its SHA-256. For S3 set
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another than Amazon's, AWS_ENDPOINT_URL.
 
-    Ends with 2 for weights that cannot be, 7 where something cannot be read or written, 43 where
-    --verify finds another mean, 46 for checkpoints that are broken or do not fit.
+    Ends with 2 for weights that cannot be and for outputs that may not be written, 7 where
+    something cannot be read or written, 43 where --verify finds another mean, 46 for checkpoints
+    that are broken or do not fit, 75 where it was interrupted.
     """
     began_s = time.monotonic()
     with bar("merging") as progress:
@@ -66,21 +72,31 @@ def merge(
             progress=progress,
         )
     took_s = time.monotonic() - began_s
-    click.echo(f"{made.path}  {made.digest}")
+    # As bytes: a name need not be text. Standard output has the soup itself where that was asked.
+    click.echo(os.fsencode(f"{made.path}  {made.digest}"), err=output == "-")
     checked = ", checked in rationals" if verify else ""
     count = len(made.weights)
     click.echo(
         f"the mean of {count} checkpoint{'s' if count > 1 else ''}, {made.parameters:,} "
-        f"parameters, {made.size_bytes / 1e9:.2f} GB in {took_s:.1f} s{checked}",
+        f"parameters, {made.size_bytes / 1e9:.2f} GB in {took_s:.1f} s{checked}{_copies(made)}",
         err=True,
     )
+
+
+def _copies(made: Made) -> str:
+    """Name what was copied: tensors for which there is no mean."""
+    count, shown = len(made.copied), ", ".join(made.copied[:3])
+    if not count:
+        return ""
+    more = f" and {count - 3} more" if count > 3 else ""
+    tensors = f"{count} tensor{'s' if count > 1 else ''}"
+    return f"; copied, being equal in all and of no type that is averaged: {tensors}, {shown}{more}"
 
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far it is, where somebody looks on."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not can_move(sys.stderr):
         yield lambda done, total: None
         return
     columns = (
@@ -90,6 +106,6 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as shown:
+    with Progress(*columns, console=console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -7,6 +7,7 @@ import click
 from stockpot.api.runspec import ObjectRef
 from stockpot.cli.places import ENDPOINT, NAMESPACE, STORE, store_ref
 from stockpot.errors import ExitCode, Refused
+from stockpot.store.atomic import quoted
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.envelope import key_name
@@ -50,7 +51,7 @@ def rotate(
     if key_name(old_key.public_key()) == key_name(new_key.public_key()):
         raise Refused(
             f"{key} and {new} are one key",
-            help=f"make another: stockpot keygen --out {new}.new",
+            help=f"make another: stockpot keygen --out {quoted(f'{new}.new')}",
             exit_code=ExitCode.USAGE,
         )
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from stockpot.cli import terminal
 from stockpot.core import actions as act
 from stockpot.core.plan import Plan
 from stockpot.core.render import describe
@@ -83,17 +84,17 @@ def _bars(console: Console) -> Progress:
 @contextmanager
 def watching(console: Console | None = None) -> Iterator[Watcher]:
     """Show rounds while the context lasts."""
-    console = console or Console()
-    if not console.is_terminal:
-        yield Screen(console, None)
+    out = console or terminal.console(markup=True)
+    if not out.is_terminal:
+        yield Screen(out, None)
         return
-    with _bars(console) as bars:
-        yield Screen(console, bars)
+    with _bars(out) as bars:
+        yield Screen(out, bars)
 
 
 def look_on(session: Session) -> None:
     """Show how far the runs of a folder are, until none is left."""
-    console = Console()
+    console = terminal.console(markup=True)
     with _bars(console) as bars:
         screen = Screen(console, bars)
         while seen := _progress(session):

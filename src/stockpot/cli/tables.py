@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stockpot.api.conditions import Condition, ConditionStatus, ConditionType, find
 from stockpot.api.omissions import describe
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.cli.terminal import console, printable, say
 from stockpot.core.digests import short
 from stockpot.errors import ExitCode
 from stockpot.local.commands import Change
@@ -59,11 +59,9 @@ def print_verdict(session: Session) -> int:
     for thing, said in stalled:
         message, _, advice = said.message.partition("; help: ")
         where = f"{thing.kind.lower()}/{thing.metadata.name}"
-        click.secho(f"{where} {said.reason}: ", err=True, nl=False, bold=True, fg="red")
-        click.echo(message, err=True)
+        say(f"{where} {said.reason}: ", message, is_bad=True)
         if advice:
-            click.secho("  help: ", err=True, nl=False, bold=True)
-            click.echo(advice, err=True)
+            say("  help: ", advice)
     _print_omissions(shards, to_stderr=True)
     return ExitCode.NOT_SETTLED if stalled else ExitCode.OK
 
@@ -74,13 +72,12 @@ def _print_omissions(things: Iterable[Any], *, to_stderr: bool) -> None:
         is_kind = isinstance(thing, DataShard | SoupRevision)
         if is_kind and (omitted := describe(thing.status.omissions)):
             where = f"{thing.kind.lower()}/{thing.metadata.name}"
-            click.secho(f"{where} not used as given: ", err=to_stderr, nl=False, fg="yellow")
-            click.echo(omitted, err=to_stderr)
+            click.echo(printable(f"{where} not used as given: {omitted}"), err=to_stderr)
 
 
 def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
     """Show the objects of a kind."""
-    console = Console()
+    out = console(markup=True)
     one: Any
     is_any = False
     for one in KINDS[kind]:
@@ -92,10 +89,10 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
             for thing in things:
                 click.echo(f"---\n{text_of(thing)}", nl=False)
             continue
-        console.print(_TABLES[one](things))
+        out.print(_TABLES[one](things))
         _print_omissions(things, to_stderr=False)
         if kind == "all":
-            console.print()
+            out.print()
     if not is_any:
         where = session.layout.root
         click.echo(f"nothing of that kind in {where}, namespace {namespace}", err=True)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from stockpot.api.conditions import ConditionType, find
 from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
+from stockpot.cli.terminal import console
 from stockpot.controller.looking import Sight, look
 from stockpot.core.digests import Digest, short
 
@@ -25,9 +25,8 @@ def tree(
     """
     client = cluster.client_of(context, kubeconfig)
     where = cluster.namespace_of(namespace, context, kubeconfig)
-    console = Console(highlight=False)
     for sight in look(client, where, soup, release_namespace):
-        console.print(tree_of(sight))
+        console(highlight=False).print(tree_of(sight))
 
 
 def tree_of(sight: Sight) -> Tree:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from stockpot.cli.averaging import Averaging
 from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
+from stockpot.cli.terminal import console, waiting
 from stockpot.cli.verdicts import print_report
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
@@ -61,8 +61,7 @@ def verify(
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
     ground = Ground(store, place, keys, uid, public_key)
-    console = Console()
-    with Console(stderr=True).status("reading and averaging"):
+    with waiting("reading and averaging"):
         report = check_all(
             ground,
             head=kept,
@@ -74,5 +73,5 @@ def verify(
     if as_json:
         click.echo(report.model_dump_json(indent=2))
     else:
-        print_report(report, console)
+        print_report(report, console())
     return report.exit_code

@@ -61,9 +61,10 @@ def locked(layout: Layout) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            ending = f", or end it: kill {holder}" if holder.isdigit() else ""
             raise Refused(
                 f"{layout.root} is worked on by process {holder}",
-                help=f"wait for it, look on with `stockpot local watch`, or end it: kill {holder}",
+                help=f"wait for it, or look on with `stockpot local watch`{ending}",
                 exit_code=ExitCode.LOCKED,
             ) from None
         os.ftruncate(descriptor, 0)

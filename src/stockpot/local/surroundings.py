@@ -8,7 +8,7 @@ from stockpot.api.runspec import Location, Place, StoreRef
 from stockpot.api.source import Source
 from stockpot.errors import Refused
 from stockpot.local.layout import Layout
-from stockpot.store.atomic import write_whole
+from stockpot.store.atomic import quoted, write_whole
 
 DEFAULT_PORT = 8000
 
@@ -68,7 +68,7 @@ class FolderSurroundings:
             name = claim.claim_name if claim else ""
             raise Refused(
                 f"no folder is known for the claim {name}",
-                help=f"say which it is: stockpot local apply … --claim {name}=FOLDER",
+                help=f"say which it is: stockpot local apply … --claim {quoted(name)}=FOLDER",
             )
         root = Path(self._places.claims[claim.claim_name])
         return Location(place=Place.FOLDER, path=str(root / claim.path))

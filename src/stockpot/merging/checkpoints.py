@@ -6,9 +6,10 @@ other is decided in `layout`.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,33 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.merging.formats import FORMATS
 from stockpot.store.atomic import explained
 from stockpot.store.port import ObjectStore
-from stockpot.store.ranges import ByteSource, object_bytes, opened
-from stockpot.store.safetensors import Tensor, read_header, refuse
+from stockpot.store.ranges import ABSENT_FROM_STORE, IN_STORE, ByteSource, object_bytes, opened
+from stockpot.store.safetensors import Tensor, read_header, refuse, without_repetition
 
 INDEX = ".safetensors.index.json"
+SUFFIX = ".safetensors"
+_INDEX = re.compile(r".+\.safetensors\.index(\.[^./]+)?\.json")
+"""An index of several files. A variant may stand in its name: `….safetensors.index.fp16.json`."""
+_SHARD = re.compile(r".+-(\d{5,})-of-(\d{5,})\.safetensors")
+_HELP_SHARDS = "download the index and all files that it names, and name the index"
 LONGEST_INDEX_BYTES = 64 << 20
+SHOWN = 5
 AWS = "https://s3.amazonaws.com"
 IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+
+
+OWN_FILE = "get a whole copy of it: download it or save it again"
+_OWN_ADVICE = {IN_STORE: OWN_FILE, ABSENT_FROM_STORE: "look for a mistake in its name"}
+
+
+@contextmanager
+def own_files() -> Iterator[None]:
+    """Give advice for a person's own files: nobody makes them again, and none is to be deleted."""
+    try:
+        yield
+    except Refused as error:
+        error.help = _OWN_ADVICE.get(error.help, error.help)
+        raise
 
 
 @dataclass(frozen=True)
@@ -37,11 +58,18 @@ class Checkpoint:
     """In order of key."""
     places: tuple[tuple[ByteSource, int], ...]
     """For each tensor: the file, and the offset of its first byte in it."""
+    files: tuple[ByteSource, ...] = ()
+    """All that was opened for it, an index too."""
 
     @property
     def sources(self) -> list[ByteSource]:
         """The files, each once."""
         return list({id(source): source for source, _ in self.places}.values())
+
+
+def is_index(name: str) -> bool:
+    """Whether a name is that of an index of several files."""
+    return _INDEX.fullmatch(name) is not None
 
 
 def of_sources(name: str, sources: Sequence[ByteSource], *, any_type: bool = False) -> Checkpoint:
@@ -50,7 +78,7 @@ def of_sources(name: str, sources: Sequence[ByteSource], *, any_type: bool = Fal
     Args:
         name: What messages call it.
         sources: Its files.
-        any_type: Let tensors in that cannot be averaged.
+        any_type: Let tensors in that cannot be averaged, but copied.
 
     Raises:
         Refused: One is no safetensors file, a key is in two of them, there is no tensor, or one
@@ -69,19 +97,18 @@ def of_sources(name: str, sources: Sequence[ByteSource], *, any_type: bool = Fal
     if not found:
         refuse(name, "it holds no tensor")
     ordered = [found[key] for key in sorted(found)]
-    return Checkpoint(name, tuple(one[0] for one in ordered), tuple(one[1] for one in ordered))
+    tensors, places = tuple(one[0] for one in ordered), tuple(one[1] for one in ordered)
+    return Checkpoint(name, tensors, places, tuple(sources))
 
 
-def open_checkpoint(
-    where: str | os.PathLike[str], stack: ExitStack, *, any_type: bool = False
-) -> Checkpoint:
+def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoint:
     """Open a checkpoint by what a person calls it.
 
     Args:
-        where: A safetensors file; an index of several (`….safetensors.index.json`); a folder that
-            holds one of the two; or any of these as `s3://bucket/key`.
+        where: A safetensors file; an index of several (`….safetensors.index.json`, with or without
+            a variant as in `….index.fp16.json`); a folder that holds one of the two; or any of
+            these as `s3://bucket/key`.
         stack: Closes the files.
-        any_type: Let tensors in that cannot be averaged.
 
     Raises:
         Refused: There is none, it is not clear which, or it is broken (exit 46).
@@ -89,13 +116,42 @@ def open_checkpoint(
     """
     text = os.fspath(where)
     folder, name = _located(text, stack)
-    if not name.endswith(INDEX):
-        return of_sources(text, [folder.source(name)], any_type=any_type)
-    weight_map = _read_index(folder.source(name))
+    if not is_index(name):
+        return of_sources(text, [folder.source(name)], any_type=True)
+    index = folder.source(name)
+    weight_map = _read_index(index)
     files = sorted(set(weight_map.values()))
-    checkpoint = of_sources(text, [folder.source(file) for file in files], any_type=any_type)
+    sources = [_shard(folder, name, file) for file in files]
+    if not _is_of(text, name):
+        _require_no_others(folder, name, files)
+    checkpoint = of_sources(text, sources, any_type=True)
     _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
-    return checkpoint
+    return replace(checkpoint, files=(*checkpoint.files, index))
+
+
+def _is_of(text: str, name: str) -> bool:
+    """Whether a person named the file itself, and not its folder."""
+    return text.rpartition("/")[2] == name
+
+
+def _shard(folder: "_Folder", index: str, file: str) -> ByteSource:
+    try:
+        return folder.source(file)
+    except Refused as error:
+        raise Refused(
+            f"{error.message}; {index} names it", help=_HELP_SHARDS, exit_code=error.exit_code
+        ) from error
+
+
+def _require_no_others(folder: "_Folder", index: str, files: Sequence[str]) -> None:
+    """Refuse a folder with weights in it that its index does not name: they would be left out."""
+    others = [name for name in _visible(folder) if name.endswith(SUFFIX) and name not in files]
+    if others:
+        raise Refused(
+            f"{folder.called('')} holds {_shown(others)} beside what {index} names",
+            help=f"name the file that is meant, as {folder.called(index)}",
+            exit_code=ExitCode.BAD_WEIGHTS,
+        )
 
 
 def beside(where: str | os.PathLike[str], name: str, stack: ExitStack) -> ByteSource | None:
@@ -166,7 +222,9 @@ class _Disk(_Folder):
 
     def source(self, name: str) -> ByteSource:
         path = self._path / name
-        if not path.exists():
+        with explained(path):
+            is_there = path.exists()
+        if not is_there:
             raise Refused(
                 f"{path} does not exist",
                 help="look for a mistake in its name",
@@ -196,15 +254,20 @@ class _Bucket(_Folder):
 def _split_key(bucket: _Bucket, key: str) -> tuple[_Folder, str]:
     """Tell a file from a folder of a bucket by its name: there are no folders there."""
     prefix, _, name = key.rpartition("/")
-    if name.endswith((".safetensors", INDEX)):
+    if name.endswith(SUFFIX) or is_index(name):
         return bucket.below(f"{prefix}/" if prefix else ""), name
     return bucket.below(f"{key.strip('/')}/" if key.strip("/") else ""), ""
 
 
+def _visible(folder: _Folder) -> list[str]:
+    """List a folder as a shell does: macOS keeps hidden `._NAME` files, which are no weights."""
+    return [name for name in folder.names() if not name.startswith(".")]
+
+
 def _only_checkpoint(folder: _Folder) -> str:
-    names, here = folder.names(), folder.called("") or "the bucket"
-    found = [name for name in names if name.endswith(INDEX)]
-    found = found or [name for name in names if name.endswith(".safetensors")]
+    names, here = _visible(folder), folder.called("") or "the bucket"
+    found = [name for name in names if is_index(name)]
+    found = found or [name for name in names if name.endswith(SUFFIX)]
     if not found:
         pipeline = "model_index.json" in names
         raise Refused(
@@ -214,13 +277,23 @@ def _only_checkpoint(folder: _Folder) -> str:
             else "name a .safetensors file, an index of several, or a folder with one of these",
             exit_code=ExitCode.BAD_WEIGHTS,
         )
+    if shards := [name for name in found if (part := _SHARD.fullmatch(name)) and int(part[2]) > 1]:
+        raise Refused(
+            f"{here} holds {_shown(shards)} of a checkpoint in several files, and no index of them",
+            help=_HELP_SHARDS,
+            exit_code=ExitCode.BAD_WEIGHTS,
+        )
     if len(found) > 1:
         raise Refused(
             f"{here} holds {len(found)} checkpoints, and it is not clear which is meant",
-            help=f"name one of {', '.join(found[:5])}{', …' if len(found) > 5 else ''}",
+            help=f"name one of {_shown(found)}",
             exit_code=ExitCode.BAD_WEIGHTS,
         )
     return found[0]
+
+
+def _shown(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
 
 
 def _read_index(source: ByteSource) -> Mapping[str, str]:
@@ -228,7 +301,9 @@ def _read_index(source: ByteSource) -> Mapping[str, str]:
     if source.size_bytes > LONGEST_INDEX_BYTES:
         refuse(source.name, f"an index of {source.size_bytes} bytes is not read")
     try:
-        document: Any = json.loads(source.read(0, source.size_bytes))
+        document: Any = json.loads(
+            source.read(0, source.size_bytes), object_pairs_hook=without_repetition
+        )
     except (ValueError, RecursionError) as error:
         refuse(source.name, f"it cannot be read: {error}")
     found = document.get("weight_map") if isinstance(document, dict) else None

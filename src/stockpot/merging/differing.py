@@ -9,11 +9,13 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, require_local_or_s3
+from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, own_files, require_local_or_s3
+from stockpot.merging.copies import read_bytes
 from stockpot.merging.formats import FORMATS
+from stockpot.merging.values import Numbers, distances, numbers_of
 from stockpot.merging.weights import Where
-from stockpot.store.ranges import ByteSource, fill
-from stockpot.store.safetensors import ELEMENT_BYTES, Tensor
+from stockpot.store.ranges import ByteSource
+from stockpot.store.safetensors import ELEMENT_BITS, Tensor, tensor_bytes
 
 BLOCK_BYTES = 1 << 18
 FAR_BLOCK_BYTES = 8 << 20
@@ -60,9 +62,9 @@ def diff(
     """
     for where in (first, second):
         require_local_or_s3(str(where))
-    with ExitStack() as stack:
-        one = open_checkpoint(first, stack, any_type=True)
-        two = open_checkpoint(second, stack, any_type=True)
+    with own_files(), ExitStack() as stack:
+        one = open_checkpoint(first, stack)
+        two = open_checkpoint(second, stack)
         return tuple(_compared(one, two, progress))
 
 
@@ -90,7 +92,7 @@ def _can_compare(first: str, second: str) -> bool:
 
 
 def _size_bytes(tensor: Tensor) -> int:
-    return ELEMENT_BYTES[tensor[1]] * prod(tensor[2])
+    return tensor_bytes(tensor[1], tensor[2])
 
 
 def _numbers(
@@ -99,36 +101,41 @@ def _numbers(
     key, dtype, shape = first
     elements = prod(shape)
     near = at[0].is_near and other_at[0].is_near
-    most = (BLOCK_BYTES if near else FAR_BLOCK_BYTES) // ELEMENT_BYTES[dtype]
+    # Whole bytes, of types too of which elements share one.
+    most = (BLOCK_BYTES if near else FAR_BLOCK_BYTES) // ELEMENT_BITS[dtype] * 8
     differing, largest, of_difference, of_first = 0, 0.0, 0.0, 0.0
     for begin in range(0, elements, most):
         count = min(most, elements - begin)
         a, b = _read(at, dtype, begin, count), _read(other_at, second[1], begin, count)
-        if dtype not in FORMATS:
-            differing += int((a != b).any(axis=1).sum())
-            continue
-        x = FORMATS[dtype].exact(a.reshape(-1).view(FORMATS[dtype].storage))
-        of_first += float(np.square(x).sum())
+        x = numbers_of(a, dtype)
+        of_first += _sum_of_squares(x)
         if dtype == second[1] and np.array_equal(a, b):
             continue
-        y = FORMATS[second[1]].exact(b.reshape(-1).view(FORMATS[second[1]].storage))
-        with np.errstate(invalid="ignore"):
-            apart = np.abs(x - y)
-        same = (x == y) | (np.isnan(x) & np.isnan(y))
-        apart[same] = 0.0
-        differing += int((~same).sum())
+        y = numbers_of(b, second[1])
+        apart = distances(x, y)
+        differing += int(((x != y) & ~(_is_nan(x) & _is_nan(y))).sum())
         largest = float(np.maximum(largest, apart.max(initial=0.0)))
-        of_difference += float(np.square(apart).sum())
+        of_difference += _sum_of_squares(apart)
     relative = math.sqrt(of_difference / of_first) if of_first and of_difference else 0.0
     return TensorDifference(
         key, (dtype, shape), (second[1], second[2]), elements, differing, largest, relative
     )
 
 
+def _sum_of_squares(numbers: Numbers) -> float:
+    magnitudes = np.abs(numbers) if numbers.dtype.kind == "c" else numbers
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.square(magnitudes, dtype=np.float64).sum())
+
+
+def _is_nan(numbers: Numbers) -> NDArray[np.bool_]:
+    if numbers.dtype.kind in "iu":
+        return np.zeros(numbers.shape, np.bool_)
+    found: NDArray[np.bool_] = np.isnan(numbers)
+    return found
+
+
 def _read(place: tuple[ByteSource, int], dtype: str, begin: int, count: int) -> NDArray[np.uint8]:
-    """Shape (count, bytes of an element)."""
-    size_bytes = ELEMENT_BYTES[dtype]
-    data = np.empty((count, size_bytes), np.uint8)
-    source, offset = place
-    fill(source, offset + begin * size_bytes, data.reshape(-1).data)
-    return data
+    """Read elements as they lie in a file, from one whose first bit begins a byte."""
+    bits = ELEMENT_BITS[dtype]
+    return read_bytes(place, begin * bits // 8, count * bits // 8)

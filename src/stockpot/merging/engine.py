@@ -29,7 +29,7 @@ from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
 from stockpot.merging.pieces import MeanOfFiles, can_be_read
-from stockpot.store.ranges import InOrder, cut_short
+from stockpot.store.ranges import InOrder, cut_short, fill
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS
 
@@ -259,11 +259,16 @@ class _Worker:
         mean = self._out[: block.elements * run.output.item_bytes].view(run.output.storage)
         kept: Any = None
         with _said_of(block, shared.names):
-            if self._files is not None:
+            if run.is_copied:
+                # Known to be equal in all of them.
+                source, offset = run.sources[0]
+                fill(source, offset + block.first, mean.data)
+                largest = 0
+            elif self._files is not None:
                 largest = self._files.into(mean, run, block.first)
             else:
                 largest, kept = self._whole(block)
-        if largest >= FLOATS[run.output.name].infinity:
+        if not run.is_copied and largest >= FLOATS[run.output.name].infinity:
             _refuse_too_large(block, mean)
         at, out = run.offset + block.first * run.output.item_bytes, mean.view(np.uint8).data
         if not shared.target.in_order:
@@ -435,7 +440,7 @@ def _said_of(block: _Block, names: Sequence[str]) -> Iterator[None]:
         key, index = block.run.place_of(block.first + error.element)
         raise Refused(
             f"{names[error.part]} is refused: tensor {key} has a NaN or an infinity at {index}",
-            help="restore it, or make it again; a sum with it would be none",
+            help="leave that checkpoint out, or use one from before it broke",
             exit_code=ExitCode.BAD_WEIGHTS,
         ) from None
 

@@ -32,7 +32,7 @@ from stockpot.merging.formats import FORMATS, Floats
 from stockpot.merging.kernel import source_digest
 from stockpot.merging.lora import Module
 from stockpot.store.ranges import ByteSource, fill
-from stockpot.store.safetensors import ELEMENT_BYTES
+from stockpot.store.safetensors import ELEMENT_BYTES, Tensor
 
 SOURCE = Path(__file__).with_name("lora.c")
 LIBRARY = Path(__file__).with_name("_lora.so")
@@ -125,11 +125,17 @@ def installed() -> Fold:
 
 
 class Widened:
-    """The tensors of a checkpoint one behind the other, as fp32. Safe to use from many threads."""
+    """The weights of a checkpoint one behind the other, as fp32. Safe to use from many threads.
+
+    Tensors of types that are copied take no room here.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self.ends = list(accumulate(math.prod(shape) for _, _, shape in checkpoint.tensors))
+        elements = (
+            math.prod(shape) if dtype in FORMATS else 0 for _, dtype, shape in checkpoint.tensors
+        )
+        self.ends = list(accumulate(elements))
         self._mine = threading.local()
 
     @property
@@ -247,11 +253,19 @@ def folded_checkpoint(
     lora: Checkpoint,
     fold: Fold | None = None,
 ) -> Checkpoint:
-    """Show a base with a LoRA folded in as a checkpoint of fp32; of no modules, widened alone."""
+    """Show a base with a LoRA folded in as a checkpoint of fp32; of no modules, widened alone.
+
+    Tensors that are copied stay where they are in the base, as they are.
+    """
     source = FoldedBytes(name, base, modules, lora, fold or installed())
-    tensors = tuple((key, "F32", shape) for key, _, shape in base.checkpoint.tensors)
-    places = tuple((source, base.begin(i) * ITEM_BYTES) for i in range(len(tensors)))
-    return Checkpoint(name, tensors, places)
+    tensors: list[Tensor] = []
+    places: list[tuple[ByteSource, int]] = []
+    for number, (key, dtype, shape) in enumerate(base.checkpoint.tensors):
+        is_folded = dtype in FORMATS
+        tensors.append((key, "F32" if is_folded else dtype, shape))
+        place: tuple[ByteSource, int] = (source, base.begin(number) * ITEM_BYTES)
+        places.append(place if is_folded else base.checkpoint.places[number])
+    return Checkpoint(name, tuple(tensors), tuple(places), lora.files)
 
 
 def elements_of(source: ByteSource, offset: int, dtype: str, first: int, count: int) -> Singles:

@@ -62,6 +62,9 @@ F16 = Format("F16", np.dtype("<f2"), precision=11, min_exponent=-14)
 BF16 = Format("BF16", np.dtype("<u2"), precision=8, min_exponent=-126)
 F32 = Format("F32", np.dtype("<f4"), precision=24, min_exponent=-126)
 
+COPIED = Format("bytes", np.dtype("u1"), precision=8, min_exponent=0)
+"""Bytes that are passed on as they are: tensors of types that are not averaged."""
+
 FORMATS: Mapping[str, Format] = MappingProxyType({one.name: one for one in (F16, BF16, F32)})
 OUTPUTS: Mapping[WeightsDtype, Format] = MappingProxyType(
     {WeightsDtype.FP16: F16, WeightsDtype.BF16: BF16, WeightsDtype.FP32: F32}

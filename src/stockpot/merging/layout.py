@@ -8,9 +8,9 @@ from math import prod
 
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import Checkpoint
-from stockpot.merging.formats import FORMATS, Format
+from stockpot.merging.formats import COPIED, FORMATS, Format
 from stockpot.store.ranges import ByteSource
-from stockpot.store.safetensors import ELEMENT_BYTES, Header, Tensor, canonical_header
+from stockpot.store.safetensors import Header, Tensor, canonical_header, tensor_bytes
 
 SHOWN = 5
 
@@ -19,7 +19,7 @@ SHOWN = 5
 class Run:
     """Tensors that lie one behind the other everywhere: averaged as if they were one.
 
-    Most checkpoints are a single one.
+    Most checkpoints are a single one. Tensors that are copied make runs of their own, of bytes.
     """
 
     tensors: tuple[Tensor, ...]
@@ -31,13 +31,20 @@ class Run:
     """Where the run begins in the output."""
 
     @property
+    def is_copied(self) -> bool:
+        """Whether it is equal in all checkpoints, and of a type that is not averaged."""
+        return self.given is COPIED
+
+    @property
     def ends(self) -> list[int]:
         """For each tensor, the element of the run behind its last."""
+        if self.is_copied:
+            return list(accumulate(tensor_bytes(dtype, shape) for _, dtype, shape in self.tensors))
         return list(accumulate(prod(shape) for _, _, shape in self.tensors))
 
     @property
     def elements(self) -> int:
-        """How many numbers it has."""
+        """How many numbers it has; of a copied one, how many bytes."""
         return self.ends[-1]
 
     def place_of(self, element: int) -> tuple[str, list[int]]:
@@ -58,10 +65,12 @@ def output_header(tensors: Sequence[Tensor], output: Format | None) -> Header:
 
     Args:
         tensors: Of any of the checkpoints.
-        output: What is rounded to; None: each tensor to its own type.
+        output: What is rounded to; None: each tensor to its own type. Tensors that are copied keep
+            theirs.
     """
     return canonical_header(
-        (key, output.name if output else dtype, shape) for key, dtype, shape in tensors
+        (key, output.name if output and dtype in FORMATS else dtype, shape)
+        for key, dtype, shape in tensors
     )
 
 
@@ -82,19 +91,19 @@ def runs(checkpoints: Sequence[Checkpoint], target: Header) -> list[Run]:
 
     def close() -> None:
         if group:
-            given, output = FORMATS[dtypes[0]], FORMATS[dtypes[1]]
+            given, output = (FORMATS.get(dtype, COPIED) for dtype in dtypes)
             found.append(Run(tuple(group), given, output, tuple(first_at), offset))
 
     for number, (tensor, span) in enumerate(zip(tensors, target.spans, strict=True)):
         if not span.elements:
-            continue  # Of no bytes: nothing to average.
+            continue  # No bytes: nothing to average.
         here = [checkpoint.places[number] for checkpoint in checkpoints]
         if (tensor[1], span.dtype) != dtypes or here != next_at:
             close()
             group, first_at, offset = [], here, span.offset
             dtypes = (tensor[1], span.dtype)
         group.append(tensor)
-        size_bytes = ELEMENT_BYTES[tensor[1]] * span.elements
+        size_bytes = tensor_bytes(tensor[1], tensor[2])
         next_at = [(source, begin + size_bytes) for source, begin in here]
     close()
     return found

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stockpot.merging.adapters import LORA, adapter_in
 from stockpot.store.safetensors import Shape, refuse
 
 CONFIG = "adapter_config.json"
@@ -43,6 +44,9 @@ _OTHERS = {
 }  # fmt: skip
 _NOT_FOLDED = ("use_dora", "fan_in_fan_out", "lora_bias", "use_qalora")
 SHOWN = 5
+MERGE_ELSEWHERE = (
+    "fold it into its model with the tool that made it, save the model, and average the models"
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,9 @@ def _sorted_out(
             unknown.append(key)
     if unknown:
         kind = next((_OTHERS[part] for part in _OTHERS if part in f"{unknown[0]}$"), "")
+        adapter = adapter_in(unknown)
+        if not kind and adapter is not None and adapter.kind != LORA:
+            kind = adapter.kind
         _refuse_all(name, f"it is no LoRA alone{kind and f', it has {kind}'}:", unknown)
     if len(adapters) > 1:
         refuse(name, f"it holds several adapters: {', '.join(sorted(map(str, adapters)))}")
@@ -281,4 +288,4 @@ def _said(shape: Sequence[int]) -> str:
 
 def _refuse_all(name: str, why: str, names: Sequence[str]) -> None:
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    refuse(name, f"{why} {', '.join(names[:SHOWN])}{more}")
+    refuse(name, f"{why} {', '.join(names[:SHOWN])}{more}", MERGE_ELSEWHERE)

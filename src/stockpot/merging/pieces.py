@@ -22,8 +22,9 @@ from stockpot.store.ranges import FileBytes, fill
 def can_be_read(runs: Sequence[Run], weights: Sequence[int]) -> bool:
     """Whether all lies in open files, and the kernel can do with the weights."""
     total = sum(weights)
-    return all(spans_of(total, run.given, run.output) for run in runs) and all(
-        isinstance(source, FileBytes) for run in runs for source, _ in run.sources
+    averaged = [run for run in runs if not run.is_copied]
+    return all(spans_of(total, run.given, run.output) for run in averaged) and all(
+        isinstance(source, FileBytes) for run in averaged for source, _ in run.sources
     )
 
 

@@ -21,7 +21,7 @@ from stockpot.core import recipe
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.merging.accumulators import lineage_of, publish_sums, retire
-from stockpot.merging.checkpoints import of_sources
+from stockpot.merging.checkpoints import of_sources, own_files
 from stockpot.merging.cores import cores
 from stockpot.merging.engine import Settings, Target
 from stockpot.merging.formats import OUTPUTS
@@ -86,7 +86,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            with opened(opened_base.unet_weights) as source:
+            with own_files(), opened(opened_base.unet_weights) as source:
                 only = of_sources(source.name, [source])
                 weights, _ = averaged([only], [1], desk)
                 made = Soup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)

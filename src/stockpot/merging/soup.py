@@ -10,24 +10,22 @@ No operator, no cluster and no torch.
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import bucket_store, require_local_or_s3
+from stockpot.merging.checkpoints import own_files, require_local_or_s3
 from stockpot.merging.cores import cores
-from stockpot.merging.engine import Settings, Target, average
+from stockpot.merging.destination import Destination
+from stockpot.merging.engine import Settings, average
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.kernel import installed
 from stockpot.merging.layout import output_header, runs
-from stockpot.merging.targets import Uploads, file_target, object_target
 from stockpot.merging.verifying import verify
 from stockpot.merging.weights import Weight, Where, listed, whole
 
-DIGEST = "{digest}"
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
 Inputs = Mapping[Where, Weight] | Iterable[Where | tuple[Where, Weight]]
@@ -42,8 +40,11 @@ class Made:
     """Its SHA-256."""
     size_bytes: int
     parameters: int
+    """How many numbers were averaged."""
     weights: tuple[tuple[str, int], ...]
     """The checkpoints with their weights, as whole numbers; those of weight 0 are left out."""
+    copied: tuple[str, ...] = ()
+    """Tensors of types that are not averaged: equal in all checkpoints, and copied."""
 
 
 def merge(
@@ -63,8 +64,9 @@ def merge(
         inputs: Checkpoints with their weights: a safetensors file, an index of several, a folder
             with one of these, each also as `s3://bucket/key`. A weight is a whole number, a
             Fraction or text (`"0.3"`, `"1/3"`); without one it is 1.
-        output: A file, which appears whole or not at all and replaces what was there; or
-            `s3://bucket/key`. `{digest}` in a file's name becomes the 64 digits of its SHA-256.
+        output: A file, which appears whole or not at all, and replaces nothing but a regular file
+            (see `stockpot.store.outputs`); `s3://bucket/key`; or `-` for standard output.
+            `{digest}` in a file's name becomes the 64 digits of its SHA-256.
         base: What LoRAs among the checkpoints are folded into, each by itself, before they are
             averaged; named as a checkpoint is. A weight is then a LoRA's share of the mean, and
             not how strongly it is applied. See `stockpot.merging.folding` for the definition.
@@ -79,8 +81,9 @@ def merge(
         What was made.
 
     Raises:
-        Refused: The weights are none (exit 2); a checkpoint is broken, holds a NaN or an infinity,
-            or does not fit the others or the base; or the mean is too large for the output (46).
+        Refused: The weights are none, or nothing may be written there (exit 2); a checkpoint is
+            broken, holds a NaN or an infinity, or does not fit the others or the base; or the mean
+            is too large for the output (46).
         Transient: Something cannot be read or written (7).
         StockpotError: It was stopped (75).
     """
@@ -90,11 +93,18 @@ def merge(
     weights = [weight for weight in given if weight]
     names = [where for (where, _), weight in zip(pairs, given, strict=True) if weight]
     where = os.fspath(output)
-    final = _Final(where)
     for name in (*names, where, *([] if base is None else [os.fspath(base)])):
         require_local_or_s3(name)
-    with ExitStack() as stack:
+    final = Destination(where)
+    if verified and final.is_stream:
+        raise Refused(
+            "what goes to standard output cannot be read again to be verified",
+            help="name a file, or leave the verification out",
+            exit_code=ExitCode.USAGE,
+        )
+    with own_files(), ExitStack() as stack:
         opened = open_inputs(names, base, stack)
+        final.require_no_input(opened.files)
         checkpoints = opened.checkpoints
         header = output_header(opened.tensors, FORMATS[wanted] if wanted else None)
         lying = runs(checkpoints, header)
@@ -115,49 +125,13 @@ def merge(
         final.path,
         made.digest,
         header.size_bytes,
-        sum(span.elements for span in header.spans),
+        sum(span.elements for span in header.spans if span.dtype in FORMATS),
         tuple(zip(names, weights, strict=True)),
+        tuple(key for key, dtype, _ in opened.tensors if dtype not in FORMATS),
     )
     if verified:
         verify(soup.path, soup.weights, base=base, digest=soup.digest)
     return soup
-
-
-class _Final:
-    """Under which name the soup appears, which may hold the digest of its bytes."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self.digest: Digest | None = None
-        if DIGEST in where and (where.startswith("s3://") or DIGEST not in Path(where).name):
-            raise Refused(
-                f"{where} cannot be named by its digest",
-                help=f"{DIGEST} may stand in the name of a local file",
-                exit_code=ExitCode.USAGE,
-            )
-        # Else it would be found out when all is done.
-        if not where.startswith("s3://") and Path(where).is_dir():
-            raise Refused(
-                f"{where} is a folder",
-                help=f"name a file in it, as {Path(where) / 'soup.safetensors'}",
-                exit_code=ExitCode.USAGE,
-            )
-
-    @property
-    def path(self) -> str:
-        """The final name."""
-        if self.digest is None:
-            return self._where
-        return self._where.replace(DIGEST, self.digest.rpartition(":")[2])
-
-    def target(self, size_bytes: int) -> AbstractContextManager[Target]:
-        """Open what is written to."""
-        if not self._where.startswith("s3://"):
-            return file_target(Path(self._where), size_bytes, lambda _: Path(self.path))
-        bucket, _, key = self._where.removeprefix("s3://").partition("/")
-        store = bucket_store(bucket)
-        assert isinstance(store, Uploads)
-        return object_target(store, key, size_bytes)
 
 
 def _wanted(out_dtype: str | None) -> str | None:

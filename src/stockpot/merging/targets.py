@@ -3,16 +3,18 @@
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from stockpot.errors import Transient
 from stockpot.merging.engine import Target
 from stockpot.store.atomic import appearing, problem
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import Files
 
+STDOUT = "standard output"
 _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -57,7 +59,7 @@ class _Descriptor:
 
 @contextmanager
 def file_target(
-    path: Path, size_bytes: int, named: Callable[[Path], Path] = lambda path: path
+    path: Path, size_bytes: int, opened: AbstractContextManager[BinaryIO] | None = None
 ) -> Iterator[Target]:
     """Write a file that appears under its name, on the disk, when the block ends well.
 
@@ -65,9 +67,10 @@ def file_target(
         path: The final name.
         size_bytes: Of the whole file. The room is taken at once: a full disk says so before the
             first byte is read, and one extent is written faster than many.
-        named: Chooses the final name, in the same folder, when all is written.
+        opened: Makes the file, and gives it its name when all is written; None: as an object of a
+            store is made.
     """
-    with appearing(path, lambda made, final: made.replace(named(final))) as file:
+    with opened or appearing(path) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
         except (AttributeError, OSError) as error:
@@ -75,6 +78,31 @@ def file_target(
             if isinstance(error, OSError) and error.errno not in _CANNOT_ALLOCATE:
                 raise
         yield _Descriptor(path, file.fileno())
+
+
+class _Stream:
+    def __init__(self, descriptor: int) -> None:
+        self.in_order = True
+        self._descriptor = descriptor
+
+    def write(self, offset: int, data: memoryview) -> None:
+        del offset
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except BrokenPipeError as error:
+            raise Transient(
+                "whoever reads standard output ended before all was written",
+                help="look at what reads it; what it has is cut short",
+            ) from error
+        except OSError as error:
+            raise problem(error, Path(STDOUT)) from error
+
+
+@contextmanager
+def stream_target(descriptor: int) -> Iterator[Target]:
+    """Write to an open pipe or file, in order; after an exception what is there is cut short."""
+    yield _Stream(descriptor)
 
 
 class _Pipe:

@@ -1,7 +1,7 @@
 """Hold a soup against its definition, with nothing in common with how it was made.
 
 Every byte of the file is hashed, every header read again; of each tensor the first, the last and
-some elements in between are averaged in rationals.
+some elements in between are averaged in rationals. Tensors that are copied are compared whole.
 """
 
 import hashlib
@@ -15,14 +15,15 @@ import numpy as np
 
 from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import Checkpoint, open_checkpoint
+from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, own_files
+from stockpot.merging.copies import is_copied, read_bytes
 from stockpot.merging.folding import fold_plainly
 from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.layout import differences
 from stockpot.merging.weights import Weight, Where, listed, whole
 from stockpot.store.ranges import ByteSource, ObjectBytes, blocks
-from stockpot.store.safetensors import ELEMENT_BYTES
+from stockpot.store.safetensors import ELEMENT_BYTES, tensor_bytes
 
 SAMPLES = 4096
 """Elements of the whole soup."""
@@ -56,7 +57,7 @@ def verify(
     """
     pairs = [(where, weight) for where, weight in listed(inputs) if weight]
     weights = whole([weight for _, weight in pairs])
-    with ExitStack() as stack:
+    with own_files(), ExitStack() as stack:
         made = open_checkpoint(soup, stack)
         if digest is not None:
             _require_digest(made, digest)
@@ -90,6 +91,9 @@ def _compare(
         elements = prod(shape)
         if not elements:
             continue
+        if is_copied(tensor):
+            _require_copied(made, parts, number)
+            continue
         more = samples * elements // max(parameters, 1)
         chosen = {0, elements - 1, *(dice.randrange(elements) for _ in range(more))}
         for element in sorted(chosen):
@@ -109,6 +113,20 @@ def _compare(
                 )
         compared += len(chosen)
     return compared
+
+
+def _require_copied(made: Checkpoint, parts: Sequence[Checkpoint], number: int) -> None:
+    """Refuse a soup that has other bytes than each checkpoint, where the tensor is a copy."""
+    key, dtype, shape = made.tensors[number]
+    size_bytes = tensor_bytes(dtype, shape)
+    for part in parts:
+        if part.tensors[number][1] != dtype:
+            raise _not_it(made.name, f"tensor {key} is {dtype}, in {part.name} of another type")
+        for begin in range(0, size_bytes, FETCH_BYTES):
+            length = min(FETCH_BYTES, size_bytes - begin)
+            ours = read_bytes(made.places[number], begin, length)
+            if not np.array_equal(ours, read_bytes(part.places[number], begin, length)):
+                raise _not_it(made.name, f"tensor {key} is no copy of that of {part.name}")
 
 
 class _Elements:

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ _TEMPORARY = re.compile(r"^\.(?P<target>.+)\.[0-9a-f]{16}\.unfinished$", re.DOTA
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
+MOST_TRIES = 100
+"""How often a folder that others prune is made again, before it counts as unusable."""
 _CANNOT_SYNC = (*_FORBIDDEN, errno.EINVAL, errno.ENOTSUP)
 
 
@@ -90,7 +94,8 @@ def problem(error: OSError, path: Path) -> StockpotError:
     if error.errno in _FORBIDDEN:
         return Transient(
             f"{path} cannot be read or written ({why})",
-            help=f"give this user the right to: ls -ld {path.parent}; or choose another folder",
+            help=f"give this user the right to: ls -ld {quoted(path.parent)}; or choose another "
+            "folder",
         )
     if error.errno in _IN_THE_WAY:
         return Refused(
@@ -99,7 +104,25 @@ def problem(error: OSError, path: Path) -> StockpotError:
             help="move what lies there out of the way",
             exit_code=ExitCode.STORAGE,
         )
+    if error.errno in _NO_NAME:
+        return Refused(
+            f"{path} cannot be the name of a file ({why})",
+            help="choose a shorter name, and a path without links that lead to themselves",
+            exit_code=ExitCode.STORAGE,
+        )
+    if error.errno == errno.ENOENT:
+        return Transient(
+            f"{path} cannot be read or written: its folder is gone, or nothing can be made in it "
+            f"({why})",
+            help="name a folder that is there; the working directory may have been deleted",
+        )
     return Transient(f"{path} cannot be read or written ({why})", help="look at the disk: dmesg")
+
+
+def quoted(path: Path | str) -> str:
+    """Write a path as one word of a shell command, which is no option, whatever stands in it."""
+    text = os.fspath(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def sync_folder(folder: Path) -> None:
@@ -118,11 +141,13 @@ def sync_folder(folder: Path) -> None:
 def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
     """Make a temporary file in the folder of the final name; make the folder if need be."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}"
-    while True:
+    for _ in range(MOST_TRIES):
         _make_folder(path.parent)
         with suppress(FileNotFoundError):
             # Gone again: somebody who deleted the last file in it took the empty folder away.
             return temporary, temporary.open("xb")
+    # A deleted working directory and /proc are folders in which nothing can be made.
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _make_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from stockpot.api.runspec import BaseRef
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.atomic import explained
+from stockpot.store.atomic import explained, quoted
 from stockpot.store.places import fetch_folder, tree_digest, tree_files
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
@@ -157,10 +157,11 @@ def require_base(folder: Path) -> None:
 
 def _require_known_file(folder: Path, name: str) -> None:
     path = PurePosixPath(name)
-    if hidden := [part for part in path.parts if part.startswith(".")]:
+    hidden = next((i for i, part in enumerate(path.parts) if part.startswith(".")), None)
+    if hidden is not None:
         raise _refused(
             f"the base {folder} holds the hidden file {name}, which its digest would cover",
-            f"remove it: rm -r {folder}/{name[: name.index(hidden[0])]}{hidden[0]}",
+            f"remove it: rm -r {quoted(folder.joinpath(*path.parts[: hidden + 1]))}",
         )
     if path.suffix in SUFFIXES:
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 from stockpot.api.runspec import Location, Place
 from stockpot.core.digests import PREFIX, Digest, digest_of_tree
 from stockpot.errors import ExitCode, Refused, Transient
-from stockpot.store.atomic import explained, problem
+from stockpot.store.atomic import explained, problem, quoted
 from stockpot.store.port import CONNECTIONS, ObjectStore, require_key
 
 
@@ -121,7 +121,7 @@ def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict
             if why:
                 raise Refused(
                     f"{_printable(path)} {why}",
-                    help=f"copy the folder with its links resolved: cp -rL {folder} COPY",
+                    help=f"copy the folder with its links resolved: cp -rL {quoted(folder)} COPY",
                     exit_code=exit_code,
                 )
             found[path.relative_to(folder).as_posix()] = path

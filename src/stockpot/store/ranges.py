@@ -16,6 +16,12 @@ FIRST_BYTES = 1 << 17
 """Of an object, fetched at once when its beginning is asked for: most headers are shorter."""
 
 
+IN_STORE = "restore it, or delete it to have it made again"
+ABSENT_FROM_STORE = "restore it, or have it made again"
+"""What to do about an artefact of a store, which can be made again from data. Whoever reads a
+person's own files says something else: `merging.checkpoints.own_files`."""
+
+
 class ByteSource(Protocol):
     """Bytes that can be read by ranges."""
 
@@ -155,8 +161,14 @@ def opened(path: Path) -> Iterator[FileBytes]:
         Transient: It cannot be read.
     """
     with explained(path):
-        if not path.is_file():
+        if not path.exists():
             raise _absent(str(path))
+        if not path.is_file():
+            raise Refused(
+                f"{path} is no regular file, and is read by ranges",
+                help="name a file; save what comes through a pipe to one first",
+                exit_code=ExitCode.BAD_WEIGHTS,
+            )
         with path.open("rb") as file:
             yield FileBytes(str(path), path.stat().st_size, file)
 
@@ -266,7 +278,7 @@ def cut_short(source: ByteSource, offset: int) -> Refused:
     """Say that a source ends where its header says that it does not."""
     return Refused(
         f"{source.name} is cut short: it ends at byte {offset}, inside of what was read",
-        help="restore it, or delete it to have it made again",
+        help=IN_STORE,
         exit_code=ExitCode.BAD_WEIGHTS,
     )
 
@@ -274,6 +286,6 @@ def cut_short(source: ByteSource, offset: int) -> Refused:
 def _absent(name: str) -> Refused:
     return Refused(
         f"{name} does not exist",
-        help="restore it, or have it made again",
+        help=ABSENT_FROM_STORE,
         exit_code=ExitCode.BAD_WEIGHTS,
     )

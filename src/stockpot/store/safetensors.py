@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from stockpot.core.digests import PREFIX, Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import appearing
-from stockpot.store.ranges import ByteSource, blocks, opened
+from stockpot.store.ranges import IN_STORE, ByteSource, blocks, opened
 
 LENGTH_BYTES = 8
 LONGEST_HEADER_BYTES = 16 << 20
@@ -27,14 +27,21 @@ MOST_DIMENSIONS = 64
 LARGEST_NUMBER = 2**53 - 1
 """Above it JSON's numbers differ between languages."""
 
-# The types of whole bytes; narrower ones cannot be cut into ranges by element.
-ELEMENT_BYTES: Mapping[str, int] = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
-    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
+ELEMENT_BITS: Mapping[str, int] = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
+"""Every type that there is. Of the narrow ones several elements share a byte."""
+
+ELEMENT_BYTES: Mapping[str, int] = {
+    dtype: bits // 8 for dtype, bits in ELEMENT_BITS.items() if bits % 8 == 0
+}
+"""The types of whole bytes, which can be cut into ranges by element."""
 
 Shape = tuple[int, ...]
 Tensor = tuple[str, str, Shape]
@@ -98,12 +105,12 @@ def canonical_header(tensors: Iterable[Tensor]) -> Header:
     """Lay out a canonical file: keys sorted, data contiguous in that order, no metadata.
 
     Args:
-        tensors: In any order. Keys may not repeat; dtypes are keys of ELEMENT_BYTES.
+        tensors: In any order. Keys may not repeat; dtypes are keys of ELEMENT_BITS.
     """
     spans: list[TensorSpan] = []
     end = 0
     for key, dtype, shape in sorted(tensors):
-        spans.append(TensorSpan(key, dtype, shape, end, ELEMENT_BYTES[dtype] * math.prod(shape)))
+        spans.append(TensorSpan(key, dtype, shape, end, tensor_bytes(dtype, shape)))
         end += spans[-1].size_bytes
     data_offset = len(header_bytes(Header(tuple(spans), 0, end)))
     moved = (
@@ -111,6 +118,11 @@ def canonical_header(tensors: Iterable[Tensor]) -> Header:
         for span in spans
     )
     return Header(tuple(moved), data_offset, data_offset + end)
+
+
+def tensor_bytes(dtype: str, shape: Iterable[int]) -> int:
+    """Return how many bytes a tensor has."""
+    return ELEMENT_BITS[dtype] * math.prod(shape) // 8
 
 
 def header_bytes(header: Header) -> bytes:
@@ -161,12 +173,12 @@ def canonicalise(source: Path, target: Path) -> Digest:
     return Digest(PREFIX + sha256.hexdigest())
 
 
-def refuse(name: str, why: str) -> NoReturn:
+def refuse(name: str, why: str, advice: str = IN_STORE) -> NoReturn:
     """Refuse a weights file, in the one way in which all of them are refused."""
     raise Refused(
         # Parts of it are the file's own words, which may be megabytes of them.
         f"{name} is refused: {why if len(why) <= 400 else why[:400] + ' …'}",
-        help="restore it, or delete it to have it made again",
+        help=advice,
         exit_code=ExitCode.BAD_WEIGHTS,
     )
 
@@ -190,7 +202,7 @@ def _read_document(source: ByteSource) -> tuple[dict[str, Any], int]:
     try:
         document = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_without_repetition,
+            object_pairs_hook=without_repetition,
             parse_constant=_no_constant,
             parse_int=_whole,
         )
@@ -206,10 +218,19 @@ def _read_document(source: ByteSource) -> tuple[dict[str, Any], int]:
 def _what_else(first: bytes) -> str:
     if first[:1] == b"\x80" or first[:2] == b"PK":
         return ", but a pickle, which runs code when it is loaded"
+    if first[:4] == b"\x00\x05\x16\x07":
+        return ", but what macOS keeps beside a file, under its name with ._ before it"
+    if first[:7] == b"version":
+        return ", but a pointer of Git LFS: git lfs pull brings the file"
     return ""
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object, for `json.loads`.
+
+    Raises:
+        ValueError: A key stands in it twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -236,14 +257,16 @@ def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         refuse(name, f"tensor {key} does not say just its dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ELEMENT_BYTES:
+    if not isinstance(dtype, str) or dtype not in ELEMENT_BITS:
         refuse(name, f"tensor {key} is of type {dtype!r}, which we do not know")
     if not _are_numbers(shape) or len(shape) > MOST_DIMENSIONS:
         refuse(name, f"tensor {key} has the impossible shape {shape!r}")
     if not _are_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         refuse(name, f"tensor {key} has the impossible offsets {offsets!r}")
     begin, end = offsets
-    if end - begin != (needed := ELEMENT_BYTES[dtype] * math.prod(shape)):
+    if ELEMENT_BITS[dtype] * math.prod(shape) % 8:
+        refuse(name, f"tensor {key} does not fill whole bytes: it is {dtype} {shape}")
+    if end - begin != (needed := tensor_bytes(dtype, shape)):
         refuse(name, f"tensor {key} needs {needed} bytes for {dtype} {shape}; it has {end - begin}")
     return TensorSpan(key, dtype, tuple(shape), begin + data_offset, end - begin)
 

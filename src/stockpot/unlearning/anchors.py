@@ -7,7 +7,6 @@ RFC 3161 timestamp of each head, which needs a service and its certificate, or a
 which needs a log and its key, and proves that others see the same one.
 """
 
-import fcntl
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from pydantic import Field, ValidationError
 
 from stockpot.api.model import DigestString, Model
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.atomic import explained, sync_folder
+from stockpot.store.atomic import explained, quoted
+from stockpot.store.outputs import appended_file
 
 
 class Anchored(Model):
@@ -86,19 +86,11 @@ class FileAnchor:
     def append(self, head: Anchored) -> None:
         """Add a line, whole and on the disk."""
         line = rfc8785.dumps(head.model_dump(mode="json", by_alias=True)) + b"\n"
-        is_new = not self._path.exists()
-        with explained(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-            with os.fdopen(os.open(self._path, flags, 0o644), "r+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                size_bytes = os.fstat(file.fileno()).st_size
-                # One that was cut off in the middle of a line must not spoil this one.
-                is_cut = size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
-                file.write(b"\n" + line if is_cut else line)
-                os.fsync(file.fileno())
-            if is_new:
-                sync_folder(self._path.parent)
+        with appended_file(self._path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            # One that was cut off in the middle of a line must not spoil this one.
+            is_cut = size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
+            file.write(b"\n" + line if is_cut else line)
 
     def read(self, namespace: str, soup_uid: str) -> Kept:
         """Read the lines of one chain."""
@@ -113,7 +105,7 @@ class FileAnchor:
         if not self._path.is_file():
             raise Refused(
                 f"there is no anchor at {self._path}",
-                help=f"begin one: stockpot anchor SOUP … --to {self._path}",
+                help=f"begin one: stockpot anchor SOUP … --to {quoted(self._path)}",
                 exit_code=ExitCode.USAGE,
             )
         with explained(self._path):

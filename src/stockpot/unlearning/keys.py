@@ -1,7 +1,5 @@
 """The key that receipts are signed with: Ed25519, PKCS #8 in PEM, and its public half."""
 
-import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.atomic import explained
+from stockpot.store.atomic import quoted
+from stockpot.store.outputs import output_file
 
 MAKE_ONE = "make one: stockpot keygen --out {path}"
 PREVIOUS = "previous-key.pem"
@@ -44,14 +43,17 @@ def keygen(path: Path) -> Path:
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     shown = public_text(key.public_key()).encode()
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    # The public half first: a private key that is there always has its public one beside it.
-    _write_new(public, shown, mode=0o644)
+    is_shown = False
     try:
-        _write_new(path, secret, mode=0o600)
+        with output_file(path, mode=0o600, is_new=True) as private:
+            private.write(secret)
+            # The public half first: a private key that is there has its public one beside it.
+            with output_file(public, mode=0o644, is_new=True) as file:
+                file.write(shown)
+            is_shown = True
     except BaseException:
-        public.unlink(missing_ok=True)
+        if is_shown:
+            public.unlink(missing_ok=True)
         raise
     return public
 
@@ -129,32 +131,15 @@ def _read(path: Path, what: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise Refused(
             f"there is no {what} at {path}",
-            help=MAKE_ONE.format(path=str(path).removesuffix(".pub")),
+            help=MAKE_ONE.format(path=quoted(str(path).removesuffix(".pub"))),
             exit_code=ExitCode.NO_SIGNING_KEY,
         ) from error
     except PermissionError as error:
         raise Refused(
             f"the {what} at {path} cannot be read by this user",
-            help=f"give it the right to: ls -l {path}",
+            help=f"give it the right to: ls -l {quoted(path)}",
             exit_code=ExitCode.NO_SIGNING_KEY,
         ) from error
-
-
-def _write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file that appears whole, with its mode, and only where nothing was."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with explained(path):
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except FileExistsError as error:
-            raise _taken(path) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _kind(key: object) -> str:

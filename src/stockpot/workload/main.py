@@ -23,6 +23,7 @@ from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
 from stockpot.store.atomic import write_whole
+from stockpot.store.outputs import require_regular
 from stockpot.workload.result import problem_of, write_result
 from stockpot.workload.surroundings import settle
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str], stop: threading.Event) -> int:
     )
     told = parser.parse_args(arguments)
     if told.pid:
+        require_regular(told.pid)
         write_whole(told.pid, str(os.getpid()).encode())
     return _run(told.spec, told.work, told.result, told.progress, stop)
 
@@ -105,6 +107,12 @@ def run(spec: Path, work: Path, result: Path) -> int:
 def _run(
     spec: Path, work: Path, result: Path | None, progress: Address, stop: threading.Event
 ) -> int:
+    try:
+        if result:
+            require_regular(result)
+    except StockpotError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return int(error.exit_code)
     try:
         answer = _guarded(spec, work, progress, stop)
     except StockpotError as error:

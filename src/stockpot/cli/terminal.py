@@ -1,0 +1,101 @@
+"""How commands write: when there is colour, when lines move, and what a name may do to a screen.
+
+    standard output or error is     colour            bars and spinners
+    a terminal                      yes               yes
+    a terminal, TERM=dumb           no                no
+    a pipe or a file                no                no
+    any, FORCE_COLOR is set         yes               as without it
+    any, NO_COLOR is set            no                no
+
+What has no colour has no control character either. NO_COLOR counts before FORCE_COLOR.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+from rich.console import Console
+
+_DUMB = ("dumb", "unknown")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at a stream, on a screen where lines can move."""
+    try:
+        is_tty = stream is not None and stream.isatty()
+    except ValueError:  # It is closed.
+        return False
+    return is_tty and os.environ.get("TERM", "").lower() not in _DUMB
+
+
+def has_colour(stream: TextIO | None) -> bool:
+    """Whether a stream takes colours."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "").lower() not in ("", "0", "false"):
+        return True
+    return is_terminal(stream)
+
+
+def can_move(stream: TextIO | None) -> bool:
+    """Whether bars and spinners may be drawn on a stream."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def console(*, stderr: bool = False, markup: bool = False, **options: Any) -> Console:
+    """Return a console that writes to a standard stream.
+
+    Args:
+        stderr: To standard error.
+        markup: Read `[bold]` in text as a style. Not for text with names in it.
+        options: More of rich's.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    moves = can_move(stream)
+    colours = ("auto" if moves else "standard") if has_colour(stream) else None
+    return Console(
+        stderr=stderr,
+        force_terminal=moves,
+        force_interactive=moves,
+        color_system=colours,  # type: ignore[arg-type]  # A literal that is chosen above.
+        no_color=False,
+        markup=markup,
+        emoji=False,
+        **options,
+    )
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show that something takes its time, where somebody looks on."""
+    if not can_move(sys.stderr):
+        yield
+        return
+    with console(stderr=True).status(what):
+        yield
+
+
+def say(label: str, message: str, *, is_bad: bool = False) -> None:
+    """Write a line on standard error that begins with a label in bold letters."""
+    click.secho(
+        printable(label),
+        err=True,
+        nl=False,
+        bold=True,
+        fg="red" if is_bad else None,
+        color=has_colour(sys.stderr),
+    )
+    click.echo(printable(message), err=True)
+
+
+def printable(text: str) -> str:
+    """Write as an escape what a terminal would obey or could not show: names may hold it."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter in "\n\t"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
