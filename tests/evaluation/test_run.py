@@ -250,3 +250,37 @@ def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
 
     assert ended.value.exit_code == ExitCode.INTERRUPTED
     assert read_manifest(pantry.store, folder_of(revision)) is None
+
+
+@pytest.mark.parametrize("evaluator", ["samples", "style"])
+def test_a_prompt_beyond_the_text_encoders_window_is_refused_by_name(
+    pantry: Pantry, evaluate: Evaluate, evaluator: str
+) -> None:
+    revision = pantry.publish(f"long-{evaluator}")
+    prompts = "a red bar|a big red circle cat"
+    suite = (Named(name=evaluator, options={"prompts": prompts, "steps": "1"}),)
+
+    with pytest.raises(Refused, match=f"The prompt of {evaluator} 'a big red circle cat' has 7"):
+        evaluate(revision, suite=suite)
+
+
+def test_held_out_captions_beyond_the_window_are_counted_and_named(
+    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    revision = pantry.publish("captioned")
+    folder = tiny.some_data(tmp_path / "captions", n=3, seed=7)
+    lines = (folder / "metadata.jsonl").read_text().splitlines()
+    long = {**json.loads(lines[1]), "text": "a big red circle and a big blue bar"}
+    (folder / "metadata.jsonl").write_text("\n".join([lines[0], json.dumps(long), lines[2]]))
+    place = Location(place=Place.FOLDER, path=str(folder))
+
+    result = evaluate(revision, held_out=place)
+    again = evaluate(revision, held_out=place)
+
+    cut = said_of(pantry, revision)["captionsCut"]
+    assert cut == {"count": 1, "records": [long["file_name"]]}
+    assert (result.figures["captions_cut"], again.figures["captions_cut"]) == ("1", "1")
+
+
+def test_captions_that_fit_are_no_figure(pantry: Pantry, evaluate: Evaluate) -> None:
+    assert "captions_cut" not in evaluate(pantry.publish("short")).figures

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 
 from stockpot import __version__
@@ -27,6 +28,11 @@ from stockpot.store.places import fetch_folder
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
 from stockpot.store.tombstones import refuse_forgotten
+
+log = structlog.get_logger()
+
+NAMED_AT_MOST = 20
+"""Records that `evaluation.json` names of those whose captions are cut."""
 
 
 def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
@@ -62,6 +68,13 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
         parts = load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
         unet = load_unet(parts.unet_config, weights, device=parts.device, dtype=parts.dtype)
         subject = Subject(parts, unet, records, spec.resolution, progress.advance, stop)
+        cut = subject.cut_captions()
+        if cut:
+            log.warning(
+                "The text encoder does not read these held-out captions whole",
+                count=len(cut),
+                records=cut[:NAMED_AT_MOST],
+            )
         found = []
         for name, evaluator in suite:
             progress.begin(name)
@@ -70,7 +83,7 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
 
         progress.begin("publishing")
         manifest = _manifest(spec, base.digest, records, question, found)
-        said = _said(spec, base.digest, question, figures, time.monotonic() - began_s)
+        said = _said(spec, base.digest, question, figures, cut, time.monotonic() - began_s)
         files = _written(found, said, scratch)
         refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage}, manifest.lineage)
         begin(store, folder_key, manifest)
@@ -136,7 +149,12 @@ def _manifest(
 
 
 def _said(
-    spec: EvaluateRun, base: Digest, question: Digest, figures: dict[str, Figure], seconds: float
+    spec: EvaluateRun,
+    base: Digest,
+    question: Digest,
+    figures: dict[str, Figure],
+    cut: tuple[str, ...],
+    seconds: float,
 ) -> dict[str, Any]:
     return {
         "version": 1,
@@ -146,6 +164,8 @@ def _said(
         "baseDigest": base,
         "suite": [named.model_dump() for named in spec.suite],
         "metrics": {name: figure.to_json() for name, figure in figures.items()},
+        # Held-out records of whose captions the text encoder reads the beginning alone.
+        "captionsCut": {"count": len(cut), "records": list(cut[:NAMED_AT_MOST])},
         "seconds": round(seconds, 1),
     }
 
@@ -162,6 +182,8 @@ def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict
 
 def _result(said: dict[str, Any], *, reused: bool) -> RunResult:
     figures = {name: f"{metric['value']:.6f}" for name, metric in said["metrics"].items()}
+    if count := said.get("captionsCut", {}).get("count", 0):
+        figures["captions_cut"] = str(count)
     return RunResult(
         reused=reused,
         base_digest=said["baseDigest"],
