@@ -12,6 +12,7 @@ from stockpot.cluster.serving import (
     service_of,
     taken,
 )
+from stockpot.serving.http_server import HANDSHAKES_S, LAST_ANSWERS_S, LINGER_S
 
 DEPLOYMENT = deployment_of(SOUP, servers(), 2, settings())
 
@@ -46,11 +47,29 @@ def test_a_rollout_never_has_fewer_servers_than_were_asked_for() -> None:
     assert DEPLOYMENT["spec"]["replicas"] == 2
 
 
-def test_a_server_that_ends_has_time_to_drain() -> None:
-    slow = deployment_of(SOUP, servers(drain_s=60), 1, settings())
+@pytest.mark.parametrize(("drain_s", "grace_s"), [(0, 80), (10, 80), (60, 80), (3600, 3620)])
+def test_a_server_that_ends_has_time_for_all_that_it_does_then(drain_s: int, grace_s: int) -> None:
+    template = deployment_of(SOUP, servers(drain_s=drain_s), 1, settings())["spec"]["template"]
+    run = RUN_SPEC.validate_json(template["metadata"]["annotations"]["stockpot.dev/run-spec"])
 
-    assert slow["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 80
+    assert isinstance(run, ServeRun)
+    assert run.finish_s is not None
+    assert run.finish_s >= drain_s
+    assert template["spec"]["terminationGracePeriodSeconds"] == grace_s
+    before_s = template["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    rest_s = grace_s - before_s - run.leave_s - run.finish_s
+    assert rest_s > LAST_ANSWERS_S + HANDSHAKES_S + LINGER_S
+
+
+def test_a_server_answers_on_until_its_unreadiness_is_known() -> None:
+    annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
+    run = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
+    probe = container()["readinessProbe"]
+
     assert container()["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert isinstance(run, ServeRun)
+    # A container that is ended without its pod being deleted has no wait before that.
+    assert run.leave_s >= 2 * probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_a_server_is_ready_when_it_says_so_and_has_long_to_start() -> None:

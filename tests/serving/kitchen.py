@@ -192,6 +192,7 @@ def a_serve_run(pantry: Pantry, **fields: Any) -> ServeRun:
         "port": 0,
         "admin_port": 0,
         "resolution": tiny.RESOLUTION,
+        "leave_s": 0,  # Tests of the end set it; the others end at once.
     }
     return ServeRun(**{**told, **fields})
 

@@ -127,6 +127,10 @@ class ServeRun(_Run):
     resolution: int = 512
     drain_s: Annotated[int, Field(ge=0)] = 10
     """How long a request may go on after its revision was dropped."""
+    leave_s: Annotated[int, Field(ge=0)] = 2
+    """How long it goes on taking requests once it is told to end, and says that it is not ready."""
+    finish_s: Annotated[int, Field(ge=0)] | None = None
+    """How long answers may take after that; none: as long as `drain_s`."""
 
 
 class FormerRecords(Model):

@@ -37,10 +37,17 @@ PUBLIC_PORT, ADMIN_PORT = 8080, 8081
 SERVICE_PORT = 80
 START_S = 600
 """A base of some gigabytes is fetched and opened before the server answers."""
+PROBE_EVERY_S, PROBE_TIMES = 2, 2
+"""How soon a server that says that it is not ready is taken for it: after 4 seconds."""
 PRE_STOP_S = 5
-"""Until every node knows that the pod takes no more requests, it goes on answering them."""
-ENDING_S = 20
-"""What it takes to end beside draining: the wait before, and the process itself."""
+"""Before a server is told to end, while its Service stops naming it: it answers as ever."""
+LEAVE_S = 8
+"""After it is told, it goes on answering and says that it is not ready: until the kubelet has seen
+that and every node knows it, also where it was told without being deleted."""
+FINISH_S = 60
+"""What came in until then may take so long, at least: twice a full queue at a second each."""
+CUT_OFF_S = 7
+"""What it takes to end after that: to cut off what is left, and for the process itself."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +78,22 @@ def deployment_of(soup: ObjectRef, spec: ServeRun, replicas: int, settings: Sett
     Raises:
         Refused: The settings declare no such store.
     """
+    finish_s = max(FINISH_S, spec.drain_s)
     spec = spec.model_copy(
         update={
             "soup": soup,
             "host": "0.0.0.0",  # noqa: S104  A pod is asked from outside.
             "port": PUBLIC_PORT,
             "admin_port": ADMIN_PORT,
+            "leave_s": LEAVE_S,
+            "finish_s": finish_s,
         }
     )
     template = template_of(
         spec,
         settings,
         metrics_port=ADMIN_PORT,
-        pod={"terminationGracePeriodSeconds": spec.drain_s + ENDING_S},
+        pod={"terminationGracePeriodSeconds": PRE_STOP_S + LEAVE_S + finish_s + CUT_OFF_S},
         container={
             "ports": [
                 {"name": "http", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
@@ -92,7 +102,7 @@ def deployment_of(soup: ObjectRef, spec: ServeRun, replicas: int, settings: Sett
             "startupProbe": _probe("/livez", every_s=2, times=START_S // 2),
             "livenessProbe": _probe("/livez", every_s=10, times=6),
             # Ready once it holds its grant: before that it has nothing to answer with.
-            "readinessProbe": _probe("/readyz", every_s=2, times=2),
+            "readinessProbe": _probe("/readyz", every_s=PROBE_EVERY_S, times=PROBE_TIMES),
             "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
         },
     )

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from stockpot.diffusion.prompts import limit_window
 from stockpot.errors import ExitCode, Refused
 
 Unet: TypeAlias = Any
@@ -63,7 +64,8 @@ def load_parts(
         dtype: What they compute in; on a CPU nothing but float32 is worth it.
 
     Raises:
-        Refused: (BAD_BASE) A part is missing, or of a library that no base may name.
+        Refused: (BAD_BASE) A part is missing, or of a library that no base may name; or no part
+            says how many tokens the text encoder reads.
     """
     import diffusers  # noqa: PLC0415
     import transformers  # noqa: PLC0415
@@ -85,11 +87,13 @@ def load_parts(
     # A bar for each of five small files would be most of a run's log.
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     diffusers.utils.logging.disable_progress_bar()
+    text_encoder, tokenizer = load("text_encoder", dtype=dtype), load("tokenizer")
+    limit_window(tokenizer, text_encoder)
     return Parts(
         unet_config=base / "unet",
         vae=load("vae", torch_dtype=dtype).to(where).eval().requires_grad_(False),
-        text_encoder=load("text_encoder", dtype=dtype).to(where).eval().requires_grad_(False),
-        tokenizer=load("tokenizer"),
+        text_encoder=text_encoder.to(where).eval().requires_grad_(False),
+        tokenizer=tokenizer,
         scheduler=load("scheduler"),
         device=where,
         dtype=dtype,

@@ -7,6 +7,7 @@ samples one at a time. Nothing here keeps state between two calls, so calls may 
 """
 
 import copy
+import json
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,7 +40,8 @@ def sample(
     Args:
         parts: Everything of the pipeline but the UNet.
         unet: On the same device and of the same dtype as `parts`.
-        prompts: At least one.
+        prompts: At least one; what is longer than the text encoder reads is cut, so callers ask
+            `stockpot.diffusion.prompts` first.
         seeds: One for each prompt, in [0, 2**63): the first noise, drawn on the CPU, so that it is
             the same on any device and whatever else is in the batch.
         steps: Denoising steps, at least 1.
@@ -93,3 +95,21 @@ def sample(
         output_type="np",
     ).images
     return np.asarray((pictures * 255).round(), dtype=np.uint8)
+
+
+def schedule_problem(parts: Parts, steps: int) -> str:
+    """Say why the base's noise schedule cannot be walked in so many steps; empty if it can."""
+    try:
+        copy.deepcopy(parts.scheduler).set_timesteps(steps)
+    except (ValueError, IndexError, RuntimeError) as error:
+        return str(error).strip().split("\n", 1)[0].rstrip(".")
+    return ""
+
+
+def has_guidance(parts: Parts) -> bool:
+    """Whether the base's UNet is guided by a second, unconditional prediction.
+
+    One that was distilled with guidance takes the scale as an input: no negative prompt moves it.
+    """
+    config = json.loads((parts.unet_config / "config.json").read_text())
+    return config.get("time_cond_proj_dim") is None

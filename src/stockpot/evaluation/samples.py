@@ -28,6 +28,7 @@ class Samples(Model):
 
     def evaluate(self, subject: Subject) -> Findings:
         prompts = list(dict.fromkeys(prompts_of(self.prompts, self.prompts.count("|") + 1)))
+        subject.require_readable(prompts, evaluator="samples")
         if not prompts:
             prompts = list(dict.fromkeys(captions(subject.records, self.rows, evaluator="samples")))
         seeds = range(self.seed, self.seed + self.columns)

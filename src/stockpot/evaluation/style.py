@@ -31,9 +31,9 @@ class Style(Model):
     """Of the first picture; each further one has the next."""
 
     def evaluate(self, subject: Subject) -> Findings:
-        prompts = prompts_of(self.prompts, self.count) or captions(
-            subject.records, self.count, evaluator="style"
-        )
+        prompts = prompts_of(self.prompts, self.count)
+        subject.require_readable(prompts, evaluator="style")
+        prompts = prompts or captions(subject.records, self.count, evaluator="style")
         seeds = range(self.seed, self.seed + self.count)
         pictures = subject.draw(prompts, seeds, steps=self.steps, guidance=self.guidance)
         names = [f"{prompt} #{seed}" for prompt, seed in zip(prompts, seeds, strict=True)]

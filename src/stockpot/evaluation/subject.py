@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from stockpot.api.manifest import LineagePair
 from stockpot.api.omissions import Omissions
 from stockpot.diffusion.pipeline import Parts, Unet
+from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.records import Record
 from stockpot.diffusion.sampling import sample
 from stockpot.errors import ExitCode, Refused, StockpotError
@@ -71,6 +73,19 @@ class Subject:
             drawn.append(some)
             self.advance(at + len(some))
         return np.concatenate(drawn)
+
+    def require_readable(self, prompts: Sequence[str], *, evaluator: str) -> None:
+        """Refuse prompts that somebody wrote and the base's text encoder does not read whole.
+
+        Raises:
+            Refused: (BAD_RUN_SPEC) It would cut one of them; says which, and what would be lost.
+        """
+        for prompt in dict.fromkeys(prompts):
+            self._reader.require_readable(prompt, f"The prompt of {evaluator}")
+
+    @cached_property
+    def _reader(self) -> PromptReader:
+        return PromptReader(self.parts.tokenizer)
 
     def go_on(self) -> None:
         """End here where the run was asked to end.

@@ -19,6 +19,8 @@ from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
 NONCE_BYTES = 16
+FINISH_S = 10
+"""How long requests may take to be answered at a server's end: it is killed after `GRACE_S`."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class ProcessServers:
             self.process.end()
             return
         (self.process.work / "endpoint.json").unlink(missing_ok=True)
-        local = spec.model_copy(update={"port": self._port, "admin_port": 0})
+        local = spec.model_copy(update={"port": self._port, "admin_port": 0, "finish_s": FINISH_S})
         self.process.start(local)
 
     def prepare(self, server: str, boot: str, promotion: Promotion) -> None:

@@ -1,31 +1,42 @@
 """The public port: OpenAI's images API, health as the Open Inference Protocol has it, and a page.
 
-Routes only: what a request means is in `orders`, who answers it in `worker`, how a failure is told
-in `problems`.
+Routes only: what a request means is in `orders`, the routes of models are in `model_routes`, who
+draws in `worker`, how a failure is told in `problems`, what surrounds every route in `middleware`.
 """
 
 import asyncio
 import base64
 import time
+from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive
 
 from stockpot.api.chain import ChainHead
-from stockpot.api.serving import Granted
 from stockpot.errors import StockpotError
 from stockpot.serving import problems
 from stockpot.serving.chain import Chain
+from stockpot.serving.disconnects import leaves_before
+from stockpot.serving.http_body import read_object
 from stockpot.serving.meters import Meters
+from stockpot.serving.middleware import CLIENT_LEFT, BoundedBody, ClosesConnections, Measured
+from stockpot.serving.model_routes import describe_revision, model_routes
 from stockpot.serving.models import Models
-from stockpot.serving.orders import ImageRequest, order_of
+from stockpot.serving.orders import (
+    BadParameter,
+    ImageRequest,
+    Order,
+    UnknownText,
+    order_of,
+    quoted,
+)
 from stockpot.serving.worker import Pictures, Worker
 
-MAX_BODY_BYTES = 64 << 10
 IMAGES = "/v1/images/generations"
 CHAIN = "/v1/chain"
 CHAIN_TIMEOUT_S = 5.0
@@ -36,28 +47,57 @@ _PAGE_POLICY = (
 
 
 def public_app(
-    *, soup: str, resolution: int, models: Models, worker: Worker, meters: Meters, chain: Chain
+    *,
+    soup: str,
+    resolution: int,
+    models: Models,
+    worker: Worker,
+    check: Callable[[Order], tuple[UnknownText, ...]],
+    meters: Meters,
+    chain: Chain,
+    is_ending: Callable[[], bool],
 ) -> FastAPI:
-    """The ASGI application of the public port."""
+    """The ASGI application of the public port.
+
+    Args:
+        soup: The name of the one model.
+        resolution: Width and height of its pictures.
+        models: What is served.
+        worker: Draws.
+        check: Refuses what the base cannot draw exactly as asked; see `Studio.check`.
+        meters: What is counted.
+        chain: The head of the receipts.
+        is_ending: Whether the server was told to end: it answers on, but is not ready.
+    """
     # The usual documentation pages load scripts from elsewhere; /openapi.json is enough.
-    app = FastAPI(title="Stockpot", docs_url=None, redoc_url=None)
-    app.add_middleware(_Bounded)
-    app.add_middleware(_Measured, meters=meters)
+    app = FastAPI(
+        title="Stockpot",
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would have no body that OpenAI's clients read.
+        redirect_slashes=False,
+        dependencies=[Depends(_refuse_query)],
+    )
+    app.add_middleware(BoundedBody, meters=meters, path=IMAGES)
+    app.add_middleware(Measured, meters=meters, path=IMAGES)
+    app.add_middleware(ClosesConnections, is_ending=is_ending)
+    app.include_router(model_routes(soup, models))
     page = files("stockpot.serving").joinpath("page.html").read_text(encoding="utf-8")
 
-    @app.post(IMAGES)
-    async def generate(request: ImageRequest) -> JSONResponse:
+    @app.post(IMAGES, openapi_extra=_image_request_schema())
+    async def generate(http: Request) -> Response:
         """Draw pictures. Each is a function of the weights, the prompt, its seed and the steps."""
+        try:
+            request = ImageRequest.model_validate(read_object(http.headers, await http.body()))
+        except ValidationError as error:
+            return problems.of_validation(error)
         order = order_of(request, soup=soup, resolution=resolution)
-        pictures = await asyncio.wrap_future(worker.submit(order))
+        unknown = check(order)
+        pictures = await _draw(worker, order, http.receive, meters)
+        if pictures is None:
+            return Response(status_code=CLIENT_LEFT)
         meters.images.inc(len(pictures.pngs))
-        return _answer(soup, order.seeds, pictures, chain.seen())
-
-    @app.get("/v1/models")
-    async def list_models() -> dict[str, object]:
-        serving = models.serving()
-        listed = [_model(soup, serving)] if serving else []
-        return {"object": "list", "data": listed}
+        return _answer(soup, resolution, order, pictures, unknown, chain.seen())
 
     @app.get(CHAIN)
     def head() -> JSONResponse:
@@ -73,7 +113,7 @@ def public_app(
 
     @app.get("/v2/health/ready")
     async def ready() -> JSONResponse:
-        is_ready = models.serving() is not None
+        is_ready = models.serving() is not None and not is_ending()
         return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/", include_in_schema=False)
@@ -84,21 +124,51 @@ def public_app(
     return app
 
 
+async def _refuse_query(request: Request) -> None:
+    """Refuse parameters in the URL: no route reads any, and none is ignored."""
+    if request.url.path.startswith("/v1/") and (names := list(request.query_params)):
+        raise BadParameter(
+            names[0], f"{quoted(names[0])} stands in the URL, where no parameters are read."
+        )
+
+
+async def _draw(worker: Worker, order: Order, receive: Receive, meters: Meters) -> Pictures | None:
+    """Have an order answered; None if the client leaves before that."""
+    future = worker.submit(order)
+    answer = asyncio.wrap_future(future)
+    try:
+        if await leaves_before(answer, receive):
+            if stage := worker.withdraw(future):
+                meters.disconnects.labels(stage=stage).inc()
+            return None
+        return answer.result()
+    finally:
+        answer.cancel()  # Of one that is left behind, nobody looks at the error it ends with.
+
+
 def _answer(
-    soup: str, seeds: tuple[int, ...], pictures: Pictures, head: ChainHead | None
+    soup: str,
+    resolution: int,
+    order: Order,
+    pictures: Pictures,
+    unknown: tuple[UnknownText, ...],
+    head: ChainHead | None,
 ) -> JSONResponse:
     granted = pictures.granted
     data = [
         {"b64_json": base64.b64encode(png).decode("ascii"), "seed": seed}
-        for png, seed in zip(pictures.pngs, seeds, strict=True)
+        for png, seed in zip(pictures.pngs, order.seeds, strict=True)
     ]
-    body = {
+    body: dict[str, object] = {
         "created": int(time.time()),
         "data": data,
         "output_format": "png",
-        "seed": seeds[0],
-        "revision": _revision(soup, granted),
+        "size": f"{resolution}x{resolution}",
+        "seed": order.seeds[0],
+        "revision": describe_revision(soup, granted),
     }
+    if unknown:
+        body["unknown_text"] = [{"param": it.parameter, "text": it.text} for it in unknown]
     headers = {
         "X-Stockpot-Revision": str(granted.number),
         "X-Stockpot-Weights-Digest": granted.revision.weights_digest,
@@ -108,18 +178,17 @@ def _answer(
     return JSONResponse(body, headers=headers)
 
 
-def _model(soup: str, serving: Granted) -> dict[str, object]:
-    revision = _revision(soup, serving)
-    return {"id": soup, "object": "model", "owned_by": "stockpot", "revision": revision}
-
-
-def _revision(soup: str, granted: Granted) -> dict[str, object]:
-    return {
-        "soup": soup,
-        "number": granted.number,
-        "recipe_digest": granted.revision.recipe_digest,
-        "weights_digest": granted.revision.weights_digest,
-    }
+def _image_request_schema() -> dict[str, Any]:
+    """Describe the body for /openapi.json: FastAPI does not read it, so it cannot know it."""
+    schema = ImageRequest.model_json_schema()
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and "anyOf" not in field:
+            told = {
+                key: field.pop(key) for key in ("title", "description", "default") if key in field
+            }
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **told}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _tell_failures(app: FastAPI) -> None:
@@ -127,69 +196,12 @@ def _tell_failures(app: FastAPI) -> None:
     async def failed(_: Request, error: StockpotError) -> Response:
         return problems.of_error(error)
 
-    @app.exception_handler(RequestValidationError)
-    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
-        return problems.of_validation(error)
-
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        return problems.problem(error.status_code, str(error.detail))
+        answer = problems.problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
         return problems.ours()
-
-
-class _Bounded:
-    """Refuses bodies that are longer than any request can be, before they are read to the end."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body, more = b"", scope["method"] in {"POST", "PUT", "PATCH"}
-        while more and len(body) <= MAX_BODY_BYTES:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            text = f"The body is longer than {MAX_BODY_BYTES} bytes."
-            await problems.problem(413, text)(scope, receive, send)
-            return
-        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def read() -> Message:
-            return whole.pop() if whole else await receive()
-
-        await self._app(scope, read, send)
-
-
-class _Measured:
-    """Counts requests for pictures by the code of their answer, and how long they took."""
-
-    def __init__(self, app: ASGIApp, meters: Meters) -> None:
-        self._app = app
-        self._meters = meters
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != IMAGES:
-            await self._app(scope, receive, send)
-            return
-        began_s, code = time.monotonic(), 500
-
-        async def noted(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            self._meters.requests.labels(code=str(code)).inc()
-            self._meters.request_s.observe(time.monotonic() - began_s)

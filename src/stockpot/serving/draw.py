@@ -7,6 +7,7 @@ and then the same request would not always get the same bytes. No HTTP and no th
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,15 @@ from torch.nn import Module
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import Parts, load_unet
-from stockpot.diffusion.sampling import sample
+from stockpot.diffusion.prompts import PromptReader
+from stockpot.diffusion.sampling import has_guidance, sample, schedule_problem
 from stockpot.errors import ExitCode, Refused
-from stockpot.serving.orders import Order
+from stockpot.serving.orders import MAX_PROMPT_CHARACTERS, BadParameter, Order, UnknownText
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
 
-WARM_UP = Order(prompt="a picture", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
+WARM_UP = Order(prompt="", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,67 @@ class Studio:
     soup_uid: str
     parts: Parts
     resolution: int
+
+    @cached_property
+    def _prompts(self) -> PromptReader:
+        return PromptReader(self.parts.tokenizer)
+
+    @cached_property
+    def _has_guidance(self) -> bool:
+        return has_guidance(self.parts)
+
+    def check(self, order: Order) -> tuple[UnknownText, ...]:
+        """Refuse an order that this base cannot draw exactly as it was given.
+
+        Returns:
+            What the text encoder has no token of its own for: other texts would draw the same.
+
+        Raises:
+            BadParameter: The text encoder does not read a prompt whole; the scheduler cannot make
+                so many steps; or the guidance is none, or leaves the negative prompt unused.
+        """
+        unknown = [
+            UnknownText(name, part)
+            for name, text in (
+                ("prompt", order.prompt),
+                ("negative_prompt", order.negative_prompt),
+            )
+            for part in self._unknown_in(name, text)
+        ]
+        self._check_guidance(order)
+        if problem := schedule_problem(self.parts, order.steps):
+            raise BadParameter(
+                "num_inference_steps",
+                f"num_inference_steps is {order.steps}, which the base's scheduler cannot do: "
+                f"{problem}.",
+            )
+        return tuple(unknown)
+
+    def _unknown_in(self, name: str, text: str) -> tuple[str, ...]:
+        reading = self._prompts.read(text)
+        if reading.problem:
+            raise BadParameter(name, f"{name} {reading.problem}.")
+        if len(text) > MAX_PROMPT_CHARACTERS:
+            raise BadParameter(
+                name, f"{name} has {len(text)} characters; {MAX_PROMPT_CHARACTERS} are allowed."
+            )
+        return reading.unknown
+
+    def _check_guidance(self, order: Order) -> None:
+        is_guided = self._has_guidance and order.guidance > 1
+        if order.negative_prompt and not is_guided:
+            why = (
+                f"guidance_scale is {order.guidance:g}, and only one above 1 heeds it"
+                if self._has_guidance
+                else "this base is guided without one"
+            )
+            raise BadParameter("negative_prompt", f"negative_prompt would not be used: {why}.")
+        if self._has_guidance and 0 < order.guidance < 1:
+            raise BadParameter(
+                "guidance_scale",
+                f"guidance_scale is {order.guidance:g}; guidance begins above 1, and 0 and 1 are "
+                "without it.",
+            )
 
     def load(self, revision: RevisionRef, folder: Path) -> Module:
         """Fetch and verify a revision; the UNet keeps nothing of the file.

@@ -15,6 +15,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _REQUEST_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _PREPARE_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _COMMIT_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1)
+UPLOADING = "uploading"
+DISCONNECT_STAGES = (UPLOADING, "queued", "drawing")
+"""How far a request had come when its client left; the last two are the worker's."""
 
 
 class Meters:
@@ -25,7 +28,7 @@ class Meters:
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "stockpot_serving_requests",
-            "Requests for pictures, by the status code of their answer.",
+            "Requests for pictures, by the status code of their answer; 499: the client left.",
             ["code"],
             registry=self.registry,
         )
@@ -35,6 +38,14 @@ class Meters:
             buckets=_REQUEST_BUCKETS_S,
             registry=self.registry,
         )
+        self.disconnects = Counter(
+            "stockpot_serving_client_disconnects",
+            "Requests whose client left before the answer, by how far they had come.",
+            ["stage"],
+            registry=self.registry,
+        )
+        for stage in DISCONNECT_STAGES:
+            self.disconnects.labels(stage=stage)
         self.images = Counter(
             "stockpot_serving_images", "Pictures that were answered with.", registry=self.registry
         )

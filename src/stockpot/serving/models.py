@@ -63,6 +63,7 @@ class Models:
         self._meters = meters
         self._lock = threading.Lock()
         self._state = Holdings(boot)
+        self._serving_since_s = 0
         self._copies: dict[Token, Module] = {}
         self._busy: set[Token] = set()
         """Copies that a preparing thread still works on, or could not clear away."""
@@ -96,6 +97,8 @@ class Models:
             self._state = grants.commit(
                 before, grant, now_s=time.monotonic(), drain_s=self._drain_s
             )
+            if self.serving() != (before.serving and before.serving.granted):
+                self._serving_since_s = int(time.time())
         if self._state != before:
             self._meters.commit_s.observe(time.monotonic() - began_s)
             log.info(
@@ -116,6 +119,11 @@ class Models:
         """What the next request would be answered with."""
         serving = self._state.serving
         return serving.granted if serving else None
+
+    @property
+    def serving_since_s(self) -> int:
+        """When what is served was committed here, in Unix time; 0 before the first commit."""
+        return self._serving_since_s
 
     @contextmanager
     def pin(self) -> Iterator[Pin]:

@@ -1,23 +1,26 @@
 """Each failure of a request, its status code, and how OpenAI's clients are told.
 
-body ── too long ▸ 413, no JSON or a bad parameter ▸ 400 ──▶ order ── another model ▸ 404,
-weights that do not serve ▸ 409, nothing serves yet ▸ 503, queue full ▸ 429 ──▶ drawing
-── cut off ▸ 503, our fault ▸ 500 ──▶ pictures
+body ── too long ▸ 413, compressed ▸ 415, no JSON or a bad parameter ▸ 400 ──▶ order
+── another model ▸ 404, weights that do not serve ▸ 409, nothing serves yet ▸ 503, queue full ▸ 429
+──▶ drawing ── cut off ▸ 503, our fault ▸ 500 ──▶ pictures
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
 from stockpot.errors import StockpotError
 from stockpot.serving.grants import NothingServed
-from stockpot.serving.orders import BadParameter, NotServed, UnknownModel
+from stockpot.serving.http_body import BadBody
+from stockpot.serving.orders import BadParameter, NotServed, UnknownModel, quoted
 from stockpot.serving.worker import Busy, Ended
 
 INVALID = "invalid_request_error"
 UNAVAILABLE = "service_unavailable"
+_LONGEST_NAME = 100
+"""Characters of a parameter's name that an answer repeats."""
 
 
 def problem(
@@ -30,7 +33,9 @@ def problem(
     retry_after_s: int | None = None,
 ) -> JSONResponse:
     """An answer in the shape that OpenAI's clients read."""
-    said = {"message": message, "type": kind, "param": parameter, "code": code}
+    if parameter is not None:
+        parameter = _printable(parameter)[:_LONGEST_NAME]
+    said = {"message": _printable(message), "type": kind, "param": parameter, "code": code}
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse({"error": said}, status, headers)
 
@@ -40,6 +45,8 @@ def of_error(error: StockpotError) -> JSONResponse:
     match error:
         case BadParameter():
             return problem(400, error.message, code="invalid_value", parameter=error.parameter)
+        case BadBody():
+            return problem(error.status, error.message, code=error.code)
         case UnknownModel():
             return problem(404, error.message, code="model_not_found", parameter="model")
         case NotServed():
@@ -63,19 +70,21 @@ def ours() -> JSONResponse:
     return problem(500, "The server failed; its log says how.", kind="server_error")
 
 
-def of_validation(error: RequestValidationError) -> JSONResponse:
-    """The answer to a body that cannot be understood: the first thing that is wrong with it."""
-    first: Mapping[str, Any] = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return problem(400, "The body is not JSON.", code="invalid_json")
-    parameter = ".".join(str(part) for part in first["loc"][1:]) or None
-    if parameter is None:
-        return problem(400, "The body must be a JSON object, sent as application/json.")
+def of_validation(error: ValidationError) -> JSONResponse:
+    """The answer to a body that is no request: the first thing that is wrong with it."""
+    first: Mapping[str, Any] = error.errors(include_url=False)[0]
+    parameter = ".".join(str(part) for part in first["loc"])[:_LONGEST_NAME]
     if first["type"] == "extra_forbidden":
         return problem(
             400,
-            f"Unknown or unsupported parameter: {parameter}.",
+            f"Unknown or unsupported parameter: {quoted(parameter)}.",
             code="unknown_parameter",
             parameter=parameter,
         )
-    return problem(400, f"{parameter}: {first['msg']}.", code="invalid_value", parameter=parameter)
+    what = first["msg"].removeprefix("Value error, ")  # Of a check of ours.
+    return problem(400, f"{parameter}: {what}.", code="invalid_value", parameter=parameter)
+
+
+def _printable(text: str) -> str:
+    """Escape halves of surrogate pairs: JSON may name them, and UTF-8 has no bytes for them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,10 @@
-"""The verb `serve`: two ports, one worker, and an orderly end."""
+"""The verb `serve`: two ports, one worker, and an orderly end.
+
+When it is told to end it says that it is not ready, and goes on answering for `leave_s`, until
+whatever sends it requests has learnt that: readiness probes, proxies on every node, and clients,
+whose connections end with their next answer. Then the port closes, and what came in is answered,
+for `finish_s` at most. Grants are taken until the last moment: who ends may have to forget, too.
+"""
 
 import json
 import os
@@ -7,23 +13,20 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 import torch
-import uvicorn
-from fastapi import FastAPI
 
 from stockpot.api.runspec import RunResult, ServeRun
 from stockpot.api.serving import Granted
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
 from stockpot.serving.chain import Chain
 from stockpot.serving.draw import Studio
+from stockpot.serving.http_server import LINGER_S, HttpServer, answering, listen
 from stockpot.serving.meters import Meters
 from stockpot.serving.models import Models
 from stockpot.serving.worker import Worker
@@ -33,11 +36,11 @@ from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.store.receipts import chain_head
 
+log = structlog.get_logger()
+
 ENDPOINT = "endpoint.json"
 QUEUE_CAPACITY = 32
 """Requests that may wait; at a second each, the last one waits half a minute."""
-_LAST_ANSWERS_S = 5
-"""How long the end of the last answers may take, once they are drawn or cut off."""
 
 
 def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
@@ -47,7 +50,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         spec: Which base, ports and resolution.
         work: Gets `endpoint.json` once both ports answer, and what is being fetched.
         progress: Says how far it is.
-        stop: Set to end: running requests are finished, for `drain_s` at most.
+        stop: Set to end: see above.
 
     Raises:
         Refused: A port is taken (exit 6), or the base is refused.
@@ -59,7 +62,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     if scratch.exists():
         shutil.rmtree(scratch)  # Of a process that was killed: nothing may lie here unreported.
     boot, meters, ending = secrets.token_hex(16), Meters(), threading.Event()
-    with _listening(spec.host, spec.port) as public, _listening(spec.host, spec.admin_port) as ours:
+    with listen(spec.host, spec.port) as public, listen(spec.host, spec.admin_port) as ours:
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
         studio = Studio(
@@ -108,97 +111,42 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             resolution=spec.resolution,
             models=models,
             worker=worker,
+            check=studio.check,
             meters=meters,
             chain=chain,
+            is_ending=ending.is_set,
         )
         admin = admin_app(models=models, meters=meters, chain=chain, is_ending=ending.is_set)
         began_s = time.monotonic()
-        with _answering(admin, ours, drain_s=0) as admin_server:
-            with _answering(app, public, drain_s=spec.drain_s) as public_server:
+        finish_s = spec.drain_s if spec.finish_s is None else spec.finish_s
+        linger_s = min(LINGER_S, spec.leave_s)
+        with answering(admin, ours) as admin_server:
+            with answering(app, public, finish_s=finish_s, linger_s=linger_s) as public_server:
                 _write_endpoint(work / ENDPOINT, spec.host, public, ours, boot)
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)
+                log.info("Ending: not ready, and answering on", seconds=spec.leave_s)
                 ending.set()
+                if models.serving() is not None:
+                    # Nobody was sent here who has not seen it ready.
+                    time.sleep(spec.leave_s)
                 # What came in is answered: the port closes first, the worker when it is done.
                 public_server.should_exit = True
-                public_server.thread.join(spec.drain_s)
+                public_server.thread.join(finish_s + linger_s)
                 worker.close(0)
             (work / ENDPOINT).unlink(missing_ok=True)
     figures = {"images": f"{meters.drawn():.0f}", "seconds": f"{time.monotonic() - began_s:.1f}"}
     return RunResult(base_digest=base.digest, figures=figures)
 
 
-class _Server(uvicorn.Server):
-    """One port, on a thread and a loop of its own."""
-
-    def __init__(self, app: FastAPI, listening: socket.socket, drain_s: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                lifespan="off",
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=drain_s + _LAST_ANSWERS_S,
-            )
-        )
-        self.answers = threading.Event()
-        self.thread = threading.Thread(target=self.run, args=([listening],), daemon=True)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.answers.set()
-
-
-@contextmanager
-def _answering(app: FastAPI, listening: socket.socket, *, drain_s: int) -> Iterator[_Server]:
-    server = _Server(app, listening, drain_s)
-    server.thread.start()
-    try:
-        while not server.answers.wait(0.1):
-            _require_alive(server)
-        yield server
-    finally:
-        server.should_exit = True
-        server.thread.join()
-
-
 def _number(serving: Granted | None) -> int:
     return -1 if serving is None else serving.number
 
 
-def _wait(stop: threading.Event, *servers: _Server) -> None:
+def _wait(stop: threading.Event, *servers: HttpServer) -> None:
     while not stop.wait(1):
         for server in servers:
-            _require_alive(server)
-
-
-def _require_alive(server: _Server) -> None:
-    if not server.thread.is_alive():
-        raise StockpotError("A port stopped answering by itself.", help="the log says why")
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Take a port before anything slow is done.
-
-    Raises:
-        Refused: It is taken, or the host is not ours (exit 6).
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        # A server that ended a moment ago must not stand in the way of the next one.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen()
-        except OSError as error:
-            raise Refused(
-                f"Port {port} of {host} cannot be used: {error.strerror}.",
-                help=f"end what uses it (ss -ltnp 'sport = :{port}'), or choose another port",
-                exit_code=ExitCode.PORT_TAKEN,
-            ) from error
-        yield listening
+            server.require_alive()
 
 
 def _write_endpoint(

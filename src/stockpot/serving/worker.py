@@ -2,7 +2,8 @@
 
 One thread a device: two at once would each take twice as long, and hold twice the memory. An order
 takes its revision when its turn comes, and is answered by that one to its end. So a commit between
-two orders is all that a swap is.
+two orders is all that a swap is. An order that is withdrawn leaves the queue at once, or ends after
+the step that is being made.
 """
 
 import threading
@@ -10,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 
 import structlog
 from torch.nn import Module
@@ -34,6 +37,17 @@ class Ended(Transient):
     """The request was cut off, because its revision was dropped or the server ends."""
 
 
+class Withdrawn(StockpotError):
+    """Whoever sent the request does not want its pictures any more."""
+
+
+class OrderStage(StrEnum):
+    """How far a withdrawn order had come."""
+
+    QUEUED = "queued"
+    DRAWING = "drawing"
+
+
 @dataclass(frozen=True)
 class Pictures:
     """The answer to an order, by exactly one revision."""
@@ -51,6 +65,9 @@ class Worker:
         self._capacity = capacity
         self._waiting: deque[tuple[Order, Future[Pictures]]] = deque()
         self._changed = threading.Condition()
+        self._current: Future[Pictures] | None = None
+        """The answer that is being worked on."""
+        self._withdrawn: Future[Pictures] | None = None
         self._drawing = False
         self._closing = False
         self._abort = threading.Event()
@@ -90,6 +107,26 @@ class Worker:
             self._changed.notify_all()
         return future
 
+    def withdraw(self, future: Future[Pictures]) -> OrderStage | None:
+        """Drop an order from the queue, or end it after the step that is being made.
+
+        Args:
+            future: What `submit` returned for it.
+
+        Returns:
+            How far it had come; None if it was answered already.
+        """
+        with self._changed:
+            if future is self._current:
+                self._withdrawn = future
+                return OrderStage.DRAWING
+            waiting = [entry for entry in self._waiting if entry[1] is not future]
+            if len(waiting) == len(self._waiting):
+                return None
+            self._waiting = deque(waiting)
+        future.cancel()
+        return OrderStage.QUEUED
+
     def close(self, timeout_s: float) -> None:
         """Finish what is queued, for so long; then cut off what is left."""
         with self._changed:
@@ -102,10 +139,10 @@ class Worker:
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             order, future = taken
-            if not future.set_running_or_notify_cancel():
-                continue  # The caller has gone.
-            answer = self._answer(order)
-            self._drawing = False
+            answer = self._answer(order, future)
+            with self._changed:
+                self._current = self._withdrawn = None
+                self._drawing = False
             # Nothing of the revision is referred to from here on: not even from a traceback.
             if isinstance(answer, Pictures):
                 future.set_result(answer)
@@ -114,19 +151,25 @@ class Worker:
 
     def _take(self) -> tuple[Order, Future[Pictures]] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
-            return self._waiting.popleft() if self._waiting else None
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return None
+                order, future = self._waiting.popleft()
+                if future.set_running_or_notify_cancel():
+                    self._current = future
+                    return order, future
 
-    def _answer(self, order: Order) -> Pictures | Exception:
+    def _answer(self, order: Order, future: Future[Pictures]) -> Pictures | Exception:
         try:
             with self._models.pin() as pin:
                 self._drawing = True
                 order.require(pin.granted.revision)
-                self._go_on(pin)
-                pngs = [
-                    self._draw(pin.unet, order, seed, lambda: self._go_on(pin))
-                    for seed in order.seeds
-                ]
+                pngs = []
+                for seed in order.seeds:
+                    self._go_on(pin, future)
+                    go_on = partial(self._go_on, pin, future)
+                    pngs.append(self._draw(pin.unet, order, seed, go_on))
                 return Pictures(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)
@@ -134,7 +177,9 @@ class Worker:
             log.exception("Could not draw a picture")
             return RuntimeError("a picture could not be drawn")
 
-    def _go_on(self, pin: Pin) -> None:
+    def _go_on(self, pin: Pin, future: Future[Pictures]) -> None:
+        if self._withdrawn is future:
+            raise Withdrawn("The client left before its pictures were drawn.")
         if self._abort.is_set():
             raise _ending()
         if pin.is_overdue():

@@ -1,0 +1,97 @@
+"""Reads the body of a request for pictures: exactly one JSON object, or an error that says why not.
+
+Python's reader takes NaN, which is no JSON, and of a name that is given twice only the last value.
+"""
+
+import json
+from email.message import Message
+from typing import Any, NoReturn
+
+from starlette.datastructures import Headers
+
+from stockpot.errors import StockpotError
+from stockpot.serving.orders import BadParameter, quoted
+
+
+class BadBody(StockpotError):
+    """The body is no JSON object, or is sent in a way that this server does not read."""
+
+    def __init__(self, message: str, *, code: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class _NoJson(ValueError):
+    """Python's reader takes it, and no other need."""
+
+
+def read_object(headers: Headers, body: bytes) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        BadBody: The body is something else, or is said to be.
+        BadParameter: A name is given twice.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise BadBody(
+            f"The body is encoded as {quoted(encoding)}; send it as it is.",
+            code="unsupported_encoding",
+            status=415,
+        )
+    if not _is_json(headers.get("content-type", "")):
+        raise BadBody("The body must be a JSON object, sent as application/json.")
+    try:
+        value = json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadBody(f"The body is not JSON: {_reason(error)}.", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise BadBody("The body must be a JSON object, sent as application/json.")
+    return value
+
+
+def _is_json(content_type: str) -> bool:
+    header = Message()
+    header["content-type"] = content_type
+    kind, charset = header.get_content_type(), header.get_content_charset("utf-8")
+    is_json = kind == "application/json" or (
+        kind.startswith("application/") and kind.endswith("+json")
+    )
+    return is_json and charset in {"utf-8", "utf8", "us-ascii"}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if not _is_text(name):
+            raise BadParameter(name, f"{quoted(name)} is no name: it cannot be written in UTF-8.")
+        if name in found:
+            raise BadParameter(name, f"{quoted(name)} is given twice.")
+        found[name] = value
+    return found
+
+
+def _is_text(name: str) -> bool:
+    """Tell a name from one with half of a surrogate pair, which JSON can spell."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case json.JSONDecodeError() | _NoJson():
+            return str(error)
+        case _:
+            return "a number in it has too many digits"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _NoJson(f"it has {name} in it")

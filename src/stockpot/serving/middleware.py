@@ -1,0 +1,116 @@
+"""What surrounds every route of the public port: a bound on bodies, metrics, and the end.
+
+Written against ASGI itself: Starlette's base class for middleware hides from a route whether its
+client is still there.
+"""
+
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stockpot.serving import problems
+from stockpot.serving.meters import UPLOADING, Meters
+
+MAX_BODY_BYTES = 64 << 10
+MAX_DISCARDED_BYTES = 64 << 20
+"""How much of a body that is too long is read and thrown away: an answer that comes before the end
+of its request is lost, where the client sees its connection closed while it still sends."""
+CLIENT_LEFT = 499
+"""The status code by which proxies log that a client closed its connection before the answer."""
+
+
+class BoundedBody:
+    """Refuses bodies that are longer than any request can be, before they are read to the end."""
+
+    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+        self._app = app
+        self._meters = meters
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body, size_bytes = b"", 0
+        more = scope["method"] in {"POST", "PUT", "PATCH"} and not _will_be_refused(scope)
+        while more and size_bytes <= MAX_DISCARDED_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                if scope["path"] == self._path:
+                    self._meters.disconnects.labels(stage=UPLOADING).inc()
+                return
+            part: bytes = message.get("body", b"")
+            size_bytes += len(part)
+            body = body + part if size_bytes <= MAX_BODY_BYTES else b""
+            more = message.get("more_body", False)
+        if size_bytes > MAX_BODY_BYTES or _will_be_refused(scope):
+            text = f"The body is longer than {MAX_BODY_BYTES} bytes."
+            await problems.problem(413, text, code="body_too_long")(scope, receive, send)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def read() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, read, send)
+
+
+class Measured:
+    """Counts requests for pictures by the code of their answer, and how long they took."""
+
+    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+        self._app = app
+        self._meters = meters
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != self._path:
+            await self._app(scope, receive, send)
+            return
+        began_s, code = time.monotonic(), CLIENT_LEFT
+
+        async def counted_send(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counted_send)
+        except BaseException:
+            code = 500
+            raise
+        finally:
+            self._meters.requests.labels(code=str(code)).inc()
+            self._meters.request_s.observe(time.monotonic() - began_s)
+
+
+class ClosesConnections:
+    """Ends each connection with its next answer, once the server is to end.
+
+    The client learns it from the answer's header, so it sends its next request on a new connection,
+    to a server that goes on. Closing an idle connection instead could cross a request on its way.
+    """
+
+    def __init__(self, app: ASGIApp, is_ending: Callable[[], bool]) -> None:
+        self._app = app
+        self._is_ending = is_ending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._is_ending():
+                headers = [*message.get("headers", []), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, closing_send if scope["type"] == "http" else send)
+
+
+def _will_be_refused(scope: Scope) -> bool:
+    """Whether a client asks before it sends a body that is too long: then it need not send it."""
+    headers = Headers(scope=scope)
+    size = headers.get("content-length", "")
+    is_asked = headers.get("expect", "").lower() == "100-continue"
+    return is_asked and size.isdecimal() and int(size) > MAX_BODY_BYTES

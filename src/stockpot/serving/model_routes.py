@@ -1,0 +1,57 @@
+"""`/v1/models`: the one model of a server, by the soup's name, alone or with its weights."""
+
+from fastapi import APIRouter
+
+from stockpot.api.serving import Granted
+from stockpot.serving.grants import NothingServed
+from stockpot.serving.models import Models
+from stockpot.serving.orders import BadParameter, UnknownModel, pinned_weights, quoted
+
+MODELS = "/v1/models"
+
+
+def model_routes(soup: str, models: Models) -> APIRouter:
+    """Describe what a server serves, as OpenAI's API does."""
+    router = APIRouter()
+
+    @router.get(MODELS)
+    async def list_models() -> dict[str, object]:
+        serving = models.serving()
+        listed = [_describe(soup, soup, serving, models.serving_since_s)] if serving else []
+        return {"object": "list", "data": listed}
+
+    # A name may have slashes in it, which clients escape and servers undo.
+    @router.get(f"{MODELS}/{{model:path}}")
+    async def retrieve_model(model: str) -> dict[str, object]:
+        try:
+            digest = pinned_weights(model, soup)
+        except BadParameter as error:
+            raise UnknownModel(f"There is no model {quoted(model)} here.") from error
+        serving = models.serving()
+        if serving is None:
+            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+        if digest not in {None, serving.revision.weights_digest}:
+            raise UnknownModel(f"The weights {digest} are not served now.")
+        return _describe(model, soup, serving, models.serving_since_s)
+
+    return router
+
+
+def describe_revision(soup: str, granted: Granted) -> dict[str, object]:
+    """Name a revision in an answer."""
+    return {
+        "soup": soup,
+        "number": granted.number,
+        "recipe_digest": granted.revision.recipe_digest,
+        "weights_digest": granted.revision.weights_digest,
+    }
+
+
+def _describe(name: str, soup: str, serving: Granted, since_s: int) -> dict[str, object]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": since_s,
+        "owned_by": "stockpot",
+        "revision": describe_revision(soup, serving),
+    }
