@@ -14,7 +14,6 @@ from tests.diffusion.pictures import animated
 from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
 
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.omissions import OmissionReason
 from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef, RunResult
 from stockpot.api.training import Named
 from stockpot.errors import ExitCode, Refused, StockpotError
@@ -288,22 +287,3 @@ def test_a_prompt_beyond_the_text_encoders_window_is_refused_by_name(
 
     with pytest.raises(Refused, match=f"The prompt of {evaluator} 'a big red circle cat' has 7"):
         evaluate(revision, suite=suite)
-
-
-def test_held_out_captions_beyond_the_window_are_counted_and_named(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
-) -> None:
-    revision = pantry.publish("captioned")
-    folder = tiny.some_data(tmp_path / "captions", n=3, seed=7)
-    lines = (folder / "metadata.jsonl").read_text().splitlines()
-    long = {**json.loads(lines[1]), "text": "a big red circle and a big blue bar"}
-    (folder / "metadata.jsonl").write_text("\n".join([lines[0], json.dumps(long), lines[2]]))
-    place = Location(place=Place.FOLDER, path=str(folder))
-
-    result = evaluate(revision, held_out=place)
-    again = evaluate(revision, held_out=place)
-
-    [cut] = [one for one in result.omissions if one.reason is OmissionReason.CUT_CAPTION]
-    assert cut.count == 1
-    assert cut.examples[0].startswith(f"{long['file_name']} (")
-    assert again.omissions == result.omissions
