@@ -66,11 +66,18 @@ class Reason(Explained):
     # The spec asks for something that is not there.
     SOUP_NOT_FOUND = "SoupNotFound", "No Soup of the name in soupRef is in the namespace."
     UNKNOWN_WEIGHTING = "UnknownWeighting", "No weighting of that name is installed."
+    WEIGHTING_FAILED = (
+        "WeightingFailed",
+        "The weighting cannot be loaded, raised an error, or gave weights that are none.",
+    )
     UNKNOWN_METHOD = "UnknownMethod", "No training method of that name is installed."
     UNKNOWN_EVALUATOR = "UnknownEvaluator", "No evaluator of that name is installed."
     STORE_NOT_FOUND = "StoreNotFound", "No store of that name is declared."
     SOURCE_NOT_FOUND = "SourceNotFound", "The place that the source names is not known here."
-    WEIGHTLESS = "Weightless", "The weights of all shards are 0, so they have no mean."
+    WEIGHTLESS = (
+        "Weightless",
+        "The weights of all shards are 0: they have no mean, and the base is served.",
+    )
 
     # On the way into the soup.
     NOT_TRAINED = "NotTrained", "The shard has no ingredient yet."

@@ -100,6 +100,10 @@ class Recipe:
         return digest_of_json("recipe/1", {"parts": parts, "output": self.output})
 
 
+MAX_WEIGHT = 2**53 - 1
+"""The largest whole number of canonical JSON, which a recipe's digest covers."""
+
+
 def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: str) -> Recipe:
     """Put a recipe into its one form; ingredients that weigh nothing are left out."""
     some = sorted(one for one in weighted if one[2] > 0)

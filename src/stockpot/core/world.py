@@ -322,6 +322,8 @@ class Soup:
     max_attempts: int = 3
     output: str = "fp16"
     weighting: Weighting | Unusable = field(default_factory=Unusable)
+    weighting_name: str = ""
+    """The name of the weighting in the Soup, for messages."""
     unknown: Unusable | None = None
     """Something else that the soup names and that is not known here: a method, an evaluator."""
     evaluates: bool = False

@@ -301,6 +301,7 @@ def soup_view(
         max_attempts=spec.training.max_attempts,
         output=spec.merge.output.value,
         weighting=resolve_weighting(spec.merge.weighting),
+        weighting_name=spec.merge.weighting.name,
         unknown=_unknown(spec.training),
         evaluates=bool(spec.evaluation.suite),
         replicas=spec.serving.replicas,
