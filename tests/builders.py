@@ -134,7 +134,12 @@ class SoupBuilder:
 def a_soup(name: str = "pets") -> SoupBuilder:
     """A soup that serves nothing yet, without servers."""
     soup = Soup(
-        SoupUID("soup-uid"), name, weighting=Declared(), weighting_name="Declared", base=BASE, replicas=0
+        SoupUID("soup-uid"),
+        name,
+        weighting=Declared(),
+        weighting_name="Declared",
+        base=BASE,
+        replicas=0,
     )
     return SoupBuilder(soup)
 

@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -40,6 +40,10 @@ class Complaint:
     place: str = ""
     """File and line."""
     help: str = ""
+
+    def below(self, *above: str | int) -> "Complaint":
+        """Put its path below another one."""
+        return replace(self, path=(*above, *self.path))
 
     def __str__(self) -> str:
         said = f"{self.place}: {self.message}" if self.place else self.message

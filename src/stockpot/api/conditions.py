@@ -142,7 +142,7 @@ class Reason(Explained):
     BASE_DRIFTED = "BaseDrifted", "The base is no longer the one that was first used."
     BAD_WEIGHTS = "BadWeights", "An ingredient or revision is cut short, edited or does not fit."
     FORGOTTEN = "Forgotten", "The data, or a shard in the lineage, was unlearned."
-    BAD_RUN_SPEC = "BadRunSpec", "The run was told to do what its version does not know."
+    BAD_RUN_SPEC = "BadRunSpec", "A run is told what its version does not know, or a wrong option."
     STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, unwritable or unreachable."
 
 

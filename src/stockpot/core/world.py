@@ -325,7 +325,7 @@ class Soup:
     weighting_name: str = ""
     """The name of the weighting in the Soup, for messages."""
     unknown: Unusable | None = None
-    """Something else that the soup names and that is not known here: a method, an evaluator."""
+    """Why no shard can be trained: the soup names a method or an option that there is not."""
     evaluates: bool = False
     replicas: int = 1
     base: Digest | None = None
