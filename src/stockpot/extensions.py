@@ -12,7 +12,7 @@ a traceback; a package whose metadata is broken hides no other.
 
 import importlib.metadata
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -57,6 +57,16 @@ def installed() -> Installed:
     """List what the packages of this environment bring, with the options that they declare."""
     return Installed(
         methods=declared(METHODS), evaluators=declared(EVALUATORS), weightings=declared(WEIGHTINGS)
+    )
+
+
+def with_names(known: Installed, names: Collection[str]) -> Installed:
+    """Count names as installed that are elsewhere; their options are not known."""
+    further: Plugins = dict.fromkeys(names)
+    return Installed(
+        methods={**further, **known.methods},
+        evaluators={**further, **known.evaluators},
+        weightings={**further, **known.weightings},
     )
 
 

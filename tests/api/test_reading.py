@@ -148,7 +148,8 @@ def test_every_mistake_of_every_document_is_shown_in_the_order_of_the_file() -> 
         ("--- \n--- \n", "there is no object in it"),
         ("- 1\n", "this is no object"),
         ("kind: Soup\n", "apiVersion is missing"),
-        ("apiVersion: v1\nkind: Pod\n", "apiVersion is v1"),
+        ("apiVersion: v1\nkind: DataShard\n", "apiVersion is v1"),
+        ("apiVersion: stokpot.dev/v1alpha1\nkind: Soups\n", "apiVersion is stokpot.dev"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: Suop\n", "kind is Suop"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: SoupRevision\n", "writes these itself"),
     ],
@@ -180,9 +181,15 @@ def test_a_date_is_a_string_as_it_is_for_the_api_server() -> None:
 def test_what_the_server_wrote_into_a_file_is_left_aside() -> None:
     read_back = SHARD.replace("{name: food}", "{name: food, uid: x, generation: 3}")
 
-    [shard] = read_text(read_back + "status: {anything: at all}\n", "food.yaml").objects
+    read = read_text(read_back + "status: {records: 12}\n", "food.yaml")
 
+    [shard] = read.objects
     assert (shard.metadata.uid, shard.metadata.generation) == ("", 0)
+    [note] = read.notes
+    assert str(note) == (
+        "food.yaml:3: DataShard food: metadata.generation, metadata.uid, status is what the API "
+        "server wrote, and is left aside"
+    )
 
 
 def test_a_folder_is_read_file_by_file_in_order(tmp_path: Path) -> None:

@@ -54,11 +54,17 @@ class AdamWOptions(Options):
     """Those of diffusers' training scripts."""
 
     learning_rate: Annotated[Decimal, Field(gt=0)] = 1e-4
+    """After the warm-up; as `"1e-4"` or `"0.0001"`."""
     beta1: Annotated[Decimal, Field(ge=0, lt=1)] = 0.9
+    """How much of the mean of gradients a step keeps."""
     beta2: Annotated[Decimal, Field(ge=0, lt=1)] = 0.999
+    """How much of the mean of their squares it keeps."""
     weight_decay: Annotated[Decimal, Field(ge=0)] = 0.01
+    """Decoupled from the gradients."""
     epsilon: Annotated[Decimal, Field(gt=0)] = 1e-8
+    """Added to what is divided by."""
     max_grad_norm: Annotated[Decimal, Field(gt=0)] = 1.0
+    """Larger gradients are scaled down to it."""
 
 
 class EvaluatorOptions(Options):
@@ -80,6 +86,7 @@ class HeldoutLossOptions(EvaluatorOptions):
     snr_gamma: Annotated[Decimal, Field(gt=0)] = 5
     """How the levels are weighted: the training's `snrGamma`."""
     seed: Seed = 0
+    """Of the noise."""
 
 
 class PromptOptions(EvaluatorOptions):
@@ -138,6 +145,7 @@ class SamplesOptions(PromptOptions):
     rows: Annotated[Whole, Field(ge=1, le=100)] = 8
     """How many held-out captions, where no prompts are given."""
     columns: Annotated[Whole, Field(ge=1, le=32)] = 4
+    """How many seeds."""
 
     @model_validator(mode="after")
     def _rows_are_counted_once(self) -> "SamplesOptions":

@@ -1,10 +1,13 @@
 """Names that users write, and what a round makes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from stockpot.api.complaints import Complaint
 from stockpot.api.conditions import Reason
 from stockpot.api.options import METHODS, OPTIMIZERS, WEIGHTINGS
+from stockpot.api.reading import Manifest
 from stockpot.api.training import Named, Training
+from stockpot.api.v1alpha1 import Soup
 from stockpot.core.weighting import Declared, Unusable, Weighting
 from stockpot.errors import Refused
 from stockpot.extensions import declared, make
@@ -29,6 +32,30 @@ def resolve_weighting(named: Named) -> Weighting | Unusable:
     except Refused as error:
         return Unusable(error.message, error.help, Reason.WEIGHTING_FAILED)
     return weighting
+
+
+def weighting_complaints(
+    manifests: Iterable[Manifest], *, but: Collection[str] = ()
+) -> Iterator[Complaint]:
+    """Say which Soups name a weighting of another package that breaks on being loaded.
+
+    The operator loads a weighting into its own process; methods and evaluators bring torch, and
+    are loaded where they run.
+
+    Args:
+        manifests: The objects that are given.
+        but: Names that are not installed here, and are elsewhere.
+    """
+    for manifest in manifests:
+        if not isinstance(manifest.object, Soup):
+            continue
+        named = manifest.object.spec.merge.weighting
+        if named.name in but or WEIGHTINGS.complaints(named, declared(WEIGHTINGS)):
+            continue  # Said already.
+        found = resolve_weighting(named)
+        if isinstance(found, Unusable):
+            place = manifest.place("spec", "merge", "weighting", "name")
+            yield Complaint(found.message, place=place, help=found.help)
 
 
 def unusable_training(training: Training) -> Unusable | None:
