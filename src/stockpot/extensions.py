@@ -94,13 +94,17 @@ def refuse(complaints: Sequence[Complaint]) -> None:
     if not complaints:
         return
     # A sentence may begin with a name, which is written as it is.
-    sentences = (re.sub("^there ", "There ", one.message) for one in complaints)
+    sentences = (re.sub("^(there|a) ", _capital, one.message) for one in complaints)
     raise Refused(
         " ".join(f"{sentence}." for sentence in sentences),
         help="; ".join(dict.fromkeys(one.help for one in complaints if one.help))
         or "change it in the Soup",
         exit_code=ExitCode.BAD_RUN_SPEC,
     )
+
+
+def _capital(found: re.Match[str]) -> str:
+    return found[0].capitalize()
 
 
 def make(

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stockpot.api.documents import documents
 from stockpot.api.reading import read_file, read_lenient, read_paths, read_strict, read_text
 from stockpot.api.v1alpha1 import DataShard, Inclusion, Soup, SoupRevision
+from stockpot.api.writing import yaml_text
 from stockpot.errors import ExitCode, Refused
 
 SHARD = """\
@@ -288,6 +291,17 @@ def test_a_stored_object_that_is_broken_is_refused_by_name() -> None:
 
     with pytest.raises(Refused, match="Soup emoji cannot be understood: spec is missing"):
         read_lenient(broken)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-4", "y", "08", "0o10", "1_000", "null", "~", "2026-11-22", "é"]
+)
+def test_what_is_written_is_read_as_the_same_by_pyyaml_and_by_kubectl(text: str) -> None:
+    written = yaml_text({"value": text, text: [text]})
+
+    [document] = documents(written, "food.yaml")
+
+    assert document.value == yaml.safe_load(written) == {"value": text, text: [text]}
 
 
 def test_what_was_read_is_written_and_read_again_the_same() -> None:

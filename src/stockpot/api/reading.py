@@ -72,6 +72,7 @@ class Manifests:
     """What files say, and what is wrong with them."""
 
     manifests: tuple[Manifest, ...] = ()
+    """Objects whose fields have the right types; there may be complaints about them."""
     complaints: tuple[Complaint, ...] = ()
     notes: tuple[Complaint, ...] = ()
     """What is not wrong, and not used either."""
@@ -216,10 +217,10 @@ def read_document(document: Document, installed: Installed | None = None) -> Man
     except ValidationError as error:
         wrong = complaints.complaints_of(error, kind, document.written)
         return _complain(document, [*wrong, *_read_back(value, kind)])
+    # Though something is wrong with it, others can be looked at beside it: all is said at once.
     wrong = [*_checked(read, installed), *_read_back(value, kind)]
-    if wrong:
-        return _complain(document, wrong)
-    return Manifests((Manifest(read, document),), notes=tuple(_left_aside(document)))
+    found = Manifests((Manifest(read, document),), notes=tuple(_left_aside(document)))
+    return found + _complain(document, wrong)
 
 
 def _checked(read: DataShard | Soup, installed: Installed | None) -> Iterator[Complaint]:

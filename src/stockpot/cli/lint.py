@@ -9,6 +9,7 @@ import click
 
 from stockpot.api.options import Installed
 from stockpot.api.reading import read_paths, refuse
+from stockpot.cli.notes import print_note
 from stockpot.core.crosscheck import crosscheck, notes
 from stockpot.extensions import installed, with_names
 from stockpot.reconcile.extensions import weighting_complaints
@@ -47,8 +48,7 @@ def lint(paths: tuple[Path, ...], plugins: tuple[str, ...]) -> None:
     if not wrong:
         worth_a_look += notes(read.manifests, datetime.fromtimestamp(time.time(), UTC))
     for note in worth_a_look:
-        click.secho("note: ", err=True, nl=False, bold=True)
-        click.echo(str(note), err=True)
+        print_note(note)
     refuse(wrong)
     kinds = Counter(thing.kind for thing in read.objects)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

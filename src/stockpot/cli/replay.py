@@ -7,7 +7,6 @@ checked as `stockpot verify` does, and says what the envelopes say.
 from pathlib import Path
 
 import click
-import yaml
 
 from stockpot.api.v1alpha1 import (
     Completeness,
@@ -18,6 +17,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
+from stockpot.api.writing import yaml_text
 from stockpot.cli.places import store_ref, where
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
@@ -42,7 +42,7 @@ def replay(soup: str, place: str, key: Path, endpoint: str, namespace: str) -> i
     for receipt in chain:
         told = object_of(receipt).model_dump(mode="json", by_alias=True, exclude_none=True)
         told["metadata"] = {name: told["metadata"][name] for name in ("name", "namespace")}
-        click.echo("---\n" + yaml.safe_dump(told, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo("---\n" + yaml_text(told), nl=False)
     return 0
 
 

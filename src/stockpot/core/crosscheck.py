@@ -5,7 +5,7 @@ note. Pure: it is told the time.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 
@@ -38,14 +38,17 @@ def crosscheck(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
             )
 
 
-def notes(manifests: Sequence[Manifest], now: datetime) -> Iterator[Complaint]:
+def notes(
+    manifests: Sequence[Manifest], now: datetime, stored: Container[SoupName] = ()
+) -> Iterator[Complaint]:
     """Find what may be meant, and seldom is.
 
     Args:
         manifests: The objects that are given.
         now: The time.
+        stored: Soups that are known to be there, by namespace and name.
     """
-    yield from _missing_soups(manifests)
+    yield from _missing_soups(manifests, stored)
     for (_, name), shards in _by_soup(manifests).items():
         soup = _soup_of(shards[0], manifests)
         yield from _shared_data(shards, soup)
@@ -57,9 +60,12 @@ def notes(manifests: Sequence[Manifest], now: datetime) -> Iterator[Complaint]:
             yield from _of_soup(manifest)
 
 
-def _missing_soups(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
+def _missing_soups(
+    manifests: Sequence[Manifest], stored: Container[SoupName]
+) -> Iterator[Complaint]:
     for (namespace, name), shards in _by_soup(manifests).items():
-        if _soup_of(shards[0], manifests) is not None:
+        is_stored = (namespace, name) in stored
+        if is_stored or _soup_of(shards[0], manifests) is not None:
             continue
         known = [
             manifest.object.metadata.name
