@@ -155,6 +155,8 @@ def test_every_mistake_of_every_document_is_shown_in_the_order_of_the_file() -> 
         ("apiVersion: stokpot.dev/v1alpha1\nkind: Soups\n", "apiVersion is stokpot.dev"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: Suop\n", "kind is Suop"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: SoupRevision\n", "writes these itself"),
+        ("apiVersion: stockpot.dev/v1alpha1\nkind: {a: b}\n", "kind is {'a': 'b'}"),
+        ("apiVersion: [1]\nkind: [2]\n", "apiVersion is [1]"),
     ],
 )
 def test_what_is_no_manifest_is_said_to_be_none(text: str, says: str) -> None:

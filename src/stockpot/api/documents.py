@@ -175,13 +175,8 @@ class _Loader(yaml.SafeLoader):
             None, None, "a line that begins with % is not read: remove it", self.get_mark()
         )
 
-    def construct_scalar_of(self, node: yaml.ScalarNode) -> Any:
-        try:
-            return scalars.value_of(node.value, node.tag)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(
-                None, None, str(error), node.start_mark
-            ) from error
+    def construct_scalar_of(self, node: yaml.Node) -> Any:
+        return _value(node)
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
         text: str = self.construct_scalar(node)
@@ -247,10 +242,21 @@ def _repeated(root: yaml.Node) -> Iterator[yaml.Node]:
             waiting += node.value
 
 
+def _value(node: yaml.Node) -> Any:
+    """Read a scalar of the type that its tag says, or that it looks like."""
+    if not isinstance(node, yaml.ScalarNode):
+        what = f"a mapping or sequence is no {node.tag.rpartition(':')[2]}"
+        raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+    try:
+        return scalars.value_of(node.value, node.tag)
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
 def _key(node: yaml.ScalarNode) -> str:
     """A key as JSON has it: text, whatever stands there."""
     if node.tag in {scalars.BOOL, scalars.INT, scalars.FLOAT}:
-        return json.dumps(scalars.value_of(node.value, node.tag))
+        return json.dumps(_value(node))
     key: str = node.value
     return key
 

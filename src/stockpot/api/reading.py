@@ -309,7 +309,7 @@ def _kind_of(value: Any) -> tuple[type[DataShard] | type[Soup] | None, list[Comp
         return BY_USERS[name], []
     found = f"kind is {complaints.clip(str(name))}" if name else "kind is missing"
     hint = f"write kind: {' or kind: '.join(BY_USERS)}"
-    if name in BY_KIND:
+    if isinstance(name, str) and name in BY_KIND:
         hint = "Stockpot writes these itself"
     elif isinstance(name, str) and name.endswith("List"):
         hint = "a list has objects below `items:`"
