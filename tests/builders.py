@@ -133,7 +133,14 @@ class SoupBuilder:
 
 def a_soup(name: str = "pets") -> SoupBuilder:
     """A soup that serves nothing yet, without servers."""
-    soup = Soup(SoupUID("soup-uid"), name, weighting=Declared(), base=BASE, replicas=0)
+    soup = Soup(
+        SoupUID("soup-uid"),
+        name,
+        weighting=Declared(),
+        weighting_name="Declared",
+        base=BASE,
+        replicas=0,
+    )
     return SoupBuilder(soup)
 
 

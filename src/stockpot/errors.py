@@ -10,6 +10,7 @@ a shell script can tell apart. Nothing here imports anything of ours.
     └── Transient    the world's fault: trying again later may work
 """
 
+import re
 from enum import IntEnum
 
 
@@ -81,3 +82,18 @@ class Transient(StockpotError):
     """The world's fault: trying again later may work."""
 
     exit_code = ExitCode.STORAGE
+
+
+def describe(error: BaseException) -> str:
+    """Name an error of somebody else's code in one line: its class, and what it says."""
+    try:
+        text = without_addresses(" ".join(str(error).split()))
+    except Exception:  # Its own __str__ is broken.
+        text = ""
+    text = text if len(text) <= 300 else f"{text[:297]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def without_addresses(text: str) -> str:
+    """Drop `at 0x7f…` from a repr: a condition that differs each round is written each round."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stockpot.api.documents import documents
 from stockpot.api.reading import read_file, read_lenient, read_paths, read_strict, read_text
 from stockpot.api.v1alpha1 import DataShard, Inclusion, Soup, SoupRevision
+from stockpot.api.writing import yaml_text
 from stockpot.errors import ExitCode, Refused
 
 SHARD = """\
@@ -148,9 +151,12 @@ def test_every_mistake_of_every_document_is_shown_in_the_order_of_the_file() -> 
         ("--- \n--- \n", "there is no object in it"),
         ("- 1\n", "this is no object"),
         ("kind: Soup\n", "apiVersion is missing"),
-        ("apiVersion: v1\nkind: Pod\n", "apiVersion is v1"),
+        ("apiVersion: v1\nkind: DataShard\n", "apiVersion is v1"),
+        ("apiVersion: stokpot.dev/v1alpha1\nkind: Soups\n", "apiVersion is stokpot.dev"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: Suop\n", "kind is Suop"),
         ("apiVersion: stockpot.dev/v1alpha1\nkind: SoupRevision\n", "writes these itself"),
+        ("apiVersion: stockpot.dev/v1alpha1\nkind: {a: b}\n", "kind is {'a': 'b'}"),
+        ("apiVersion: [1]\nkind: [2]\n", "apiVersion is [1]"),
     ],
 )
 def test_what_is_no_manifest_is_said_to_be_none(text: str, says: str) -> None:
@@ -180,9 +186,15 @@ def test_a_date_is_a_string_as_it_is_for_the_api_server() -> None:
 def test_what_the_server_wrote_into_a_file_is_left_aside() -> None:
     read_back = SHARD.replace("{name: food}", "{name: food, uid: x, generation: 3}")
 
-    [shard] = read_text(read_back + "status: {anything: at all}\n", "food.yaml").objects
+    read = read_text(read_back + "status: {records: 12}\n", "food.yaml")
 
+    [shard] = read.objects
     assert (shard.metadata.uid, shard.metadata.generation) == ("", 0)
+    [note] = read.notes
+    assert str(note) == (
+        "food.yaml:3: DataShard food: metadata.generation, metadata.uid, status is what the API "
+        "server wrote, and is left aside"
+    )
 
 
 def test_a_folder_is_read_file_by_file_in_order(tmp_path: Path) -> None:
@@ -281,6 +293,17 @@ def test_a_stored_object_that_is_broken_is_refused_by_name() -> None:
 
     with pytest.raises(Refused, match="Soup emoji cannot be understood: spec is missing"):
         read_lenient(broken)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-4", "y", "08", "0o10", "1_000", "null", "~", "2026-11-22", "é"]
+)
+def test_what_is_written_is_read_as_the_same_by_pyyaml_and_by_kubectl(text: str) -> None:
+    written = yaml_text({"value": text, text: [text]})
+
+    [document] = documents(written, "food.yaml")
+
+    assert document.value == yaml.safe_load(written) == {"value": text, text: [text]}
 
 
 def test_what_was_read_is_written_and_read_again_the_same() -> None:

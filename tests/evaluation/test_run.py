@@ -2,8 +2,10 @@
 
 import io
 import json
+import sys
 import threading
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,21 @@ import pytest
 from PIL import Image
 from tests import tiny
 from tests.diffusion.pictures import animated
+from tests.plugins import install
 from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
 
+from stockpot import extensions
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef, RunResult
 from stockpot.api.training import Named
 from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.evaluation.evaluators import find_suite
 from stockpot.evaluation.figures import Figure, paired_difference
 from stockpot.evaluation.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
 
+GROUP = "stockpot.evaluator"
 RECORDS = 5
 SUITE = (
     Named(name="heldout_loss", options={"levels": "2"}),
@@ -30,6 +36,12 @@ SUITE = (
 )
 
 Evaluate = Callable[..., RunResult]
+
+
+@pytest.fixture(autouse=True)
+def afterwards() -> Iterator[None]:
+    yield
+    extensions.forget()
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +210,11 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
     ("suite", "because"),
     [
         ((Named(name="beauty"),), "There is no evaluator beauty; there is heldout_loss, samples"),
-        ((Named(name="style", options={"count": "0"}),), "style refuses its options: count"),
-        ((Named(name="style", options={"colour": "red"}),), "style refuses its options: colour"),
+        ((Named(name="style", options={"count": "0"}),), "style's count is 0; it must be at least"),
+        ((Named(name="style", options={"colour": "red"}),), "style has no option colour; its"),
         ((Named(name="style"),), "style has no prompts"),
         ((Named(name="heldout_loss"),), "needs held-out records"),
+        ((Named(name="style", options={"prompts": "a"}),) * 2, "style is in the suite twice"),
     ],
 )
 def test_a_suite_that_cannot_be_asked_is_refused(
@@ -228,7 +241,7 @@ def test_a_forgotten_shard_is_not_evaluated(pantry: Pantry, evaluate: Evaluate) 
 
 
 def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
-    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     revision = pantry.publish("meanwhile", seed=9)
 
@@ -241,15 +254,60 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
             pantry.forget("meanwhile")
             return Findings()
 
-    from stockpot.evaluation import evaluators
-
-    monkeypatch.setattr(evaluators, "BUILT_IN", {"forgetful": Forgetful})
+    module = types.ModuleType("forgetful")
+    module.Forgetful = Forgetful  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "forgetful", module)
+    install(monkeypatch, tmp_path, "forgetful", "", {GROUP: {"forgetful": "Forgetful"}})
 
     with pytest.raises(Refused) as refused:
         evaluate(revision, suite=(Named(name="forgetful"),))
 
     assert refused.value.exit_code == ExitCode.FORGOTTEN
     assert list(pantry.store.list(folder_of(revision))) == []
+
+
+BROKEN = {
+    "import": ("import nothing_of_that_name", "it cannot be loaded: ModuleNotFoundError"),
+    "exit": ("raise SystemExit(3)", "it cannot be loaded: SystemExit: 3"),
+    "raises": (
+        "class Broken:\n  def __init__(self): raise OSError('no model')",
+        "it cannot be made from its options {}: OSError: no model",
+    ),
+    "no-method": ("class Broken: pass", "an evaluator needs the method evaluate, and it has none"),
+    "option": ("class Broken:\n  def __init__(self): pass\n", "TypeError"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_an_evaluator_of_another_package_that_breaks_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
+) -> None:
+    code, words = BROKEN[case]
+    name = f"evaluator_{case.replace('-', '_')}"
+    install(monkeypatch, tmp_path, name, code, {GROUP: {"Broken": "Broken"}})
+    options = {"size": "3"} if case == "option" else {}
+
+    with pytest.raises(Refused, match=f"Broken of the package {name} cannot be used") as refused:
+        find_suite([Named(name="Broken", options=options)], has_records=True)
+
+    assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
+    assert words in refused.value.message
+
+
+def test_two_evaluators_of_one_figure_are_refused_rather_than_one_of_them_lost(
+    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = (
+        "from stockpot.evaluation.figures import Figure\n"
+        "from stockpot.evaluation.subject import Findings\n"
+        "class Same:\n"
+        "  def evaluate(self, subject): return Findings({'beauty': Figure({'a': 1.0})})\n"
+    )
+    install(monkeypatch, tmp_path / "p", "same", code, {GROUP: {"one": "Same", "two": "Same"}})
+    revision = pantry.publish("twice", seed=11)
+
+    with pytest.raises(Refused, match="Two evaluators of the suite give the figure beauty"):
+        evaluate(revision, suite=(Named(name="one"), Named(name="two")))
 
 
 def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:

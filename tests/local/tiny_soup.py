@@ -141,7 +141,7 @@ def lay(root: Path, *shards: str, **soup: Any) -> Table:
             "snrGamma": "5",
             "ema": {"decay": "0.5"},
             "checkpointingSteps": 2,
-            "optimizer": {"options": {"learningRate": "1e-3"}},
+            "optimizer": {"options": {"learningRate": "0.001"}},
         },
         "membership": {"settleSeconds": 0},
         **soup,

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from tests.simulate.kitchen import Died, Kitchen
+from tests.simulate.moody import MOODS
 from tests.simulate.runs import RECORDS
 
+from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import FINALIZER, Completeness
 from stockpot.core.actions import IRREVOCABLE, Action
 from stockpot.core.recipe import ShardUID, shard_of
@@ -111,8 +113,9 @@ def require_rest(kitchen: Kitchen) -> None:
 class History:
     """One kitchen, and what happens to it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, moves: Sequence["Move"] = ()) -> None:
         self.seed = seed
+        self.moves = moves or MOVES
         self.kitchen = Kitchen()
         self.old_orders: list[tuple[Action, ...]] = []
         self.story: list[str] = []
@@ -132,7 +135,7 @@ class History:
                 elif uid := self.one_of(self.kitchen.living()):
                     self.kitchen.delete(uid)
             for _ in range(steps):
-                move = self._random.choice(MOVES)
+                move = self._random.choice(self.moves)
                 self.story.append(move.__name__)
                 move(self)
                 require(self.kitchen)
@@ -149,6 +152,7 @@ class History:
         for uid in kitchen.living():
             named = kitchen.shards[uid].spec.exclude_records
             kitchen.exclude(uid, *(one for one in named if one in RECORDS))
+        kitchen.weigh_by(Named(name="Declared"))
         kitchen.settle()
         # Where a shard went by force, its name was free before its receipt was there to be named.
         for uid in kitchen.living():
@@ -434,3 +438,20 @@ MOVES: tuple[Move, ...] = (
     time_passes,
 )
 """What happens; what is listed more often happens more often."""
+
+
+def the_weighting_breaks(history: History) -> None:
+    if mood := history.one_of(MOODS):
+        history.kitchen.weigh_by(Named(name="Moody", options={"mood": mood}))
+
+
+def the_weighting_is_mended(history: History) -> None:
+    history.kitchen.weigh_by(Named(name="Declared"))
+
+
+WITH_WEIGHTINGS: tuple[Move, ...] = (
+    *MOVES,
+    *(the_weighting_breaks,) * 3,
+    the_weighting_is_mended,
+)
+"""Apart, so that histories that are known by their seeds stay what they are."""

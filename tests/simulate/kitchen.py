@@ -14,6 +14,7 @@ from tests.simulate.runs import Runs, about, lineage_of
 from tests.simulate.store import Store
 
 from stockpot.api.source import PvcSource, Source
+from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import (
     FORCE_DELETE,
     Base,
@@ -212,6 +213,12 @@ class Kitchen:
         """Its time is over."""
         spec = self.shards[uid].spec.model_copy(update={"expire_at": timestamp(self.now)})
         self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
+
+    def weigh_by(self, weighting: Named) -> None:
+        """Somebody names another weighting."""
+        merge = self.soup.spec.merge.model_copy(update={"weighting": weighting})
+        spec = self.soup.spec.model_copy(update={"merge": merge})
+        self.soup = self.soup.model_copy(update={"spec": spec})
 
     def exclude(self, uid: str, *records: str) -> None:
         """Somebody names the records that are to leave a shard."""

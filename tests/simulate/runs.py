@@ -110,7 +110,8 @@ class Runs:
         """Its last process has ended. What it made may be made again, where nobody ever saw it."""
         work = self.known.pop(name)
         if isinstance(work.spec, TrainRun) and isinstance(work.hidden, RunResult):
-            self.trained.remove(f"shards/{work.spec.shard.uid}/{work.hidden.training_key}")
+            made = f"shards/{work.spec.shard.uid}/{work.hidden.training_key}"
+            self.trained = [place for place in self.trained if place != made]
 
     def crash(self, name: RunName, written: int = 0) -> None:
         """Kill a run; one that signs may have written some of its receipts."""

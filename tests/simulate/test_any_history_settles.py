@@ -7,15 +7,20 @@ played. Mutants show that the histories would notice a planner that forgets a cl
 import copy
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.simulate.histories import History, require, require_rest
+from tests.plugins import install
+from tests.simulate.histories import WITH_WEIGHTINGS, History, require, require_rest
 from tests.simulate.kitchen import Kitchen
+from tests.simulate.moody import MOODS, PACKAGE
 from tests.simulate.mutants import MUTANTS
 
+from stockpot import extensions
 from stockpot.api.runspec import SignRun
+from stockpot.api.training import Named
 from stockpot.core.actions import SIGN, DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
 from stockpot.core.world import RunName
@@ -25,10 +30,24 @@ FIRST_SEED = int(os.environ.get("SEED", int(time.time()) // 86_400 * 1_000_000))
 """Other histories every day; the seed of one that fails stands in its traceback."""
 
 
+@pytest.fixture(autouse=True)
+def moody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A package that brings a weighting which breaks."""
+    install(monkeypatch, tmp_path, "moody", PACKAGE, {"stockpot.weighting": {"Moody": "Moody"}})
+    yield
+    extensions.forget()
+
+
 @pytest.mark.timeout(0 if "HISTORIES" in os.environ else 300)
 def test_any_history_settles_and_the_invariants_hold_at_each_step() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
         History(seed).live()
+
+
+@pytest.mark.timeout(0 if "HISTORIES" in os.environ else 300)
+def test_any_history_in_which_the_weighting_breaks_settles_once_it_is_mended() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES // 2):
+        History(seed, WITH_WEIGHTINGS).live()
 
 
 @pytest.mark.parametrize(
@@ -325,10 +344,35 @@ def a_namespace_goes() -> None:
         assert kitchen.store.completed() == uids
 
 
+def the_weighting_breaks() -> None:
+    """A deletion goes on whatever it does; who is new waits until it is mended."""
+    for mood in MOODS:
+        kitchen = kitchen_of("cats", "dogs", "eels")
+        dogs = uid_of(kitchen, "dogs")
+        kitchen.weigh_by(Named(name="Moody", options={"mood": mood}))
+        kitchen.add("bees")
+        kitchen.delete(dogs)
+        kitchen.settle()
+        require(kitchen)
+        assert kitchen.store.receipts == [(dogs, True)], mood
+        told = {one.type: one.reason for one in kitchen.soup.status.conditions}
+        if mood == "nothing":
+            assert kitchen.served() == the_base()
+            assert told["Ready"] == "Weightless"
+        else:
+            assert kitchen.served() == kitchen_of("cats", "eels").served(), mood
+            assert told["Stalled"] == "WeightingFailed", mood
+        kitchen.weigh_by(Named(name="Declared"))
+        kitchen.settle()
+        assert kitchen.served() == kitchen_of("bees", "cats", "eels").served(), mood
+        require_rest(kitchen)
+
+
 SCENES = (
     everything_goes_at_once,
     two_sign_runs_end_out_of_order,
     a_namespace_goes,
+    the_weighting_breaks,
     everything_lags,
     a_server_is_lost,
     a_writer_has_looked_a_last_time,

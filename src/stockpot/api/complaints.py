@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +41,10 @@ class Complaint:
     """File and line."""
     help: str = ""
 
+    def below(self, *above: str | int) -> "Complaint":
+        """Put its path below another one."""
+        return replace(self, path=(*above, *self.path))
+
     def __str__(self) -> str:
         said = f"{self.place}: {self.message}" if self.place else self.message
         return f"{said}; {self.help}" if self.help else said
@@ -66,7 +70,7 @@ def _say(found: Any, model: type[BaseModel], written: Callable[[Path], str | Non
     text = written(path)
     if text is None:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    said = f"{dotted} is {_clip(text)}"
+    said = f"{dotted} is {clip(text)}"
     name = str(path[-1]) if path else ""
     match kind:
         case "extra_forbidden":
@@ -74,11 +78,13 @@ def _say(found: Any, model: type[BaseModel], written: Callable[[Path], str | Non
         case "missing":
             return Complaint(f"{dotted} is missing", path, help=_write(EXAMPLES.get(dotted)))
         case "string_type" | "enum" | "literal_error" if isinstance(value, bool | int | float):
-            return _unquoted(path, said, name, text, value)
+            return _unquoted(path, said, text, value, is_decimal=_is_decimal(path, model))
         case "string_pattern_mismatch" | "string_too_short" | "string_too_long":
             return Complaint(said, path, help=_form(found, name, value))
         case "enum" | "literal_error":
             return Complaint(said, path, help=f"write {_choices(found['ctx']['expected'])}")
+        case "value_error" if isinstance(value, str):
+            return Complaint(f"{said}: {found['ctx']['error']}", path)
         case "value_error":
             return Complaint(f"{dotted}: {found['ctx']['error']}", path)
         case _:
@@ -89,8 +95,14 @@ def _misshapen(found: Any, path: Path, said: str) -> Complaint:
     """Say what kind of value it should be."""
     value = found["input"]
     match found["type"]:
-        case "int_type" | "bool_type" if isinstance(value, str):
-            return Complaint(f"{said}, a string", path, help="write it without quotes")
+        case "int_type" if isinstance(value, str):
+            is_number = value.strip().isdecimal()
+            advice = "write it without quotes" if is_number else "write a whole number"
+            return Complaint(f"{said}, a string", path, help=advice)
+        case "bool_type" if isinstance(value, str):
+            is_truth = value.lower() in {"true", "false", "yes", "no", "on", "off"}
+            advice = "write it without quotes" if is_truth else "write true or false"
+            return Complaint(f"{said}, a string", path, help=advice)
         case _ if value is None:
             return Complaint(
                 f"{spell(path)} is empty", path, help="leave it out, or say what it is"
@@ -103,11 +115,19 @@ def _misshapen(found: Any, path: Path, said: str) -> Complaint:
             return Complaint(said, path, help=_in_general(found))
 
 
-def _unquoted(path: Path, said: str, name: str, text: str, value: float) -> Complaint:
+def _unquoted(path: Path, said: str, text: str, value: float, *, is_decimal: bool) -> Complaint:
+    name = path[-1] if path else ""
     what = "which YAML reads as a truth value" if isinstance(value, bool) else "a number"
-    if not isinstance(value, bool) and not DECIMAL.match(text):
+    if is_decimal and not isinstance(value, bool) and not DECIMAL.match(text):
         return Complaint(said, path, help=f'write a decimal of 0 or more in quotes: {name}: "0.5"')
     return Complaint(f"{said}, {what}", path, help=f'write it in quotes: {name}: "{text}"')
+
+
+def _is_decimal(path: Path, model: type[BaseModel]) -> bool:
+    """Whether a decimal is wanted there, and not any text."""
+    field = fields_at(model, path[:-1]).get(str(path[-1])) if path else None
+    written = repr(DECIMAL.pattern)
+    return field is not None and written in f"{field.annotation!r} {field.metadata!r}"
 
 
 def _form(found: Any, name: str, value: Any) -> str:
@@ -115,6 +135,8 @@ def _form(found: Any, name: str, value: Any) -> str:
     pattern = found.get("ctx", {}).get("pattern", "")
     if pattern == DECIMAL.pattern:
         return f'write a decimal of 0 or more in quotes: {name}: "0.5"'
+    if "T[0-9]" in pattern:
+        return "write a time with its zone: 2027-01-01T00:00:00Z"
     if "sha256" in pattern or name == "digest":
         return "write sha256: and 64 digits of 0-9 and a-f"
     if name in {"name", "namespace"}:
@@ -122,8 +144,6 @@ def _form(found: Any, name: str, value: Any) -> str:
         if isinstance(value, str) and len(value) > most:
             return f"write at most {most} letters; it has {len(value)}"
         return "write small letters a-z, digits and -, and neither begin nor end with -"
-    if isinstance(value, str) and value.startswith("/"):
-        return "write a path without a leading /"
     return _in_general(found)
 
 
@@ -133,10 +153,15 @@ def _in_general(found: Any) -> str:
     return message[0].lower() + message[1:]
 
 
+def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
+    """Find the known word that is most like this one; empty where none is."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
+
+
 def _unknown(path: Path, model: type[BaseModel]) -> Complaint:
     known = sorted(fields_at(model, path[:-1]))
-    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
-    help_ = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    near = nearest(str(path[-1]), known)
+    help_ = f"did you mean {near}?" if near else f"known here: {', '.join(known)}"
     return Complaint(f"unknown field {spell(path)}", path, help=help_)
 
 
@@ -177,5 +202,6 @@ def _choices(expected: str) -> str:
     return expected.replace("'", "")
 
 
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
+    """Cut off what nobody reads in a sentence."""
     return text if len(text) <= 60 else f"{text[:57]}..."

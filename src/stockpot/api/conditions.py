@@ -70,11 +70,18 @@ class Reason(Explained):
     # The spec asks for something that is not there.
     SOUP_NOT_FOUND = "SoupNotFound", "No Soup of the name in soupRef is in the namespace."
     UNKNOWN_WEIGHTING = "UnknownWeighting", "No weighting of that name is installed."
+    WEIGHTING_FAILED = (
+        "WeightingFailed",
+        "The weighting cannot be loaded, raised an error, or gave weights that are none.",
+    )
     UNKNOWN_METHOD = "UnknownMethod", "No training method of that name is installed."
     UNKNOWN_EVALUATOR = "UnknownEvaluator", "No evaluator of that name is installed."
     STORE_NOT_FOUND = "StoreNotFound", "No store of that name is declared."
     SOURCE_NOT_FOUND = "SourceNotFound", "The place that the source names is not known here."
-    WEIGHTLESS = "Weightless", "The weights of all shards are 0, so they have no mean."
+    WEIGHTLESS = (
+        "Weightless",
+        "The weights of all shards are 0: they have no mean, and the base is served.",
+    )
 
     # On the way into the soup.
     NOT_TRAINED = "NotTrained", "The shard has no ingredient yet."
@@ -143,7 +150,7 @@ class Reason(Explained):
     BASE_DRIFTED = "BaseDrifted", "The base is no longer the one that was first used."
     BAD_WEIGHTS = "BadWeights", "An ingredient or revision is cut short, edited or does not fit."
     FORGOTTEN = "Forgotten", "The data, or a shard in the lineage, was unlearned."
-    BAD_RUN_SPEC = "BadRunSpec", "The run was told to do what its version does not know."
+    BAD_RUN_SPEC = "BadRunSpec", "A run is told what its version does not know, or a wrong option."
     STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, unwritable or unreachable."
 
 

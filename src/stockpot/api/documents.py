@@ -1,14 +1,17 @@
-"""YAML documents as the API server takes them, with where everything stands.
+"""YAML and JSON documents as kubectl reads them, with where everything stands.
 
 What JSON can say, and nothing else: a date is a string, and no tag makes an object of anything.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from stockpot.api import scalars
 from stockpot.api.complaints import Complaint, Path
 
 MOST_VALUES = 100_000
@@ -49,51 +52,174 @@ class Document:
         if not whole or not isinstance(node, yaml.ScalarNode):
             return None
         text: str = node.value
+        if not text.isprintable():
+            return json.dumps(text)
         return f'"{text}"' if node.style in {"'", '"'} else text
 
 
 def documents(text: str, name: str) -> Iterator[Document]:
-    """Read the documents of a text one by one; empty ones are left out.
+    """Read the documents of a text one by one; empty ones are left out. Lists are taken apart.
 
     Raises:
         NotYaml: From there on it cannot be read.
     """
+    for piece, loader in _pieces(text, name):
+        for document in _documents(piece, name, loader):
+            yield from _items(document)
+
+
+def _documents(text: str, name: str, loader: "type[_Loader]") -> Iterator[Document]:
     try:
-        for node in yaml.compose_all(text, Loader=_Loader):
-            if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+        for node in yaml.compose_all(text, Loader=loader):
+            if isinstance(node, yaml.ScalarNode) and node.tag == scalars.NULL:
                 continue
             repeated = tuple(
                 Complaint(f"{key.value} is written twice", place=f"{name}:{_line(key)}")
                 for key in _repeated(node)
             )
-            value = None if repeated else _Loader("").construct_document(node)
+            value = None if repeated else loader("").construct_document(node)
             yield Document(value, node, name, repeated)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
-        raise NotYaml(error.problem or "it cannot be parsed", place) from error
+        raise NotYaml(_advice(error.problem or "it cannot be parsed", text), place) from error
     except yaml.YAMLError as error:
         raise NotYaml(str(error).splitlines()[0], name) from error
     except RecursionError as error:
         raise NotYaml("it is nested too deeply", name) from error
 
 
+def _advice(problem: str, text: str) -> str:
+    """Say what to do about what the parser found."""
+    if "{{" in text:
+        return f"{problem}; a Helm template has to be rendered first: helm template CHART"
+    if r"'\t'" in problem:
+        return f"{problem}: write spaces in place of tabs"
+    return problem
+
+
+def _pieces(text: str, name: str) -> "Iterator[tuple[str, type[_Loader]]]":
+    """Take a text apart as kubectl does: JSON values may follow each other without any mark.
+
+    Each keeps its place by as many empty lines before it.
+
+    Raises:
+        NotYaml: After a JSON value something else follows.
+    """
+    text = _MARKS.sub(r"\1", text)
+    pieces: list[tuple[str, type[_Loader]]] = []
+    at = _skip(text, 0)
+    while text[at : at + 1] == "{":
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, at)
+        except (ValueError, RecursionError):
+            if not pieces:
+                break  # A flow mapping of YAML begins like that, too.
+            raise NotYaml("this is no JSON", f"{name}:{text.count(chr(10), 0, at) + 1}") from None
+        # A tab is a space to JSON outside of strings, and never inside of them.
+        lines = "\n" * text.count("\n", 0, at)
+        pieces.append((lines + text[at:end].replace("\t", " "), _JsonLoader))
+        at = _skip(text, end)
+        if separator := _SEPARATOR.match(text, at):
+            at = _skip(text, separator.end())
+            if text[at : at + 1] != "{":
+                pieces.append(("\n" * text.count("\n", 0, at) + text[at:], _Loader))
+                at = len(text)
+    if pieces and at < len(text):
+        line = text.count("\n", 0, at) + 1
+        raise NotYaml("after a JSON value comes something that is none", f"{name}:{line}")
+    yield from pieces or [(text, _Loader)]
+
+
+_MARKS = re.compile(r"(\A|^---[^\n]*\n)\ufeff", re.MULTILINE)
+"""Byte order marks: editors write them, and tools that join files leave them inside."""
+_SEPARATOR = re.compile(r"---[ \t]*(#[^\n]*)?(\r?\n|\Z)")
+
+
+def _skip(text: str, at: int) -> int:
+    """Go on to the next letter that is no space."""
+    while text[at : at + 1] in {" ", "\t", "\r", "\n"}:
+        at += 1
+    return at
+
+
+def _items(document: Document) -> Iterator[Document]:
+    """Take a list of objects apart, as `kubectl get -o yaml` prints it."""
+    value, node = document.value, document.node
+    if not isinstance(value, dict) or not str(value.get("kind", "")).endswith("List"):
+        yield document
+        return
+    if set(value) - {"apiVersion", "kind", "metadata", "items"} or not value.get("items"):
+        yield document
+        return
+    items, _ = _find(node, ("items",), value=True) if node else (None, False)
+    if not isinstance(items, yaml.SequenceNode):
+        yield document
+        return
+    for item, below in zip(value["items"], items.value, strict=True):
+        yield Document(item, below, document.name)
+
+
 class _Loader(yaml.SafeLoader):
-    """A date is a string; no sets, bytes or ordered pairs."""
+    """What JSON can say, by kubectl's rules: a date is text; no sets, bytes or ordered pairs."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode and implicit[0]:
+            return f"{scalars.TAG}merge" if value == "<<" else scalars.tag_of(value)
+        resolved: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return resolved
+
+    def fetch_directive(self) -> None:
+        """Refuse `%YAML` and `%TAG`, as kubectl does."""
+        raise yaml.scanner.ScannerError(
+            None, None, "a line that begins with % is not read: remove it", self.get_mark()
+        )
+
+    def construct_scalar_of(self, node: yaml.Node) -> Any:
+        return _value(node)
+
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        text: str = self.construct_scalar(node)
+        try:
+            return self.whole(text)
+        except UnicodeError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, "there is half of a character (\\ud800 to \\udfff)", node.start_mark
+            ) from error
+
+    @staticmethod
+    def whole(text: str) -> str:
+        """Read a text, in which no half of a character may be.
+
+        Raises:
+            UnicodeError: There is one.
+        """
+        text.encode()
+        return text
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_Loader.yaml_implicit_resolvers = {}
 _Loader.yaml_constructors = {
     tag: constructor
     for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
     if str(tag).rpartition(":")[2] not in {"binary", "set", "omap", "pairs"}
 }
+for _tag in (scalars.NULL, scalars.BOOL, scalars.INT, scalars.FLOAT):
+    _Loader.add_constructor(_tag, _Loader.construct_scalar_of)
+for _tag in (scalars.TEXT, f"{scalars.TAG}timestamp"):
+    _Loader.add_constructor(_tag, _Loader.construct_text)
+
+
+class _JsonLoader(_Loader):
+    """In JSON a character is escaped in two halves, where it is beyond the first 65,536."""
+
+    @staticmethod
+    def whole(text: str) -> str:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _repeated(root: yaml.Node) -> Iterator[yaml.Node]:
+    """Find keys that stand twice in one mapping; refuse too many values, and keys that are none."""
     waiting, seen_values = [root], 0
     while waiting:
         node = waiting.pop()
@@ -103,13 +229,36 @@ def _repeated(root: yaml.Node) -> Iterator[yaml.Node]:
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if key.value in seen:
-                        yield key
-                    seen.add(key.value)
+                if not isinstance(key, yaml.ScalarNode) or key.tag == scalars.NULL:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "a key is no text", key.start_mark
+                    )
+                written = _key(key)
+                if written in seen:
+                    yield key
+                seen.add(written)
                 waiting.append(value)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
+
+
+def _value(node: yaml.Node) -> Any:
+    """Read a scalar of the type that its tag says, or that it looks like."""
+    if not isinstance(node, yaml.ScalarNode):
+        what = f"a mapping or sequence is no {node.tag.rpartition(':')[2]}"
+        raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+    try:
+        return scalars.value_of(node.value, node.tag)
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
+def _key(node: yaml.ScalarNode) -> str:
+    """A key as JSON has it: text, whatever stands there."""
+    if node.tag in {scalars.BOOL, scalars.INT, scalars.FLOAT}:
+        return json.dumps(_value(node))
+    key: str = node.value
+    return key
 
 
 def _find(node: yaml.Node, path: Path, *, value: bool = False) -> tuple[yaml.Node, bool]:

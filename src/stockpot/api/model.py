@@ -1,10 +1,20 @@
 """The manner of all our models: camelCase outside, frozen inside, nothing unknown."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
 
 DecimalString = Annotated[
     str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$", strict=True)
@@ -25,8 +35,8 @@ def _a_real_one(text: str) -> str:
 Instant = Annotated[
     str,
     StringConstraints(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
-        r"(Z|[+-][0-9]{2}:[0-9]{2})$",
+        pattern=r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
         max_length=25,
     ),
     AfterValidator(_a_real_one),
@@ -35,8 +45,25 @@ Instant = Annotated[
 """RFC 3339 to the second, with its zone: a person writes it, as `2027-01-01T00:00:00Z`."""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What must hold between or within fields, said twice: for the API server, and for lint.
+
+    It is no pydantic validator: an object that is stored already must stay readable.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+    """Whether a model of the class fulfils it."""
+    field: str = ""
+    """The field to point at, as users write it; empty: the whole."""
+
+
 class Model(BaseModel):
     """A value. Two with the same fields are the same."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -47,6 +74,17 @@ class Model(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Put the rules beside the fields, for the API server."""
+        schema = handler(core_schema)
+        if cls.RULES:
+            rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES]
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = rules
+        return schema
 
 
 def cel(rule: str, message: str) -> dict[str, Any]:

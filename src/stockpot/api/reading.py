@@ -1,21 +1,27 @@
 """Reading objects: strictly what a person wrote, leniently what was stored.
 
 A person's file must say nothing that we do not understand, and every mistake in it is shown at
-once with its line. What comes back from a cluster or a folder may have been written by a newer
-version: its unknown fields are ignored.
+once with its line. What is well and yet not used is named in a note: objects of others, files that
+are no manifests, fields that the API server writes. What comes back from a cluster or a folder may
+have been written by a newer version: its unknown fields are ignored.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stockpot.api import complaints
 from stockpot.api.complaints import Complaint
 from stockpot.api.documents import Document, NotYaml, documents
+from stockpot.api.metadata import metadata_complaints, server_complaints
+from stockpot.api.options import Installed
+from stockpot.api.rules import broken_rules
+from stockpot.api.soups import soup_complaints
 from stockpot.api.v1alpha1 import (
     API_VERSION,
     KINDS,
@@ -29,7 +35,8 @@ from stockpot.errors import ExitCode, Refused
 BY_USERS: dict[str, type[DataShard] | type[Soup]] = {"DataShard": DataShard, "Soup": Soup}
 BY_KIND = {kind.__name__: kind for kind in KINDS}
 
-SUFFIXES = frozenset({".yaml", ".yml"})
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+STANDARD_INPUT = Path("-")
 
 # The server decides these. They stand in files that were read back with kubectl, and are no
 # part of what a person asks for.
@@ -49,17 +56,38 @@ OF_THE_SERVER = frozenset(
 
 
 @dataclass(frozen=True)
+class Manifest:
+    """One object, with where it was written."""
+
+    object: DataShard | Soup
+    document: Document
+
+    def place(self, *path: str | int) -> str:
+        """File and line of a field."""
+        return self.document.place(path)
+
+
+@dataclass(frozen=True)
 class Manifests:
     """What files say, and what is wrong with them."""
 
-    objects: tuple[DataShard | Soup, ...] = ()
+    manifests: tuple[Manifest, ...] = ()
+    """Objects whose fields have the right types; there may be complaints about them."""
     complaints: tuple[Complaint, ...] = ()
+    notes: tuple[Complaint, ...] = ()
+    """What is not wrong, and not used either."""
     files: int = 0
+
+    @property
+    def objects(self) -> tuple[DataShard | Soup, ...]:
+        """The objects alone."""
+        return tuple(manifest.object for manifest in self.manifests)
 
     def __add__(self, other: "Manifests") -> "Manifests":
         return Manifests(
-            self.objects + other.objects,
+            self.manifests + other.manifests,
             self.complaints + other.complaints,
+            self.notes + other.notes,
             self.files + other.files,
         )
 
@@ -69,17 +97,29 @@ class Manifests:
         Raises:
             Refused: Something is wrong; the message has every complaint.
         """
-        if not self.complaints:
-            return self.objects
-        if len(self.complaints) == 1:
-            [one] = self.complaints
-            raise Refused(str(replace(one, help="")), help=one.help, exit_code=ExitCode.INVALID)
-        lines = "\n  ".join(map(str, self.complaints))
-        raise Refused(f"{len(self.complaints)} mistakes\n  {lines}", exit_code=ExitCode.INVALID)
+        refuse(self.complaints)
+        return self.objects
+
+
+def refuse(found: Iterable[Complaint], exit_code: ExitCode = ExitCode.INVALID) -> None:
+    """End where anything is wrong.
+
+    Raises:
+        Refused: There is a complaint; the message has all of them.
+    """
+    all_found = tuple(found)
+    if not all_found:
+        return
+    if len(all_found) == 1:
+        [complaint] = all_found
+        message = str(replace(complaint, help=""))
+        raise Refused(message, help=complaint.help, exit_code=exit_code)
+    lines = "\n  ".join(map(str, all_found))
+    raise Refused(f"{len(all_found)} mistakes\n  {lines}", exit_code=exit_code)
 
 
 def read_file(path: Path) -> tuple[DataShard | Soup, ...]:
-    """Read the objects of a file, or of all `.yaml` and `.yml` files in a folder, strictly.
+    """Read the objects of a file, or of all manifests in a folder, strictly.
 
     Raises:
         Refused: Something is wrong; the message has everything that is, with file and line.
@@ -87,10 +127,29 @@ def read_file(path: Path) -> tuple[DataShard | Soup, ...]:
     return read_paths([path]).checked()
 
 
-def read_paths(paths: Iterable[Path]) -> Manifests:
-    """Read files and folders (not the folders within), strictly. Complaints are collected."""
-    read = sum((_read_one(file) for path in paths for file in _files(path)), Manifests())
-    return replace(read, complaints=(*read.complaints, *_twice(read.objects)))
+def read_paths(paths: Iterable[Path], installed: Installed | None = None) -> Manifests:
+    """Read files and folders (not the folders within), strictly. Complaints are collected.
+
+    Args:
+        paths: Files, folders, and `-` for the standard input.
+        installed: What other packages bring; None: methods and the like are not looked at.
+    """
+    read, seen, paths = Manifests(), set[Path](), tuple(paths)
+    for path in paths:
+        files, about = _files(path)
+        read += about
+        for file in files:
+            if file.absolute() in seen:
+                note = Complaint("it is named twice, and read once", place=str(file))
+                read += Manifests(notes=(note,))
+                continue
+            seen.add(file.absolute())
+            read += _read_one(file, installed)
+    if paths and not read.manifests and not read.complaints:
+        places = ", ".join(map(str, paths))
+        nothing = Complaint("there is no DataShard and no Soup in it", place=places)
+        return replace(read, complaints=(nothing,))
+    return replace(read, complaints=(*read.complaints, *_twice(read.manifests)))
 
 
 def read_strict(value: Mapping[str, Any]) -> DataShard | Soup:
@@ -118,55 +177,123 @@ def read_lenient(value: Mapping[str, Any]) -> AnyObject:
         raise Refused(f"{_identity(value)} cannot be understood: {found}") from error
 
 
-def read_text(text: str, name: str) -> Manifests:
-    """Read the YAML documents of one file, strictly.
+def read_text(text: str, name: str, installed: Installed | None = None) -> Manifests:
+    """Read the YAML or JSON documents of one file, strictly.
 
     Args:
         text: What stands in it.
         name: What to call it in complaints.
+        installed: What other packages bring; None: methods and the like are not looked at.
     """
     read = Manifests(files=1)
     try:
         for document in documents(text, name):
-            read += read_document(document)
+            read += read_document(document, installed)
     except NotYaml as error:
         return read + Manifests(complaints=(Complaint(str(error), place=error.place),))
-    if not read.objects and not read.complaints:
-        return Manifests((), (Complaint("there is no object in it", place=name),), 1)
+    if read == Manifests(files=1):
+        nothing = Complaint("there is no object in it", place=name)
+        return Manifests(complaints=(nothing,), files=1)
     return read
 
 
-def read_document(document: Document) -> Manifests:
+def read_document(document: Document, installed: Installed | None = None) -> Manifests:
     """Read one object, strictly."""
     value = document.value
     if document.repeated:
         return Manifests(complaints=document.repeated)
+    if _is_of_others(value):
+        what = " ".join(filter(None, (value["kind"], _name_of(value))))
+        note = Complaint(f"{what} is not Stockpot's, and is left aside", place=document.place(()))
+        return Manifests(notes=(note,))
     kind, wrong = _kind_of(value)
     if kind is None:
         return _complain(document, wrong)
-    ours = {key: part for key, part in value.items() if key != "status"}
-    if isinstance(ours.get("metadata"), dict):
-        metadata = ours["metadata"].items()
-        ours["metadata"] = {key: part for key, part in metadata if key not in OF_THE_SERVER}
     try:
-        # As JSON, because that is what the API server reads: there, "5" is no number.
-        read = kind.model_validate_json(json.dumps(ours), strict=True)
+        # As JSON, because that is what the API server reads: there, "5" is no number. By the names
+        # that users write alone: max_train_steps is unknown there.
+        asked = json.dumps(_asked_for(value))
+        read = kind.model_validate_json(asked, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        return _complain(document, complaints.complaints_of(error, kind, document.written))
+        wrong = complaints.complaints_of(error, kind, document.written)
+        return _complain(document, [*wrong, *_read_back(value, kind)])
+    # Though something is wrong with it, others can be looked at beside it: all is said at once.
+    wrong = [*_checked(read, installed), *_read_back(value, kind)]
+    found = Manifests((Manifest(read, document),), notes=tuple(_left_aside(document)))
+    return found + _complain(document, wrong)
+
+
+def _checked(read: DataShard | Soup, installed: Installed | None) -> Iterator[Complaint]:
+    """Say what is wrong with an object whose fields have the right types."""
     if len(name := read.metadata.name) > MAX_NAME:
-        long = Complaint(
+        yield Complaint(
             f"metadata.name is {name}",
             ("metadata", "name"),
             help=f"write at most {MAX_NAME} letters; it has {len(name)}",
         )
-        return _complain(document, [long])
-    return Manifests((read,))
+    yield from metadata_complaints(read.metadata)
+    yield from broken_rules(read.spec, ("spec",))
+    if isinstance(read, Soup) and installed is not None:
+        yield from soup_complaints(read.spec, installed)
+
+
+def _asked_for(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an object that a person asks for."""
+    asked = {key: part for key, part in value.items() if key != "status"}
+    if isinstance(asked.get("metadata"), dict):
+        metadata = asked["metadata"].items()
+        asked["metadata"] = {key: part for key, part in metadata if key not in OF_THE_SERVER}
+    return asked
+
+
+def _read_back(value: Mapping[str, Any], kind: type[DataShard] | type[Soup]) -> Iterator[Complaint]:
+    """Say what is wrong with what the server writes, where it stands in a person's file."""
+    if isinstance(value.get("metadata"), dict):
+        yield from server_complaints(value["metadata"])
+    status, model = value.get("status"), kind.model_fields["status"].annotation
+    if not isinstance(status, dict):
+        return  # The API server drops it, whatever it is.
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    try:
+        model.model_validate_json(json.dumps(status))
+    except ValidationError as error:
+        for found in complaints.complaints_of(error, model, lambda _: None):
+            if found.message.startswith("unknown field "):
+                message = found.message.replace("unknown field ", "unknown field status.", 1)
+                yield replace(found, message=message).below("status")
+
+
+def _left_aside(document: Document) -> Iterator[Complaint]:
+    """Name what stands in the file and is not used."""
+    metadata = document.value.get("metadata")
+    written = [f"metadata.{key}" for key in sorted(OF_THE_SERVER & set(metadata))]
+    if "status" in document.value:
+        written.append("status")
+    if written:
+        yield Complaint(
+            f"{_identity(document.value)}: {', '.join(written)} is what the API server wrote, "
+            "and is left aside",
+            place=document.place(("metadata",)),
+        )
 
 
 def _complain(document: Document, wrong: Iterable[Complaint]) -> Manifests:
-    in_order = sorted(wrong, key=lambda one: document.line(one.path))
+    in_order = sorted(wrong, key=lambda complaint: document.line(complaint.path))
     placed = (replace(one, place=document.place(one.path)) for one in in_order)
     return Manifests(complaints=tuple(placed))
+
+
+def _is_of_others(value: Any) -> bool:
+    """Whether it is an object of another API group, and none that looks like one of ours."""
+    if not isinstance(value, Mapping):
+        return False
+    version, kind = value.get("apiVersion"), value.get("kind")
+    if not (isinstance(version, str) and isinstance(kind, str) and version and kind):
+        return False
+    group = version.rpartition("/")[0]
+    known = [name.lower() for name in BY_KIND]
+    return "stockpot" not in group.lower() and not complaints.nearest(kind.lower(), known, 0.75)
 
 
 def _kind_of(value: Any) -> tuple[type[DataShard] | type[Soup] | None, list[Complaint]]:
@@ -174,53 +301,97 @@ def _kind_of(value: Any) -> tuple[type[DataShard] | type[Soup] | None, list[Comp
         return None, [Complaint("this is no object", help="write apiVersion, kind, metadata, spec")]
     said = value.get("apiVersion")
     if said != API_VERSION:
-        found = f"apiVersion is {said}" if said else "apiVersion is missing"
+        found = f"apiVersion is {complaints.clip(str(said))}" if said else "apiVersion is missing"
         hint = f"this version reads apiVersion: {API_VERSION}"
         return None, [Complaint(found, ("apiVersion",), help=hint)]
     name = value.get("kind")
-    if name in BY_USERS:
+    if isinstance(name, str) and name in BY_USERS:
         return BY_USERS[name], []
-    found = f"kind is {name}" if name else "kind is missing"
+    found = f"kind is {complaints.clip(str(name))}" if name else "kind is missing"
     hint = f"write kind: {' or kind: '.join(BY_USERS)}"
-    if name in BY_KIND:
+    if isinstance(name, str) and name in BY_KIND:
         hint = "Stockpot writes these itself"
+    elif isinstance(name, str) and name.endswith("List"):
+        hint = "a list has objects below `items:`"
     return None, [Complaint(found, ("kind",), help=hint)]
 
 
 def _identity(value: Mapping[str, Any]) -> str:
+    return f"{value.get('kind') or 'an object without kind'} {_name_of(value) or 'without name'}"
+
+
+def _name_of(value: Mapping[str, Any]) -> str:
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return f"{value.get('kind') or 'an object without kind'} {name or 'without name'}"
+    return str(name) if name else ""
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+def _files(path: Path) -> tuple[list[Path], Manifests]:
+    """Find the manifests of a folder, and say what else is in it."""
+    try:
+        if path == STANDARD_INPUT or not path.is_dir():
+            return [path], Manifests()
+        inside = sorted(path.iterdir())
+        folders = [file for file in inside if file.is_dir()]
+    except OSError as error:
+        wrong = Complaint(f"cannot be read: {error.strerror}", place=str(path))
+        return [], Manifests(complaints=(wrong,))
+    found = [file for file in inside if file.suffix in SUFFIXES and file not in folders]
     if not found:
-        raise Refused(
+        wrong = Complaint(
             f"there is no .yaml file in {path}",
             help="folders within a folder are not looked into: name them too",
         )
-    return found
+        return [], Manifests(complaints=(wrong,))
+    others = [file for file in inside if file not in found and file not in folders]
+    why = f"only {', '.join(sorted(SUFFIXES))} are"
+    notes = [_not_read(path, "file", others, why)] if others else []
+    if folders:
+        notes.append(_not_read(path, "folder", folders, "name it too if its manifests are meant"))
+    return found, Manifests(notes=tuple(notes))
 
 
-def _read_one(path: Path) -> Manifests:
+def _not_read(path: Path, what: str, left: list[Path], why: str) -> Complaint:
+    names = ", ".join(file.name for file in left[:5])
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    count = f"{len(left)} {what}{'s are' if len(left) > 1 else ' is'}"
+    return Complaint(f"{count} not read: {names}{more}", place=str(path), help=why)
+
+
+def _read_one(path: Path, installed: Installed | None) -> Manifests:
+    name = "standard input" if path == STANDARD_INPUT else str(path)
+    wrong = ""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+        return read_text(_decoded(data), name, installed)
     except FileNotFoundError:
-        return Manifests((), (Complaint("there is no such file", place=str(path)),), 1)
+        wrong = "there is no such file"
     except UnicodeDecodeError:
-        return Manifests((), (Complaint("this is no text in UTF-8", place=str(path)),), 1)
+        wrong = "this is no text in UTF-8"
     except OSError as error:
-        return Manifests((), (Complaint(f"cannot be read: {error.strerror}", place=str(path)),), 1)
-    return read_text(text, str(path))
+        wrong = f"cannot be read: {error.strerror}"
+    return Manifests(complaints=(Complaint(wrong, place=name),), files=1)
 
 
-def _twice(objects: Iterable[DataShard | Soup]) -> Iterator[Complaint]:
-    seen = set()
-    for one in objects:
-        key = (one.kind, one.metadata.namespace, one.metadata.name)
+def _decoded(data: bytes) -> str:
+    """Read text; a byte order mark says whether it is UTF-16, as some editors write it."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def _twice(manifests: Iterable[Manifest]) -> Iterator[Complaint]:
+    seen: dict[tuple[str, str, str], Manifest] = {}
+    for manifest in manifests:
+        thing = manifest.object
+        key = (thing.kind, thing.metadata.namespace, thing.metadata.name)
         if key in seen:
-            yield Complaint(f"{one.kind} {one.metadata.name} is written twice in these files")
-        seen.add(key)
+            first = seen[key].place("metadata", "name")
+            where = f", at {first} too" if first else ""
+            yield Complaint(
+                f"{thing.kind} {thing.metadata.name} is written twice in these files{where}",
+                ("metadata", "name"),
+                place=manifest.place("metadata", "name"),
+                help="keep one of them",
+            )
+        seen.setdefault(key, manifest)

@@ -9,6 +9,7 @@ from typing import Any
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.crd import FACES, crd
+from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.structural import VALIDATIONS, Schema
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup
 from stockpot.errors import ExitCode
@@ -83,8 +84,11 @@ def kind_page(kind: type[DataShard] | type[Soup]) -> str:
         lines += ["", f"## {title}", "", "| field | type | default | is |", "|---|---|---|---|"]
         fields = schema["properties"][part]
         lines += [_row(*one) for one in _fields(fields, filled_in=part == "spec")]
+    if kind is Soup:
+        lines += _options_section()
     if rules := list(_rules(schema, ())):
-        lines += ["", "## Refused by the API server", "", "| field | says |", "|---|---|"]
+        lines += ["", "## Refused by the API server, and by `stockpot lint`", ""]
+        lines += ["| field | says |", "|---|---|"]
         lines += [f"| `{path}` | {message} |" for path, message in rules]
     return "\n".join(lines) + "\n"
 
@@ -126,6 +130,43 @@ def exit_codes_page() -> str:
         *(f"| {int(one)} | `{one.name}` | {one.meaning} |" for one in ExitCode),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _options_section() -> list[str]:
+    """What is built in, with the options that each takes."""
+    lines = [
+        "",
+        "## Names and options",
+        "",
+        "What is built in. Packages add to it by entry points: `stockpot lint` knows those of the",
+        "machine that it runs on; name others with `--plugin`. Options are strings, in quotes.",
+        "",
+        "| field | name | option | default | is |",
+        "|---|---|---|---|---|",
+    ]
+    for registry in (METHODS, OPTIMIZERS, WEIGHTINGS, EVALUATORS):
+        for name, model in sorted(registry.built_in.items()):
+            here = f"| `{registry.field}` | `{name}` |"
+            if not model.model_fields:
+                lines.append(f"{here} none | | |")
+            for field, info in model.model_fields.items():
+                says = " ".join(filter(None, (info.description, _bounds(info.metadata))))
+                default = json.dumps(str(info.default))
+                lines.append(f"{here} `{info.alias or field}` | `{default}` | {_cell(says)} |")
+    return lines
+
+
+def _bounds(limits: Iterable[Any]) -> str:
+    """Say between what an option has to be."""
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    known = [
+        f"{word} {getattr(limit, name):,}"
+        for limit in limits
+        for name, word in words.items()
+        if getattr(limit, name, None) is not None
+    ]
+    said = " and ".join(known)
+    return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
 def _row(path: str, schema: Schema, required: bool, filled_in: bool) -> str:

@@ -5,11 +5,12 @@ Which of them change an ingredient's bytes is listed in `core/training_key.py`.
 """
 
 from enum import StrEnum
-from typing import Annotated
+from fractions import Fraction
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stockpot.api.model import DecimalString, Model
+from stockpot.api.model import DecimalString, Model, Rule
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
@@ -57,6 +58,15 @@ class LearningRateSchedule(StrEnum):
 class Ema(Model):
     """An exponential moving average of the weights."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.decay) || double(self.decay) < 1.0",
+            "decay must be below 1: an average with all of its memory never leaves the base",
+            lambda ema: Fraction(ema.decay) < 1,
+            "decay",
+        ),
+    )
+
     decay: DecimalString = "0.999"
     publish: bool = True
     """Whether the ingredient is the average rather than the last step's weights."""
@@ -64,6 +74,28 @@ class Ema(Model):
 
 class Training(Model):
     """How every shard of a soup is trained, each alone, from the base."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.snrGamma) || double(self.snrGamma) > 0.0",
+            "snrGamma must be above 0, such as 5; leave it out to weigh every timestep the same",
+            lambda training: training.snr_gamma is None or Fraction(training.snr_gamma) > 0,
+            "snrGamma",
+        ),
+        Rule(
+            "!has(self.proportionEmptyPrompts) || double(self.proportionEmptyPrompts) <= 1.0",
+            "proportionEmptyPrompts is a share of all captions: at most 1",
+            lambda training: Fraction(training.proportion_empty_prompts) <= 1,
+            "proportionEmptyPrompts",
+        ),
+        Rule(
+            "!has(self.lrWarmupSteps) || !has(self.maxTrainSteps) "
+            "|| self.lrWarmupSteps <= self.maxTrainSteps",
+            "lrWarmupSteps may not be above maxTrainSteps: the warm-up would never end",
+            lambda training: training.lr_warmup_steps <= training.max_train_steps,
+            "lrWarmupSteps",
+        ),
+    )
 
     method: Named = Named(name="FineTune")
     max_train_steps: Count = 500

@@ -5,6 +5,7 @@ UnlearningReceipt are written by Stockpot, once. A spec says what is asked for a
 was seen: a status that is lost is found again, so no decision may rest on one alone.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -12,7 +13,15 @@ from pydantic import Field, StringConstraints
 
 from stockpot.api.conditions import Conditions
 from stockpot.api.manifest import MergeWay
-from stockpot.api.model import DecimalString, DigestString, Instant, Model, Timestamp, immutable
+from stockpot.api.model import (
+    DecimalString,
+    DigestString,
+    Instant,
+    Model,
+    Rule,
+    Timestamp,
+    immutable,
+)
 from stockpot.api.omissions import Omissions
 from stockpot.api.runspec import Ending
 from stockpot.api.source import Source
@@ -93,6 +102,22 @@ RecordNames = Annotated[tuple[RecordName, ...], Field(max_length=MOST_EXCLUDED)]
 
 class DataShardSpec(Model):
     """Data that may be in the model."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.excludeRecords) || self.excludeRecords.all(name, !name.startsWith('/') && "
+            "(!name.startsWith('sha256:') || name.matches('^sha256:[0-9a-f]{64}$')))",
+            "name records in excludeRecords by their path inside the data folder, without a "
+            "leading /, or by digest: sha256: and 64 digits of 0-9 and a-f",
+            lambda spec: all(
+                re.fullmatch("sha256:[0-9a-f]{64}", name)
+                if name.startswith("sha256:")
+                else not name.startswith("/")
+                for name in spec.exclude_records
+            ),
+            "excludeRecords",
+        ),
+    )
 
     soup_ref: Annotated[NamedRef, immutable("make a new DataShard for another soup")]
     """The Soup, in the same namespace, that this data may be in. Cannot be changed."""

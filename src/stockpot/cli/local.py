@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from stockpot.cli import screen, tables
+from stockpot.cli.notes import print_note
 from stockpot.errors import ExitCode
 from stockpot.local import commands
 from stockpot.local.commands import Asked
@@ -35,12 +36,13 @@ def local() -> None:
 
 def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[str, Path]:
     del ctx, param
-    claims = {}
+    claims: dict[str, Path] = {}
     for one in said:
         name, is_there, folder = one.partition("=")
         if not (name and is_there and folder):
             raise click.BadParameter(f"{one} is not NAME=FOLDER")
-        claims[name] = Path(folder)
+        if claims.setdefault(name, Path(folder)) != Path(folder):
+            raise click.BadParameter(f"{name} is given two folders: {claims[name]} and {folder}")
     return claims
 
 
@@ -50,8 +52,8 @@ def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -
     "--filename",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="A manifest, or a folder of them. None: go on with what is there.",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A manifest, a folder of them, or -. None: go on with what is there.",
 )
 @click.option(
     "--claim",
@@ -71,10 +73,10 @@ def apply(
     layout = Layout(folder)
     asked = Asked(files, claims, port)
     if no_wait:
-        commands.apply(layout, asked, tables.print_change, None)
+        commands.apply(layout, asked, tables.print_change, None, print_note)
         return ExitCode.OK
     with screen.watching() as watch:
-        commands.apply(layout, asked, tables.print_change, watch)
+        commands.apply(layout, asked, tables.print_change, watch, print_note)
     return tables.print_verdict(Session(layout))
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-import yaml
 
 from stockpot.api.reading import read_lenient
 from stockpot.api.v1alpha1 import (
@@ -20,6 +19,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
+from stockpot.api.writing import yaml_text
 from stockpot.cli.places import store_ref, where
 from stockpot.reconcile.unlearned import is_same_receipt, other_name, receipt_name
 from stockpot.store.keys import Keys
@@ -71,7 +71,7 @@ def replay(
     for receipt in receipts_without_objects(receipts, recorded):
         told = receipt.model_dump(mode="json", by_alias=True, exclude_none=True)
         told["metadata"] = {name: told["metadata"][name] for name in ("name", "namespace")}
-        click.echo("---\n" + yaml.safe_dump(told, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo("---\n" + yaml_text(told), nl=False)
     return 0
 
 

@@ -48,7 +48,7 @@ def trained(shard: Shard, scene: Scene) -> Unmet | None:
         return unmet
     if soup.unknown:
         unknown = soup.unknown
-        return Unmet(Reason.UNKNOWN_METHOD, unknown.message, unknown.help, needs_person=True)
+        return Unmet(unknown.reason, unknown.message, unknown.help, needs_person=True)
     if last_attempt(start, scene.world):
         return Unmet(Reason.TRAINING, f"{shard.name} is being trained")
     if soup.suspended and not shard.leaving_records:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from stockpot.api.conditions import Reason
 from stockpot.core.finding import Unmet
-from stockpot.core.recipe import Recipe, ShardUID, recipe_of
-from stockpot.core.weighting import Member, Uniform, Unusable
+from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
+from stockpot.core.weighting import Member, Uniform, Unusable, weigh
 from stockpot.core.world import Shard, Soup, World
 
 
@@ -64,24 +65,55 @@ def _held_back(
 def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
     """Say which recipe the soup should be made by.
 
-    Where its weighting is unusable, additions wait; but a deletion does not: until somebody
-    mends it, the survivors weigh the same each.
+    Where its weighting is unusable, or breaks on these members, additions wait; but a deletion does
+    not: until somebody mends it, the survivors weigh the same each.
     """
     soup = world.soup
     if not soup.alive:
         said = f"Soup {soup.name} is being deleted"
         return Unmet(Reason.BEING_DELETED, said, "it goes when the last of its shards is deleted")
-    weighting = soup.weighting
-    if isinstance(weighting, Unusable):
-        promoted = world.serving_recipe
-        if promoted is None or world.is_clean(promoted.lineage):
-            return Unmet(
-                Reason.UNKNOWN_WEIGHTING, weighting.message, weighting.help, needs_person=True
-            )
-        members = tuple(s for s in members if s.ingredient in promoted.lineage)
-        weighting = Uniform()
-    told = [Member(s.name, s.weight, s.trained.records if s.trained else 0) for s in members]
-    weights = weighting.step(told)
+    recipe = _weighed(soup, members)
+    if isinstance(recipe, Recipe):
+        return recipe
+    promoted = world.serving_recipe
+    if promoted is None or world.is_clean(promoted.lineage):
+        return Unmet(recipe.reason, recipe.message, recipe.help, needs_person=True)
+    survivors = tuple(shard for shard in members if shard.ingredient in promoted.lineage)
+    return _recipe(soup, survivors, Uniform().step(_told(survivors)))
+
+
+def is_weightless(recipe: Recipe | Unmet, members: tuple[Shard, ...]) -> bool:
+    """Whether the base is served because every member weighs 0."""
+    return bool(members) and isinstance(recipe, Recipe) and recipe.is_base
+
+
+def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | Unusable:
+    """Weigh the members by the soup's weighting; or say why that cannot be done."""
+    if isinstance(soup.weighting, Unusable):
+        return soup.weighting
+    weights = weigh(soup.weighting_name, soup.weighting, _told(members))
+    if isinstance(weights, Unusable):
+        return weights
+    recipe = _recipe(soup, members, weights)
+    if any(part.weight > MAX_WEIGHT for part in recipe.parts):
+        return Unusable(
+            f"the weighting {soup.weighting_name} cannot be used: in whole numbers its weights are "
+            f"larger than {MAX_WEIGHT}",
+            "write the weights of the shards with fewer digits, or have the weighting round them",
+            Reason.WEIGHTING_FAILED,
+        )
+    return recipe
+
+
+def _told(members: tuple[Shard, ...]) -> tuple[Member, ...]:
+    """What a weighting is told of the members."""
+    return tuple(
+        Member(shard.name, shard.weight, shard.trained.records if shard.trained else 0)
+        for shard in members
+    )
+
+
+def _recipe(soup: Soup, members: tuple[Shard, ...], weights: tuple[Fraction, ...]) -> Recipe:
     return recipe_of(
         (
             (shard.ingredient, shard.trained.weights, weight)

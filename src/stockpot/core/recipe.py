@@ -1,7 +1,7 @@
 """What a soup is made of: which ingredients with which weights, and what that is called."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -100,16 +100,26 @@ class Recipe:
         return digest_of_json("recipe/1", {"parts": parts, "output": self.output})
 
 
+MAX_WEIGHT = 2**53 - 1
+"""The largest whole number of canonical JSON, which a recipe's digest covers."""
+
+
 def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: str) -> Recipe:
     """Put a recipe into its one form; ingredients that weigh nothing are left out."""
     some = sorted(one for one in weighted if one[2] > 0)
     if not some:
         return Recipe((), output)
-    scale = math.lcm(*(weight.denominator for _, _, weight in some))
-    whole = [int(weight * scale) for _, _, weight in some]
-    common = math.gcd(*whole)
+    whole = whole_weights([weight for _, _, weight in some])
     parts = (
-        Part(ingredient, weights, weight // common)
+        Part(ingredient, weights, weight)
         for (ingredient, weights, _), weight in zip(some, whole, strict=True)
     )
     return Recipe(tuple(parts), output)
+
+
+def whole_weights(weights: Sequence[Fraction]) -> list[int]:
+    """Scale weights to the smallest whole numbers of the same proportions; all 0 stay 0."""
+    scale = math.lcm(*(weight.denominator for weight in weights))
+    scaled = [int(weight * scale) for weight in weights]
+    common = math.gcd(*scaled)
+    return [weight // common for weight in scaled] if common else scaled

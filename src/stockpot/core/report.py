@@ -16,6 +16,7 @@ from stockpot.core.collecting import unrecorded_receipts
 from stockpot.core.digests import Digest
 from stockpot.core.finding import Unmet
 from stockpot.core.ladder import Rung
+from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.world import Advance, Revision, Run, RunName, Shard, World
 
@@ -82,10 +83,16 @@ def sentence(unmet: Unmet) -> str:
     return f"{unmet.message}; help: {unmet.help}" if unmet.help else unmet.message
 
 
-def readiness(unmet: Unmet | None) -> Iterator[Told]:
-    """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand."""
+def readiness(unmet: Unmet | None, reservation: str = "") -> Iterator[Told]:
+    """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand.
+
+    Args:
+        unmet: What is missing, or None.
+        reservation: Why all shards weigh 0, where they do: it is settled, and serves the base.
+    """
     if unmet is None:
-        yield Told(ConditionType.READY, so=True, reason=Reason.SETTLED)
+        reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
+        yield Told(ConditionType.READY, so=True, reason=reason, message=reservation)
         return
     message = sentence(unmet)
     yield Told(ConditionType.READY, False, unmet.reason, message)
@@ -133,7 +140,9 @@ def _included(shard: Shard, unmet: Unmet | None, findings: Findings) -> Told:
     if not shard.included:
         return Told(ConditionType.INCLUDED, so=False, reason=Reason.EXCLUDED)
     if unmet is None:
-        return Told(ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "its weight is 0")
+        return Told(
+            ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "the weighting gives it the weight 0"
+        )
     return Told(ConditionType.INCLUDED, False, unmet.reason, unmet.message)
 
 
@@ -145,7 +154,10 @@ def _soup(findings: Findings) -> SoupReport:
     rungs = [findings.rungs[shard.uid] for shard in alive]
     serving = [server.serving for server in world.servers if server.serving]
     return SoupReport(
-        conditions=(*readiness(findings.soup), *_aspects(findings, leaving)),
+        conditions=(
+            *readiness(findings.soup, _weightless(findings)),
+            *_aspects(findings, leaving),
+        ),
         total=len(alive),
         trained=sum(1 for shard in alive if shard.usable),
         included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage)),
@@ -168,6 +180,21 @@ def _evaluated(revision: Revision, world: World) -> Told:
     return Told(ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(unmet))
 
 
+def _weightless(findings: Findings) -> str:
+    """Say that the base is served because all shards weigh 0; empty where that is not so."""
+    scene = findings.scene
+    members = scene.membership.members
+    if not is_weightless(scene.survivors, members):
+        return ""
+    names = ", ".join(shard.name for shard in members[:5])
+    more = f" and {len(members) - 5} more" if len(members) > 5 else ""
+    return (
+        f"the base is served: the weighting {scene.world.soup.weighting_name} gives every shard "
+        f"the weight 0 ({names}{more}); help: give one a weight above 0, or set inclusion: "
+        "Excluded where that is meant"
+    )
+
+
 def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     world, unmet = findings.scene.world, findings.soup
     missing = [s.name for s in world.shards if s.alive and s.included and not s.usable]
@@ -179,7 +206,9 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     )
     is_base = world.serving_recipe is not None and world.serving_recipe.is_base
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
-    said = sentence(unmet) if unmet else ""
+    weightless = _weightless(findings)
+    good = Reason.WEIGHTLESS if weightless else good
+    said = sentence(unmet) if unmet else weightless
     yield Told(ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said)
     if world.soup.evaluates and world.soup.current:
         yield _evaluated(world.soup.current.revision, world)

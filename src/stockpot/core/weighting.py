@@ -7,7 +7,11 @@ machine. Others are added from outside, by an entry point in the group `stockpot
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from numbers import Rational
+from typing import Any, Protocol
+
+from stockpot.api.conditions import Reason
+from stockpot.errors import describe, without_addresses
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Unusable:
 
     message: str = "no weighting was resolved"
     help: str = ""
+    reason: Reason = Reason.UNKNOWN_WEIGHTING
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,56 @@ class Uniform:
     def step(self, members: Sequence[Member]) -> tuple[Fraction, ...]:
         """Give each the same."""
         return tuple(Fraction(1) for _ in members)
+
+
+def weigh(
+    name: str, weighting: Weighting, members: Sequence[Member]
+) -> tuple[Fraction, ...] | Unusable:
+    """Ask a weighting for weights, and check its answer.
+
+    A weighting may come from another package, so nothing that it raises or returns stops a round.
+
+    Args:
+        name: What the Soup calls the weighting, for messages.
+        weighting: What to ask.
+        members: The members to weigh; where there are none, the weighting is not asked.
+
+    Returns:
+        One weight of 0 or more for each member, in their order; or why there are none.
+    """
+    if not members:
+        return ()
+    try:
+        answer: Any = weighting.step(tuple(members))
+        fault = _fault_of(answer, members)
+        if not fault:
+            return tuple(_exact(weight) for weight in answer)
+    except (Exception, SystemExit) as error:
+        fault = f"it raised {describe(error)}"
+    return Unusable(
+        f"the weighting {name} cannot be used: {fault}",
+        "mend the package that brings it, or set spec.merge.weighting.name: Declared",
+        Reason.WEIGHTING_FAILED,
+    )
+
+
+def _fault_of(answer: Any, members: Sequence[Member]) -> str:
+    """Say what is wrong with a weighting's answer; empty where nothing is."""
+    if not isinstance(answer, tuple | list):
+        return f"it returned {type(answer).__name__}, not a tuple of weights"
+    if len(answer) != len(members):
+        return f"it returned {len(answer)} weights for {len(members)} shards"
+    for member, weight in zip(members, answer, strict=True):
+        # A float is not exact: another machine could come to another recipe.
+        if not isinstance(weight, Rational) or isinstance(weight, bool):
+            kind = type(weight).__name__
+            shown = without_addresses(f"{weight!r:.60}")
+            return f"its weight of {member.name} is {shown}, a {kind} and no Fraction or int"
+        if weight < 0:
+            return f"its weight of {member.name} is {weight}, below 0"
+    return ""
+
+
+def _exact(weight: Rational) -> Fraction:
+    # Through int: numpy's integers are Rationals that overflow without a word.
+    return Fraction(int(weight.numerator), int(weight.denominator))

@@ -331,8 +331,10 @@ class Soup:
     max_attempts: int = 3
     output: str = "fp16"
     weighting: Weighting | Unusable = field(default_factory=Unusable)
+    weighting_name: str = ""
+    """The name of the weighting in the Soup, for messages."""
     unknown: Unusable | None = None
-    """Something else that the soup names and that is not known here: a method, an evaluator."""
+    """Why no shard can be trained: the soup names a method or an option that there is not."""
     evaluates: bool = False
     replicas: int = 1
     base: Digest | None = None

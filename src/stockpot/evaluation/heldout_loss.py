@@ -6,13 +6,11 @@ the one that says most for a second of work.
 
 from collections import defaultdict
 from statistics import fmean
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from stockpot.api.model import Model
+from stockpot.api.options import HeldoutLossOptions
 from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.objective import loss_weight, target
 from stockpot.diffusion.pictures import pixels
@@ -23,23 +21,11 @@ from stockpot.evaluation.figures import Figure
 from stockpot.evaluation.subject import AT_ONCE, Findings, Subject, seed_of
 
 
-class HeldoutLoss(Model):
+class HeldoutLoss(HeldoutLossOptions):
     """The weighted denoising loss, as `heldout_loss`; lower is better."""
-
-    levels: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Noise levels of each record, one drawn from each of as many equal parts of the schedule."""
-    snr_gamma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5
-    """How the levels are weighted: the training's `snrGamma`."""
-    seed: int = 0
 
     @torch.no_grad()
     def evaluate(self, subject: Subject) -> Findings:
-        if not subject.records:
-            raise Refused(
-                "heldout_loss needs held-out records, and the soup names none.",
-                help="name spec.evaluation.source, or take heldout_loss out of the suite",
-                exit_code=ExitCode.BAD_RUN_SPEC,
-            )
         losses: dict[str, list[float]] = defaultdict(list)
         counter = OmissionCounter()
         latents = encode_pictures(subject.parts, _pictures(subject, counter))

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from stockpot.core.omissions import OmissionCounter, combine
 from stockpot.diffusion.caption_window import count_unread_captions
 from stockpot.diffusion.pipeline import load_parts, load_unet
 from stockpot.diffusion.records import DataFolder, Record, read_folder
-from stockpot.evaluation.evaluators import find_evaluator
+from stockpot.errors import ExitCode, Refused
+from stockpot.evaluation.evaluators import find_suite
 from stockpot.evaluation.figures import Figure, require_numbers
 from stockpot.evaluation.subject import Findings, Subject
 from stockpot.metrics.progress import Progress
@@ -47,7 +49,7 @@ def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Ev
     refuse_forgotten(
         store, keys, {pair.shard for pair in spec.revision.lineage}, spec.revision.lineage
     )
-    suite = [(named.name, find_evaluator(named)) for named in spec.suite]
+    suite = find_suite(spec.suite, has_records=spec.held_out is not None)
     scratch = work / "evaluate"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -116,10 +118,23 @@ def _find_known(store: ObjectStore, folder_key: str, question: Digest) -> dict[s
 
 
 def _figures(found: list[Findings]) -> dict[str, Figure]:
-    figures = {name: figure for one in found for name, figure in one.figures.items()}
+    figures: dict[str, Figure] = {}
+    for findings in found:
+        _require_new("figure", findings.figures, figures)
+        figures |= findings.figures
     for name, figure in figures.items():
         require_numbers(name, figure)
     return figures
+
+
+def _require_new(what: str, names: Iterable[str], before: Collection[str]) -> None:
+    """Refuse that one evaluator replaces what another found."""
+    if twice := sorted(set(names) & set(before)):
+        raise Refused(
+            f"Two evaluators of the suite give the {what} {twice[0]}.",
+            help="take one of them out of spec.evaluation.suite",
+            exit_code=ExitCode.BAD_RUN_SPEC,
+        )
 
 
 def _manifest(
@@ -167,7 +182,10 @@ def _said(
 def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict[str, Path]:
     folder = scratch / "found"
     folder.mkdir(parents=True)
-    contents = {name: data for one in found for name, data in one.files.items()}
+    contents: dict[str, bytes] = {}
+    for findings in found:
+        _require_new("file", findings.files, contents)
+        contents |= findings.files
     contents[EVALUATION] = json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n"
     for name, data in contents.items():
         (folder / name).write_bytes(data)

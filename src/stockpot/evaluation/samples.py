@@ -1,11 +1,8 @@
 """A sheet of pictures for people: the same prompts and noise for each revision."""
 
 import io
-from typing import Annotated
 
-from pydantic import Field
-
-from stockpot.api.model import Model
+from stockpot.api.options import SamplesOptions
 from stockpot.evaluation.grid import labelled_grid
 from stockpot.evaluation.style import prompts_of
 from stockpot.evaluation.subject import Findings, Subject, captions
@@ -13,18 +10,8 @@ from stockpot.evaluation.subject import Findings, Subject, captions
 SHEET = "samples.png"
 
 
-class Samples(Model):
+class Samples(SamplesOptions):
     """`samples.png`: a row for each prompt, a column for each seed. No figure."""
-
-    prompts: str = ""
-    """Separated by `|`; none: the first held-out captions."""
-    rows: Annotated[int, Field(ge=1, le=100)] = 8
-    """How many held-out captions, where no prompts are given."""
-    columns: Annotated[int, Field(ge=1, le=32)] = 4
-    steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3
-    seed: Annotated[int, Field(ge=0, le=2**32)] = 0
-    """Of the first column; each further one has the next."""
 
     def evaluate(self, subject: Subject) -> Findings:
         prompts = list(dict.fromkeys(prompts_of(self.prompts, self.prompts.count("|") + 1)))

@@ -4,13 +4,10 @@ Two numbers that a person sees at once, and that shift when a shard of another s
 leaves. They say nothing of how good a picture is.
 """
 
-from typing import Annotated
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from stockpot.api.model import Model
+from stockpot.api.options import StyleOptions
 from stockpot.evaluation.figures import Figure
 from stockpot.evaluation.subject import Findings, Subject, captions
 
@@ -18,17 +15,8 @@ DARK_BELOW = 64
 """A pixel is dark when its brightest channel is below a quarter of full."""
 
 
-class Style(Model):
+class Style(StyleOptions):
     """Of fixed prompts and noise: `saturation_mean` and `dark_share`, both in [0, 1]."""
-
-    count: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """How many pictures."""
-    prompts: str = ""
-    """Separated by `|`, used round and round; none: the held-out captions."""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3
-    seed: Annotated[int, Field(ge=0, le=2**32)] = 0
-    """Of the first picture; each further one has the next."""
 
     def evaluate(self, subject: Subject) -> Findings:
         prompts = prompts_of(self.prompts, self.count)

@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stockpot.api.complaints import Complaint
 from stockpot.api.reading import read_paths
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision
 from stockpot.core.plan import check, plan
 from stockpot.core.render import render
 from stockpot.errors import ExitCode, Refused
+from stockpot.extensions import installed
 from stockpot.local.layout import Layout
+from stockpot.local.machine import refuse_faults
+from stockpot.local.preflight import preflight
 from stockpot.local.session import Session, Watcher, find_named, locked, utc_now
 from stockpot.local.surroundings import remember
 from stockpot.reconcile.loop import observe
@@ -27,6 +31,11 @@ class Change:
 
 
 Tell = Callable[[Change], None]
+Note = Callable[[Complaint], None]
+
+
+def _say_nothing(_: Complaint) -> None:
+    """Take no note."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Asked:
     port: int | None = None
 
 
-def apply(layout: Layout, asked: Asked, tell: Tell, watch: Watcher | None) -> None:
+def apply(
+    layout: Layout, asked: Asked, tell: Tell, watch: Watcher | None, note: Note = _say_nothing
+) -> None:
     """Store objects, and reconcile until settled.
 
     Args:
@@ -46,21 +57,24 @@ def apply(layout: Layout, asked: Asked, tell: Tell, watch: Watcher | None) -> No
         asked: Manifests, and what is new of this machine.
         tell: Told what became of each object, before anything is carried out.
         watch: Told after each round; None: store only, and carry nothing out.
+        note: Told what is not wrong, and not used as it stands.
 
     Raises:
-        StockpotError: A manifest is refused, then nothing is stored; or the folder is in use.
+        StockpotError: Something is wrong with the manifests or this machine, then nothing is
+            stored; or the folder is in use.
     """
-    manifests = read_paths(asked.files)
-    wanted = manifests.checked()
+    read = read_paths(asked.files, installed())
     with locked(layout):
         session = Session(layout)
-        remember(layout, dict(asked.claims or {}), asked.port)
         # Every refusal comes before the first write: half of a folder applied helps nobody.
-        for one in wanted:
-            session.objects.refuse(one)
-        _refuse_unknown_claims(session, wanted)
-        for one in wanted:
-            tell(Change(one.kind, one.metadata.name, session.objects.apply(one, utc_now())))
+        claims = asked.claims or {}
+        found = preflight(session, read, claims, asked.port, carries_out=watch is not None)
+        refuse_faults(found.faults)
+        for complaint in found.notes:
+            note(complaint)
+        remember(layout, claims, asked.port)
+        for thing in read.objects:
+            tell(Change(thing.kind, thing.metadata.name, session.objects.apply(thing, utc_now())))
         if watch:
             session.retry_failed()
             session.settle(watch)
@@ -147,15 +161,3 @@ def _end_soup(session: Session, soup: Soup) -> None:
     for revision in tuple(session.objects.list(SoupRevision, meta.namespace)):
         if revision.spec.soup_ref.uid == meta.uid:
             session.objects.remove(revision)
-
-
-def _refuse_unknown_claims(session: Session, wanted: tuple[DataShard | Soup, ...]) -> None:
-    for one in wanted:
-        sources = (
-            [one.spec.source]
-            if isinstance(one, DataShard)
-            else [one.spec.base, one.spec.evaluation.source]
-        )
-        for source in sources:
-            if source:
-                session.surroundings.locate(source)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from stockpot.api.v1alpha1 import (
     DataShard,
@@ -13,16 +14,16 @@ from stockpot.api.v1alpha1 import (
     SoupRevision,
     UnlearningReceipt,
 )
-from stockpot.errors import Refused, Waiting
+from stockpot.api.writing import yaml_text
+from stockpot.errors import Refused, Waiting, describe
 from stockpot.local.layout import Layout
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.ports import Seen, SoupKey
 from stockpot.reconcile.unlearned import is_same_receipt, other_name
 from stockpot.store.atomic import write_whole
 
-# The same as safe_load and safe_dump, in C: every round reads every object.
+# The same as safe_load, in C: every round reads every object.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Object = DataShard | Soup | SoupRevision | UnlearningReceipt
 Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
@@ -41,6 +42,11 @@ class ObjectFolder:
             return kind.model_validate(yaml.load(path.read_bytes(), Loader=SafeLoader))  # noqa: S506
         except FileNotFoundError:
             return None
+        except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise Refused(
+                f"{path} cannot be understood: {describe(error)}",
+                help="it was edited or cut short: put it back as it was, from a copy of the folder",
+            ) from error
 
     def find(self, like: Object) -> Any:
         """Read the object of the same kind and name."""
@@ -85,9 +91,13 @@ class ObjectFolder:
             }
             self.write(asked.model_copy(update={"metadata": meta.model_copy(update=born)}))
             return "created"
-        if before.spec == asked.spec:
+        meta = before.metadata.model_copy(
+            update={"labels": meta.labels, "annotations": meta.annotations}
+        )
+        if before.spec == asked.spec and before.metadata == meta:
             return "unchanged"
-        meta = before.metadata.model_copy(update={"generation": before.metadata.generation + 1})
+        if before.spec != asked.spec:
+            meta = meta.model_copy(update={"generation": meta.generation + 1})
         self.write(before.model_copy(update={"spec": asked.spec, "metadata": meta}))
         return "configured"
 
@@ -208,9 +218,7 @@ class FolderObjects:
 
 def text_of(thing: Object) -> str:
     """Write an object as a person reads it."""
-    fields: dict[str, Any] = thing.model_dump(mode="json", by_alias=True, exclude_none=True)
-    text: str = yaml.dump(fields, Dumper=SafeDumper, sort_keys=False, allow_unicode=True, width=100)
-    return text
+    return yaml_text(thing.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _refuse_changes(before: DataShard | Soup, asked: DataShard | Soup) -> None:

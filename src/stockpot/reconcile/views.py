@@ -7,7 +7,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 from stockpot.api.serving import Granted, ServerState
-from stockpot.api.training import Training
 from stockpot.api.v1alpha1 import (
     FINALIZER,
     FORCE_DELETE,
@@ -25,8 +24,7 @@ from stockpot.core.actions import StartTraining
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID, former_of, shard_of
 from stockpot.core.training_key import BYTE_FIELDS
-from stockpot.core.weighting import Unusable
-from stockpot.reconcile.extensions import known_methods, resolve_weighting
+from stockpot.reconcile.extensions import resolve_weighting, unusable_training
 from stockpot.reconcile.ports import Asked, Seen
 
 REMEMBERED = 20_000
@@ -317,7 +315,8 @@ def soup_view(
         max_attempts=spec.training.max_attempts,
         output=spec.merge.output.value,
         weighting=resolve_weighting(spec.merge.weighting),
-        unknown=_unknown(spec.training),
+        weighting_name=spec.merge.weighting.name,
+        unknown=unusable_training(spec.training),
         evaluates=bool(spec.evaluation.suite),
         replicas=spec.serving.replicas,
         base=Digest(status.base_digest) if status.base_digest else None,
@@ -334,14 +333,6 @@ def soup_view(
         scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
         granted=granted_servers(soup),
     )
-
-
-def _unknown(training: Training) -> Unusable | None:
-    known = known_methods()
-    if training.method.name in known:
-        return None
-    said = f"no training method is called {training.method.name}"
-    return Unusable(said, f"use one of {', '.join(sorted(known))}")
 
 
 def server_view(name: str, state: ServerState, uid: str = "", node: str = "") -> core.Server:

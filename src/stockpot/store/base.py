@@ -155,6 +155,23 @@ def require_base(folder: Path) -> None:
             _require_safetensors(path)
 
 
+def pixels_per_latent(folder: Path) -> int | None:
+    """How many pixels a latent spans, along one side; None where the codec does not say it.
+
+    Args:
+        folder: A base that was let in.
+    """
+    path = folder / "vae/config.json"
+    levels = _read_config("vae/config.json", path).get("block_out_channels")
+    return int(2 ** (len(levels) - 1)) if isinstance(levels, list) and levels else None
+
+
+def unet_parameters(folder: Path) -> int:
+    """How many numbers the UNet of a base that was let in has."""
+    with opened(folder / UNET_WEIGHTS) as source:
+        return sum(span.elements for span in read_header(source).spans)
+
+
 def _require_known_file(folder: Path, name: str) -> None:
     path = PurePosixPath(name)
     hidden = next((i for i, part in enumerate(path.parts) if part.startswith(".")), None)

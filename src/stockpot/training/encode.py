@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stockpot.api.omissions import Omission, OmissionReason, Omissions
+from stockpot.api.soups import resolution_complaint
 from stockpot.api.training import Training
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.omissions import OmissionCounter
@@ -28,6 +29,7 @@ from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
+from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
 from stockpot.training.interrupts import stop_here
 
@@ -83,14 +85,8 @@ def encode_records(
         Refused: (BAD_DATA) More pictures are corrupt than the training allows; names five.
             (BAD_RUN_SPEC) The resolution does not go into latents.
     """
-    step = parts.pixels_per_latent
-    if training.resolution % step:
-        raise Refused(
-            f"A resolution of {training.resolution} pixels is no multiple of {step}, "
-            "which is what one latent of the base spans.",
-            help="Change training.resolution of the Soup.",
-            exit_code=ExitCode.BAD_RUN_SPEC,
-        )
+    unfit = resolution_complaint(training.resolution, parts.pixels_per_latent)
+    refuse([unfit] if unfit else [])
     name = digest_of_json(
         "encoded/2",
         {

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from stockpot.api.soups import half_precision_complaint
 from stockpot.api.training import MixedPrecision, Training
 from stockpot.diffusion.pipeline import Unet
 from stockpot.errors import ExitCode, Refused
+from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
 from stockpot.training.checkpoint import Checkpoint, Checkpoints
 from stockpot.training.draws import draw_batch, seed_of
@@ -254,11 +256,7 @@ def _batch(
 
 def _refuse_half_on_cpu(training: Training, device: torch.device) -> None:
     if training.mixed_precision is MixedPrecision.FP16 and device.type == "cpu":
-        raise Refused(
-            "mixedPrecision fp16 needs a GPU, and this run has none.",
-            help="Set training.mixedPrecision to bf16 or no, or give the pod a GPU.",
-            exit_code=ExitCode.BAD_RUN_SPEC,
-        )
+        refuse([half_precision_complaint()])
 
 
 def _warn_of_emulation(training: Training, device: torch.device) -> None:

@@ -8,18 +8,16 @@ A method is looked up by name: `FineTune` here, others in the entry-point group
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import Parameter
 
+from stockpot.api.options import METHODS
 from stockpot.api.training import Named
 from stockpot.diffusion.objective import loss_weight, target
 from stockpot.diffusion.pipeline import Unet
-from stockpot.errors import ExitCode, Refused
-
-ENTRY_POINTS = "stockpot.training"
+from stockpot.extensions import declared, make, refuse
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,6 @@ class Method(Protocol):
 class FineTune:
     """All weights of the UNet, as in diffusers' `train_text_to_image.py`."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
-        if options:
-            raise Refused(
-                f"FineTune has no option {min(options)}; it has none at all.",
-                help="Remove training.method.options from the Soup.",
-                exit_code=ExitCode.BAD_RUN_SPEC,
-            )
-
     def trainable(self, unet: Unet) -> Mapping[str, Parameter]:
         return dict(unet.named_parameters())
 
@@ -90,24 +80,20 @@ class FineTune:
         return dict(unet.state_dict())
 
 
-BUILT_IN: Mapping[str, Callable[[Mapping[str, str]], Method]] = {"FineTune": FineTune}
+BUILT_IN: Mapping[str, Callable[[], Method]] = {"FineTune": FineTune}
 
 
 def find_method(named: Named) -> Method:
     """Make the method of that name, with its options.
 
     Raises:
-        Refused: (BAD_RUN_SPEC) There is none of that name, or it refuses its options.
+        Refused: (BAD_RUN_SPEC) There is none of that name, it refuses its options, or it breaks on
+            being loaded.
     """
+    refuse(METHODS.complaints(named, declared(METHODS)))
     if named.name in BUILT_IN:
-        return BUILT_IN[named.name](named.options)
-    others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    if named.name not in others:
-        known = ", ".join(sorted({*BUILT_IN, *others}))
-        raise Refused(
-            f"There is no training method {named.name}; there is {known}.",
-            help=f"Install a package with an entry point {named.name} in {ENTRY_POINTS}.",
-            exit_code=ExitCode.BAD_RUN_SPEC,
-        )
-    made: Method = others[named.name].load()(named.options)
-    return made
+        return BUILT_IN[named.name]()
+    method: Method = make(
+        METHODS, named, lambda kind: kind(named.options), needs=("trainable", "loss", "publish")
+    )
+    return method

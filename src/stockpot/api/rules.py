@@ -1,0 +1,39 @@
+"""Lint's side of the rules that the API server checks by CEL, with the same words."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from stockpot.api.complaints import Complaint, Path, clip, spell
+from stockpot.api.model import Model
+
+
+def broken_rules(value: Any, path: Path = ()) -> Iterator[Complaint]:
+    """Find every rule that an object, or anything within it, does not fulfil.
+
+    Args:
+        value: A model, or what stands in a field of one.
+        path: Where it stands.
+    """
+    if isinstance(value, tuple | list):
+        for place, item in enumerate(value):
+            yield from broken_rules(item, (*path, place))
+    if not isinstance(value, BaseModel):
+        return
+    for rule in value.RULES if isinstance(value, Model) else ():
+        if not rule.holds(value):
+            where = (*path, rule.field) if rule.field else path
+            yield Complaint(_subject(value, rule.field, where), where, help=rule.message)
+    for name, field in type(value).model_fields.items():
+        yield from broken_rules(getattr(value, name), (*path, field.alias or name))
+
+
+def _subject(model: BaseModel, field: str, path: Path) -> str:
+    """Say what stands there, where that is short."""
+    names = {info.alias or name: name for name, info in type(model).model_fields.items()}
+    found = getattr(model, names[field]) if field else None
+    if isinstance(found, str | int) and not isinstance(found, bool):
+        shown = found if isinstance(found, int) or found.isprintable() else repr(found)
+        return f"{spell(path)} is {clip(str(shown))}"
+    return f"{spell(path)} cannot be so"
