@@ -21,8 +21,8 @@ from tests.controlplane.town import Town
 from tests.simulate.runs import lineage_of
 
 from stockpot.api.v1alpha1 import FINALIZER
-from stockpot.cluster.objects import Json, name_of
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.apiserver.objects import Json, name_of
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
 from stockpot.core.digests import digest_of_bytes
 
 SHARDS = int(os.environ.get("SHARDS", "2000"))

@@ -10,8 +10,8 @@ from devcluster.api import wait_until
 from devcluster.controlplane import ControlPlane
 from tests.chart.conftest import CHART, VALUES, Render, Shell
 
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.leaving import refuse_leaving
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.chart.uninstall_check import refuse_leaving
 from stockpot.errors import Waiting
 
 NAMESPACES = ("studio", "atelier")

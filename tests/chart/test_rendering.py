@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chart.conftest import CHART, VALUES, Object, Render, Rendered
 
-from stockpot.cluster.settings import Settings
-from stockpot.cluster.values import Values
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.chart.values import Values
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
 EVERY = pytest.mark.parametrize("values", VALUES)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from devcluster.controlplane import ControlPlane
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.resources import NAMESPACES
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.resources import NAMESPACES
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 _NUMBERS = itertools.count(1)

@@ -21,8 +21,8 @@ from stockpot.api.runspec import (
     TrainRun,
 )
 from stockpot.api.training import Training, WeightsDtype
-from stockpot.cluster.jobs import job_of
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
 from stockpot.core.world import RunName

@@ -3,8 +3,8 @@ import copy
 import pytest
 from tests.cluster.shapes import SOUP, Json, servers, settings
 
-from stockpot.cluster.as_told import is_as_told, quantity
-from stockpot.cluster.serving import deployment_of
+from stockpot.cluster.manifests.deployment import deployment_of
+from stockpot.cluster.manifests.drift import is_as_told, quantity
 
 RESOURCES = {"serve": {"requests": {"cpu": "0.5", "memory": "1024Mi"}, "limits": {"memory": 1e9}}}
 TOLD = deployment_of(SOUP, servers(), 1, settings(pods={"resources": RESOURCES}))

@@ -14,8 +14,10 @@ from devcluster.controlplane import ControlPlane
 from kubernetes.client import Configuration
 from tests.cluster.shapes import Json
 
-from stockpot.cluster import client as client_module
-from stockpot.cluster.answers import (
+from stockpot.cluster.apiserver import client as client_module
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect, read_configuration
+from stockpot.cluster.apiserver.errors import (
     AlreadyExists,
     Conflict,
     Forbidden,
@@ -30,9 +32,7 @@ from stockpot.cluster.answers import (
     Unavailable,
     error_of,
 )
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect, read_configuration
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     LEASES,
     NAMESPACES,

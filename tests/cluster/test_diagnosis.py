@@ -17,8 +17,8 @@ from tests.cluster.shapes import (
 
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Problem, RunResult
-from stockpot.cluster.diagnosis import hindrance_of
-from stockpot.cluster.serving import deployment_of
+from stockpot.cluster.manifests.deployment import deployment_of
+from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.world import Hindrance
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)

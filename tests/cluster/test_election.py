@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from devcluster.controlplane import ControlPlane
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.election import Election, Scope, ScopeTaken
-from stockpot.cluster.lease import held_by
-from stockpot.cluster.resources import LEASES
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.election import Election, Scope, ScopeTaken
+from stockpot.cluster.apiserver.lease import held_by
+from stockpot.cluster.apiserver.resources import LEASES
 
 LEASE_S, RENEW_S = 3.0, 0.2
 PATIENCE_S = 30.0
@@ -200,8 +200,8 @@ LEADER = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.election import Election
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.election import Election
 
 client = connect(kubeconfig=Path(sys.argv[1]))
 Election(

@@ -20,10 +20,10 @@ from tests.cluster.shapes import (
 
 from stockpot.api.runspec import RUN_SPEC, Location, Place, RunSpec, StoreRef
 from stockpot.api.source import PvcSource, S3Source, Source
-from stockpot.cluster.claims import locate
-from stockpot.cluster.jobs import job_of
-from stockpot.cluster.labels import job_name
-from stockpot.cluster.pods import signing_key_path
+from stockpot.cluster.apiserver.labels import job_name
+from stockpot.cluster.manifests.jobs import job_of
+from stockpot.cluster.manifests.pods import signing_key_path
+from stockpot.cluster.manifests.volumes import locate
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import RunName

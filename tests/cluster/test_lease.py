@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cluster.shapes import Json
 
-from stockpot.cluster.lease import (
+from stockpot.cluster.apiserver.lease import (
     Observation,
     Renew,
     Take,

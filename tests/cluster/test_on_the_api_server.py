@@ -20,16 +20,16 @@ from tests.cluster.shapes import (
 )
 
 from stockpot.api.runspec import ObjectRef, RunSpec, shards_of_spec
-from stockpot.cluster import permissions
-from stockpot.cluster.answers import Forbidden
-from stockpot.cluster.as_told import is_as_told
-from stockpot.cluster.client import Client
-from stockpot.cluster.jobs import job_of
-from stockpot.cluster.labels import selector_of
-from stockpot.cluster.outcomes import run_of
-from stockpot.cluster.permissions import Rule
-from stockpot.cluster.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
-from stockpot.cluster.serving import deployment_of, service_of
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import Forbidden
+from stockpot.cluster.apiserver.labels import selector_of
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
+from stockpot.cluster.chart.generation import permissions
+from stockpot.cluster.chart.permissions import Rule
+from stockpot.cluster.manifests.deployment import deployment_of, service_of
+from stockpot.cluster.manifests.drift import is_as_told
+from stockpot.cluster.manifests.job_status import run_of
+from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.recipe import ShardUID
 from stockpot.core.world import Run, RunName
 

@@ -18,7 +18,7 @@ from tests.cluster.shapes import (
 )
 
 from stockpot.api.runspec import Problem, RunResult
-from stockpot.cluster.outcomes import run_of, runs_of
+from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import Failure, Run

@@ -2,7 +2,7 @@ import pytest
 from tests.cluster.shapes import SOUP, Json, a_pod, servers, settings
 
 from stockpot.api.runspec import RUN_SPEC, ServeRun
-from stockpot.cluster.serving import (
+from stockpot.cluster.manifests.deployment import (
     Endpoint,
     deployment_name,
     deployment_of,

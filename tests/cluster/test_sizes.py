@@ -12,7 +12,7 @@ from stockpot.api.runspec import MergeRun, RecipePart
 from stockpot.api.source import S3Source
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import Base, ObjectMeta, Soup, SoupSpec
-from stockpot.cluster.jobs import job_of
+from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID

@@ -17,12 +17,20 @@ from tests.controlplane.admin import ACCOUNTS, NODES, QUOTAS, Admin
 
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place, Problem, RunResult
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.diagnosis import hindrance_of
-from stockpot.cluster.jobs import job_of
-from stockpot.cluster.outcomes import run_of, runs_of
-from stockpot.cluster.resources import DEPLOYMENTS, EVENTS, JOBS, NAMESPACES, PODS, SOUPS, Resource
-from stockpot.cluster.serving import deployment_of
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.resources import (
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    SOUPS,
+    Resource,
+)
+from stockpot.cluster.manifests.deployment import deployment_of
+from stockpot.cluster.manifests.job_status import run_of, runs_of
+from stockpot.cluster.manifests.jobs import job_of
+from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import ShardUID
 from stockpot.core.world import Hindrance, Run, RunName
 

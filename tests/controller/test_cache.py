@@ -1,8 +1,8 @@
 """What the operator knows of objects, however late or out of turn it is told."""
 
-from stockpot.cluster.client import Listing
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DATA_SHARDS, PODS
+from stockpot.cluster.apiserver.client import Listing
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, PODS
 from stockpot.controller.cache import Cache
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from stockpot.cluster.resources import NAMESPACES, PODS, Resource
+from stockpot.cluster.apiserver.resources import NAMESPACES, PODS, Resource
 from stockpot.controller.cache import Cache
 from stockpot.controller.watching import WATCHED, Watching
 

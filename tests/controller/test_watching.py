@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from stockpot.cluster.client import Listing
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DATA_SHARDS, JOBS, Resource
+from stockpot.cluster.apiserver.client import Listing
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, JOBS, Resource
 from stockpot.controller.cache import Cache
 from stockpot.controller.queue import Priority
 from stockpot.controller.watching import Watching

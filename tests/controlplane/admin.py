@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import urllib3
 from devcluster.controlplane import ControlPlane
 
-from stockpot.cluster import resources
-from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
-from stockpot.cluster.resources import Resource
+from stockpot.cluster.apiserver import resources
+from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of, uid_of
+from stockpot.cluster.apiserver.resources import Resource
 
 PATIENCE_S = 30.0
 """For anything that a test waits for, where it says nothing else: many times what it takes."""

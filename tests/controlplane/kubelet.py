@@ -22,8 +22,8 @@ from tests.simulate.store import Store
 
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
 from stockpot.api.runspec import Problem, RunResult
-from stockpot.cluster.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
-from stockpot.cluster.objects import (
+from stockpot.cluster.apiserver.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
+from stockpot.cluster.apiserver.objects import (
     Json,
     annotations_on,
     labels_on,
@@ -32,7 +32,7 @@ from stockpot.cluster.objects import (
     uid_of,
     verb_of,
 )
-from stockpot.cluster.resources import EVENTS, LEASES, PODS
+from stockpot.cluster.apiserver.resources import EVENTS, LEASES, PODS
 from stockpot.core.world import Failure
 
 HEARTBEAT_S = 5.0

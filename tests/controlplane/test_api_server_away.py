@@ -8,7 +8,7 @@ from tests.controlplane.admin import Admin
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
-from stockpot.cluster.resources import Resource
+from stockpot.cluster.apiserver.resources import Resource
 
 FLOWS = "flowcontrol.apiserver.k8s.io"
 LEVELS = Resource(

@@ -4,7 +4,7 @@ from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
 from stockpot.api.v1alpha1 import FORCE_DELETE
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
 
 
 def test_a_forced_shard_goes_at_once_and_is_unlearned_all_the_same(town: Town) -> None:

@@ -10,9 +10,9 @@ from tests.controlplane.admin import ACCOUNTS, BINDINGS, CLUSTER_ROLES, QUOTAS, 
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town, rules_of
 
-from stockpot.cluster.objects import Json, labels_on, name_of
-from stockpot.cluster.permissions import IN_WORKLOAD_NAMESPACE
-from stockpot.cluster.resources import DATA_SHARDS, JOBS, SOUPS, Resource
+from stockpot.cluster.apiserver.objects import Json, labels_on, name_of
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, JOBS, SOUPS, Resource
+from stockpot.cluster.chart.permissions import IN_WORKLOAD_NAMESPACE
 
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 FULL, BARE, CLOSED = "full", "bare", "closed"

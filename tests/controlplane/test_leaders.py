@@ -7,7 +7,7 @@ import pytest
 from tests.controlplane.conftest import Figure
 from tests.controlplane.town import Operator, Town
 
-from stockpot.cluster.resources import SOUPS
+from stockpot.cluster.apiserver.resources import SOUPS
 
 STEPS = [
     *("HoldSoup", "Hold", "Scale", "StartTraining", "RecordIngredient", "StartMerge"),

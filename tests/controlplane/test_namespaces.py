@@ -4,8 +4,8 @@ from tests.controlplane.conftest import Figure
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
-from stockpot.cluster.objects import name_of, namespace_of
-from stockpot.cluster.resources import JOBS, NAMESPACES, SOUPS
+from stockpot.cluster.apiserver.objects import name_of, namespace_of
+from stockpot.cluster.apiserver.resources import JOBS, NAMESPACES, SOUPS
 
 
 def is_gone(town: Town) -> bool:

@@ -2,8 +2,8 @@
 
 from tests.controlplane.town import Town
 
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DEPLOYMENTS, SERVICES, SOUPS
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES, SOUPS
 
 
 def managers(thing: Json) -> set[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
-from stockpot.cluster.resources import DATA_SHARDS
+from stockpot.cluster.apiserver.resources import DATA_SHARDS
 
 
 def test_a_shard_without_some_records_comes_back_with_a_receipt_of_its_own(town: Town) -> None:

@@ -6,7 +6,7 @@ from tests.controlplane.admin import Admin, Mirror
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Operator, Town
 
-from stockpot.cluster.resources import CUSTOM_RESOURCE_DEFINITIONS, LEASES, SOUPS
+from stockpot.cluster.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS, LEASES, SOUPS
 
 DEFINITION = "datashards.stockpot.dev"
 

@@ -15,8 +15,12 @@ from tests.controlplane.admin import Admin, Mirror
 from tests.controlplane.conftest import Figure, an_api_server
 from tests.controlplane.town import Operator, Town
 
-from stockpot.cluster.permissions import IN_RELEASE_NAMESPACE, IN_WORKLOAD_NAMESPACE, SEE
-from stockpot.cluster.resources import EVENTS, LEASES
+from stockpot.cluster.apiserver.resources import EVENTS, LEASES
+from stockpot.cluster.chart.permissions import (
+    IN_RELEASE_NAMESPACE,
+    IN_WORKLOAD_NAMESPACE,
+    SEE,
+)
 
 WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"}
 WRITTEN = {

@@ -7,8 +7,8 @@ import time
 from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
-from stockpot.cluster.objects import Json, condition_of, uid_of
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS, UNLEARNING_RECEIPTS
+from stockpot.cluster.apiserver.objects import Json, condition_of, uid_of
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS, UNLEARNING_RECEIPTS
 from stockpot.reconcile.unlearned import receipt_name
 
 SOUPS_AT_ONCE, SHARDS = 6, 3

@@ -6,8 +6,8 @@ from tests.controlplane.kubelet import Order
 from tests.controlplane.town import Town
 
 from stockpot.api.v1alpha1 import FINALIZER
-from stockpot.cluster.objects import namespace_of
-from stockpot.cluster.resources import DATA_SHARDS, LEASES, SOUPS
+from stockpot.cluster.apiserver.objects import namespace_of
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, LEASES, SOUPS
 
 
 def test_shards_that_are_applied_are_trained_included_and_served(

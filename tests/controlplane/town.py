@@ -31,15 +31,8 @@ from tests.controlplane.admin import (
 )
 from tests.controlplane.kubelet import Kubelet
 
-from stockpot.cluster.chart import role_rule
-from stockpot.cluster.objects import Json, condition_of, labels_on, name_of
-from stockpot.cluster.permissions import (
-    IN_CLUSTER,
-    IN_RELEASE_NAMESPACE,
-    IN_WORKLOAD_NAMESPACE,
-    Rule,
-)
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.objects import Json, condition_of, labels_on, name_of
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
     JOBS,
@@ -50,6 +43,13 @@ from stockpot.cluster.resources import (
     SOUPS,
     UNLEARNING_RECEIPTS,
     Resource,
+)
+from stockpot.cluster.chart.generation import role_rule
+from stockpot.cluster.chart.permissions import (
+    IN_CLUSTER,
+    IN_RELEASE_NAMESPACE,
+    IN_WORKLOAD_NAMESPACE,
+    Rule,
 )
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,10 @@ from tests import tiny
 
 from stockpot.api.reading import read_lenient
 from stockpot.api.v1alpha1 import DataShard, Soup, UnlearningReceipt
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     JOBS,
     NAMESPACES,

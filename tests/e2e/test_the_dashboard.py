@@ -18,7 +18,7 @@ from tests.metrics.prometheus import annotated, by_file, prometheus
 from tests.metrics.questions import chosen, expressions, has_a_number
 
 from stockpot.api.conditions import ConditionType
-from stockpot.cluster.resources import PODS
+from stockpot.cluster.apiserver.resources import PODS
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),

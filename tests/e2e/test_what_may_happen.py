@@ -25,7 +25,7 @@ from tests.e2e.studio import (
 )
 
 from stockpot.api.runspec import StoreRef
-from stockpot.cluster.resources import DATA_SHARDS
+from stockpot.cluster.apiserver.resources import DATA_SHARDS
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore

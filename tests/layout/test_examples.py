@@ -9,7 +9,7 @@ import yaml
 
 from stockpot.api.reading import read_paths, read_text
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.cluster.values import Values
+from stockpot.cluster.chart.values import Values
 
 EXAMPLE = Path(__file__).parents[2] / "examples/emoji"
 

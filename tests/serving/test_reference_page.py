@@ -4,7 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
-from stockpot.cluster import serving as cluster
+from stockpot.cluster.manifests import deployment as cluster
 from stockpot.serving import problems
 from stockpot.serving.middleware import MAX_BODY_BYTES
 from stockpot.serving.orders import (

@@ -1,4 +1,4 @@
-{{- /* Generated from src/stockpot/cluster/permissions.py. To change it: edit there, `make generate`. */ -}}
+{{- /* Generated from src/stockpot/cluster/chart/permissions.py. To change it: edit there, `make generate`. */ -}}
 
 {{- define "stockpot.rules.workload" -}}
 - apiGroups:

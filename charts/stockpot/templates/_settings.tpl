@@ -1,4 +1,4 @@
-{{- /* The operator's settings file, as src/stockpot/cluster/settings.py reads it. */ -}}
+{{- /* The operator's settings file, as src/stockpot/cluster/apiserver/settings.py reads it. */ -}}
 
 {{- define "stockpot.settings" -}}
 {{- $root := . -}}

@@ -23,10 +23,10 @@ from stockpot.api.conditions import ConditionType
 from stockpot.api.reading import read_lenient
 from stockpot.api.runspec import StoreRef
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
-from stockpot.cluster.answers import Unavailable
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.errors import Unavailable
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
     JOBS,

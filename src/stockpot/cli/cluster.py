@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect, current_namespace
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect, current_namespace
 
 RELEASE_NAMESPACE = "stockpot-system"
 

@@ -6,7 +6,7 @@ import click
 
 from stockpot.api.crd import crd_files
 from stockpot.api.reference import pages
-from stockpot.cluster.chart import chart_files
+from stockpot.cluster.chart.generation import chart_files
 from stockpot.errors import Refused
 from stockpot.metrics.dashboard import dashboard
 

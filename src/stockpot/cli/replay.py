@@ -81,7 +81,7 @@ def recorded_on_cluster(
     """Read the UnlearningReceipts of a namespace, with the person's own rights."""
     # Only this needs the extra that speaks to Kubernetes.
     from stockpot.cli.cluster import client_of  # noqa: PLC0415
-    from stockpot.cluster.resources import UNLEARNING_RECEIPTS  # noqa: PLC0415
+    from stockpot.cluster.apiserver.resources import UNLEARNING_RECEIPTS  # noqa: PLC0415
 
     listing = client_of(context, kubeconfig).list(UNLEARNING_RECEIPTS, namespace)
     found = (read_lenient(thing) for thing in listing.items)

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason, find
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision
-from stockpot.cluster.answers import NamespaceEnding
-from stockpot.cluster.client import Client
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import EVENTS
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import NamespaceEnding
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import EVENTS
 from stockpot.errors import StockpotError
 from stockpot.reconcile.edits import timestamp
 

@@ -14,8 +14,8 @@ from types import FrameType
 import structlog
 
 from stockpot import __version__
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.settings import PATH, read_settings
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.settings import PATH, read_settings
 from stockpot.controller.operator import Operator
 from stockpot.errors import ExitCode, StockpotError
 

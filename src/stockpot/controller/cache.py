@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from stockpot.cluster.client import Listing
-from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
-from stockpot.cluster.resources import Resource
+from stockpot.cluster.apiserver.client import Listing
+from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of, uid_of
+from stockpot.cluster.apiserver.resources import Resource
 
 REMEMBERED_ENDS = 10_000
 """UIDs of objects that went: a late word about one must not bring it back."""

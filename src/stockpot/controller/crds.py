@@ -5,9 +5,9 @@ from typing import Any
 
 from stockpot.api.crd import crd
 from stockpot.api.v1alpha1 import GROUP, KINDS, VERSION
-from stockpot.cluster.client import Client
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import CUSTOM_RESOURCE_DEFINITIONS
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS
 from stockpot.errors import Refused
 
 HELP = (

@@ -14,7 +14,7 @@ from datetime import datetime
 import structlog
 
 from stockpot.api.conditions import ConditionType, Reason
-from stockpot.cluster.answers import ApiError, Forbidden, OverQuota
+from stockpot.cluster.apiserver.errors import ApiError, Forbidden, OverQuota
 from stockpot.controller.queue import Priority, Queue
 from stockpot.controller.surroundings import StoreNotDeclared
 from stockpot.core.checks import Findings

@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.objects import Json, namespace_of, uid_of
-from stockpot.cluster.resources import EVENTS
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.objects import Json, namespace_of, uid_of
+from stockpot.cluster.apiserver.resources import EVENTS
 from stockpot.errors import StockpotError
 
 EVERY_S = 10.0

@@ -13,10 +13,10 @@ from datetime import datetime
 import structlog
 
 from stockpot.api.v1alpha1 import FINALIZER
-from stockpot.cluster.answers import NamespaceEnding, NotFound
-from stockpot.cluster.client import Client
-from stockpot.cluster.election import Scope
-from stockpot.cluster.resources import ROLE_BINDINGS
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.election import Scope
+from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.resources import ROLE_BINDINGS
 from stockpot.errors import StockpotError
 
 log = structlog.get_logger("stockpot.scope")

@@ -13,12 +13,11 @@ import pydantic
 
 from stockpot.api.serving import ServerState
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
-from stockpot.cluster.answers import Forbidden
-from stockpot.cluster.client import Client
-from stockpot.cluster.labels import COMPONENT, selector_of
-from stockpot.cluster.objects import Json, labels_on, name_of, uid_of
-from stockpot.cluster.outcomes import runs_of
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import Forbidden
+from stockpot.cluster.apiserver.labels import COMPONENT, selector_of
+from stockpot.cluster.apiserver.objects import Json, labels_on, name_of, uid_of
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
     JOBS,
@@ -27,7 +26,13 @@ from stockpot.cluster.resources import (
     SOUPS,
     UNLEARNING_RECEIPTS,
 )
-from stockpot.cluster.serving import ADMIN_PORT, deployment_name, endpoints_of, has_ended
+from stockpot.cluster.manifests.deployment import (
+    ADMIN_PORT,
+    deployment_name,
+    endpoints_of,
+    has_ended,
+)
+from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.controller.servers import has_begun
 from stockpot.controller.writing import read
 from stockpot.core.world import Server, World

@@ -6,11 +6,11 @@ Asked only of nodes whose servers are not well, and not more often than every fe
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from stockpot.cluster.answers import Forbidden
-from stockpot.cluster.client import Client
-from stockpot.cluster.objects import Json, condition_of
-from stockpot.cluster.resources import NODES
-from stockpot.cluster.serving import is_out_of_service
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import Forbidden
+from stockpot.cluster.apiserver.objects import Json, condition_of
+from stockpot.cluster.apiserver.resources import NODES
+from stockpot.cluster.manifests.deployment import is_out_of_service
 
 KEPT = timedelta(seconds=10)
 SWEPT_AFTER = timedelta(seconds=75)

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from stockpot.api.v1alpha1 import FINALIZER, DataShard
-from stockpot.cluster.objects import Json, name_of, namespace_of
+from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
 from stockpot.controller.writing import Writer, read
 from stockpot.errors import StockpotError
 from stockpot.reconcile import edits

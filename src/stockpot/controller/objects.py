@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
-from stockpot.cluster.answers import AlreadyExists, Conflict, NamespaceEnding, NotFound
-from stockpot.cluster.client import Client
-from stockpot.cluster.labels import owner_of
-from stockpot.cluster.objects import Json, name_of, uid_of
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict, NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.labels import owner_of
+from stockpot.cluster.apiserver.objects import Json, name_of, uid_of
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     SOUP_REVISIONS,
     SOUPS,

@@ -14,10 +14,10 @@ import structlog
 
 from stockpot import __version__
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.cluster.client import Client
-from stockpot.cluster.election import Election
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.election import Election
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.apiserver.settings import Settings
 from stockpot.controller.announcements import EventWriter
 from stockpot.controller.asking import Asking
 from stockpot.controller.cache import Cache

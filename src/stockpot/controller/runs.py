@@ -5,12 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from stockpot.api.runspec import RunSpec
-from stockpot.cluster.answers import AlreadyExists, Conflict, NamespaceEnding, NotFound
-from stockpot.cluster.client import Client
-from stockpot.cluster.diagnosis import hindrance_of
-from stockpot.cluster.jobs import job_of
-from stockpot.cluster.labels import RUN, SOUP_UID, selector_of
-from stockpot.cluster.objects import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict, NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.labels import RUN, SOUP_UID, selector_of
+from stockpot.cluster.apiserver.objects import (
     Json,
     condition_of,
     is_alive,
@@ -22,9 +20,11 @@ from stockpot.cluster.objects import (
     uid_of,
     verb_of,
 )
-from stockpot.cluster.outcomes import runs_of
-from stockpot.cluster.resources import JOBS, PODS, SOUPS
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.resources import JOBS, PODS, SOUPS
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.job_status import runs_of
+from stockpot.cluster.manifests.jobs import job_of
+from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.controller.asking import Asking
 from stockpot.controller.cache import Cache
 from stockpot.controller.happenings import Happenings

@@ -10,14 +10,13 @@ from datetime import datetime
 from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import Soup
-from stockpot.cluster.answers import NamespaceEnding
-from stockpot.cluster.as_told import is_as_told
-from stockpot.cluster.client import Client
-from stockpot.cluster.diagnosis import hindrance_of
-from stockpot.cluster.labels import COMPONENT, SOUP_UID, selector_of
-from stockpot.cluster.objects import Json, container_status, labels_on, uid_of
-from stockpot.cluster.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
-from stockpot.cluster.serving import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import NamespaceEnding
+from stockpot.cluster.apiserver.labels import COMPONENT, SOUP_UID, selector_of
+from stockpot.cluster.apiserver.objects import Json, container_status, labels_on, uid_of
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.deployment import (
     Endpoint,
     deployment_name,
     deployment_of,
@@ -26,7 +25,8 @@ from stockpot.cluster.serving import (
     service_of,
     taken,
 )
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.manifests.drift import is_as_told
+from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.controller.asking import Asking
 from stockpot.controller.cache import ENDED, Cache
 from stockpot.controller.happenings import Happenings

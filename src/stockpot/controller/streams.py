@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.labels import OURS
-from stockpot.cluster.resources import JOBS, PODS, Resource
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.labels import OURS
+from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
+from stockpot.cluster.apiserver.settings import Settings
 from stockpot.controller.cache import Cache
 from stockpot.controller.watching import CHILDREN, WATCHED, Hear, Push, Watching
 from stockpot.errors import StockpotError

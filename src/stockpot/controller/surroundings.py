@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from stockpot.api.runspec import Location, StoreRef
 from stockpot.api.source import Source
-from stockpot.cluster import claims
-from stockpot.cluster.pods import signing_key_path
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests import volumes
+from stockpot.cluster.manifests.pods import signing_key_path
 from stockpot.errors import Refused
 
 
@@ -44,4 +44,4 @@ class ClusterSurroundings:
 
     def locate(self, source: Source) -> Location:
         """Say where a run sees a source."""
-        return claims.locate(source)
+        return volumes.locate(source)

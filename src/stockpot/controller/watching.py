@@ -12,9 +12,9 @@ from typing import Any
 import kopf
 from kopf._cogs.structs.credentials import Vault  # Which can be given to it, and is not exported.
 
-from stockpot.cluster.labels import OURS, SOUP, SOUP_NAMESPACE
-from stockpot.cluster.objects import Json, labels_on, name_of, namespace_of
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.labels import OURS, SOUP, SOUP_NAMESPACE
+from stockpot.cluster.apiserver.objects import Json, labels_on, name_of, namespace_of
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
     JOBS,

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from stockpot.api.reading import read_lenient
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
-from stockpot.cluster.answers import Conflict, NotFound
-from stockpot.cluster.client import Client
-from stockpot.cluster.objects import Json, name_of, namespace_of, uid_of
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import Conflict, NotFound
+from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of, uid_of
+from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     SOUP_REVISIONS,
     SOUPS,

@@ -30,10 +30,10 @@ from tests.chaos.cluster.pods.gate import AGAIN
 from tests.chaos.cluster.troubling import OF_OPERATOR, Troubling
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DATA_SHARDS, LEASES, SOUPS, Resource
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, LEASES, SOUPS, Resource
 from stockpot.errors import StockpotError
 
 STEPS = 40

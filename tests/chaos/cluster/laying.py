@@ -8,7 +8,7 @@ from PIL import Image
 from tests import tiny
 from tests.chaos.cluster.pixels import COLOUR, PROMPT
 
-from stockpot.cluster.objects import Json
+from stockpot.cluster.apiserver.objects import Json
 
 SURVIVORS = ("one", "two")
 MOST_PLANTED = 64

@@ -17,7 +17,7 @@ from tests.chaos.cluster.verdict import Jobs, checked, is_complete, judge, keys_
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.v1alpha1 import UnlearningReceipt
-from stockpot.cluster.objects import Json
+from stockpot.cluster.apiserver.objects import Json
 
 PATIENT: Json = {"unlearning": {"deadlineSeconds": 3600}, "membership": {"minShards": 3}}
 HASTY: Json = {"unlearning": {"deadlineSeconds": 5}, "membership": {"minShards": 1}}

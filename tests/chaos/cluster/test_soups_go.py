@@ -16,8 +16,8 @@ import pytest
 from tests.e2e.studio import NAMESPACE, WHY_NOT, Studio
 
 from stockpot.api.runspec import StoreRef
-from stockpot.cluster.objects import name_of
-from stockpot.cluster.resources import DATA_SHARDS, SOUPS, UNLEARNING_RECEIPTS
+from stockpot.cluster.apiserver.objects import name_of
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS, UNLEARNING_RECEIPTS
 from stockpot.core.digests import digest_of_bytes
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store

@@ -13,7 +13,7 @@ from stockpot.api.runspec import (
     TrainRun,
 )
 from stockpot.api.v1alpha1 import API_VERSION
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.settings import Settings
 from stockpot.core.world import RunName
 
 NAME = "app.kubernetes.io/name"

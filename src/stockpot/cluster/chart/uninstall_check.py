@@ -1,18 +1,18 @@
 """Whether the operator may go: asked by the chart before an uninstall.
 
 Whatever has our finalizer needs an operator to be let go. Without one its deletion would hang for
-ever, and its namespace's with it. `python -m stockpot.cluster.leaving NAMESPACE…`
+ever, and its namespace's with it. `python -m stockpot.cluster.chart.uninstall_check NAMESPACE…`
 """
 
 import sys
 from collections.abc import Sequence
 
 from stockpot.api.v1alpha1 import FINALIZER
-from stockpot.cluster.answers import NotFound
-from stockpot.cluster.client import Client
-from stockpot.cluster.credentials import connect
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import DATA_SHARDS, NAMESPACES, SOUPS, Resource
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.errors import NotFound
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import DATA_SHARDS, NAMESPACES, SOUPS, Resource
 from stockpot.errors import ExitCode, StockpotError, Waiting
 
 SHOWN = 10

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
-from stockpot.cluster.objects import (
+from stockpot.cluster.apiserver.objects import (
     Json,
     condition_of,
     container_status,
@@ -22,8 +22,8 @@ from stockpot.cluster.objects import (
     uid_of,
     verb_of,
 )
-from stockpot.cluster.pulling import PULLING, not_pulled
-from stockpot.cluster.scheduling import unschedulable
+from stockpot.cluster.manifests.image_pull_errors import PULLING, not_pulled
+from stockpot.cluster.manifests.scheduling_errors import unschedulable
 from stockpot.core.world import Hindrance
 
 LOST_AFTER_S = 30

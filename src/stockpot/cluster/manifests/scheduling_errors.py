@@ -3,7 +3,7 @@
 import re
 
 from stockpot.api.conditions import Reason
-from stockpot.cluster.objects import Json, namespace_of, verb_of
+from stockpot.cluster.apiserver.objects import Json, namespace_of, verb_of
 from stockpot.core.world import Hindrance
 
 

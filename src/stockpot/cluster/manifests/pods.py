@@ -15,10 +15,10 @@ from stockpot.api.runspec import (
     StoreRef,
     TrainRun,
 )
-from stockpot.cluster.claims import mounts_of
-from stockpot.cluster.labels import RUN_SPEC, labels_of
-from stockpot.cluster.objects import Json
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.labels import RUN_SPEC, labels_of
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.volumes import mounts_of
 from stockpot.errors import ExitCode, Refused
 
 ANNOTATIONS_BYTES = 256 * 1024

@@ -19,8 +19,8 @@ from stockpot.api.runspec import (
     TrainRun,
     shards_of_spec,
 )
-from stockpot.cluster import labels
-from stockpot.cluster.objects import (
+from stockpot.cluster.apiserver import labels
+from stockpot.cluster.apiserver.objects import (
     Json,
     annotations_on,
     condition_of,

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from stockpot.cluster.answers import AlreadyExists, Conflict
-from stockpot.cluster.client import Client
-from stockpot.cluster.lease import (
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict
+from stockpot.cluster.apiserver.lease import (
     LEASE_S,
     Observation,
     Wait,
@@ -20,8 +20,8 @@ from stockpot.cluster.lease import (
     observe,
     released,
 )
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import LEASES
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import LEASES
 from stockpot.errors import Refused, StockpotError
 
 RENEW_S = 2.0

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from stockpot.api.runspec import RunResult
-from stockpot.cluster.labels import COMPONENT
+from stockpot.cluster.apiserver.labels import COMPONENT
 
 Json = dict[str, Any]
 

@@ -3,7 +3,7 @@
 import re
 
 from stockpot.api.conditions import Reason
-from stockpot.cluster.objects import Json, name_of, namespace_of
+from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
 from stockpot.core.world import Hindrance
 
 PULLING = {

@@ -16,9 +16,9 @@ import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 
-from stockpot.cluster.answers import Gone, NotFound, Question, Unavailable, error_of
-from stockpot.cluster.objects import Json
-from stockpot.cluster.resources import PODS, Resource
+from stockpot.cluster.apiserver.errors import Gone, NotFound, Question, Unavailable, error_of
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import PODS, Resource
 
 FIELD_MANAGER = "stockpot"
 WRITING = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})

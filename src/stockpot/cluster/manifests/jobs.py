@@ -7,7 +7,7 @@ A Job is posted once and never changed: its template cannot be, and others own s
 import json
 
 from stockpot.api.runspec import RunSpec, ServeRun, TrainRun, shards_of_spec
-from stockpot.cluster.labels import (
+from stockpot.cluster.apiserver.labels import (
     LINEAGE,
     SHARD_UIDS,
     job_name,
@@ -15,10 +15,10 @@ from stockpot.cluster.labels import (
     owner_of,
     workload_namespace,
 )
-from stockpot.cluster.objects import Json
-from stockpot.cluster.pods import PROGRESS_PORT, refuse_long, template_of
-from stockpot.cluster.resources import JOBS
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import JOBS
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import RunName
 

@@ -5,7 +5,7 @@ No Secrets, no ConfigMaps: the operator reads none. No `*`: what is not here is 
 
 from typing import NamedTuple
 
-from stockpot.cluster.resources import (
+from stockpot.cluster.apiserver.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DATA_SHARDS,
     DEPLOYMENTS,

@@ -12,7 +12,7 @@ from kubernetes.config import (
     load_kube_config,
 )
 
-from stockpot.cluster.client import TIMEOUT_S, Client
+from stockpot.cluster.apiserver.client import TIMEOUT_S, Client
 from stockpot.errors import Refused
 
 

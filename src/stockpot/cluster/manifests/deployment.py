@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import ObjectRef, ServeRun
-from stockpot.cluster.labels import (
+from stockpot.cluster.apiserver.labels import (
     COMPONENT,
     MANAGED_BY,
     NAME,
@@ -18,7 +18,7 @@ from stockpot.cluster.labels import (
     labels_of,
     owner_of,
 )
-from stockpot.cluster.objects import (
+from stockpot.cluster.apiserver.objects import (
     Json,
     condition_of,
     container_status,
@@ -28,9 +28,9 @@ from stockpot.cluster.objects import (
     namespace_of,
     uid_of,
 )
-from stockpot.cluster.pods import template_of
-from stockpot.cluster.resources import DEPLOYMENTS, SERVICES
-from stockpot.cluster.settings import Settings
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES
+from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.manifests.pods import template_of
 from stockpot.core.world import Hindrance
 
 PUBLIC_PORT, ADMIN_PORT = 8080, 8081

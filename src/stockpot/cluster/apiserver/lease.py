@@ -13,7 +13,7 @@ still for as long as it said it would. Times within the record are for people.
 from dataclasses import dataclass
 from datetime import datetime
 
-from stockpot.cluster.objects import Json
+from stockpot.cluster.apiserver.objects import Json
 
 LEASE_S = 12.0
 """So long a holder is believed without a sign of life."""

@@ -12,16 +12,16 @@ from pydantic import BaseModel
 
 from stockpot.api.crd import crd
 from stockpot.api.v1alpha1 import GROUP, KINDS
-from stockpot.cluster.permissions import (
+from stockpot.cluster.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS
+from stockpot.cluster.chart.permissions import (
     IN_CLUSTER,
     IN_RELEASE_NAMESPACE,
     IN_WORKLOAD_NAMESPACE,
     Rule,
 )
-from stockpot.cluster.resources import CUSTOM_RESOURCE_DEFINITIONS
-from stockpot.cluster.values import Values
+from stockpot.cluster.chart.values import Values
 
-ORIGIN = "Generated from src/stockpot/cluster/values.py. To change it: edit there, `make generate`."
+ORIGIN = "Generated from src/stockpot/cluster/chart/values.py. To change it: edit there, `make generate`."
 
 
 def chart_files() -> dict[str, str]:
@@ -63,7 +63,7 @@ def values_page() -> str:
 def roles_template() -> str:
     """What the operator may do, for the Roles to include."""
     origin = (
-        "Generated from src/stockpot/cluster/permissions.py. To change it: edit there, "
+        "Generated from src/stockpot/cluster/chart/permissions.py. To change it: edit there, "
         "`make generate`."
     )
     text = f"{{{{- /* {origin} */ -}}}}\n"

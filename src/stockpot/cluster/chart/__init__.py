@@ -1,0 +1,1 @@
+"""What of the Helm chart is made from models: values, permissions, the uninstall check."""

@@ -1,0 +1,1 @@
+"""Manifests of workloads: Jobs, Pods and Deployments out, and their status back. Pure."""
