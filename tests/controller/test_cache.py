@@ -3,7 +3,7 @@
 from stockpot.cluster.apiserver.client import Listing
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, PODS
-from stockpot.controller.cache import Cache
+from stockpot.kube.cache import Cache
 
 
 def a_shard(version: int, uid: str = "u1", name: str = "food") -> Json:

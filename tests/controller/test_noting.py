@@ -13,7 +13,7 @@ from stockpot.api.v1alpha1 import (
     ObjectMeta,
     ShardUnlearning,
 )
-from stockpot.controller.noting import is_to_note
+from stockpot.controller.deletion_recorder import is_to_note
 
 NOON = "2026-11-22T12:00:00Z"
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from stockpot.cluster.apiserver.resources import NAMESPACES, PODS, Resource
-from stockpot.controller.cache import Cache
-from stockpot.controller.watching import WATCHED, Watching
+from stockpot.controller.watcher import WATCHED, Watching
+from stockpot.kube.cache import Cache
 
 SOON_S = 8.0
 """kopf alone takes minutes, or for ever."""

@@ -5,9 +5,9 @@ from typing import Any
 from stockpot.cluster.apiserver.client import Listing
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, JOBS, Resource
-from stockpot.controller.cache import Cache
 from stockpot.controller.queue import Priority
-from stockpot.controller.watching import Watching
+from stockpot.controller.watcher import Watching
+from stockpot.kube.cache import Cache
 from stockpot.reconcile.ports import SoupKey
 
 SOUP = SoupKey("studio", "emoji")

@@ -8,12 +8,12 @@ import signal
 import sys
 from typing import Any
 
-from stockpot.controller import noting
+from stockpot.controller import deletion_recorder
 from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
 WHEN, _, WHAT = os.environ["DIES"].partition(":")
-apply, note = loop.apply, noting.Noting._note
+apply, note = loop.apply, deletion_recorder.Noting._note
 
 
 def mortal(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
@@ -37,5 +37,5 @@ def mortal_note(self: Any, thing: Any) -> None:
 
 
 loop.apply = mortal
-noting.Noting._note = mortal_note  # type: ignore[method-assign]
+deletion_recorder.Noting._note = mortal_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))

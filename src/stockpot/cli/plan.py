@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from stockpot.cli import cluster
-from stockpot.controller.looking import look
 from stockpot.core.plan import check
 from stockpot.core.plan import plan as plan_of
 from stockpot.core.render import render
+from stockpot.kube.snapshot import look
 
 
 @click.command()

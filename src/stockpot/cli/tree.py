@@ -10,8 +10,8 @@ from stockpot.api.conditions import ConditionType, find
 from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
 from stockpot.cli.terminal import console
-from stockpot.controller.looking import Sight, look
 from stockpot.core.digests import Digest, short
+from stockpot.kube.snapshot import Sight, look
 
 
 @click.command()

@@ -18,24 +18,24 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
 from stockpot.cluster.apiserver.settings import Settings
-from stockpot.controller.announcements import EventWriter
-from stockpot.controller.asking import Asking
-from stockpot.controller.cache import Cache
 from stockpot.controller.crds import require_crds
-from stockpot.controller.engine import Engine
-from stockpot.controller.happenings import Happenings
-from stockpot.controller.keeping import Keeping
-from stockpot.controller.noting import Noting
-from stockpot.controller.objects import ClusterObjects
+from stockpot.controller.deletion_recorder import Noting
+from stockpot.controller.namespace_lease import Keeping
 from stockpot.controller.queue import Priority, Queue
-from stockpot.controller.runs import ClusterRuns
-from stockpot.controller.servers import ClusterServers
-from stockpot.controller.streams import Streams
-from stockpot.controller.surroundings import ClusterSurroundings
-from stockpot.controller.watching import key_of
-from stockpot.controller.writing import Writer, read
+from stockpot.controller.watch_manager import Streams
+from stockpot.controller.watcher import key_of
+from stockpot.controller.worker_pool import Engine
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
+from stockpot.kube.cache import Cache
+from stockpot.kube.environment import ClusterSurroundings
+from stockpot.kube.event_recorder import EventWriter
+from stockpot.kube.objects import ClusterObjects
+from stockpot.kube.pod_client import Asking
+from stockpot.kube.pod_events import Happenings
+from stockpot.kube.runs import ClusterRuns
+from stockpot.kube.servers import ClusterServers
+from stockpot.kube.status_writer import Writer, read
 from stockpot.metrics.facts import soup_facts
 from stockpot.metrics.operator import OperatorMeters
 from stockpot.metrics.probes import serve_operator

@@ -21,7 +21,7 @@ from stockpot.cluster.chart.permissions import (
 )
 from stockpot.cluster.chart.values import Values
 
-ORIGIN = "Generated from src/stockpot/cluster/chart/values.py. To change it: edit there, `make generate`."
+ORIGIN = "Generated from src/stockpot/cluster/chart/values.py. To change it: edit, `make generate`."
 
 
 def chart_files() -> dict[str, str]:

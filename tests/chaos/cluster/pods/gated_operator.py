@@ -5,11 +5,11 @@ from typing import Any
 
 from tests.chaos.cluster.pods.gate import gate, is_armed
 
-from stockpot.controller import noting
+from stockpot.controller import deletion_recorder
 from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
-apply, note = loop.apply, noting.Noting._note
+apply, note = loop.apply, deletion_recorder.Noting._note
 
 
 def gated(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
@@ -31,5 +31,5 @@ def gated_note(self: Any, thing: Any) -> None:
 
 
 loop.apply = gated
-noting.Noting._note = gated_note  # type: ignore[method-assign]
+deletion_recorder.Noting._note = gated_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))

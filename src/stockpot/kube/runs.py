@@ -25,11 +25,11 @@ from stockpot.cluster.apiserver.settings import Settings
 from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.controller.asking import Asking
-from stockpot.controller.cache import Cache
-from stockpot.controller.happenings import Happenings
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Run, RunName
+from stockpot.kube.cache import Cache
+from stockpot.kube.pod_client import Asking
+from stockpot.kube.pod_events import Happenings
 from stockpot.reconcile.ports import SoupKey
 
 PATIENCE = timedelta(seconds=5)

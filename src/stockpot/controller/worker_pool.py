@@ -16,11 +16,11 @@ import structlog
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.cluster.apiserver.errors import ApiError, Forbidden, OverQuota
 from stockpot.controller.queue import Priority, Queue
-from stockpot.controller.surroundings import StoreNotDeclared
 from stockpot.core.checks import Findings
 from stockpot.core.plan import Plan
 from stockpot.core.report import Told
 from stockpot.errors import Refused, StockpotError, Transient
+from stockpot.kube.environment import StoreNotDeclared
 from stockpot.reconcile import edits
 from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.ports import Ports, SoupKey

@@ -14,8 +14,8 @@ import structlog
 
 from stockpot.api.v1alpha1 import FINALIZER, DataShard
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
-from stockpot.controller.writing import Writer, read
 from stockpot.errors import StockpotError
+from stockpot.kube.status_writer import Writer, read
 from stockpot.reconcile import edits
 from stockpot.reconcile.views import is_forced
 

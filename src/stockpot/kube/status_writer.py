@@ -19,8 +19,8 @@ from stockpot.cluster.apiserver.resources import (
     UNLEARNING_RECEIPTS,
     Resource,
 )
-from stockpot.controller.announcements import Announce, announcements_of
-from stockpot.controller.cache import Cache
+from stockpot.kube.cache import Cache
+from stockpot.kube.event_recorder import Announce, announcements_of
 
 Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
 Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision)

@@ -22,10 +22,10 @@ from stockpot.cluster.apiserver.resources import (
     UNLEARNING_RECEIPTS,
     Resource,
 )
-from stockpot.controller.announcements import Announce
-from stockpot.controller.cache import Cache
-from stockpot.controller.writing import RESOURCES, Changeable, Writer, read
 from stockpot.errors import Refused
+from stockpot.kube.cache import Cache
+from stockpot.kube.event_recorder import Announce
+from stockpot.kube.status_writer import RESOURCES, Changeable, Writer, read
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import Seen, SoupKey
 from stockpot.reconcile.unlearned import is_same_receipt, other_name

@@ -14,9 +14,9 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.labels import OURS
 from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
 from stockpot.cluster.apiserver.settings import Settings
-from stockpot.controller.cache import Cache
-from stockpot.controller.watching import CHILDREN, WATCHED, Hear, Push, Watching
+from stockpot.controller.watcher import CHILDREN, WATCHED, Hear, Push, Watching
 from stockpot.errors import StockpotError
+from stockpot.kube.cache import Cache
 
 log = structlog.get_logger("stockpot.streams")
 

@@ -25,8 +25,8 @@ from stockpot.cluster.apiserver.resources import (
     UNLEARNING_RECEIPTS,
     Resource,
 )
-from stockpot.controller.cache import Cache
 from stockpot.controller.queue import Priority
+from stockpot.kube.cache import Cache
 from stockpot.reconcile.ports import SoupKey
 
 CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)

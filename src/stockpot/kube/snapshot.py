@@ -33,10 +33,10 @@ from stockpot.cluster.manifests.deployment import (
     has_ended,
 )
 from stockpot.cluster.manifests.job_status import runs_of
-from stockpot.controller.servers import has_begun
-from stockpot.controller.writing import read
 from stockpot.core.world import Server, World
 from stockpot.errors import Refused, StockpotError
+from stockpot.kube.servers import has_begun
+from stockpot.kube.status_writer import read
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import Asked, Seen
 from stockpot.reconcile.views import server_view, world_of

@@ -27,12 +27,12 @@ from stockpot.cluster.manifests.deployment import (
 )
 from stockpot.cluster.manifests.drift import is_as_told
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.controller.asking import Asking
-from stockpot.controller.cache import ENDED, Cache
-from stockpot.controller.happenings import Happenings
-from stockpot.controller.nodes import Nodes
-from stockpot.controller.writing import read
 from stockpot.core.world import GrantedServer, Hindrance, Promotion, Server
+from stockpot.kube.cache import ENDED, Cache
+from stockpot.kube.nodes import Nodes
+from stockpot.kube.pod_client import Asking
+from stockpot.kube.pod_events import Happenings
+from stockpot.kube.status_writer import read
 from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.ports import Asked, SoupKey, Surroundings
 from stockpot.reconcile.views import server_view
