@@ -373,6 +373,7 @@ class Kitchen:
         kind, uid, *key = name.split("/")
         shard = self.shards.get(uid) if kind == "shards" else None
         is_old = shard is not None and key != [shard.status.training_key]
+        is_old = is_old and shard is not None and bool(shard.status.left_out)
         return name in self.store.artefacts and is_old
 
     def _is_busy(self) -> bool:

@@ -158,6 +158,9 @@ class Runs:
                 )
             case PurgeRun():
                 assert spec.shard
+                former = spec.former
+                if former and former.left_out < self.store.least.get(former.shard, 0):
+                    return Failure(4, "more records have left since it was asked for")
                 count = self.store.purge(spec.shard.uid, spec.former)
                 left = str(self.store.strays)
                 return RunResult(purged_objects=count, figures={"residuals": left})
@@ -177,7 +180,7 @@ class Runs:
         is_late = len(spec.exclude_records) < self.store.least.get(uid, 0) and not is_cleared
         if is_late or not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
-        self.store.requests[place] = spec.request
+        self.store.left_out[place] = len(spec.exclude_records)
         if not found:
             self.trained.append(place)
         return RunResult(
@@ -201,10 +204,10 @@ class Runs:
 
     def _sign(self, spec: SignRun) -> RunResult:
         """Find the receipts that are asked for, or write the next ones of the chain."""
-        signed = tuple(self.sign_one(request) for request in spec.receipts)
-        return RunResult(receipts=signed)
+        signed = (self.sign_one(request) for request in spec.receipts)
+        return RunResult(receipts=tuple(receipt for receipt in signed if receipt))
 
-    def sign_one(self, request: ReceiptRequest) -> SignedReceipt:
+    def sign_one(self, request: ReceiptRequest) -> SignedReceipt | None:
         """Find one receipt, or write the next of the chain."""
         uid, chain = request.shard.uid, self.store.receipts
         found = [
@@ -212,6 +215,8 @@ class Runs:
             for place, (shard, complete) in enumerate(chain, start=1)
             if shard == uid and (complete or place > request.after)
         ]
+        if not found and request.is_only_looked_for:
+            return None
         if not found:
             chain.append((uid, not (self.store.strays or request.missing)))
             found = [len(chain)]

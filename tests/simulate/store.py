@@ -18,8 +18,8 @@ class Store:
 
     artefacts: dict[str, frozenset[str]] = field(default_factory=dict)
     """For each its lineage."""
-    requests: dict[str, str] = field(default_factory=dict)
-    """Of trainings: what was asked for when it was made."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many records each training leaves out."""
     least: dict[str, int] = field(default_factory=dict)
     """How many records a shard's trainings leave out at least."""
     tombstones: set[str] = field(default_factory=set)
@@ -47,9 +47,9 @@ class Store:
             self.least[former.shard] = max(former.left_out, self.least.get(former.shard, 0))
             folder = f"shards/{former.shard}/"
             trained = [name for name in self.artefacts if name.startswith(folder)]
-            kept = [n for n in trained if self.requests[n] in former.requests]
-            kept.append(f"{folder}{former.kept}")
-            doomed = sorted({*doomed, *trained} - set(kept))
+            doomed = sorted(
+                {*doomed, *(name for name in trained if self.is_outdated(name, former))}
+            )
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)
@@ -63,13 +63,15 @@ class Store:
             doomed |= {
                 name
                 for name in self.artefacts
-                if name.startswith(folder)
-                and self.requests[name] not in trainings.requests
-                and name != f"{folder}{trainings.kept}"
+                if name.startswith(folder) and self.is_outdated(name, trainings)
             }
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)
+
+    def is_outdated(self, name: str, still: FormerRecords | KeptTrainings) -> bool:
+        """Whether a training was made with records that left its shard."""
+        return self.left_out[name] < still.left_out
 
     def chain_head(self) -> ChainHead:
         """Where the receipts end."""

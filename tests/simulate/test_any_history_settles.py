@@ -51,7 +51,26 @@ def test_any_history_in_which_the_weighting_breaks_settles_once_it_is_mended() -
 
 
 @pytest.mark.parametrize(
-    "seed", [83, 84, 522, 1402, 1751, 4226, 5329, 5676, 6557, 7504, 7724, 18270, 19995]
+    "seed",
+    [
+        83,
+        84,
+        522,
+        1402,
+        1751,
+        4226,
+        5329,
+        5676,
+        6557,
+        7504,
+        7724,
+        11428,
+        12635,
+        14023,
+        18270,
+        18386,
+        19995,
+    ],
 )
 def test_a_history_that_once_failed_settles(seed: int) -> None:
     History(seed).live()

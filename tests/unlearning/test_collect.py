@@ -1,8 +1,6 @@
 """What came back of what was forgotten goes, and nothing else does."""
 
-import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -150,7 +148,10 @@ def test_an_older_training_of_a_shard_that_records_left_is_removed(
     before = keys_below(store, "ml/")
     lay(store, older, ArtefactKind.INGREDIENT, tuple(late), tmp_path)
     kept = KeptTrainings(
-        shard="uid-cats", requests=(digest_of_bytes(b"now"),), kept=key_of("uid-cats")
+        shard="uid-cats",
+        requests=(digest_of_bytes(b"now"),),
+        left_out=1,
+        kept=key_of("uid-cats"),
     )
 
     found = looked_keeping(root, kept)
@@ -160,21 +161,25 @@ def test_an_older_training_of_a_shard_that_records_left_is_removed(
     assert store.head(current + "manifest.json") is not None
 
 
-def test_a_training_that_began_just_now_is_left_for_the_next_look(
+def test_a_training_without_still_more_records_stays_though_nobody_said_so(
     store: FolderStore, root: Path
 ) -> None:
+    """Records were named after the run was told what is kept."""
     folder = KEYS.training_run("uid-cats", digest_of_bytes(b"asked for a moment ago"))
-    late = LineagePair(shard="uid-cats", training_key=key_of("older"))
-    manifest = Manifest(kind=ArtefactKind.TRAINING, lineage=(late,))
-    begin(store, folder, manifest)
-    kept = KeptTrainings(
-        shard="uid-cats", requests=(digest_of_bytes(b"now"),), kept=key_of("uid-cats")
-    )
+    newer = LineagePair(shard="uid-cats", training_key=key_of("newer"))
+    kept = KeptTrainings(shard="uid-cats", requests=(digest_of_bytes(b"now"),), left_out=2)
 
-    assert looked_keeping(root, kept).purged_objects == 0
-    two_hours_ago = time.time() - 7200
-    os.utime(root / folder / "manifest.json", (two_hours_ago, two_hours_ago))
-    assert looked_keeping(root, kept).purged_objects == 1
+    def removed(left_out: int) -> int | None:
+        begin(
+            store,
+            folder,
+            Manifest(kind=ArtefactKind.TRAINING, lineage=(newer,), left_out=left_out),
+        )
+        return looked_keeping(root, kept).purged_objects
+
+    before = looked_keeping(root, kept).purged_objects
+    assert before
+    assert [removed(3), removed(2), removed(1)] == [0, 0, 1]
 
 
 def test_receipts_without_an_object_are_named(

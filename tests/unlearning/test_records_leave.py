@@ -22,11 +22,11 @@ from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
 from stockpot.api.runspec import FormerRecords, ObjectRef, PurgeRun, RunResult
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
-from stockpot.errors import ExitCode, Refused
+from stockpot.errors import ExitCode, Refused, Waiting
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import begin
 from stockpot.store.folder import FolderStore
-from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
+from stockpot.store.tombstones import leave_out_at_least, refuse_forgotten, refuse_too_many
 from stockpot.unlearning import purge, sign
 from stockpot.unlearning.chain import check_chain
 from stockpot.unlearning.commitments import keep, openings, opens
@@ -125,6 +125,29 @@ def test_the_current_ingredient_is_kept_whoever_asked_for_it(
     )
 
     assert keys_below(store, folder)
+
+
+def test_a_training_without_still_more_records_stays(store: FolderStore, root: Path) -> None:
+    """They were named after the purge was asked for."""
+    run = KEYS.training_run("uid-dogs", digest_of_bytes(b"asked for later"))
+    pair = (LineagePair(shard="uid-dogs", training_key=digest_of_bytes(b"still newer")),)
+    begin(store, run, Manifest(kind=ArtefactKind.TRAINING, lineage=pair, left_out=2))
+
+    purged(root)
+
+    assert keys_below(store, run)
+
+
+def test_a_purge_that_wakes_up_after_more_records_left_removes_nothing(
+    store: FolderStore, root: Path
+) -> None:
+    leave_out_at_least(store, KEYS, "uid-dogs", 2)
+    before = keys_below(store, "ml/")
+
+    with pytest.raises(Waiting, match="2 records have left shard uid-dogs"):
+        purged(root)
+
+    assert keys_below(store, "ml/") == before
 
 
 def test_the_shard_goes_on_and_what_had_them_is_refused(store: FolderStore, root: Path) -> None:

@@ -538,6 +538,22 @@ def test_a_receipt_that_is_refused_holds_up_no_other(
         signed(a_batch(root, key, bees))
 
 
+def test_what_is_only_looked_for_is_found_and_never_written(
+    root: Path, store: FolderStore, key: Path
+) -> None:
+    ants, bees, cows = shards_named("ants", "bees", "cows")
+    purged(root, ants, bees, cows)
+    signed(a_batch(root, key, ants))
+    spec = a_batch(root, key, cows)
+    looked_for = (a_request(one, is_only_looked_for=True) for one in (ants, bees))
+    spec = spec.model_copy(update={"receipts": (*looked_for, *spec.receipts)})
+
+    result = signed(spec)
+
+    assert [receipt.shard for receipt in result.receipts] == [ants.uid, cows.uid]
+    assert [entry.statement.predicate.shard for entry in chain_of(store, key)] == [ants, cows]
+
+
 def test_each_receipt_names_those_who_ended_since_it_was_asked_for(
     root: Path, store: FolderStore, key: Path
 ) -> None:

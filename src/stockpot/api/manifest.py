@@ -92,6 +92,8 @@ class Manifest(Model):
     """Of a training or ingredient: what was asked for, when it was made."""
     chain: ChainHead | None = None
     """Of a revision: where its soup's receipts ended when it was made; none before the first."""
+    left_out: int | None = Field(default=None, exclude_if=lambda count: not count)
+    """Of a training or ingredient: how many records it was asked to leave out, where it was any."""
     training_semantics: int | None = None
     """Which meaning of the training fields made it: part of the training key."""
     shard_name: str = ""

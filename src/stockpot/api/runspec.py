@@ -156,6 +156,8 @@ class KeptTrainings(Model):
     """The UID of the DataShard."""
     requests: Annotated[tuple[DigestString, ...], Field(min_length=1)]
     """Of trainings without the records: what is asked for now, and without what left for good."""
+    left_out: Annotated[int, Field(ge=1)]
+    """How many records left the shard for good."""
     kept: DigestString | None = None
     """The shard's training key now, where it has one."""
 
@@ -226,6 +228,9 @@ MOST_SIGNED_AT_ONCE = 16
 
 class ReceiptRequest(Model):
     """One receipt that a sign run is to write."""
+
+    is_only_looked_for: bool = False
+    """Report it where it was written before, and write none where it was not."""
 
     shard: ObjectRef
     data_digest: DigestString | None = None

@@ -163,6 +163,8 @@ class DueReceipt:
     """How many receipts of the shard were Incomplete: this is another."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed, which the receipt is to say."""
+    is_only_looked_for: bool = False
+    """It may have been written before, by a run of which nothing was heard; it is not due."""
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from stockpot.api.v1alpha1 import MOST_GRANTED
 from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
-    Commit,
     Disown,
     DropNote,
     EndRun,
     ForgetRevision,
-    ForgetServer,
     Hold,
     HoldSoup,
     NoteRecords,
-    Prepare,
     Promote,
     RecordCollection,
     RecordEvaluation,
     RecordIngredient,
     RecordRevision,
-    RecordServer,
     Release,
     ReleaseSoup,
-    Scale,
     Start,
     StartCollection,
     StartEvaluation,
@@ -59,8 +53,9 @@ from stockpot.core.membership import (
 )
 from stockpot.core.recipe import Ingredient, Recipe
 from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
+from stockpot.core.serving_plan import plan_servers
 from stockpot.core.signing import due_signing, is_kept, signed_receipts
-from stockpot.core.world import GrantedServer, Promotion, Revision, Run, Shard, Trained, World
+from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
 
 KEPT_ATTEMPTS = 3
 """How many of the attempts at one thing are kept to be looked at."""
@@ -148,13 +143,13 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
         return _release(shard, world)
     match rung.stage:
         case Stage.HELD:
-            # Of a soup that goes nothing more is made; what was made has to be forgotten.
-            return (Hold(shard.uid),) if world.soup.alive or shard.trained else ()
+            return _hold_shard(shard, world)
         case Stage.TRAINED:
             return _train(shard, world, now)
         case Stage.TOMBSTONED:
             # One that expired is no more held than one that was never seen before.
-            hold = (Hold(shard.uid),) if not (shard.held or shard.leaving or shard.is_lost) else ()
+            is_free = not (shard.held or shard.leaving or shard.is_lost)
+            hold = (Hold(shard.uid),) if is_free and world.soup.held else ()
             return (*hold, Tombstone(shard.uid))
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
@@ -172,6 +167,15 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
             return ()
         case never:
             assert_never(never)
+
+
+def _hold_shard(shard: Shard, world: World) -> tuple[Action, ...]:
+    """Hold a shard, once its soup is held: without a soup nobody could let it go again.
+
+    Of a soup that is being deleted nothing more is made; but what was made has to be forgotten.
+    """
+    is_needed = world.soup.alive or shard.trained
+    return (Hold(shard.uid),) if world.soup.held and is_needed else ()
 
 
 def _release(shard: Shard, world: World) -> tuple[Action, ...]:
@@ -256,7 +260,7 @@ def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
     yield from _hold(findings)
     yield from _sign(findings, now)
     yield from _make(findings, now)
-    yield from _grants(findings.scene.world)
+    yield from plan_servers(findings.scene.world)
     yield from _evaluate(findings.scene.world, now)
     yield from _collect(findings.scene, now)
     yield from _leftovers(findings)
@@ -298,45 +302,6 @@ def _make(findings: Findings, now: datetime) -> tuple[Action, ...]:
         way, read_bytes = said.figures.get("way", ""), int(said.figures.get("readBytes", "0"))
         return (RecordRevision(revision, base, size_bytes, way, read_bytes),)
     return _once(start, world, now)
-
-
-def _grants(world: World) -> Iterator[Action]:
-    """Tell every server that does not serve it yet what to serve, and nothing besides.
-
-    From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
-    survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
-    """
-    wanted = wanted_replicas(world)
-    if world.replicas != wanted or (wanted and not world.is_as_told):
-        yield Scale(wanted)
-    for one in world.soup.granted:
-        if one.uid in world.ended:
-            yield ForgetServer(one.uid)
-    promoted = world.soup.current
-    if not world.soup.alive:
-        return
-    if promoted is None or not world.is_clean(promoted.revision.lineage):
-        return
-    for server in world.servers:
-        if not server.answers or world.is_serving(server):
-            continue
-        if not world.may_be_granted(server):
-            # Seen to be written down before the first grant: who asks it later must know of it.
-            if server.uid and len(world.soup.granted) < MOST_GRANTED:
-                yield RecordServer(GrantedServer(server.name, server.uid, server.node))
-            continue
-        ready = server.epoch == promoted.epoch and server.prepared
-        act = Commit if ready == promoted.revision.recipe.digest else Prepare
-        yield act(server.name, server.boot, promoted)
-
-
-def wanted_replicas(world: World) -> int:
-    """How many servers there should be."""
-    soup = world.soup
-    if not soup.alive:
-        return 0
-    last_left = soup.promotions > 0 and not any(shard.alive for shard in world.shards)
-    return 0 if soup.scales_to_zero and last_left else soup.replicas
 
 
 def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:

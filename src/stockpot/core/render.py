@@ -67,7 +67,8 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
         case act.StartPurge(shard, attempt):
             return f"- purge     {names[shard]}{_again(attempt)}"
         case act.StartSigning(receipts, attempt):
-            signed = "   ".join(names[receipt.shard] for receipt in receipts)
+            due = (receipt for receipt in receipts if not receipt.is_only_looked_for)
+            signed = "   ".join(names[receipt.shard] for receipt in due)
             return f"+ sign      {signed}{_again(attempt)}"
         case act.RecordReceipt(shard, sequence, _, is_complete):
             more = "" if is_complete else "   Incomplete"

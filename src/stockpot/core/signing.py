@@ -19,7 +19,7 @@ from stockpot.core.actions import (
 from stockpot.core.digests import Digest
 from stockpot.core.forgetting import missing
 from stockpot.core.ladder import Rung, Scene, Stage
-from stockpot.core.recipe import ShardUID
+from stockpot.core.recipe import ShardUID, shard_of
 from stockpot.core.world import Run, Shard, World
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -39,8 +39,25 @@ def due_signing(scene: Scene, rungs: Mapping[ShardUID, Rung | None]) -> StartSig
         (shard for shard in world.shards if _is_due(shard, rungs[shard.uid], unrecorded)),
         key=lambda shard: (shard.requested_at or NEVER, shard.uid),
     )
-    receipts = tuple(due_receipt(shard, scene) for shard in due[:MOST_SIGNED_AT_ONCE])
-    return StartSigning(receipts) if receipts else None
+    receipts: list[DueReceipt] = []
+    for shard in due:
+        mine = (*_may_be_written(shard, world), due_receipt(shard, scene))
+        if len(receipts) + len(mine) > MOST_SIGNED_AT_ONCE:
+            break
+        receipts += mine
+    return StartSigning(tuple(receipts)) if receipts else None
+
+
+def _may_be_written(shard: Shard, world: World) -> tuple[DueReceipt, ...]:
+    """Return receipts of records that left a shard before it was deleted as a whole.
+
+    They are due no more. But a run that was killed may have written one, and it is recorded, too.
+    """
+    return tuple(
+        DueReceipt(former, is_only_looked_for=True)
+        for former in sorted(world.former_of_dying)
+        if shard_of(former) == shard.uid
+    )[: MOST_SIGNED_AT_ONCE - 1]
 
 
 def due_receipt(shard: Shard, scene: Scene) -> DueReceipt:

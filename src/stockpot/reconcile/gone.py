@@ -115,6 +115,7 @@ def kept_trainings(soup: Soup, seen: Seen) -> tuple[KeptTrainings, ...]:
         KeptTrainings(
             shard=shard.metadata.uid,
             requests=requests_without(shard, soup, shard.status.left_out),
+            left_out=len(shard.status.left_out),
             kept=shard.status.training_key,
         )
         for shard in seen.shards

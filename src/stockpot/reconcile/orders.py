@@ -116,7 +116,9 @@ def sign_run(
     current = world.soup.current if world.soup.alive else None
     last_receipts = {shard.uid: shard.last_receipt for shard in world.shards}
     receipts = tuple(
-        _receipt_request(due, gone_shard(due.shard, soup, seen, world), last_receipts[due.shard])
+        _receipt_request(
+            due, gone_shard(due.shard, soup, seen, world), last_receipts.get(due.shard, 0)
+        )
         for due in start.receipts
     )
     return SignRun(
@@ -136,6 +138,7 @@ def sign_run(
 
 def _receipt_request(due: DueReceipt, gone: Gone, last_receipt: int) -> ReceiptRequest:
     return ReceiptRequest(
+        is_only_looked_for=due.is_only_looked_for,
         shard=gone.ref,
         data_digest=gone.data_digest,
         training_keys=gone.training_keys,

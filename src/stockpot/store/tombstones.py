@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stockpot.api.manifest import LineagePair
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
-from stockpot.errors import ExitCode, Refused
+from stockpot.errors import ExitCode, Refused, Waiting
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 
@@ -34,6 +34,24 @@ def refuse_too_many(store: ObjectStore, keys: Keys, shard_uid: str, left_out: in
             f"shard {shard_uid} is trained without {least} records, and here {left_out} are named",
             help="nothing needs doing: it is trained again without them",
             exit_code=ExitCode.FORGOTTEN,
+        )
+
+
+def refuse_outdated(store: ObjectStore, keys: Keys, shard_uid: str, left_out: int) -> None:
+    """Refuse to purge by what was known before still more records left the shard.
+
+    A purge of records removes all of a shard's own but what it was told is kept. One that wakes up
+    late would remove the training that was made without them.
+
+    Raises:
+        Waiting: More records have left the shard since the purge was asked for.
+    """
+    least = _least(store, keys, shard_uid)
+    if left_out < least:
+        raise Waiting(
+            f"{least} records have left shard {shard_uid}, and this purge was asked for when "
+            f"{left_out} had",
+            help="nothing needs doing: it is asked for again",
         )
 
 

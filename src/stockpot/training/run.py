@@ -69,10 +69,11 @@ def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event
 def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
     begun_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    left_out = len(set(spec.exclude_records))
 
     def check_tombstone() -> None:
         refuse_forgotten(store, keys, [spec.shard.uid])
-        refuse_too_many(store, keys, spec.shard.uid, len(set(spec.exclude_records)))
+        refuse_too_many(store, keys, spec.shard.uid, left_out)
 
     def check_training(key: Digest) -> None:
         pair = LineagePair(shard=spec.shard.uid, training_key=key)
@@ -102,6 +103,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         base_digest=base.digest,
         data_digest=data,
         request=spec.request,
+        left_out=left_out or None,
         training_semantics=TRAINING_SEMANTICS,
         shard_name=spec.shard.name,
         made_by=f"stockpot {__version__}",
@@ -118,8 +120,8 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     reused = finished is not None
     if finished and finished.request != spec.request:
         # Whoever leaves records out keeps what was made for what is asked for now, by this.
-        told = finished.model_copy(update={"request": spec.request})
-        finished = say_again(store, folder_key, told)
+        changes = {"request": spec.request, "left_out": left_out or None}
+        finished = say_again(store, folder_key, finished.model_copy(update=changes))
     if finished is None:
         encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
         progress.begin("publishing")

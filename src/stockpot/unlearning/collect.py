@@ -6,7 +6,6 @@ digest. In a store that was set back it stands the tombstones again that are mis
 
 import threading
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
 from itertools import islice
 
 from stockpot.api.manifest import ArtefactKind, Manifest
@@ -23,8 +22,6 @@ from stockpot.unlearning.clock import now
 from stockpot.unlearning.removal import folder_of, in_order, is_outdated, learnt_in
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 
-LONGEST_START = timedelta(hours=1)
-"""A training that is younger may have been asked for after the run was told what is kept."""
 NAMED_RECEIPTS = 16
 """Receipts without an object that a result names; the next look names others."""
 
@@ -85,8 +82,7 @@ def _came_back(
     folders = {
         folder_of(info.key)
         for info, manifest in seen
-        if manifest
-        and (_is_forgotten(manifest, forgotten) or _is_old(store, info, manifest, kept_in))
+        if manifest and (_is_forgotten(manifest, forgotten) or _is_old(info, manifest, kept_in))
     }
     return [
         info
@@ -104,26 +100,12 @@ def _is_forgotten(manifest: Manifest, forgotten: Collection[str]) -> bool:
     )
 
 
-def _is_old(
-    store: ObjectStore, info: ObjectInfo, manifest: Manifest, kept_in: Mapping[str, KeptTrainings]
-) -> bool:
+def _is_old(info: ObjectInfo, manifest: Manifest, kept_in: Mapping[str, KeptTrainings]) -> bool:
     """Whether it lies in a shard's own folder, and records have left the shard since it was made.
 
-    A training that began just now may be of records that were named after this run was told what
-    is kept: it is left for the next look. Salts of commitments go with the purge that reads them.
+    Salts of commitments are no training: they go with the purge that reads them.
     """
     folder = next((folder for folder in kept_in if info.key.startswith(folder)), None)
     if folder is None or manifest.kind is ArtefactKind.COMMITMENTS:
         return False
-    trainings = kept_in[folder]
-    if not is_outdated(manifest, trainings.requests, trainings.kept):
-        return False
-    return manifest.kind is not ArtefactKind.TRAINING or _has_aged(store, info)
-
-
-def _has_aged(store: ObjectStore, info: ObjectInfo) -> bool:
-    there = store.head(info.key)
-    if there is None or not there.modified_at:
-        return True
-    age = datetime.fromisoformat(now()) - datetime.fromisoformat(there.modified_at)
-    return age > LONGEST_START
+    return is_outdated(manifest, kept_in[folder])

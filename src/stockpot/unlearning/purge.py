@@ -26,7 +26,7 @@ from stockpot.store.artefacts import with_manifests
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
-from stockpot.store.tombstones import leave_out_at_least
+from stockpot.store.tombstones import leave_out_at_least, refuse_outdated
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.collect import collect
 from stockpot.unlearning.commitments import keep
@@ -64,7 +64,8 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     """Purge one shard; or none, and look for what came back of those that were purged before.
 
     Raises:
-        Waiting: Something of the shard was written meanwhile; the next run removes it.
+        Waiting: Something of the shard was written meanwhile; the next run removes it. Or more
+            records have left the shard since the run was asked for: it knows too little.
         Refused: The inventory of earlier runs was edited (exit 43).
         Transient: The store fails.
         StockpotError: It was asked to end (75); the next run goes on.
@@ -75,6 +76,8 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
         return collect(store, keys, spec, progress, stop)
     uid = spec.shard.uid
     progress.begin("tombstone")
+    if spec.former:
+        refuse_outdated(store, keys, spec.former.shard, spec.former.left_out)
     stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     if spec.former:
         leave_out_at_least(store, keys, spec.former.shard, spec.former.left_out)
@@ -181,7 +184,7 @@ def _is_tainted(
     if manifest is None:
         return False
     if former and info.key.startswith(keys.shard(former.shard)):
-        return is_outdated(manifest, former.requests, former.kept)
+        return is_outdated(manifest, former)
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 

@@ -1,8 +1,9 @@
 """Which folders of a namespace hold what was learnt, and in which order it is removed. Pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from stockpot.api.manifest import Manifest
+from stockpot.api.runspec import FormerRecords, KeptTrainings
 from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 
@@ -32,18 +33,21 @@ def folders_above(key: str) -> Sequence[str]:
     return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
 
 
-def is_outdated(manifest: Manifest, requests: Collection[str], kept: str | None) -> bool:
+def is_outdated(manifest: Manifest, still: FormerRecords | KeptTrainings) -> bool:
     """Whether what lies in a shard's own folder was made with records that left the shard.
 
-    Told by what was asked for: of a training that was broken off nobody knows the key.
+    A record that left stays out, so whatever leaves out as many was asked for after that. Where a
+    manifest does not say how many, it is told by what was asked for: of a training that was broken
+    off nobody knows the key.
 
     Args:
         manifest: The manifest that covers it.
-        requests: What is asked for without the records.
-        kept: The shard's training key, where it has one.
+        still: What the shard goes on with, as the run was told.
     """
-    is_kept = any(pair.training_key == kept for pair in manifest.lineage)
-    return manifest.request not in requests and not is_kept
+    if manifest.left_out:
+        return manifest.left_out < still.left_out
+    is_kept = any(pair.training_key == still.kept for pair in manifest.lineage)
+    return manifest.request not in still.requests and not is_kept
 
 
 def _order(info: ObjectInfo) -> tuple[bool, int, str, str]:

@@ -82,10 +82,10 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
         except StockpotError as error:
             failures.append(error)
         else:
-            signed.append(receipt)
+            signed += [receipt] if receipt else []
             is_new = is_new or was_written
         progress.advance(number)
-    if not signed:
+    if not signed and failures:
         raise failures[0]
     return _result(signed, reused=not is_new)
 
@@ -100,11 +100,11 @@ class _Signing:
     key: Ed25519PrivateKey
     previous_key: Ed25519PrivateKey | None
 
-    def sign(self, request: ReceiptRequest) -> tuple[Receipt, bool]:
+    def sign(self, request: ReceiptRequest) -> tuple[Receipt | None, bool]:
         """Write one receipt, or find it.
 
         Returns:
-            The receipt, and whether it was written just now.
+            The receipt, and whether it was written just now; None where it was only looked for.
         """
         spec, store, keys, key = self.spec, self.store, self.keys, self.key
         for _ in range(MOST_TRIES):
@@ -114,6 +114,8 @@ class _Signing:
             _require_recorded(spec, chain)
             if mine := [one for one in chain.receipts if _is_asked_for(one, request)]:
                 return mine[-1], False
+            if request.is_only_looked_for:
+                return None, False
             inventory = _require_purged(store, keys, request)
             _require_clean(spec, request, inventory)
             place = keys.receipt(spec.soup.uid, chain.last + 1)

@@ -1,0 +1,53 @@
+"""What servers are asked for: how many there should be, and what each is granted."""
+
+from collections.abc import Iterator
+
+from stockpot.api.v1alpha1 import MOST_GRANTED
+from stockpot.core.actions import (
+    Action,
+    Commit,
+    ForgetServer,
+    Prepare,
+    RecordServer,
+    Scale,
+)
+from stockpot.core.world import GrantedServer, World
+
+
+def plan_servers(world: World) -> Iterator[Action]:
+    """Tell every server that does not serve it yet what to serve, and nothing besides.
+
+    From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
+    survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
+    """
+    wanted = wanted_replicas(world)
+    if world.replicas != wanted or (wanted and not world.is_as_told):
+        yield Scale(wanted)
+    for one in world.soup.granted:
+        if one.uid in world.ended:
+            yield ForgetServer(one.uid)
+    promoted = world.soup.current
+    if not world.soup.alive:
+        return
+    if promoted is None or not world.is_clean(promoted.revision.lineage):
+        return
+    for server in world.servers:
+        if not server.answers or world.is_serving(server):
+            continue
+        if not world.may_be_granted(server):
+            # Seen to be written down before the first grant: who asks it later must know of it.
+            if server.uid and len(world.soup.granted) < MOST_GRANTED:
+                yield RecordServer(GrantedServer(server.name, server.uid, server.node))
+            continue
+        ready = server.epoch == promoted.epoch and server.prepared
+        act = Commit if ready == promoted.revision.recipe.digest else Prepare
+        yield act(server.name, server.boot, promoted)
+
+
+def wanted_replicas(world: World) -> int:
+    """How many servers there should be."""
+    soup = world.soup
+    if not soup.alive:
+        return 0
+    last_left = soup.promotions > 0 and not any(shard.alive for shard in world.shards)
+    return 0 if soup.scales_to_zero and last_left else soup.replicas
