@@ -15,9 +15,9 @@ import yaml
 from tests import tiny
 
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.local.environment import remember
 from stockpot.local.layout import Layout
 from stockpot.local.session import Session
-from stockpot.local.surroundings import remember
 from stockpot.reconcile.ports import SoupKey
 
 STEPS = 6

@@ -4,7 +4,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from stockpot.merging import folding
+from stockpot.merging import lora_fusion
 from stockpot.merging.build import build, compiler
 from stockpot.merging.kernel import Kernel, load
 
@@ -22,12 +22,12 @@ def fresh_kernel() -> Kernel | None:
 
 
 @functools.cache
-def fresh_fold() -> folding.Fold | None:
+def fresh_fold() -> lora_fusion.Fold | None:
     """Compile and load what folds; None where there is no compiler."""
     if compiler() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "lora.so"
-        why = build(library, folding.SOURCE)
+        why = build(library, lora_fusion.SOURCE)
         assert why is None, why
-        return folding.load(library)
+        return lora_fusion.load(library)

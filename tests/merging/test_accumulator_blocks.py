@@ -23,7 +23,7 @@ from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import LANES, Kernel
 from stockpot.merging.mean import mean
 from stockpot.merging.step import Step
-from stockpot.merging.ways import Named, step_between
+from stockpot.merging.strategy import Named, step_between
 from stockpot.store.weights import FLOATS
 
 PAIRS = list(itertools.product((F16, BF16, F32), repeat=2))

@@ -15,9 +15,9 @@ from tests.merging.test_soup import a_file, stockpot
 
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import merge, verify
-from stockpot.merging.folding import Factors, Fold, fold_plainly, folded
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.lora import CONFIG, METADATA
+from stockpot.merging.lora_fusion import Factors, Fold, fold_plainly, folded
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "blocks.0.to_q.weight": (6, 5),
@@ -156,7 +156,7 @@ def test_a_lora_alone_is_the_base_with_it_folded_in(
     tmp_path: Path, dtype: str, way: Fold | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fold = way or fresh_fold() or fold_plainly
-    monkeypatch.setattr("stockpot.merging.folding.installed", lambda: fold)
+    monkeypatch.setattr("stockpot.merging.lora_fusion.installed", lambda: fold)
     base = a_base(tmp_path, dtype)
     lora = a_lora(tmp_path / "lora.safetensors", 9, dtype=dtype)
 

@@ -32,7 +32,7 @@ from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import MANIFEST, WEIGHTS
-from stockpot.store.places import tree_digest
+from stockpot.store.sources import tree_digest
 from stockpot.store.weights import inspect_weights
 
 

@@ -5,7 +5,7 @@ import random
 from fractions import Fraction
 
 from stockpot.merging.formats import BF16, F16, F32
-from stockpot.merging.ways import Named, is_cheaper, is_worth_keeping, step_between
+from stockpot.merging.strategy import Named, is_cheaper, is_worth_keeping, step_between
 
 
 def recipe(**weights: int) -> dict[Named, int]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from stockpot.serving.meters import CONTENT_TYPE, Meters
+from stockpot.serving.metrics import CONTENT_TYPE, Meters
 
 
 @contextmanager

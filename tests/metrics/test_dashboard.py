@@ -14,7 +14,7 @@ from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts
 from stockpot.metrics.operator import OperatorMeters
 from stockpot.metrics.probes import serve_operator
-from stockpot.serving.meters import Meters
+from stockpot.serving.metrics import Meters
 
 SOUP = ("studio", "emoji")
 

@@ -17,8 +17,8 @@ from tests.serving.kitchen import Answer, Pantry, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving import http_server, run
-from stockpot.serving.draw import Studio
-from stockpot.serving.orders import Order
+from stockpot.serving.renderer import Studio
+from stockpot.serving.requests import Order
 
 LEAVER, STAYER = "a red circle", "a blue bar"
 LONG = {"n": 8, "num_inference_steps": 100}

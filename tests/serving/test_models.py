@@ -13,9 +13,9 @@ from stockpot.api.runspec import RevisionRef
 from stockpot.api.serving import Grant
 from stockpot.errors import Refused
 from stockpot.serving.grants import GrantRefused, NothingServed
-from stockpot.serving.meters import Meters
+from stockpot.serving.metrics import Meters
 from stockpot.serving.models import Models
-from stockpot.serving.orders import NotServed, Order
+from stockpot.serving.requests import NotServed, Order
 from stockpot.serving.worker import Busy, Ended, Worker
 
 Loads = Callable[[RevisionRef, Path], Module]

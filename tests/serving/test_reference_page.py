@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from stockpot.cluster.manifests import deployment as cluster
-from stockpot.serving import problems
+from stockpot.serving import http_errors
 from stockpot.serving.middleware import MAX_BODY_BYTES
-from stockpot.serving.orders import (
+from stockpot.serving.requests import (
     MAX_GUIDANCE,
     MAX_PICTURES,
     MAX_PROMPT_CHARACTERS,
@@ -47,7 +47,7 @@ def test_limits_are_those_of_the_server() -> None:
 
 
 def test_every_code_of_an_error_has_its_row() -> None:
-    known = set(re.findall(r'code="(\w+)"', inspect.getsource(problems)))
+    known = set(re.findall(r'code="(\w+)"', inspect.getsource(http_errors)))
     named = set(re.findall(r"^\| \d+ \| `(\w+)`", section("Errors"), re.M))
 
     assert named >= known

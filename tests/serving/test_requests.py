@@ -17,8 +17,8 @@ from tests.serving.kitchen import KEYS, SOUP, Pantry, Server, a_pantry, a_server
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.draw import Studio
-from stockpot.serving.orders import BadParameter, Order
+from stockpot.serving.renderer import Studio
+from stockpot.serving.requests import BadParameter, Order
 from stockpot.store.folder import FolderStore
 
 ERROR_FIELDS = {"message", "type", "param", "code"}

@@ -15,8 +15,8 @@ from tests.serving.kitchen import KEYS, SOUP, Answer, Pantry, Server, a_server, 
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.draw import Studio
-from stockpot.serving.orders import Order
+from stockpot.serving.renderer import Studio
+from stockpot.serving.requests import Order
 
 
 def recomputed(pantry: Pantry, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
@@ -204,7 +204,7 @@ def test_nan_weights_are_refused_by_the_name_of_their_tensor(
     data = np.frombuffer(file.read_bytes(), dtype=np.uint8).copy()
     data[-2:] = np.array([0x7E00], dtype="<u2").view(np.uint8)
     file.write_bytes(data.tobytes())
-    from stockpot.store.places import file_digest
+    from stockpot.store.sources import file_digest
 
     server.prepare(
         server.grant(revision.model_copy(update={"weights_digest": file_digest(file)}), 1)

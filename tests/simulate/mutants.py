@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, forgetting, plan, signing
+from stockpot.core import checks, due_receipts, plan, unlearning_checks
 from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
-from stockpot.core.finding import Unmet
-from stockpot.core.ladder import Check, Scene, Stage
-from stockpot.core.signing import signed_receipts
+from stockpot.core.blocker import Unmet
+from stockpot.core.due_receipts import signed_receipts
+from stockpot.core.stages import Check, Scene, Stage
 from stockpot.core.world import Shard, World
 from stockpot.reconcile import apply, views
 
@@ -49,7 +49,7 @@ def _nobody_vanishes(patch: Patch) -> None:
 
 
 def _silence_is_innocence(patch: Patch) -> None:
-    verified = forgetting.verified
+    verified = unlearning_checks.verified
 
     def mutant(shard: Shard, scene: Scene) -> Unmet | None:
         heard = tuple(one for one in scene.world.servers if one.answers)
@@ -95,7 +95,7 @@ class _WithoutReceipts:
 
 def _freed_by_another_receipt(patch: Patch) -> None:
     """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
-    receipted = forgetting.receipted
+    receipted = unlearning_checks.receipted
 
     def mutant(shard: Shard, scene: Scene) -> Unmet | None:
         mine = [one for one in signed_receipts(scene.world) if one.shard == shard.uid]
@@ -111,21 +111,21 @@ def _the_lost_are_not_looked_for(patch: Patch) -> None:
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
-    for module in (forgetting, plan):
+    for module in (unlearning_checks, plan):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
-    patch.setattr(signing, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
+    patch.setattr(due_receipts, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
 
 
 def _nothing_is_ever_missing(patch: Patch) -> None:
-    for module in (forgetting, signing):
+    for module in (unlearning_checks, due_receipts):
         patch.setattr(module, "missing", lambda *_: ())
 
 
 def _writers_do_not_count(patch: Patch) -> None:
     """Neither before the purge, nor in what a receipt says is missing."""
     _without(Stage.QUIESCED)(patch)
-    missing = forgetting.missing
-    for module in (forgetting, signing):
+    missing = unlearning_checks.missing
+    for module in (unlearning_checks, due_receipts):
         patch.setattr(
             module,
             "missing",

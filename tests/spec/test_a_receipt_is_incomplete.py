@@ -33,12 +33,12 @@ from stockpot.core.actions import (
     StartTraining,
     Tombstone,
 )
-from stockpot.core.finding import Unmet
-from stockpot.core.forgetting import missing
-from stockpot.core.ladder import Stage
+from stockpot.core.blocker import Unmet
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of
+from stockpot.core.stages import Stage
+from stockpot.core.unlearning_checks import missing
 from stockpot.core.world import Epoch, GrantedServer, Receipt, Run, World
 
 DOGS = uid("dogs")

@@ -37,9 +37,9 @@ from stockpot.core.actions import (
     Tombstone,
     run_name,
 )
-from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
+from stockpot.core.stages import Stage
 from stockpot.core.weighting import Unusable
 from stockpot.core.world import Epoch, Promotion, Receipt, World
 

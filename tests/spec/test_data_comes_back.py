@@ -26,8 +26,8 @@ from stockpot.core.actions import (
     Tombstone,
 )
 from stockpot.core.digests import digest_of_bytes
-from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
+from stockpot.core.stages import Stage
 from stockpot.core.world import Receipt
 
 DOGS = uid("dogs")

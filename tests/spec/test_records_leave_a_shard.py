@@ -37,9 +37,9 @@ from stockpot.core.actions import (
     StartSigning,
     StartTraining,
 )
-from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
+from stockpot.core.stages import Stage
 from stockpot.core.world import Advance, Hindrance, Receipt, Shard, World
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()

@@ -18,8 +18,8 @@ from tests.builders import (
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import EndRun, Start, StartPurge, StartTraining, next_attempt, run_name
 from stockpot.core.checks import Findings
-from stockpot.core.ladder import Stage
 from stockpot.core.plan import check
+from stockpot.core.stages import Stage
 from stockpot.core.world import Failure, Hindrance, Run, World
 from stockpot.errors import ExitCode
 

@@ -7,7 +7,7 @@ from tests.manifest_corpus import SHARD, SOUP
 
 from stockpot.api.options import Installed
 from stockpot.api.reading import read_text
-from stockpot.core.crosscheck import crosscheck, notes
+from stockpot.core.manifest_notes import crosscheck, notes
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ from stockpot.api.runspec import BaseRef, Location, Place
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.base import OpenBase, open_base, require_base
 from stockpot.store.folder import FolderStore
-from stockpot.store.places import tree_digest
+from stockpot.store.sources import tree_digest
 
 INDEX: dict[str, Any] = {
     "_class_name": "StableDiffusionPipeline",

@@ -9,7 +9,7 @@ from stockpot.api.runspec import Location, Place
 from stockpot.core.digests import digest_of_bytes, digest_of_tree
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.folder import FolderStore
-from stockpot.store.places import fetch_folder, tree_digest
+from stockpot.store.sources import fetch_folder, tree_digest
 
 
 def a_folder(root: Path, *names: str) -> Path:

@@ -9,8 +9,8 @@ import torch
 
 from stockpot.api.training import LearningRateSchedule, Training
 from stockpot.diffusion.threads import threads_allowed
-from stockpot.training.draws import Draw, draw_batch
-from stockpot.training.optimizing import learning_rate
+from stockpot.training.optimizer import learning_rate
+from stockpot.training.sampling_plan import Draw, draw_batch
 
 
 def a_draw(batch: int, **fields: Any) -> Draw:

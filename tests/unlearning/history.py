@@ -45,9 +45,9 @@ from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import keygen, load_private_key, load_public_key
 from stockpot.unlearning.statement import Unlearning, state
-from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
-from stockpot.unlearning.verify.verifying import Ground, verify
+from stockpot.unlearning.verify.verification import Ground, verify
 
 KEYS = Keys("ml")
 SOUP = ObjectRef(namespace="ml", name="tiny", uid="soup-1")

@@ -22,7 +22,7 @@ from stockpot.unlearning.inventory import Inventory, Outcome, Residual, read_inv
 from stockpot.unlearning.keys import keygen, load_public_key
 from stockpot.unlearning.residuals import OUTSIDE, Certainty, Kind, name_residuals
 from stockpot.unlearning.verify.absence import check_absence
-from stockpot.unlearning.verify.holdings import list_holdings
+from stockpot.unlearning.verify.store_listing import list_holdings
 from stockpot.unlearning.verify.verdict import Verdict
 
 __all__ = ["s3_server"]

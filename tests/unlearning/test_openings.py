@@ -10,7 +10,7 @@ from tests.unlearning.history import History, one
 from stockpot.cli.opening import opening
 from stockpot.errors import ExitCode, Refused
 from stockpot.unlearning.commitments import Opening, commit, commitment_of, keep
-from stockpot.unlearning.verify.opened import read_openings
+from stockpot.unlearning.verify.disclosure import read_openings
 from stockpot.unlearning.verify.verdict import Verdict
 
 

@@ -26,7 +26,7 @@ from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import keygen, load_private_key
 from stockpot.unlearning.rotate import rotate
 from stockpot.unlearning.rotation import state_rotation
-from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.soups import find_soup
 from stockpot.unlearning.verify.verdict import Verdict
 

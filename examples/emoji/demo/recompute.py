@@ -10,8 +10,8 @@ import torch
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef, StoreRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.draw import Studio
-from stockpot.serving.orders import Order
+from stockpot.serving.renderer import Studio
+from stockpot.serving.requests import Order
 from stockpot.store.base import open_base
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store

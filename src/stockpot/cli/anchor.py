@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from stockpot.cli.outputs import APPENDED
-from stockpot.cli.places import store_ref, where
+from stockpot.cli.receipt_options import store_ref, where
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store

@@ -10,7 +10,7 @@ from rich.text import Text
 from stockpot.cli.audit_page import page_of
 from stockpot.cli.averaging import Averaging
 from stockpot.cli.outputs import OUTPUT
-from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
+from stockpot.cli.receipt_options import ANCHOR, HEAD, store_ref, where
 from stockpot.cli.terminal import console, waiting
 from stockpot.cli.verdicts import MARKS, print_counts
 from stockpot.core.digests import short
@@ -19,11 +19,11 @@ from stockpot.store.open import open_store
 from stockpot.store.outputs import write_output
 from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
-from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.history import Audit, Member, tell
 from stockpot.unlearning.verify.soups import find_soup
 from stockpot.unlearning.verify.verdict import Verdict
-from stockpot.unlearning.verify.verifying import Ground, verify
+from stockpot.unlearning.verify.verification import Ground, verify
 
 
 @click.command()

@@ -19,15 +19,15 @@ from stockpot.errors import Refused
 from stockpot.merging.cores import cores
 from stockpot.merging.engine import Settings
 from stockpot.merging.formats import OUTPUTS
+from stockpot.merging.ingredients import open_part
 from stockpot.merging.kernel import installed
-from stockpot.merging.parts import open_part
 from stockpot.merging.recipes import Desk, merge
 from stockpot.merging.run import run
 from stockpot.merging.targets import nowhere
 from stockpot.metrics.progress import Progress
 from stockpot.store.keys import SUMS, Keys
-from stockpot.store.places import fetch_folder
 from stockpot.store.port import ObjectStore
+from stockpot.store.sources import fetch_folder
 from stockpot.unlearning.verify.composition import CannotAverageError
 
 NOBODY = ObjectRef(namespace="verify", name="verify", uid="verify")

@@ -8,8 +8,8 @@ from rich.table import Table
 from stockpot.cli.merge import bar
 from stockpot.cli.terminal import console, is_terminal
 from stockpot.errors import ExitCode
-from stockpot.merging.differing import TensorDifference
-from stockpot.merging.differing import diff as compare
+from stockpot.merging.diff import TensorDifference
+from stockpot.merging.diff import diff as compare
 
 WIDE = 400
 

@@ -10,7 +10,7 @@ import click
 from stockpot.api.options import Installed
 from stockpot.api.reading import read_paths, refuse
 from stockpot.cli.notes import print_note
-from stockpot.core.crosscheck import crosscheck, notes
+from stockpot.core.manifest_notes import crosscheck, notes
 from stockpot.extensions import installed, with_names
 from stockpot.reconcile.extensions import weighting_complaints
 

@@ -2,7 +2,7 @@
 
 import click
 
-from stockpot.cli.places import ENDPOINT, NAMESPACE, STORE, store_ref
+from stockpot.cli.receipt_options import ENDPOINT, NAMESPACE, STORE, store_ref
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.commitments import keep, openings

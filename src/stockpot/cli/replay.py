@@ -20,7 +20,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceiptSpec,
 )
 from stockpot.api.writing import yaml_text
-from stockpot.cli.places import store_ref, where
+from stockpot.cli.receipt_options import store_ref, where
 from stockpot.reconcile.unlearned import is_same_receipt, other_name, receipt_name
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from stockpot.api.runspec import ObjectRef
-from stockpot.cli.places import ENDPOINT, NAMESPACE, STORE, store_ref
+from stockpot.cli.receipt_options import ENDPOINT, NAMESPACE, STORE, store_ref
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import quoted
 from stockpot.store.keys import Keys

@@ -5,18 +5,18 @@ from pathlib import Path
 import click
 
 from stockpot.cli.averaging import Averaging
-from stockpot.cli.places import ANCHOR, HEAD, store_ref, where
+from stockpot.cli.receipt_options import ANCHOR, HEAD, store_ref, where
 from stockpot.cli.terminal import console, waiting
 from stockpot.cli.verdicts import print_report
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
-from stockpot.unlearning.verify.heads import parse_head
-from stockpot.unlearning.verify.opened import read_openings
+from stockpot.unlearning.verify.chain_head import parse_head
+from stockpot.unlearning.verify.disclosure import read_openings
 from stockpot.unlearning.verify.soups import find_soup
-from stockpot.unlearning.verify.verifying import Ground
-from stockpot.unlearning.verify.verifying import verify as check_all
+from stockpot.unlearning.verify.verification import Ground
+from stockpot.unlearning.verify.verification import verify as check_all
 
 
 @click.command()

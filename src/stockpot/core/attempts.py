@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import Start, is_attempt_at
-from stockpot.core.finding import Unmet
+from stockpot.core.blocker import Unmet
 from stockpot.core.retry import due_at, gives_up, is_owed
 from stockpot.core.world import Hindrance, Run, World
 from stockpot.errors import ExitCode

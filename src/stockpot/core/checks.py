@@ -13,27 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from stockpot.core import forgetting, learning
-from stockpot.core.finding import Unmet
-from stockpot.core.ladder import Check, Rung, Scene, Stage
+from stockpot.core import learning_checks, unlearning_checks
+from stockpot.core.blocker import Unmet
 from stockpot.core.recipe import ShardUID
+from stockpot.core.stages import Check, Rung, Scene, Stage
 from stockpot.core.world import Shard
 
 LEARNING: Mapping[Stage, Check] = {
-    Stage.HELD: learning.held,
-    Stage.TRAINED: learning.trained,
-    Stage.INCLUDED: learning.included,
-    Stage.SERVED: learning.served,
+    Stage.HELD: learning_checks.held,
+    Stage.TRAINED: learning_checks.trained,
+    Stage.INCLUDED: learning_checks.included,
+    Stage.SERVED: learning_checks.served,
 }
 
 UNLEARNING: Mapping[Stage, Check] = {
-    Stage.TOMBSTONED: forgetting.tombstoned,
-    Stage.EXCLUDED: forgetting.excluded,
-    Stage.ROLLED_OUT: forgetting.rolled_out,
-    Stage.QUIESCED: forgetting.quiesced,
-    Stage.PURGED: forgetting.purged,
-    Stage.VERIFIED: forgetting.verified,
-    Stage.RECEIPTED: forgetting.receipted,
+    Stage.TOMBSTONED: unlearning_checks.tombstoned,
+    Stage.EXCLUDED: unlearning_checks.excluded,
+    Stage.ROLLED_OUT: unlearning_checks.rolled_out,
+    Stage.QUIESCED: unlearning_checks.quiesced,
+    Stage.PURGED: unlearning_checks.purged,
+    Stage.VERIFIED: unlearning_checks.verified,
+    Stage.RECEIPTED: unlearning_checks.receipted,
 }
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from stockpot.api.conditions import Reason
-from stockpot.core.finding import Unmet
+from stockpot.core.blocker import Unmet
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
 from stockpot.core.weighting import Member, Uniform, Unusable, weigh
 from stockpot.core.world import Shard, Soup, World

@@ -36,14 +36,11 @@ from stockpot.core.actions import (
     next_attempt,
 )
 from stockpot.core.attempts import attempts_at, last_attempt
-from stockpot.core.chain import out_of_step
+from stockpot.core.blocker import Unmet
 from stockpot.core.checks import Findings, next_rung
-from stockpot.core.collecting import collection_due_at, next_collection
 from stockpot.core.digests import Digest, digest_of_json
-from stockpot.core.finding import Unmet
-from stockpot.core.forgetting import purge_of
-from stockpot.core.ladder import Rung, Scene, Stage
-from stockpot.core.learning import may_disown, not_merged, served_as_asked
+from stockpot.core.due_receipts import due_signing, is_kept, signed_receipts
+from stockpot.core.learning_checks import may_disown, not_merged, served_as_asked
 from stockpot.core.membership import (
     deadline,
     is_overdue,
@@ -51,10 +48,13 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
+from stockpot.core.receipt_chain import out_of_step
 from stockpot.core.recipe import Ingredient, Recipe
+from stockpot.core.rescan import collection_due_at, next_collection
 from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
-from stockpot.core.serving_plan import plan_servers
-from stockpot.core.signing import due_signing, is_kept, signed_receipts
+from stockpot.core.server_plan import plan_servers
+from stockpot.core.stages import Rung, Scene, Stage
+from stockpot.core.unlearning_checks import purge_of
 from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
 
 KEPT_ATTEMPTS = 3

@@ -11,13 +11,13 @@ from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.omissions import describe
 from stockpot.core.actions import StartEvaluation, StartTraining
 from stockpot.core.attempts import failed, last_attempt
+from stockpot.core.blocker import Unmet
 from stockpot.core.checks import Findings
-from stockpot.core.collecting import unrecorded_receipts
 from stockpot.core.digests import Digest
-from stockpot.core.finding import Unmet
-from stockpot.core.ladder import Rung
 from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
+from stockpot.core.rescan import unrecorded_receipts
+from stockpot.core.stages import Rung
 from stockpot.core.world import Advance, Revision, Run, RunName, Shard, World
 
 

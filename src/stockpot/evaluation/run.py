@@ -28,9 +28,9 @@ from stockpot.store.artefacts import EVALUATION, begin, find_complete, publish
 from stockpot.store.base import open_base
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
-from stockpot.store.places import fetch_folder
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
+from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten
 
 

@@ -11,11 +11,11 @@ from stockpot.core.plan import check, plan
 from stockpot.core.render import render
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import installed
+from stockpot.local.environment import remember
 from stockpot.local.layout import Layout
 from stockpot.local.machine import refuse_faults
 from stockpot.local.preflight import preflight
 from stockpot.local.session import Session, Watcher, find_named, locked, utc_now
-from stockpot.local.surroundings import remember
 from stockpot.reconcile.loop import observe
 from stockpot.reconcile.ports import SoupKey
 

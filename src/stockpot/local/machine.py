@@ -13,8 +13,8 @@ from stockpot.api.runspec import Place
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.errors import ExitCode, StockpotError
+from stockpot.local.environment import FolderSurroundings
 from stockpot.local.layout import Layout
-from stockpot.local.surroundings import FolderSurroundings
 from stockpot.store.base import unet_parameters
 from stockpot.unlearning.keys import load_private_key
 

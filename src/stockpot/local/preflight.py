@@ -9,8 +9,9 @@ import urllib3
 from stockpot.api.complaints import Complaint
 from stockpot.api.reading import Manifests
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.core.crosscheck import crosscheck, notes
+from stockpot.core.manifest_notes import crosscheck, notes
 from stockpot.errors import ExitCode
+from stockpot.local.environment import FolderSurroundings, with_told
 from stockpot.local.machine import (
     Fault,
     ServerView,
@@ -24,7 +25,6 @@ from stockpot.local.processes import Process
 from stockpot.local.servers import ProcessServers
 from stockpot.local.session import Session, utc_now
 from stockpot.local.sources import SourceCheck
-from stockpot.local.surroundings import FolderSurroundings, with_told
 from stockpot.reconcile.extensions import weighting_complaints
 from stockpot.reconcile.ports import SoupKey
 

@@ -17,12 +17,12 @@ from stockpot.core.checks import Findings
 from stockpot.core.plan import Plan
 from stockpot.core.world import RunName
 from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.local.environment import FolderSurroundings, Places, read_places
 from stockpot.local.layout import Layout
 from stockpot.local.objects import FolderObjects, ObjectFolder
 from stockpot.local.processes import Process, wait_for_any
 from stockpot.local.runs import ProcessRuns
 from stockpot.local.servers import ProcessServers
-from stockpot.local.surroundings import FolderSurroundings, Places, read_places
 from stockpot.metrics.progress import Snapshot
 from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.ports import Ports, SoupKey

@@ -18,9 +18,9 @@ from stockpot.api.source import Source
 from stockpot.api.training import MixedPrecision
 from stockpot.api.v1alpha1 import DataShard, Soup, UnlearningReceipt
 from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.local.environment import FolderSurroundings
 from stockpot.local.machine import Fault, lacks_gpu
 from stockpot.local.objects import ObjectFolder
-from stockpot.local.surroundings import FolderSurroundings
 from stockpot.store.base import pixels_per_latent, require_base
 
 

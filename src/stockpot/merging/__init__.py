@@ -11,8 +11,8 @@ with their proofs; `engine` streams, `layout` decides what fits, `checkpoints` a
 is averaged, `targets` is where it goes; `folding` makes models of LoRAs, `lora` knows their names.
 """
 
-from stockpot.merging.differing import TensorDifference, diff
+from stockpot.merging.diff import TensorDifference, diff
 from stockpot.merging.soup import Made, merge
-from stockpot.merging.verifying import verify
+from stockpot.merging.verify import verify
 
 __all__ = ["Made", "TensorDifference", "diff", "merge", "verify"]

@@ -14,7 +14,7 @@ from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, open_accumulator, refused
 from stockpot.merging.step import Step
-from stockpot.merging.ways import Named, named, step_between
+from stockpot.merging.strategy import Named, named, step_between
 from stockpot.store.artefacts import begin, find_complete, is_complete, publish, read_manifest
 from stockpot.store.keys import MANIFEST, SUMS, Keys
 from stockpot.store.port import ObjectStore

@@ -25,10 +25,10 @@ from stockpot.merging.blocks import (
     buffers,
     mean_of_blocks,
 )
+from stockpot.merging.file_blocks import MeanOfFiles, can_be_read
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
-from stockpot.merging.pieces import MeanOfFiles, can_be_read
 from stockpot.store.ranges import InOrder, cut_short, fill
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS

@@ -11,7 +11,6 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.merging.adapters import LORA, Adapter, adapter_in
 from stockpot.merging.checkpoints import Checkpoint, beside, open_checkpoint
 from stockpot.merging.copies import require_equal_copies
-from stockpot.merging.folding import Fold, Widened, elements_of, folded_checkpoint
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.layout import require_equal_layout
 from stockpot.merging.lora import (
@@ -24,6 +23,7 @@ from stockpot.merging.lora import (
     read_config,
     wants_config,
 )
+from stockpot.merging.lora_fusion import Fold, Widened, elements_of, folded_checkpoint
 from stockpot.merging.values import numbers_of
 from stockpot.merging.weights import Where
 from stockpot.store.ranges import ByteSource

@@ -20,11 +20,11 @@ from stockpot.merging.accumulators import Candidate, nearest_sums
 from stockpot.merging.checkpoints import Checkpoint
 from stockpot.merging.engine import Settings, Target, average
 from stockpot.merging.formats import FORMATS, Format
+from stockpot.merging.ingredients import Part, open_part
 from stockpot.merging.layout import output_header, require_equal_layout, runs
 from stockpot.merging.ledger import Ledger
-from stockpot.merging.parts import Part, open_part
 from stockpot.merging.step import Step
-from stockpot.merging.ways import (
+from stockpot.merging.strategy import (
     MOST_AT_ONCE,
     is_cheaper,
     is_worth_keeping,

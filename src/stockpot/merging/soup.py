@@ -23,7 +23,7 @@ from stockpot.merging.formats import FORMATS
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.kernel import installed
 from stockpot.merging.layout import output_header, runs
-from stockpot.merging.verifying import verify
+from stockpot.merging.verify import verify
 from stockpot.merging.weights import Weight, Where, listed, whole
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
@@ -69,7 +69,7 @@ def merge(
             `{digest}` in a file's name becomes the 64 digits of its SHA-256.
         base: What LoRAs among the checkpoints are folded into, each by itself, before they are
             averaged; named as a checkpoint is. A weight is then a LoRA's share of the mean, and
-            not how strongly it is applied. See `stockpot.merging.folding` for the definition.
+            not how strongly it is applied. See `stockpot.merging.lora_fusion` for the definition.
         out_dtype: `fp16`, `bf16` or `fp32`; None: each tensor keeps its type; the base's, if there
             is a base.
         threads: None: as many as the container may use. The bytes do not depend on it.

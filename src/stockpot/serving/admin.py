@@ -15,7 +15,7 @@ from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
 from stockpot.serving.chain import Chain
 from stockpot.serving.grants import GrantRefused
-from stockpot.serving.meters import CONTENT_TYPE, Meters
+from stockpot.serving.metrics import CONTENT_TYPE, Meters
 from stockpot.serving.models import Models
 
 Nonce = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]

@@ -19,15 +19,15 @@ from starlette.types import Receive
 
 from stockpot.api.chain import ChainHead
 from stockpot.errors import StockpotError
-from stockpot.serving import problems
+from stockpot.serving import http_errors
 from stockpot.serving.chain import Chain
 from stockpot.serving.disconnects import leaves_before
 from stockpot.serving.http_body import read_object
-from stockpot.serving.meters import Meters
+from stockpot.serving.metrics import Meters
 from stockpot.serving.middleware import CLIENT_LEFT, BoundedBody, ClosesConnections, Measured
 from stockpot.serving.model_routes import describe_revision, model_routes
 from stockpot.serving.models import Models
-from stockpot.serving.orders import (
+from stockpot.serving.requests import (
     BadParameter,
     ImageRequest,
     Order,
@@ -90,7 +90,7 @@ def public_app(
         try:
             request = ImageRequest.model_validate(read_object(http.headers, await http.body()))
         except ValidationError as error:
-            return problems.of_validation(error)
+            return http_errors.of_validation(error)
         order = order_of(request, soup=soup, resolution=resolution)
         unknown = check(order)
         pictures = await _draw(worker, order, http.receive, meters)
@@ -104,7 +104,7 @@ def public_app(
         """Say where the soup's receipts end in this server's store, as it is now."""
         found = chain.fresh(CHAIN_TIMEOUT_S)
         if found is None:
-            return problems.problem(503, "The store does not say where the receipts end.")
+            return http_errors.problem(503, "The store does not say where the receipts end.")
         return JSONResponse({"soup": soup, **found.model_dump(mode="json")})
 
     @app.get("/v2/health/live")
@@ -194,14 +194,14 @@ def _image_request_schema() -> dict[str, Any]:
 def _tell_failures(app: FastAPI) -> None:
     @app.exception_handler(StockpotError)
     async def failed(_: Request, error: StockpotError) -> Response:
-        return problems.of_error(error)
+        return http_errors.of_error(error)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        answer = problems.problem(error.status_code, str(error.detail))
+        answer = http_errors.problem(error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
-        return problems.ours()
+        return http_errors.ours()

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from starlette.datastructures import Headers
 
 from stockpot.errors import StockpotError
-from stockpot.serving.orders import BadParameter, quoted
+from stockpot.serving.requests import BadParameter, quoted
 
 
 class BadBody(StockpotError):

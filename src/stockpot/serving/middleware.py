@@ -10,8 +10,8 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stockpot.serving import problems
-from stockpot.serving.meters import UPLOADING, Meters
+from stockpot.serving import http_errors
+from stockpot.serving.metrics import UPLOADING, Meters
 
 MAX_BODY_BYTES = 64 << 10
 MAX_DISCARDED_BYTES = 64 << 20
@@ -47,7 +47,7 @@ class BoundedBody:
             more = message.get("more_body", False)
         if size_bytes > MAX_BODY_BYTES or _will_be_refused(scope):
             text = f"The body is longer than {MAX_BODY_BYTES} bytes."
-            await problems.problem(413, text, code="body_too_long")(scope, receive, send)
+            await http_errors.problem(413, text, code="body_too_long")(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from stockpot.api.serving import Granted
 from stockpot.serving.grants import NothingServed
 from stockpot.serving.models import Models
-from stockpot.serving.orders import BadParameter, UnknownModel, pinned_weights, quoted
+from stockpot.serving.requests import BadParameter, UnknownModel, pinned_weights, quoted
 
 MODELS = "/v1/models"
 

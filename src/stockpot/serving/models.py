@@ -23,7 +23,7 @@ from stockpot.api.serving import Grant, Granted, ServerState
 from stockpot.errors import StockpotError
 from stockpot.serving import grants
 from stockpot.serving.grants import Holdings, Token
-from stockpot.serving.meters import Meters
+from stockpot.serving.metrics import Meters
 
 log = structlog.get_logger()
 

@@ -25,10 +25,10 @@ from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
 from stockpot.serving.chain import Chain
-from stockpot.serving.draw import Studio
 from stockpot.serving.http_server import LINGER_S, HttpServer, answering, listen
-from stockpot.serving.meters import Meters
+from stockpot.serving.metrics import Meters
 from stockpot.serving.models import Models
+from stockpot.serving.renderer import Studio
 from stockpot.serving.worker import Worker
 from stockpot.store.atomic import write_whole
 from stockpot.store.base import open_base

@@ -21,7 +21,7 @@ from stockpot.api.serving import Granted
 from stockpot.errors import StockpotError, Transient
 from stockpot.serving.grants import NothingServed
 from stockpot.serving.models import Models, Pin
-from stockpot.serving.orders import Order
+from stockpot.serving.requests import Order
 
 log = structlog.get_logger()
 

@@ -14,10 +14,10 @@ from stockpot.api.runspec import BaseRef
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import explained, quoted
-from stockpot.store.places import fetch_folder, tree_digest, tree_files
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
 from stockpot.store.safetensors import read_header
+from stockpot.store.sources import fetch_folder, tree_digest, tree_files
 
 INDEX = "model_index.json"
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"

@@ -18,8 +18,8 @@ from urllib3 import BaseHTTPResponse
 
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
-from stockpot.store.patience import WAITS_S, Answer, patiently
 from stockpot.store.port import UPLOAD, Custody, ObjectInfo, require_key, require_prefix
+from stockpot.store.retry import WAITS_S, Answer, patiently
 from stockpot.store.s3_client import (
     ANSWERS,
     client_of,
@@ -28,7 +28,7 @@ from stockpot.store.s3_client import (
     problem,
     unfinished_uploads,
 )
-from stockpot.store.s3_custody import custody_of, why_kept
+from stockpot.store.s3_retention import custody_of, why_kept
 from stockpot.store.s3_stream import BeyondTheEndError, S3Stream
 
 PART_BYTES = 16 << 20

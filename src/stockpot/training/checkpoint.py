@@ -24,8 +24,8 @@ from stockpot.api.model import DigestString, Model
 from stockpot.core.digests import Digest
 from stockpot.store.artefacts import begin
 from stockpot.store.keys import MANIFEST
-from stockpot.store.places import file_digest
 from stockpot.store.port import ObjectStore
+from stockpot.store.sources import file_digest
 
 log = structlog.get_logger()
 

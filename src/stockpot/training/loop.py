@@ -24,11 +24,11 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
 from stockpot.training.checkpoint import Checkpoint, Checkpoints
-from stockpot.training.draws import draw_batch, seed_of
-from stockpot.training.encode import Encoded
 from stockpot.training.interrupts import stop_here
+from stockpot.training.latent_cache import Encoded
 from stockpot.training.methods import Batch, Method, Schedule
-from stockpot.training.optimizing import learning_rate, read_optimizer
+from stockpot.training.optimizer import learning_rate, read_optimizer
+from stockpot.training.sampling_plan import draw_batch, seed_of
 
 log = structlog.get_logger()
 

@@ -26,14 +26,14 @@ from stockpot.store.artefacts import find_complete
 from stockpot.store.base import OpenBase, open_base
 from stockpot.store.keys import WEIGHTS, Keys
 from stockpot.store.open import open_store
-from stockpot.store.places import fetch_folder
+from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
-from stockpot.training.encode import Encoded, encode_records
 from stockpot.training.interrupts import stop_here
+from stockpot.training.latent_cache import Encoded, encode_records
 from stockpot.training.loop import Trained, train
 from stockpot.training.methods import Schedule, find_method
-from stockpot.training.optimizing import read_optimizer
+from stockpot.training.optimizer import read_optimizer
 from stockpot.training.publish import publish_ingredient, say_again, write_weights
 
 log = structlog.get_logger()

@@ -24,8 +24,8 @@ from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
 from stockpot.store.atomic import write_whole
 from stockpot.store.outputs import require_regular
+from stockpot.workload.environment import settle
 from stockpot.workload.result import problem_of, write_result
-from stockpot.workload.surroundings import settle
 
 # Looked up by name, so that a purge loads no torch and the slim image needs none.
 VERBS = {

@@ -91,8 +91,8 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
     from stockpot.merging.accumulator import open_accumulator
     from stockpot.merging.engine import Settings
     from stockpot.merging.formats import FORMATS
+    from stockpot.merging.ingredients import of_canonical
     from stockpot.merging.kernel import installed
-    from stockpot.merging.parts import of_canonical
     from stockpot.merging.recipes import Desk, Kept, averaged
     from stockpot.merging.step import Step
     from stockpot.merging.targets import _Descriptor, nowhere

@@ -14,9 +14,9 @@ from stockpot.cli.averaging import Averaging
 from stockpot.errors import ExitCode
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
-from stockpot.unlearning.verify.heads import parse_head
+from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.verdict import Verdict
-from stockpot.unlearning.verify.verifying import Ground, verify
+from stockpot.unlearning.verify.verification import Ground, verify
 
 LOOKED_BACK_S = 30.0
 """From how long before its deletion the pictures of a run are counted."""

@@ -9,7 +9,7 @@ from stockpot.core.recipe import is_meant
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.inventory import Inventory
-from stockpot.unlearning.verify.holdings import Holdings
+from stockpot.unlearning.verify.store_listing import Holdings
 from stockpot.unlearning.verify.verdict import Check, failed, proven, unknown
 
 SHOWN = 3

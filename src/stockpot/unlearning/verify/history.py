@@ -14,9 +14,9 @@ from stockpot.unlearning.chain import Link, read_chain
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.statement import Unlearning
 from stockpot.unlearning.tombstone import tombstoned_at
-from stockpot.unlearning.verify.holdings import list_holdings
+from stockpot.unlearning.verify.store_listing import list_holdings
 from stockpot.unlearning.verify.verdict import Report
-from stockpot.unlearning.verify.verifying import Ground
+from stockpot.unlearning.verify.verification import Ground
 
 
 class Learnt(Model):

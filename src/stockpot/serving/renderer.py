@@ -20,7 +20,7 @@ from stockpot.diffusion.pipeline import Parts, load_unet
 from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.sampling import has_guidance, sample, schedule_problem
 from stockpot.errors import ExitCode, Refused
-from stockpot.serving.orders import MAX_PROMPT_CHARACTERS, BadParameter, Order, UnknownText
+from stockpot.serving.requests import MAX_PROMPT_CHARACTERS, BadParameter, Order, UnknownText
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision

@@ -9,11 +9,11 @@ from stockpot.core.actions import (
     attempt_of,
 )
 from stockpot.core.attempts import failed, hindered, last_attempt
+from stockpot.core.blocker import Unmet
 from stockpot.core.digests import short
-from stockpot.core.finding import Unmet
-from stockpot.core.ladder import Scene
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
+from stockpot.core.stages import Scene
 from stockpot.core.world import Shard, World
 from stockpot.errors import ExitCode
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import is_signing
-from stockpot.core.finding import Unmet
+from stockpot.core.blocker import Unmet
 from stockpot.core.world import Server, World
 
 SKEW = timedelta(seconds=60)

@@ -17,9 +17,9 @@ from stockpot.core.actions import (
     is_signing,
 )
 from stockpot.core.digests import Digest
-from stockpot.core.forgetting import missing
-from stockpot.core.ladder import Rung, Scene, Stage
 from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.core.stages import Rung, Scene, Stage
+from stockpot.core.unlearning_checks import missing
 from stockpot.core.world import Run, Shard, World
 
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -17,10 +17,10 @@ from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, own_files
 from stockpot.merging.copies import is_copied, read_bytes
-from stockpot.merging.folding import fold_plainly
 from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.layout import differences
+from stockpot.merging.lora_fusion import fold_plainly
 from stockpot.merging.weights import Weight, Where, listed, whole
 from stockpot.store.ranges import ByteSource, ObjectBytes, blocks
 from stockpot.store.safetensors import ELEMENT_BYTES, tensor_bytes

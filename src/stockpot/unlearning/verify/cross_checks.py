@@ -18,8 +18,8 @@ from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor, contradiction
 from stockpot.unlearning.chain import Link
-from stockpot.unlearning.verify.heads import CHAIN
-from stockpot.unlearning.verify.holdings import Holdings
+from stockpot.unlearning.verify.chain_head import CHAIN
+from stockpot.unlearning.verify.store_listing import Holdings
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 TIMEOUT_S = 20.0

@@ -13,11 +13,11 @@ from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
+from stockpot.unlearning.verify.chain_head import CHAIN, Head, check_head
 from stockpot.unlearning.verify.composition import Average, Compositions
-from stockpot.unlearning.verify.heads import CHAIN, Head, check_head
-from stockpot.unlearning.verify.holdings import Holdings, list_holdings
+from stockpot.unlearning.verify.cross_checks import check_anchor, check_manifests, check_server
+from stockpot.unlearning.verify.disclosure import check_openings
 from stockpot.unlearning.verify.live import check_live
-from stockpot.unlearning.verify.opened import check_openings
 from stockpot.unlearning.verify.records import (
     check_completeness,
     check_inventory,
@@ -26,8 +26,8 @@ from stockpot.unlearning.verify.records import (
     check_times,
     check_tombstone,
 )
+from stockpot.unlearning.verify.store_listing import Holdings, list_holdings
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict, failed, proven, unknown
-from stockpot.unlearning.verify.witnesses import check_anchor, check_manifests, check_server
 
 STORE = "the store"
 

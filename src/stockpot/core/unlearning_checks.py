@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
-from stockpot.core.finding import Unmet
-from stockpot.core.ladder import Scene
-from stockpot.core.learning import not_merged, rolled_out_everywhere
+from stockpot.core.blocker import Unmet
+from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import looked_at_again
+from stockpot.core.stages import Scene
 from stockpot.core.world import GrantedServer, Run, Server, Shard
 
 

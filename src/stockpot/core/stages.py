@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stockpot.core.finding import Unmet
+from stockpot.core.blocker import Unmet
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.world import Shard, World

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from stockpot.errors import StockpotError
 from stockpot.serving.grants import NothingServed
 from stockpot.serving.http_body import BadBody
-from stockpot.serving.orders import BadParameter, NotServed, UnknownModel, quoted
+from stockpot.serving.requests import BadParameter, NotServed, UnknownModel, quoted
 from stockpot.serving.worker import Busy, Ended
 
 INVALID = "invalid_request_error"
