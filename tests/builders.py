@@ -13,18 +13,18 @@ from stockpot.core.weighting import Declared
 from stockpot.core.world import (
     Epoch,
     Failure,
-    GrantedServer,
-    Held,
+    HeldRevision,
     Promotion,
-    Receipt,
+    RecordedReceipt,
     Revision,
     Run,
     RunName,
     Server,
+    ServerGrant,
     Shard,
     Soup,
     SoupUID,
-    Trained,
+    TrainingOutcome,
     World,
 )
 
@@ -69,7 +69,9 @@ class ShardBuilder:
     def trained(self, at: datetime = LONG_AGO) -> "ShardBuilder":
         """With its ingredient."""
         name = self.shard.name
-        trained = Trained(key(name), weights(name), at, BASE, digest_of_bytes(name.encode()), 100)
+        trained = TrainingOutcome(
+            key(name), weights(name), at, BASE, digest_of_bytes(name.encode()), 100
+        )
         return ShardBuilder(replace(self.shard, trained=trained))
 
     def weighing(self, weight: str) -> "ShardBuilder":
@@ -153,7 +155,7 @@ class ServerBuilder:
     def of(self, *names: str, epoch: int = 1) -> "ServerBuilder":
         """Serving that revision, and holding it alone."""
         recipe = a_recipe(*names)
-        held = frozenset({Held(recipe.digest, recipe.lineage)})
+        held = frozenset({HeldRevision(recipe.digest, recipe.lineage)})
         return ServerBuilder(
             replace(
                 self.server,
@@ -168,7 +170,7 @@ class ServerBuilder:
     def prepared(self, *names: str, epoch: int) -> "ServerBuilder":
         """Holding that revision beside what it serves."""
         recipe = a_recipe(*names)
-        held = frozenset({Held(recipe.digest, recipe.lineage)})
+        held = frozenset({HeldRevision(recipe.digest, recipe.lineage)})
         return ServerBuilder(
             replace(
                 self.server,
@@ -236,13 +238,13 @@ def a_world(
     soup: SoupBuilder,
     *things: ShardBuilder | ServerBuilder | Run,
     receipted: tuple[str, ...] = (),
-    receipts: tuple[Receipt, ...] = (),
+    receipts: tuple[RecordedReceipt, ...] = (),
     ended: tuple[str, ...] = (),
 ) -> World:
     """Put a world together; as many servers are asked for as there are, and each is recorded."""
     servers = tuple(one.server for one in things if isinstance(one, ServerBuilder))
-    granted = (GrantedServer(one.name, one.uid) for one in servers if one.epoch or not one.answers)
-    done = (Receipt(f"pets-{n}", uid(name), n) for n, name in enumerate(receipted, start=1))
+    granted = (ServerGrant(one.name, one.uid) for one in servers if one.epoch or not one.answers)
+    done = (RecordedReceipt(f"pets-{n}", uid(name), n) for n, name in enumerate(receipted, start=1))
     return World(
         soup=replace(soup.soup, replicas=len(servers), granted=(*soup.soup.granted, *granted)),
         shards=tuple(one.shard for one in things if isinstance(one, ShardBuilder)),

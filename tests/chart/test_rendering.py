@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chart.conftest import CHART, VALUES, Object, Render, Rendered
 
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.chart.values import Values
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
@@ -25,9 +25,9 @@ def pod_specs(rendered: Rendered) -> Iterator[tuple[str, Object]]:
             yield one["metadata"]["name"], one["spec"]["template"]["spec"]
 
 
-def settings_of(rendered: Rendered) -> Settings:
+def settings_of(rendered: Rendered) -> OperatorSettings:
     said = rendered.one("ConfigMap", "stockpot-settings")["data"]["settings.yaml"]
-    return Settings.model_validate(yaml.safe_load(said))
+    return OperatorSettings.model_validate(yaml.safe_load(said))
 
 
 def entries(secret: Object) -> dict[str, str]:

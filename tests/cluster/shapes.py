@@ -21,7 +21,7 @@ from stockpot.api.runspec import (
     TrainRun,
 )
 from stockpot.api.training import Training, WeightsDtype
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
@@ -38,7 +38,7 @@ NAME = RunName("train-7d21e0b4-a1a1a1a1-1")
 LINEAGE: Lineage = frozenset({Ingredient(ShardUID(FOOD.uid), Digest(""))})
 
 
-def settings(**changes: Any) -> Settings:
+def settings(**changes: Any) -> OperatorSettings:
     told: Json = {
         "release": {"name": "stockpot", "namespace": "stockpot-system"},
         "workloadNamespaces": ["studio"],
@@ -53,7 +53,7 @@ def settings(**changes: Any) -> Settings:
         "serviceAccounts": {"workload": "stockpot-workload", "unlearn": "stockpot-unlearn"},
         "signingKey": {"secret": "stockpot-signing"},
     }
-    return Settings.model_validate({**told, **changes})
+    return OperatorSettings.model_validate({**told, **changes})
 
 
 def a_training(source: str = "/claims/data/food") -> TrainRun:

@@ -19,14 +19,14 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.credentials import connect, read_configuration
 from stockpot.cluster.apiserver.errors import (
     AlreadyExists,
+    ApiRequest,
     Conflict,
     Forbidden,
-    Gone,
     Invalid,
     NamespaceEnding,
     NotFound,
     OverQuota,
-    Question,
+    ResourceExpired,
     TooMany,
     Unauthorized,
     Unavailable,
@@ -293,7 +293,7 @@ def test_what_is_not_allowed_is_said_with_verb_and_place(
         somebody.list(SECRETS, namespace)
 
     assert not isinstance(refused.value, NamespaceEnding)
-    assert refused.value.question == Question("list", "secrets", namespace)
+    assert refused.value.question == ApiRequest("list", "secrets", namespace)
     assert f"did not list secrets in the namespace {namespace}: " in refused.value.message
     assert f"kubectl auth can-i list secrets -n {namespace}" in refused.value.help
 
@@ -309,7 +309,7 @@ def test_a_used_up_quota_is_told_from_a_missing_right() -> None:
     said = 'jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs.batch=1'
     body = json.dumps({"kind": "Status", "message": said, "reason": "Forbidden"}).encode()
 
-    error = error_of(Question("create", "jobs.batch", "studio", "x"), 403, body)
+    error = error_of(ApiRequest("create", "jobs.batch", "studio", "x"), 403, body)
 
     assert isinstance(error, OverQuota)
     assert "kubectl describe quota -n studio" in error.help
@@ -454,7 +454,10 @@ def test_a_listing_that_expired_between_two_pages_starts_anew() -> None:
 
 
 def test_a_listing_that_always_expires_is_given_up() -> None:
-    with answering([(410, {}, status(410, "Expired"))]) as (client, asked), pytest.raises(Gone):
+    with (
+        answering([(410, {}, status(410, "Expired"))]) as (client, asked),
+        pytest.raises(ResourceExpired),
+    ):
         client.list(SOUPS)
 
     assert len(asked) == client_module.RESTARTS

@@ -19,12 +19,12 @@ from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Problem, RunResult
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.core.world import Hindrance
+from stockpot.core.world import StartupBlocker
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 
 
-def found(job: Json, *pods: Json, events: tuple[Json, ...] = ()) -> Hindrance | None:
+def found(job: Json, *pods: Json, events: tuple[Json, ...] = ()) -> StartupBlocker | None:
     return hindrance_of(job, pods, events, NOW)
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_name_of_an_image_is_quoted() -> None:
 
     hindrance = found(job, a_pod_that_waits(job, "InvalidImageName", image="Trainer:"))
 
-    assert hindrance == Hindrance(
+    assert hindrance == StartupBlocker(
         Reason.IMAGE_UNAVAILABLE,
         "'Trainer:' is no name of an image",
         "name one in images of the chart's values",
@@ -265,7 +265,7 @@ def test_a_pod_that_fits_nowhere_says_which_resource_and_how_much() -> None:
 
     hindrance = found(job, unplaced(job, text))
 
-    assert hindrance == Hindrance(
+    assert hindrance == StartupBlocker(
         Reason.UNSCHEDULABLE,
         "no node has room for the pod, which needs 64Gi memory and 1 nvidia.com/gpu",
         "add a node, wait for room, or lower pods.resources.train in the chart's values",
@@ -426,7 +426,7 @@ def test_a_server_that_crashes_says_what_it_said_last() -> None:
 
     hindrance = found(deployment(), crashed(said(RunResult(problem=problem)), 45))
 
-    assert hindrance == Hindrance(
+    assert hindrance == StartupBlocker(
         Reason.CRASHING, "the server ends again and again: the base brings code", "take it away"
     )
 

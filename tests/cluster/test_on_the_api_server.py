@@ -24,7 +24,7 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import Forbidden
 from stockpot.cluster.apiserver.labels import selector_of
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
-from stockpot.cluster.chart.generation import permissions
+from stockpot.cluster.chart import permissions
 from stockpot.cluster.chart.permissions import Rule
 from stockpot.cluster.manifests.deployment import deployment_of, service_of
 from stockpot.cluster.manifests.drift import is_as_told

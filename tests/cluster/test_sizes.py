@@ -15,7 +15,7 @@ from stockpot.api.v1alpha1 import Base, ObjectMeta, Soup, SoupSpec
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, digest_of_bytes
-from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID
+from stockpot.core.recipe import Ingredient, Recipe, ShardUID, WeightedIngredient
 from stockpot.core.world import Epoch, Promotion, Revision, RunName, Shard, SoupUID, World
 from stockpot.core.world import Soup as SoupSeen
 from stockpot.errors import Refused
@@ -36,7 +36,9 @@ def digest(what: str, number: int) -> Digest:
 
 def a_recipe(count: int) -> Recipe:
     parts = (
-        Part(Ingredient(uid(number), digest("key", number)), digest("weights", number), 1000)
+        WeightedIngredient(
+            Ingredient(uid(number), digest("key", number)), digest("weights", number), 1000
+        )
         for number in range(count)
     )
     return Recipe(tuple(sorted(parts)))

@@ -32,7 +32,7 @@ from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import Hindrance, Run, RunName
+from stockpot.core.world import Run, RunName, StartupBlocker
 
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CRDS = Path(__file__).resolve().parents[2] / "crds"
@@ -129,7 +129,7 @@ class Studio:
         """The run, once it has ended."""
         return until(lambda: None if (run := self.run()).is_active else run)
 
-    def hindrance(self, workload: Json | None = None) -> Hindrance | None:
+    def hindrance(self, workload: Json | None = None) -> StartupBlocker | None:
         events = self.client.list(EVENTS, self.namespace).items
         return hindrance_of(workload or self.job(), self.pods(), events, now())
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from stockpot.cluster.apiserver.resources import NAMESPACES, PODS, Resource
-from stockpot.controller.watcher import WATCHED, Watching
+from stockpot.controller.watcher import WATCHED, Watcher
 from stockpot.kube.cache import Cache
 
 SOON_S = 8.0
@@ -128,9 +128,9 @@ def api_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiS
 
 
 @pytest.fixture
-def watching(api_server: ApiServer) -> Iterator[Watching]:
+def watching(api_server: ApiServer) -> Iterator[Watcher]:
     """Streams, each of which waits for a word."""
-    one = Watching(Cache(), lambda *_: None, lambda _: None, ["studio"])
+    one = Watcher(Cache(), lambda *_: None, lambda _: None, ["studio"])
     one.start()
     try:
         for plural, begun in api_server.watched.items():
@@ -141,7 +141,7 @@ def watching(api_server: ApiServer) -> Iterator[Watching]:
 
 
 def test_a_watch_that_is_refused_for_good_ends_all_of_them_at_once(
-    api_server: ApiServer, watching: Watching
+    api_server: ApiServer, watching: Watcher
 ) -> None:
     api_server.gone.set()
     watching._thread.join(SOON_S)
@@ -149,7 +149,7 @@ def test_a_watch_that_is_refused_for_good_ends_all_of_them_at_once(
     assert not watching.is_alive
 
 
-def test_streams_that_are_stopped_end_at_once(watching: Watching) -> None:
+def test_streams_that_are_stopped_end_at_once(watching: Watcher) -> None:
     watching.stop()
 
     assert not watching.is_alive

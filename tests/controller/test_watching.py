@@ -6,7 +6,7 @@ from stockpot.cluster.apiserver.client import Listing
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, JOBS, Resource
 from stockpot.controller.queue import Priority
-from stockpot.controller.watcher import Watching
+from stockpot.controller.watcher import Watcher
 from stockpot.kube.cache import Cache
 from stockpot.reconcile.ports import SoupKey
 
@@ -20,7 +20,7 @@ class Stream:
         self.cache = Cache()
         self.pushed: list[tuple[SoupKey, Priority]] = []
         self.left: list[Json] = []
-        self._watching = Watching(
+        self._watching = Watcher(
             self.cache,
             lambda key, why: self.pushed.append((key, why)),
             self.left.append,

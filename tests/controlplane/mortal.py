@@ -1,6 +1,6 @@
 """An operator that is killed, as by SIGKILL, before or after it first does a certain thing.
 
-What dies when comes from the environment: DIES=before:RecordReceipt, or after:Hold.
+What dies when comes from the environment: DIES=before:RecordReceipt, or after:HoldShard.
 """
 
 import os
@@ -13,7 +13,7 @@ from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
 WHEN, _, WHAT = os.environ["DIES"].partition(":")
-apply, note = loop.apply, deletion_recorder.Noting._note
+apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
 
 
 def mortal(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
@@ -29,13 +29,13 @@ def mortal(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
 
 def mortal_note(self: Any, thing: Any) -> None:
     """Mostly a tombstone is written by the watch, before a round comes to it."""
-    if (WHEN, WHAT) == ("before", "Tombstone"):
+    if (WHEN, WHAT) == ("before", "RecordDeletion"):
         os.kill(os.getpid(), signal.SIGKILL)
     note(self, thing)
-    if WHAT == "Tombstone":
+    if WHAT == "RecordDeletion":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 loop.apply = mortal
-deletion_recorder.Noting._note = mortal_note  # type: ignore[method-assign]
+deletion_recorder.DeletionRecorder._note = mortal_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))

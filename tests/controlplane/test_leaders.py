@@ -10,10 +10,10 @@ from tests.controlplane.town import Operator, Town
 from stockpot.cluster.apiserver.resources import SOUPS
 
 STEPS = [
-    *("HoldSoup", "Hold", "Scale", "StartTraining", "RecordIngredient", "StartMerge"),
+    *("HoldSoup", "HoldShard", "Scale", "StartTraining", "RecordIngredient", "StartMerge"),
     *("RecordRevision", "Promote", "Prepare", "Commit", "StartEvaluation", "RecordEvaluation"),
-    *("EndRun", "Tombstone", "StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision"),
-    *("Release", "ReleaseSoup"),
+    *("EndRun", "RecordDeletion", "StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision"),
+    *("ReleaseShard", "ReleaseSoup"),
 ]
 """In about the order in which they come for the first time."""
 DEATHS = [f"{when}:{step}" for step in STEPS for when in ("before", "after")]

@@ -25,7 +25,7 @@ from stockpot.api.runspec import MergeRun, ObjectRef, PurgeRun, RecipePart, RunR
 from stockpot.api.training import WeightsDtype
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import accumulator, merge
-from stockpot.merging.engine import Settings
+from stockpot.merging.engine import MergeSettings
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.kernel import installed
 from stockpot.merging.run import run
@@ -266,7 +266,7 @@ def test_threads_stores_and_the_kernel_change_nothing(
     first, second = a_merge(root, parts[:8]), a_merge(root, parts)
     made = set()
     for kernel, block_bytes, is_near in ((installed(), None, False), (None, 64, True)):
-        settings = Settings(3, kernel, block_bytes)
+        settings = MergeSettings(3, kernel, block_bytes)
         monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
         monkeypatch.setattr(ObjectBytes, "is_near", is_near)
         ways = [merged(spec, root).figures["way"] for spec in (first, second)]

@@ -26,7 +26,7 @@ from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart,
 from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
-from stockpot.merging.engine import Settings
+from stockpot.merging.engine import MergeSettings
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
@@ -365,7 +365,7 @@ def test_blocks_threads_and_the_kernel_change_nothing(
     (root / KEYS.revision("soup-1", spec.recipe_digest) / MANIFEST).unlink()
 
     for block_bytes, threads in ((4, 1), (8, 2), (20, 3), (1 << 16, 7)):
-        settings = Settings(threads, None, block_bytes)
+        settings = MergeSettings(threads, None, block_bytes)
         monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
         merged(spec, root)
         assert soup_bytes(root, spec) == whole

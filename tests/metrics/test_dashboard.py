@@ -12,14 +12,14 @@ from tests.metrics.serving_metrics import serve_meters
 
 from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts
-from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
 from stockpot.serving.metrics import Meters
 
 SOUP = ("studio", "emoji")
 
 
-def begin(operator: OperatorMeters, server: Meters) -> None:
+def begin(operator: OperatorMetrics, server: Meters) -> None:
     """The base serves, one shard is trained and another is under way."""
     operator.set_leader(True)
     operator.watch_queue(lambda: 1)
@@ -30,7 +30,7 @@ def begin(operator: OperatorMeters, server: Meters) -> None:
     answer(server, "200", 0.2)
 
 
-def go_on(operator: OperatorMeters, server: Meters) -> None:
+def go_on(operator: OperatorMetrics, server: Meters) -> None:
     """A revision with both is promoted and measured; then one of them is to be forgotten."""
     facts = SoupFacts(
         shards={ShardState.INCLUDED: 1, ShardState.UNLEARNING: 1},
@@ -54,7 +54,7 @@ def answer(server: Meters, code: str, duration_s: float) -> None:
 
 
 def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
-    operator, server = OperatorMeters(version="test"), Meters()
+    operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
     with (
         serve_operator(
@@ -93,7 +93,7 @@ def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("whose", ["operator", "server"])
 def test_promtool_finds_nothing_to_say(whose: str) -> None:
-    operator, server = OperatorMeters(version="test"), Meters()
+    operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
     go_on(operator, server)
     text = {"operator": operator.text(), "server": server.text()}[whose]
@@ -106,7 +106,7 @@ def test_promtool_finds_nothing_to_say(whose: str) -> None:
 
 
 def test_a_scrape_from_before_the_first_soup_is_good_text() -> None:
-    text = OperatorMeters(version="test").text()
+    text = OperatorMetrics(version="test").text()
 
     checked = subprocess.run(
         [program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False

@@ -14,7 +14,7 @@ from stockpot.api.omissions import Omission
 from stockpot.api.v1alpha1 import DataShard, DataShardStatus, Soup, SoupRevision
 from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts, soup_facts
-from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/operator-metrics.md"
@@ -26,7 +26,7 @@ NOON_S = datetime.fromisoformat(DELETED_AT).timestamp()
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def samples(meters: OperatorMeters) -> Samples:
+def samples(meters: OperatorMetrics) -> Samples:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(meters.text().decode())
@@ -34,13 +34,13 @@ def samples(meters: OperatorMeters) -> Samples:
     }
 
 
-def value(meters: OperatorMeters, name: str, **labels: str) -> float | None:
+def value(meters: OperatorMetrics, name: str, **labels: str) -> float | None:
     of_soup = {"namespace": "studio", "soup": "emoji"} | labels
     return samples(meters).get((name, tuple(sorted(of_soup.items()))))
 
 
-def the_meters() -> OperatorMeters:
-    return OperatorMeters(version="1.2.3", now_s=lambda: NOON_S + 30)
+def the_meters() -> OperatorMetrics:
+    return OperatorMetrics(version="1.2.3", now_s=lambda: NOON_S + 30)
 
 
 def a_shard(name: str, *said: str, **more: object) -> DataShard:
@@ -79,7 +79,7 @@ def test_every_state_has_a_series_so_that_a_graph_falls_to_zero() -> None:
 
 def test_the_age_of_the_oldest_deletion_grows_without_a_round() -> None:
     clock_s = [NOON_S, NOON_S + 10]
-    meters = OperatorMeters(version="1", now_s=lambda: clock_s.pop(0))
+    meters = OperatorMetrics(version="1", now_s=lambda: clock_s.pop(0))
     facts = SoupFacts(unlearning_since_s=(NOON_S, NOON_S - 5))
     meters.observe_round(SOUP, facts, 0.02)
 
@@ -90,7 +90,7 @@ def test_the_age_of_the_oldest_deletion_grows_without_a_round() -> None:
 
 def test_a_deletion_becomes_overdue_without_a_round() -> None:
     clock_s = [NOON_S, NOON_S + 10]
-    meters = OperatorMeters(version="1", now_s=lambda: clock_s.pop(0))
+    meters = OperatorMetrics(version="1", now_s=lambda: clock_s.pop(0))
     facts = SoupFacts(unlearning_since_s=(NOON_S, NOON_S - 5), unlearning_deadline_s=10)
     meters.observe_round(SOUP, facts, 0.02)
 
@@ -131,7 +131,7 @@ def test_records_and_what_went_by_force_are_under_way_too() -> None:
 
 
 def test_a_clock_that_is_behind_gives_no_negative_age() -> None:
-    meters = OperatorMeters(version="1", now_s=lambda: NOON_S - 60)
+    meters = OperatorMetrics(version="1", now_s=lambda: NOON_S - 60)
 
     meters.observe_round(SOUP, SoupFacts(unlearning_since_s=(NOON_S,)), 0.02)
 

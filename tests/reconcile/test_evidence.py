@@ -8,7 +8,7 @@ from stockpot.api.runspec import Ending
 from stockpot.api.v1alpha1 import MOST_ENDED, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import Epoch, GrantedServer, Held, Promotion, Server, World
+from stockpot.core.world import Epoch, HeldRevision, Promotion, Server, ServerGrant, World
 from stockpot.reconcile.edits import with_server, without_server
 from stockpot.reconcile.orders import ended_reports, held_report
 
@@ -23,7 +23,7 @@ def granted(*names: str) -> Soup:
         }
     )
     for name in names:
-        soup = with_server(GrantedServer(name, f"uid of {name}", "node-a"))(soup)
+        soup = with_server(ServerGrant(name, f"uid of {name}", "node-a"))(soup)
     return soup
 
 
@@ -68,8 +68,8 @@ def test_what_a_server_holds_beside_the_successor_is_told_with_its_lineage() -> 
     world = a_world(a_soup().of("cats"))
     current = world.soup.current
     assert isinstance(current, Promotion)
-    served = Held(current.revision.recipe.digest, frozenset({cats}))
-    other = Held(Digest("sha256:" + "1" * 64), frozenset({cats, dogs}))
+    served = HeldRevision(current.revision.recipe.digest, frozenset({cats}))
+    other = HeldRevision(Digest("sha256:" + "1" * 64), frozenset({cats, dogs}))
     server = Server("one", "pod", "node-a", epoch=Epoch(3), holds=frozenset({served}), nonce="ff")
 
     alone = held_report(server, current)

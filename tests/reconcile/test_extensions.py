@@ -10,7 +10,7 @@ from tests.plugins import install
 from stockpot import extensions
 from stockpot.api.conditions import Reason
 from stockpot.api.training import Named, Optimizer, Training
-from stockpot.core.weighting import Declared, Member, Unusable, weigh
+from stockpot.core.weighting import Declared, Member, UnusablePlugin, weigh
 from stockpot.reconcile.extensions import resolve_weighting, unusable_training
 
 BY_SIZE = """
@@ -39,7 +39,7 @@ def test_a_weighting_of_another_package_weighs(patch: pytest.MonkeyPatch, tmp_pa
 
     weighting = resolve_weighting(Named(name="BySize", options={"power": "2"}))
 
-    assert not isinstance(weighting, Unusable)
+    assert not isinstance(weighting, UnusablePlugin)
     members = [Member("cats", Fraction(1), 3), Member("dogs", Fraction(1), 5)]
     assert weigh("BySize", weighting, members) == (9, 25)
 
@@ -76,7 +76,7 @@ def test_a_weighting_that_breaks_on_being_loaded_is_unusable_and_says_why(
 
     found = resolve_weighting(Named(name="Broken"))
 
-    assert isinstance(found, Unusable)
+    assert isinstance(found, UnusablePlugin)
     assert found.message.startswith(f"Broken of the package {name} cannot be used: {words}")
     assert found.help == f"mend or remove the package {name} ({name}:Broken)"
     assert found.reason is Reason.WEIGHTING_FAILED
@@ -91,7 +91,7 @@ def test_a_package_whose_metadata_is_broken_hides_no_other(
     written.write_text("[stockpot.weighting]\nno value\n")
     extensions.forget()
 
-    assert not isinstance(resolve_weighting(Named(name="BySize")), Unusable)
+    assert not isinstance(resolve_weighting(Named(name="BySize")), UnusablePlugin)
     assert isinstance(resolve_weighting(Named(name="Declared")), Declared)
 
 
@@ -102,7 +102,7 @@ def test_an_unknown_weighting_is_answered_with_the_nearest_and_all(
 
     found = resolve_weighting(Named(name="Declaredd"))
 
-    assert found == Unusable(
+    assert found == UnusablePlugin(
         "there is no weighting Declaredd; there is BySize, Declared",
         "did you mean Declared?",
         Reason.UNKNOWN_WEIGHTING,
@@ -112,7 +112,7 @@ def test_an_unknown_weighting_is_answered_with_the_nearest_and_all(
 def test_options_that_declared_does_not_have_are_refused() -> None:
     found = resolve_weighting(Named(name="Declared", options={"power": "2"}))
 
-    assert found == Unusable(
+    assert found == UnusablePlugin(
         "Declared has no option power; it has none at all", "remove it", Reason.WEIGHTING_FAILED
     )
 

@@ -7,10 +7,10 @@ import pytest
 
 from stockpot.api.omissions import Omission
 from stockpot.api.v1alpha1 import DataShard
-from stockpot.core.actions import Disown
+from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import Trained
+from stockpot.core.world import TrainingOutcome
 from stockpot.reconcile.edits import with_ingredient
 from stockpot.reconcile.records import disown
 
@@ -21,18 +21,20 @@ def digest(word: str) -> Digest:
     return digest_of_bytes(word.encode())
 
 
-def trained(key: str, *left_out: str) -> Trained:
+def trained(key: str, *left_out: str) -> TrainingOutcome:
     told = (digest("base"), digest("data"))
-    return Trained(digest(key), digest(f"weights {key}"), NOON, *told, 3, frozenset(left_out))
+    return TrainingOutcome(
+        digest(key), digest(f"weights {key}"), NOON, *told, 3, frozenset(left_out)
+    )
 
 
-def recorded(shard: DataShard, what: Trained) -> DataShard:
+def recorded(shard: DataShard, what: TrainingOutcome) -> DataShard:
     return with_ingredient(what, 1, "train-1")(shard)
 
 
 def disowned(shard: DataShard, key: str, *records: str) -> DataShard:
     former = Ingredient(ShardUID("cats-uid"), digest(key))
-    return disown(Disown(ShardUID("cats-uid"), former, records, is_known=True), NOON)(shard)
+    return disown(DropIngredient(ShardUID("cats-uid"), former, records, is_known=True), NOON)(shard)
 
 
 @pytest.fixture

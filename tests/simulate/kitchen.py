@@ -33,7 +33,7 @@ from stockpot.core.recipe import shard_of
 from stockpot.core.world import Run
 from stockpot.reconcile.edits import timestamp
 from stockpot.reconcile.loop import Round, reconcile
-from stockpot.reconcile.ports import Seen
+from stockpot.reconcile.ports import ObservedObjects
 from stockpot.reconcile.views import instant
 from stockpot.serving import grants
 
@@ -74,7 +74,7 @@ class Kitchen:
         self.was_refused = False
         """The operator tried to create something there, and knows."""
         self.steps_to_live: int | None = None
-        self.past: list[tuple[Seen, tuple[Run, ...]]] = []
+        self.past: list[tuple[ObservedObjects, tuple[Run, ...]]] = []
         self.stale_by = 0
         spec = SoupSpec.model_validate(
             {
@@ -256,10 +256,10 @@ class Kitchen:
                 raise Died
             self.steps_to_live -= 1
 
-    def seen(self) -> Seen:
+    def seen(self) -> ObservedObjects:
         if self.is_soup_gone:
-            return Seen(None, tuple(self.shards.values()))
-        return Seen(
+            return ObservedObjects(None, tuple(self.shards.values()))
+        return ObservedObjects(
             self.soup,
             tuple(self.shards.values()),
             tuple(self.revisions.values()),
@@ -267,7 +267,7 @@ class Kitchen:
             namespace_terminates=self.was_refused,
         )
 
-    def restore(self, older: Seen) -> None:
+    def restore(self, older: ObservedObjects) -> None:
         """All objects are as they were in a backup."""
         assert older.soup
         self.soup = older.soup

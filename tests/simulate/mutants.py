@@ -10,9 +10,9 @@ import pytest
 from stockpot.core import checks, due_receipts, plan, unlearning_checks
 from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
-from stockpot.core.stages import Check, Scene, Stage
+from stockpot.core.stages import Check, CheckInput, Stage
 from stockpot.core.world import Shard, World
 from stockpot.reconcile import apply, views
 
@@ -51,7 +51,7 @@ def _nobody_vanishes(patch: Patch) -> None:
 def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
-    def mutant(shard: Shard, scene: Scene) -> Unmet | None:
+    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
         heard = tuple(one for one in scene.world.servers if one.answers)
         silent = frozenset(one.uid for one in scene.world.servers) | scene.world.ended
         world = replace(scene.world, servers=heard, ended=silent)
@@ -97,7 +97,7 @@ def _freed_by_another_receipt(patch: Patch) -> None:
     """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
-    def mutant(shard: Shard, scene: Scene) -> Unmet | None:
+    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
         mine = [one for one in signed_receipts(scene.world) if one.shard == shard.uid]
         if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
             return None

@@ -12,9 +12,9 @@ from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import GrantedServer, Promotion, Run, RunName, Server
+from stockpot.core.world import Promotion, Run, RunName, Server, ServerGrant
 from stockpot.reconcile.orders import revision_ref
-from stockpot.reconcile.ports import Asked, Ports, Seen
+from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
 from stockpot.reconcile.unlearned import is_same_receipt
 from stockpot.reconcile.views import server_view
 from stockpot.serving import grants
@@ -35,7 +35,7 @@ class _Objects:
     def __init__(self, kitchen: "Kitchen") -> None:
         self._kitchen = kitchen
 
-    def read(self, *, fresh: bool) -> Seen:
+    def read(self, *, fresh: bool) -> ObservedObjects:
         kitchen = self._kitchen
         if not fresh and kitchen.stale_by:
             return kitchen.past[-min(kitchen.stale_by, len(kitchen.past))][0]
@@ -110,7 +110,7 @@ class _Servers:
     def __init__(self, kitchen: "Kitchen") -> None:
         self._kitchen = kitchen
 
-    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
+    def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         del fresh
         pods = self._kitchen.pods
         servers = tuple(
@@ -120,7 +120,7 @@ class _Servers:
             for uid in pods.seen()
         )
         ended = frozenset(one.uid for one in granted if one.uid in pods.confirmed)
-        return Asked(pods.asked_for, servers, ended=ended)
+        return ObservedServers(pods.asked_for, servers, ended=ended)
 
     def _state(self, pod: Pod) -> ServerState:
         """What a server says: its grants, and where the receipts end in its store."""

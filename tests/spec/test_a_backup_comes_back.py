@@ -21,18 +21,18 @@ from stockpot.api.conditions import ConditionType, Reason
 from stockpot.core.actions import (
     Action,
     Promote,
-    StartCollection,
     StartPurge,
+    StartRescan,
     StartSigning,
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of
-from stockpot.core.world import Collection, Receipt, World
+from stockpot.core.world import LastRescan, RecordedReceipt, World
 
 CATS = a_shard("cats").trained()
 LATER = NOON + timedelta(minutes=4)
-KNOWN = tuple(Receipt(f"pets-{n}", uid(f"gone-{n}"), n, signed_at=NOON) for n in (1, 2))
+KNOWN = tuple(RecordedReceipt(f"pets-{n}", uid(f"gone-{n}"), n, signed_at=NOON) for n in (1, 2))
 
 
 def seeing(receipt: int, *, age_s: float = 0.0, digest: str = "two") -> World:
@@ -106,7 +106,7 @@ def test_nothing_is_signed_onto_a_chain_whose_end_is_missing() -> None:
 def test_what_an_older_store_has_again_is_removed_soon() -> None:
     soon = LATER + timedelta(minutes=2)
     world = seeing(1)
-    looked = replace(world.soup, collection=Collection(7, NOON, 12))
+    looked = replace(world.soup, collection=LastRescan(7, NOON, 12))
     again = [one for one in asked(replace(world, soup=looked), soon) if is_collection(one)]
 
     assert len(again) == 1
@@ -114,11 +114,13 @@ def test_what_an_older_store_has_again_is_removed_soon() -> None:
 
 
 def is_collection(action: Action) -> bool:
-    return isinstance(action, StartCollection)
+    return isinstance(action, StartRescan)
 
 
 def test_it_is_over_when_the_receipts_are_replayed() -> None:
-    more = tuple(Receipt(f"pets-{n}", uid(f"gone-{n}"), n, signed_at=NOON) for n in range(1, 6))
+    more = tuple(
+        RecordedReceipt(f"pets-{n}", uid(f"gone-{n}"), n, signed_at=NOON) for n in range(1, 6)
+    )
     world = seeing(5, digest="five")
     soup = replace(world.soup, receipts=5, head=None)
 

@@ -24,32 +24,32 @@ from stockpot.core.actions import (
     ForgetServer,
     Prepare,
     Promote,
+    RecordDeletion,
     RecordReceipt,
     RecordServer,
-    Release,
+    ReleaseShard,
     StartMerge,
     StartPurge,
     StartSigning,
     StartTraining,
-    Tombstone,
 )
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of
 from stockpot.core.stages import Stage
 from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import Epoch, GrantedServer, Receipt, Run, World
+from stockpot.core.world import Epoch, RecordedReceipt, Run, ServerGrant, World
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
 GOING = a_shard("dogs").trained().tombstoned()
 ONCE_MORE = GOING.with_fields(incomplete=1, last_receipt=4)
-INCOMPLETE = Receipt("pets-4", DOGS, 4, is_complete=False)
-COMPLETE = Receipt("pets-5", DOGS, 5)
+INCOMPLETE = RecordedReceipt("pets-4", DOGS, 4, is_complete=False)
+COMPLETE = RecordedReceipt("pets-5", DOGS, 5)
 PURGED = ended(StartPurge(DOGS))
 AN_HOUR_LATER = NOON + timedelta(seconds=3600)
-LOST = GrantedServer("pets-0", "uid of pets-0", "node-7")
+LOST = ServerGrant("pets-0", "uid of pets-0", "node-7")
 
 
 def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
@@ -59,7 +59,7 @@ def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
     return replace(run, ended_at=at)  # type: ignore[arg-type]
 
 
-def lacks(world: World, now: object = NOON) -> tuple[Stage, Unmet] | None:
+def lacks(world: World, now: object = NOON) -> tuple[Stage, Blocker] | None:
     rung = check(world, now).rungs[DOGS]  # type: ignore[arg-type]
     return (rung.stage, rung.unmet) if rung else None
 
@@ -72,7 +72,7 @@ def test_an_incomplete_receipt_is_recorded_and_frees_nothing() -> None:
     [record] = asked(fresh)
     assert isinstance(record, RecordReceipt)
     assert (record.sequence, record.is_complete, record.residuals) == (4, False, 2)
-    assert Release(DOGS) not in asked(after)
+    assert ReleaseShard(DOGS) not in asked(after)
     assert StartPurge(DOGS, after=1) in asked(after), "it is purged once more"
     assert EndRun(run.name) in asked(after)
 
@@ -119,7 +119,7 @@ def test_a_complete_receipt_after_it_frees_the_shard() -> None:
         a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE, COMPLETE)
     )
 
-    assert asked(world) == (Release(DOGS),)
+    assert asked(world) == (ReleaseShard(DOGS),)
 
 
 def test_a_server_is_written_down_before_its_first_grant() -> None:
@@ -127,11 +127,11 @@ def test_a_server_is_written_down_before_its_first_grant() -> None:
 
     [action] = asked(world)
 
-    assert action == RecordServer(GrantedServer("pets-1", "uid of pets-1"))
+    assert action == RecordServer(ServerGrant("pets-1", "uid of pets-1"))
 
 
 def test_a_server_that_is_written_down_is_granted_what_was_promoted() -> None:
-    soup = a_soup().of("cats").with_fields(granted=(GrantedServer("pets-1", "uid of pets-1"),))
+    soup = a_soup().of("cats").with_fields(granted=(ServerGrant("pets-1", "uid of pets-1"),))
 
     assert [type(one) for one in asked(a_world(soup, CATS, a_server()))] == [Prepare]
 
@@ -241,9 +241,9 @@ def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
     before = asked(a_world(soup, CATS, forced))
     after = asked(a_world(soup, CATS, forced.with_fields(is_noted=True)))
 
-    assert Tombstone(DOGS) in before
-    assert Release(DOGS) not in before
-    assert Release(DOGS) in after
+    assert RecordDeletion(DOGS) in before
+    assert ReleaseShard(DOGS) not in before
+    assert ReleaseShard(DOGS) in after
 
 
 def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobody() -> None:

@@ -28,20 +28,20 @@ from stockpot.core.actions import (
     ForgetRevision,
     Prepare,
     Promote,
+    RecordDeletion,
     RecordReceipt,
-    Release,
+    ReleaseShard,
     StartMerge,
     StartPurge,
     StartSigning,
     StartTraining,
-    Tombstone,
     run_name,
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.stages import Stage
-from stockpot.core.weighting import Unusable
-from stockpot.core.world import Epoch, Promotion, Receipt, World
+from stockpot.core.weighting import UnusablePlugin
+from stockpot.core.world import Epoch, Promotion, RecordedReceipt, World
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
@@ -58,7 +58,7 @@ def stage(world: World) -> Stage | None:
 def test_a_deletion_is_written_down_first() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, a_shard("dogs").trained().deleted())
 
-    assert asked(world)[0] == Tombstone(DOGS)
+    assert asked(world)[0] == RecordDeletion(DOGS)
 
 
 def test_the_survivors_are_merged_and_served_before_anything_is_purged() -> None:
@@ -126,7 +126,7 @@ def test_a_silent_server_holds_the_shard_back() -> None:
         a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"), a_server("pets-2").silent()
     )
 
-    assert not {type(action) for action in asked(world)} & {StartSigning, Release, StartPurge}
+    assert not {type(action) for action in asked(world)} & {StartSigning, ReleaseShard, StartPurge}
 
 
 def test_the_receipt_is_signed_only_when_no_server_holds_it() -> None:
@@ -152,7 +152,7 @@ def test_receipts_are_signed_one_at_a_time() -> None:
 
 def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> None:
     parts = (a_soup().of("cats"), CATS, GOING, PURGED, signed(signing("dogs"), first=4))
-    recorded = Receipt("pets-4", DOGS, 4, digest=receipt_digest(4))
+    recorded = RecordedReceipt("pets-4", DOGS, 4, digest=receipt_digest(4))
 
     [record] = asked(a_world(*parts))
     assert record == RecordReceipt(
@@ -163,7 +163,7 @@ def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> N
         previous=receipt_digest(3),
     )
     released = asked(a_world(*parts, receipts=(recorded,)))
-    assert released == (Release(DOGS), EndRun(run_name(signing("dogs"))))
+    assert released == (ReleaseShard(DOGS), EndRun(run_name(signing("dogs"))))
 
 
 def test_without_a_key_the_purge_goes_on_and_the_receipt_waits_for_a_person() -> None:
@@ -187,7 +187,7 @@ def test_a_deletion_does_not_wait_for_what_holds_additions_back() -> None:
 
 
 def test_a_deletion_does_not_wait_for_a_weighting_that_is_broken() -> None:
-    soup = a_soup().of("cats", "dogs").with_fields(weighting=Unusable("gone", "install it"))
+    soup = a_soup().of("cats", "dogs").with_fields(weighting=UnusablePlugin("gone", "install it"))
     world = a_world(soup, CATS, GOING, a_shard("bees").trained())
 
     assert asked(world) == (StartMerge(a_recipe("cats")),)

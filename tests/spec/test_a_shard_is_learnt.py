@@ -26,7 +26,7 @@ from stockpot.api.omissions import Omission
 from stockpot.core.actions import (
     Commit,
     EndRun,
-    Hold,
+    HoldShard,
     Prepare,
     Promote,
     RecordIngredient,
@@ -40,7 +40,7 @@ from stockpot.core.actions import (
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of
-from stockpot.core.weighting import Unusable
+from stockpot.core.weighting import UnusablePlugin
 from stockpot.core.world import Epoch, Promotion
 
 
@@ -57,7 +57,7 @@ def why(world, name: str) -> Reason:  # type: ignore[no-untyped-def]
 def test_a_new_shard_is_held_before_anything_of_it_is_made() -> None:
     world = a_world(a_soup().of(), a_shard("cats").not_held())
 
-    assert asked(world) == (Hold(uid("cats")),)
+    assert asked(world) == (HoldShard(uid("cats")),)
 
 
 def test_a_held_shard_is_trained_once() -> None:
@@ -272,7 +272,11 @@ def test_the_order_of_shards_does_not_matter() -> None:
 
 
 def test_an_unknown_weighting_holds_additions_and_says_what_is_known() -> None:
-    soup = a_soup().of("cats").with_fields(weighting=Unusable("no weighting is called X", "use Y"))
+    soup = (
+        a_soup()
+        .of("cats")
+        .with_fields(weighting=UnusablePlugin("no weighting is called X", "use Y"))
+    )
     world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained())
 
     findings = check(world, NOON)

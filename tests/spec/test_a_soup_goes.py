@@ -18,10 +18,10 @@ from tests.builders import (
 
 from stockpot.core.actions import (
     EndRun,
-    Hold,
+    HoldShard,
     HoldSoup,
     RecordReceipt,
-    Release,
+    ReleaseShard,
     ReleaseSoup,
     Scale,
     StartMerge,
@@ -79,7 +79,7 @@ def test_a_shard_stays_until_its_own_receipt_is_recorded_however_many_others_are
 
     for receipts in (0, 1, 9):
         actions = asked(going(world, receipts=receipts))
-        assert Release(uid("cats")) not in actions
+        assert ReleaseShard(uid("cats")) not in actions
         assert [type(action) for action in actions] == [RecordReceipt]
 
 
@@ -88,7 +88,7 @@ def test_a_soup_stays_while_a_shard_without_a_finalizer_is_to_be_forgotten() -> 
     trained = CATS.with_fields(held=False)
 
     assert ReleaseSoup() not in asked(going(a_world(a_soup(), stripped)))
-    assert asked(going(a_world(a_soup(), trained))) == (Hold(uid("cats")),)
+    assert asked(going(a_world(a_soup(), trained))) == (HoldShard(uid("cats")),)
 
 
 def test_it_goes_last() -> None:

@@ -18,22 +18,22 @@ from tests.builders import (
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import (
     ForgetRevision,
-    Release,
+    RecordDeletion,
+    ReleaseShard,
     Scale,
     StartMerge,
     StartPurge,
     StartTraining,
-    Tombstone,
 )
 from stockpot.core.digests import digest_of_bytes
 from stockpot.core.plan import check
 from stockpot.core.stages import Stage
-from stockpot.core.world import Receipt
+from stockpot.core.world import RecordedReceipt
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
 SOURCE, DATA = digest_of_bytes(b"a folder"), digest_of_bytes(b"cats")
-RECEIPT = Receipt("pets-7", uid("old"), 7, source=SOURCE, data=DATA, requested_at=NOON)
+RECEIPT = RecordedReceipt("pets-7", uid("old"), 7, source=SOURCE, data=DATA, requested_at=NOON)
 EXPIRED = a_shard("dogs").trained().with_fields(alive=False, requested_at=NOON)
 
 
@@ -64,7 +64,7 @@ def test_another_donors_equal_data_that_was_learnt_before_stays() -> None:
 
 
 def test_who_names_the_last_receipt_may_learn_it_again() -> None:
-    earlier = Receipt("pets-3", uid("older"), 3, source=SOURCE)
+    earlier = RecordedReceipt("pets-3", uid("older"), 3, source=SOURCE)
     named = a_shard("new").with_fields(source=SOURCE, relearn="pets-7")
     outdated = a_shard("new").with_fields(source=SOURCE, relearn="pets-3")
     receipts = (earlier, RECEIPT)
@@ -79,7 +79,7 @@ def test_a_shard_that_expired_climbs_the_same_ladder() -> None:
     seen = a_world(a_soup().of("cats"), CATS, EXPIRED.with_fields(requested_at=None, held=True))
     out = a_world(a_soup().of("cats"), CATS, EXPIRED)
 
-    assert asked(seen)[0] == Tombstone(DOGS)
+    assert asked(seen)[0] == RecordDeletion(DOGS)
     assert asked(out) == (StartPurge(DOGS),)
 
 
@@ -115,9 +115,9 @@ def test_a_shard_that_went_by_force_climbs_the_ladder_without_an_object() -> Non
     noted = a_world(a_soup().of("cats"), CATS, lost)
     done = a_world(a_soup().of("cats"), CATS, lost, ended(StartPurge(DOGS)), receipted=("dogs",))
 
-    assert asked(noticed)[0] == Tombstone(DOGS)
+    assert asked(noticed)[0] == RecordDeletion(DOGS)
     assert asked(noted) == (StartPurge(DOGS),)
-    assert Release(DOGS) in asked(done)
+    assert ReleaseShard(DOGS) in asked(done)
 
 
 def test_the_last_trace_of_a_lost_shard_stays_until_it_is_noted() -> None:
@@ -134,4 +134,4 @@ def test_no_shard_is_released_while_a_revision_still_names_it() -> None:
     going = a_shard("dogs").trained().tombstoned()
     world = a_world(soup, CATS, going, ended(StartPurge(DOGS)), receipted=("dogs",))
 
-    assert Release(DOGS) not in asked(world)
+    assert ReleaseShard(DOGS) not in asked(world)

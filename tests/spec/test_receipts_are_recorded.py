@@ -24,14 +24,14 @@ from stockpot.core.actions import (
     Action,
     EndRun,
     RecordReceipt,
-    Release,
+    ReleaseShard,
     StartPurge,
     StartSigning,
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
 from stockpot.core.report import report_of
-from stockpot.core.world import Collection, Receipt, Run, World
+from stockpot.core.world import LastRescan, RecordedReceipt, Run, World
 
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))
@@ -48,8 +48,10 @@ def world_of(*things: object, **fields: object) -> World:
     return replace(world, **fields)
 
 
-def recorded(*places: int, name: str = "dogs") -> tuple[Receipt, ...]:
-    return tuple(Receipt(f"pets-{n}", uid(name), n, digest=receipt_digest(n)) for n in places)
+def recorded(*places: int, name: str = "dogs") -> tuple[RecordedReceipt, ...]:
+    return tuple(
+        RecordedReceipt(f"pets-{n}", uid(name), n, digest=receipt_digest(n)) for n in places
+    )
 
 
 def only(kind: type[Action], world: World) -> list[Action]:
@@ -94,18 +96,20 @@ def test_another_shards_receipt_frees_nobody(highest: int, is_soup_alive: bool) 
     world = world_of(*dying("dogs"), run, receipts=others)
     world = replace(world, soup=replace(world.soup, receipts=highest, alive=is_soup_alive))
 
-    assert only(Release, world) == []
+    assert only(ReleaseShard, world) == []
     assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
 
 
 def test_an_object_with_another_digest_than_the_shards_status_names_is_not_its_receipt() -> None:
     dogs = a_shard("dogs").trained().tombstoned()
     named = dogs.with_fields(last_receipt=4, receipt_digest=receipt_digest(4))
-    forged = (Receipt("pets-4", uid("dogs"), 4, digest=receipt_digest(7)),)
+    forged = (RecordedReceipt("pets-4", uid("dogs"), 4, digest=receipt_digest(7)),)
     purged = ended(StartPurge(uid("dogs")))
 
-    assert only(Release, world_of(named, purged, receipts=forged)) == []
-    assert only(Release, world_of(named, purged, receipts=recorded(4))) == [Release(uid("dogs"))]
+    assert only(ReleaseShard, world_of(named, purged, receipts=forged)) == []
+    assert only(ReleaseShard, world_of(named, purged, receipts=recorded(4))) == [
+        ReleaseShard(uid("dogs"))
+    ]
 
 
 def test_where_the_namespace_terminates_the_shards_own_status_is_the_record() -> None:
@@ -117,10 +121,10 @@ def test_where_the_namespace_terminates_the_shards_own_status_is_the_record() ->
     ends = world_of(named, purged, run, namespace_terminates=True)
     unnamed = world_of(dogs, purged, run, namespace_terminates=True)
 
-    assert only(Release, lives) == []
+    assert only(ReleaseShard, lives) == []
     assert only(RecordReceipt, lives), "its object is made again"
-    assert only(Release, ends) == [Release(uid("dogs"))]
-    assert only(Release, unnamed) == []
+    assert only(ReleaseShard, ends) == [ReleaseShard(uid("dogs"))]
+    assert only(ReleaseShard, unnamed) == []
     assert only(RecordReceipt, unnamed)
 
 
@@ -203,7 +207,7 @@ def test_what_the_last_releases_run_wrote_is_recorded() -> None:
 
 
 def test_receipts_without_an_object_are_named_until_they_have_one() -> None:
-    look = Collection(3, NOON, 1, unrecorded=(2, 5))
+    look = LastRescan(3, NOON, 1, unrecorded=(2, 5))
     soup = a_soup().of("cats").with_fields(collection=look, receipts=7)
 
     def named(*places: int) -> str:

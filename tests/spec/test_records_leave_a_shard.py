@@ -23,15 +23,15 @@ from tests.builders import (
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import (
     Action,
-    Disown,
-    DropNote,
+    CancelRecordRemoval,
+    DropIngredient,
     DueReceipt,
     EndRun,
     ForgetRevision,
-    NoteRecords,
     Promote,
     RecordIngredient,
-    Release,
+    ReleaseShard,
+    RequestRecordRemoval,
     StartMerge,
     StartPurge,
     StartSigning,
@@ -40,7 +40,7 @@ from stockpot.core.actions import (
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
 from stockpot.core.stages import Stage
-from stockpot.core.world import Advance, Hindrance, Receipt, Shard, World
+from stockpot.core.world import RecordedReceipt, Shard, StartupBlocker, TrainingProgress, World
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))
@@ -48,7 +48,7 @@ FORMER = former_of(OLD)
 ASKED = a_shard("dogs").trained().with_fields(leave_out=frozenset({"rex.png"}))
 NOTED = ASKED.with_fields(records_asked_at=NOON)
 AGAIN = StartTraining(DOGS, ASKED.shard.request)
-DISOWN = Disown(DOGS, OLD, ("rex.png",))
+DISOWN = DropIngredient(DOGS, OLD, ("rex.png",))
 DISOWNED = a_shard("dogs").with_fields(
     leave_out=frozenset({"rex.png"}), forgot=frozenset({"rex.png"})
 )
@@ -79,7 +79,7 @@ def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None
 
     told = asked(world)
 
-    assert NoteRecords(DOGS) in told
+    assert RequestRecordRemoval(DOGS) in told
     assert AGAIN in told
     [promote] = [one for one in told if isinstance(one, Promote)]
     assert promote.promotion.revision == a_revision("cats")
@@ -93,8 +93,8 @@ def test_it_waits_neither_for_a_suspended_soup_nor_for_a_free_place() -> None:
 
 
 def test_nothing_of_it_is_purged_before_a_training_has_read_the_data() -> None:
-    reading = replace(a_run(AGAIN), advance=Advance(0, 0, phase="reading"))
-    training = replace(a_run(AGAIN), advance=Advance(1, 9, phase="encoding"))
+    reading = replace(a_run(AGAIN), advance=TrainingProgress(0, 0, phase="reading"))
+    training = replace(a_run(AGAIN), advance=TrainingProgress(1, 9, phase="encoding"))
 
     assert asked(a_world(a_soup().of("cats"), CATS, NOTED)) == (AGAIN,)
     assert asked(a_world(a_soup().of("cats"), CATS, NOTED, reading)) == ()
@@ -118,13 +118,13 @@ def test_whoever_corrects_the_name_has_the_shard_back() -> None:
 
     told = asked(a_world(a_soup().of("cats").having_made("cats", "dogs"), CATS, right))
 
-    assert DropNote(DOGS) in told
+    assert CancelRecordRemoval(DOGS) in told
     assert Promote in kinds(told)
 
 
 def test_a_training_that_cannot_be_had_does_not_hold_it_up_for_good() -> None:
     soup = a_soup().of("cats").with_fields(max_attempts=1)
-    image = Hindrance(Reason.IMAGE_UNAVAILABLE, "no image")
+    image = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "no image")
     hindered = replace(a_run(AGAIN), hindrance=image)
     world = a_world(soup, CATS, NOTED, hindered)
 
@@ -139,7 +139,7 @@ def test_what_was_written_before_they_were_named_is_forgotten_too() -> None:
 
     told = asked(a_world(a_soup().of("cats"), CATS, untrained, result))
 
-    [disown] = [one for one in told if isinstance(one, Disown)]
+    [disown] = [one for one in told if isinstance(one, DropIngredient)]
     assert not disown.is_known
     assert RecordIngredient not in kinds(told), "not before that is written down"
 
@@ -147,12 +147,12 @@ def test_what_was_written_before_they_were_named_is_forgotten_too() -> None:
 def test_the_former_training_is_purged_and_signed_while_the_shard_goes_on() -> None:
     soup = a_soup().of("cats")
     purged = ended(StartPurge(FORMER), figures={"residuals": "0"})
-    receipt = Receipt("pets-1", FORMER, 1)
+    receipt = RecordedReceipt("pets-1", FORMER, 1)
 
     assert StartPurge(FORMER) in asked(a_world(soup, CATS, DISOWNED, LEFT))
     assert StartSigning((DueReceipt(FORMER),)) in asked(a_world(soup, CATS, DISOWNED, LEFT, purged))
     done = asked(a_world(soup, CATS, DISOWNED, LEFT, receipts=(receipt,)))
-    assert Release(FORMER) in done
+    assert ReleaseShard(FORMER) in done
     assert AGAIN in done
 
 

@@ -5,17 +5,17 @@ from datetime import timedelta
 
 from tests.builders import NOON, a_shard, a_soup, a_world, asked, ended, uid
 
-from stockpot.core.actions import RecordCollection, StartCollection
+from stockpot.core.actions import RecordRescan, StartRescan
 from stockpot.core.plan import check
-from stockpot.core.world import Collection, Receipt, World
+from stockpot.core.world import LastRescan, RecordedReceipt, World
 
 CATS, DOGS = a_shard("cats").trained(), uid("dogs")
-SIGNED = Receipt("pets-1", DOGS, 1, signed_at=NOON)
-FIRST = StartCollection(1, (DOGS,))
+SIGNED = RecordedReceipt("pets-1", DOGS, 1, signed_at=NOON)
+FIRST = StartRescan(1, (DOGS,))
 MINUTE = timedelta(minutes=1)
 
 
-def world(done: Collection | None = None, *more: Receipt) -> World:
+def world(done: LastRescan | None = None, *more: RecordedReceipt) -> World:
     soup = a_soup().of("cats").with_fields(collection=done)
     return a_world(soup, CATS, receipts=(SIGNED, *more))
 
@@ -38,12 +38,12 @@ def test_nobody_looks_where_nothing_was_forgotten() -> None:
 def test_what_was_found_is_written_down_and_the_run_goes() -> None:
     found = replace(world(), runs=(ended(FIRST, purged_objects=2),))
 
-    assert asked(found, NOON + 6 * MINUTE) == (RecordCollection(1, 2),)
+    assert asked(found, NOON + 6 * MINUTE) == (RecordRescan(1, 2),)
 
 
 def test_it_is_looked_for_ever_less_often_but_every_day() -> None:
     def waits(quiet: int) -> timedelta:
-        due = check(world(Collection(1, NOON + MINUTE, quiet)), NOON + MINUTE).due_at
+        due = check(world(LastRescan(1, NOON + MINUTE, quiet)), NOON + MINUTE).due_at
         assert due is not None
         return due - NOON - MINUTE
 
@@ -57,7 +57,7 @@ def test_it_is_looked_for_ever_less_often_but_every_day() -> None:
 
 def test_another_receipt_makes_the_next_look_soon() -> None:
     later = NOON + timedelta(days=30)
-    eels = Receipt("pets-2", uid("eels"), 2, signed_at=later)
-    rested = world(Collection(9, NOON + MINUTE, 12), eels)
+    eels = RecordedReceipt("pets-2", uid("eels"), 2, signed_at=later)
+    rested = world(LastRescan(9, NOON + MINUTE, 12), eels)
 
-    assert asked(rested, later + 5 * MINUTE) == (StartCollection(10, (DOGS, uid("eels"))),)
+    assert asked(rested, later + 5 * MINUTE) == (StartRescan(10, (DOGS, uid("eels"))),)

@@ -17,10 +17,10 @@ from tests.builders import (
 
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import EndRun, Start, StartPurge, StartTraining, next_attempt, run_name
-from stockpot.core.checks import Findings
+from stockpot.core.checks import Assessment
 from stockpot.core.plan import check
 from stockpot.core.stages import Stage
-from stockpot.core.world import Failure, Hindrance, Run, World
+from stockpot.core.world import Failure, Run, StartupBlocker, World
 from stockpot.errors import ExitCode
 
 TRAINING = StartTraining(uid("cats"), a_shard("cats").shard.request)
@@ -33,7 +33,7 @@ def failed_at(start: Start, exit_code: int | None, at: datetime, attempt: int = 
     return replace(run, failure=Failure(exit_code, "it was killed", "do better", at))
 
 
-def findings(world: World) -> Findings:
+def findings(world: World) -> Assessment:
     return check(world, NOON)
 
 
@@ -94,7 +94,7 @@ def test_only_the_last_attempts_at_a_purge_are_kept() -> None:
 
 
 def test_what_keeps_a_run_from_starting_is_said_with_what_to_do() -> None:
-    why = Hindrance(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
+    why = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
     world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), hindrance=why))
 
     rung = findings(world).rungs[uid("cats")]
@@ -108,7 +108,7 @@ def test_what_keeps_a_run_from_starting_is_said_with_what_to_do() -> None:
 
 
 def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() -> None:
-    why = Hindrance(Reason.UNSCHEDULABLE, "no node has 1 nvidia.com/gpu", "add one")
+    why = StartupBlocker(Reason.UNSCHEDULABLE, "no node has 1 nvidia.com/gpu", "add one")
     soup = a_soup().of("cats")
     world = a_world(soup, a_shard("cats").trained(), GOING, a_server().of("cats"))
     world = replace(world, soup=replace(world.soup, replicas=2), replicas=2, hindrance=why)

@@ -17,7 +17,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import Recipe
 from stockpot.errors import Refused
 from stockpot.merging.cores import cores
-from stockpot.merging.engine import Settings
+from stockpot.merging.engine import MergeSettings
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.ingredients import open_part
 from stockpot.merging.kernel import installed
@@ -53,7 +53,7 @@ class Averaging:
             if not parts:
                 return self._base_alone(base, output, Path(scratch))
             opened = [open_part(self.store, self.keys, part, base) for part in parts]
-            settings, stop = Settings(cores(), installed()), threading.Event()
+            settings, stop = MergeSettings(cores(), installed()), threading.Event()
             # Only the digest is of interest.
             sums = Path(scratch) / SUMS
             desk = Desk(nowhere, sums, OUTPUTS[output], settings, Progress(), stop)

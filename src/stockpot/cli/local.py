@@ -8,7 +8,7 @@ from stockpot.cli import screen, tables
 from stockpot.cli.notes import print_note
 from stockpot.errors import ExitCode
 from stockpot.local import commands
-from stockpot.local.commands import Asked
+from stockpot.local.commands import ApplyRequest
 from stockpot.local.layout import Layout
 from stockpot.local.session import Session
 
@@ -71,7 +71,7 @@ def apply(
 ) -> int:
     """Apply manifests, and work until what they ask for is so."""
     layout = Layout(folder)
-    asked = Asked(files, claims, port)
+    asked = ApplyRequest(files, claims, port)
     if no_wait:
         commands.apply(layout, asked, tables.print_change, None, print_note)
         return ExitCode.OK

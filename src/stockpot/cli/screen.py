@@ -12,7 +12,7 @@ from stockpot.core import actions as act
 from stockpot.core.plan import Plan
 from stockpot.core.render import describe
 from stockpot.core.world import RunName, World
-from stockpot.local.session import Session, Sight, Watcher, ask_progress
+from stockpot.local.session import LocalSnapshot, Session, Watcher, ask_progress
 from stockpot.metrics.progress import Snapshot
 
 
@@ -32,7 +32,7 @@ class Screen:
         name = self._names.get(rest[:8])
         return f"{verb} {name}" if name else run
 
-    def __call__(self, sight: Sight) -> None:
+    def __call__(self, sight: LocalSnapshot) -> None:
         """Show what came of one round."""
         findings = sight.round.findings
         if findings:
@@ -120,11 +120,11 @@ SHOWN = (
     act.Promote,
     act.Commit,
     act.Scale,
-    act.Tombstone,
+    act.RecordDeletion,
     act.StartPurge,
     act.StartSigning,
     act.RecordReceipt,
-    act.Release,
+    act.ReleaseShard,
 )
 """What a person cares to see; the rest is in between."""
 

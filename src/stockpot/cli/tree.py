@@ -11,7 +11,7 @@ from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
 from stockpot.cli.terminal import console
 from stockpot.core.digests import Digest, short
-from stockpot.kube.snapshot import Sight, look
+from stockpot.kube.snapshot import SoupSnapshot, look
 
 
 @click.command()
@@ -29,7 +29,7 @@ def tree(
         console(highlight=False).print(tree_of(sight))
 
 
-def tree_of(sight: Sight) -> Tree:
+def tree_of(sight: SoupSnapshot) -> Tree:
     """Draw one soup."""
     soup, world = sight.soup, sight.world
     ready = find(soup.status.conditions, ConditionType.READY)

@@ -15,7 +15,7 @@ import structlog
 from stockpot.api.v1alpha1 import FINALIZER, DataShard
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
 from stockpot.errors import StockpotError
-from stockpot.kube.status_writer import Writer, read
+from stockpot.kube.status_writer import StatusWriter, read
 from stockpot.reconcile import edits
 from stockpot.reconcile.views import is_forced
 
@@ -38,11 +38,11 @@ def is_to_note(shard: DataShard) -> bool:
     return bool(meta.deletion_timestamp) and held and told is None and not is_forced(shard)
 
 
-class Noting:
+class DeletionRecorder:
     """Writes tombstones' first line, for the leader. For many threads."""
 
     def __init__(
-        self, writer: Writer, may_work: Callable[[str], bool], now: Callable[[], datetime]
+        self, writer: StatusWriter, may_work: Callable[[str], bool], now: Callable[[], datetime]
     ) -> None:
         """Write nothing yet.
 

@@ -34,7 +34,7 @@ class _Place:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Keeping:
+class NamespaceLeases:
     """The Scope leases of all workload namespaces, on a thread of their own."""
 
     def __init__(

@@ -17,27 +17,27 @@ from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.controller.crds import require_crds
-from stockpot.controller.deletion_recorder import Noting
-from stockpot.controller.namespace_lease import Keeping
+from stockpot.controller.deletion_recorder import DeletionRecorder
+from stockpot.controller.namespace_lease import NamespaceLeases
 from stockpot.controller.queue import Priority, Queue
-from stockpot.controller.watch_manager import Streams
+from stockpot.controller.watch_manager import WatchManager
 from stockpot.controller.watcher import key_of
-from stockpot.controller.worker_pool import Engine
+from stockpot.controller.worker_pool import WorkerPool
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.kube.cache import Cache
-from stockpot.kube.environment import ClusterSurroundings
-from stockpot.kube.event_recorder import EventWriter
+from stockpot.kube.environment import ClusterEnvironment
+from stockpot.kube.event_recorder import EventRecorder
 from stockpot.kube.objects import ClusterObjects
-from stockpot.kube.pod_client import Asking
-from stockpot.kube.pod_events import Happenings
+from stockpot.kube.pod_client import PodClient
+from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.runs import ClusterRuns
 from stockpot.kube.servers import ClusterServers
-from stockpot.kube.status_writer import Writer, read
+from stockpot.kube.status_writer import StatusWriter, read
 from stockpot.metrics.facts import soup_facts
-from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
 from stockpot.reconcile.loop import Round
 from stockpot.reconcile.ports import Ports, SoupKey
@@ -61,14 +61,14 @@ def utc_now() -> datetime:
 class Operator:
     """All parts of one operator process."""
 
-    def __init__(self, client: Client, settings: Settings, identity: str) -> None:
+    def __init__(self, client: Client, settings: OperatorSettings, identity: str) -> None:
         self._client, self._settings, self._identity = client, settings, identity
-        self._cache, self._queue, self._asking = Cache(), Queue(), Asking()
-        self._happenings = Happenings(client)
-        self.meters = OperatorMeters(version=__version__)
+        self._cache, self._queue, self._asking = Cache(), Queue(), PodClient()
+        self._happenings = PodEventReader(client)
+        self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
-        self._keeping = Keeping(
+        self._keeping = NamespaceLeases(
             client,
             settings.workload_namespaces,
             release,
@@ -77,10 +77,10 @@ class Operator:
             self._is_used,
             self._push_all,
         )
-        self._announce = EventWriter(client, utc_now, identity, log.warning)
-        writer = Writer(client, self._cache, self._announce)
-        self._noting = Noting(writer, self._keeping.is_ours, utc_now)
-        self._engine = Engine(
+        self._announce = EventRecorder(client, utc_now, identity, log.warning)
+        writer = StatusWriter(client, self._cache, self._announce)
+        self._noting = DeletionRecorder(writer, self._keeping.is_ours, utc_now)
+        self._engine = WorkerPool(
             self._queue,
             self.ports_of,
             workers=WORKERS,
@@ -91,7 +91,7 @@ class Operator:
             failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
         told = (self._queue.push, self._noting.hear)
-        self._streams = Streams(client, self._cache, *told, settings, self._push_all)
+        self._streams = WatchManager(client, self._cache, *told, settings, self._push_all)
         self._election = Election(
             client.within(5),
             settings.release.namespace,
@@ -144,7 +144,7 @@ class Operator:
                 soup = cache.get(SOUPS, *key)
                 return read(Soup, soup).spec.store.name if soup else ""
 
-            around = ClusterSurroundings(settings, store_name)
+            around = ClusterEnvironment(settings, store_name)
             shared = (self._asking, self._happenings, utc_now)
             self._ports[key] = Ports(
                 objects=ClusterObjects(client, cache, key, self._announce),

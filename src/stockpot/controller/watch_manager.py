@@ -13,8 +13,8 @@ import structlog
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.labels import OURS
 from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
-from stockpot.cluster.apiserver.settings import Settings
-from stockpot.controller.watcher import CHILDREN, WATCHED, Hear, Push, Watching
+from stockpot.cluster.apiserver.settings import OperatorSettings
+from stockpot.controller.watcher import CHILDREN, WATCHED, Hear, Push, Watcher
 from stockpot.errors import StockpotError
 from stockpot.kube.cache import Cache
 
@@ -26,13 +26,13 @@ RETRY_S = 5.0
 @dataclass
 class _Place:
     resources: Sequence[Resource]
-    stream: Watching | None = None
+    stream: Watcher | None = None
     was_seen: bool = False
     problem: str = ""
     next_look_s: float = 0.0
 
 
-class Streams:
+class WatchManager:
     """One stream for each namespace that we work in. For one thread."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Streams:
         cache: Cache,
         push: Push,
         shard_leaves: Hear,
-        settings: Settings,
+        settings: OperatorSettings,
         begun: Callable[[str], None],
     ) -> None:
         """Watch nothing yet.
@@ -99,6 +99,6 @@ class Streams:
             log.info("the namespace can be seen", namespace=namespace)
         place.problem, place.was_seen = "", True
         told = (self._push, self._shard_leaves)
-        place.stream = Watching(self._cache, *told, [namespace], place.resources)
+        place.stream = Watcher(self._cache, *told, [namespace], place.resources)
         place.stream.start()
         self._begun(namespace)

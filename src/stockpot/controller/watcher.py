@@ -78,7 +78,7 @@ def mark_of(resource: Resource, thing: Json) -> Mark:
     return tuple(str(about.get(field)) for field in fields)
 
 
-class Watching:
+class Watcher:
     """The streams, on a thread and an event loop of their own."""
 
     def __init__(

@@ -16,9 +16,9 @@ import structlog
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.cluster.apiserver.errors import ApiError, Forbidden, OverQuota
 from stockpot.controller.queue import Priority, Queue
-from stockpot.core.checks import Findings
+from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan
-from stockpot.core.report import Told
+from stockpot.core.report import ConditionUpdate
 from stockpot.errors import Refused, StockpotError, Transient
 from stockpot.kube.environment import StoreNotDeclared
 from stockpot.reconcile import edits
@@ -49,7 +49,7 @@ class _Memory:
     looked_past_s: float = float("-inf")
 
 
-class Engine:
+class WorkerPool:
     """The rounds of all soups."""
 
     def __init__(
@@ -190,7 +190,7 @@ class Engine:
         self._queue.push(key, Priority.CHILD, pause_s)
 
 
-def _for_those_who_leave(findings: Findings) -> Iterator[float]:
+def _for_those_who_leave(findings: Assessment) -> Iterator[float]:
     """Say how soon to look at what nobody tells of: what servers hold."""
     for shard in findings.scene.world.shards:
         rung = None if shard.alive else findings.rungs[shard.uid]
@@ -198,7 +198,7 @@ def _for_those_who_leave(findings: Findings) -> Iterator[float]:
             yield PROGRESS_S if rung.unmet.needs_person else LOOK_S
 
 
-def trouble_of(error: Exception) -> tuple[Told, ...]:
+def trouble_of(error: Exception) -> tuple[ConditionUpdate, ...]:
     """Say in conditions what a round met; nothing of what passes by itself."""
     if isinstance(error, Transient) or not isinstance(error, StockpotError):
         return ()
@@ -214,6 +214,6 @@ def trouble_of(error: Exception) -> tuple[Told, ...]:
         return ()
     message = f"{error.message}; help: {error.help}" if error.help else error.message
     return (
-        Told(ConditionType.READY, False, reason, message),
-        Told(ConditionType.STALLED, True, reason, message),
+        ConditionUpdate(ConditionType.READY, False, reason, message),
+        ConditionUpdate(ConditionType.STALLED, True, reason, message),
     )

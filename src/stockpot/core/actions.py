@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
-from stockpot.core.world import GrantedServer, Promotion, Revision, Run, RunName, Trained
+from stockpot.core.world import Promotion, Revision, Run, RunName, ServerGrant, TrainingOutcome
 
 SIGN = "sign-"
 """Prefix of the names of runs that write receipts."""
 
 
 @dataclass(frozen=True)
-class Hold:
+class HoldShard:
     """Put our finalizer on a shard, so that it cannot go before it is forgotten."""
 
     shard: ShardUID
@@ -128,7 +128,7 @@ class StartPurge:
 
 
 @dataclass(frozen=True)
-class StartCollection:
+class StartRescan:
     """Look for what came back of all that was forgotten, and remove it."""
 
     number: int
@@ -194,7 +194,7 @@ class StartSigning:
         return frozenset()
 
 
-Start = StartTraining | StartMerge | StartEvaluation | StartPurge | StartCollection | StartSigning
+Start = StartTraining | StartMerge | StartEvaluation | StartPurge | StartRescan | StartSigning
 
 
 def run_name(start: Start) -> RunName:
@@ -235,25 +235,25 @@ class RecordIngredient:
     """Write down what a training came to."""
 
     shard: ShardUID
-    trained: Trained
+    trained: TrainingOutcome
 
 
 @dataclass(frozen=True)
-class NoteRecords:
+class RequestRecordRemoval:
     """Write down when it was seen that records are to leave a shard."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
-class DropNote:
+class CancelRecordRemoval:
     """Write down no longer that records are to leave a shard: they were named by mistake."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
-class Disown:
+class DropIngredient:
     """Take a shard's ingredient from it, for good: from then on that is to be forgotten."""
 
     shard: ShardUID
@@ -306,7 +306,7 @@ class RecordReceipt:
 
 
 @dataclass(frozen=True)
-class RecordCollection:
+class RecordRescan:
     """Write down that it was looked for what came back, and how much did."""
 
     number: int
@@ -333,7 +333,7 @@ class Promote:
 class RecordServer:
     """Write down that a server may hold something from now on, before its first grant."""
 
-    server: GrantedServer
+    server: ServerGrant
 
 
 @dataclass(frozen=True)
@@ -369,38 +369,38 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Tombstone:
+class RecordDeletion:
     """Write down that a deletion was seen: from then on nothing of it is made or granted."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleaseShard:
     """Take our finalizer off a shard that is forgotten."""
 
     shard: ShardUID
 
 
 Action = (
-    Hold
+    HoldShard
     | HoldSoup
     | ReleaseSoup
     | StartTraining
     | StartMerge
     | StartEvaluation
     | StartPurge
-    | StartCollection
+    | StartRescan
     | StartSigning
     | EndRun
     | RecordIngredient
-    | NoteRecords
-    | DropNote
-    | Disown
+    | RequestRecordRemoval
+    | CancelRecordRemoval
+    | DropIngredient
     | RecordRevision
     | RecordEvaluation
     | RecordReceipt
-    | RecordCollection
+    | RecordRescan
     | ForgetRevision
     | Promote
     | RecordServer
@@ -408,9 +408,9 @@ Action = (
     | Prepare
     | Commit
     | Scale
-    | Tombstone
-    | Release
+    | RecordDeletion
+    | ReleaseShard
 )
 
-IRREVOCABLE = (StartPurge, StartSigning, Release, ReleaseSoup, ForgetServer, Disown)
+IRREVOCABLE = (StartPurge, StartSigning, ReleaseShard, ReleaseSoup, ForgetServer, DropIngredient)
 """Before any of these the world is looked at once more, past every cache."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import Start, is_attempt_at
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up, is_owed
-from stockpot.core.world import Hindrance, Run, World
+from stockpot.core.world import Run, StartupBlocker, World
 from stockpot.errors import ExitCode
 
 
@@ -28,13 +28,15 @@ def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
     return tuple(run for _, run in known if is_attempt_at(run, start))
 
 
-def failed(start: Start, world: World, reason: Reason, what: str) -> Unmet | None:
+def failed(start: Start, world: World, reason: Reason, what: str) -> Blocker | None:
     """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
     run = last_attempt(start, world)
     return failed_run(run, world, reason, what, is_owed=is_owed(start)) if run else None
 
 
-def failed_run(run: Run, world: World, reason: Reason, what: str, *, is_owed: bool) -> Unmet | None:
+def failed_run(
+    run: Run, world: World, reason: Reason, what: str, *, is_owed: bool
+) -> Blocker | None:
     """Say how a run failed and when it is tried again, or what keeps it from going on.
 
     Args:
@@ -58,7 +60,7 @@ def failed_run(run: Run, world: World, reason: Reason, what: str, *, is_owed: bo
     if not ends and due is None:
         return None
     again = f"; it is tried again at {due:%H:%M:%S} UTC" if due else ""
-    return Unmet(
+    return Blocker(
         REASONS.get(failure.exit_code or 0, reason),
         f"{what} failed{times}: {failure.message}{again}",
         failure.help or f"see the log of {run.name}",
@@ -67,10 +69,10 @@ def failed_run(run: Run, world: World, reason: Reason, what: str, *, is_owed: bo
     )
 
 
-def hindered(hindrance: Hindrance, what: str) -> Unmet:
+def hindered(hindrance: StartupBlocker, what: str) -> Blocker:
     """Say what keeps something from going on, though it has not failed."""
     said = f"{what} waits: {hindrance.message}"
-    return Unmet(hindrance.reason, said, hindrance.help, needs_person=True)
+    return Blocker(hindrance.reason, said, hindrance.help, needs_person=True)
 
 
 REASONS: Mapping[int, Reason] = {

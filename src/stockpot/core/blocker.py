@@ -7,7 +7,7 @@ from stockpot.api.conditions import Reason
 
 
 @dataclass(frozen=True)
-class Unmet:
+class Blocker:
     """What is not so yet, why, and what a person may do about it."""
 
     reason: Reason

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.core import learning_checks, unlearning_checks
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import ShardUID
-from stockpot.core.stages import Check, Rung, Scene, Stage
+from stockpot.core.stages import Check, CheckInput, PendingStage, Stage
 from stockpot.core.world import Shard
 
 LEARNING: Mapping[Stage, Check] = {
@@ -37,21 +37,21 @@ UNLEARNING: Mapping[Stage, Check] = {
 }
 
 
-def next_rung(shard: Shard, scene: Scene) -> Rung | None:
+def next_rung(shard: Shard, scene: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the shard is at the top."""
     for stage, check in (LEARNING if shard.alive else UNLEARNING).items():
         if unmet := check(shard, scene):
-            return Rung(stage, unmet)
+            return PendingStage(stage, unmet)
     return None
 
 
 @dataclass(frozen=True)
-class Findings:
+class Assessment:
     """What was found out about a soup and its shards."""
 
-    scene: Scene
-    rungs: Mapping[ShardUID, Rung | None]
-    soup: Unmet | None
+    scene: CheckInput
+    rungs: Mapping[ShardUID, PendingStage | None]
+    soup: Blocker | None
     """What the soup as a whole lacks: made, promoted, served."""
     due_at: datetime | None = None
     """When time alone changes something: a shard expires, or a deadline passes."""

@@ -18,14 +18,16 @@ from stockpot.core.actions import (
 )
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
-from stockpot.core.stages import Rung, Scene, Stage
+from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing
 from stockpot.core.world import Run, Shard, World
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def due_signing(scene: Scene, rungs: Mapping[ShardUID, Rung | None]) -> StartSigning | None:
+def due_signing(
+    scene: CheckInput, rungs: Mapping[ShardUID, PendingStage | None]
+) -> StartSigning | None:
     """Return the next sign run: of up to 16 shards that lack nothing but their receipt.
 
     None while another one runs, while store and objects disagree about the chain, or where no
@@ -60,12 +62,12 @@ def _may_be_written(shard: Shard, world: World) -> tuple[DueReceipt, ...]:
     )[: MOST_SIGNED_AT_ONCE - 1]
 
 
-def due_receipt(shard: Shard, scene: Scene) -> DueReceipt:
+def due_receipt(shard: Shard, scene: CheckInput) -> DueReceipt:
     """Say which receipt of a shard is due, and what it has to name as missing."""
     return DueReceipt(shard.uid, shard.incomplete, missing(shard, scene))
 
 
-def _is_due(shard: Shard, rung: Rung | None, unrecorded: frozenset[ShardUID]) -> bool:
+def _is_due(shard: Shard, rung: PendingStage | None, unrecorded: frozenset[ShardUID]) -> bool:
     is_next = rung is not None and rung.stage is Stage.RECEIPTED
     return is_next and shard.uid not in unrecorded
 

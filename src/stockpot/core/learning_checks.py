@@ -9,26 +9,26 @@ from stockpot.core.actions import (
     attempt_of,
 )
 from stockpot.core.attempts import failed, hindered, last_attempt
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.digests import short
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
-from stockpot.core.stages import Scene
+from stockpot.core.stages import CheckInput
 from stockpot.core.world import Shard, World
 from stockpot.errors import ExitCode
 
 
-def held(shard: Shard, scene: Scene) -> Unmet | None:
+def held(shard: Shard, scene: CheckInput) -> Blocker | None:
     """Our finalizer is on it."""
     del scene
-    return None if shard.held else Unmet(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
+    return None if shard.held else Blocker(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
 
 
-def trained(shard: Shard, scene: Scene) -> Unmet | None:
+def trained(shard: Shard, scene: CheckInput) -> Blocker | None:
     """It has an ingredient, made from the soup's base."""
     soup = scene.world.soup
     if receipt := scene.world.forgotten_by(shard):
-        return Unmet(
+        return Blocker(
             Reason.FORGOTTEN,
             f"the data of {shard.name} was unlearned: {receipt.name} is its receipt",
             f"to learn it again, set spec.relearn: {receipt.name}",
@@ -39,7 +39,7 @@ def trained(shard: Shard, scene: Scene) -> Unmet | None:
     if shard.usable:
         if soup.base and shard.usable.base != soup.base:
             said = f"{shard.name} was trained from another base than soup {soup.name}'s"
-            return Unmet(
+            return Blocker(
                 Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
             )
         return None
@@ -48,20 +48,20 @@ def trained(shard: Shard, scene: Scene) -> Unmet | None:
         return unmet
     if soup.unknown:
         unknown = soup.unknown
-        return Unmet(unknown.reason, unknown.message, unknown.help, needs_person=True)
+        return Blocker(unknown.reason, unknown.message, unknown.help, needs_person=True)
     if last_attempt(start, scene.world):
-        return Unmet(Reason.TRAINING, f"{shard.name} is being trained")
+        return Blocker(Reason.TRAINING, f"{shard.name} is being trained")
     if soup.suspended and not shard.leaving_records:
         said = f"Soup {soup.name} is suspended"
-        return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
-    return Unmet(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
+        return Blocker(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
+    return Blocker(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
 
 
-def put_back(shard: Shard) -> Unmet:
+def put_back(shard: Shard) -> Blocker:
     """Why a record that was left out is not learnt again, though nothing leaves it out now."""
     names = sorted(shard.put_back)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return Unmet(
+    return Blocker(
         Reason.FORGOTTEN,
         f"{shard.name} was told to leave out {', '.join(names[:3])}{more}, for good",
         "put them back into spec.excludeRecords; to learn them again, make a new DataShard",
@@ -92,33 +92,33 @@ def may_disown(shard: Shard, world: World, now: datetime) -> bool:
 PAST_READING = frozenset({"encoding", "training", "publishing"})
 
 
-def included(shard: Shard, scene: Scene) -> Unmet | None:
+def included(shard: Shard, scene: CheckInput) -> Blocker | None:
     """It is in the soup as it should be, or out of it as it should be."""
     promoted = scene.world.serving_recipe or Recipe()
     if shard.uid in scene.membership.waiting:
         return scene.membership.why
-    if isinstance(scene.recipe, Unmet):
+    if isinstance(scene.recipe, Blocker):
         return scene.recipe
     if shard.is_in(scene.recipe.lineage) == shard.is_in(promoted.lineage):
         return None
     return not_merged(scene.recipe, scene.world)
 
 
-def not_merged(recipe: Recipe, world: World) -> Unmet:
+def not_merged(recipe: Recipe, world: World) -> Blocker:
     """Why the recipe is not promoted yet."""
     merge = StartMerge(recipe)
     if unmet := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
         return unmet
-    return Unmet(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
+    return Blocker(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
 
 
-def served(shard: Shard, scene: Scene) -> Unmet | None:
+def served(shard: Shard, scene: CheckInput) -> Blocker | None:
     """As many servers as were asked for answer with what was promoted last."""
     del shard
     return served_as_asked(scene.world)
 
 
-def served_as_asked(world: World) -> Unmet | None:
+def served_as_asked(world: World) -> Blocker | None:
     """As many servers as were asked for answer with what was promoted last."""
     if world.replicas and world.hindrance:
         return hindered(world.hindrance, "a server")
@@ -126,18 +126,18 @@ def served_as_asked(world: World) -> Unmet | None:
         return unmet
     if len(world.servers) < world.replicas:
         said = f"{len(world.servers)} of {world.replicas} servers are running"
-        return Unmet(Reason.SERVER_NOT_RUNNING, said, "wait")
+        return Blocker(Reason.SERVER_NOT_RUNNING, said, "wait")
     return None
 
 
-def rolled_out_everywhere(world: World) -> Unmet | None:
+def rolled_out_everywhere(world: World) -> Blocker | None:
     """No server answers with anything but what was promoted last."""
     if world.soup.current is None:
-        return Unmet(Reason.NOT_MERGED, "nothing was promoted yet")
+        return Blocker(Reason.NOT_MERGED, "nothing was promoted yet")
     late = [server for server in world.servers if not world.is_serving(server)]
     if not late:
         return None
     names = ", ".join(server.name for server in late)
     if problem := next((server.problem for server in late if server.problem), ""):
-        return Unmet(Reason.ROLLING_OUT, f"{names} cannot load it: {problem}", "see its log")
-    return Unmet(Reason.ROLLING_OUT, f"not served yet by {names}", "wait, or see its log")
+        return Blocker(Reason.ROLLING_OUT, f"{names} cannot load it: {problem}", "see its log")
+    return Blocker(Reason.ROLLING_OUT, f"not served yet by {names}", "wait, or see its log")

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from stockpot.api.conditions import Reason
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
-from stockpot.core.weighting import Member, Uniform, Unusable, weigh
+from stockpot.core.weighting import Member, Uniform, UnusablePlugin, weigh
 from stockpot.core.world import Shard, Soup, World
 
 
@@ -17,7 +17,7 @@ class Membership:
 
     members: tuple[Shard, ...] = ()
     waiting: frozenset[ShardUID] = frozenset()
-    why: Unmet | None = None
+    why: Blocker | None = None
     """Why those wait."""
     wake_at: datetime | None = None
     """When looking again would help, though nothing else happens."""
@@ -46,23 +46,23 @@ def membership(world: World, now: datetime) -> Membership:
 
 def _held_back(
     world: World, able: tuple[Shard, ...], newcomers: tuple[Shard, ...], now: datetime
-) -> tuple[Unmet, datetime | None] | None:
+) -> tuple[Blocker, datetime | None] | None:
     soup = world.soup
     if soup.suspended:
         said = f"Soup {soup.name} is suspended"
-        return Unmet(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false"), None
+        return Blocker(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false"), None
     if len(able) < soup.min_shards:
         said = f"{len(able)} of the {soup.min_shards} shards of membership.minShards are trained"
-        return Unmet(Reason.HELD_BY_MIN_SHARDS, said, "add shards, or lower minShards"), None
+        return Blocker(Reason.HELD_BY_MIN_SHARDS, said, "add shards, or lower minShards"), None
     newest = max(shard.trained.at for shard in newcomers if shard.trained)
     settled_at = newest + timedelta(seconds=soup.settle_s)
     if now < settled_at:
         said = f"others may follow within membership.settleSeconds ({soup.settle_s} s)"
-        return Unmet(Reason.HELD_BY_SETTLE, said, "wait"), settled_at
+        return Blocker(Reason.HELD_BY_SETTLE, said, "wait"), settled_at
     return None
 
 
-def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
+def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Blocker:
     """Say which recipe the soup should be made by.
 
     Where its weighting is unusable, or breaks on these members, additions wait; but a deletion does
@@ -71,32 +71,32 @@ def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Unmet:
     soup = world.soup
     if not soup.alive:
         said = f"Soup {soup.name} is being deleted"
-        return Unmet(Reason.BEING_DELETED, said, "it goes when the last of its shards is deleted")
+        return Blocker(Reason.BEING_DELETED, said, "it goes when the last of its shards is deleted")
     recipe = _weighed(soup, members)
     if isinstance(recipe, Recipe):
         return recipe
     promoted = world.serving_recipe
     if promoted is None or world.is_clean(promoted.lineage):
-        return Unmet(recipe.reason, recipe.message, recipe.help, needs_person=True)
+        return Blocker(recipe.reason, recipe.message, recipe.help, needs_person=True)
     survivors = tuple(shard for shard in members if shard.ingredient in promoted.lineage)
     return _recipe(soup, survivors, Uniform().step(_told(survivors)))
 
 
-def is_weightless(recipe: Recipe | Unmet, members: tuple[Shard, ...]) -> bool:
+def is_weightless(recipe: Recipe | Blocker, members: tuple[Shard, ...]) -> bool:
     """Whether the base is served because every member weighs 0."""
     return bool(members) and isinstance(recipe, Recipe) and recipe.is_base
 
 
-def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | Unusable:
+def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | UnusablePlugin:
     """Weigh the members by the soup's weighting; or say why that cannot be done."""
-    if isinstance(soup.weighting, Unusable):
+    if isinstance(soup.weighting, UnusablePlugin):
         return soup.weighting
     weights = weigh(soup.weighting_name, soup.weighting, _told(members))
-    if isinstance(weights, Unusable):
+    if isinstance(weights, UnusablePlugin):
         return weights
     recipe = _recipe(soup, members, weights)
     if any(part.weight > MAX_WEIGHT for part in recipe.parts):
-        return Unusable(
+        return UnusablePlugin(
             f"the weighting {soup.weighting_name} cannot be used: in whole numbers its weights are "
             f"larger than {MAX_WEIGHT}",
             "write the weights of the shards with fewer digits, or have the weighting round them",
@@ -138,8 +138,8 @@ def is_overdue(shard: Shard, soup: Soup, now: datetime) -> bool:
 
 
 def until_merged(
-    world: World, survivors: Recipe | Unmet, overdue: frozenset[ShardUID]
-) -> Recipe | Unmet:
+    world: World, survivors: Recipe | Blocker, overdue: frozenset[ShardUID]
+) -> Recipe | Blocker:
     """Say what is to be served now: the base, where a deadline passed before the survivors' merge.
 
     It is that only while a shard which is overdue is served: nothing else is taken away by it.

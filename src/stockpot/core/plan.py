@@ -8,36 +8,36 @@ from typing import assert_never
 from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
-    Disown,
-    DropNote,
+    CancelRecordRemoval,
+    DropIngredient,
     EndRun,
     ForgetRevision,
-    Hold,
+    HoldShard,
     HoldSoup,
-    NoteRecords,
     Promote,
-    RecordCollection,
+    RecordDeletion,
     RecordEvaluation,
     RecordIngredient,
+    RecordRescan,
     RecordRevision,
-    Release,
+    ReleaseShard,
     ReleaseSoup,
+    RequestRecordRemoval,
     Start,
-    StartCollection,
     StartEvaluation,
     StartMerge,
     StartPurge,
+    StartRescan,
     StartSigning,
     StartTraining,
-    Tombstone,
     attempt_of,
     is_attempt_at,
     is_signing,
     next_attempt,
 )
 from stockpot.core.attempts import attempts_at, last_attempt
-from stockpot.core.blocker import Unmet
-from stockpot.core.checks import Findings, next_rung
+from stockpot.core.blocker import Blocker
+from stockpot.core.checks import Assessment, next_rung
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.due_receipts import due_signing, is_kept, signed_receipts
 from stockpot.core.learning_checks import may_disown, not_merged, served_as_asked
@@ -53,9 +53,9 @@ from stockpot.core.recipe import Ingredient, Recipe
 from stockpot.core.rescan import collection_due_at, next_collection
 from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
 from stockpot.core.server_plan import plan_servers
-from stockpot.core.stages import Rung, Scene, Stage
+from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import purge_of
-from stockpot.core.world import Promotion, Revision, Run, Shard, Trained, World
+from stockpot.core.world import Promotion, Revision, Run, Shard, TrainingOutcome, World
 
 KEPT_ATTEMPTS = 3
 """How many of the attempts at one thing are kept to be looked at."""
@@ -73,7 +73,7 @@ class Plan:
         return any(isinstance(action, IRREVOCABLE) for action in self.actions)
 
 
-def check(world: World, now: datetime) -> Findings:
+def check(world: World, now: datetime) -> Assessment:
     """Find out where the soup and each of its shards stand."""
     who = membership(world, now)
     overdue = frozenset(s.uid for s in world.shards if is_overdue(s, world.soup, now))
@@ -82,12 +82,12 @@ def check(world: World, now: datetime) -> Findings:
     broken = out_of_step(world, now) if world.soup.alive else None
     if broken and isinstance(recipe, Recipe):
         recipe = Recipe((), world.soup.output)
-    scene = Scene(world, who, recipe, survivors, broken, overdue)
+    scene = CheckInput(world, who, recipe, survivors, broken, overdue)
     rungs = {shard.uid: next_rung(shard, scene) for shard in world.shards}
-    return Findings(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
+    return Assessment(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
 
 
-def _time_alone_changes(scene: Scene, now: datetime) -> datetime | None:
+def _time_alone_changes(scene: CheckInput, now: datetime) -> datetime | None:
     """When a shard expires, or a deadline passes."""
     soup = scene.world.soup
     times = [
@@ -99,23 +99,23 @@ def _time_alone_changes(scene: Scene, now: datetime) -> datetime | None:
     return min((time for time in times if time and time > now), default=None)
 
 
-def _soup_lacks(scene: Scene) -> Unmet | None:
+def _soup_lacks(scene: CheckInput) -> Blocker | None:
     if scene.out_of_step:
         return scene.out_of_step
-    if isinstance(scene.recipe, Unmet):
+    if isinstance(scene.recipe, Blocker):
         return scene.recipe
     if not scene.world.is_current(scene.recipe):
         return not_merged(scene.recipe, scene.world)
     return served_as_asked(scene.world)
 
 
-def plan(findings: Findings, now: datetime) -> Plan:
+def plan(findings: Assessment, now: datetime) -> Plan:
     """Decide about one soup and all of its shards together, so that no two plans disagree."""
     actions = (*_shards(findings, now), *_soup(findings, now))
     return Plan(tuple(dict.fromkeys(actions)))
 
 
-def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
+def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
     world = findings.scene.world
     free = world.soup.parallelism - sum(
         1 for run in world.runs if run.is_active and run.name.startswith("train-")
@@ -123,7 +123,7 @@ def _shards(findings: Findings, now: datetime) -> Iterator[Action]:
     # Those who leave go first: what is being forgotten waits for nobody.
     for shard in sorted(world.shards, key=_urgency):
         if shard.records_asked_at and not shard.leaving_records:
-            yield DropNote(shard.uid)
+            yield CancelRecordRemoval(shard.uid)
         for action in plan_shard(shard, findings.scene, findings.rungs[shard.uid], now):
             if isinstance(action, StartTraining) and not shard.leaving_records:
                 if free <= 0:
@@ -136,7 +136,9 @@ def _urgency(shard: Shard) -> tuple[bool, bool, str]:
     return shard.alive, not shard.leaving_records, shard.name
 
 
-def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> tuple[Action, ...]:
+def plan_shard(
+    shard: Shard, scene: CheckInput, rung: PendingStage | None, now: datetime
+) -> tuple[Action, ...]:
     """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
     world = scene.world
     if rung is None or shard.goes_by_force:
@@ -149,8 +151,8 @@ def plan_shard(shard: Shard, scene: Scene, rung: Rung | None, now: datetime) -> 
         case Stage.TOMBSTONED:
             # One that expired is no more held than one that was never seen before.
             is_free = not (shard.held or shard.leaving or shard.is_lost)
-            hold = (Hold(shard.uid),) if is_free and world.soup.held else ()
-            return (*hold, Tombstone(shard.uid))
+            hold = (HoldShard(shard.uid),) if is_free and world.soup.held else ()
+            return (*hold, RecordDeletion(shard.uid))
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
             again = attempts_at(purge_of(shard), world)
@@ -175,18 +177,18 @@ def _hold_shard(shard: Shard, world: World) -> tuple[Action, ...]:
     Of a soup that is being deleted nothing more is made; but what was made has to be forgotten.
     """
     is_needed = world.soup.alive or shard.trained
-    return (Hold(shard.uid),) if world.soup.held and is_needed else ()
+    return (HoldShard(shard.uid),) if world.soup.held and is_needed else ()
 
 
 def _release(shard: Shard, world: World) -> tuple[Action, ...]:
     """Let a shard go that stands at the top of its ladder, if it is to go; or by force."""
     if shard.goes_by_force:
         # All that is known of it is in the Soup first: what it left is unlearned from there.
-        return (Release(shard.uid),) if shard.is_noted else (Tombstone(shard.uid),)
+        return (ReleaseShard(shard.uid),) if shard.is_noted else (RecordDeletion(shard.uid),)
     goes = shard.is_lost or shard.former or (shard.leaving and shard.held)
     # A revision that names it is how a shard whose finalizer was taken away is found again.
     is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
-    return (Release(shard.uid),) if goes and not shard.alive and not is_named else ()
+    return (ReleaseShard(shard.uid),) if goes and not shard.alive and not is_named else ()
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
@@ -201,7 +203,7 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     if run and run.result:
         said = run.result
         if said.training_key and said.weights_digest and said.base_digest and said.data_digest:
-            trained = Trained(
+            trained = TrainingOutcome(
                 Digest(said.training_key),
                 Digest(said.weights_digest),
                 now,
@@ -226,13 +228,15 @@ def _training_of(shard: Shard) -> StartTraining:
 def _leave_out(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     """Let records leave a shard: noted at once, for good when nothing speaks against it."""
     if shard.records_asked_at is None:
-        return (NoteRecords(shard.uid),)
+        return (RequestRecordRemoval(shard.uid),)
     if not may_disown(shard, world, now):
         return ()
     names = tuple(sorted(shard.leaving_records))
     # What has no key yet is named by what leaves it.
     unknown = Ingredient(shard.uid, digest_of_json("left-out/1", list(names)))
-    return (Disown(shard.uid, shard.stale or unknown, names, is_known=shard.stale is not None),)
+    return (
+        DropIngredient(shard.uid, shard.stale or unknown, names, is_known=shard.stale is not None),
+    )
 
 
 def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
@@ -246,7 +250,7 @@ def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     return (next_attempt(start, tries + 1),) if due and now >= due else ()
 
 
-def _sign(findings: Findings, now: datetime) -> Iterator[Action]:
+def _sign(findings: Assessment, now: datetime) -> Iterator[Action]:
     """Record what was signed, and have the receipts signed that are due, by one run at a time."""
     scene = findings.scene
     if scene.out_of_step:
@@ -256,7 +260,7 @@ def _sign(findings: Findings, now: datetime) -> Iterator[Action]:
         yield from _once(start, scene.world, now)
 
 
-def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
+def _soup(findings: Assessment, now: datetime) -> Iterator[Action]:
     yield from _hold(findings)
     yield from _sign(findings, now)
     yield from _make(findings, now)
@@ -266,7 +270,7 @@ def _soup(findings: Findings, now: datetime) -> Iterator[Action]:
     yield from _leftovers(findings)
 
 
-def _hold(findings: Findings) -> Iterator[Action]:
+def _hold(findings: Assessment) -> Iterator[Action]:
     """Keep the soup until the last of its shards is forgotten, and every run of it is gone."""
     world = findings.scene.world
     soup = world.soup
@@ -278,17 +282,17 @@ def _hold(findings: Findings) -> Iterator[Action]:
         yield ReleaseSoup()
 
 
-def _is_owed(shard: Shard, findings: Findings) -> bool:
+def _is_owed(shard: Shard, findings: Assessment) -> bool:
     """Whether a shard is to be unlearned, now or later, though nothing holds its object now."""
     if shard.alive:
         return shard.trained is not None
     return shard.is_lost or findings.rungs[shard.uid] is not None
 
 
-def _make(findings: Findings, now: datetime) -> tuple[Action, ...]:
+def _make(findings: Assessment, now: datetime) -> tuple[Action, ...]:
     """Merge what should be served, then promote it."""
     world, recipe = findings.scene.world, findings.scene.recipe
-    if isinstance(recipe, Unmet) or world.is_current(recipe):
+    if isinstance(recipe, Blocker) or world.is_current(recipe):
         return ()
     if revision := world.made(recipe):
         number = 0 if recipe.is_base else world.soup.promotions + 1
@@ -316,7 +320,7 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     return _once(start, world, now)
 
 
-def _collect(scene: Scene, now: datetime) -> tuple[Action, ...]:
+def _collect(scene: CheckInput, now: datetime) -> tuple[Action, ...]:
     """Look for what came back of what was forgotten, when it is time."""
     world = scene.world
     due = collection_due_at(world, soon=scene.out_of_step is not None)
@@ -327,7 +331,7 @@ def _collect(scene: Scene, now: datetime) -> tuple[Action, ...]:
     if run and run.result:
         said = run.result
         removed = said.purged_objects or 0
-        return (RecordCollection(start.number, removed, said.unrecorded_receipts),)
+        return (RecordRescan(start.number, removed, said.unrecorded_receipts),)
     return _once(start, world, now) if run or now >= due else ()
 
 
@@ -340,7 +344,7 @@ def _to_evaluate(world: World) -> Revision | None:
     return None if known or not world.is_clean(revision.lineage) else revision
 
 
-def _leftovers(findings: Findings) -> Iterator[Action]:
+def _leftovers(findings: Assessment) -> Iterator[Action]:
     """End runs that nobody waits for any more, and drop what a deleted shard is in."""
     world = findings.scene.world
     wanted = {start.stem: start for start in _wanted(findings)}
@@ -371,11 +375,11 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     a leader that was deposed from starting it once more. What is tried for ever may go.
     """
     tries = attempt_of(run.name, start)
-    endless = isinstance(start, StartPurge | StartSigning | StartCollection)
+    endless = isinstance(start, StartPurge | StartSigning | StartRescan)
     return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if endless else 0)
 
 
-def _wanted(findings: Findings) -> Iterator[Start]:
+def _wanted(findings: Assessment) -> Iterator[Start]:
     world, recipe = findings.scene.world, findings.scene.recipe
     for shard in world.shards:
         if not shard.alive and (shard.leaving or findings.rungs[shard.uid]):
@@ -385,7 +389,7 @@ def _wanted(findings: Findings) -> Iterator[Start]:
     if signing := due_signing(findings.scene, findings.rungs):
         yield signing
     for one in (recipe, findings.scene.survivors):
-        if not isinstance(one, Unmet) and not world.made(one):
+        if not isinstance(one, Blocker) and not world.made(one):
             yield StartMerge(one)
     if revision := _to_evaluate(world):
         yield StartEvaluation(revision)

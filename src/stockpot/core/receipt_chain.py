@@ -9,20 +9,20 @@ from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import is_signing
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.world import Server, World
 
 SKEW = timedelta(seconds=60)
 """By how much the signer's clock and ours may differ."""
 
 
-def out_of_step(world: World, now: datetime) -> Unmet | None:
+def out_of_step(world: World, now: datetime) -> Blocker | None:
     """Say what is older than what, where servers see another chain than the Soup knows."""
     soup = world.soup
     heads = [one.chain for one in world.servers if one.answers and one.chain]
     ahead = max((one.receipt for one in heads), default=0)
     if ahead > soup.receipts and not _may_be_unrecorded(world):
-        return Unmet(
+        return Blocker(
             Reason.RECEIPTS_OUT_OF_STEP,
             f"the store has receipts up to number {ahead}, the Soup knows {soup.receipts}: its "
             "objects are older than the store, and may bring forgotten shards back; the base is "
@@ -33,7 +33,7 @@ def out_of_step(world: World, now: datetime) -> Unmet | None:
     stored = [one.chain for one in world.servers if one.chain and _has_looked(one, world, now)]
     behind = min((one.receipt for one in stored), default=soup.receipts)
     if behind < soup.receipts:
-        return Unmet(
+        return Blocker(
             Reason.RECEIPTS_OUT_OF_STEP,
             f"the store has receipts up to number {behind}, the Soup knows {soup.receipts}: the "
             "store is older than its objects, and may have what was purged; the base is served "
@@ -48,7 +48,7 @@ def out_of_step(world: World, now: datetime) -> Unmet | None:
         if one.sequence == one.receipt == soup.receipts and soup.head and one.digest != soup.head
     ]
     if forked:
-        return Unmet(
+        return Blocker(
             Reason.RECEIPTS_OUT_OF_STEP,
             f"receipt {soup.receipts} is {forked[0].digest} in the store, and the Soup knows it as "
             f"{soup.head}: this is another chain; the base is served meanwhile",

@@ -59,7 +59,7 @@ def tag_of(shard: ShardUID) -> str:
     return f"{uid[:8]}-r{key[:8]}" if key else uid[:8]
 
 
-class Part(NamedTuple):
+class WeightedIngredient(NamedTuple):
     """An ingredient in a recipe."""
 
     ingredient: Ingredient
@@ -75,7 +75,7 @@ class Recipe:
     Weights are integers without a common factor, so that (1, 1) and (2, 2) are one recipe.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[WeightedIngredient, ...] = ()
     """In order of ingredient."""
     output: str = "fp16"
 
@@ -111,7 +111,7 @@ def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: s
         return Recipe((), output)
     whole = whole_weights([weight for _, _, weight in some])
     parts = (
-        Part(ingredient, weights, weight)
+        WeightedIngredient(ingredient, weights, weight)
         for (ingredient, weights, _), weight in zip(some, whole, strict=True)
     )
     return Recipe(tuple(parts), output)

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from stockpot.core import actions as act
 from stockpot.core.actions import Action
-from stockpot.core.checks import Findings
+from stockpot.core.checks import Assessment
 from stockpot.core.digests import short
 from stockpot.core.plan import Plan
 from stockpot.core.recipe import Recipe
 from stockpot.core.world import World
 
 
-def render(findings: Findings, plan: Plan) -> str:
+def render(findings: Assessment, plan: Plan) -> str:
     """Say where the soup and each shard stand, and what is asked for.
 
     The first line is the soup with the recipe that serves and the one that should; then a line
@@ -20,7 +20,7 @@ def render(findings: Findings, plan: Plan) -> str:
     return "\n".join((*_standing(findings), *_asked(plan, findings.scene.world))) + "\n"
 
 
-def _standing(findings: Findings) -> Iterator[str]:
+def _standing(findings: Assessment) -> Iterator[str]:
     world, wanted = findings.scene.world, findings.scene.recipe
     serves = _name(world.serving_recipe)
     change = "" if wanted == world.serving_recipe else " ▸ ?"
@@ -56,13 +56,13 @@ def describe(action: Action, world: World) -> str:
 
 def _of_shard(action: Action, names: dict[str, str]) -> str:
     match action:
-        case act.Hold(shard):
+        case act.HoldShard(shard):
             return f"+ hold      {names[shard]}"
         case act.StartTraining(shard, _, attempt):
             return f"+ train     {names[shard]}{_again(attempt)}"
         case act.RecordIngredient(shard, trained):
             return f"= trained   {names[shard]}   {short(trained.weights)}"
-        case act.Tombstone(shard):
+        case act.RecordDeletion(shard):
             return f"- forget    {names[shard]}"
         case act.StartPurge(shard, attempt):
             return f"- purge     {names[shard]}{_again(attempt)}"
@@ -73,7 +73,7 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
         case act.RecordReceipt(shard, sequence, _, is_complete):
             more = "" if is_complete else "   Incomplete"
             return f"= receipt   {names.get(shard, shard)}   {sequence}{more}"
-        case act.Release(shard):
+        case act.ReleaseShard(shard):
             return f"- release   {names[shard]}"
         case _:
             return ""
@@ -81,15 +81,15 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
 
 def _of_records(action: Action, names: dict[str, str]) -> str:
     match action:
-        case act.NoteRecords(shard):
+        case act.RequestRecordRemoval(shard):
             return f"- records   of {names[shard]}"
-        case act.DropNote(shard):
+        case act.CancelRecordRemoval(shard):
             return f"+ records   of {names[shard]}"
-        case act.Disown(shard, _, records):
+        case act.DropIngredient(shard, _, records):
             return f"- disown    {names[shard]}   {len(records)} records"
-        case act.StartCollection(number, _, attempt):
+        case act.StartRescan(number, _, attempt):
             return f"- collect   look {number}{_again(attempt)}"
-        case act.RecordCollection(number, removed):
+        case act.RecordRescan(number, removed):
             return f"= collected look {number}   {removed} objects"
         case _:
             return ""

@@ -11,18 +11,18 @@ from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.omissions import describe
 from stockpot.core.actions import StartEvaluation, StartTraining
 from stockpot.core.attempts import failed, last_attempt
-from stockpot.core.blocker import Unmet
-from stockpot.core.checks import Findings
+from stockpot.core.blocker import Blocker
+from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
 from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
-from stockpot.core.stages import Rung
-from stockpot.core.world import Advance, Revision, Run, RunName, Shard, World
+from stockpot.core.stages import PendingStage
+from stockpot.core.world import Revision, Run, RunName, Shard, TrainingProgress, World
 
 
 @dataclass(frozen=True)
-class Told:
+class ConditionUpdate:
     """A condition, without the time at which it came to be."""
 
     type: ConditionType
@@ -32,24 +32,24 @@ class Told:
 
 
 @dataclass(frozen=True)
-class ShardReport:
+class ShardStatusReport:
     """What a shard says of itself."""
 
     shard: ShardUID
-    conditions: tuple[Told, ...]
+    conditions: tuple[ConditionUpdate, ...]
     stage: str = ""
     """The rung of an unlearning that is worked on."""
     run: RunName | None = None
     """The training that is under way."""
-    advance: Advance | None = None
+    advance: TrainingProgress | None = None
     """How far that is."""
 
 
 @dataclass(frozen=True)
-class SoupReport:
+class SoupStatusReport:
     """What the soup says of itself."""
 
-    conditions: tuple[Told, ...]
+    conditions: tuple[ConditionUpdate, ...]
     total: int
     trained: int
     included: int
@@ -62,28 +62,28 @@ class SoupReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class StatusReport:
     """What all objects of a soup say."""
 
-    soup: SoupReport
-    shards: tuple[ShardReport, ...]
+    soup: SoupStatusReport
+    shards: tuple[ShardStatusReport, ...]
 
 
-def report_of(findings: Findings) -> Report:
+def report_of(findings: Assessment) -> StatusReport:
     """Say how the soup and each of its shards are."""
     world = findings.scene.world
-    return Report(
+    return StatusReport(
         _soup(findings),
         tuple(_shard(shard, findings.rungs[shard.uid], findings) for shard in world.shards),
     )
 
 
-def sentence(unmet: Unmet) -> str:
+def sentence(unmet: Blocker) -> str:
     """Say it with its help, on one line."""
     return f"{unmet.message}; help: {unmet.help}" if unmet.help else unmet.message
 
 
-def readiness(unmet: Unmet | None, reservation: str = "") -> Iterator[Told]:
+def readiness(unmet: Blocker | None, reservation: str = "") -> Iterator[ConditionUpdate]:
     """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand.
 
     Args:
@@ -92,15 +92,15 @@ def readiness(unmet: Unmet | None, reservation: str = "") -> Iterator[Told]:
     """
     if unmet is None:
         reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
-        yield Told(ConditionType.READY, so=True, reason=reason, message=reservation)
+        yield ConditionUpdate(ConditionType.READY, so=True, reason=reason, message=reservation)
         return
     message = sentence(unmet)
-    yield Told(ConditionType.READY, False, unmet.reason, message)
+    yield ConditionUpdate(ConditionType.READY, False, unmet.reason, message)
     kind = ConditionType.STALLED if unmet.needs_person else ConditionType.RECONCILING
-    yield Told(kind, True, unmet.reason, message)
+    yield ConditionUpdate(kind, True, unmet.reason, message)
 
 
-def _shard(shard: Shard, rung: Rung | None, findings: Findings) -> ShardReport:
+def _shard(shard: Shard, rung: PendingStage | None, findings: Assessment) -> ShardStatusReport:
     unmet = rung.unmet if rung else None
     conditions = list(readiness(unmet))
     if shard.alive:
@@ -110,50 +110,50 @@ def _shard(shard: Shard, rung: Rung | None, findings: Findings) -> ShardReport:
         run = None if shard.trained else _training(shard, findings)
         advance = run.advance if run else None
         name = run.name if run else None
-        return ShardReport(shard.uid, tuple(conditions), run=name, advance=advance)
+        return ShardStatusReport(shard.uid, tuple(conditions), run=name, advance=advance)
     done = unmet is None
     why = unmet.reason if unmet else Reason.UNLEARNED
     message = sentence(unmet) if unmet else ""
-    conditions.append(Told(ConditionType.UNLEARNED, done, why, message))
-    return ShardReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
+    conditions.append(ConditionUpdate(ConditionType.UNLEARNED, done, why, message))
+    return ShardStatusReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
 
 
-def _training(shard: Shard, findings: Findings) -> Run | None:
+def _training(shard: Shard, findings: Assessment) -> Run | None:
     run = last_attempt(StartTraining(shard.uid, shard.request), findings.scene.world)
     return run if run and run.is_active else None
 
 
-def _trained(shard: Shard, unmet: Unmet | None) -> Told:
+def _trained(shard: Shard, unmet: Blocker | None) -> ConditionUpdate:
     if shard.usable:
         # A pod's log goes with the pod: here people see what is not in the model as they gave it.
         omitted = describe(shard.usable.omissions)
         message = f"not used as given: {omitted}" if omitted else ""
-        return Told(ConditionType.TRAINED, True, Reason.TRAINED, message)
+        return ConditionUpdate(ConditionType.TRAINED, True, Reason.TRAINED, message)
     why = unmet.reason if unmet else Reason.NOT_TRAINED
-    return Told(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
+    return ConditionUpdate(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
 
 
-def _included(shard: Shard, unmet: Unmet | None, findings: Findings) -> Told:
+def _included(shard: Shard, unmet: Blocker | None, findings: Assessment) -> ConditionUpdate:
     promoted = findings.scene.world.serving_recipe or Recipe()
     if shard.is_in(promoted.lineage):
-        return Told(ConditionType.INCLUDED, so=True, reason=Reason.INCLUDED)
+        return ConditionUpdate(ConditionType.INCLUDED, so=True, reason=Reason.INCLUDED)
     if not shard.included:
-        return Told(ConditionType.INCLUDED, so=False, reason=Reason.EXCLUDED)
+        return ConditionUpdate(ConditionType.INCLUDED, so=False, reason=Reason.EXCLUDED)
     if unmet is None:
-        return Told(
+        return ConditionUpdate(
             ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "the weighting gives it the weight 0"
         )
-    return Told(ConditionType.INCLUDED, False, unmet.reason, unmet.message)
+    return ConditionUpdate(ConditionType.INCLUDED, False, unmet.reason, unmet.message)
 
 
-def _soup(findings: Findings) -> SoupReport:
+def _soup(findings: Assessment) -> SoupStatusReport:
     world = findings.scene.world
     promoted = world.serving_recipe or Recipe()
     alive = [shard for shard in world.shards if shard.alive]
     leaving = [s for s in world.shards if not s.alive and (s.leaving or findings.rungs[s.uid])]
     rungs = [findings.rungs[shard.uid] for shard in alive]
     serving = [server.serving for server in world.servers if server.serving]
-    return SoupReport(
+    return SoupStatusReport(
         conditions=(
             *readiness(findings.soup, _weightless(findings)),
             *_aspects(findings, leaving),
@@ -169,18 +169,20 @@ def _soup(findings: Findings) -> SoupReport:
     )
 
 
-def _evaluated(revision: Revision, world: World) -> Told:
+def _evaluated(revision: Revision, world: World) -> ConditionUpdate:
     if revision.recipe.digest in world.soup.evaluated:
-        return Told(ConditionType.EVALUATED, so=True, reason=Reason.EVALUATED)
+        return ConditionUpdate(ConditionType.EVALUATED, so=True, reason=Reason.EVALUATED)
     start = StartEvaluation(revision)
     unmet = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
     if unmet is None:
-        return Told(ConditionType.EVALUATED, so=False, reason=Reason.NOT_EVALUATED)
+        return ConditionUpdate(ConditionType.EVALUATED, so=False, reason=Reason.NOT_EVALUATED)
     # It serves all the same: figures inform, they hold nothing up.
-    return Told(ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(unmet))
+    return ConditionUpdate(
+        ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(unmet)
+    )
 
 
-def _weightless(findings: Findings) -> str:
+def _weightless(findings: Assessment) -> str:
     """Say that the base is served because all shards weigh 0; empty where that is not so."""
     scene = findings.scene
     members = scene.membership.members
@@ -195,10 +197,10 @@ def _weightless(findings: Findings) -> str:
     )
 
 
-def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
+def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUpdate]:
     world, unmet = findings.scene.world, findings.soup
     missing = [s.name for s in world.shards if s.alive and s.included and not s.usable]
-    yield Told(
+    yield ConditionUpdate(
         ConditionType.TRAINING_COMPLETE,
         not missing,
         Reason.NOT_TRAINED if missing else Reason.TRAINED,
@@ -209,12 +211,14 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
     weightless = _weightless(findings)
     good = Reason.WEIGHTLESS if weightless else good
     said = sentence(unmet) if unmet else weightless
-    yield Told(ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said)
+    yield ConditionUpdate(
+        ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said
+    )
     if world.soup.evaluates and world.soup.current:
         yield _evaluated(world.soup.current.revision, world)
     if unrecorded := unrecorded_receipts(world):
         listed = ", ".join(map(str, unrecorded))
-        yield Told(
+        yield ConditionUpdate(
             ConditionType.RECEIPTS_MISSING,
             True,
             Reason.RECEIPTS_NOT_RECORDED,
@@ -226,6 +230,8 @@ def _aspects(findings: Findings, leaving: list[Shard]) -> Iterator[Told]:
         late = [shard.name for shard in leaving if shard.uid in findings.scene.overdue]
         if late:
             said = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
-            yield Told(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)
+            yield ConditionUpdate(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)
         else:
-            yield Told(ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}")
+            yield ConditionUpdate(
+                ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}"
+            )

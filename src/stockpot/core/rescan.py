@@ -7,7 +7,7 @@ looked for, soon after each receipt and then ever less often.
 
 from datetime import UTC, datetime
 
-from stockpot.core.actions import StartCollection
+from stockpot.core.actions import StartRescan
 from stockpot.core.retry import collected_again
 from stockpot.core.world import World
 
@@ -38,14 +38,14 @@ def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
     return collected_again(done.at, 0 if soon else done.quiet)
 
 
-def next_collection(world: World) -> StartCollection:
+def next_collection(world: World) -> StartRescan:
     """The look that is next, or under way."""
     done = world.soup.collection
     newest = sorted(world.receipts, key=lambda one: one.sequence)[-MOST_FORGOTTEN:]
     forgotten = dict.fromkeys(one.shard for one in newest if one.is_complete)
     recorded = tuple(sorted(receipt.sequence for receipt in world.receipts))
     number = done.number + 1 if done else 1
-    return StartCollection(number, tuple(forgotten), recorded=recorded)
+    return StartRescan(number, tuple(forgotten), recorded=recorded)
 
 
 def unrecorded_receipts(world: World) -> tuple[int, ...]:

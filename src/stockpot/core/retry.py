@@ -6,7 +6,7 @@ that is away. Both are tried for as long as it takes, ever less often.
 
 from datetime import datetime, timedelta
 
-from stockpot.core.actions import Start, StartCollection, StartPurge, StartSigning
+from stockpot.core.actions import Start, StartPurge, StartRescan, StartSigning
 from stockpot.core.world import Failure
 from stockpot.errors import ExitCode
 
@@ -20,7 +20,7 @@ FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 
 def is_owed(start: Start) -> bool:
     """Whether a deletion needs it, so that it is tried for as long as it takes."""
-    return isinstance(start, StartPurge | StartSigning | StartCollection)
+    return isinstance(start, StartPurge | StartSigning | StartRescan)
 
 
 def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:

@@ -11,7 +11,7 @@ from stockpot.core.actions import (
     RecordServer,
     Scale,
 )
-from stockpot.core.world import GrantedServer, World
+from stockpot.core.world import ServerGrant, World
 
 
 def plan_servers(world: World) -> Iterator[Action]:
@@ -37,7 +37,7 @@ def plan_servers(world: World) -> Iterator[Action]:
         if not world.may_be_granted(server):
             # Seen to be written down before the first grant: who asks it later must know of it.
             if server.uid and len(world.soup.granted) < MOST_GRANTED:
-                yield RecordServer(GrantedServer(server.name, server.uid, server.node))
+                yield RecordServer(ServerGrant(server.name, server.uid, server.node))
             continue
         ready = server.epoch == promoted.epoch and server.prepared
         act = Commit if ready == promoted.revision.recipe.digest else Prepare

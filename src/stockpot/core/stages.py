@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.world import Shard, World
@@ -27,23 +27,23 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rung:
+class PendingStage:
     """The next stage of a shard, and what it still lacks."""
 
     stage: Stage
-    unmet: Unmet
+    unmet: Blocker
 
 
 @dataclass(frozen=True)
-class Scene:
+class CheckInput:
     """What a check may look at: the world, and what was decided about the soup as a whole."""
 
     world: World
     membership: Membership
-    recipe: Recipe | Unmet
-    survivors: Recipe | Unmet = field(default_factory=Recipe)
+    recipe: Recipe | Blocker
+    survivors: Recipe | Blocker = field(default_factory=Recipe)
     """What is to be served in the end: another recipe only while a deadline has passed."""
-    out_of_step: Unmet | None = None
+    out_of_step: Blocker | None = None
     """Why nobody can say what may be served: store and objects know different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
     """Shards whose unlearning takes longer than it may."""
@@ -56,4 +56,4 @@ class Scene:
         return (shard.uid in self.overdue or shard.is_forced) and not shard.incomplete
 
 
-Check = Callable[[Shard, Scene], Unmet | None]
+Check = Callable[[Shard, CheckInput], Blocker | None]

@@ -5,48 +5,48 @@ from collections.abc import Sequence
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
-from stockpot.core.blocker import Unmet
+from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import looked_at_again
-from stockpot.core.stages import Scene
-from stockpot.core.world import GrantedServer, Run, Server, Shard
+from stockpot.core.stages import CheckInput
+from stockpot.core.world import Run, Server, ServerGrant, Shard
 
 
-def tombstoned(shard: Shard, scene: Scene) -> Unmet | None:
+def tombstoned(shard: Shard, scene: CheckInput) -> Blocker | None:
     """That it was deleted is written down, with the time."""
     del scene
     if shard.requested_at is None:
-        return Unmet(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
+        return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
     return None
 
 
-def excluded(shard: Shard, scene: Scene) -> Unmet | None:
+def excluded(shard: Shard, scene: CheckInput) -> Blocker | None:
     """The soup that is promoted was made without it."""
     if not scene.world.soup.alive:
         return nobody_serves(shard, scene)
     promoted = scene.world.serving_recipe
     if promoted is None or not shard.is_in(promoted.lineage):
         return None
-    if isinstance(scene.recipe, Unmet):
+    if isinstance(scene.recipe, Blocker):
         return scene.recipe
     waiting = not_merged(scene.recipe, scene.world)
     if waiting.needs_person:
         return waiting
     said = f"what is served was made with {shard.name}; {waiting.message}"
-    return Unmet(Reason.STILL_IN_SOUP, said)
+    return Blocker(Reason.STILL_IN_SOUP, said)
 
 
-def nobody_serves(shard: Shard, scene: Scene) -> Unmet | None:
+def nobody_serves(shard: Shard, scene: CheckInput) -> Blocker | None:
     """No server is left: of a soup that is going, nothing is made that could be served instead."""
     goes_on = scene.goes_on(shard)
     left = [one for one in scene.world.servers if one.answers or not goes_on]
     if not left:
         return None
     names = ", ".join(server.name for server in left)
-    return Unmet(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
+    return Blocker(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
 
 
-def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
+def rolled_out(shard: Shard, scene: CheckInput) -> Blocker | None:
     """Every server answers without it."""
     if not scene.world.soup.alive:
         return nobody_serves(shard, scene)
@@ -54,7 +54,7 @@ def rolled_out(shard: Shard, scene: Scene) -> Unmet | None:
         return rolled_out_everywhere(scene.world)
     if holders := [one.name for one in scene.world.servers if holds(one, shard)]:
         said = f"{', '.join(holders)} still hold {shard.name}"
-        return Unmet(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
+        return Blocker(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
     return None
 
 
@@ -63,12 +63,12 @@ def holds(server: Server, shard: Shard) -> bool:
     return server.answers and any(shard.is_in(one.lineage) for one in server.holds)
 
 
-def quiesced(shard: Shard, scene: Scene) -> Unmet | None:
+def quiesced(shard: Shard, scene: CheckInput) -> Blocker | None:
     """No run that may write it exists any more, not even as one that ended."""
     if scene.goes_on(shard):
         return None
     if writers := [run.name for run in scene.world.runs_with(shard)]:
-        return Unmet(
+        return Blocker(
             Reason.STILL_WRITTEN,
             f"{', '.join(writers)} may write {shard.name}",
             f"wait; where their node is gone: {OUT_OF_SERVICE}",
@@ -92,7 +92,7 @@ def residuals(run: Run) -> int:
     return int(run.result.figures.get("residuals", "0")) if run.result else 0
 
 
-def purged(shard: Shard, scene: Scene) -> Unmet | None:
+def purged(shard: Shard, scene: CheckInput) -> Blocker | None:
     """The store has its tombstone, and had all of its lineage removed after that."""
     start = purge_of(shard)
     if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
@@ -101,13 +101,13 @@ def purged(shard: Shard, scene: Scene) -> Unmet | None:
     if run is None and shard.uid in scene.world.receipted and not shard.leaving:
         return None  # It expired and is forgotten; only its object stays.
     if run is None or run.result is None:
-        return Unmet(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
+        return Blocker(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
     if shard.incomplete and residuals(run):
         return left_over(shard, run, attempt_of(run.name, start))
     return None
 
 
-def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
+def left_over(shard: Shard, run: Run, tries: int) -> Blocker:
     """What lies under no manifest may be the shard's: a person must say what becomes of it.
 
     What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
@@ -124,7 +124,7 @@ def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
         helps.append("what is locked is purged when its lock ends")
     due = looked_at_again(run.ended_at, tries)
     again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
-    return Unmet(
+    return Blocker(
         Reason.RESIDUALS_LEFT,
         f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {' and '.join(left)} are in "
         f"the store{f', as {named}' if named else ''}{again}",
@@ -134,7 +134,7 @@ def left_over(shard: Shard, run: Run, tries: int) -> Unmet:
     )
 
 
-def verified(shard: Shard, scene: Scene) -> Unmet | None:
+def verified(shard: Shard, scene: CheckInput) -> Blocker | None:
     """No server holds it in any way: granted, fetched, prepared, serving or draining.
 
     Asked is every one that was ever granted anything, unless its end is confirmed.
@@ -147,9 +147,9 @@ def verified(shard: Shard, scene: Scene) -> Unmet | None:
     if holders or silent:
         said = f"{', '.join((*holders, *silent))} may hold {shard.name}"
         gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
-        return Unmet(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
+        return Blocker(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
     if world.vanished and not scene.goes_on(shard):
-        return Unmet(
+        return Blocker(
             Reason.UNREACHABLE_NODE,
             f"{_named(world.vanished)} may hold {shard.name}: granted it may be, and no kubelet "
             "has confirmed the end",
@@ -160,7 +160,7 @@ def verified(shard: Shard, scene: Scene) -> Unmet | None:
     return None
 
 
-def _named(granted: Sequence[GrantedServer]) -> str:
+def _named(granted: Sequence[ServerGrant]) -> str:
     return ", ".join(
         f"{one.name} ({one.uid}{f' on {one.node}' if one.node else ''})" for one in granted[:5]
     )
@@ -169,7 +169,7 @@ def _named(granted: Sequence[GrantedServer]) -> str:
 MOST_MISSING = 16
 
 
-def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
+def missing(shard: Shard, scene: CheckInput) -> tuple[str, ...]:
     """What a receipt that is signed now has to say that nobody could confirm."""
     world = scene.world
     said = [
@@ -182,7 +182,7 @@ def missing(shard: Shard, scene: Scene) -> tuple[str, ...]:
     return tuple(one[:256] for one in said[:MOST_MISSING])
 
 
-def receipted(shard: Shard, scene: Scene) -> Unmet | None:
+def receipted(shard: Shard, scene: CheckInput) -> Blocker | None:
     """Its own receipt is signed, stored and recorded, and says that nothing is missing."""
     if shard.uid in scene.world.receipted:
         return None
@@ -194,4 +194,4 @@ def receipted(shard: Shard, scene: Scene) -> Unmet | None:
         what = f"the receipt of {shard.name}"
         if unmet := failed_run(run, scene.world, Reason.NOT_SIGNED, what, is_owed=True):
             return unmet
-    return Unmet(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+    return Blocker(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")

@@ -40,7 +40,7 @@ class Weighting(Protocol):
 
 
 @dataclass(frozen=True)
-class Unusable:
+class UnusablePlugin:
     """A name that nothing here is known by, or something that broke on being loaded."""
 
     message: str = "no weighting was resolved"
@@ -68,7 +68,7 @@ class Uniform:
 
 def weigh(
     name: str, weighting: Weighting, members: Sequence[Member]
-) -> tuple[Fraction, ...] | Unusable:
+) -> tuple[Fraction, ...] | UnusablePlugin:
     """Ask a weighting for weights, and check its answer.
 
     A weighting may come from another package, so nothing that it raises or returns stops a round.
@@ -90,7 +90,7 @@ def weigh(
             return tuple(_exact(weight) for weight in answer)
     except (Exception, SystemExit) as error:
         fault = f"it raised {describe(error)}"
-    return Unusable(
+    return UnusablePlugin(
         f"the weighting {name} cannot be used: {fault}",
         "mend the package that brings it, or set spec.merge.weighting.name: Declared",
         Reason.WEIGHTING_FAILED,

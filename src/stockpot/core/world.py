@@ -17,7 +17,7 @@ from stockpot.api.omissions import Omissions
 from stockpot.api.runspec import Ending, RunResult
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, shards_in
-from stockpot.core.weighting import Unusable, Weighting
+from stockpot.core.weighting import UnusablePlugin, Weighting
 
 SoupUID = NewType("SoupUID", str)
 RunName = NewType("RunName", str)
@@ -48,7 +48,7 @@ class Promotion:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """What a shard's training came to."""
 
     key: Digest
@@ -101,7 +101,7 @@ class Shard:
     """Of its records, as declared or as read."""
     relearn: str = ""
     """The receipt of earlier data that may come back."""
-    trained: Trained | None = None
+    trained: TrainingOutcome | None = None
     leave_out: frozenset[str] = frozenset()
     """Records that it is to be trained without."""
     forgot: frozenset[str] = frozenset()
@@ -135,7 +135,7 @@ class Shard:
         return Ingredient(self.uid, self.trained.key)
 
     @property
-    def usable(self) -> Trained | None:
+    def usable(self) -> TrainingOutcome | None:
         """What its training came to, where that may be in a soup."""
         return None if self.stale else self.trained
 
@@ -185,7 +185,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Hindrance:
+class StartupBlocker:
     """Why something that was asked for cannot go on, though it has not failed: a person must act.
 
     An image that cannot be pulled, a Secret that is not there, a pod that fits nowhere.
@@ -197,7 +197,7 @@ class Hindrance:
 
 
 @dataclass(frozen=True)
-class Advance:
+class TrainingProgress:
     """How far a run is, as it says itself."""
 
     step: int
@@ -217,9 +217,9 @@ class Run:
     """What it may write."""
     result: RunResult | None = None
     failure: Failure | None = None
-    hindrance: Hindrance | None = None
+    hindrance: StartupBlocker | None = None
     """Only of one that is active."""
-    advance: Advance | None = None
+    advance: TrainingProgress | None = None
     ended_at: datetime | None = None
     """Of one with a result. None: nobody waits before it is looked at again."""
     about: frozenset[ShardUID] = frozenset()
@@ -232,7 +232,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldRevision:
     """A revision as a server names it: which, and what it was made from."""
 
     recipe: Digest
@@ -255,7 +255,7 @@ class Server:
     """The recipe that its last accepted grant named."""
     prepared: Digest | None = None
     serving: Digest | None = None
-    holds: frozenset[Held] = frozenset()
+    holds: frozenset[HeldRevision] = frozenset()
     problem: str = ""
     nonce: str = field(default="", compare=False)
     """What was drawn to ask it; its answer repeats it."""
@@ -271,7 +271,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class GrantedServer:
+class ServerGrant:
     """A server whose first grant was about to be sent: it may hold anything until its end."""
 
     name: str
@@ -280,7 +280,7 @@ class GrantedServer:
 
 
 @dataclass(frozen=True)
-class Collection:
+class LastRescan:
     """The last look for what came back of what was forgotten."""
 
     number: int
@@ -292,7 +292,7 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class RecordedReceipt:
     """The object of a receipt that was signed and stored."""
 
     name: str
@@ -322,7 +322,7 @@ class Soup:
     """The number of the last receipt that its status, or a receipt's object, knows."""
     head: Digest | None = None
     """Of the last receipt that its status knows."""
-    collection: Collection | None = None
+    collection: LastRescan | None = None
     """None: nobody has looked yet."""
     suspended: bool = False
     min_shards: int = 1
@@ -330,10 +330,10 @@ class Soup:
     parallelism: int = 2
     max_attempts: int = 3
     output: str = "fp16"
-    weighting: Weighting | Unusable = field(default_factory=Unusable)
+    weighting: Weighting | UnusablePlugin = field(default_factory=UnusablePlugin)
     weighting_name: str = ""
     """The name of the weighting in the Soup, for messages."""
-    unknown: Unusable | None = None
+    unknown: UnusablePlugin | None = None
     """Why no shard can be trained: the soup names a method or an option that there is not."""
     evaluates: bool = False
     replicas: int = 1
@@ -351,7 +351,7 @@ class Soup:
     """How long an unlearning waits for what does not answer."""
     scales_to_zero: bool = False
     """Whether nobody serves any more once the last shard is gone."""
-    granted: tuple[GrantedServer, ...] = ()
+    granted: tuple[ServerGrant, ...] = ()
     """Every server that was ever granted anything, and whose end was not seen to be confirmed."""
 
 
@@ -367,13 +367,13 @@ class World:
     """How many servers were asked for."""
     is_as_told: bool = True
     """Whether what was asked for is still as we asked: nobody edited it, no newer version did."""
-    hindrance: Hindrance | None = None
+    hindrance: StartupBlocker | None = None
     """Why servers that were asked for cannot start."""
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed."""
     endings: Mapping[str, Ending] = field(default_factory=dict, compare=False)
     """By what it is, for receipts."""
-    receipts: tuple[Receipt, ...] = ()
+    receipts: tuple[RecordedReceipt, ...] = ()
     """All of the soup's that are stored, signed and recorded."""
     former_of_dying: frozenset[ShardUID] = frozenset()
     """Former trainings that are unlearned with their shard, which is being deleted by now."""
@@ -415,12 +415,12 @@ class World:
         return frozenset(recorded | named)
 
     @property
-    def vanished(self) -> tuple[GrantedServer, ...]:
+    def vanished(self) -> tuple[ServerGrant, ...]:
         """Servers that were granted something, are not to be seen, and whose end is not known."""
         seen = {server.uid for server in self.servers} | self.ended
         return tuple(one for one in self.soup.granted if one.uid not in seen)
 
-    def forgotten_by(self, shard: Shard) -> Receipt | None:
+    def forgotten_by(self, shard: Shard) -> RecordedReceipt | None:
         """The receipt that keeps its data from being learnt once more, unless it is named.
 
         What was learnt before that unlearning was asked for is another donor's: it stays.
@@ -445,9 +445,9 @@ class World:
         return None if last is None or last.shard in named else last
 
     @cached_property
-    def _receipts_of(self) -> Mapping[Digest | None, Sequence[Receipt]]:
+    def _receipts_of(self) -> Mapping[Digest | None, Sequence[RecordedReceipt]]:
         """Receipts by what data they are of: its source, or its records."""
-        found: dict[Digest | None, list[Receipt]] = {}
+        found: dict[Digest | None, list[RecordedReceipt]] = {}
         for one in self.receipts:
             for digest in {one.source, one.data} - {None}:
                 found.setdefault(digest, []).append(one)

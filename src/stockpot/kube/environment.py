@@ -1,10 +1,10 @@
-"""Where things are, as the admin declared it: the port `Surroundings`, on a cluster."""
+"""Where things are, as the admin declared it: the port `Environment`, on a cluster."""
 
 from collections.abc import Callable
 
 from stockpot.api.runspec import Location, StoreRef
 from stockpot.api.source import Source
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests import volumes
 from stockpot.cluster.manifests.pods import signing_key_path
 from stockpot.errors import Refused
@@ -14,10 +14,10 @@ class StoreNotDeclared(Refused):
     """A soup names a store that the admin did not declare."""
 
 
-class ClusterSurroundings:
+class ClusterEnvironment:
     """The stores of the settings, and claims as pods mount them."""
 
-    def __init__(self, settings: Settings, store_name: Callable[[], str]) -> None:
+    def __init__(self, settings: OperatorSettings, store_name: Callable[[], str]) -> None:
         self._settings = settings
         self._store_name = store_name
 

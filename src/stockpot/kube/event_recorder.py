@@ -24,7 +24,7 @@ MESSAGE_LENGTH = 1024
 
 
 @dataclass(frozen=True)
-class Announcement:
+class EventMessage:
     """One thing that happened to an object."""
 
     kind: str
@@ -36,12 +36,12 @@ class Announcement:
     is_warning: bool = False
 
 
-Announce = Callable[[Sequence[Announcement]], None]
+Announce = Callable[[Sequence[EventMessage]], None]
 
 
 def announcements_of(
     old: DataShard | Soup | SoupRevision, new: DataShard | Soup | SoupRevision
-) -> tuple[Announcement, ...]:
+) -> tuple[EventMessage, ...]:
     """Say what a write changed that a person would ask about."""
     if isinstance(new, SoupRevision) or isinstance(old, SoupRevision):
         return ()
@@ -51,7 +51,7 @@ def announcements_of(
         said += _of_soup(old, new)
     meta = new.metadata
     return tuple(
-        Announcement(new.kind, meta.namespace, meta.name, meta.uid, reason, message, is_warning)
+        EventMessage(new.kind, meta.namespace, meta.name, meta.uid, reason, message, is_warning)
         for reason, message, is_warning in said
     )
 
@@ -89,7 +89,7 @@ def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
     return said
 
 
-class EventWriter:
+class EventRecorder:
     """Writes them to the API server. None is worth a failed round."""
 
     def __init__(
@@ -101,7 +101,7 @@ class EventWriter:
     ) -> None:
         self._client, self._now, self._instance, self._warn = client, now, instance, warn
 
-    def __call__(self, said: Sequence[Announcement]) -> None:
+    def __call__(self, said: Sequence[EventMessage]) -> None:
         """Write them."""
         for one in said:
             try:
@@ -111,7 +111,7 @@ class EventWriter:
             except StockpotError as error:
                 self._warn(error.message)
 
-    def _event(self, one: Announcement) -> Json:
+    def _event(self, one: EventMessage) -> Json:
         at = timestamp(self._now())
         told = f"{one.uid} {one.reason} {one.message} {at}"
         name = f"{one.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"

@@ -25,9 +25,9 @@ from stockpot.cluster.apiserver.resources import (
 from stockpot.errors import Refused
 from stockpot.kube.cache import Cache
 from stockpot.kube.event_recorder import Announce
-from stockpot.kube.status_writer import RESOURCES, Changeable, Writer, read
+from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
 from stockpot.reconcile.orders import soup_ref
-from stockpot.reconcile.ports import Seen, SoupKey
+from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.reconcile.unlearned import is_same_receipt, other_name
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
@@ -50,14 +50,14 @@ class ClusterObjects:
         self._client = client
         self._cache = cache
         self._key = key
-        self._writer = Writer(client, cache, announce)
+        self._writer = StatusWriter(client, cache, announce)
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
         self._names: dict[str, str] = {}
         """Of shards, by their UIDs: a round changes each of thousands."""
         self._terminating_soup_uid = ""
         """UID of the soup in whose namespace the API server refused to create anything more."""
 
-    def read(self, *, fresh: bool) -> Seen:
+    def read(self, *, fresh: bool) -> ObservedObjects:
         """Read the soup and all that belongs to it."""
         self._pending.clear()  # Of a round that broke off.
         namespace, name = self._key
@@ -73,7 +73,7 @@ class ClusterObjects:
             if one["spec"]["soupRef"]["name"] == name
         ]
         self._names = {uid_of(one): name_of(one) for one in shards}
-        return Seen(
+        return ObservedObjects(
             read(Soup, soup) if soup else None,
             tuple(read(DataShard, one) for one in shards),
             tuple(

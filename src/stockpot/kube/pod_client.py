@@ -13,7 +13,7 @@ import urllib3
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import Advance
+from stockpot.core.world import TrainingProgress
 
 PROGRESS_PORT = 8082
 TIMEOUT_S = 3.0
@@ -31,10 +31,10 @@ Said = TypeVar("Said")
 @dataclass(frozen=True)
 class _Heard:
     at_s: float
-    advance: Advance | None
+    advance: TrainingProgress | None
 
 
-class Asking:
+class PodClient:
     """Connections to pods. For many threads."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Asking:
         except (urllib3.exceptions.HTTPError, OSError):
             return
 
-    def advance(self, uid: str, ip: str) -> Advance | None:
+    def advance(self, uid: str, ip: str) -> TrainingProgress | None:
         """How far a run says it is; asked now and then, remembered in between."""
         heard = self._heard.get(uid)
         if heard and time.monotonic() - heard.at_s < PROGRESS_EVERY_S:
@@ -82,7 +82,7 @@ class Asking:
         self._heard[uid] = _Heard(time.monotonic(), said)
         return said
 
-    def _progress(self, ip: str) -> Advance | None:
+    def _progress(self, ip: str) -> TrainingProgress | None:
         host = f"[{ip}]" if ":" in ip else ip
         try:
             answer = self._http.request(
@@ -92,7 +92,7 @@ class Asking:
             )
             said: dict[str, Any] = json.loads(answer.data)
             loss = said.get("figures", {}).get("loss")
-            return Advance(
+            return TrainingProgress(
                 int(said["step"]),
                 int(said["total_steps"]),
                 f"{float(loss):.4f}" if loss is not None else "",

@@ -13,7 +13,7 @@ EVERY_S = 10.0
 """How often the events of one namespace are asked for."""
 
 
-class Happenings:
+class PodEventReader:
     """Events by namespace, remembered for a few seconds. For many threads."""
 
     def __init__(self, client: Client) -> None:

@@ -21,15 +21,15 @@ from stockpot.cluster.apiserver.objects import (
     verb_of,
 )
 from stockpot.cluster.apiserver.resources import JOBS, PODS, SOUPS
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Run, RunName
 from stockpot.kube.cache import Cache
-from stockpot.kube.pod_client import Asking
-from stockpot.kube.pod_events import Happenings
+from stockpot.kube.pod_client import PodClient
+from stockpot.kube.pod_events import PodEventReader
 from stockpot.reconcile.ports import SoupKey
 
 PATIENCE = timedelta(seconds=5)
@@ -44,9 +44,9 @@ class ClusterRuns:
         client: Client,
         cache: Cache,
         key: SoupKey,
-        settings: Settings,
-        asking: Asking,
-        happenings: Happenings,
+        settings: OperatorSettings,
+        asking: PodClient,
+        happenings: PodEventReader,
         now: Callable[[], datetime],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key

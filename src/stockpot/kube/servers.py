@@ -15,7 +15,7 @@ from stockpot.cluster.apiserver.errors import NamespaceEnding
 from stockpot.cluster.apiserver.labels import COMPONENT, SOUP_UID, selector_of
 from stockpot.cluster.apiserver.objects import Json, container_status, labels_on, uid_of
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.deployment import (
     Endpoint,
     deployment_name,
@@ -27,14 +27,14 @@ from stockpot.cluster.manifests.deployment import (
 )
 from stockpot.cluster.manifests.drift import is_as_told
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.core.world import GrantedServer, Hindrance, Promotion, Server
+from stockpot.core.world import Promotion, Server, ServerGrant, StartupBlocker
 from stockpot.kube.cache import ENDED, Cache
 from stockpot.kube.nodes import Nodes
-from stockpot.kube.pod_client import Asking
-from stockpot.kube.pod_events import Happenings
+from stockpot.kube.pod_client import PodClient
+from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
-from stockpot.reconcile.ports import Asked, SoupKey, Surroundings
+from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
 from stockpot.reconcile.views import server_view
 
 
@@ -46,10 +46,10 @@ class ClusterServers:
         client: Client,
         cache: Cache,
         key: SoupKey,
-        settings: Settings,
-        surroundings: Surroundings,
-        asking: Asking,
-        happenings: Happenings,
+        settings: OperatorSettings,
+        surroundings: Environment,
+        asking: PodClient,
+        happenings: PodEventReader,
         now: Callable[[], datetime],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key
@@ -58,10 +58,10 @@ class ClusterServers:
         self._found: dict[str, Endpoint] = {}
         self._nodes = Nodes(client, now)
 
-    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
+    def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         """See how many were asked for, what each says of itself, and who has ended."""
         if (soup := self._soup) is None:
-            return Asked()
+            return ObservedServers()
         if fresh:
             self._look(soup)
         deployment = self._deployment(soup)
@@ -73,7 +73,7 @@ class ClusterServers:
         endings = {
             one.uid: how for one in granted if (how := self._ending(one, pods, fresh)) is not None
         }
-        return Asked(
+        return ObservedServers(
             replicas,
             servers,
             ended=frozenset(endings),
@@ -82,7 +82,7 @@ class ClusterServers:
             hindrance=self._hindrance(soup, deployment, pods),
         )
 
-    def _ending(self, one: GrantedServer, pods: list[Json], fresh: bool) -> Ending | None:
+    def _ending(self, one: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:
         """By what its end is known: its kubelet confirmed it, or its node is said to be shut down.
 
         None: it may run.
@@ -169,7 +169,9 @@ class ClusterServers:
             return False
         return is_as_told(live, deployment_of(ref, told, replicas, self._settings))
 
-    def _hindrance(self, soup: Soup, deployment: Json | None, pods: list[Json]) -> Hindrance | None:
+    def _hindrance(
+        self, soup: Soup, deployment: Json | None, pods: list[Json]
+    ) -> StartupBlocker | None:
         if deployment is None:
             return None
         if found := taken(self._cache.get(SERVICES, *self._key)):

@@ -38,20 +38,22 @@ from stockpot.errors import Refused, StockpotError
 from stockpot.kube.servers import has_begun
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.orders import soup_ref
-from stockpot.reconcile.ports import Asked, Seen
+from stockpot.reconcile.ports import ObservedObjects, ObservedServers
 from stockpot.reconcile.views import server_view, world_of
 
 
 @dataclass(frozen=True)
-class Sight:
+class SoupSnapshot:
     """One soup as a person sees it."""
 
     soup: Soup
-    seen: Seen
+    seen: ObservedObjects
     world: World
 
 
-def look(client: Client, namespace: str, name: str, release_namespace: str) -> Iterator[Sight]:
+def look(
+    client: Client, namespace: str, name: str, release_namespace: str
+) -> Iterator[SoupSnapshot]:
     """See the soup of that name, or every one of the namespace where none is named.
 
     Raises:
@@ -73,16 +75,16 @@ def look(client: Client, namespace: str, name: str, release_namespace: str) -> I
     ]
     for soup in chosen:
         uid = soup.metadata.uid
-        seen = Seen(
+        seen = ObservedObjects(
             soup,
             tuple(one for one in shards if one.spec.soup_ref.name == soup.metadata.name),
             tuple(one for one in revisions if one.spec.soup_ref.uid == uid),
             tuple(one for one in receipts if one.spec.soup_ref.uid == uid),
         )
-        yield Sight(soup, seen, _world(client, soup, seen, release_namespace))
+        yield SoupSnapshot(soup, seen, _world(client, soup, seen, release_namespace))
 
 
-def _world(client: Client, soup: Soup, seen: Seen, release_namespace: str) -> World:
+def _world(client: Client, soup: Soup, seen: ObservedObjects, release_namespace: str) -> World:
     jobs: list[Json] = []
     pods: list[Json] = []
     for namespace in dict.fromkeys((soup.metadata.namespace, release_namespace)):
@@ -99,7 +101,7 @@ def _world(client: Client, soup: Soup, seen: Seen, release_namespace: str) -> Wo
     replicas = deployment["spec"].get("replicas", 1) if deployment else 0
     found = endpoints_of(filter(has_begun, servers))
     by_name = {name_of(pod): pod for pod in servers}
-    asked = Asked(
+    asked = ObservedServers(
         replicas,
         tuple(_server(client, by_name[one.name]) for one in found),
         ended=frozenset(uid_of(pod) for pod in servers if has_ended(pod)),

@@ -48,7 +48,7 @@ def read(kind: type[Kind], thing: Json) -> Kind:
     return known
 
 
-class Writer:
+class StatusWriter:
     """Writes objects of ours, and tells people what that changed. For many threads."""
 
     def __init__(self, client: Client, cache: Cache, announce: Announce) -> None:

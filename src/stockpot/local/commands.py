@@ -39,7 +39,7 @@ def _say_nothing(_: Complaint) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApplyRequest:
     """What a person asks for in one go."""
 
     files: tuple[Path, ...] = ()
@@ -48,7 +48,11 @@ class Asked:
 
 
 def apply(
-    layout: Layout, asked: Asked, tell: Tell, watch: Watcher | None, note: Note = _say_nothing
+    layout: Layout,
+    asked: ApplyRequest,
+    tell: Tell,
+    watch: Watcher | None,
+    note: Note = _say_nothing,
 ) -> None:
     """Store objects, and reconcile until settled.
 

@@ -1,4 +1,4 @@
-"""Where things are on this machine: the port `Surroundings`, in a folder."""
+"""Where things are on this machine: the port `Environment`, in a folder."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def remember(layout: Layout, claims: Mapping[str, Path], port: int | None) -> Pl
     return now
 
 
-class FolderSurroundings:
+class FolderEnvironment:
     """The store is a folder, and a claim is a folder that the user named."""
 
     def __init__(self, layout: Layout, places: Places) -> None:

@@ -13,7 +13,7 @@ from stockpot.api.runspec import Place
 from stockpot.api.training import WeightsDtype
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.errors import ExitCode, StockpotError
-from stockpot.local.environment import FolderSurroundings
+from stockpot.local.environment import FolderEnvironment
 from stockpot.local.layout import Layout
 from stockpot.store.base import unet_parameters
 from stockpot.unlearning.keys import load_private_key
@@ -130,7 +130,7 @@ def key_notes(layout: Layout) -> Iterator[Complaint]:
 
 def space_faults(
     layout: Layout,
-    surroundings: FolderSurroundings,
+    surroundings: FolderEnvironment,
     soups: Iterable[Soup],
     untrained: Sequence[DataShard],
 ) -> Iterator[Fault]:
@@ -164,7 +164,7 @@ def space_faults(
         )
 
 
-def _needed_bytes(soup: Soup, shards: int, surroundings: FolderSurroundings) -> int:
+def _needed_bytes(soup: Soup, shards: int, surroundings: FolderEnvironment) -> int:
     """The least that training and merging write; 0 where the base does not say it."""
     try:
         location = surroundings.locate(soup.spec.base)

@@ -18,7 +18,7 @@ from stockpot.api.writing import yaml_text
 from stockpot.errors import Refused, Waiting, describe
 from stockpot.local.layout import Layout
 from stockpot.reconcile.edits import timestamp
-from stockpot.reconcile.ports import Seen, SoupKey
+from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.reconcile.unlearned import is_same_receipt, other_name
 from stockpot.store.atomic import write_whole
 
@@ -152,14 +152,14 @@ class FolderObjects:
         self._folder = folder
         self._key = key
 
-    def read(self, *, fresh: bool = True) -> Seen:
+    def read(self, *, fresh: bool = True) -> ObservedObjects:
         """Read the soup and all that belongs to it: a folder has no cache to look past."""
         del fresh
         namespace, name = self._key
         folder = self._folder
         soup = folder.read(Soup, namespace, name)
         uid = soup.metadata.uid if soup else None
-        return Seen(
+        return ObservedObjects(
             soup,
             tuple(s for s in folder.list(DataShard, namespace) if s.spec.soup_ref.name == name),
             tuple(r for r in folder.list(SoupRevision, namespace) if r.spec.soup_ref.uid == uid),

@@ -11,7 +11,7 @@ from stockpot.api.reading import Manifests
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.manifest_notes import crosscheck, notes
 from stockpot.errors import ExitCode
-from stockpot.local.environment import FolderSurroundings, with_told
+from stockpot.local.environment import FolderEnvironment, with_told
 from stockpot.local.machine import (
     Fault,
     ServerView,
@@ -57,7 +57,7 @@ def preflight(
     """
     layout = session.layout
     places = with_told(layout, claims, port)
-    surroundings = FolderSurroundings(layout, places)
+    surroundings = FolderEnvironment(layout, places)
     sources = SourceCheck(read.manifests, session.objects, surroundings, claims)
     soups, untrained = _concerned(session, read)
     complaints = (

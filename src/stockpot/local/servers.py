@@ -11,10 +11,10 @@ import urllib3
 
 from stockpot.api.runspec import Ending, Problem, ServeRun
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import GrantedServer, Promotion, Server
+from stockpot.core.world import Promotion, Server, ServerGrant
 from stockpot.local.processes import Process
 from stockpot.reconcile.orders import revision_ref
-from stockpot.reconcile.ports import Asked
+from stockpot.reconcile.ports import ObservedServers
 from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
@@ -59,21 +59,21 @@ class ProcessServers:
         said = self.process.read_result()
         return said.problem if said else None
 
-    def ask(self, granted: Sequence[GrantedServer] = (), *, fresh: bool = True) -> Asked:
+    def ask(self, granted: Sequence[ServerGrant] = (), *, fresh: bool = True) -> ObservedServers:
         """See whether it runs, and what it says of itself."""
         del fresh
         known = {one.uid for one in granted}
         if not self.process.is_running:
             # Where it says itself why it cannot be, starting it once more would say the same.
             replicas = self._asked_for if self.problem else 0
-            return Asked(replicas, ended=frozenset(known), endings=_processes(known))
+            return ObservedServers(replicas, ended=frozenset(known), endings=_processes(known))
         self._asked_for = 1
         name, uid = self.process.folder.name, self.process.started
         state = self.state()
         one = server_view(name, state, uid) if state else Server(name, uid, answers=False)
         # There is one lock, and so one process at a time: whoever had it before has ended.
         ended = known - {uid} if uid else frozenset[str]()
-        return Asked(1, (one,), ended=frozenset(ended), endings=_processes(ended))
+        return ObservedServers(1, (one,), ended=frozenset(ended), endings=_processes(ended))
 
     def state(self) -> ServerState | None:
         """What it says of itself; None where it does not answer."""

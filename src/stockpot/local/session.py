@@ -13,11 +13,11 @@ from pathlib import Path
 import urllib3
 
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.core.checks import Findings
+from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan
 from stockpot.core.world import RunName
 from stockpot.errors import ExitCode, Refused, StockpotError
-from stockpot.local.environment import FolderSurroundings, Places, read_places
+from stockpot.local.environment import FolderEnvironment, Places, read_places
 from stockpot.local.layout import Layout
 from stockpot.local.objects import FolderObjects, ObjectFolder
 from stockpot.local.processes import Process, wait_for_any
@@ -33,7 +33,7 @@ LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
-class Sight:
+class LocalSnapshot:
     """What a person may see after each round."""
 
     key: SoupKey
@@ -43,7 +43,7 @@ class Sight:
     """Where the soup is served; empty while it is not."""
 
 
-Watcher = Callable[[Sight], None]
+Watcher = Callable[[LocalSnapshot], None]
 
 
 @contextmanager
@@ -93,9 +93,9 @@ class Session:
         return read_places(self.layout)
 
     @property
-    def surroundings(self) -> FolderSurroundings:
+    def surroundings(self) -> FolderEnvironment:
         """Where things are."""
-        return FolderSurroundings(self.layout, self.places)
+        return FolderEnvironment(self.layout, self.places)
 
     def runs(self, key: SoupKey) -> ProcessRuns:
         """The runs of one soup."""
@@ -148,13 +148,13 @@ class Session:
                 return
             self._wait(rounds)
 
-    def sight(self, key: SoupKey, one: Round) -> Sight:
+    def sight(self, key: SoupKey, one: Round) -> LocalSnapshot:
         """Put together what a person may see."""
         runs = self.runs(key)
         active = [run.name for run in runs.list() if run.is_active]
         progress = {name: seen for name in active if (seen := ask_progress(runs.process(name)))}
         endpoint = self.servers(key).endpoint
-        return Sight(key, one, progress, endpoint.url if endpoint else "")
+        return LocalSnapshot(key, one, progress, endpoint.url if endpoint else "")
 
     def _wait(self, rounds: Mapping[SoupKey, Round]) -> None:
         """Sleep until a run ends, or it is time to look at servers and progress again."""
@@ -193,7 +193,7 @@ def _is_busy(rounds: Mapping[SoupKey, Round]) -> bool:
     return False
 
 
-def _waits_for_server(findings: Findings) -> bool:
+def _waits_for_server(findings: Assessment) -> bool:
     """Whether a server is on its way, and not one that cannot go on by itself."""
     world = findings.scene.world
     return any(

@@ -18,7 +18,7 @@ from stockpot.api.source import Source
 from stockpot.api.training import MixedPrecision
 from stockpot.api.v1alpha1 import DataShard, Soup, UnlearningReceipt
 from stockpot.errors import ExitCode, Refused, StockpotError
-from stockpot.local.environment import FolderSurroundings
+from stockpot.local.environment import FolderEnvironment
 from stockpot.local.machine import Fault, lacks_gpu
 from stockpot.local.objects import ObjectFolder
 from stockpot.store.base import pixels_per_latent, require_base
@@ -30,7 +30,7 @@ class SourceCheck:
 
     manifests: tuple[Manifest, ...]
     objects: ObjectFolder
-    surroundings: FolderSurroundings
+    surroundings: FolderEnvironment
     claims: Mapping[str, Path]
     """Those that are told now."""
 

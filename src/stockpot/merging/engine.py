@@ -90,7 +90,7 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class MergeSettings:
     """How to work. None of it changes a byte of the result."""
 
     threads: int = 1
@@ -164,7 +164,7 @@ class _Averaging:
         runs: Sequence[Run],
         header: Header,
         target: Target,
-        settings: Settings,
+        settings: MergeSettings,
         hashed: Sequence[bytes] | None,
         advance: Callable[[int], None],
         stop: threading.Event,
@@ -366,7 +366,7 @@ def average(
     runs: Sequence[Run],
     header: Header,
     target: Target,
-    settings: Settings,
+    settings: MergeSettings,
     *,
     hashed: Sequence[bytes] | None = None,
     advance: Callable[[int], None] = lambda _: None,

@@ -18,7 +18,7 @@ from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, refused
 from stockpot.merging.accumulators import Candidate, nearest_sums
 from stockpot.merging.checkpoints import Checkpoint
-from stockpot.merging.engine import Settings, Target, average
+from stockpot.merging.engine import MergeSettings, Target, average
 from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.ingredients import Part, open_part
 from stockpot.merging.layout import output_header, require_equal_layout, runs
@@ -52,7 +52,7 @@ class Desk:
     """Where sums are written to."""
     output: Format
     """What each element is rounded to, once."""
-    settings: Settings
+    settings: MergeSettings
     progress: Progress
     """Counts the bytes that are read."""
     stop: threading.Event

@@ -23,7 +23,7 @@ from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.merging.accumulators import lineage_of, publish_sums, retire
 from stockpot.merging.checkpoints import of_sources, own_files
 from stockpot.merging.cores import cores
-from stockpot.merging.engine import Settings, Target
+from stockpot.merging.engine import MergeSettings, Target
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.kernel import installed
 from stockpot.merging.recipes import Desk, Soup, averaged, make
@@ -77,7 +77,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     scratch = work / "merge"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        settings = Settings(cores(), installed())
+        settings = MergeSettings(cores(), installed())
         desk = Desk(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
         if spec.parts:
             base = _base_digest(spec, store, scratch)
@@ -105,7 +105,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
 def _require_own_digest(spec: MergeRun) -> None:
     """Refuse a recipe under another's name: it would be served as that one."""
     parts = sorted(
-        recipe.Part(
+        recipe.WeightedIngredient(
             recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
             Digest(part.weights_digest),
             part.weight,

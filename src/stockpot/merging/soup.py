@@ -18,7 +18,7 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import own_files, require_local_or_s3
 from stockpot.merging.cores import cores
 from stockpot.merging.destination import Destination
-from stockpot.merging.engine import Settings, average
+from stockpot.merging.engine import MergeSettings, average
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.kernel import installed
@@ -116,7 +116,7 @@ def merge(
                 lying,
                 header,
                 target,
-                Settings(threads or cores(), installed()),
+                MergeSettings(threads or cores(), installed()),
                 advance=lambda done: progress(done, total),
                 stop=stop or threading.Event(),
             )

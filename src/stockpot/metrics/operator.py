@@ -28,7 +28,7 @@ SoupName = tuple[str, str]
 """Namespace and name: the first two labels of all its series."""
 
 
-class OperatorMeters:
+class OperatorMetrics:
     """The metrics of one operator. Safe to use from any thread."""
 
     def __init__(self, *, version: str, now_s: Callable[[], float] = time.time) -> None:

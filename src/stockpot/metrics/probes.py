@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stockpot.metrics.listening import Answer, answering
-from stockpot.metrics.operator import OperatorMeters
+from stockpot.metrics.operator import OperatorMetrics
 
 
 @contextmanager
 def serve_operator(
-    meters: OperatorMeters,
+    meters: OperatorMetrics,
     *,
     is_live: Callable[[], bool],
     is_ready: Callable[[], bool],

@@ -14,23 +14,23 @@ from stockpot.reconcile import edits, records, unlearned
 from stockpot.reconcile.edits import EditShard
 from stockpot.reconcile.gone import former_training, gone_shard, keys_of
 from stockpot.reconcile.orders import run_spec, serve_run
-from stockpot.reconcile.ports import Ports, Seen
+from stockpot.reconcile.ports import ObservedObjects, Ports
 from stockpot.store.keys import Keys
 
 Recorded = (
-    act.Hold
+    act.HoldShard
     | act.HoldSoup
-    | act.Release
+    | act.ReleaseShard
     | act.ReleaseSoup
-    | act.Tombstone
+    | act.RecordDeletion
     | act.RecordIngredient
-    | act.NoteRecords
-    | act.DropNote
-    | act.Disown
+    | act.RequestRecordRemoval
+    | act.CancelRecordRemoval
+    | act.DropIngredient
     | act.RecordRevision
     | act.RecordEvaluation
     | act.RecordReceipt
-    | act.RecordCollection
+    | act.RecordRescan
     | act.ForgetRevision
     | act.Promote
     | act.RecordServer
@@ -39,7 +39,7 @@ Recorded = (
 """What only changes objects."""
 
 
-def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime) -> None:
+def apply(action: Action, seen: ObservedObjects, world: World, ports: Ports, now: datetime) -> None:
     """Do one thing."""
     if (soup := seen.soup) is None:
         return
@@ -54,7 +54,7 @@ def apply(action: Action, seen: Seen, world: World, ports: Ports, now: datetime)
             | act.StartMerge()
             | act.StartEvaluation()
             | act.StartPurge()
-            | act.StartCollection()
+            | act.StartRescan()
             | act.StartSigning()
         ):
             spec = run_spec(action, soup, seen, world, ports.surroundings)
@@ -79,16 +79,16 @@ def _asked_of(shard: ShardUID, world: World) -> Digest | None:
 def _write(
     action: Recorded,
     soup: Soup,
-    seen: Seen,
+    seen: ObservedObjects,
     world: World,
     ports: Ports,
     now: datetime,
 ) -> None:
     objects = ports.objects
     match action:
-        case act.Hold() | act.HoldSoup() | act.Release() | act.ReleaseSoup():
+        case act.HoldShard() | act.HoldSoup() | act.ReleaseShard() | act.ReleaseSoup():
             _hold(action, world, ports)
-        case act.Tombstone() | act.RecordReceipt():
+        case act.RecordDeletion() | act.RecordReceipt():
             _record_unlearning(action, soup, seen, world, ports, now)
         case act.RecordIngredient(shard, trained):
             view = next(one for one in world.shards if one.uid == shard)
@@ -98,13 +98,13 @@ def _write(
             objects.change_soup(edits.with_base(trained.base))
             name = run.name if run else ""
             objects.change_shard(shard, edits.with_ingredient(trained, size or 0, name))
-        case act.NoteRecords() | act.DropNote() | act.Disown():
+        case act.RequestRecordRemoval() | act.CancelRecordRemoval() | act.DropIngredient():
             objects.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
             objects.change_soup(edits.promoted(promotion, world.soup.epoch, now))
-        case act.RecordCollection():
+        case act.RecordRescan():
             objects.change_soup(unlearned.with_collection(action, now))
         case act.RecordServer(server):
             objects.change_soup(edits.with_server(server))
@@ -114,13 +114,15 @@ def _write(
             assert_never(never)
 
 
-def _leaving(action: act.NoteRecords | act.DropNote | act.Disown, now: datetime) -> EditShard:
+def _leaving(
+    action: act.RequestRecordRemoval | act.CancelRecordRemoval | act.DropIngredient, now: datetime
+) -> EditShard:
     match action:
-        case act.NoteRecords():
+        case act.RequestRecordRemoval():
             return records.note_records(now)
-        case act.DropNote():
+        case act.CancelRecordRemoval():
             return records.drop_note
-        case act.Disown():
+        case act.DropIngredient():
             return records.disown(action, now)
         case never:
             assert_never(never)
@@ -148,16 +150,16 @@ def _record_revision(
 
 
 def _record_unlearning(
-    action: act.Tombstone | act.RecordReceipt,
+    action: act.RecordDeletion | act.RecordReceipt,
     soup: Soup,
-    seen: Seen,
+    seen: ObservedObjects,
     world: World,
     ports: Ports,
     now: datetime,
 ) -> None:
     """Write it into the shard; what has no object any more, into the Soup."""
     objects = ports.objects
-    if isinstance(action, act.Tombstone):
+    if isinstance(action, act.RecordDeletion):
         view = next(shard for shard in world.shards if shard.uid == action.shard)
         if view.is_lost or view.is_forced:
             objects.change_soup(unlearned.note_lost(view, keys_of(view, world), now))
@@ -178,14 +180,16 @@ def _record_unlearning(
 
 
 def _hold(
-    action: act.Hold | act.HoldSoup | act.Release | act.ReleaseSoup, world: World, ports: Ports
+    action: act.HoldShard | act.HoldSoup | act.ReleaseShard | act.ReleaseSoup,
+    world: World,
+    ports: Ports,
 ) -> None:
     match action:
-        case act.Hold(shard):
+        case act.HoldShard(shard):
             ports.objects.change_shard(shard, edits.hold)
-        case act.Release(shard) if former := _former(shard, world):
+        case act.ReleaseShard(shard) if former := _former(shard, world):
             ports.objects.change_shard(former.shard, records.drop_former(former))
-        case act.Release(shard):
+        case act.ReleaseShard(shard):
             ports.objects.change_shard(shard, edits.release)
             if any(one.uid == shard and one.is_lost for one in world.shards):
                 ports.objects.change_soup(unlearned.drop_lost(shard))

@@ -17,6 +17,7 @@ from stockpot.api.v1alpha1 import (
     DataShard,
     EndedServer,
     Figure,
+    GrantedServer,
     IngredientStatus,
     LineageRef,
     ObjectMeta,
@@ -34,11 +35,10 @@ from stockpot.api.v1alpha1 import (
     SoupServing,
     UidRef,
 )
-from stockpot.api.v1alpha1 import GrantedServer as NotedServer
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, short
-from stockpot.core.report import ShardReport, SoupReport, Told
-from stockpot.core.world import Epoch, GrantedServer, Promotion, Trained, World
+from stockpot.core.report import ConditionUpdate, ShardStatusReport, SoupStatusReport
+from stockpot.core.world import Epoch, Promotion, ServerGrant, TrainingOutcome, World
 
 EditShard = Callable[[DataShard], DataShard]
 EditSoup = Callable[[Soup], Soup]
@@ -90,14 +90,14 @@ def tombstone(now: datetime) -> EditShard:
     return edit
 
 
-def with_server(server: GrantedServer) -> EditSoup:
+def with_server(server: ServerGrant) -> EditSoup:
     """Write down that a server may hold something from now on."""
 
     def edit(soup: Soup) -> Soup:
         serving = soup.status.serving
         if any(one.uid == server.uid for one in serving.granted):
             return soup
-        new = NotedServer(name=server.name, uid=server.uid, node=server.node)
+        new = GrantedServer(name=server.name, uid=server.uid, node=server.node)
         granted = tuple(sorted((*serving.granted, new), key=lambda one: (one.name, one.uid)))
         return change_soup_status(soup, serving=serving.model_copy(update={"granted": granted}))
 
@@ -123,7 +123,7 @@ def without_server(uid: str, how: Ending | None, now: datetime) -> EditSoup:
     return edit
 
 
-def with_ingredient(trained: Trained, size_bytes: int, run: str) -> EditShard:
+def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> EditShard:
     """Write down what its training came to, unless the shard has gone on since.
 
     A leader that was deposed may bring what has left the shard again, or has been purged already.
@@ -255,7 +255,7 @@ def promoted(promotion: Promotion, seen: Epoch, now: datetime) -> EditSoup:
 
 
 def conditions(
-    old: tuple[Condition, ...], told: tuple[Told, ...], generation: int, now: datetime
+    old: tuple[Condition, ...], told: tuple[ConditionUpdate, ...], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
     """Say how it is now; a time changes only where the status did."""
     new = []
@@ -277,7 +277,7 @@ def conditions(
     return tuple(new)
 
 
-def with_shard_report(report: ShardReport, now: datetime) -> EditShard:
+def with_shard_report(report: ShardStatusReport, now: datetime) -> EditShard:
     """Let a shard say how it is."""
 
     def edit(shard: DataShard) -> DataShard:
@@ -296,7 +296,7 @@ def with_shard_report(report: ShardReport, now: datetime) -> EditShard:
     return edit
 
 
-def _training(before: ShardTraining | None, report: ShardReport) -> ShardTraining | None:
+def _training(before: ShardTraining | None, report: ShardStatusReport) -> ShardTraining | None:
     if report.run is None:
         return before
     if before is None or before.run_name != report.run:
@@ -317,7 +317,7 @@ def _training(before: ShardTraining | None, report: ShardReport) -> ShardTrainin
     return before.model_copy(update=far)
 
 
-def with_trouble(told: tuple[Told, ...], now: datetime) -> EditSoup:
+def with_trouble(told: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
     """Let a soup say why its round cannot come to an end."""
 
     def edit(soup: Soup) -> Soup:
@@ -331,7 +331,10 @@ def with_trouble(told: tuple[Told, ...], now: datetime) -> EditSoup:
 
 
 def with_soup_report(
-    report: SoupReport, weights: dict[Digest, Digest], quality: tuple[Quality, ...], now: datetime
+    report: SoupStatusReport,
+    weights: dict[Digest, Digest],
+    quality: tuple[Quality, ...],
+    now: datetime,
 ) -> EditSoup:
     """Let the soup say how it is.
 

@@ -8,21 +8,21 @@ from stockpot.api.options import METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.reading import Manifest
 from stockpot.api.training import Named, Training
 from stockpot.api.v1alpha1 import Soup
-from stockpot.core.weighting import Declared, Unusable, Weighting
+from stockpot.core.weighting import Declared, UnusablePlugin, Weighting
 from stockpot.errors import Refused
 from stockpot.extensions import declared, make
 
 BUILT_IN: Mapping[str, type[Weighting]] = {"Declared": Declared}
 
 
-def resolve_weighting(named: Named) -> Weighting | Unusable:
+def resolve_weighting(named: Named) -> Weighting | UnusablePlugin:
     """Find a weighting; where it is unknown or breaks, say so instead of failing."""
     plugins = declared(WEIGHTINGS)
     if complaints := WEIGHTINGS.complaints(named, plugins):
         first = complaints[0]
         is_known = WEIGHTINGS.is_known(named, plugins)
         reason = Reason.WEIGHTING_FAILED if is_known else Reason.UNKNOWN_WEIGHTING
-        return Unusable(first.message, first.help, reason)
+        return UnusablePlugin(first.message, first.help, reason)
     if built_in := BUILT_IN.get(named.name):
         return built_in()
     try:
@@ -30,7 +30,7 @@ def resolve_weighting(named: Named) -> Weighting | Unusable:
             WEIGHTINGS, named, lambda kind: kind(**named.options), needs=("step",)
         )
     except Refused as error:
-        return Unusable(error.message, error.help, Reason.WEIGHTING_FAILED)
+        return UnusablePlugin(error.message, error.help, Reason.WEIGHTING_FAILED)
     return weighting
 
 
@@ -53,12 +53,12 @@ def weighting_complaints(
         if named.name in but or WEIGHTINGS.complaints(named, declared(WEIGHTINGS)):
             continue  # Said already.
         found = resolve_weighting(named)
-        if isinstance(found, Unusable):
+        if isinstance(found, UnusablePlugin):
             place = manifest.place("spec", "merge", "weighting", "name")
             yield Complaint(found.message, place=place, help=found.help)
 
 
-def unusable_training(training: Training) -> Unusable | None:
+def unusable_training(training: Training) -> UnusablePlugin | None:
     """Say why no shard can be trained as the soup asks, where a name or an option is wrong.
 
     The trainings themselves would say the same, each after its pod has started.
@@ -72,4 +72,4 @@ def unusable_training(training: Training) -> Unusable | None:
         return None
     is_known = METHODS.is_known(training.method, plugins)
     reason = Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_METHOD
-    return Unusable(complaints[0].message, complaints[0].help, reason)
+    return UnusablePlugin(complaints[0].message, complaints[0].help, reason)

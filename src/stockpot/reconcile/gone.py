@@ -7,12 +7,12 @@ from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.core.world import Shard, World
-from stockpot.reconcile.ports import Seen
+from stockpot.reconcile.ports import ObservedObjects
 from stockpot.reconcile.views import request_of, source_digest
 
 
 @dataclass(frozen=True)
-class Gone:
+class TargetDetails:
     """What runs and receipts are told of it."""
 
     ref: ObjectRef
@@ -28,7 +28,7 @@ class Gone:
     """Only one training of it is unlearned."""
 
 
-def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
+def gone_shard(uid: ShardUID, soup: Soup, seen: ObservedObjects, world: World) -> TargetDetails:
     """Say what is known of it: by its object, or by what the Soup wrote down."""
     namespace = soup.metadata.namespace
     if former := former_training(uid, seen, world):
@@ -38,7 +38,7 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     if shard is None or is_lost:
         note = next(one for one in soup.status.lost if one.uid == uid)
         ref = ObjectRef(namespace=namespace, name=note.name, uid=uid)
-        return Gone(
+        return TargetDetails(
             ref,
             note.unlearning.requested_at,
             note.training_keys,
@@ -48,7 +48,7 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
             is_forced=note.is_forced,
         )
     status = shard.status
-    return Gone(
+    return TargetDetails(
         ObjectRef(namespace=namespace, name=shard.metadata.name, uid=uid),
         status.unlearning.requested_at if status.unlearning else "",
         tuple(
@@ -63,7 +63,7 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: Seen, world: World) -> Gone:
     )
 
 
-def former_training(uid: ShardUID, seen: Seen, world: World) -> Ingredient | None:
+def former_training(uid: ShardUID, seen: ObservedObjects, world: World) -> Ingredient | None:
     """Return the training that a UID names, where it names one and not all of a shard.
 
     Its shard may be going by now, and then it is no target of its own any more.
@@ -78,11 +78,11 @@ def former_training(uid: ShardUID, seen: Seen, world: World) -> Ingredient | Non
     return next((shard.former for shard in world.shards if shard.uid == uid), None)
 
 
-def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: Seen) -> Gone:
+def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: ObservedObjects) -> TargetDetails:
     shard = next(one for one in seen.shards if one.metadata.uid == former.shard)
     note = next(one for one in shard.status.former if one.training_key == former.key)
     for_good = tuple(sorted({*shard.status.left_out, *note.records}))
-    return Gone(
+    return TargetDetails(
         ObjectRef(namespace=soup.metadata.namespace, name=shard.metadata.name, uid=uid),
         note.unlearning.requested_at,
         (former.key,) if note.is_known else (),
@@ -109,7 +109,7 @@ def requests_without(shard: DataShard, soup: Soup, records: tuple[str, ...]) -> 
     return tuple(dict.fromkeys((request_of(shard, soup), request_of(without, soup))))
 
 
-def kept_trainings(soup: Soup, seen: Seen) -> tuple[KeptTrainings, ...]:
+def kept_trainings(soup: Soup, seen: ObservedObjects) -> tuple[KeptTrainings, ...]:
     """Say of each living shard that records left what it goes on with."""
     return tuple(
         KeptTrainings(

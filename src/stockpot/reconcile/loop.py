@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.checks import Findings
+from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan, check, plan
-from stockpot.core.report import ShardReport, Told, report_of
+from stockpot.core.report import ConditionUpdate, ShardStatusReport, report_of
 from stockpot.core.world import World
 from stockpot.reconcile import edits, records
 from stockpot.reconcile.apply import apply
-from stockpot.reconcile.ports import Ports, Seen
+from stockpot.reconcile.ports import ObservedObjects, Ports
 from stockpot.reconcile.views import granted_servers, world_of
 
 
@@ -21,8 +21,8 @@ from stockpot.reconcile.views import granted_servers, world_of
 class Round:
     """What one round saw, thought and asked for."""
 
-    seen: Seen
-    findings: Findings | None
+    seen: ObservedObjects
+    findings: Assessment | None
     """None: there is no soup of that name."""
     plan: Plan
     now: datetime
@@ -56,7 +56,7 @@ def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
     return Round(seen, findings, todo, now)
 
 
-def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
+def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None]:
     """Look at objects, then runs, then servers. The order is part of the proof.
 
     A purge that is seen done was done before the servers are asked. The other way round, one
@@ -70,7 +70,7 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[Seen, World | None]:
     return seen, world_of(seen.soup, seen, runs, asked, ports.now())
 
 
-def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None:
+def _report(findings: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
     report = report_of(findings)
     former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
     for one in report.shards:
@@ -88,16 +88,16 @@ def _report(findings: Findings, seen: Seen, ports: Ports, now: datetime) -> None
     ports.objects.change_soup(edits.with_soup_report(report.soup, weights, quality, now))
 
 
-def _without_soup(seen: Seen, ports: Ports, now: datetime) -> Round:
+def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
     """Say to shards that name a soup which is not there what to do; let those go that leave."""
     for shard in seen.shards:
         name = shard.spec.soup_ref.name
         said = f"there is no Soup {name} here; help: apply one of that name"
         told = tuple(
-            Told(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, said)
+            ConditionUpdate(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, said)
             for kind in (ConditionType.READY, ConditionType.STALLED)
         )
-        report = ShardReport(shard.metadata.uid, told)  # type: ignore[arg-type]
+        report = ShardStatusReport(shard.metadata.uid, told)  # type: ignore[arg-type]
         ports.objects.change_shard(shard.metadata.uid, edits.with_shard_report(report, now))
     ports.objects.flush()
     return Round(seen, None, Plan(), now)

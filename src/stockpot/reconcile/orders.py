@@ -25,22 +25,24 @@ from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.actions import (
     DueReceipt,
     Start,
-    StartCollection,
     StartEvaluation,
     StartMerge,
     StartPurge,
+    StartRescan,
     StartSigning,
     StartTraining,
     run_name,
 )
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Promotion, Revision, Server, World
-from stockpot.reconcile.gone import Gone, gone_shard, kept_trainings
-from stockpot.reconcile.ports import Seen, Surroundings
+from stockpot.reconcile.gone import TargetDetails, gone_shard, kept_trainings
+from stockpot.reconcile.ports import Environment, ObservedObjects
 from stockpot.reconcile.views import instant
 
 
-def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroundings) -> RunSpec:
+def run_spec(
+    start: Start, soup: Soup, seen: ObservedObjects, world: World, around: Environment
+) -> RunSpec:
     """Say what a run is told."""
     name, store, ref = run_name(start), around.store, soup_ref(soup)
     match start:
@@ -91,7 +93,7 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
         case StartPurge():
             gone = gone_shard(start.shard, soup, seen, world)
             return PurgeRun(name=name, store=store, soup=ref, shard=gone.ref, former=gone.former)
-        case StartCollection():
+        case StartRescan():
             recorded = ranges_of(start.recorded)
             return PurgeRun(
                 name=name,
@@ -108,7 +110,7 @@ def run_spec(start: Start, soup: Soup, seen: Seen, world: World, around: Surroun
 
 
 def sign_run(
-    start: StartSigning, soup: Soup, seen: Seen, world: World, around: Surroundings
+    start: StartSigning, soup: Soup, seen: ObservedObjects, world: World, around: Environment
 ) -> SignRun:
     """Say what the receipts are to state: what was seen in this round, after the purges."""
     recorded = soup.status.receipts
@@ -136,7 +138,7 @@ def sign_run(
     )
 
 
-def _receipt_request(due: DueReceipt, gone: Gone, last_receipt: int) -> ReceiptRequest:
+def _receipt_request(due: DueReceipt, gone: TargetDetails, last_receipt: int) -> ReceiptRequest:
     return ReceiptRequest(
         is_only_looked_for=due.is_only_looked_for,
         shard=gone.ref,
@@ -161,7 +163,7 @@ def ranges_of(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-def serve_run(soup: Soup, around: Surroundings) -> ServeRun:
+def serve_run(soup: Soup, around: Environment) -> ServeRun:
     """Say what a server is told; its ports are its surroundings' matter."""
     return ServeRun(
         name=f"serve-{soup.metadata.name}",
@@ -185,7 +187,7 @@ def shard_ref(shard: DataShard) -> ObjectRef:
     return ObjectRef(namespace=meta.namespace, name=meta.name, uid=meta.uid)
 
 
-def base_ref(soup: Soup, around: Surroundings) -> BaseRef:
+def base_ref(soup: Soup, around: Environment) -> BaseRef:
     """Say which base: the declared digest, or the one recorded at first use."""
     digest = soup.spec.base.digest or soup.status.base_digest
     return BaseRef(location=around.locate(soup.spec.base), digest=digest)

@@ -12,7 +12,7 @@ from stockpot.api.runspec import Ending, Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import GrantedServer, Hindrance, Promotion, Run, RunName, Server
+from stockpot.core.world import Promotion, Run, RunName, Server, ServerGrant, StartupBlocker
 
 
 class SoupKey(NamedTuple):
@@ -23,7 +23,7 @@ class SoupKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedObjects:
     """The objects of one soup, as they were read."""
 
     soup: Soup | None
@@ -38,7 +38,7 @@ class Seen:
 class Objects(Protocol):
     """The API's objects."""
 
-    def read(self, *, fresh: bool) -> Seen:
+    def read(self, *, fresh: bool) -> ObservedObjects:
         """Read the soup and all that belongs to it."""
         ...
 
@@ -94,7 +94,7 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ObservedServers:
     """What was seen of the servers."""
 
     replicas: int = 0
@@ -106,14 +106,14 @@ class Asked:
     """UIDs of granted servers whose end is confirmed, by whoever runs them."""
     endings: Mapping[str, Ending] = field(default_factory=dict)
     """By what it is."""
-    hindrance: Hindrance | None = None
+    hindrance: StartupBlocker | None = None
     """Why those that were asked for cannot start."""
 
 
 class Servers(Protocol):
     """Who answers requests."""
 
-    def ask(self, granted: Sequence[GrantedServer], *, fresh: bool) -> Asked:
+    def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         """See how many were asked for, what each says of itself, and who has ended.
 
         Args:
@@ -135,7 +135,7 @@ class Servers(Protocol):
         ...
 
 
-class Surroundings(Protocol):
+class Environment(Protocol):
     """What the admin declared: where things are."""
 
     @property
@@ -164,5 +164,5 @@ class Ports:
     objects: Objects
     runs: Runs
     servers: Servers
-    surroundings: Surroundings
+    surroundings: Environment
     now: Callable[[], datetime]

@@ -6,7 +6,7 @@ from typing import Any
 
 from stockpot.api.v1alpha1 import MOST_EXCLUDED, MOST_FORMER, DataShard, FormerTraining
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
-from stockpot.core.actions import Disown, RecordReceipt
+from stockpot.core.actions import DropIngredient, RecordReceipt
 from stockpot.core.recipe import Ingredient
 from stockpot.reconcile.edits import EditShard, change_shard_status, timestamp
 from stockpot.reconcile.unlearned import receipt_fields
@@ -26,7 +26,7 @@ def drop_note(shard: DataShard) -> DataShard:
     return change_shard_status(shard, records_asked_at=None)
 
 
-def disown(did: Disown, now: datetime) -> EditShard:
+def disown(did: DropIngredient, now: datetime) -> EditShard:
     """Take the ingredient away, and write down what is to be forgotten of it, in one write."""
 
     def edit(shard: DataShard) -> DataShard:

@@ -18,7 +18,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
-from stockpot.core.actions import RecordCollection, RecordReceipt
+from stockpot.core.actions import RecordReceipt, RecordRescan
 from stockpot.core.digests import Digest, short
 from stockpot.core.world import Revision, Shard
 from stockpot.reconcile.edits import (
@@ -28,7 +28,7 @@ from stockpot.reconcile.edits import (
     change_soup_status,
     timestamp,
 )
-from stockpot.reconcile.gone import Gone
+from stockpot.reconcile.gone import TargetDetails
 
 MOST_UNRECORDED = 16
 """Receipts without an object that a Soup's status names; the next look names others."""
@@ -74,7 +74,7 @@ def with_receipt(did: RecordReceipt) -> EditSoup:
     return edit
 
 
-def with_collection(did: RecordCollection, now: datetime) -> EditSoup:
+def with_collection(did: RecordRescan, now: datetime) -> EditSoup:
     """Write down that it was looked for what came back, once for each look."""
 
     def edit(soup: Soup) -> Soup:
@@ -117,7 +117,7 @@ def is_same_receipt(left: UnlearningReceipt, right: UnlearningReceipt) -> bool:
 
 
 def new_receipt(
-    did: RecordReceipt, gone: Gone, soup: Soup, store_key: str, current: Revision | None
+    did: RecordReceipt, gone: TargetDetails, soup: Soup, store_key: str, current: Revision | None
 ) -> UnlearningReceipt:
     """Write an UnlearningReceipt."""
     return UnlearningReceipt(

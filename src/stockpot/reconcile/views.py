@@ -22,10 +22,17 @@ from stockpot.api.v1alpha1 import (
 from stockpot.core import world as core
 from stockpot.core.actions import StartTraining
 from stockpot.core.digests import Digest, digest_of_json
-from stockpot.core.recipe import Ingredient, Part, Recipe, ShardUID, former_of, shard_of
+from stockpot.core.recipe import (
+    Ingredient,
+    Recipe,
+    ShardUID,
+    WeightedIngredient,
+    former_of,
+    shard_of,
+)
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.extensions import resolve_weighting, unusable_training
-from stockpot.reconcile.ports import Asked, Seen
+from stockpot.reconcile.ports import ObservedObjects, ObservedServers
 
 REMEMBERED = 20_000
 
@@ -37,9 +44,9 @@ def instant(text: str) -> datetime:
 
 def world_of(
     soup: Soup,
-    seen: Seen,
+    seen: ObservedObjects,
     runs: tuple[core.Run, ...],
-    asked: Asked,
+    asked: ObservedServers,
     now: datetime,
 ) -> core.World:
     """Put one soup with all of its shards, runs and servers together."""
@@ -72,7 +79,7 @@ def world_of(
 
 
 def _former(
-    shard: DataShard, soup: Soup, receipts: tuple[core.Receipt, ...]
+    shard: DataShard, soup: Soup, receipts: tuple[core.RecordedReceipt, ...]
 ) -> Iterator[core.Shard]:
     """See trainings with records that left their shard: each is unlearned by itself."""
     uid = ShardUID(shard.metadata.uid)
@@ -96,10 +103,10 @@ def _former(
 
 def _lost(
     soup: Soup,
-    seen: Seen,
+    seen: ObservedObjects,
     runs: tuple[core.Run, ...],
     held: tuple[core.Shard, ...],
-    receipts: tuple[core.Receipt, ...],
+    receipts: tuple[core.RecordedReceipt, ...],
 ) -> Iterator[core.Shard]:
     """Find shards that left a trace and are no objects any more, or do not wait for us."""
     known = {shard.uid for shard in held}
@@ -130,7 +137,7 @@ def _lost(
 
 
 def _incomplete(
-    uid: ShardUID, receipts: tuple[core.Receipt, ...], told: ShardUnlearning | None
+    uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
     """How many there are: in a namespace that goes, status alone can say so."""
     stored = sum(1 for one in receipts if one.shard == uid and not one.is_complete)
@@ -138,7 +145,7 @@ def _incomplete(
 
 
 def _last_receipt(
-    uid: ShardUID, receipts: tuple[core.Receipt, ...], told: ShardUnlearning | None
+    uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
     stored = (one.sequence for one in receipts if one.shard == uid)
     return max((told.last_receipt if told else 0, *stored))
@@ -148,10 +155,10 @@ def _receipt_digest(unlearning: ShardUnlearning | None) -> Digest | None:
     return Digest(unlearning.receipt_digest) if unlearning and unlearning.receipt_digest else None
 
 
-def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
+def receipt_view(receipt: UnlearningReceipt) -> core.RecordedReceipt:
     """See an UnlearningReceipt as the core does."""
     spec = receipt.spec
-    return core.Receipt(
+    return core.RecordedReceipt(
         name=receipt.metadata.name,
         shard=ShardUID(spec.shard.uid),
         sequence=spec.sequence,
@@ -164,10 +171,10 @@ def receipt_view(receipt: UnlearningReceipt) -> core.Receipt:
     )
 
 
-def granted_servers(soup: Soup) -> tuple[core.GrantedServer, ...]:
+def granted_servers(soup: Soup) -> tuple[core.ServerGrant, ...]:
     """Every server that may hold something."""
     return tuple(
-        core.GrantedServer(one.name, one.uid, one.node) for one in soup.status.serving.granted
+        core.ServerGrant(one.name, one.uid, one.node) for one in soup.status.serving.granted
     )
 
 
@@ -212,7 +219,7 @@ def _request(
 
 
 def shard_view(
-    shard: DataShard, soup: Soup, receipts: tuple[core.Receipt, ...], now: datetime
+    shard: DataShard, soup: Soup, receipts: tuple[core.RecordedReceipt, ...], now: datetime
 ) -> core.Shard:
     """See a DataShard as the core does."""
     meta, spec, status = shard.metadata, shard.spec, shard.status
@@ -254,12 +261,12 @@ def is_forced(shard: DataShard) -> bool:
     return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
 
-def _trained(shard: DataShard) -> core.Trained | None:
+def _trained(shard: DataShard) -> core.TrainingOutcome | None:
     status = shard.status
     done = status.training.completed_at if status.training else None
     if not (status.ingredient and status.training_key and done):
         return None
-    return core.Trained(
+    return core.TrainingOutcome(
         key=Digest(status.training_key),
         weights=Digest(status.ingredient.digest),
         at=instant(done),
@@ -275,7 +282,7 @@ def revision_view(revision: SoupRevision) -> core.Revision:
     """See a SoupRevision as the core does."""
     spec = revision.spec
     parts = tuple(
-        Part(
+        WeightedIngredient(
             Ingredient(ShardUID(part.shard.uid), Digest(part.training_key)),
             Digest(part.weights_digest),
             part.weight,
@@ -286,7 +293,7 @@ def revision_view(revision: SoupRevision) -> core.Revision:
 
 
 def soup_view(
-    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[core.Receipt, ...]
+    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[core.RecordedReceipt, ...]
 ) -> core.Soup:
     """See a Soup as the core does."""
     spec, status = soup.spec, soup.status
@@ -303,7 +310,7 @@ def soup_view(
         held=FINALIZER in soup.metadata.finalizers,
         receipts=max((status.receipts.count, *(one.sequence for one in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,
-        collection=core.Collection(
+        collection=core.LastRescan(
             done.number, instant(done.at), done.quiet, done.unrecorded_receipts
         )
         if done
@@ -352,7 +359,7 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
         prepared=recipe(state.prepared),
         serving=recipe(state.serving),
         holds=frozenset(
-            core.Held(
+            core.HeldRevision(
                 Digest(one.recipe_digest),
                 frozenset(
                     Ingredient(ShardUID(p.shard), Digest(p.training_key)) for p in one.lineage

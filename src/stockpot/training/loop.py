@@ -37,7 +37,7 @@ _LOSS_MEMORY = 0.98
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedWeights:
     """What a training comes to."""
 
     tensors: Mapping[str, Tensor]
@@ -58,7 +58,7 @@ def train(
     checkpoints: Checkpoints,
     progress: Progress,
     stop: threading.Event,
-) -> Trained:
+) -> TrainedWeights:
     """Train a UNet in place, from the newest checkpoint if there is one.
 
     Args:
@@ -129,7 +129,7 @@ def train(
                 stop_here(stop, saved=f"step {state.step} of {total}")
     unwrapped = accelerator.unwrap_model(model)
     state.use_average()
-    return Trained(method.publish(unwrapped), state.running_loss)
+    return TrainedWeights(method.publish(unwrapped), state.running_loss)
 
 
 class _State:

@@ -31,7 +31,7 @@ from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
 from stockpot.training.interrupts import stop_here
 from stockpot.training.latent_cache import Encoded, encode_records
-from stockpot.training.loop import Trained, train
+from stockpot.training.loop import TrainedWeights, train
 from stockpot.training.methods import Schedule, find_method
 from stockpot.training.optimizer import read_optimizer
 from stockpot.training.publish import publish_ingredient, say_again, write_weights
@@ -170,7 +170,7 @@ def _train(
     work: Path,
     progress: Progress,
     stop: threading.Event,
-) -> tuple[Encoded, Trained]:
+) -> tuple[Encoded, TrainedWeights]:
     """Encode and train on the best device that there is."""
     training = spec.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -89,7 +89,7 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
 
     from stockpot.merging import merge
     from stockpot.merging.accumulator import open_accumulator
-    from stockpot.merging.engine import Settings
+    from stockpot.merging.engine import MergeSettings
     from stockpot.merging.formats import FORMATS
     from stockpot.merging.ingredients import of_canonical
     from stockpot.merging.kernel import installed
@@ -103,7 +103,7 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
     os.fsync = lambda descriptor: None
     stack, others = ExitStack(), ExitStack()
     files = [Path(path) for path in inputs]
-    settings, stop, form = Settings(THREADS, installed()), threading.Event(), FORMATS[_dtype()]
+    settings, stop, form = MergeSettings(THREADS, installed()), threading.Event(), FORMATS[_dtype()]
     old_sums, new_sums = (Path(output).with_suffix(f".{age}-sums") for age in ("old", "new"))
 
     @contextmanager

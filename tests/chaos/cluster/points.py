@@ -73,8 +73,8 @@ class Point:
 
 
 ACTIONS = (
-    *("Tombstone", "StartMerge", "RecordRevision", "Promote", "Prepare", "Commit"),
-    *("StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision", "Release"),
+    *("RecordDeletion", "StartMerge", "RecordRevision", "Promote", "Prepare", "Commit"),
+    *("StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision", "ReleaseShard"),
 )
 """Of a deletion, in about the order in which they come."""
 BEFORE = tuple(f"before:{action}" for action in ACTIONS)
@@ -96,12 +96,12 @@ INNER = ("merge:publish-1", "purge:tombstone-1", "purge:removal-1", "sign:receip
 TROUBLED = tuple(
     f"before:{action}"
     for action in (
-        "Tombstone",
+        "RecordDeletion",
         "RecordRevision",
         "Promote",
         "StartPurge",
         "RecordReceipt",
-        "Release",
+        "ReleaseShard",
     )
 )
 """Of the actions, those that write what the next one goes by."""
@@ -130,7 +130,7 @@ starts a server that was killed twice ever later."""
 AT_ONCE = {"after:StartMerge": "merge", "after:StartPurge": "purge", "after:StartSigning": "sign"}
 """A run that was begun goes on while the leader stands at a gate: what comes first is not known."""
 ORDER = (
-    *("before:Tombstone", "after:Tombstone", "before:StartMerge", "after:StartMerge"),
+    *("before:RecordDeletion", "after:RecordDeletion", "before:StartMerge", "after:StartMerge"),
     *(moment for moment in MOMENTS if moment.startswith("merge:")),
     *("before:RecordRevision", "after:RecordRevision", "before:Promote", "after:Promote"),
     *("before:Prepare", "after:Prepare", "before:ForgetRevision", "after:ForgetRevision"),
@@ -138,7 +138,7 @@ ORDER = (
     *(moment for moment in MOMENTS if moment.startswith("purge:")),
     *("before:StartSigning", "after:StartSigning"),
     *(moment for moment in MOMENTS if moment.startswith("sign:")),
-    *("before:RecordReceipt", "after:RecordReceipt", "before:Release", "after:Release"),
+    *("before:RecordReceipt", "after:RecordReceipt", "before:ReleaseShard", "after:ReleaseShard"),
 )
 """In which order a deletion comes to them."""
 

@@ -12,7 +12,7 @@ from tests.chaos.cluster.faults import After, nothing, strike
 from tests.chaos.cluster.house import AtGate, House
 from tests.chaos.cluster.pantry import Pantry, await_trigger, patiently
 from tests.chaos.cluster.points import FROZEN_LATE, STRUCK_FIRST, Course, Fault, Point
-from tests.chaos.cluster.told import Told
+from tests.chaos.cluster.told import RunNotes
 from tests.chaos.cluster.verdict import Jobs, checked, is_complete, judge, keys_naming, signed_at
 from tests.e2e.studio import NAMESPACE
 
@@ -30,7 +30,7 @@ LOOKS_AT_GONE = 4
 """Of a shard that is gone the last gate may still be said to be reached."""
 
 
-def run(house: House, book: Book, pantry: Pantry, course: Course, told: Told) -> None:
+def run(house: House, book: Book, pantry: Pantry, course: Course, told: RunNotes) -> None:
     """Do one run, and write down what there is to know of it, also where it fails.
 
     Raises:
@@ -77,7 +77,7 @@ def run(house: House, book: Book, pantry: Pantry, course: Course, told: Told) ->
         patiently(partial(house.change, soup, PATIENT))
 
 
-def _strike_all(house: House, course: Course, told: Told, armed: str) -> After:
+def _strike_all(house: House, course: Course, told: RunNotes, armed: str) -> After:
     """Have each of the points hit the deletion, one after the other."""
     soup, left = told.soup, list(course.points)
     afters: list[After] = []
@@ -111,7 +111,7 @@ def _season(house: House, pantry: Pantry, soup: str) -> None:
     house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
 
 
-def _is_past(house: House, uid: str, told: Told, point: Point) -> bool:
+def _is_past(house: House, uid: str, told: RunNotes, point: Point) -> bool:
     """Whether the deadline has passed, and the unlearning goes on beside what is frozen."""
     if point.fault is Fault.FREEZE_MERGE:
         # The kubelet ends a merge for good after half a minute: it wakes beside the purge.
@@ -119,17 +119,17 @@ def _is_past(house: House, uid: str, told: Told, point: Point) -> bool:
     return any(one.spec.shard.name == told.shards[-1] for one in _ours(house, uid, told))
 
 
-def _are_gone(house: House, told: Told) -> bool:
+def _are_gone(house: House, told: RunNotes) -> bool:
     return not any(map(house.shard, told.shards))
 
 
-def _ours(house: House, uid: str, told: Told) -> list[UnlearningReceipt]:
+def _ours(house: House, uid: str, told: RunNotes) -> list[UnlearningReceipt]:
     """Give the receipts of this run, in order."""
     known = [one for one in house.receipts(uid) if one.spec.shard.name in told.shards]
     return sorted(known, key=lambda one: one.spec.sequence)
 
 
-def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: Told) -> After:
+def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: RunNotes) -> After:
     """Have something stop before the deletion; give what is to be done last."""
     soup = told.soup
     go_on = partial(house.disarm, soup)
@@ -169,7 +169,7 @@ def _delete(house: House, shard: str) -> None:
     patiently(lambda: house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
 
 
-def _await_gate(house: House, told: Told, armed: str) -> AtGate:
+def _await_gate(house: House, told: RunNotes, armed: str) -> AtGate:
     """Wait until somebody stands at the armed gate."""
     found: list[AtGate] = []
     gone = 0

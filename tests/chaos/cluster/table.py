@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from devcluster.places import REPOSITORY
-from tests.chaos.cluster.told import Told
+from tests.chaos.cluster.told import RunNotes
 
 OUT = REPOSITORY / "out/chaos"
 HEADINGS = ("fault point", "requests", "failed", "before", "after", "s to receipt", "result")
 
 
-def text_of(runs: Sequence[Told]) -> str:
+def text_of(runs: Sequence[RunNotes]) -> str:
     """Write the table as Markdown."""
     rows = [
         (
@@ -47,7 +47,7 @@ def text_of(runs: Sequence[Told]) -> str:
 def together(files: Sequence[Path]) -> str:
     """Write what several times that it ran say together: each point once, however often it ran."""
     every = [
-        Told(**json.loads(line))
+        RunNotes(**json.loads(line))
         for file in sorted(files, key=lambda one: one.stat().st_mtime)
         for line in file.read_text(encoding="utf-8").splitlines()
     ]
@@ -79,12 +79,12 @@ class Ledger:
 
     def __init__(self, wanted: int, name: str) -> None:
         self._wanted, self._began_s = wanted, time.monotonic()
-        self.runs: list[Told] = []
+        self.runs: list[RunNotes] = []
         OUT.mkdir(parents=True, exist_ok=True)
         self._lines, self._text = OUT / f"{name}.jsonl", OUT / f"{name}.md"
         self._lines.write_text("")
 
-    def note(self, told: Told) -> None:
+    def note(self, told: RunNotes) -> None:
         """Take a run in, and say how long the others will take."""
         self.runs.append(told)
         with self._lines.open("a", encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from tests.chaos.cluster.pantry import Pantry
 from tests.chaos.cluster.points import TROUBLES, Course, chosen
 from tests.chaos.cluster.runs import run
 from tests.chaos.cluster.table import OUT, Ledger
-from tests.chaos.cluster.told import Told
+from tests.chaos.cluster.told import RunNotes
 from tests.chaos.cluster.verdict import count
 from tests.e2e.studio import NAMESPACE, WHY_NOT
 
@@ -68,7 +68,7 @@ def kitchen(
 
 @pytest.mark.parametrize("course", CHOSEN, ids=str)
 def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, course: Course) -> None:
-    told, began_s = Told(tuple(map(str, course.points))), time.monotonic()
+    told, began_s = RunNotes(tuple(map(str, course.points))), time.monotonic()
     try:
         kitchen.house.await_operators()
         run(kitchen.house, kitchen.book, kitchen.pantry, course, told)

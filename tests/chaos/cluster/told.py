@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Told:
+class RunNotes:
     """One run."""
 
     points: tuple[str, ...]

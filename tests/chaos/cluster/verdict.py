@@ -5,7 +5,7 @@ from datetime import datetime
 from tests.chaos.cluster.book import NEEDED, Seen
 from tests.chaos.cluster.house import House
 from tests.chaos.cluster.points import TROUBLES, Course, Fault
-from tests.chaos.cluster.told import Told
+from tests.chaos.cluster.told import RunNotes
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.runspec import StoreRef
@@ -59,7 +59,7 @@ def signed_at(receipts: list[UnlearningReceipt]) -> float:
     return min(datetime.fromisoformat(str(one)).timestamp() for one in times)
 
 
-def judge(told: Told, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
+def judge(told: RunNotes, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
     """Look at all pixels of the run; write down the figures."""
     told.receipts = [f"{one.spec.shard.name}: {one.spec.completeness}" for one in receipts]
     told.signed_at = signed_at(receipts)
@@ -68,7 +68,7 @@ def judge(told: Told, seen: list[Seen], receipts: list[UnlearningReceipt]) -> No
     assert not told.triggers_after, f"{told.triggers_after} pictures show it after the receipt"
 
 
-def count(told: Told, seen: list[Seen], until: float) -> None:
+def count(told: RunNotes, seen: list[Seen], until: float) -> None:
     """Count answers, before and after the receipt's time.
 
     Args:

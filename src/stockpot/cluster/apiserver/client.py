@@ -16,7 +16,13 @@ import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 
-from stockpot.cluster.apiserver.errors import Gone, NotFound, Question, Unavailable, error_of
+from stockpot.cluster.apiserver.errors import (
+    ApiRequest,
+    NotFound,
+    ResourceExpired,
+    Unavailable,
+    error_of,
+)
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import PODS, Resource
 
@@ -68,7 +74,7 @@ class Client:
         Raises:
             NotFound: There is none.
         """
-        question = Question("get", resource.full_name, namespace, name)
+        question = ApiRequest("get", resource.full_name, namespace, name)
         return self._ask(question, "GET", resource.path(namespace, name))
 
     def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
@@ -101,11 +107,11 @@ class Client:
             "fieldSelector": field_selector,
             "resourceVersion": resource_version,
         }
-        question = Question("list", resource.full_name, namespace)
+        question = ApiRequest("list", resource.full_name, namespace)
         for left in reversed(range(RESTARTS)):
             try:
                 return self._pages(question, resource, resource.path(namespace), asked)
-            except Gone:
+            except ResourceExpired:
                 # Half of an older world and half of a newer one would be no world at all.
                 if not left:
                     raise
@@ -120,7 +126,7 @@ class Client:
             Invalid: It breaks a rule.
         """
         namespace, name = _address(new)
-        question = Question("create", resource.full_name, namespace, name)
+        question = ApiRequest("create", resource.full_name, namespace, name)
         return self._ask(question, "POST", f"{resource.path(namespace)}?{WRITING}", new)
 
     def replace(self, resource: Resource, changed: Json) -> Json:
@@ -148,7 +154,7 @@ class Client:
             Conflict: It is not.
             NotFound: There is no object of the name.
         """
-        question = Question("patch", resource.full_name, namespace, name)
+        question = ApiRequest("patch", resource.full_name, namespace, name)
         path = f"{resource.path(namespace, name)}?{WRITING}"
         return self._ask(question, "PATCH", path, patch, "application/merge-patch+json")
 
@@ -158,7 +164,7 @@ class Client:
         An object that is not there is created; fields of ours that are told no more go away.
         """
         namespace, name = _address(told)
-        question = Question("patch", resource.full_name, namespace, name)
+        question = ApiRequest("patch", resource.full_name, namespace, name)
         path = f"{resource.path(namespace, name)}?{WRITING}&force=true"
         # JSON is YAML, and the server knows apply patches under this name.
         return self._ask(question, "PATCH", path, told, "application/apply-patch+yaml")
@@ -181,7 +187,7 @@ class Client:
             uid: Only that object, and not a later one of the name: else Conflict.
             propagation: `Background`, `Foreground`, or `Orphan`.
         """
-        question = Question("delete", resource.full_name, namespace, name)
+        question = ApiRequest("delete", resource.full_name, namespace, name)
         options: Json = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -193,7 +199,7 @@ class Client:
 
     def ask_pod(self, namespace: str, name: str, port: int, path: str) -> Json:
         """Ask a pod over HTTP, through the API server: for people, who are not on its network."""
-        question = Question("get", "pods/proxy", namespace, name)
+        question = ApiRequest("get", "pods/proxy", namespace, name)
         return self._ask(
             question, "GET", f"{PODS.path(namespace, f'{name}:{port}', 'proxy')}/{path}"
         )
@@ -201,12 +207,12 @@ class Client:
     def _put(self, resource: Resource, changed: Json, subresource: str) -> Json:
         namespace, name = _address(changed)
         full_name = resource.full_name + (f"/{subresource}" if subresource else "")
-        question = Question("update", full_name, namespace, name)
+        question = ApiRequest("update", full_name, namespace, name)
         path = f"{resource.path(namespace, name, subresource)}?{WRITING}"
         return self._ask(question, "PUT", path, changed)
 
     def _pages(
-        self, question: Question, resource: Resource, path: str, asked: Mapping[str, str]
+        self, question: ApiRequest, resource: Resource, path: str, asked: Mapping[str, str]
     ) -> Listing:
         items: list[Json] = []
         query = {**asked, "limit": str(PAGE)}
@@ -224,7 +230,7 @@ class Client:
 
     def _ask(
         self,
-        question: Question,
+        question: ApiRequest,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -248,7 +254,7 @@ class Client:
 
     def _send(
         self,
-        question: Question,
+        question: ApiRequest,
         method: str,
         path: str,
         payload: bytes | None,
@@ -284,7 +290,7 @@ def _address(told: Mapping[str, Any]) -> tuple[str | None, str]:
     return about.get("namespace"), about["name"]
 
 
-def _parsed(question: Question, answer: urllib3.BaseHTTPResponse) -> Json:
+def _parsed(question: ApiRequest, answer: urllib3.BaseHTTPResponse) -> Json:
     try:
         told = json.loads(answer.data)
     except ValueError:

@@ -25,7 +25,7 @@ from stockpot.errors import Refused, StockpotError, Transient
 
 
 @dataclass(frozen=True)
-class Question:
+class ApiRequest:
     """What was asked, for messages: `create jobs.batch in the namespace studio`."""
 
     verb: str
@@ -45,7 +45,7 @@ class ApiError(StockpotError):
 
     def __init__(
         self,
-        question: Question,
+        question: ApiRequest,
         said: str,
         *,
         help: str = "",  # noqa: A002
@@ -94,7 +94,7 @@ class Conflict(ApiError, Transient):
     """Somebody else wrote in between: read, and try again."""
 
 
-class Gone(ApiError, Transient):
+class ResourceExpired(ApiError, Transient):
     """The resource version is forgotten: list again."""
 
 
@@ -106,7 +106,7 @@ class Unavailable(ApiError, Transient):
     """There was no answer, or none that says anything of the question."""
 
 
-def error_of(question: Question, status: int, body: bytes) -> ApiError:
+def error_of(question: ApiRequest, status: int, body: bytes) -> ApiError:
     """Read an answer of 400 and above."""
     said, reason, causes = _read(body, status)
     match status:
@@ -127,7 +127,7 @@ def error_of(question: Question, status: int, body: bytes) -> ApiError:
         case 409:
             kind = Conflict
         case 410:
-            kind = Gone
+            kind = ResourceExpired
         case 429:
             kind = TooMany
         case _:
@@ -135,7 +135,7 @@ def error_of(question: Question, status: int, body: bytes) -> ApiError:
     return kind(question, said, status=status, causes=causes)
 
 
-def _forbidden(question: Question, said: str, causes: tuple[Mapping[str, str], ...]) -> ApiError:
+def _forbidden(question: ApiRequest, said: str, causes: tuple[Mapping[str, str], ...]) -> ApiError:
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceEnding(question, said, status=403, causes=causes)
     if "exceeded quota" in said or "failed quota" in said:

@@ -13,7 +13,7 @@ from stockpot.api.runspec import (
     TrainRun,
 )
 from stockpot.api.v1alpha1 import API_VERSION
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.core.world import RunName
 
 NAME = "app.kubernetes.io/name"
@@ -74,7 +74,7 @@ def selector_of(soup_uid: str, component: str = "") -> str:
     return f"{chosen},{COMPONENT}={component}" if component else chosen
 
 
-def workload_namespace(spec: RunSpec, settings: Settings) -> str:
+def workload_namespace(spec: RunSpec, settings: OperatorSettings) -> str:
     """Say where a workload runs: only the release's own namespace may delete and sign."""
     if isinstance(spec, PurgeRun | SignRun):
         return settings.release.namespace

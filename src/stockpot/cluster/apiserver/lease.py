@@ -20,7 +20,7 @@ LEASE_S = 12.0
 
 
 @dataclass(frozen=True)
-class Record:
+class LeaseRecord:
     """What stands in a Lease."""
 
     holder: str = ""
@@ -35,7 +35,7 @@ class Record:
 class Observation:
     """A record, and since when we have seen it as it is, by our own clock."""
 
-    record: Record | None = None
+    record: LeaseRecord | None = None
     """None: there is no Lease."""
     since_s: float = 0.0
 
@@ -57,10 +57,10 @@ class Wait:
     holder: str
 
 
-def read_record(lease: Json) -> Record:
+def read_record(lease: Json) -> LeaseRecord:
     """Read a Lease."""
     spec = lease.get("spec") or {}
-    return Record(
+    return LeaseRecord(
         holder=spec.get("holderIdentity") or "",
         version=lease["metadata"]["resourceVersion"],
         duration_s=float(spec.get("leaseDurationSeconds") or LEASE_S),

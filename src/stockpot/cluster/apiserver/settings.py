@@ -18,7 +18,7 @@ PATH = Path("/etc/stockpot/settings.yaml")
 """Where the chart mounts it."""
 
 
-class Release(Model):
+class ReleaseSettings(Model):
     """The Helm release that the operator belongs to."""
 
     name: str
@@ -90,10 +90,10 @@ class Pods(Model):
     """For each verb (train, merge, evaluate, serve, purge, sign) a ResourceRequirements."""
 
 
-class Settings(Model):
+class OperatorSettings(Model):
     """All of it."""
 
-    release: Release
+    release: ReleaseSettings
     workload_namespaces: tuple[str, ...] = Field(min_length=1)
     images: Images
     stores: dict[str, Store]
@@ -102,14 +102,14 @@ class Settings(Model):
     pods: Pods = Pods()
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> OperatorSettings:
     """Read the file.
 
     Raises:
         Refused: It is not there, or not what this version knows.
     """
     try:
-        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return OperatorSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise Refused(
             f"{path} cannot be read: {error.strerror}",

@@ -29,9 +29,9 @@ from stockpot.cluster.apiserver.objects import (
     uid_of,
 )
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import template_of
-from stockpot.core.world import Hindrance
+from stockpot.core.world import StartupBlocker
 
 PUBLIC_PORT, ADMIN_PORT = 8080, 8081
 SERVICE_PORT = 80
@@ -72,7 +72,9 @@ class Endpoint:
         return f"http://{host}:{ADMIN_PORT}"
 
 
-def deployment_of(soup: ObjectRef, spec: ServeRun, replicas: int, settings: Settings) -> Json:
+def deployment_of(
+    soup: ObjectRef, spec: ServeRun, replicas: int, settings: OperatorSettings
+) -> Json:
     """Describe the servers of a soup.
 
     Raises:
@@ -128,12 +130,12 @@ def deployment_name(soup: ObjectRef) -> str:
     return f"{soup.name[:16].rstrip('-')}-{soup.uid[:5]}-serve"
 
 
-def taken(live: Json | None) -> Hindrance | None:
+def taken(live: Json | None) -> StartupBlocker | None:
     """Say that the name of a soup's Service is taken by one that is not ours."""
     if live is None or labels_on(live).get(MANAGED_BY) == "stockpot":
         return None
     name, namespace = name_of(live), namespace_of(live)
-    return Hindrance(
+    return StartupBlocker(
         Reason.NAME_TAKEN,
         f"there is a Service {name} in the namespace {namespace} that is not Stockpot's",
         f"delete it (kubectl delete service -n {namespace} {name}), or name the soup otherwise",

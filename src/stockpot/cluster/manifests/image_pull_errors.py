@@ -4,7 +4,7 @@ import re
 
 from stockpot.api.conditions import Reason
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
-from stockpot.core.world import Hindrance
+from stockpot.core.world import StartupBlocker
 
 PULLING = {
     "ErrImagePull",
@@ -40,7 +40,7 @@ _CAUSES = (
 )
 
 
-def not_pulled(pod: Json, status: Json, said_before: str) -> Hindrance:
+def not_pulled(pod: Json, status: Json, said_before: str) -> StartupBlocker:
     """Say why a pod has no image.
 
     Args:
@@ -52,9 +52,11 @@ def not_pulled(pod: Json, status: Json, said_before: str) -> Hindrance:
     image = status.get("image") or pod["spec"]["containers"][0]["image"]
     if waiting["reason"] == "InvalidImageName":
         what = f"{image!r} is no name of an image"
-        return Hindrance(Reason.IMAGE_UNAVAILABLE, what, "name one in images of the chart's values")
+        return StartupBlocker(
+            Reason.IMAGE_UNAVAILABLE, what, "name one in images of the chart's values"
+        )
     if waiting["reason"] == "ErrImageNeverPull":
-        return Hindrance(
+        return StartupBlocker(
             Reason.IMAGE_UNAVAILABLE,
             f"the image {image} is not on the node {pod['spec'].get('nodeName', '')}, "
             "and is never to be pulled",
@@ -64,8 +66,8 @@ def not_pulled(pod: Json, status: Json, said_before: str) -> Hindrance:
     for pattern, why, help_ in _CAUSES:
         if re.search(pattern, details):
             what = f"the image {image} cannot be pulled: {why}"
-            return Hindrance(Reason.IMAGE_UNAVAILABLE, what, help_)
-    return Hindrance(
+            return StartupBlocker(Reason.IMAGE_UNAVAILABLE, what, help_)
+    return StartupBlocker(
         Reason.IMAGE_UNAVAILABLE,
         f"the image {image} cannot be pulled",
         f"see kubectl describe pod -n {namespace_of(pod)} {name_of(pod)}",

@@ -17,7 +17,7 @@ from stockpot.cluster.apiserver.labels import (
 )
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import JOBS
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import RunName
@@ -29,7 +29,7 @@ TRAIN_GRACE_S = 300
 """It saves a checkpoint, which a slow store takes its time for."""
 
 
-def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: Settings) -> Json:
+def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSettings) -> Json:
     """Describe the Job of a run.
 
     Raises:

@@ -17,7 +17,7 @@ from stockpot.api.runspec import (
 )
 from stockpot.cluster.apiserver.labels import RUN_SPEC, labels_of
 from stockpot.cluster.apiserver.objects import Json
-from stockpot.cluster.apiserver.settings import Settings
+from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.volumes import mounts_of
 from stockpot.errors import ExitCode, Refused
 
@@ -33,7 +33,7 @@ PROGRESS_PORT = 8082
 
 
 def template_of(
-    spec: RunSpec, settings: Settings, *, metrics_port: int, pod: Json, container: Json
+    spec: RunSpec, settings: OperatorSettings, *, metrics_port: int, pod: Json, container: Json
 ) -> Json:
     """Describe the pod of a run.
 
@@ -128,7 +128,7 @@ def refuse_long(annotations: dict[str, str], what: str) -> None:
         )
 
 
-def credentials_of(spec: RunSpec, settings: Settings) -> str:
+def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
     """Name the Secret with which a run uses its store: only purge and sign may delete.
 
     Raises:
@@ -150,7 +150,7 @@ def credentials_of(spec: RunSpec, settings: Settings) -> str:
     return credentials.unlearn if _is_unlearning(spec) else credentials.workload
 
 
-def signing_key_path(settings: Settings) -> str:
+def signing_key_path(settings: OperatorSettings) -> str:
     """Say where a sign run finds its key."""
     return f"{SIGNING_FOLDER}/{settings.signing_key.key}"
 
@@ -159,7 +159,7 @@ def _is_unlearning(spec: RunSpec) -> bool:
     return isinstance(spec, PurgeRun | SignRun)
 
 
-def _image(spec: RunSpec, settings: Settings) -> str:
+def _image(spec: RunSpec, settings: OperatorSettings) -> str:
     return settings.images.unlearn if _is_unlearning(spec) else settings.images.workload
 
 
@@ -175,7 +175,7 @@ def _locations(spec: RunSpec) -> list[Location]:
             return []
 
 
-def _surroundings(spec: RunSpec, settings: Settings) -> Json:
+def _surroundings(spec: RunSpec, settings: OperatorSettings) -> Json:
     admin, accounts = settings.pods, settings.service_accounts
     chosen: Json = {
         "serviceAccountName": accounts.unlearn if _is_unlearning(spec) else accounts.workload,
@@ -195,7 +195,7 @@ def _run_volume() -> Json:
     return {"name": "run", "downwardAPI": {"items": [{"path": "spec.json", "fieldRef": told}]}}
 
 
-def _signing_volumes(spec: RunSpec, settings: Settings) -> list[Json]:
+def _signing_volumes(spec: RunSpec, settings: OperatorSettings) -> list[Json]:
     if not isinstance(spec, SignRun):
         return []
     key = settings.signing_key

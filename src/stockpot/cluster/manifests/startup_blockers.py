@@ -24,7 +24,7 @@ from stockpot.cluster.apiserver.objects import (
 )
 from stockpot.cluster.manifests.image_pull_errors import PULLING, not_pulled
 from stockpot.cluster.manifests.scheduling_errors import unschedulable
-from stockpot.core.world import Hindrance
+from stockpot.core.world import StartupBlocker
 
 LOST_AFTER_S = 30
 """So long after a pod should have ended, its node counts as silent."""
@@ -34,7 +34,7 @@ CRASHES = 2
 
 def hindrance_of(
     workload: Json, pods: Iterable[Json], events: Iterable[Json], now: datetime
-) -> Hindrance | None:
+) -> StartupBlocker | None:
     """Say why a workload's pods cannot be, or cannot start; None where nothing is in the way.
 
     Args:
@@ -54,7 +54,7 @@ def hindrance_of(
 # ------------------------------------------------------------------- pods that cannot be made
 
 
-def _refused(workload: Json, pods: Sequence[Json], events: Sequence[Json]) -> Hindrance | None:
+def _refused(workload: Json, pods: Sequence[Json], events: Sequence[Json]) -> StartupBlocker | None:
     failing = condition_of(workload, "ReplicaFailure")
     said = failing.get("message", "") if failing else ""
     if workload.get("kind") == "Job" or "completions" in workload.get("spec", {}):
@@ -63,12 +63,12 @@ def _refused(workload: Json, pods: Sequence[Json], events: Sequence[Json]) -> Hi
     return _read_refusal(said, workload) if said else None
 
 
-def _read_refusal(said: str, workload: Json) -> Hindrance:
+def _read_refusal(said: str, workload: Json) -> StartupBlocker:
     namespace = namespace_of(workload)
     why = said.partition(" is forbidden: ")[2] or said.removeprefix("Error creating: ")
     account = re.search(r'service ?account "([^"]+)" not found', why, re.IGNORECASE)
     if account:
-        return Hindrance(
+        return StartupBlocker(
             Reason.FORBIDDEN,
             f"the ServiceAccount {account[1]} is not in the namespace {namespace}",
             f"add {namespace} to the chart's workloadNamespaces: helm upgrade the release",
@@ -76,20 +76,20 @@ def _read_refusal(said: str, workload: Json) -> Hindrance:
     if "quota" in why:
         # What is used at the moment comes and goes.
         why = re.sub(r" used: .*?(?= limited:)", "", why)
-        return Hindrance(
+        return StartupBlocker(
             Reason.QUOTA_EXCEEDED,
             f"the namespace {namespace} has no room for the pod: {why}",
             f"raise the ResourceQuota (kubectl describe quota -n {namespace}), make room, or "
             f"lower pods.resources.{verb_of(workload)} in the chart's values",
         )
     if "violates PodSecurity" in why:
-        return Hindrance(
+        return StartupBlocker(
             Reason.FORBIDDEN,
             f"the namespace {namespace} does not allow the pod: it {why}",
             "look at what the chart's values add to pods: pods.volumes, pods.env, "
             "pods.runtimeClassName",
         )
-    return Hindrance(
+    return StartupBlocker(
         Reason.FORBIDDEN,
         f"the API server does not allow the pod in the namespace {namespace}: {why}",
         f"see kubectl describe {workload.get('kind', 'job').lower()} -n {namespace} "
@@ -100,7 +100,7 @@ def _read_refusal(said: str, workload: Json) -> Hindrance:
 # ------------------------------------------------------------------ pods that cannot get on
 
 
-def _of_pod(pod: Json, events: Sequence[Json], now: datetime) -> Hindrance | None:
+def _of_pod(pod: Json, events: Sequence[Json], now: datetime) -> StartupBlocker | None:
     if lost := _lost(pod, now):
         return lost
     if "deletionTimestamp" in pod["metadata"]:
@@ -123,7 +123,7 @@ def _of_pod(pod: Json, events: Sequence[Json], now: datetime) -> Hindrance | Non
     return None
 
 
-def _lost(pod: Json, now: datetime) -> Hindrance | None:
+def _lost(pod: Json, now: datetime) -> StartupBlocker | None:
     node = pod.get("spec", {}).get("nodeName")
     ending = time_of(pod["metadata"].get("deletionTimestamp"))
     # Kept by a kubelet that should have confirmed its end long ago.
@@ -133,30 +133,30 @@ def _lost(pod: Json, now: datetime) -> Hindrance | None:
     silent = unready is not None and condition_of(pod, "ContainersReady") is not None
     if not node or not (overdue or silent or pod.get("status", {}).get("reason") == "NodeLost"):
         return None
-    return Hindrance(
+    return StartupBlocker(
         Reason.NODE_LOST,
         f"the node {node} does not answer, and its pod {name_of(pod)} may still run there",
         f"bring the node back; or, once it is off for good, say so: kubectl delete node {node}",
     )
 
 
-def _not_created(pod: Json, said: str) -> Hindrance:
+def _not_created(pod: Json, said: str) -> StartupBlocker:
     if missing := _missing_secret(pod, said):
         return missing
     if "subPath" in said:
-        return Hindrance(
+        return StartupBlocker(
             Reason.SOURCE_NOT_FOUND,
             f"a folder that the run needs is not on its claim: {said}",
             "put the folder there, or name another path in the source",
         )
-    return Hindrance(
+    return StartupBlocker(
         Reason.CRASHING,
         f"the container {verb_of(pod)} cannot be started: {said}",
         f"see kubectl describe pod -n {namespace_of(pod)} {name_of(pod)}",
     )
 
 
-def _not_mounted(pod: Json, said: str) -> Hindrance | None:
+def _not_mounted(pod: Json, said: str) -> StartupBlocker | None:
     if missing := _missing_secret(pod, said):
         return missing
     if "timed out waiting for" in said and "cache" in said:
@@ -164,14 +164,14 @@ def _not_mounted(pod: Json, said: str) -> Hindrance | None:
     volume = re.search(r'volume "?([^"\s:]+)"?', said)
     claim = _claim_of(pod, volume[1]) if volume else ""
     what = f"the claim {claim}" if claim else f"the volume {volume[1] if volume else ''}".rstrip()
-    return Hindrance(
+    return StartupBlocker(
         Reason.CLAIM_UNBOUND,
         f"{what} cannot be mounted on the node {pod['spec'].get('nodeName', '')}: {said}",
         f"see kubectl describe pod -n {namespace_of(pod)} {name_of(pod)}",
     )
 
 
-def _missing_secret(pod: Json, said: str) -> Hindrance | None:
+def _missing_secret(pod: Json, said: str) -> StartupBlocker | None:
     namespace = namespace_of(pod)
     key = re.search(r"couldn't find key (\S+) in Secret (\S+)", said)
     if key:
@@ -183,7 +183,7 @@ def _missing_secret(pod: Json, said: str) -> Hindrance | None:
     else:
         return None
     named = re.search(r"Secret (\S+)", what)
-    return Hindrance(
+    return StartupBlocker(
         Reason.SECRET_NOT_FOUND,
         f"{what} (namespace {namespace})",
         f"make it: kubectl create secret generic -n {namespace} {named[1] if named else ''} "
@@ -202,26 +202,26 @@ def _is_crashing(status: Json, waiting: str) -> bool:
     )
 
 
-def _crashing(pod: Json, status: Json) -> Hindrance:
+def _crashing(pod: Json, status: Json) -> StartupBlocker:
     verb, ended = verb_of(pod), status.get("lastState", {}).get("terminated") or {}
     who = "the server" if verb == "serve" else f"the container {verb}"
     said = result_in(ended.get("message", ""))
     log = f"look at its log: kubectl logs -n {namespace_of(pod)} {name_of(pod)} --previous"
     if ended.get("reason") == "OOMKilled":
-        return Hindrance(
+        return StartupBlocker(
             Reason.CRASHING,
             f"{who} is out of memory again and again",
             f"raise pods.resources.{verb}.limits.memory in the chart's values",
         )
     if said and said.problem:
-        return Hindrance(
+        return StartupBlocker(
             Reason.CRASHING,
             f"{who} ends again and again: {said.problem.message}",
             said.problem.help or log,
         )
     tail = " ".join(ended.get("message", "").strip().splitlines()[-1:])
     code = ended.get("exitCode", "unknown")
-    return Hindrance(
+    return StartupBlocker(
         Reason.CRASHING,
         f"{who} ends again and again, with exit code {code}" + (f": {tail}" if tail else ""),
         log,

@@ -252,7 +252,7 @@ def _names(lineage: Iterable[LineagePair]) -> set[str]:
 
 def _digest(parts: Sequence[RecipePart], output: WeightsDtype) -> Digest:
     in_order = sorted(
-        recipe.Part(
+        recipe.WeightedIngredient(
             recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
             Digest(part.weights_digest),
             part.weight,

@@ -9,7 +9,7 @@ from stockpot.controller import deletion_recorder
 from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
-apply, note = loop.apply, deletion_recorder.Noting._note
+apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
 
 
 def gated(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
@@ -25,11 +25,11 @@ def gated(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
 def gated_note(self: Any, thing: Any) -> None:
     """Write a deletion down between two gates: mostly this comes before a round's own word."""
     soup = thing["spec"]["soupRef"]["name"]
-    gate(soup, "before:Tombstone")
+    gate(soup, "before:RecordDeletion")
     note(self, thing)
-    gate(soup, "after:Tombstone")
+    gate(soup, "after:RecordDeletion")
 
 
 loop.apply = gated
-deletion_recorder.Noting._note = gated_note  # type: ignore[method-assign]
+deletion_recorder.DeletionRecorder._note = gated_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))
