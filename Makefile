@@ -26,8 +26,8 @@ READY := $(VENV)/.synced-with-requirements-dev
 export OMP_NUM_THREADS ?= 1
 
 SOURCES := src tests operator trainer_image examples devcluster hatch_build.py
-# One more than two cores: the tests of clusters wait most of the time.
-WORKERS ?= 3
+# Two more than two cores: the tests of clusters wait most of the time.
+WORKERS ?= 4
 TESTS := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
 # What is known of other people's types serves every clone: five seconds instead of a hundred.
