@@ -11,6 +11,8 @@ UV_HOME := $(CACHE)/uv-$(UV_VERSION)
 UV := $(UV_HOME)/bin/uv
 UV_CACHE_DIR ?= $(CACHE)/packages
 export UV_CACHE_DIR
+# Tests install the package with it.
+export UV
 # Whom this machine trusts, as pip does: a proxy in between may sign for the index.
 export UV_SYSTEM_CERTS := true
 # Never fetch an interpreter: the one that was named is the one that is used.
@@ -24,9 +26,9 @@ READY := $(VENV)/.synced-with-requirements-dev
 export OMP_NUM_THREADS ?= 1
 
 SOURCES := src tests operator trainer_image examples devcluster hatch_build.py
-# One more than two cores: the tests of clusters wait most of the time.
-WORKERS ?= 3
-QUICK := tests --ignore=tests/benchmarks --ignore=tests/chaos
+# Two more than two cores: the tests of clusters wait most of the time.
+WORKERS ?= 4
+TESTS := tests --ignore=tests/benchmarks --ignore=tests/chaos
 PYTEST := $(BIN)/python -m pytest
 # What is known of other people's types serves every clone: five seconds instead of a hundred.
 TYPES := $(CACHE)/mypy-$(shell sha256sum requirements/dev.txt | cut -c1-12)
@@ -50,7 +52,8 @@ setup: $(READY)  ## make .venv as requirements/dev.txt says (test and the others
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Stockpot needs Python 3.11 or newer; $(PYTHON) is %d.%d\n  help: name another: make PYTHON=/usr/bin/python3.11" % sys.version_info[:2])'
 
-$(UV): requirements/uv.txt | python
+# Its folder is named by its version: a clone that is newer than the cache need not fetch it again.
+$(UV): | python
 	@$(PYTHON) -m pip --version >/dev/null || { echo "error: $(PYTHON) has no pip"; \
 		echo "  help: on Debian: apt-get install python3-pip"; exit 1; } >&2
 	@mkdir -p $(CACHE)
@@ -63,11 +66,14 @@ $(UV): requirements/uv.txt | python
 # counts at once.
 $(READY): requirements/dev.txt $(UV) | python
 	@test -x $(BIN)/python || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	@echo "making .venv: half a minute where its packages are in the cache; else they are fetched, 4 GB"
 	@# Compiled once here: a process that imports torch from source begins 15 seconds later.
 	$(UV) pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "stockpot.pth").write_text("../../../../src\n")'
-	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m stockpot.cli "$$@"\n' > $(BIN)/stockpot
-	@chmod +x $(BIN)/stockpot
+	@for command in stockpot=stockpot.cli stockpot-operator=stockpot.controller; do \
+		printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m %s "$$@"\n' "$${command#*=}" > $(BIN)/$${command%=*}; \
+		chmod +x $(BIN)/$${command%=*}; \
+	done
 	@touch $@
 
 # ------------------------------------------------------------------------------------- checking
@@ -107,7 +113,15 @@ generated: $(READY)
 
 .PHONY: quick
 quick: base-parts node-parts prometheus
-	$(PYTEST) -q -n $(WORKERS) --dist worksteal --durations=25 --durations-min=1 $(QUICK)
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal --durations=25 --durations-min=1 $(TESTS)
+	@$(BIN)/python -m tests.docs
+
+# Two at a time: each waits for processes of its own. What needs root, the node, npm, buildah or an
+# index and lacks it is skipped, and named at the end. QUICK=1 shortens the stories.
+.PHONY: docs-test
+docs-test: base-parts node-parts $(KERNEL)  ## run every command of README and of docs/, and install the wheel with each extra (an hour, as root; QUICK=1: less)
+	DOCS=all QUICK=$(QUICK) $(PYTEST) -q -n 2 --dist worksteal -rs --durations=0 --durations-min=1 tests/docs tests/packaging
+	@$(BIN)/python -m tests.docs
 
 .PHONY: spec
 spec: $(READY)  ## only what the core promises: seconds
@@ -164,8 +178,8 @@ base-parts: $(READY)
 	@$(BIN)/python examples/emoji/build/assemble.py
 
 .PHONY: demo-local
-demo-local: base-parts  ## the whole story on this machine: train, merge, serve, forget, prove it
-	$(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
+demo-local: base-parts  ## the whole story in a folder, without root: train, merge, serve, forget, prove it (QUICK=1: a short one)
+	@$(DEMO) --local
 
 .PHONY: smoke
 smoke: base-parts  ## run the verbs by hand, each once, as trainer_image/smoke.sh does in an image

@@ -1,10 +1,11 @@
-# The demo on a cluster, and its tests. Included by the Makefile.
+# The demo, and its tests on a cluster. Included by the Makefile.
 
-DEMO = PYTHONPATH=.:src $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT))
+# The root is on the path for `devcluster`, which the demo on a cluster imports.
+DEMO = PYTHONPATH=.:src $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT)) $(if $(QUICK),--quick)
 E2E := tests/e2e
 
 .PHONY: demo
-demo: demo-check base-parts  ## the whole story on a Kubernetes node of its own (CONTEXT=… on yours, IMAGES=build)
+demo: demo-check base-parts  ## the whole story on a Kubernetes node of its own (CONTEXT=… on yours, IMAGES=build, QUICK=1: a short one)
 	@$(DEMO) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY)) \
 		$(if $(filter build,$(IMAGES)),--images) $(if $(CLUSTER),--cluster $(CLUSTER))
 

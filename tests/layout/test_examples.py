@@ -1,13 +1,12 @@
 """The example: its manifests are right, and name data that is there. The story: make demo-local."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stockpot.api.reading import read_paths, read_text
+from stockpot.api.reading import read_paths
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.cluster.chart.values import Values
 
@@ -32,22 +31,12 @@ def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
     assert (EXAMPLE / held_out.pvc.path / "metadata.jsonl").is_file()
 
 
-def test_the_manifest_that_the_readme_shows_is_right() -> None:
-    shown = [text for text in shown_in_the_readme() if text.startswith("apiVersion")]
-
-    assert shown
-    for text in shown:
-        assert read_text(text, "README.md").checked()
-
-
-def test_the_chart_takes_the_values_that_the_readme_and_the_example_show() -> None:
-    shown = [text for text in shown_in_the_readme() if text.startswith("# values.yaml")]
+def test_the_chart_takes_the_values_of_the_example() -> None:
     ours = [path.read_text() for path in sorted((EXAMPLE / "cluster").glob("*.yaml"))]
 
-    assert shown
     assert ours
     defaults = yaml.safe_load((EXAMPLE.parents[1] / "charts/stockpot/values.yaml").read_text())
-    for text in (*shown, *ours):
+    for text in ours:
         told = merged(defaults, yaml.safe_load(text))
         assert Values.model_validate_json(json.dumps(told)).stores
 
@@ -61,8 +50,3 @@ def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         for key, value in more.items()
     }
     return {**values, **both}
-
-
-def shown_in_the_readme() -> list[str]:
-    readme = (EXAMPLE.parents[1] / "README.md").read_text()
-    return re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)

@@ -204,8 +204,13 @@ class Runs:
 
     def _sign(self, spec: SignRun) -> RunResult:
         """Find the receipts that are asked for, or write the next ones of the chain."""
-        signed = (self.sign_one(request) for request in spec.receipts)
-        return RunResult(receipts=tuple(receipt for receipt in signed if receipt))
+        missing = dict.fromkeys(text for request in spec.receipts for text in request.missing)
+        receipts = []
+        for request in spec.receipts:
+            if receipt := self.sign_one(request):
+                named = tuple(list(missing).index(text) for text in request.missing)
+                receipts.append(receipt.model_copy(update={"missing_named": named}))
+        return RunResult(receipts=tuple(receipts), missing=tuple(missing))
 
     def sign_one(self, request: ReceiptRequest) -> SignedReceipt | None:
         """Find one receipt, or write the next of the chain."""

@@ -2,21 +2,21 @@
 
 Four shards are learnt, a fifth comes and goes, one of the four is forgotten, and a soup that never
 knew it, trained where nothing ever was, turns out to have the same bytes. What is said here was
-looked at: each ✓ is a comparison that ends the demo where it fails.
+looked at: each ✓ is a comparison that ends the demo where it fails. With QUICK=1 it is the same
+story with three shards, shorter trainings and fewer pictures.
 """
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 
-import yaml
+import numpy as np
 from client import Client
-from cluster import Cluster
-from folder import Folder, refuse_if_up
-from install import Borrowed, BuiltIn
-from pictures import Sampler, draw_sheet
+from folder import Folder, free_the_port
+from length import FORGOTTEN, QUICK, STYLE, WHOLE, Length
+from numpy.typing import NDArray
+from pictures import Sampler, draw_sheet, saturation
 from report import Chapter, write_report
 from terminal import EXAMPLE, OUT, ROOT, Teller, clock, shorten
 from venue import Venue
@@ -28,104 +28,106 @@ from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.chain import check_chain
 
-FOUR = ("animals", "food", "travel", "objects")
-STYLE, GONE = "ink", "travel"
+RECOMPUTED = 4
+"""How many of the server's answers are drawn again for a revision."""
+SATURATION = "saturation_mean"
+FIGURES = {"heldout_loss": "held-out loss", SATURATION: "saturation"}
 
 
 class Story:
     """The demo, chapter by chapter."""
 
-    def __init__(self, venue: Venue) -> None:
+    def __init__(self, venue: Venue, length: Length) -> None:
         self.venue = venue
+        self.length = length
         self.teller = Teller()
         self.client = Client(venue.endpoint, OUT / "client.jsonl")
-        self.sampler = Sampler(venue)
+        self.sampler = Sampler(venue, length.prompts)
         self.chapters: list[Chapter] = []
         self.recomputed = 0
+        self.step = ""
 
     def tell(self) -> int:
         """Tell all of it."""
         self.prepare()
-        self.four_are_learnt()
+        self.first_shards_are_learnt()
         self.a_style_joins()
         self.the_style_leaves()
-        self.one_of_the_four_is_forgotten()
+        self.one_of_the_first_is_forgotten()
         self.proof()
         return self.end()
 
     def prepare(self) -> None:
         """Begin from nothing, with a base that is whole."""
-        self.teller.chapter("A base, and a place to work in")
+        self.begin("prepare", "A base, and a place to work in")
         assemble = [sys.executable, str(EXAMPLE / "build/assemble.py")]
         subprocess.run(assemble, check=True, cwd=ROOT)
         self.venue.prepare(self.teller)
 
-    def four_are_learnt(self) -> None:
-        """Apply a soup and four shards."""
-        self.teller.chapter("Four shards are applied: each is trained alone, then averaged")
+    def first_shards_are_learnt(self) -> None:
+        """Apply a soup and its first shards."""
+        number, members = self.length.number, self.length.members
+        title = f"{number.capitalize()} shards are applied: each is trained alone, then averaged"
+        self.begin("learn", title)
         self.client.start()
-        self.venue.apply(EXAMPLE, FOUR)
-        self.look("four", "animals, food, travel, objects")
+        self.venue.apply(self.length.first_manifests(OUT / "manifests"), members)
+        self.look(number, ", ".join(members))
 
     def a_style_joins(self) -> None:
         """Add the black-and-white shard."""
-        self.teller.chapter("A fifth shard, in black and white: only it is trained")
+        self.begin("join", "One more shard, in black and white: only it is trained")
         before = self.trainings()
-        self.venue.apply(EXAMPLE / f"more/{STYLE}.yaml", (*FOUR, STYLE))
-        self.look("with ink", "the same, and ink")
+        self.venue.apply(EXAMPLE / f"more/{STYLE}.yaml", (*self.length.members, STYLE))
+        self.look(f"with {STYLE}", f"the same, and {STYLE}")
         self.require(self.trainings() == before + 1, "only the new shard was trained")
 
     def the_style_leaves(self) -> None:
         """Delete it again."""
-        self.teller.chapter("It is deleted: out of the server, out of the store, with a receipt")
+        self.begin("leave", "It is deleted: out of the server, out of the store, with a receipt")
         merged = self.merges()
         self.venue.delete(STYLE)
-        self.look("without ink", "the first four again")
-        four, again = self.chapters[1], self.chapters[-1]  # the first is the base
+        self.look(f"without {STYLE}", f"the first {self.length.number} again")
+        first, again = self.chapters[-3], self.chapters[-1]
         self.require(
-            four.weights == again.weights,
+            first.weights == again.weights,
             f"back to revision 1's weights: {short(again.weights)}",
         )
         self.require(self.merges() == merged, "they were found, and not merged again")
         self.compare_styles()
 
-    def one_of_the_four_is_forgotten(self) -> None:
+    def one_of_the_first_is_forgotten(self) -> None:
         """Delete a shard that was there from the beginning."""
-        self.teller.chapter(f"One of the first four is deleted: {GONE}")
-        self.venue.delete(GONE)
-        self.look(f"without {GONE}", "animals, food, objects")
+        self.begin("forget", f"One of the first {self.length.number} is deleted: {FORGOTTEN}")
+        self.venue.delete(FORGOTTEN)
+        self.look(f"without {FORGOTTEN}", ", ".join(self.length.survivors))
         self.require(
             self.chapters[-1].weights not in {one.weights for one in self.chapters[:-1]},
             f"newly merged weights: {short(self.chapters[-1].weights)}",
         )
 
     def proof(self) -> None:
-        """Train the three survivors once more, where the fourth never was."""
+        """Train the survivors once more, where the forgotten shard never was."""
         self.client.stop()
-        self.teller.chapter("Proof: a soup that never knew it, trained where nothing ever was")
-        survivors = [name for name in FOUR if name != GONE]
-        manifests = OUT / "proof-manifests"
-        manifests.mkdir()
-        for name in survivors:
-            shutil.copy(EXAMPLE / f"{name}.yaml", manifests)
-        soup = yaml.safe_load((EXAMPLE / "soup.yaml").read_text())
-        soup["spec"]["membership"]["minShards"] = 3
-        soup["spec"]["serving"] = {"replicas": 0}
-        soup["spec"]["evaluation"] = {}
-        # As JSON: unlike PyYAML, kubectl takes an unquoted 5e-4 for a number.
-        (manifests / "soup.yaml").write_text(json.dumps(soup, indent=2))
-        never, served = self.venue.prove(manifests, survivors), self.chapters[-1].weights
-        self.teller.say(f"served, after the deletion   {served}")
-        self.teller.say(f"never had {GONE}             {never}")
+        self.begin("proof", "Proof: a soup that never knew it, trained where nothing ever was")
+        manifests = self.length.proof_manifests(OUT / "proof-manifests")
+        never = self.venue.prove(manifests, self.length.survivors)
+        served = self.chapters[-1].weights
+        for soup, weights in (
+            ("served, after the deletion", served),
+            (f"never had {FORGOTTEN}", never),
+        ):
+            self.teller.say(f"{soup:<28}{weights}")
         self.require(never == served, "the same weights, to the last bit")
 
     def end(self) -> int:
         """Draw it, write it down, and say what to look at."""
-        self.teller.chapter("What there is to look at")
+        self.begin("end", "What there is to look at")
         answers = self.client.answers
         bad = [one for one in answers if one.status != 200]
         self.require(not bad, f"{len(answers)} requests, one every 3 s: none failed")
-        known = {one.weights for one in self.chapters}
+        # The base has no chapter in the quick demo, and a revision that is gone has one.
+        known = {chapter.weights for chapter in self.chapters}
+        known |= {revision.spec.weights_digest for revision in self.venue.revisions()}
         strange = [one for one in answers if one.weights_digest not in known]
         self.require(not strange, "each answer is of a revision that there was")
         self.require(self.recomputed > 0, f"{self.recomputed} answers recomputed: same bytes")
@@ -135,7 +137,7 @@ class Story:
             )
             self.teller.say(f"{one.what}: {one.took_s:.0f} s ({within})")
         receipts = self.check_receipts()
-        sheet = draw_sheet(self.chapters, OUT / "demo.png")
+        sheet = draw_sheet(self.chapters, self.length.prompts, OUT / "demo.png")
         write_report(
             OUT / "report.html",
             self.chapters,
@@ -151,35 +153,54 @@ class Story:
         self.teller.say(f"took        {clock(self.teller.elapsed_s)}")
         return 0
 
+    def begin(self, step: str, title: str) -> None:
+        """Begin a chapter, and say about how long it takes."""
+        self.step = step
+        self.teller.chapter(title, self.venue.expected_s(step, is_quick=self.length.is_quick))
+
     # What is looked at.
 
     def look(self, name: str, made_of: str) -> None:
         """Ask for pictures of what is served, keep its figures, and recompute what it answered."""
         revision = self.current()
         spec = revision.spec
-        if not self.chapters:
+        if not self.chapters and not self.length.is_quick:
             self.chapters.append(self._base())
         pictures = self.sampler.served()
-        metrics = self.evaluation(spec.soup_ref.uid, spec.recipe_digest)
+        metrics = self.measure(revision, pictures)
         self.chapters.append(
             Chapter(name, made_of, spec.weights_digest, spec.recipe_digest, pictures, metrics)
         )
-        loss, colour = metrics["heldout_loss"], metrics["saturation_mean"]
-        self.teller.say(f"held-out loss {loss.value:.4f}, saturation {colour.value:.3f}")
-        self.recompute(revision)
+        figures = [
+            f"{words} {metrics[name].value:.3f}"
+            for name, words in FIGURES.items()
+            if name in metrics
+        ]
+        self.teller.say(", ".join(figures))
+        if self.step in self.length.recomputed_in:
+            self.recompute(revision)
 
     def _base(self) -> Chapter:
         base = next(one for one in self.venue.revisions() if not one.spec.parts)
         spec = base.spec
-        metrics = self.evaluation(spec.soup_ref.uid, spec.recipe_digest, optional=True)
         pictures = self.sampler.of(base)
+        metrics = self.measure(base, pictures, optional=True)
         return Chapter("base", "nothing yet", spec.weights_digest, "", pictures, metrics)
 
-    def evaluation(
-        self, soup_uid: str, recipe: str, *, optional: bool = False
+    def measure(
+        self, revision: SoupRevision, pictures: list[NDArray[np.uint8]], *, optional: bool = False
     ) -> dict[str, Figure]:
-        """The figures of a revision, with what was measured of each picture."""
-        key = Keys(self.venue.namespace).evaluation(soup_uid, recipe) + "evaluation.json"
+        """The figures of a revision, with what was measured of each picture.
+
+        The whole demo reads what the revision's evaluation stored; the quick one has none, and
+        measures the pictures at hand.
+        """
+        if self.length.is_quick:
+            colours = [saturation(picture) for picture in pictures]
+            return {SATURATION: Figure(dict(zip(self.length.prompts, colours, strict=True)))}
+        spec = revision.spec
+        folder = Keys(self.venue.namespace).evaluation(spec.soup_ref.uid, spec.recipe_digest)
+        key = folder + "evaluation.json"
         found = open_store(self.venue.store()).get(key)
         if found is None:
             self.require(optional, "the revision was evaluated")
@@ -190,7 +211,8 @@ class Story:
     def recompute(self, revision: SoupRevision) -> None:
         """Draw what the client was answered once more, from the stored weights."""
         digest = revision.spec.weights_digest
-        mine = [one for one in self.client.answers if one.weights_digest == digest][-4:]
+        mine = [one for one in self.client.answers if one.weights_digest == digest]
+        mine = mine[-RECOMPUTED:]
         asked = [(one.prompt, one.seed) for one in mine]
         got = self.sampler.recompute(revision, asked)
         same = [one.picture_digest == digest for one, digest in zip(mine, got, strict=True)]
@@ -199,7 +221,7 @@ class Story:
 
     def compare_styles(self) -> None:
         """Whether revision 2 looks different from those before and after it, beyond chance."""
-        before, during, after = (one.metrics["saturation_mean"] for one in self.chapters[-3:])
+        before, during, after = (one.metrics[SATURATION] for one in self.chapters[-3:])
         for name, other in (("before", before), ("after", after)):
             gap = paired_difference(other, during)
             error = gap.standard_error or 0.0
@@ -213,7 +235,9 @@ class Story:
         store, keys = open_store(self.venue.store()), Keys(self.venue.namespace)
         chain = check_chain(store, keys, self.venue.soup().metadata.uid, self.venue.public_key())
         names = [one.statement.predicate.shard.name for one in chain]
-        self.require(names == [STYLE, GONE], f"receipts, signed and chained: {', '.join(names)}")
+        self.require(
+            names == [STYLE, FORGOTTEN], f"receipts, signed and chained: {', '.join(names)}"
+        )
         return self.venue.receipts()
 
     def trainings(self) -> int:
@@ -247,8 +271,12 @@ class Story:
 def chosen_venue(told: argparse.Namespace) -> Venue:
     """Where it is to take place."""
     if told.local:
-        refuse_if_up(told.port)
+        free_the_port(told.port)
         return Folder(told.port)
+    # Only a cluster needs what speaks to one.
+    from cluster import Cluster  # noqa: PLC0415
+    from install import Borrowed, BuiltIn  # noqa: PLC0415
+
     if told.context:
         return Cluster(Borrowed(told.context, told.registry), told.port)
     return Cluster(BuiltIn(told.cluster, told.images), told.port)
@@ -263,7 +291,9 @@ def main() -> int:
     parser.add_argument("--images", action="store_true", help="build images, and run those")
     parser.add_argument("--context", default="", help="of your kubeconfig: use that cluster")
     parser.add_argument("--registry", default="", help="where that cluster pulls images from")
-    story = Story(chosen_venue(parser.parse_args()))
+    parser.add_argument("--quick", action="store_true", help="the same story with less in it")
+    told = parser.parse_args()
+    story = Story(chosen_venue(told), QUICK if told.quick else WHOLE)
     try:
         return story.tell()
     finally:

@@ -45,6 +45,16 @@ STUCK_S = 180.0
 SECRETS = Resource("", "v1", "secrets", "Secret")
 SOUP = "emoji"
 RECEIPT_BAR_S, FRESH_BAR_S = 60.0, 30.0
+# Seconds on two slow cores, once the cluster is compiled: the whole story, and the quick one.
+EXPECTED_S = {
+    "prepare": (60, 60),
+    "learn": (240, 150),
+    "join": (90, 60),
+    "leave": (30, 30),
+    "forget": (45, 40),
+    "proof": (90, 50),
+    "end": (5, 5),
+}
 
 
 class Cluster:
@@ -159,6 +169,10 @@ class Cluster:
     def timings(self) -> Sequence[Timing]:
         """What was measured on the way."""
         return self._timings
+
+    def expected_s(self, step: str, *, is_quick: bool) -> float | None:
+        """How long a step takes on the built-in cluster, on two slow cores."""
+        return EXPECTED_S[step][is_quick]
 
     def farewell(self) -> Mapping[str, str]:
         """What there is to look at, and how to end it."""

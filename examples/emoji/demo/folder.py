@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from terminal import EXAMPLE, OUT, ROOT, Teller, shorten
+from terminal import EXAMPLE, OUT, ROOT, Teller, shorten, stockpot
 from venue import Timing
 
 from stockpot.api.runspec import StoreRef
@@ -20,6 +20,16 @@ from stockpot.unlearning.keys import load_public_key
 
 STATE, PROOF = OUT / "state", OUT / "proof"
 CLAIM = ("--claim", f"emoji={EXAMPLE}")
+# Seconds on two slow cores: the whole story, and the quick one.
+EXPECTED_S = {
+    "prepare": (5, 5),
+    "learn": (160, 60),
+    "join": (65, 30),
+    "leave": (15, 10),
+    "forget": (30, 15),
+    "proof": (55, 20),
+    "end": (2, 2),
+}
 
 
 class Folder:
@@ -85,13 +95,17 @@ class Folder:
         """Nothing: the commands say themselves how long they took."""
         return ()
 
+    def expected_s(self, step: str, *, is_quick: bool) -> float | None:
+        """How long a step takes on two slow cores."""
+        return EXPECTED_S[step][is_quick]
+
     def farewell(self) -> Mapping[str, str]:
         """What there is to look at, and how to end it."""
         return {
             "ask it": f"{endpoint(STATE)}   (the server stays up)",
             "receipts": shorten(STATE / "store/default/receipts"),
-            "objects": f"stockpot local get --dir {shorten(STATE)}",
-            "stop it": f"stockpot local down --dir {shorten(STATE)}",
+            "objects": f"{stockpot()} local get --dir {shorten(STATE)}",
+            "stop it": f"{stockpot()} local down --dir {shorten(STATE)}",
         }
 
 
@@ -113,14 +127,12 @@ def endpoint(state: Path) -> str:
     return ""
 
 
-def refuse_if_up(port: int) -> None:
-    """Say so at once where an earlier demo's server is still up, or something else has the port."""
-    if STATE.exists() and endpoint(STATE):
-        subprocess.run(
-            [sys.executable, "-m", "stockpot.cli", "local", "down", "--dir", STATE],
-            check=False,
-            cwd=ROOT,
-        )
+def free_the_port(port: int) -> None:
+    """End what an earlier demo left running; say at once where something else has the port."""
+    for state in (STATE, PROOF):
+        if state.exists():
+            down = [sys.executable, "-m", "stockpot.cli", "local", "down", "--dir", state]
+            subprocess.run(down, check=False, cwd=ROOT)
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             sys.exit(f"port {port} is taken\n  help: make demo-local PORT=another")

@@ -37,14 +37,14 @@ RECOMPUTE = Path(__file__).parent / "recompute.py"
 class Sampler:
     """Draws the same prompts from the same noise, whatever is served."""
 
-    def __init__(self, venue: Venue) -> None:
-        self._venue = venue
+    def __init__(self, venue: Venue, prompts: Sequence[str]) -> None:
+        self._venue, self._prompts = venue, prompts
         self._http = urllib3.PoolManager(retries=False)
 
     def served(self) -> list[NDArray[np.uint8]]:
         """Ask the server."""
         pictures = []
-        for prompt in PROMPTS:
+        for prompt in self._prompts:
             answer = self._http.request(
                 "POST",
                 f"{self._venue.endpoint()}/v1/images/generations",
@@ -57,8 +57,10 @@ class Sampler:
     def of(self, revision: SoupRevision) -> list[NDArray[np.uint8]]:
         """Draw from stored weights."""
         with tempfile.TemporaryDirectory() as folder:
-            self._draw(revision, [(prompt, SEED) for prompt in PROMPTS], Path(folder))
-            return [pixels((Path(folder) / f"{n}.png").read_bytes()) for n in range(len(PROMPTS))]
+            self._draw(revision, [(prompt, SEED) for prompt in self._prompts], Path(folder))
+            return [
+                pixels((Path(folder) / f"{n}.png").read_bytes()) for n in range(len(self._prompts))
+            ]
 
     def recompute(self, revision: SoupRevision, asked: Sequence[tuple[str, int]]) -> list[str]:
         """Draw from stored weights what the server was asked for.
@@ -102,8 +104,13 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def draw_sheet(chapters: Sequence[Chapter], path: Path) -> Path:
+def saturation(picture: NDArray[np.uint8]) -> float:
+    """The mean HSV saturation, in [0, 1]: what the evaluator `style` measures, without torch."""
+    return float(np.asarray(Image.fromarray(picture).convert("HSV"))[..., 1].mean() / 255)
+
+
+def draw_sheet(chapters: Sequence[Chapter], prompts: Sequence[str], path: Path) -> Path:
     """Lay the chapters' pictures side by side."""
     rows = {one.name: one.pictures for one in chapters}
-    labelled_grid(rows, PROMPTS, scale=3).save(path)
+    labelled_grid(rows, prompts, scale=3).save(path)
     return path

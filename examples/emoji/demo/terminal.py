@@ -28,13 +28,21 @@ class Teller:
         """Seconds since the beginning."""
         return time.monotonic() - self._began_s
 
-    def chapter(self, title: str) -> None:
-        """Begin a part of the story."""
+    def chapter(self, title: str, expected_s: float | None = None) -> None:
+        """Begin a part of the story.
+
+        Args:
+            title: What happens in it.
+            expected_s: How long it takes on two slow cores; None: nobody knows.
+        """
         self.chapters.append((title, self.elapsed_s))
         self.console.print()
         self.console.print(
             Rule(f"[bold]{title}[/]   [dim]{clock(self.elapsed_s)}[/]", align="left")
         )
+
+        if expected_s:
+            self.say(f"[dim]takes about {clock(expected_s)} on two slow cores[/]")
 
     def say(self, text: str) -> None:
         """Say something."""
@@ -51,7 +59,7 @@ class Teller:
             SystemExit: It did not end well.
         """
         command = (sys.executable, "-m", "stockpot.cli", *arguments)
-        self.call(*command, shown=("stockpot", *arguments), accept=accept)
+        self.call(*command, shown=(stockpot(), *arguments), accept=accept)
 
     def call(
         self,
@@ -76,6 +84,12 @@ class Teller:
         if code not in accept:
             self.console.print(f"[red]{shown[0]} ended with {code}: the demo stops here[/]")
             raise SystemExit(code)
+
+
+def stockpot() -> str:
+    """The command, as a person types it in the repository."""
+    beside = Path(sys.executable).with_name("stockpot")
+    return shorten(beside) if beside.is_file() else "stockpot"
 
 
 def shorten(argument: str | Path) -> str:

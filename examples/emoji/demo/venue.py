@@ -65,5 +65,8 @@ class Venue(Protocol):
     def timings(self) -> Sequence[Timing]:
         """What was measured on the way."""
 
+    def expected_s(self, step: str, *, is_quick: bool) -> float | None:
+        """How long a step of the story takes on two slow cores; None: nobody knows."""
+
     def farewell(self) -> Mapping[str, str]:
         """What there is to look at, and how to end it."""

@@ -7,6 +7,7 @@ import click
 from stockpot.cli import screen, tables
 from stockpot.cli.notes import print_note
 from stockpot.errors import ExitCode
+from stockpot.extras import require
 from stockpot.local import commands
 from stockpot.local.commands import ApplyRequest
 from stockpot.local.layout import Layout
@@ -75,6 +76,7 @@ def apply(
     if no_wait:
         commands.apply(layout, asked, tables.print_change, None, print_note)
         return ExitCode.OK
+    require("workload", "stockpot local apply")
     with screen.watching() as watch:
         commands.apply(layout, asked, tables.print_change, watch, print_note)
     return tables.print_verdict(Session(layout))

@@ -13,6 +13,7 @@ import click
 
 from stockpot import __version__
 from stockpot.errors import ExitCode, StockpotError
+from stockpot.extras import extra_named
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _run() -> int:
     _end_when_asked()
     try:
         # Not standalone: click would end an interrupted command with the code of a bug.
-        code = stockpot.main(prog_name="stockpot", standalone_mode=False)
+        with extra_named(_command()):
+            code = stockpot.main(prog_name="stockpot", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except StockpotError as error:
@@ -144,6 +146,11 @@ def _no_output(why: str) -> int:
     # What is left in its buffer would be tried once more when the process ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return ExitCode.STORAGE
+
+
+def _command() -> str:
+    named = [word for word in sys.argv[1:2] if word in COMMANDS]
+    return " ".join(["stockpot", *named])
 
 
 def _say(what: str, message: str) -> None:

@@ -68,7 +68,10 @@ def replay(
     recorded = recorded_on_cluster(context, kubeconfig, namespace) if missing else ()
     chains = (check_chain(store, keys, uid, public_key) for uid in uids)
     receipts = [object_of(receipt) for chain in chains for receipt in chain]
-    for receipt in receipts_without_objects(receipts, recorded):
+    written = list(receipts_without_objects(receipts, recorded))
+    if missing:
+        click.echo(f"{len(written)} of {len(receipts)} receipts have no object", err=True)
+    for receipt in written:
         told = receipt.model_dump(mode="json", by_alias=True, exclude_none=True)
         told["metadata"] = {name: told["metadata"][name] for name in ("name", "namespace")}
         click.echo("---\n" + yaml_text(told), nl=False)

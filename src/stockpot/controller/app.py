@@ -16,8 +16,8 @@ import structlog
 from stockpot import __version__
 from stockpot.cluster.apiserver.credentials import connect
 from stockpot.cluster.apiserver.settings import PATH, read_settings
-from stockpot.controller.operator import Operator
 from stockpot.errors import ExitCode, StockpotError
+from stockpot.extras import extra_named
 
 PORT = 8080
 SWITCH_S = 0.0005
@@ -47,8 +47,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
     log = structlog.get_logger("stockpot")
     try:
-        settings = read_settings(chosen.settings)
-        operator = Operator(connect(), settings, _identity())
+        with extra_named("stockpot-operator"):
+            from stockpot.controller.operator import Operator  # noqa: PLC0415 - needs the extra
+
+            settings = read_settings(chosen.settings)
+            operator = Operator(connect(), settings, _identity())
     except StockpotError as error:
         log.error(error.message, help=error.help)
         return int(error.exit_code)

@@ -20,6 +20,7 @@ import pydantic
 
 from stockpot.api.runspec import RUN_SPEC, RunResult, RunSpec
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
+from stockpot.extras import extra_named
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
 from stockpot.store.atomic import write_whole
@@ -142,8 +143,9 @@ def _guarded(spec_path: Path, work: Path, address: Address, stop: threading.Even
         with serve_progress(progress, verb=spec.verb, host=host, port=port) as url:
             write_whole(work / "progress.url", url.encode())
             _go_on(stop)  # Loading torch alone takes seconds.
-            verb: Verb = importlib.import_module(VERBS[spec.verb]).run
-            return verb(spec, work=work, progress=progress, stop=stop)
+            with extra_named(f"the verb {spec.verb}"):
+                verb: Verb = importlib.import_module(VERBS[spec.verb]).run
+                return verb(spec, work=work, progress=progress, stop=stop)
     except OSError as error:
         if error.errno not in STORAGE_ERRNOS:
             raise

@@ -9,12 +9,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes.client import Configuration
-from kubernetes.client.rest import RESTClientObject
 
 from stockpot.cluster.apiserver.errors import (
     ApiRequest,
@@ -25,6 +23,9 @@ from stockpot.cluster.apiserver.errors import (
 )
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import PODS, Resource
+
+if TYPE_CHECKING:  # An extra: see `stockpot.extras`.
+    from kubernetes.client import Configuration
 
 FIELD_MANAGER = "stockpot"
 WRITING = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})
@@ -52,7 +53,9 @@ class Listing:
 class Client:
     """Calls to one API server, as one identity."""
 
-    def __init__(self, configuration: Configuration, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, configuration: "Configuration", *, timeout_s: float = TIMEOUT_S) -> None:
+        from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
+
         self._configuration = configuration
         self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
         self._lock = threading.Lock()

@@ -2,18 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
-from kubernetes.client import Configuration
-from kubernetes.config import (
-    ConfigException,
-    list_kube_config_contexts,
-    load_incluster_config,
-    load_kube_config,
-)
 
 from stockpot.cluster.apiserver.client import TIMEOUT_S, Client
 from stockpot.errors import Refused
+
+if TYPE_CHECKING:  # An extra: see `stockpot.extras`.
+    from kubernetes.client import Configuration
 
 
 def connect(
@@ -32,8 +29,15 @@ def connect(
     return Client(read_configuration(context=context, kubeconfig=kubeconfig), timeout_s=timeout_s)
 
 
-def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> Configuration:
+def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> "Configuration":
     """Find out where the API server is, and how to log in; see `connect`."""
+    from kubernetes.client import Configuration  # noqa: PLC0415
+    from kubernetes.config import (  # noqa: PLC0415
+        ConfigException,
+        load_incluster_config,
+        load_kube_config,
+    )
+
     configuration = Configuration()
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
     try:
@@ -63,6 +67,8 @@ def _default_kubeconfig() -> str:
 
 def current_namespace(*, context: str = "", kubeconfig: Path | None = None) -> str:
     """Say which namespace a person's context names; `default` where it names none."""
+    from kubernetes.config import ConfigException, list_kube_config_contexts  # noqa: PLC0415
+
     try:
         contexts, current = list_kube_config_contexts(  # type: ignore[no-untyped-call]
             config_file=str(kubeconfig) if kubeconfig else _default_kubeconfig()

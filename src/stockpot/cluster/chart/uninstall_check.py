@@ -14,6 +14,7 @@ from stockpot.cluster.apiserver.errors import NotFound
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, NAMESPACES, SOUPS, Resource
 from stockpot.errors import ExitCode, StockpotError, Waiting
+from stockpot.extras import extra_named
 
 SHOWN = 10
 """Objects that are named; of the others there is a count."""
@@ -63,7 +64,8 @@ def main() -> None:
         SystemExit: Always.
     """
     try:
-        refuse_leaving(connect(), sys.argv[1:])
+        with extra_named("python -m stockpot.cluster.chart.uninstall_check"):
+            refuse_leaving(connect(), sys.argv[1:])
     except StockpotError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
