@@ -223,7 +223,10 @@ def install_crds(api: Api, folder: Path) -> None:
 def _established(definition: dict[str, object]) -> bool:
     status = definition.get("status")
     conditions = status.get("conditions") if isinstance(status, dict) else None
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions or ())
+    return any(
+        condition["type"] == "Established" and condition["status"] == "True"
+        for condition in conditions or ()
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -211,7 +211,9 @@ def await_store(places: Places) -> None:
 def _node_is_ready(server: Api) -> bool:
     node = server.get(f"/api/v1/nodes/{settings.NODE}")
     conditions = node["status"].get("conditions", []) if node else []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
 
 
 def _store_is_ready(server: Api) -> bool:

@@ -242,13 +242,17 @@ def a_world(
     ended: tuple[str, ...] = (),
 ) -> World:
     """Put a world together; as many servers are asked for as there are, and each is recorded."""
-    servers = tuple(one.server for one in things if isinstance(one, ServerBuilder))
-    granted = (ServerGrant(one.name, one.uid) for one in servers if one.epoch or not one.answers)
+    servers = tuple(thing.server for thing in things if isinstance(thing, ServerBuilder))
+    granted = (
+        ServerGrant(server.name, server.uid)
+        for server in servers
+        if server.epoch or not server.answers
+    )
     done = (RecordedReceipt(f"pets-{n}", uid(name), n) for n, name in enumerate(receipted, start=1))
     return World(
         soup=replace(soup.soup, replicas=len(servers), granted=(*soup.soup.granted, *granted)),
-        shards=tuple(one.shard for one in things if isinstance(one, ShardBuilder)),
-        runs=tuple(one for one in things if isinstance(one, Run)),
+        shards=tuple(thing.shard for thing in things if isinstance(thing, ShardBuilder)),
+        runs=tuple(thing for thing in things if isinstance(thing, Run)),
         servers=servers,
         replicas=len(servers),
         ended=frozenset(f"uid of {name}" for name in ended),

@@ -94,10 +94,10 @@ def refuse(complaints: Sequence[Complaint]) -> None:
     if not complaints:
         return
     # A sentence may begin with a name, which is written as it is.
-    sentences = (re.sub("^(there|a) ", _capital, one.message) for one in complaints)
+    sentences = (re.sub("^(there|a) ", _capital, complaint.message) for complaint in complaints)
     raise Refused(
         " ".join(f"{sentence}." for sentence in sentences),
-        help="; ".join(dict.fromkeys(one.help for one in complaints if one.help))
+        help="; ".join(dict.fromkeys(complaint.help for complaint in complaints if complaint.help))
         or "change it in the Soup",
         exit_code=ExitCode.BAD_RUN_SPEC,
     )

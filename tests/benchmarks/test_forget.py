@@ -81,7 +81,7 @@ def test_a_hundred_deletions_among_two_thousand_shards_are_written_down_at_once(
 
     town.until(settled, "every soup is promoted", PATIENCE_S)
     town.until(
-        lambda: all(town.is_so(one, "Included") for one in names),
+        lambda: all(town.is_so(name, "Included") for name in names),
         "every shard is included",
         PATIENCE_S,
     )
@@ -101,11 +101,11 @@ def deleted(town: Town, chosen: list[str], *, clients: int) -> list[float]:
     noted_s: dict[str, float] = {}
     every = threading.Event()
 
-    def hear(one: Happening) -> None:
-        name = name_of(one.thing)
-        if one.resource != DATA_SHARDS or name not in asked_s or name in noted_s:
+    def hear(happening: Happening) -> None:
+        name = name_of(happening.thing)
+        if happening.resource != DATA_SHARDS or name not in asked_s or name in noted_s:
             return
-        if one.type == "DELETED" or is_noted(one.thing):
+        if happening.type == "DELETED" or is_noted(happening.thing):
             noted_s[name] = time.monotonic()
             if len(noted_s) == len(chosen):
                 every.set()

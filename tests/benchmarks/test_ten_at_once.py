@@ -40,7 +40,9 @@ def test_ten_deletions_at_once_have_their_receipts_in_time(tmp_path: Path) -> No
         studio.kubectl("delete", "shards", *names, "-n", NAMESPACE, "--timeout=600s")
         took_s = time.monotonic() - began_s
 
-        complete = [one for one in studio.receipts(uid) if one.spec.completeness == "Complete"]
+        complete = [
+            receipt for receipt in studio.receipts(uid) if receipt.spec.completeness == "Complete"
+        ]
         merges = studio.soup("ten").status.promotions
         studio.settled("ten", *SURVIVORS)
     finally:

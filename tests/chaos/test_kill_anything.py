@@ -73,7 +73,7 @@ def test_a_process_killed_at_any_moment_changes_nothing_of_the_end(
             again(table, command)
             weights.append(table.weights())
         assert (weights[0], weights[1]) == expected
-        assert [one.spec.shard.name for one in table.receipts()] == ["dogs"]
+        assert [receipt.spec.shard.name for receipt in table.receipts()] == ["dogs"]
         assert set(table.shards()) == {"cats"}
         assert not list((table.state / "store").rglob("*.unfinished"))
     finally:

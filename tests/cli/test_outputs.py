@@ -160,7 +160,9 @@ def test_an_answer_that_nobody_takes_is_an_error_and_no_traceback(
     os.close(reader)
     target = os.open(where, os.O_WRONLY) if where == "/dev/full" else writer
 
-    with started(*(named.get(one, one) for one in arguments), stdout=target, stderr=-1) as process:
+    with started(
+        *(named.get(argument, argument) for argument in arguments), stdout=target, stderr=-1
+    ) as process:
         _, stderr = process.communicate()
     for descriptor in {target, writer}:
         os.close(descriptor)

@@ -147,7 +147,9 @@ def test_only_a_signing_sees_the_key() -> None:
 def test_a_signing_sees_the_key_before_its_own_where_there_is_one() -> None:
     volumes = pod_of(made(a_signing()))["volumes"]
 
-    (signing,) = (one["projected"]["sources"] for one in volumes if one["name"] == "signing")
+    (signing,) = (
+        volume["projected"]["sources"] for volume in volumes if volume["name"] == "signing"
+    )
     asked = {
         item["path"]: source["secret"].get("optional", False)
         for source in signing
@@ -162,7 +164,7 @@ def test_a_training_sees_its_own_data_and_the_base_and_nothing_else() -> None:
     volumes = [one for one in pod_of(job)["volumes"] if "persistentVolumeClaim" in one]
     mounts = [one for one in container_of(job)["volumeMounts"] if one["name"].startswith("claim-")]
 
-    assert [one["persistentVolumeClaim"] for one in volumes] == [
+    assert [volume["persistentVolumeClaim"] for volume in volumes] == [
         {"claimName": "data", "readOnly": True}
     ]
     assert mounts == [
@@ -184,14 +186,14 @@ def test_a_training_sees_its_own_data_and_the_base_and_nothing_else() -> None:
 def test_a_whole_claim_is_mounted_without_a_sub_path() -> None:
     mounts = container_of(made(an_evaluation()))["volumeMounts"]
 
-    (held_out,) = (one for one in mounts if one["mountPath"] == "/claims/held-out")
+    (held_out,) = (mount for mount in mounts if mount["mountPath"] == "/claims/held-out")
     assert "subPath" not in held_out
 
 
 def test_one_folder_that_is_source_and_base_is_mounted_once() -> None:
     mounts = container_of(made(a_training(source=BASE.location.path)))["volumeMounts"]
 
-    assert [one["mountPath"] for one in mounts].count("/claims/data/base") == 1
+    assert [mount["mountPath"] for mount in mounts].count("/claims/data/base") == 1
 
 
 def test_a_source_is_found_where_its_claim_is_mounted() -> None:
@@ -257,7 +259,7 @@ def test_a_run_of_too_many_shards_is_refused_before_the_api_server_does() -> Non
 
 def test_a_run_of_a_thousand_shards_fits() -> None:
     spec = a_merge(shards=1_000)
-    lineage = frozenset(Ingredient(ShardUID(one.shard_uid), Digest(DIGEST)) for one in spec.parts)
+    lineage = frozenset(Ingredient(ShardUID(part.shard_uid), Digest(DIGEST)) for part in spec.parts)
 
     job = job_of(RunName(spec.name), lineage, spec, settings())
 

@@ -105,7 +105,11 @@ def test_a_forgetting_whose_every_request_fails_once_ends_the_same(
         removed, signed = forgotten(ref, key, tmp_path)
 
     assert removed.purged_objects == 17
-    assert [one for one in store.list_versions("ml/") if "uid-dogs/" in one.key] == []
+    assert [
+        list_version
+        for list_version in store.list_versions("ml/")
+        if "uid-dogs/" in list_version.key
+    ] == []
     (receipt,) = check_chain(store, KEYS, SOUP.uid, load_public_key(key.with_name("key.pem.pub")))
     [named] = signed.receipts
     assert (named.sequence, named.digest) == (1, receipt.digest)

@@ -127,5 +127,5 @@ def test_what_lies_under_no_manifest_is_named_with_its_versions(
 
     inventory = read_inventory(store, KEYS, "uid-dogs")
     assert inventory is not None
-    assert [one.key for one in inventory.residuals] == [stray, stray]
+    assert [residual.key for residual in inventory.residuals] == [stray, stray]
     assert result.figures["residuals"] == "2"

@@ -101,10 +101,10 @@ def test_an_operator_that_is_turned_away_comes_back_later(town: Town, admin: Adm
     def turned_away() -> int:
         lines = admin.text("/metrics").splitlines()
         counted = [
-            one
-            for one in lines
-            if one.startswith("apiserver_flowcontrol_rejected_requests_total{")
-            and f'priority_level="{name}"' in one
+            line
+            for line in lines
+            if line.startswith("apiserver_flowcontrol_rejected_requests_total{")
+            and f'priority_level="{name}"' in line
         ]
         return sum(int(float(one.rpartition(" ")[2])) for one in counted)
 

@@ -89,7 +89,7 @@ def test_a_leader_that_is_killed_changes_nothing_but_the_time(
     assert killed_s[1] - killed_s[0] < FAILOVER_S
     assert learnt == [{food, travel}]
     assert survived == [{travel}]
-    assert [one["spec"]["shard"]["uid"] for one in town.receipts()] == [food, travel]
+    assert [receipt["spec"]["shard"]["uid"] for receipt in town.receipts()] == [food, travel]
     trained = town.posted("train")
     assert len(trained) == 2, "a shard was trained twice"
     # A merge that nobody waits for is ended; where it is wanted again its Job has the same name.

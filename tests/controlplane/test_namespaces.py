@@ -35,8 +35,8 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
     kubelet.order(Order("train", shard="slow", hold=True))
     kubelet.order(Order("purge", shard="bread", hold=True))
     kubelet.order(Order("sign", shard="crust", hold=True))
-    for one in places.values():
-        one.soup()
+    for place in places.values():
+        place.soup()
     slow, food, bread, crust = (
         one.shard(name)
         for one, name in (
@@ -60,8 +60,8 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
     town.until(lambda: signing.jobs("sign"), "a signing runs")
     uids = {name: soup_uid(one) for name, one in places.items()}
 
-    for one in places.values():
-        town.admin.delete(NAMESPACES, None, one.studio)
+    for place in places.values():
+        town.admin.delete(NAMESPACES, None, place.studio)
     town.until(lambda: not training.jobs("train"), "the training is ended")
     town.until(lambda: not merging.jobs("merge"), "the merge is ended")
     kubelet.let_go("purge")

@@ -106,7 +106,7 @@ def rounds(operator: Operator) -> float:
     """How many it came to the end of."""
     lines = operator.metrics().splitlines()
     name = "stockpot_reconcile_duration_seconds_count"
-    return sum(float(one.rpartition(" ")[2]) for one in lines if one.startswith(name))
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def test_an_operator_that_starts_again_writes_nothing_in_a_settled_world(

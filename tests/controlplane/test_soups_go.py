@@ -113,9 +113,9 @@ def test_a_receipt_whose_name_another_has_is_recorded_under_a_longer_one(town: T
     town.delete("food")
     town.forgotten("food")
 
-    [mine] = [one for one in town.receipts() if one["spec"]["shard"]["uid"] == food]
+    [mine] = [receipt for receipt in town.receipts() if receipt["spec"]["shard"]["uid"] == food]
     assert mine["metadata"]["name"] == f"{name}-{mine['spec']['digest'][7:15]}"
-    [kept] = [one for one in town.receipts() if one["metadata"]["name"] == name]
+    [kept] = [receipt for receipt in town.receipts() if receipt["metadata"]["name"] == name]
     assert kept["spec"] | {"residuals": 0, "missing": []} == kept["spec"] | other | {
         "residuals": 0,
         "missing": [],

@@ -214,8 +214,8 @@ class Town:
         return one
 
     def tear_down(self) -> None:
-        for one in self.operators:
-            one.kill()
+        for operator in self.operators:
+            operator.kill()
         for namespace in self._made:
             # What an operator would let go.
             for resource in (DATA_SHARDS, SOUPS, LEASES, BINDINGS):
@@ -328,7 +328,7 @@ class Town:
 
     def serving(self) -> list[frozenset[str] | None]:
         """Which shards each server answers with."""
-        return [one.serving for one in self.kubelet.servers()]
+        return [server.serving for server in self.kubelet.servers()]
 
     def until(self, so: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> float:
         """Wait until it is so: looked at whenever anything happens.
@@ -341,9 +341,9 @@ class Town:
             left_s = began_s + within_s - time.monotonic()
             if left_s <= 0:
                 raise AssertionError(f"{what}: not within {within_s:.0f} s\n{self.story()}")
-            for one in self.operators:
-                if one.is_kept and one.process.poll() is not None:
-                    one.start()
+            for operator in self.operators:
+                if operator.is_kept and operator.process.poll() is not None:
+                    operator.start()
             with self.mirror.changed:
                 # What servers answer is no object: looked at now and then.
                 self.mirror.changed.wait(min(left_s, 0.1))
@@ -375,9 +375,9 @@ class Town:
         for job in self.jobs():
             conditions = [one["type"] for one in job.get("status", {}).get("conditions", ())]
             lines.append(f"Job {name_of(job)} {conditions} {job['metadata'].get('finalizers')}")
-        for one in self.operators:
-            lines.append(f"--- {one.name}, {one.process.poll()}")
-            lines += one.log.read_text(errors="replace").splitlines()[-25:]
+        for operator in self.operators:
+            lines.append(f"--- {operator.name}, {operator.process.poll()}")
+            lines += operator.log.read_text(errors="replace").splitlines()[-25:]
         return "\n".join(lines)
 
 

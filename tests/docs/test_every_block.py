@@ -245,7 +245,7 @@ def is_command(words: list[str]) -> bool:
         if not set(names) <= command.commands.keys():
             return False
         command = command.commands[names[0]]
-    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+    known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     named = {word.partition("=")[0] for word in options if re.match(r"--?[a-z]", word)}
     return named <= {*known, "--help"}
 
@@ -274,7 +274,7 @@ def test_every_command_for_a_cluster_that_is_named_is_there(program: str) -> Non
 def test_the_page_of_the_built_in_cluster_names_every_command_of_it() -> None:
     page = text_of("docs/how-to/devcluster.md")
     shown = set(re.findall(r"^\| `([a-z]+)[^`]*` \| [a-z]", page, re.M))
-    [verbs] = [one for one in parser()._actions if one.dest == "verb"]
+    [verbs] = [action for action in parser()._actions if action.dest == "verb"]
 
     assert verbs.choices is not None
     assert shown == set(verbs.choices)

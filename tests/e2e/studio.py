@@ -205,7 +205,7 @@ class Studio:
             if one["spec"]["soupRef"]["name"] == soup
         ]
         ready = all(is_ready(one) for one in (known, *ours))
-        named = {one.metadata.name for one in ours} == {f"{soup}-{one}" for one in shards}
+        named = {our.metadata.name for our in ours} == {f"{soup}-{shard}" for shard in shards}
         return ready and named and known.status.shards.included == len(shards)
 
     # ------------------------------------------------------------------------------ what is done
@@ -290,7 +290,10 @@ class Studio:
 
 
 def is_ready(thing: DataShard | Soup) -> bool:
-    return any(one.type == "Ready" and one.status == "True" for one in thing.status.conditions)
+    return any(
+        condition.type == "Ready" and condition.status == "True"
+        for condition in thing.status.conditions
+    )
 
 
 def ask(url: str, seed: int = 1) -> Answer:

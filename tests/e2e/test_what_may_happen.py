@@ -147,7 +147,7 @@ def test_a_killed_server_serves_the_same_again(studio: Studio, undisturbed: str)
     studio.kubectl("delete", "pod", pod["metadata"]["name"], "-n", NAMESPACE, "--wait=false")
 
     def answers() -> bool:
-        pods = {one["metadata"]["name"] for one in studio.pods(NAMESPACE, SERVER.format("calm"))}
+        pods = {pod["metadata"]["name"] for pod in studio.pods(NAMESPACE, SERVER.format("calm"))}
         return pod["metadata"]["name"] not in pods and ask(url).status == 200
 
     studio.until(answers, "another server answers")
@@ -198,7 +198,10 @@ def test_a_namespace_that_is_deleted_leaves_its_receipts_in_the_store(
     studio.until(lambda: namespace_is_gone(studio.client, NAMESPACE), "the namespace goes", 600)
     with studio.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
-        said = [what_it_says(store, one.key) for one in store.list(Keys(NAMESPACE).receipts(uid))]
+        said = [
+            what_it_says(store, receipt.key)
+            for receipt in store.list(Keys(NAMESPACE).receipts(uid))
+        ]
         left = [one.key for one in store.list(f"{NAMESPACE}/shards/")]
     # Before it, a receipt may have had to say that something could not be asked.
     complete = [one["shard"]["uid"] for one in said if one["completeness"] == "Complete"]

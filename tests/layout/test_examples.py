@@ -18,7 +18,7 @@ def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
 
     soups = [one for one in objects if isinstance(one, Soup)]
     shards = [one for one in objects if isinstance(one, DataShard)]
-    assert [one.metadata.name for one in soups] == ["emoji"]
+    assert [soup.metadata.name for soup in soups] == ["emoji"]
     assert {one.metadata.name for one in shards} == {
         *("animals", "food", "travel", "objects", "smileys", "ink", "outline")
     }

@@ -92,7 +92,7 @@ def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> Non
 def test_without_a_key_the_purge_goes_on_and_the_receipt_waits(table: Table) -> None:
     assert table.apply("soup", "cats").code == 0
     uid = table.shards()["cats"].metadata.uid
-    base = next(one for one in table.revisions() if not one.spec.parts)
+    base = next(revision for revision in table.revisions() if not revision.spec.parts)
 
     waiting = table.delete("cats")
 
@@ -101,6 +101,6 @@ def test_without_a_key_the_purge_goes_on_and_the_receipt_waits(table: Table) -> 
     assert not list((table.state / "store/default/shards").glob(f"{uid}/*/*.safetensors"))
     table.keygen()
     assert table.apply().code == 0
-    assert [one.spec.shard.name for one in table.receipts()] == ["cats"]
+    assert [receipt.spec.shard.name for receipt in table.receipts()] == ["cats"]
     assert table.weights() == base.spec.weights_digest, "the last shard leaves the base behind"
     assert ask(table)[0] == base.spec.weights_digest

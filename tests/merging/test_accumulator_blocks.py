@@ -61,18 +61,18 @@ def taken(
     return Accounted(now.sums.copy(), now.exceptions, now.largest), out
 
 
-def equal(one: Accounted, other: Accounted) -> bool:
+def equal(accounted: Accounted, other: Accounted) -> bool:
     return (
-        one.sums.dtype == other.sums.dtype
-        and one.sums.tobytes() == other.sums.tobytes()
-        and one.exceptions == other.exceptions
+        accounted.sums.dtype == other.sums.dtype
+        and accounted.sums.tobytes() == other.sums.tobytes()
+        and accounted.exceptions == other.exceptions
     )
 
 
 def changed(dice: random.Random, recipe: Recipe, names: Sequence[Named], heaviest: int) -> Recipe:
     """Add one, remove one, weigh one anew, or replace one; as recipes are, without a factor."""
     after = dict(recipe)
-    absent = [one for one in names if one not in after]
+    absent = [name for name in names if name not in after]
     kind = dice.choice(["add", "add", "remove", "weigh", "replace"])
     if kind in ("remove", "replace") and len(after) > 1:
         del after[dice.choice(sorted(after))]
@@ -117,7 +117,7 @@ def test_300_changes_leave_the_sums_and_the_bytes_of_a_fresh_start(
             assert equal(kept, fresh)
         seen |= {
             kept.sums.itemsize,
-            *(bool(one.negative_zeros) for one in kept.exceptions.values()),
+            *(bool(exception.negative_zeros) for exception in kept.exceptions.values()),
         }
     assert True in seen  # -0 was there
 
@@ -132,7 +132,7 @@ def test_the_compiled_sums_are_the_plain_ones_bit_for_bit(given: Format, output:
     for heaviest, count in itertools.product((1, 3, 300, 10**6), (1, 7, 40)):
         rows = adversarial(np.random.default_rng(count), count, dice.randint(1, 500), given)
         blocks = dict(zip(names, rows, strict=False))
-        some = {one: dice.randint(1, heaviest) for one in blocks}
+        some = {block: dice.randint(1, heaviest) for block in blocks}
         fewer = {one: weight for one, weight in some.items() if dice.random() < 0.9} or some
         both = []
         for used in (kernel, None):
@@ -158,7 +158,7 @@ def test_of_fine_tunes_of_one_base_nearly_all_sums_are_kept_as_numbers() -> None
     ]:
         rows = [given.rounded(base + dice.normal(size=1 << 15) * 0.001) for _ in range(32)]
         blocks = {called(i): row for i, row in enumerate(rows)}
-        recipe = {one: int(dice.integers(1, heaviest, endpoint=True)) for one in blocks}
+        recipe = {block: int(dice.integers(1, heaviest, endpoint=True)) for block in blocks}
 
         kept, _ = taken(None, {}, recipe, blocks, given, given, fresh_kernel())
 

@@ -78,7 +78,7 @@ def from_scratch(root: Path, parts: Sequence[RecipePart], spec: MergeRun) -> byt
     """The bytes of the same recipe, averaged by what people use, which knows no sums."""
     path = root.parent / "scratch.safetensors"
     dtype = {"fp16": "fp16", "bf16": "bf16", "fp32": "fp32"}[spec.output.value]
-    merge({ingredient_of(root, one): one.weight for one in parts}, path, out_dtype=dtype)
+    merge({ingredient_of(root, part): part.weight for part in parts}, path, out_dtype=dtype)
     return path.read_bytes()
 
 
@@ -90,8 +90,8 @@ def test_a_shard_that_joins_or_leaves_is_read_alone_with_the_sums(root: Path) ->
 
     ingredient_bytes = ingredient_of(root, parts[0]).stat().st_size
     sums_bytes = sums_of(root, joined).stat().st_size
-    assert [one.figures["way"] for one in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
-    assert [int(one.figures["readBytes"]) for one in results[:2]] == [
+    assert [result.figures["way"] for result in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
+    assert [int(result.figures["readBytes"]) for result in results[:2]] == [
         8 * ingredient_bytes,
         ingredient_bytes + sums_bytes,
     ]

@@ -30,7 +30,7 @@ def a_pair(
 
 
 def found(shapes: Shapes, config: Mapping[str, Any] | None = None) -> dict[str, Module]:
-    return {one.key: one for one in modules_of("x.safetensors", shapes, BASE, config)}
+    return {module.key: module for module in modules_of("x.safetensors", shapes, BASE, config)}
 
 
 def refusal(shapes: Shapes, config: Mapping[str, Any] | None = None) -> str:

@@ -36,7 +36,7 @@ def test_a_shard_trained_anew_is_another_ingredient() -> None:
 
     step, names = step_between(old, new)
 
-    assert [one.weights_digest for one in names] == ["1", "2"]
+    assert [name.weights_digest for name in names] == ["1", "2"]
     assert (step.weights, step.joins) == ((-1, 1), (-1, 1))
 
 

@@ -38,5 +38,5 @@ def chosen(expr: str) -> str:
 
 def has_a_number(samples: Sequence[Sample]) -> bool:
     """Whether any series, at any moment that was asked for, is a number."""
-    points = (point for one in samples for point in one.get("values", [one.get("value")]))
+    points = (point for sample in samples for point in sample.get("values", [sample.get("value")]))
     return any(math.isfinite(float(value)) for _, value in points)

@@ -179,7 +179,7 @@ class Server:
 
     def held(self) -> set[str]:
         """The shards of everything that is held."""
-        return {pair.shard for one in self.state().holds for pair in one.lineage}
+        return {pair.shard for hold in self.state().holds for pair in hold.lineage}
 
 
 def a_serve_run(pantry: Pantry, **fields: Any) -> ServeRun:

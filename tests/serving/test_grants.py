@@ -27,7 +27,7 @@ def a_grant(name: str, epoch: int, boot: str = BOOT) -> Grant:
 
 
 def names(state: Holdings) -> set[str]:
-    return {one.lineage[0].shard for one in grants.report(state).holds}
+    return {hold.lineage[0].shard for hold in grants.report(state).holds}
 
 
 def prepared(state: Holdings, grant: Grant) -> Holdings:

@@ -38,7 +38,7 @@ def some_models(scratch: Path, *, loads: Loads = load, drain_s: float = 60) -> M
 
 
 def held(models: Models) -> set[str]:
-    return {one.lineage[0].shard for one in models.state().holds}
+    return {hold.lineage[0].shard for hold in models.state().holds}
 
 
 def serve(models: Models, grant: Grant) -> None:

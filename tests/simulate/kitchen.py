@@ -109,9 +109,9 @@ class Kitchen:
         """Somebody knows that data was here before, and says so."""
         shard = self.shards[uid]
         before = [
-            one
-            for one in self.receipts.values()
-            if one.spec.shard.name == shard.metadata.name and one.spec.scope is Scope.SHARD
+            receipt
+            for receipt in self.receipts.values()
+            if receipt.spec.shard.name == shard.metadata.name and receipt.spec.scope is Scope.SHARD
         ]
         last = max(before, key=lambda one: one.spec.sequence, default=None)
         told = {"relearn": last.metadata.name if last else ""}
@@ -173,12 +173,12 @@ class Kitchen:
 
     def has_trace(self, uid: str) -> bool:
         """Whether any object beside the shard's own names it."""
-        parts = (part for one in self.revisions.values() for part in one.spec.parts)
+        parts = (part for revision in self.revisions.values() for part in revision.spec.parts)
         lineages = (one for work in self.runs.known.values() for one in work.lineage)
         told = (about(work.spec) for work in self.runs.known.values())
         return (
             any(part.shard.uid == uid for part in parts)
-            or any(one.shard == uid for one in lineages)
+            or any(lineage.shard == uid for lineage in lineages)
             or uid in {shard_of(one) for uids in told for one in uids}
             or any(one.uid == uid for one in self.soup.status.lost)
         )
@@ -271,9 +271,9 @@ class Kitchen:
         """All objects are as they were in a backup."""
         assert older.soup
         self.soup = older.soup
-        self.shards = {one.metadata.uid: one for one in older.shards}
-        self.revisions = {one.metadata.name: one for one in older.revisions}
-        self.receipts = {one.metadata.name: one for one in older.receipts}
+        self.shards = {shard.metadata.uid: shard for shard in older.shards}
+        self.revisions = {revision.metadata.name: revision for revision in older.revisions}
+        self.receipts = {receipt.metadata.name: receipt for receipt in older.receipts}
         self.released = [uid for uid in self.released if uid not in self.shards]
 
     # What has to be true.
@@ -284,8 +284,8 @@ class Kitchen:
             if uid in uids and name not in self.runs.late:
                 yield f"store: {name}"
         for name, pod in sorted(self.pods.known.items()):
-            for one in grants.report(pod.holdings).holds:
-                if any(uid in lineage_of(o.shard, o.training_key) for o in one.lineage):
+            for hold in grants.report(pod.holdings).holds:
+                if any(uid in lineage_of(o.shard, o.training_key) for o in hold.lineage):
                     yield f"server: {name}"
 
     def served(self) -> set[str]:

@@ -40,7 +40,9 @@ def _always(thing: type, name: str, answer: Any) -> Mutate:
 
 def _any_receipt_frees(patch: Patch) -> None:
     patch.setattr(
-        World, "receipted", property(lambda world: frozenset(one.shard for one in world.receipts))
+        World,
+        "receipted",
+        property(lambda world: frozenset(receipt.shard for receipt in world.receipts)),
     )
 
 
@@ -52,8 +54,8 @@ def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
     def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
-        heard = tuple(one for one in scene.world.servers if one.answers)
-        silent = frozenset(one.uid for one in scene.world.servers) | scene.world.ended
+        heard = tuple(server for server in scene.world.servers if server.answers)
+        silent = frozenset(server.uid for server in scene.world.servers) | scene.world.ended
         world = replace(scene.world, servers=heard, ended=silent)
         return verified(shard, replace(scene, world=world))
 
@@ -70,7 +72,9 @@ def _one_receipt_of_two_is_recorded(patch: Patch) -> None:
     record, receipted = apply._record_unlearning, World.receipted.func
 
     def mutant(action: Any, soup: Any, seen: Any, world: World, ports: Any, now: datetime) -> None:
-        last = max((one.sequence for one in signed_receipts(world)), default=0)
+        last = max(
+            (signed_receipt.sequence for signed_receipt in signed_receipts(world)), default=0
+        )
         if isinstance(action, RecordReceipt) and action.sequence < last:
             ports = replace(ports, objects=_WithoutReceipts(ports.objects))
         record(action, soup, seen, world, ports, now)
@@ -98,7 +102,11 @@ def _freed_by_another_receipt(patch: Patch) -> None:
     receipted = unlearning_checks.receipted
 
     def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
-        mine = [one for one in signed_receipts(scene.world) if one.shard == shard.uid]
+        mine = [
+            signed_receipt
+            for signed_receipt in signed_receipts(scene.world)
+            if signed_receipt.shard == shard.uid
+        ]
         if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
             return None
         return receipted(shard, scene)
@@ -139,7 +147,7 @@ def _the_dead_are_members(patch: Patch) -> None:
     membership = members.membership
 
     def mutant(world: World, now: datetime) -> members.Membership:
-        risen = tuple(replace(one, alive=True) for one in world.shards)
+        risen = tuple(replace(shard, alive=True) for shard in world.shards)
         return membership(replace(world, shards=risen), now)
 
     patch.setattr(plan, "membership", mutant)

@@ -155,7 +155,7 @@ class _Servers:
         )
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
         pairs = grant.revision.lineage
-        lineage = {name for one in pairs for name in lineage_of(one.shard, one.training_key)}
+        lineage = {name for pair in pairs for name in lineage_of(pair.shard, pair.training_key)}
         if do is grants.prepare and lineage & self._kitchen.store.tombstones:
             return
         try:

@@ -374,7 +374,7 @@ def the_weighting_breaks() -> None:
         kitchen.settle()
         require(kitchen)
         assert kitchen.store.receipts == [(dogs, True)], mood
-        told = {one.type: one.reason for one in kitchen.soup.status.conditions}
+        told = {condition.type: condition.reason for condition in kitchen.soup.status.conditions}
         if mood == "nothing":
             assert kitchen.served() == the_base()
             assert told["Ready"] == "Weightless"

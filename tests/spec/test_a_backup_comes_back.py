@@ -64,7 +64,9 @@ def test_objects_that_are_older_than_the_store_serve_the_base_and_say_how_to_go_
     assert (unmet.reason, unmet.needs_person) == (Reason.RECEIPTS_OUT_OF_STEP, True)
     assert "number 5" in unmet.message
     assert "stockpot replay" in unmet.help
-    told = {one.type: one for one in report_of(check(world, LATER)).soup.conditions}
+    told = {
+        condition.type: condition for condition in report_of(check(world, LATER)).soup.conditions
+    }
     assert told[ConditionType.STALLED].so
 
 

@@ -228,7 +228,10 @@ def test_the_survivors_come_back_once_they_are_merged() -> None:
 def test_the_soup_says_that_a_deadline_has_passed() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, GOING)
 
-    told = {one.type: one for one in report_of(check(world, AN_HOUR_LATER)).soup.conditions}
+    told = {
+        condition.type: condition
+        for condition in report_of(check(world, AN_HOUR_LATER)).soup.conditions
+    }
 
     assert told[ConditionType.UNLEARNING].reason is Reason.DEADLINE_PASSED
     assert "dogs" in told[ConditionType.UNLEARNING].message

@@ -327,7 +327,9 @@ def test_an_evaluation_that_failed_is_said_and_holds_nothing_up() -> None:
     soup = a_soup().of("cats").with_fields(evaluates=True)
     world = a_world(soup, a_shard("cats").trained(), broken(start, 48, "no evaluator of that name"))
 
-    conditions = {one.type: one for one in report_of(check(world, NOON)).soup.conditions}
+    conditions = {
+        condition.type: condition for condition in report_of(check(world, NOON)).soup.conditions
+    }
 
     assert asked(world) == ()
     assert conditions[ConditionType.READY].so

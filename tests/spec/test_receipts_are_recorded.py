@@ -79,7 +79,7 @@ def test_what_one_run_signed_is_recorded_in_the_order_of_the_chain() -> None:
 
     records = only(RecordReceipt, world_of(*dying("frogs", "dogs", "eels"), run))
 
-    told = [(one.sequence, one.shard, one.previous) for one in records]  # type: ignore[union-attr]
+    told = [(record.sequence, record.shard, record.previous) for record in records]  # type: ignore[union-attr]
     assert told == [
         (4, uid("dogs"), receipt_digest(3)),
         (5, uid("eels"), receipt_digest(4)),
@@ -92,7 +92,7 @@ def test_what_one_run_signed_is_recorded_in_the_order_of_the_chain() -> None:
 def test_another_shards_receipt_frees_nobody(highest: int, is_soup_alive: bool) -> None:
     run = signed(signing("dogs"), first=4)
     others = recorded(*range(1, highest + 1), name="eels")
-    others = tuple(one for one in others if one.sequence != 4)
+    others = tuple(other for other in others if other.sequence != 4)
     world = world_of(*dying("dogs"), run, receipts=others)
     world = replace(world, soup=replace(world.soup, receipts=highest, alive=is_soup_alive))
 

@@ -71,7 +71,7 @@ def lacks(world: World, shard: str = DOGS) -> tuple[Stage, Reason] | None:
 
 
 def kinds(actions: tuple[Action, ...]) -> list[type]:
-    return [type(one) for one in actions]
+    return [type(action) for action in actions]
 
 
 def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None:

@@ -34,7 +34,7 @@ def recipe_of(*shards: str) -> Digest:
 
 
 def lineage(*shards: str) -> tuple[LineagePair, ...]:
-    return tuple(LineagePair(shard=one, training_key=key_of(one)) for one in shards)
+    return tuple(LineagePair(shard=shard, training_key=key_of(shard)) for shard in shards)
 
 
 def a_cellar(root: Path, work: Path) -> FolderStore:

@@ -62,7 +62,7 @@ def test_asked_again_the_same_salts_are_found_and_new_records_get_new_ones(
 
     assert set(first) < set(both)
     assert keep(store, KEYS, DOGS.uid, tuple(reversed(RECORDS))) == both
-    assert {commitment_of(one) for one in openings(store, KEYS, DOGS.uid)} == set(both)
+    assert {commitment_of(opening) for opening in openings(store, KEYS, DOGS.uid)} == set(both)
 
 
 def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(

@@ -75,9 +75,10 @@ def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
     assert (
         set(LOCKED) <= kept <= {*LOCKED, TAINTED + MANIFEST, LOCKED[0].replace(WEIGHTS, MANIFEST)}
     )
-    assert {one.key for one in inventory.residuals} == kept
+    assert {residual.key for residual in inventory.residuals} == kept
     assert all(
-        one.kept_by.startswith("retention (GOVERNANCE) until ") for one in inventory.residuals
+        residual.kept_by.startswith("retention (GOVERNANCE) until ")
+        for residual in inventory.residuals
     )
     left = {info.key for info in vault.store.list_versions(KEYS.shard(DOGS.uid))}
     assert left <= kept
@@ -93,7 +94,7 @@ def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
 
     public = load_public_key(vault.work / "key.pem.pub")
     said = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
-    locked = [one for one in said.residuals if one.kind is Kind.LOCKED]
+    locked = [residual for residual in said.residuals if residual.kind is Kind.LOCKED]
     assert said.completeness == "Incomplete"
     assert [one.certainty for one in locked] == [Certainty.FOUND] * len(locked)
     assert "kept by retention (GOVERNANCE) until " in locked[0].what

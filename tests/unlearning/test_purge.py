@@ -197,7 +197,7 @@ def test_what_lies_under_no_manifest_is_listed_and_left(root: Path, store: Folde
     result = purged(root)
 
     inventory = inventory_of(store)
-    assert [(one.key, one.size_bytes) for one in inventory.residuals] == [
+    assert [(residual.key, residual.size_bytes) for residual in inventory.residuals] == [
         ("ml/shards/uid-bees/stray", 10),
         ("ml/soups/soup-1/fitted/router.bin", 9),
     ]
@@ -214,7 +214,7 @@ def test_a_manifest_that_cannot_be_read_makes_its_folder_unknown(
 
     purged(root)
 
-    residuals = [one.key for one in inventory_of(store).residuals]
+    residuals = [residual.key for residual in inventory_of(store).residuals]
     assert residuals == [folder + WEIGHTS, folder + MANIFEST]
     assert store.head(folder + WEIGHTS) is not None
 

@@ -110,7 +110,7 @@ def test_a_new_key_beside_the_old_one_hands_over_and_signs(notary: Notary) -> No
     chain = notary.chain(notary.old)
     assert [bool(link.rotation) for link in chain.links] == [False, True, False]
     assert chain.succession.names == (name(notary.old), name(notary.new))
-    assert [one.sequence for one in chain.require_sound().receipts] == [1, 3]
+    assert [receipt.sequence for receipt in chain.require_sound().receipts] == [1, 3]
 
 
 @pytest.mark.parametrize("trusted", ["old", "new", "third"])

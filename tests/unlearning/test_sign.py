@@ -113,7 +113,7 @@ def test_a_receipt_is_an_in_toto_statement_in_a_dsse_envelope(root: Path, key: P
     result = signed(a_signing(root, key, servers=[report]))
 
     data = receipt_path(root, 1).read_bytes()
-    assert [one.digest for one in result.receipts] == [digest_of_bytes(data)]
+    assert [receipt.digest for receipt in result.receipts] == [digest_of_bytes(data)]
     envelope = json.loads(data)
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     payload = base64.b64decode(envelope["payload"])
@@ -190,7 +190,7 @@ def test_residuals_make_a_receipt_incomplete(root: Path, store: FolderStore, key
 
     said = chain_of(store, key)[0].statement.predicate
     assert (said.completeness, said.purge.residuals) == ("Incomplete", 1)
-    assert [(one.residuals, one.missing) for one in result.receipts] == [(1, 0)]
+    assert [(receipt.residuals, receipt.missing) for receipt in result.receipts] == [(1, 0)]
 
 
 def test_an_incomplete_receipt_is_followed_by_another_and_a_complete_one_by_none(
@@ -458,7 +458,9 @@ def test_two_who_sign_at_once_get_a_place_each(root: Path, store: FolderStore, k
         except StockpotError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=sign, args=[a_signing(root, key, one)]) for one in shards]
+    threads = [
+        threading.Thread(target=sign, args=[a_signing(root, key, shard)]) for shard in shards
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -466,7 +468,7 @@ def test_two_who_sign_at_once_get_a_place_each(root: Path, store: FolderStore, k
 
     assert errors == []
     chain = chain_of(store, key)
-    assert {one.statement.predicate.shard.uid for one in chain} == {one.uid for one in shards}
+    assert {one.statement.predicate.shard.uid for one in chain} == {shard.uid for shard in shards}
 
 
 def shards_named(*names: str) -> list[ObjectRef]:

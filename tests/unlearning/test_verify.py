@@ -57,7 +57,7 @@ def test_a_soup_that_tells_the_truth_is_proven_as_far_as_anybody_can(history: Hi
     assert (report.receipts, report.head) == (LAST, history.head())
     proven = {one.claim for one in those(report, Verdict.PROVEN) if "receipt 3" in one.about}
     assert proven == PROVEN_OF_THE_LAST
-    chain = {one.verdict for one in report.checks if one.about == "the chain"}
+    chain = {check.verdict for check in report.checks if check.about == "the chain"}
     assert chain == {Verdict.PROVEN}
     assert one(report, "the store", "lineage").verdict is Verdict.PROVEN
 
@@ -174,7 +174,7 @@ def test_a_wrong_key(history: History, tmp_path: Path) -> None:
     failed = those(report, Verdict.FAILED)
     assert len(failed) == LAST
     assert all("it was signed by another key" in one.why for one in failed)
-    assert not [one for one in report.checks if one.about.startswith("receipt")]
+    assert not [check for check in report.checks if check.about.startswith("receipt")]
 
 
 def test_a_chain_that_was_handed_over_is_proven_from_the_first_key_and_from_the_last(

@@ -38,12 +38,12 @@ def test_without_a_head_completeness_is_unknown(history: History) -> None:
 def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history: History) -> None:
     report = history.verified(head=history.head())
 
-    superseded = {one.about: one.why for one in report.checks if one.superseded}
+    superseded = {check.about: check.why for check in report.checks if check.superseded}
     assert superseded == {
         "receipt 1, shard ants": "superseded: an ingredient of it was removed by receipt 2",
         "receipt 2, shard bees": "superseded: an ingredient of it was removed by receipt 3",
     }
-    assert {one.verdict for one in report.checks if one.superseded} == {Verdict.NOT_CHECKABLE}
+    assert {check.verdict for check in report.checks if check.superseded} == {Verdict.NOT_CHECKABLE}
     assert report.exit_code == ExitCode.OK, "nobody can do anything about it, nor needs to"
 
 

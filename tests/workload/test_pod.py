@@ -148,7 +148,7 @@ def test_a_signal_right_after_the_start_is_heard(ground: Ground) -> None:
 
 def caught(status: str) -> int:
     """Which signals a process handles, as bits."""
-    (line,) = [one for one in status.splitlines() if one.startswith("SigCgt:")]
+    (line,) = [splitline for splitline in status.splitlines() if splitline.startswith("SigCgt:")]
     return int(line.split()[1], 16)
 
 

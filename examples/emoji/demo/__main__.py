@@ -101,7 +101,7 @@ class Story:
         self.venue.delete(FORGOTTEN)
         self.look(f"without {FORGOTTEN}", ", ".join(self.length.survivors))
         self.require(
-            self.chapters[-1].weights not in {one.weights for one in self.chapters[:-1]},
+            self.chapters[-1].weights not in {chapter.weights for chapter in self.chapters[:-1]},
             f"newly merged weights: {short(self.chapters[-1].weights)}",
         )
 
@@ -123,19 +123,19 @@ class Story:
         """Draw it, write it down, and say what to look at."""
         self.begin("end", "What there is to look at")
         answers = self.client.answers
-        bad = [one for one in answers if one.status != 200]
+        bad = [answer for answer in answers if answer.status != 200]
         self.require(not bad, f"{len(answers)} requests, one every 3 s: none failed")
         # The base has no chapter in the quick demo, and a revision that is gone has one.
         known = {chapter.weights for chapter in self.chapters}
         known |= {revision.spec.weights_digest for revision in self.venue.revisions()}
-        strange = [one for one in answers if one.weights_digest not in known]
+        strange = [answer for answer in answers if answer.weights_digest not in known]
         self.require(not strange, "each answer is of a revision that there was")
         self.require(self.recomputed > 0, f"{self.recomputed} answers recomputed: same bytes")
-        for one in self.venue.timings():
-            within = f"the bar is {one.bar_s:.0f} s" + (
-                ", missed" if one.took_s > one.bar_s else ""
+        for timing in self.venue.timings():
+            within = f"the bar is {timing.bar_s:.0f} s" + (
+                ", missed" if timing.took_s > timing.bar_s else ""
             )
-            self.teller.say(f"{one.what}: {one.took_s:.0f} s ({within})")
+            self.teller.say(f"{timing.what}: {timing.took_s:.0f} s ({within})")
         receipts = self.check_receipts()
         sheet = draw_sheet(self.chapters, self.length.prompts, OUT / "demo.png")
         write_report(
@@ -181,7 +181,7 @@ class Story:
             self.recompute(revision)
 
     def _base(self) -> Chapter:
-        base = next(one for one in self.venue.revisions() if not one.spec.parts)
+        base = next(revision for revision in self.venue.revisions() if not revision.spec.parts)
         spec = base.spec
         pictures = self.sampler.of(base)
         metrics = self.measure(base, pictures, optional=True)
@@ -211,7 +211,7 @@ class Story:
     def recompute(self, revision: SoupRevision) -> None:
         """Draw what the client was answered once more, from the stored weights."""
         digest = revision.spec.weights_digest
-        mine = [one for one in self.client.answers if one.weights_digest == digest]
+        mine = [answer for answer in self.client.answers if answer.weights_digest == digest]
         mine = mine[-RECOMPUTED:]
         asked = [(one.prompt, one.seed) for one in mine]
         got = self.sampler.recompute(revision, asked)
@@ -221,7 +221,7 @@ class Story:
 
     def compare_styles(self) -> None:
         """Whether revision 2 looks different from those before and after it, beyond chance."""
-        before, during, after = (one.metrics[SATURATION] for one in self.chapters[-3:])
+        before, during, after = (chapter.metrics[SATURATION] for chapter in self.chapters[-3:])
         for name, other in (("before", before), ("after", after)):
             gap = paired_difference(other, during)
             error = gap.standard_error or 0.0
@@ -250,14 +250,18 @@ class Story:
 
     def merges(self) -> int:
         """How many revisions were made without the style."""
-        members = [{part.shard.name for part in one.spec.parts} for one in self.venue.revisions()]
+        members = [
+            {part.shard.name for part in revision.spec.parts} for revision in self.venue.revisions()
+        ]
         return sum(1 for names in members if STYLE not in names)
 
     def current(self) -> SoupRevision:
         """The revision that is served."""
         said = self.venue.soup().status.current_revision
         assert said is not None
-        return next(one for one in self.venue.revisions() if one.metadata.name == said.name)
+        return next(
+            revision for revision in self.venue.revisions() if revision.metadata.name == said.name
+        )
 
     def require(self, so: bool, text: str) -> None:
         """Say that something is so, or end the demo where it is not."""

@@ -95,11 +95,11 @@ class Cluster:
     def delete(self, shard: str) -> None:
         """Delete, and wait for the receipt and for the soup without it."""
         began_s = time.monotonic()
-        known = {one.spec.sequence for one in self.receipts()}
+        known = {receipt.spec.sequence for receipt in self.receipts()}
         self._kubectl("delete", "shard", shard, "-n", STUDIO, "--wait=false")
 
         def receipt() -> bool:
-            return any(one.spec.sequence not in known for one in self.receipts())
+            return any(receipt.spec.sequence not in known for receipt in self.receipts())
 
         left = [one.metadata.name for one in self._sight(STUDIO).shards if _is_kept(one)]
         with Watch(self._teller) as watch:
@@ -130,7 +130,7 @@ class Cluster:
         uid = self.soup().metadata.uid
         found = self._objects(UnlearningReceipt, UNLEARNING_RECEIPTS, STUDIO)
         ours = [one for one in found if one.spec.soup_ref.uid == uid]
-        return tuple(sorted(ours, key=lambda one: one.spec.sequence))
+        return tuple(sorted(ours, key=lambda our: our.spec.sequence))
 
     def endpoint(self) -> str:
         """Where the soup is served; empty while it is not."""
@@ -205,7 +205,7 @@ class Cluster:
         return Sight(
             read(Soup, SOUPS, soup) if soup else None,
             tuple(self._objects(DataShard, DATA_SHARDS, namespace)),
-            tuple(one for one in revisions if one.spec.soup_ref.uid == uid),
+            tuple(revision for revision in revisions if revision.spec.soup_ref.uid == uid),
         )
 
     def _current(self, namespace: str) -> str:
@@ -277,11 +277,11 @@ class Cluster:
             self._began_s[name] for name in fresh
         )
         served_s = max(
-            _seconds(one.last_transition_time)
+            _seconds(condition.last_transition_time)
             for shard in self._sight(STUDIO).shards
             if shard.metadata.name in fresh
-            for one in shard.status.conditions
-            if one.type == ConditionType.READY
+            for condition in shard.status.conditions
+            if condition.type == ConditionType.READY
         )
         what = f"apply → served with {', '.join(fresh)}, beside training"
         self._timings.append(Timing(what, served_s - applied_s - trained_s, FRESH_BAR_S))
@@ -301,9 +301,9 @@ def _is_kept(shard: DataShard) -> bool:
 def _why_stalled(sight: Sight) -> str:
     things = (*sight.shards, *((sight.soup,) if sight.soup else ()))
     for thing in things:
-        for one in thing.status.conditions:
-            if one.type == ConditionType.STALLED and one.status == "True":
-                return f"{thing.metadata.name}: {one.message}"
+        for condition in thing.status.conditions:
+            if condition.type == ConditionType.STALLED and condition.status == "True":
+                return f"{thing.metadata.name}: {condition.message}"
     return ""
 
 

@@ -111,6 +111,6 @@ def saturation(picture: NDArray[np.uint8]) -> float:
 
 def draw_sheet(chapters: Sequence[Chapter], prompts: Sequence[str], path: Path) -> Path:
     """Lay the chapters' pictures side by side."""
-    rows = {one.name: one.pictures for one in chapters}
+    rows = {chapter.name: chapter.pictures for chapter in chapters}
     labelled_grid(rows, prompts, scale=3).save(path)
     return path

@@ -65,7 +65,8 @@ pictures change; it leaves, and they are what they were, to the last bit.</p>
 {_receipts(receipts)}
 <h2>The client</h2>
 <p>One picture every three seconds, all the time: {len(answers)} requests,
-{sum(1 for one in answers if one.status != 200)} failed, the slowest took {slowest_s:.1f} s.</p>
+{sum(1 for answer in answers if answer.status != 200)} failed,
+the slowest took {slowest_s:.1f} s.</p>
 <h2>Times</h2>
 {_times(teller)}
 {_measured(timings)}
@@ -77,13 +78,13 @@ pictures change; it leaves, and they are what they were, to the last bit.</p>
 def _revisions(chapters: Sequence[Chapter]) -> str:
     seen = [one.weights for one in chapters]
     rows = []
-    for one in chapters:
-        shade = ' class="same"' if seen.count(one.weights) > 1 else ""
+    for chapter in chapters:
+        shade = ' class="same"' if seen.count(chapter.weights) > 1 else ""
         rows.append(
-            f"<tr{shade}><td>{html.escape(one.name)}</td><td>{html.escape(one.made_of)}</td>"
-            f"<td><code>{one.weights[:23]}…</code></td>"
-            f'<td class="n">{_value(one, "heldout_loss")}</td>'
-            f'<td class="n">{_value(one, "saturation_mean")}</td></tr>'
+            f"<tr{shade}><td>{html.escape(chapter.name)}</td><td>{html.escape(chapter.made_of)}</td>"
+            f"<td><code>{chapter.weights[:23]}…</code></td>"
+            f'<td class="n">{_value(chapter, "heldout_loss")}</td>'
+            f'<td class="n">{_value(chapter, "saturation_mean")}</td></tr>'
         )
     head = _head("revision", "made of", "weights", "held-out loss", "saturation")
     return f"<table>{head}{''.join(rows)}</table>"
@@ -103,10 +104,10 @@ def _value(chapter: Chapter, metric: str) -> str:
 
 def _receipts(receipts: Sequence[UnlearningReceipt]) -> str:
     rows = "".join(
-        f"<tr><td>{one.spec.sequence}</td><td>{html.escape(one.spec.shard.name)}</td>"
-        f"<td>{one.spec.requested_at}</td><td>{one.spec.completeness.value}</td>"
-        f"<td><code>{html.escape(one.spec.store_key)}</code></td></tr>"
-        for one in receipts
+        f"<tr><td>{receipt.spec.sequence}</td><td>{html.escape(receipt.spec.shard.name)}</td>"
+        f"<td>{receipt.spec.requested_at}</td><td>{receipt.spec.completeness.value}</td>"
+        f"<td><code>{html.escape(receipt.spec.store_key)}</code></td></tr>"
+        for receipt in receipts
     )
     head = (
         "<tr><th>no</th><th>shard</th><th>asked for</th><th>complete</th><th>in the store</th></tr>"
@@ -127,8 +128,8 @@ def _measured(timings: Sequence[Timing]) -> str:
     if not timings:
         return ""
     rows = "".join(
-        f'<tr><td>{html.escape(one.what)}</td><td class="n">{one.took_s:.0f} s</td>'
-        f'<td class="n">{one.bar_s:.0f} s</td></tr>'
-        for one in timings
+        f'<tr><td>{html.escape(timing.what)}</td><td class="n">{timing.took_s:.0f} s</td>'
+        f'<td class="n">{timing.bar_s:.0f} s</td></tr>'
+        for timing in timings
     )
     return f"<table>{_head('measured', 'took', 'bar')}{rows}</table>"

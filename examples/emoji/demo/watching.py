@@ -33,10 +33,10 @@ class Sight:
         if soup is None or soup.status.observed_generation != soup.metadata.generation:
             return False
         current = soup.status.current_revision
-        if {one.metadata.name for one in self.shards} != set(members) or current is None:
+        if {shard.metadata.name for shard in self.shards} != set(members) or current is None:
             return False
         things: tuple[DataShard | Soup, ...] = (*self.shards, soup)
-        if not all(_is_true(one, ConditionType.READY) for one in things):
+        if not all(_is_true(thing, ConditionType.READY) for thing in things):
             return False
         revision = next((one for one in self.revisions if one.metadata.name == current.name), None)
         if revision is None:
@@ -131,11 +131,14 @@ class Watch:
 
 def _names(sight: Sight) -> set[str]:
     soup = {f"soup {sight.soup.metadata.name}"} if sight.soup else set()
-    return soup | {one.metadata.name for one in sight.shards}
+    return soup | {shard.metadata.name for shard in sight.shards}
 
 
 def _is_true(thing: DataShard | Soup, kind: ConditionType) -> bool:
-    return any(one.type == kind and one.status == "True" for one in thing.status.conditions)
+    return any(
+        condition.type == kind and condition.status == "True"
+        for condition in thing.status.conditions
+    )
 
 
 def _percent(shard: DataShard) -> int:
@@ -145,14 +148,28 @@ def _percent(shard: DataShard) -> int:
 def _words_of_shard(shard: DataShard) -> str:
     if shard.status.unlearning:
         return f"being forgotten: {shard.status.unlearning.stage}"
-    ready = next((one for one in shard.status.conditions if one.type == ConditionType.READY), None)
+    ready = next(
+        (
+            condition
+            for condition in shard.status.conditions
+            if condition.type == ConditionType.READY
+        ),
+        None,
+    )
     if ready is None:
         return "seen"
     return "included, and served" if ready.status == "True" else str(ready.reason)
 
 
 def _words_of_soup(soup: Soup) -> str:
-    ready = next((one for one in soup.status.conditions if one.type == ConditionType.READY), None)
+    ready = next(
+        (
+            condition
+            for condition in soup.status.conditions
+            if condition.type == ConditionType.READY
+        ),
+        None,
+    )
     current = soup.status.current_revision
     number = f"revision {current.number}, {soup.status.shards.included} shards" if current else ""
     if ready is None or ready.status == "True":

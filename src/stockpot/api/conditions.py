@@ -184,4 +184,4 @@ Conditions = Annotated[
 
 def find(conditions: Sequence[Condition], type_: str) -> Condition | None:
     """The condition of that type, or None where nothing is said."""
-    return next((one for one in conditions if one.type == type_), None)
+    return next((condition for condition in conditions if condition.type == type_), None)

@@ -83,7 +83,7 @@ def kind_page(kind: type[DataShard] | type[Soup]) -> str:
     for part, title in (("spec", "Spec"), ("status", "Status")):
         lines += ["", f"## {title}", "", "| field | type | default | is |", "|---|---|---|---|"]
         fields = schema["properties"][part]
-        lines += [_row(*one) for one in _fields(fields, filled_in=part == "spec")]
+        lines += [_row(*field) for field in _fields(fields, filled_in=part == "spec")]
     if kind is Soup:
         lines += _options_section()
     if rules := list(_rules(schema, ())):
@@ -105,13 +105,13 @@ def conditions_page() -> str:
         "",
         "| condition | means |",
         "|---|---|",
-        *(f"| `{one}` | {one.meaning} |" for one in ConditionType),
+        *(f"| `{condition_type}` | {condition_type.meaning} |" for condition_type in ConditionType),
         "",
         "## Reasons",
         "",
         "| reason | means |",
         "|---|---|",
-        *(f"| `{one}` | {one.meaning} |" for one in Reason),
+        *(f"| `{reason}` | {reason.meaning} |" for reason in Reason),
     ]
     return "\n".join(lines) + "\n"
 
@@ -127,7 +127,10 @@ def exit_codes_page() -> str:
         "",
         "| code | name | means |",
         "|---|---|---|",
-        *(f"| {int(one)} | `{one.name}` | {one.meaning} |" for one in ExitCode),
+        *(
+            f"| {int(exit_code)} | `{exit_code.name}` | {exit_code.meaning} |"
+            for exit_code in ExitCode
+        ),
     ]
     return "\n".join(lines) + "\n"
 

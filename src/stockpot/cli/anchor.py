@@ -42,7 +42,9 @@ def anchor(soup: str, place: str, key: Path, endpoint: str, namespace: str, path
     chain = found.require_sound()
     if path.exists():
         kept = file.read(namespace, uid)
-        if why := contradiction(kept, [(one.sequence, str(one.digest)) for one in found.entries]):
+        if why := contradiction(
+            kept, [(entry.sequence, str(entry.digest)) for entry in found.entries]
+        ):
             raise Refused(
                 f"the receipts of {soup} are not those whose heads {path} has: {why}",
                 help="ask whoever runs the store; nothing was added",

@@ -104,16 +104,16 @@ def _print(history: Audit, console: Console) -> None:
 
 def _members(history: Audit) -> Table:
     table = _table("SHARD", "UID", "IS", "LEARNT", "RECORDS", "FORGOTTEN", "REMOVED")
-    for one in history.members:
-        last = one.learnt[-1] if one.learnt else None
-        removed = f"{one.removed_objects} objects" if one.removed_objects is not None else "-"
+    for member in history.members:
+        last = member.learnt[-1] if member.learnt else None
+        removed = f"{member.removed_objects} objects" if member.removed_objects is not None else "-"
         table.add_row(
-            one.name or "-",
-            one.shard if len(one.shard) <= 12 else f"{one.shard[:8]}…",
-            standing(one),
+            member.name or "-",
+            member.shard if len(member.shard) <= 12 else f"{member.shard[:8]}…",
+            standing(member),
             last.stored_at if last else "-",
             str(last.records) if last and last.records is not None else "-",
-            one.signed_at or one.tombstoned_at or "-",
+            member.signed_at or member.tombstoned_at or "-",
             removed,
         )
     return table
@@ -128,38 +128,40 @@ def standing(member: Member) -> str:
 
 
 def _passages(history: Audit) -> Table:
-    names = {one.shard: one.name or one.shard[:8] for one in history.members}
+    names = {member.shard: member.name or member.shard[:8] for member in history.members}
     table = _table("RECEIPT", "FORGOT", "SIGNED", "SERVED SINCE", "MADE OF", "DIGEST")
-    for one in history.passages:
-        members = ", ".join(names[uid] for uid in one.members or ()) or "the base alone"
+    for passage in history.passages:
+        members = ", ".join(names[uid] for uid in passage.members or ()) or "the base alone"
         table.add_row(
-            str(one.sequence),
-            names[one.shard],
-            one.signed_at,
-            short(one.weights_digest) if one.weights_digest else "nothing",
-            members if one.members is not None else "-",
-            short(one.digest),
+            str(passage.sequence),
+            names[passage.shard],
+            passage.signed_at,
+            short(passage.weights_digest) if passage.weights_digest else "nothing",
+            members if passage.members is not None else "-",
+            short(passage.digest),
         )
     return table
 
 
 def _revisions(history: Audit) -> Table:
-    names = {one.shard: one.name or one.shard[:8] for one in history.members}
+    names = {member.shard: member.name or member.shard[:8] for member in history.members}
     table = _table("IN THE STORE", "WEIGHTS", "MADE", "OF")
-    for one in history.revisions:
+    for revision in history.revisions:
         table.add_row(
-            short(one.recipe_digest or "-"),
-            short(one.weights_digest or "-"),
-            one.stored_at,
-            ", ".join(names[uid] for uid in one.members) or "the base alone",
+            short(revision.recipe_digest or "-"),
+            short(revision.weights_digest or "-"),
+            revision.stored_at,
+            ", ".join(names[uid] for uid in revision.members) or "the base alone",
         )
     return table
 
 
 def _keys(history: Audit) -> Table:
     table = _table("NUMBER", "SIGNED", "THE KEY", "HANDED OVER TO")
-    for one in history.rotations:
-        table.add_row(str(one.sequence), one.signed_at, one.old_key, one.new_key)
+    for rotation in history.rotations:
+        table.add_row(
+            str(rotation.sequence), rotation.signed_at, rotation.old_key, rotation.new_key
+        )
     return table
 
 

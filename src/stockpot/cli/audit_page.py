@@ -86,12 +86,12 @@ def _keys(history: Audit) -> str:
     """Which key handed over to which; nothing where one has signed all."""
     rows = [
         (
-            str(one.sequence),
-            escape(one.signed_at),
-            f"<code>{escape(one.old_key)}</code>",
-            f"<code>{escape(one.new_key)}</code>",
+            str(rotation.sequence),
+            escape(rotation.signed_at),
+            f"<code>{escape(rotation.old_key)}</code>",
+            f"<code>{escape(rotation.new_key)}</code>",
         )
-        for one in history.rotations
+        for rotation in history.rotations
     ]
     head = ("number", "signed", "the key", "handed over to")
     return f"<h2>Keys</h2>\n{_table(head, rows)}\n" if rows else ""
@@ -106,18 +106,18 @@ def _counts(history: Audit) -> str:
 
 def _members(history: Audit) -> str:
     rows = []
-    for one in history.members:
-        last = one.learnt[-1] if one.learnt else None
+    for member in history.members:
+        last = member.learnt[-1] if member.learnt else None
         rows.append(
             (
-                _named(one),
-                f"<code>{escape(one.shard)}</code>",
-                _standing(one),
+                _named(member),
+                f"<code>{escape(member.shard)}</code>",
+                _standing(member),
                 escape(last.stored_at) if last else "-",
                 str(last.records) if last and last.records is not None else "-",
-                escape(one.requested_at or "-"),
-                f"{one.removed_objects} objects, {one.removed_bytes:,} bytes"
-                if one.removed_objects is not None
+                escape(member.requested_at or "-"),
+                f"{member.removed_objects} objects, {member.removed_bytes:,} bytes"
+                if member.removed_objects is not None
                 else "-",
             )
         )
@@ -151,32 +151,32 @@ def _matrix(history: Audit) -> str:
 
 
 def _receipts(history: Audit) -> str:
-    names = {one.shard: _named(one) for one in history.members}
+    names = {member.shard: _named(member) for member in history.members}
     rows = [
         (
-            str(one.sequence),
-            names[one.shard],
-            escape(one.signed_at),
-            f"<code>{escape(short(one.weights_digest))}</code>"
-            if one.weights_digest
+            str(passage.sequence),
+            names[passage.shard],
+            escape(passage.signed_at),
+            f"<code>{escape(short(passage.weights_digest))}</code>"
+            if passage.weights_digest
             else "nothing",
-            f"<code>{escape(one.digest)}</code>",
+            f"<code>{escape(passage.digest)}</code>",
         )
-        for one in history.passages
+        for passage in history.passages
     ]
     return _table(("number", "forgot", "signed", "served since", "digest"), rows)
 
 
 def _revisions(history: Audit) -> str:
-    names = {one.shard: _named(one) for one in history.members}
+    names = {member.shard: _named(member) for member in history.members}
     rows = [
         (
-            f"<code>{escape(short(one.recipe_digest or '-'))}</code>",
-            f"<code>{escape(short(one.weights_digest or '-'))}</code>",
-            escape(one.stored_at),
-            ", ".join(names[uid] for uid in one.members) or "the base alone",
+            f"<code>{escape(short(revision.recipe_digest or '-'))}</code>",
+            f"<code>{escape(short(revision.weights_digest or '-'))}</code>",
+            escape(revision.stored_at),
+            ", ".join(names[uid] for uid in revision.members) or "the base alone",
         )
-        for one in history.revisions
+        for revision in history.revisions
     ]
     return _table(("recipe", "weights", "made", "of"), rows)
 

@@ -52,16 +52,29 @@ def diff(first: str, second: str, everything: bool) -> int:
     return ExitCode.WRONG_DIGEST
 
 
-def _row(one: TensorDifference) -> tuple[str, ...]:
-    if one.first is None or one.second is None or not one.elements:
-        return (one.key, _said(one.first), _said(one.second), "", "", "")
+def _row(tensor_difference: TensorDifference) -> tuple[str, ...]:
+    if (
+        tensor_difference.first is None
+        or tensor_difference.second is None
+        or not tensor_difference.elements
+    ):
+        return (
+            tensor_difference.key,
+            _said(tensor_difference.first),
+            _said(tensor_difference.second),
+            "",
+            "",
+            "",
+        )
     return (
-        one.key,
-        _said(one.first),
-        "" if one.first == one.second else _said(one.second),
-        f"{one.differing:,} of {one.elements:,}",
-        f"{one.largest:.3g}",
-        f"{one.relative:.2e}",
+        tensor_difference.key,
+        _said(tensor_difference.first),
+        ""
+        if tensor_difference.first == tensor_difference.second
+        else _said(tensor_difference.second),
+        f"{tensor_difference.differing:,} of {tensor_difference.elements:,}",
+        f"{tensor_difference.largest:.3g}",
+        f"{tensor_difference.relative:.2e}",
     )
 
 

@@ -63,7 +63,7 @@ def merge(
     began_s = time.monotonic()
     with bar("merging") as progress:
         made = make(
-            [named(one) for one in checkpoints],
+            [named(checkpoint) for checkpoint in checkpoints],
             output,
             base=base,
             out_dtype=out_dtype,

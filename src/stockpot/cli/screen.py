@@ -36,7 +36,7 @@ class Screen:
         """Show what came of one round."""
         findings = sight.round.findings
         if findings:
-            self._names = {one.uid[:8]: one.name for one in findings.scene.world.shards}
+            self._names = {shard.uid[:8]: shard.name for shard in findings.scene.world.shards}
             for line in told(sight.round.plan, findings.scene.world):
                 self.say(line)
         if self._bars:

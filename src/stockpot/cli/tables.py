@@ -156,14 +156,14 @@ def _shards(shards: Iterable[DataShard]) -> Table:
 
 def _revisions(revisions: Iterable[SoupRevision]) -> Table:
     table = _table("REVISION", "RECIPE", "WEIGHTS", "MADE OF")
-    for one in revisions:
+    for revision in revisions:
         parts = ", ".join(
             part.shard.name if part.weight == 1 else f"{part.shard.name}x{part.weight}"
-            for part in one.spec.parts
+            for part in revision.spec.parts
         )
-        spec = one.spec
+        spec = revision.spec
         table.add_row(
-            one.metadata.name,
+            revision.metadata.name,
             short(spec.recipe_digest),
             short(spec.weights_digest),
             parts or "base",
@@ -173,10 +173,10 @@ def _revisions(revisions: Iterable[SoupRevision]) -> Table:
 
 def _receipts(receipts: Iterable[UnlearningReceipt]) -> Table:
     table = _table("RECEIPT", "SHARD", "COMPLETENESS", "DIGEST", "SERVED SINCE")
-    for one in receipts:
-        spec = one.spec
+    for receipt in receipts:
+        spec = receipt.spec
         table.add_row(
-            one.metadata.name,
+            receipt.metadata.name,
             spec.shard.name,
             spec.completeness.value,
             short(spec.digest),

@@ -43,7 +43,9 @@ def _fields_of(live: Json) -> Iterator[str]:
 
 def _schema(definition: Json) -> Json:
     versions: list[Json] = definition["spec"]["versions"]
-    found = next((one for one in versions if one["name"] == VERSION and one["served"]), None)
+    found = next(
+        (version for version in versions if version["name"] == VERSION and version["served"]), None
+    )
     schema: Json = found["schema"]["openAPIV3Schema"] if found else {}
     return schema
 

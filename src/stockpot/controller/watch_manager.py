@@ -65,7 +65,7 @@ class WatchManager:
     def is_ready(self) -> bool:
         """Whether every namespace that can be seen was."""
         seen = self._places[self._release].was_seen
-        return seen and all(one.was_seen or one.problem for one in self._places.values())
+        return seen and all(place.was_seen or place.problem for place in self._places.values())
 
     def look_after(self) -> None:
         """Begin every stream that does not run."""

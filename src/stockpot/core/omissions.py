@@ -64,11 +64,11 @@ def printable(name: str) -> str:
     )
 
 
-def _sum(one: Omission, other: Omission) -> Omission:
+def _sum(omission: Omission, other: Omission) -> Omission:
     return Omission(
-        reason=one.reason,
-        count=one.count + other.count,
-        examples=(*one.examples, *other.examples)[:MOST_EXAMPLES],
+        reason=omission.reason,
+        count=omission.count + other.count,
+        examples=(*omission.examples, *other.examples)[:MOST_EXAMPLES],
     )
 
 

@@ -91,9 +91,9 @@ def _time_alone_changes(scene: CheckInput, now: datetime) -> datetime | None:
     """When a shard expires, or a deadline passes."""
     soup = scene.world.soup
     times = [
-        deadline(one, soup) if not one.alive else one.expires_at
-        for one in scene.world.shards
-        if one.uid not in scene.world.receipted
+        deadline(shard, soup) if not shard.alive else shard.expires_at
+        for shard in scene.world.shards
+        if shard.uid not in scene.world.receipted
     ]
     times.append(collection_due_at(scene.world))
     return min((time for time in times if time and time > now), default=None)
@@ -363,8 +363,8 @@ def _leftovers(findings: Assessment) -> Iterator[Action]:
 def unnoted(revision: Revision, world: World) -> bool:
     """Whether it is the only trace of a shard whose object is gone: until that is written down."""
     return any(
-        one.is_lost and one.requested_at is None and one.is_in(revision.lineage)
-        for one in world.shards
+        shard.is_lost and shard.requested_at is None and shard.is_in(revision.lineage)
+        for shard in world.shards
     )
 
 

@@ -19,8 +19,8 @@ SKEW = timedelta(seconds=60)
 def out_of_step(world: World, now: datetime) -> Blocker | None:
     """Say what is older than what, where servers see another chain than the Soup knows."""
     soup = world.soup
-    heads = [one.chain for one in world.servers if one.answers and one.chain]
-    ahead = max((one.receipt for one in heads), default=0)
+    heads = [server.chain for server in world.servers if server.answers and server.chain]
+    ahead = max((head.receipt for head in heads), default=0)
     if ahead > soup.receipts and not _may_be_unrecorded(world):
         return Blocker(
             Reason.RECEIPTS_OUT_OF_STEP,
@@ -30,7 +30,9 @@ def out_of_step(world: World, now: datetime) -> Blocker | None:
             f"stockpot replay soup/{soup.name} … | kubectl apply -f -",
             needs_person=True,
         )
-    stored = [one.chain for one in world.servers if one.chain and _has_looked(one, world, now)]
+    stored = [
+        server.chain for server in world.servers if server.chain and _has_looked(server, world, now)
+    ]
     behind = min((one.receipt for one in stored), default=soup.receipts)
     if behind < soup.receipts:
         return Blocker(
@@ -61,7 +63,9 @@ def out_of_step(world: World, now: datetime) -> Blocker | None:
 def _may_be_unrecorded(world: World) -> bool:
     """Whether a receipt may be stored that is not written down yet."""
     signs = any(is_signing(run) for run in world.runs)
-    return signs or any(one.uid not in world.receipted for one in world.shards if not one.alive)
+    return signs or any(
+        shard.uid not in world.receipted for shard in world.shards if not shard.alive
+    )
 
 
 def _has_looked(server: Server, world: World, now: datetime) -> bool:

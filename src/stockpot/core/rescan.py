@@ -41,7 +41,7 @@ def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
 def next_collection(world: World) -> StartRescan:
     """The look that is next, or under way."""
     done = world.soup.collection
-    newest = sorted(world.receipts, key=lambda one: one.sequence)[-MOST_FORGOTTEN:]
+    newest = sorted(world.receipts, key=lambda receipt: receipt.sequence)[-MOST_FORGOTTEN:]
     forgotten = dict.fromkeys(one.shard for one in newest if one.is_complete)
     recorded = tuple(sorted(receipt.sequence for receipt in world.receipts))
     number = done.number + 1 if done else 1

@@ -39,7 +39,7 @@ def excluded(shard: Shard, scene: CheckInput) -> Blocker | None:
 def nobody_serves(shard: Shard, scene: CheckInput) -> Blocker | None:
     """No server is left: of a soup that is going, nothing is made that could be served instead."""
     goes_on = scene.goes_on(shard)
-    left = [one for one in scene.world.servers if one.answers or not goes_on]
+    left = [server for server in scene.world.servers if server.answers or not goes_on]
     if not left:
         return None
     names = ", ".join(server.name for server in left)
@@ -52,7 +52,7 @@ def rolled_out(shard: Shard, scene: CheckInput) -> Blocker | None:
         return nobody_serves(shard, scene)
     if not scene.goes_on(shard):
         return rolled_out_everywhere(scene.world)
-    if holders := [one.name for one in scene.world.servers if holds(one, shard)]:
+    if holders := [server.name for server in scene.world.servers if holds(server, shard)]:
         said = f"{', '.join(holders)} still hold {shard.name}"
         return Blocker(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
     return None
@@ -60,7 +60,7 @@ def rolled_out(shard: Shard, scene: CheckInput) -> Blocker | None:
 
 def holds(server: Server, shard: Shard) -> bool:
     """Whether it says that it holds the shard: granted, fetched, prepared, serving, draining."""
-    return server.answers and any(shard.is_in(one.lineage) for one in server.holds)
+    return server.answers and any(shard.is_in(hold.lineage) for hold in server.holds)
 
 
 def quiesced(shard: Shard, scene: CheckInput) -> Blocker | None:
@@ -140,8 +140,8 @@ def verified(shard: Shard, scene: CheckInput) -> Blocker | None:
     Asked is every one that was ever granted anything, unless its end is confirmed.
     """
     world = scene.world
-    holders = [one.name for one in world.servers if holds(one, shard)]
-    silent = [one.name for one in world.servers if not one.answers]
+    holders = [server.name for server in world.servers if holds(server, shard)]
+    silent = [server.name for server in world.servers if not server.answers]
     if scene.goes_on(shard):
         silent = []
     if holders or silent:
@@ -174,7 +174,11 @@ def missing(shard: Shard, scene: CheckInput) -> tuple[str, ...]:
     world = scene.world
     said = [
         *(f"UnreachableNode: {_named((one,))} may still run" for one in world.vanished),
-        *(f"UnreachableNode: {one.name} does not answer" for one in world.servers if one.is_silent),
+        *(
+            f"UnreachableNode: {server.name} does not answer"
+            for server in world.servers
+            if server.is_silent
+        ),
         *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
     ]
     if shard.is_forced and not shard.incomplete:

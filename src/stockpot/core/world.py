@@ -448,9 +448,9 @@ class World:
     def _receipts_of(self) -> Mapping[Digest | None, Sequence[RecordedReceipt]]:
         """Receipts by what data they are of: its source, or its records."""
         found: dict[Digest | None, list[RecordedReceipt]] = {}
-        for one in self.receipts:
-            for digest in {one.source, one.data} - {None}:
-                found.setdefault(digest, []).append(one)
+        for receipt in self.receipts:
+            for digest in {receipt.source, receipt.data} - {None}:
+                found.setdefault(digest, []).append(receipt)
         return found
 
     def may_be_granted(self, server: Server) -> bool:

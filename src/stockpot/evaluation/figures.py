@@ -59,16 +59,16 @@ class Figure:
         return cls({str(name): float(value) for name, value in said["items"].items()})
 
 
-def paired_difference(one: Figure, other: Figure) -> Figure:
+def paired_difference(figure: Figure, other: Figure) -> Figure:
     """How much higher `one` is than `other`, item by item, over the items that both have.
 
     Raises:
         ValueError: They have no item in common.
     """
-    common = [name for name in one.items if name in other.items]
+    common = [name for name in figure.items if name in other.items]
     if not common:
         raise ValueError("The figures have no item in common: they cannot be compared in pairs.")
-    return Figure({name: one.items[name] - other.items[name] for name in common})
+    return Figure({name: figure.items[name] - other.items[name] for name in common})
 
 
 def require_numbers(name: str, figure: Figure) -> None:

@@ -29,7 +29,7 @@ class HeldoutLoss(HeldoutLossOptions):
         losses: dict[str, list[float]] = defaultdict(list)
         counter = OmissionCounter()
         latents = encode_pictures(subject.parts, _pictures(subject, counter))
-        conditions = encode_captions(subject.parts, [one.caption for one in subject.records])
+        conditions = encode_captions(subject.parts, [record.caption for record in subject.records])
         pairs = [(at, level) for at in range(len(subject.records)) for level in range(self.levels)]
         for first in range(0, len(pairs), AT_ONCE):
             subject.go_on()

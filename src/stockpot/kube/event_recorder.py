@@ -62,7 +62,7 @@ def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[st
     if now is None or now.reason in QUIET or (before and before.reason == now.reason):
         return []
     stalled = find(new.status.conditions, ConditionType.STALLED) is not None
-    meaning = next((one.meaning for one in Reason if one == now.reason), "")
+    meaning = next((reason.meaning for reason in Reason if reason == now.reason), "")
     return [(now.reason, now.message or meaning, stalled)]
 
 
@@ -111,24 +111,24 @@ class EventRecorder:
             except StockpotError as error:
                 self._warn(error.message)
 
-    def _event(self, one: EventMessage) -> Json:
+    def _event(self, event_message: EventMessage) -> Json:
         at = timestamp(self._now())
-        told = f"{one.uid} {one.reason} {one.message} {at}"
-        name = f"{one.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        told = f"{event_message.uid} {event_message.reason} {event_message.message} {at}"
+        name = f"{event_message.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"name": name, "namespace": one.namespace},
+            "metadata": {"name": name, "namespace": event_message.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": one.kind,
-                "namespace": one.namespace,
-                "name": one.name,
-                "uid": one.uid,
+                "kind": event_message.kind,
+                "namespace": event_message.namespace,
+                "name": event_message.name,
+                "uid": event_message.uid,
             },
-            "reason": one.reason,
-            "message": one.message[:MESSAGE_LENGTH],
-            "type": "Warning" if one.is_warning else "Normal",
+            "reason": event_message.reason,
+            "message": event_message.message[:MESSAGE_LENGTH],
+            "type": "Warning" if event_message.is_warning else "Normal",
             "firstTimestamp": at,
             "lastTimestamp": at,
             "count": 1,

@@ -72,10 +72,10 @@ class ClusterObjects:
             for one in self._cache.list(DATA_SHARDS, namespace)
             if one["spec"]["soupRef"]["name"] == name
         ]
-        self._names = {uid_of(one): name_of(one) for one in shards}
+        self._names = {uid_of(shard): name_of(shard) for shard in shards}
         return ObservedObjects(
             read(Soup, soup) if soup else None,
-            tuple(read(DataShard, one) for one in shards),
+            tuple(read(DataShard, shard) for shard in shards),
             tuple(
                 read(SoupRevision, one)
                 for one in self._cache.list(SOUP_REVISIONS, namespace)

@@ -22,8 +22,8 @@ class PodEventReader:
 
     def about(self, things: Sequence[Json]) -> tuple[Json, ...]:
         """Find the events about any of these objects; none where they cannot be had."""
-        uids = {uid_of(one) for one in things}
-        namespaces = {namespace_of(one) for one in things}
+        uids = {uid_of(thing) for thing in things}
+        namespaces = {namespace_of(thing) for thing in things}
         return tuple(
             event
             for namespace in namespaces

@@ -82,25 +82,25 @@ class ClusterServers:
             hindrance=self._hindrance(soup, deployment, pods),
         )
 
-    def _ending(self, one: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:
+    def _ending(self, server_grant: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:
         """By what its end is known: its kubelet confirmed it, or its node is said to be shut down.
 
         None: it may run.
         """
-        pod = next((pod for pod in pods if uid_of(pod) == one.uid), None)
-        if has_ended(pod) if pod else self._cache.last_phase(one.uid) in ENDED:
+        pod = next((pod for pod in pods if uid_of(pod) == server_grant.uid), None)
+        if has_ended(pod) if pod else self._cache.last_phase(server_grant.uid) in ENDED:
             return Ending.KUBELET
-        if pod and one.name in self._found:
+        if pod and server_grant.name in self._found:
             return None
-        if self._nodes.is_out_of_service(one.node, fresh=fresh):
+        if self._nodes.is_out_of_service(server_grant.node, fresh=fresh):
             return Ending.OUT_OF_SERVICE
-        if pod is None and self._nodes.has_swept(one.node, one.uid, fresh=fresh):
+        if pod is None and self._nodes.has_swept(server_grant.node, server_grant.uid, fresh=fresh):
             return Ending.NODE_HEARD
         return None
 
-    def _is_out_of_service(self, one: Endpoint, fresh: bool) -> bool:
+    def _is_out_of_service(self, endpoint: Endpoint, fresh: bool) -> bool:
         """Whether its node is said to be shut down; asked only of one that looks dead."""
-        return not one.ready and self._nodes.is_out_of_service(one.node, fresh=fresh)
+        return not endpoint.ready and self._nodes.is_out_of_service(endpoint.node, fresh=fresh)
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         """Have so many: apply the Deployment and the Service."""

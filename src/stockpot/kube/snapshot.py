@@ -77,9 +77,9 @@ def look(
         uid = soup.metadata.uid
         seen = ObservedObjects(
             soup,
-            tuple(one for one in shards if one.spec.soup_ref.name == soup.metadata.name),
-            tuple(one for one in revisions if one.spec.soup_ref.uid == uid),
-            tuple(one for one in receipts if one.spec.soup_ref.uid == uid),
+            tuple(shard for shard in shards if shard.spec.soup_ref.name == soup.metadata.name),
+            tuple(revision for revision in revisions if revision.spec.soup_ref.uid == uid),
+            tuple(receipt for receipt in receipts if receipt.spec.soup_ref.uid == uid),
         )
         yield SoupSnapshot(soup, seen, _world(client, soup, seen, release_namespace))
 

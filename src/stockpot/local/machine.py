@@ -51,7 +51,9 @@ def port_faults(servers: Sequence[ServerView], port: int, *, is_told: bool) -> I
         is_told: Whether it was told now.
     """
     place = f"--port {port}" if is_told else ""
-    elsewhere = [one for one in servers if one.is_running and one.port not in {None, port}]
+    elsewhere = [
+        server for server in servers if server.is_running and server.port not in {None, port}
+    ]
     if is_told and port and elsewhere:
         yield Fault(
             Complaint(
@@ -62,10 +64,10 @@ def port_faults(servers: Sequence[ServerView], port: int, *, is_told: bool) -> I
             ),
             ExitCode.PORT_TAKEN,
         )
-    starting = [one.soup for one in servers if not one.is_running]
+    starting = [server.soup for server in servers if not server.is_running]
     if not starting or port == 0:
         return
-    there = [one.soup for one in servers if one.is_running and one.port in {None, port}]
+    there = [server.soup for server in servers if server.is_running and server.port in {None, port}]
     if len(starting) + len(there) > 1:
         names = ", ".join(sorted({*starting, *there}))
         yield Fault(

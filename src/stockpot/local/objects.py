@@ -137,10 +137,10 @@ class ObjectFolder:
         """Every soup that is there, or that a shard names."""
         keys = set()
         for namespace in self.namespaces():
-            keys |= {SoupKey(namespace, one.metadata.name) for one in self.list(Soup, namespace)}
+            keys |= {SoupKey(namespace, soup.metadata.name) for soup in self.list(Soup, namespace)}
             keys |= {
-                SoupKey(namespace, one.spec.soup_ref.name)
-                for one in self.list(DataShard, namespace)
+                SoupKey(namespace, data_shard.spec.soup_ref.name)
+                for data_shard in self.list(DataShard, namespace)
             }
         return tuple(sorted(keys))
 

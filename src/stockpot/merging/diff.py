@@ -69,11 +69,14 @@ def diff(
 
 
 def _compared(
-    one: Checkpoint, two: Checkpoint, progress: Callable[[int, int], None]
+    checkpoint: Checkpoint, two: Checkpoint, progress: Callable[[int, int], None]
 ) -> Iterator[TensorDifference]:
-    ours = {tensor[0]: place for tensor, place in zip(one.tensors, one.places, strict=True)}
+    ours = {
+        tensor[0]: place
+        for tensor, place in zip(checkpoint.tensors, checkpoint.places, strict=True)
+    }
     theirs = {tensor[0]: place for tensor, place in zip(two.tensors, two.places, strict=True)}
-    first = {key: (dtype, shape) for key, dtype, shape in one.tensors}
+    first = {key: (dtype, shape) for key, dtype, shape in checkpoint.tensors}
     second = {key: (dtype, shape) for key, dtype, shape in two.tensors}
     total = sum(_size_bytes((key, *first[key])) for key in ours.keys() & theirs.keys())
     done = 0

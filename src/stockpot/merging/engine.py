@@ -230,7 +230,7 @@ class _Averaging:
     def finish(self) -> None:
         """Raise what went wrong first, where anything did."""
         if self._failures:
-            raise min(self._failures, key=lambda one: one[0])[1]
+            raise min(self._failures, key=lambda failure: failure[0])[1]
 
 
 class _Worker:

@@ -125,7 +125,7 @@ def modules_of(
     for called, sides in sorted(pairs.items()):
         if len(sides) < 2:
             refuse(name, f"{next(iter(sides.values()))} is alone: the other factor is missing")
-        keys = {known[one] for one in _candidates(called) if one in known}
+        keys = {known[candidate] for candidate in _candidates(called) if candidate in known}
         if len(keys) != 1 or None in keys:
             absent.append(called)
             continue
@@ -249,7 +249,7 @@ def _configured(name: str, config: Mapping[str, Any]) -> _Configured:
     patterns = config.get("alpha_pattern") or {}
     values = patterns.values() if isinstance(patterns, dict) else [None]
     numbers = [config.get("lora_alpha"), *values]
-    if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
         refuse(name, "its configuration says no alpha that is a number")
     if strange := [key for key in patterns if not re.fullmatch(r"[\w.]+", key)]:
         refuse(name, f"its configuration says alpha by a pattern: {strange[0]!r}")

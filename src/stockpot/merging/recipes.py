@@ -165,7 +165,9 @@ def averaged(
     header = output_header(checkpoints[0].tensors, desk.output)
     lying = runs(checkpoints, header)
     before = sum(len(data) for data in hashed or ())
-    given_bytes = sum(source.size_bytes for one in checkpoints for source in one.sources)
+    given_bytes = sum(
+        source.size_bytes for checkpoint in checkpoints for source in checkpoint.sources
+    )
     sums_bytes = kept.old.source.size_bytes if kept and kept.old else 0
     desk.progress.begin("merging", total_steps=given_bytes + sums_bytes)
     with ExitStack() as stack:
@@ -179,7 +181,7 @@ def averaged(
             )
             stack.callback(ledger.close)
         made = average(
-            [one.name for one in checkpoints],
+            [checkpoint.name for checkpoint in checkpoints],
             weights,
             lying,
             header,

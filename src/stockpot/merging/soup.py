@@ -111,7 +111,7 @@ def merge(
         total = sum(run.elements * run.given.item_bytes for run in lying) * len(checkpoints)
         with final.target(header.size_bytes) as target:
             made = average(
-                [one.name for one in checkpoints],
+                [checkpoint.name for checkpoint in checkpoints],
                 weights,
                 lying,
                 header,

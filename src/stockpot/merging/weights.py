@@ -87,8 +87,8 @@ def listed(
     """Read what is to be averaged: checkpoints, each alone (weight 1) or with its weight."""
     pairs = inputs.items() if isinstance(inputs, Mapping) else inputs
     found = []
-    for one in pairs:
-        where, weight = one if isinstance(one, tuple) else (one, 1)
+    for pair in pairs:
+        where, weight = pair if isinstance(pair, tuple) else (pair, 1)
         found.append((fspath(where), rational(weight)))
     return found
 

@@ -81,9 +81,9 @@ def soup_facts(
         shards=Counter(_state(shard, shard.metadata.name in names) for shard in shards),
         revision_number=current.number if current else None,
         quality={
-            one.metadata.name: figures
-            for one in revisions
-            if (figures := _numbers(one.status.evaluation))
+            revision.metadata.name: figures
+            for revision in revisions
+            if (figures := _numbers(revision.status.evaluation))
         },
         baseline={
             one.metric: float(one.baseline) for one in status.quality if one.baseline is not None
@@ -150,4 +150,4 @@ def _leaving_since(shard: DataShard) -> str | None:
 
 
 def _numbers(figures: Iterable[Figure]) -> dict[str, float]:
-    return {one.metric: float(one.value) for one in figures}
+    return {figure.metric: float(figure.value) for figure in figures}

@@ -69,7 +69,7 @@ def hold(thing: Holdable) -> Holdable:
 
 def release(thing: Holdable) -> Holdable:
     """Take our finalizer off it."""
-    rest = tuple(one for one in thing.metadata.finalizers if one != FINALIZER)
+    rest = tuple(finalizer for finalizer in thing.metadata.finalizers if finalizer != FINALIZER)
     return _with_finalizers(thing, rest)
 
 
@@ -323,7 +323,9 @@ def with_trouble(told: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
     def edit(soup: Soup) -> Soup:
         generation = soup.metadata.generation
         types = {one.type for one in told}
-        kept = tuple(one for one in soup.status.conditions if one.type not in types)
+        kept = tuple(
+            condition for condition in soup.status.conditions if condition.type not in types
+        )
         said = conditions(soup.status.conditions, told, generation, now)
         return change_soup_status(soup, observed_generation=generation, conditions=(*said, *kept))
 

@@ -73,17 +73,20 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None
 def _report(findings: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
     report = report_of(findings)
     former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
-    for one in report.shards:
-        if was := former.get(one.shard):
-            ports.objects.change_shard(was.shard, records.note_stage(was, one.stage))
+    for shard in report.shards:
+        if was := former.get(shard.shard):
+            ports.objects.change_shard(was.shard, records.note_stage(was, shard.stage))
             continue
-        ports.objects.change_shard(one.shard, edits.with_shard_report(one, now))
+        ports.objects.change_shard(shard.shard, edits.with_shard_report(shard, now))
     soup = findings.scene.world.soup
     weights = {revision.recipe.digest: revision.weights for revision in soup.made}
     current = soup.current.revision.recipe.digest if soup.current else None
     quality = edits.quality_of(
-        next((one for one in seen.revisions if one.spec.recipe_digest == current), None),
-        next((one for one in seen.revisions if not one.spec.parts), None),
+        next(
+            (revision for revision in seen.revisions if revision.spec.recipe_digest == current),
+            None,
+        ),
+        next((revision for revision in seen.revisions if not revision.spec.parts), None),
     )
     ports.objects.change_soup(edits.with_soup_report(report.soup, weights, quality, now))
 

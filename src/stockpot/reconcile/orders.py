@@ -129,7 +129,7 @@ def sign_run(
         soup=soup_ref(soup),
         receipts=receipts,
         successor=revision_ref(current.revision) if current else None,
-        servers=tuple(held_report(one, current) for one in world.servers if one.answers),
+        servers=tuple(held_report(server, current) for server in world.servers if server.answers),
         ended=ended_reports(soup, world, min(request.requested_at for request in receipts)),
         chain=ChainHead(sequence=recorded.count, digest=recorded.head, receipt=recorded.count)
         if recorded.head
@@ -226,7 +226,7 @@ def ended_reports(soup: Soup, world: World, requested_at: str) -> tuple[EndedRep
 def held_report(server: Server, current: Promotion | None) -> HeldReport:
     """Write down what a server said that it holds, beside what is to be served."""
     served = current.revision.recipe.digest if current else None
-    beside = frozenset(o for one in server.holds if one.recipe != served for o in one.lineage)
+    beside = frozenset(o for hold in server.holds if hold.recipe != served for o in hold.lineage)
     return HeldReport(
         server=server.name,
         uid=server.uid,
@@ -234,6 +234,6 @@ def held_report(server: Server, current: Promotion | None) -> HeldReport:
         nonce=server.nonce,
         boot=server.boot,
         epoch=server.epoch,
-        holds=tuple(sorted(one.recipe for one in server.holds)),
+        holds=tuple(sorted(hold.recipe for hold in server.holds)),
         beside=lineage_pairs(beside),
     )

@@ -179,11 +179,13 @@ def note_lost_receipt(did: RecordReceipt) -> EditSoup:
     """Write down in the Soup what was signed of a shard that has no object."""
 
     def edit(soup: Soup) -> Soup:
-        def noted(one: LostShard) -> LostShard:
-            if one.uid != did.shard:
-                return one
-            new = one.unlearning.model_copy(update=receipt_fields(did, one.unlearning))
-            return one.model_copy(update={"unlearning": new})
+        def noted(lost_shard: LostShard) -> LostShard:
+            if lost_shard.uid != did.shard:
+                return lost_shard
+            new = lost_shard.unlearning.model_copy(
+                update=receipt_fields(did, lost_shard.unlearning)
+            )
+            return lost_shard.model_copy(update={"unlearning": new})
 
         return change_soup_status(soup, lost=tuple(noted(one) for one in soup.status.lost))
 

@@ -119,7 +119,7 @@ def _lost(
             # object can say that all was done.
             named |= {shard_of(uid) for uid in run.about}
         traces |= dict.fromkeys(named - traces.keys(), "")
-    done = {one.shard for one in receipts if one.is_complete}
+    done = {receipt.shard for receipt in receipts if receipt.is_complete}
     for uid in sorted({*noted, *(traces.keys() - done)} - known):
         told = noted[uid].unlearning if uid in noted else None
         yield core.Shard(
@@ -140,14 +140,14 @@ def _incomplete(
     uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
     """How many there are: in a namespace that goes, status alone can say so."""
-    stored = sum(1 for one in receipts if one.shard == uid and not one.is_complete)
+    stored = sum(1 for receipt in receipts if receipt.shard == uid and not receipt.is_complete)
     return max(stored, told.incomplete_receipts if told else 0)
 
 
 def _last_receipt(
     uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
-    stored = (one.sequence for one in receipts if one.shard == uid)
+    stored = (receipt.sequence for receipt in receipts if receipt.shard == uid)
     return max((told.last_receipt if told else 0, *stored))
 
 
@@ -228,7 +228,7 @@ def shard_view(
     expires_at = instant(spec.expire_at) if spec.expire_at else None
     # Unlearning is never taken back: its tombstone stands whatever the object says later.
     is_over = bool(asked or (expires_at and now >= expires_at))
-    is_over = is_over or any(one.shard == uid for one in receipts)
+    is_over = is_over or any(receipt.shard == uid for receipt in receipts)
     return core.Shard(
         uid=uid,
         name=meta.name,
@@ -298,7 +298,7 @@ def soup_view(
     """See a Soup as the core does."""
     spec, status = soup.spec, soup.status
     done = status.collection
-    made = {one.metadata.name: revision_view(one) for one in revisions}
+    made = {revision.metadata.name: revision_view(revision) for revision in revisions}
     current = status.current_revision
     promotion = None
     if current and current.name in made:
@@ -308,7 +308,7 @@ def soup_view(
         name=soup.metadata.name,
         alive=soup.metadata.deletion_timestamp is None,
         held=FINALIZER in soup.metadata.finalizers,
-        receipts=max((status.receipts.count, *(one.sequence for one in receipts))),
+        receipts=max((status.receipts.count, *(receipt.sequence for receipt in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,
         collection=core.LastRescan(
             done.number, instant(done.at), done.quiet, done.unrecorded_receipts
@@ -332,9 +332,9 @@ def soup_view(
         promotions=status.promotions,
         made=tuple(made.values()),
         evaluated=frozenset(
-            Digest(one.spec.recipe_digest)
-            for one in revisions
-            if one.status.evaluated_at or one.status.evaluation
+            Digest(revision.spec.recipe_digest)
+            for revision in revisions
+            if revision.status.evaluated_at or revision.status.evaluation
         ),
         deadline_s=spec.unlearning.deadline_seconds,
         scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
@@ -360,12 +360,12 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
         serving=recipe(state.serving),
         holds=frozenset(
             core.HeldRevision(
-                Digest(one.recipe_digest),
+                Digest(hold.recipe_digest),
                 frozenset(
-                    Ingredient(ShardUID(p.shard), Digest(p.training_key)) for p in one.lineage
+                    Ingredient(ShardUID(p.shard), Digest(p.training_key)) for p in hold.lineage
                 ),
             )
-            for one in state.holds
+            for hold in state.holds
         ),
         problem=state.problem,
         nonce=state.nonce,

@@ -239,8 +239,8 @@ def _accept(state: Holdings, grant: Grant) -> Granted:
     return granted
 
 
-def _is_copy_of(one: Held, revision: RevisionRef) -> bool:
-    return one.stage is not Stage.LEAVING and one.granted.revision == revision
+def _is_copy_of(held: Held, revision: RevisionRef) -> bool:
+    return held.stage is not Stage.LEAVING and held.granted.revision == revision
 
 
 def _step(state: Holdings, token: Token, before: Stage, after: Stage) -> Holdings:

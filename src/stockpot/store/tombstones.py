@@ -74,9 +74,9 @@ def refuse_forgotten(
         Refused: One of them was forgotten (exit 47); the message names its UID.
     """
     trainings = {
-        former_of(Ingredient(ShardUID(one.shard), Digest(one.training_key)))
-        for one in pairs
-        if one.training_key
+        former_of(Ingredient(ShardUID(pair.shard), Digest(pair.training_key)))
+        for pair in pairs
+        if pair.training_key
     }
     for uid in sorted({*shard_uids, *trainings}):
         if store.head(keys.tombstone(uid)) is not None:

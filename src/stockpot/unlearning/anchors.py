@@ -95,7 +95,7 @@ class FileAnchor:
     def read(self, namespace: str, soup_uid: str) -> Kept:
         """Read the lines of one chain."""
         heads, unreadable = self._lines(namespace)
-        return Kept(tuple(one for one in heads if one.soup == soup_uid), unreadable)
+        return Kept(tuple(head for head in heads if head.soup == soup_uid), unreadable)
 
     def soups(self, namespace: str) -> dict[str, str]:
         """Read whose lines there are."""

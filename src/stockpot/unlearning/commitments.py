@@ -94,7 +94,7 @@ def keep(
     Raises:
         Refused: What lies there is nothing that this version wrote (exit 46).
     """
-    kept = {one.record: one for one in openings(store, keys, shard_uid)}
+    kept = {opening.record: opening for opening in openings(store, keys, shard_uid)}
     new = sorted(set(records) - kept.keys())
     if new:
         _, salts = commit(new)
@@ -107,7 +107,7 @@ def keep(
         )
         said = _Openings(openings=tuple(kept[name] for name in sorted(kept)))
         store.put(folder + OPENINGS, rfc8785.dumps(said.model_dump(mode="json", by_alias=True)))
-    return tuple(sorted(commitment_of(kept[one]) for one in set(records)))
+    return tuple(sorted(commitment_of(kept[record]) for record in set(records)))
 
 
 def openings(store: ObjectStore, keys: Keys, shard_uid: str) -> tuple[Opening, ...]:

@@ -213,9 +213,11 @@ def _result(inventory: Inventory, *, reused: bool) -> RunResult:
         purged_objects=len(inventory.items),
         purged_bytes=inventory.size_bytes,
         inventory_digest=inventory.digest,
-        residuals=tuple(one.key[-LONGEST_KEY:] for one in inventory.residuals[:NAMED_RESIDUALS]),
+        residuals=tuple(
+            residual.key[-LONGEST_KEY:] for residual in inventory.residuals[:NAMED_RESIDUALS]
+        ),
         figures={
             "residuals": str(len(inventory.residuals)),
-            "locked": str(sum(1 for one in inventory.residuals if one.kept_by)),
+            "locked": str(sum(1 for residual in inventory.residuals if residual.kept_by)),
         },
     )

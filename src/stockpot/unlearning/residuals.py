@@ -67,13 +67,13 @@ def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidua
 
 
 def _found(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
-    strays = [one for one in inventory.residuals if not one.kept_by]
-    kept = sorted({one.kept_by for one in inventory.residuals if one.kept_by})
+    strays = [residual for residual in inventory.residuals if not residual.kept_by]
+    kept = sorted({residual.kept_by for residual in inventory.residuals if residual.kept_by})
     if strays:
         what = f"{len(strays)} objects under no manifest: the inventory lists them"
         yield NamedResidual(kind=Kind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
     for why in kept:
-        count = sum(1 for one in inventory.residuals if one.kept_by == why)
+        count = sum(1 for residual in inventory.residuals if residual.kept_by == why)
         what = f"{count} objects and versions of it are kept by {why}"
         yield NamedResidual(kind=Kind.LOCKED, certainty=Certainty.FOUND, what=what)
     if custody.locks is None:

@@ -112,7 +112,7 @@ class _Signing:
             if chain is None:
                 continue
             _require_recorded(spec, chain)
-            if mine := [one for one in chain.receipts if _is_asked_for(one, request)]:
+            if mine := [receipt for receipt in chain.receipts if _is_asked_for(receipt, request)]:
                 return mine[-1], False
             if request.is_only_looked_for:
                 return None, False
@@ -149,7 +149,10 @@ def _require_recorded(spec: SignRun, chain: Chain) -> None:
     """Refuse to go on with a chain that lacks what was recorded of it: it was set back."""
     if (known := spec.chain) is None or known.digest is None:
         return
-    if any((one.sequence, one.digest) == (known.sequence, known.digest) for one in chain.receipts):
+    if any(
+        (receipt.sequence, receipt.digest) == (known.sequence, known.digest)
+        for receipt in chain.receipts
+    ):
         return
     raise Refused(
         f"the store lacks receipt {known.sequence} of soup {spec.soup.name}, {known.digest}, which "

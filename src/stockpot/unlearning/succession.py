@@ -47,7 +47,10 @@ class Succession:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all keys, in order."""
-        return (key_name(self.first), *(key_name(one.new) for one in self.handovers.values()))
+        return (
+            key_name(self.first),
+            *(key_name(handover.new) for handover in self.handovers.values()),
+        )
 
 
 def is_rotation(data: bytes) -> bool:

@@ -259,7 +259,7 @@ def main() -> None:
     document = {
         "plan": chosen.plan,
         "surroundings": {**before, "load_after": after, "samples": str(SAMPLES)},
-        "figures": [asdict(one) for one in results],
+        "figures": [asdict(result) for result in results],
     }
     chosen.results.write_text(json.dumps(document, indent=1) + "\n")
     for bar in bars(document["figures"]):

@@ -129,12 +129,12 @@ def bars(figures: Iterable[Mapping[str, Any]]) -> list[Bar]:
             found.append(Bar(expected, f"{times:.1f} x", times >= CHANGE_FASTER))
     all_ours = [one for one in known if one["contender"] == "stockpot"]
     for count in (2, 8, 32):
-        used = [one["anonymous_mb"] for one in all_ours if one["count"] == count]
+        used = [our["anonymous_mb"] for our in all_ours if our["count"] == count]
         if used:
             expected = f"N = {count}: at most {ANONYMOUS_MB:g} MB of anonymous memory"
             found.append(Bar(expected, f"{max(used):.0f} MB", max(used) <= ANONYMOUS_MB))
     if all_ours:
-        wrong = max(one["wrong"] for one in all_ours)
+        wrong = max(our["wrong"] for our in all_ours)
         found.append(Bar("no element mis-rounded", f"{wrong:.1e}" if wrong else "0", not wrong))
     return found
 

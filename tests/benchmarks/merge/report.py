@@ -55,16 +55,20 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
     columns += ["anonymous, MB", "peak, MB", "mis-rounded"]
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     floors = {one["cores"]: one for one in figures if one["contender"] == "floor"}
-    for one in sorted(figures, key=lambda one: int(one["cores"])):
+    for figure in sorted(figures, key=lambda one: int(one["cores"])):
         ratios = ["", ""]
-        if one["cores"] in floors:
-            floor = floors[one["cores"]]
-            ratios = [f"{min(one[unit]) / min(floor[unit]):.2f}" for unit in ("wall_s", "cpu_s")]
-        share = "" if one["wrong"] is None else ("0" if not one["wrong"] else f"{one['wrong']:.1e}")
+        if figure["cores"] in floors:
+            floor = floors[figure["cores"]]
+            ratios = [f"{min(figure[unit]) / min(floor[unit]):.2f}" for unit in ("wall_s", "cpu_s")]
+        share = (
+            ""
+            if figure["wrong"] is None
+            else ("0" if not figure["wrong"] else f"{figure['wrong']:.1e}")
+        )
         lines.append(
-            f"| {WORDS.get(one['contender'], one['contender'])} | {one['cores']} | "
-            f"{spread(one['wall_s'])} | {spread(one['cpu_s'])} | {ratios[0]} | {ratios[1]} | "
-            f"{one['anonymous_mb']:,.0f} | {one['peak_mb']:,.0f} | {share} |"
+            f"| {WORDS.get(figure['contender'], figure['contender'])} | {figure['cores']} | "
+            f"{spread(figure['wall_s'])} | {spread(figure['cpu_s'])} | {ratios[0]} | {ratios[1]} | "
+            f"{figure['anonymous_mb']:,.0f} | {figure['peak_mb']:,.0f} | {share} |"
         )
     return lines
 
@@ -107,7 +111,7 @@ def plot(documents: list[dict[str, Any]]) -> str:
     """Draw CPU-seconds as bars, one group below the other."""
     rows: list[tuple[str, float, str]] = []
     for key, figures in groups(documents).items():
-        one_core = [one for one in figures if one["cores"] == 1]
+        one_core = [figure for figure in figures if figure["cores"] == 1]
         if len(one_core) < 3:
             continue
         rows.append((title(key, figures), -1.0, ""))

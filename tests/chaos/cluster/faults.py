@@ -143,7 +143,7 @@ def _freeze_leader(house: House, at: AtGate, go_on: GoOn) -> After:
 
 def _cut_leader(house: House, at: AtGate, go_on: GoOn) -> After:
     leader = house.leader()
-    pods = {one["metadata"]["name"]: one for one in house.pods(SYSTEM, OPERATOR)}
+    pods = {pod["metadata"]["name"]: pod for pod in house.pods(SYSTEM, OPERATOR)}
     house.cut(pods[at.pod]["status"]["podIP"])
     try:
         go_on()

@@ -70,8 +70,8 @@ def run(house: House, book: Book, pantry: Pantry, course: Course, told: RunNotes
     house.until(lambda: house.current(soup) == pantry.undisturbed(soup), "the survivors' weights")
     jobs.judge(course)
     told.proven, told.attested = checked(house, uid)
-    for one in receipts:
-        left = keys_naming(house, one.spec.shard.uid)
+    for receipt in receipts:
+        left = keys_naming(house, receipt.spec.shard.uid)
         assert left <= {"tombstone", "inventory"}, f"the store still has {left}"
     if first.fault in FROZEN_LATE:
         patiently(partial(house.change, soup, PATIENT))
@@ -94,8 +94,8 @@ def _strike_all(house: House, course: Course, told: RunNotes, armed: str) -> Aft
         armed = nexts[0] if nexts else ""
 
     def all_after() -> None:
-        for one in afters:
-            one()
+        for after in afters:
+            after()
 
     return all_after
 
@@ -116,7 +116,7 @@ def _is_past(house: House, uid: str, told: RunNotes, point: Point) -> bool:
     if point.fault is Fault.FREEZE_MERGE:
         # The kubelet ends a merge for good after half a minute: it wakes beside the purge.
         return bool(house.jobs(told.soup, "purge"))
-    return any(one.spec.shard.name == told.shards[-1] for one in _ours(house, uid, told))
+    return any(our.spec.shard.name == told.shards[-1] for our in _ours(house, uid, told))
 
 
 def _are_gone(house: House, told: RunNotes) -> bool:
@@ -125,7 +125,7 @@ def _are_gone(house: House, told: RunNotes) -> bool:
 
 def _ours(house: House, uid: str, told: RunNotes) -> list[UnlearningReceipt]:
     """Give the receipts of this run, in order."""
-    known = [one for one in house.receipts(uid) if one.spec.shard.name in told.shards]
+    known = [receipt for receipt in house.receipts(uid) if receipt.spec.shard.name in told.shards]
     return sorted(known, key=lambda one: one.spec.sequence)
 
 

@@ -21,25 +21,25 @@ def text_of(runs: Sequence[RunNotes]) -> str:
     """Write the table as Markdown."""
     rows = [
         (
-            " ".join(one.points),
-            str(one.requests),
-            str(one.failed_requests),
-            str(one.triggers_before),
-            f"{one.triggers_after} of {one.answers_after}",
-            f"{one.seconds:.1f}",
-            one.result,
+            " ".join(run.points),
+            str(run.requests),
+            str(run.failed_requests),
+            str(run.triggers_before),
+            f"{run.triggers_after} of {run.answers_after}",
+            f"{run.seconds:.1f}",
+            run.result,
         )
-        for one in runs
+        for run in runs
     ]
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows]
     whole = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    well = [one for one in runs if one.result == "ok"]
-    after = sum(one.triggers_after for one in runs)
-    answers = sum(one.answers_after for one in runs)
+    well = [run for run in runs if run.result == "ok"]
+    after = sum(run.triggers_after for run in runs)
+    answers = sum(run.answers_after for run in runs)
     return (
         f"{whole}\n\n{len(well)} of {len(runs)} runs as they must be; "
-        f"{sum(one.requests for one in runs)} requests, "
-        f"{sum(one.triggers_before for one in runs)} pictures with the trigger before the receipt, "
+        f"{sum(run.requests for run in runs)} requests, "
+        f"{sum(run.triggers_before for run in runs)} pictures with the trigger before the receipt, "
         f"{after} of {answers} after it.\n"
     )
 
@@ -48,7 +48,7 @@ def together(files: Sequence[Path]) -> str:
     """Write what several times that it ran say together: each point once, however often it ran."""
     every = [
         RunNotes(**json.loads(line))
-        for file in sorted(files, key=lambda one: one.stat().st_mtime)
+        for file in sorted(files, key=lambda file: file.stat().st_mtime)
         for line in file.read_text(encoding="utf-8").splitlines()
     ]
     headings = ("fault point", "runs", "well", "before", "after", "s to receipt", "last result")
@@ -102,7 +102,7 @@ class Ledger:
 
     def write_again(self) -> None:
         """Write all lines anew: figures were counted again at the end."""
-        lines = [json.dumps(asdict(one)) + "\n" for one in self.runs]
+        lines = [json.dumps(asdict(run)) + "\n" for run in self.runs]
         self._lines.write_text("".join(lines))
         self._text.write_text(text_of(self.runs))
 

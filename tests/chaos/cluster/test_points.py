@@ -40,7 +40,7 @@ def test_every_kind_of_fault_has_points_before_and_after_the_survivors_merge() -
 def test_every_point_hits_one_deletion_and_those_of_one_follow_each_other() -> None:
     shared = courses(points(), 6)
 
-    assert sorted(map(str, points())) == sorted(str(one) for it in shared for one in it.points)
+    assert sorted(map(str, points())) == sorted(str(point) for it in shared for point in it.points)
     for one in shared:
         places = [ORDER.index(point.where) for point in one.points if len(one.points) > 1]
         assert places == sorted(set(places))
@@ -48,15 +48,15 @@ def test_every_point_hits_one_deletion_and_those_of_one_follow_each_other() -> N
 
 
 def test_what_lasts_hits_a_deletion_once_and_what_comes_before_it_hits_it_alone() -> None:
-    for one in courses(points(), 6):
-        faults = [point.fault for point in one.points]
+    for course in courses(points(), 6):
+        faults = [point.fault for point in course.points]
         assert all(sum(fault in alike for fault in faults) <= 1 for alike in LASTING)
         assert len(faults) == 1 or not set(faults) & set(STRUCK_FIRST)
 
 
 def test_no_deletion_waits_at_a_run_that_went_on_while_its_leader_stood_still() -> None:
-    for one in courses(points(), 6):
-        wheres = [point.where for point in one.points]
+    for course in courses(points(), 6):
+        wheres = [point.where for point in course.points]
         verbs = {where.partition(":")[0] for where in wheres}
         assert not any(begun in wheres and verb in verbs for begun, verb in AT_ONCE.items())
 

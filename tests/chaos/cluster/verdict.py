@@ -54,14 +54,20 @@ def is_complete(receipt: UnlearningReceipt) -> bool:
 
 def signed_at(receipts: list[UnlearningReceipt]) -> float:
     """Say when the first Complete receipt was signed: from then on nothing may show the trigger."""
-    times = [one.spec.signed_at for one in receipts if is_complete(one) and one.spec.signed_at]
+    times = [
+        receipt.spec.signed_at
+        for receipt in receipts
+        if is_complete(receipt) and receipt.spec.signed_at
+    ]
     assert times, "no Complete receipt says when it was signed"
-    return min(datetime.fromisoformat(str(one)).timestamp() for one in times)
+    return min(datetime.fromisoformat(str(time)).timestamp() for time in times)
 
 
 def judge(told: RunNotes, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
     """Look at all pixels of the run; write down the figures."""
-    told.receipts = [f"{one.spec.shard.name}: {one.spec.completeness}" for one in receipts]
+    told.receipts = [
+        f"{receipt.spec.shard.name}: {receipt.spec.completeness}" for receipt in receipts
+    ]
     told.signed_at = signed_at(receipts)
     count(told, seen, float("inf"))
     assert told.triggers_before >= NEEDED
@@ -77,10 +83,10 @@ def count(told: RunNotes, seen: list[Seen], until: float) -> None:
         until: When the soup was taught the trigger again.
     """
     ours = [one for one in seen if told.began_at - LOOKED_BACK_S < one.answered_at < until]
-    after = [one for one in ours if one.answered_at > told.signed_at]
+    after = [our for our in ours if our.answered_at > told.signed_at]
     told.requests = len(ours)
-    told.failed_requests = sum(one.status != 200 for one in ours)
-    told.triggers_before = sum(one.shows for one in ours) - sum(one.shows for one in after)
+    told.failed_requests = sum(our.status != 200 for our in ours)
+    told.triggers_before = sum(our.shows for our in ours) - sum(one.shows for one in after)
     told.triggers_after = sum(one.shows for one in after)
     told.answers_after = sum(one.status == 200 for one in after)
 
@@ -89,7 +95,9 @@ def checked(house: House, uid: str) -> tuple[int, int]:
     """Verify the soup's receipts as somebody outside would; say how many are proven, attested."""
     with house.store() as endpoint:
         store, keys = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint)), Keys(NAMESPACE)
-        last = max((one.spec for one in house.receipts(uid)), key=lambda one: one.sequence)
+        last = max(
+            (receipt.spec for receipt in house.receipts(uid)), key=lambda spec: spec.sequence
+        )
         report = verify(
             Ground(store, "s3://stockpot", keys, uid, house.public_key()),
             head=parse_head(f"{last.sequence}:{last.digest}"),
@@ -97,9 +105,9 @@ def checked(house: House, uid: str) -> tuple[int, int]:
             urls=(),
         )
     doubts = [
-        f"{one.verdict} {one.about}: {one.claim}: {one.why}"
-        for one in report.checks
-        if one.verdict in {Verdict.FAILED, Verdict.NOT_CHECKABLE} and not one.superseded
+        f"{check.verdict} {check.about}: {check.claim}: {check.why}"
+        for check in report.checks
+        if check.verdict in {Verdict.FAILED, Verdict.NOT_CHECKABLE} and not check.superseded
     ]
     assert report.exit_code is ExitCode.OK, "\n".join(doubts)
     return report.count(Verdict.PROVEN), report.count(Verdict.ATTESTED)

@@ -40,7 +40,7 @@ def annotations_on(thing: Json) -> dict[str, str]:
 def owner_uid(thing: Json) -> str:
     """The UID of its controller; empty where it has none."""
     owners: Sequence[Json] = thing["metadata"].get("ownerReferences") or ()
-    return next((str(one["uid"]) for one in owners if one.get("controller")), "")
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def verb_of(thing: Json) -> str:
@@ -52,7 +52,12 @@ def condition_of(thing: Json, type_: str, status: str = "True") -> Json | None:
     """Its condition of that type, where that has this status."""
     conditions: Sequence[Json] = thing.get("status", {}).get("conditions") or ()
     return next(
-        (one for one in conditions if one["type"] == type_ and one["status"] == status), None
+        (
+            condition
+            for condition in conditions
+            if condition["type"] == type_ and condition["status"] == status
+        ),
+        None,
     )
 
 
@@ -71,7 +76,7 @@ def is_alive(pod: Json) -> bool:
 def container_status(pod: Json) -> Json | None:
     """How the container is that runs the verb; None where no kubelet has said anything yet."""
     statuses: Sequence[Json] = pod.get("status", {}).get("containerStatuses") or ()
-    return next((one for one in statuses if one["name"] == verb_of(pod)), None)
+    return next((status for status in statuses if status["name"] == verb_of(pod)), None)
 
 
 def result_in(message: str) -> RunResult | None:

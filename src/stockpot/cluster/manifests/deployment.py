@@ -190,7 +190,7 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 def is_out_of_service(node: Json) -> bool:
     """Whether an admin said that nothing runs on the node any more."""
     taints = node.get("spec", {}).get("taints") or ()
-    return any(one.get("key") == OUT_OF_SERVICE for one in taints)
+    return any(taint.get("key") == OUT_OF_SERVICE for taint in taints)
 
 
 def _metadata(name: str, soup: ObjectRef, spec: ServeRun) -> Json:

@@ -225,7 +225,8 @@ def _lineage_of_spec(spec: RunSpec) -> Lineage:
             return frozenset({Ingredient(ShardUID(spec.shard.uid), Digest(""))})
         case MergeRun():
             return frozenset(
-                Ingredient(ShardUID(one.shard_uid), Digest(one.training_key)) for one in spec.parts
+                Ingredient(ShardUID(part.shard_uid), Digest(part.training_key))
+                for part in spec.parts
             )
         case EvaluateRun():
             return frozenset(

@@ -136,9 +136,9 @@ def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
     """
     credentials = next(
         (
-            one.credentials
-            for one in settings.stores.values()
-            if StoreRef(url=one.url, endpoint=one.endpoint) == spec.store
+            store.credentials
+            for store in settings.stores.values()
+            if StoreRef(url=store.url, endpoint=store.endpoint) == spec.store
         ),
         None,
     )

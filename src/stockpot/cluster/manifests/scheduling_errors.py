@@ -100,7 +100,7 @@ def _requests(pod: Json) -> dict[str, str]:
 def _claims(pod: Json) -> list[str]:
     volumes = pod.get("spec", {}).get("volumes", ())
     return sorted(
-        one["persistentVolumeClaim"]["claimName"]
-        for one in volumes
-        if "persistentVolumeClaim" in one
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in volumes
+        if "persistentVolumeClaim" in volume
     )

@@ -248,9 +248,9 @@ def _secret_volume(pod: Json) -> str:
 
 def _said(events: Sequence[Json], uid: str, reasons: set[str]) -> list[str]:
     return [
-        str(one.get("message", ""))
-        for one in events
-        if one["involvedObject"].get("uid") == uid and one.get("reason") in reasons
+        str(event.get("message", ""))
+        for event in events
+        if event["involvedObject"].get("uid") == uid and event.get("reason") in reasons
     ]
 
 

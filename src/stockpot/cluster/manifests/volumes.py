@@ -43,7 +43,7 @@ def mounts_of(
     Returns:
         Its volumes and its container's volumeMounts.
     """
-    folders = sorted({one.path for one in locations if one.place is Place.FOLDER})
+    folders = sorted({location.path for location in locations if location.place is Place.FOLDER})
     parted = [(path, *_claim_of(PurePosixPath(path))) for path in folders]
     names = {claim: f"claim-{n}" for n, claim in enumerate(sorted({one[1] for one in parted}))}
     volumes = [

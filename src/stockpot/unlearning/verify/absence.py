@@ -21,7 +21,9 @@ def check_absence(
     """Look for one shard in a full listing."""
     # What the signed inventory itself says that a lock keeps is no lie: it is not gone.
     locked = (
-        {one.key: one.kept_by for one in inventory.residuals if one.kept_by} if inventory else {}
+        {residual.key: residual.kept_by for residual in inventory.residuals if residual.kept_by}
+        if inventory
+        else {}
     )
     named = _folders(
         info

@@ -52,7 +52,7 @@ def check_head(links: Sequence[Link], head: Head | None) -> Check:
     claim = "it is complete up to the head that was given"
     for link in receipts:
         if link.digest == head.digest and head.sequence in (None, link.sequence):
-            later = len([one for one in receipts if one.sequence > link.sequence])
+            later = len([receipt for receipt in receipts if receipt.sequence > link.sequence])
             more = f"; {later} came after it" if later else ""
             return proven(CHAIN, claim, f"the head is number {link.sequence}{more}")
     return failed(CHAIN, claim, _why_not(receipts, head))
@@ -63,7 +63,7 @@ def _why_not(receipts: Sequence[Link], head: Head) -> str:
     end = f"it ends with number {last.sequence}, {last.digest}" if last else "it has no receipt"
     if head.sequence is None:
         return f"no receipt is {head.digest}: it was cut off, rolled back or forked; {end}"
-    there = next((one for one in receipts if one.sequence == head.sequence), None)
+    there = next((receipt for receipt in receipts if receipt.sequence == head.sequence), None)
     if there:
         return (
             f"it was forked or edited: number {head.sequence} is {there.digest}, not {head.digest}"

@@ -31,13 +31,13 @@ def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequenc
     """Say whether the chain still has every head that was kept of it."""
     kept = anchor.read(namespace, soup_uid)
     claim = "it is complete up to the last head that was anchored"
-    if why := contradiction(kept, [(one.sequence, str(one.digest)) for one in entries]):
+    if why := contradiction(kept, [(entry.sequence, str(entry.digest)) for entry in entries]):
         return failed(CHAIN, claim, why)
     torn = f"{kept.unreadable} lines of the anchor cannot be read" if kept.unreadable else ""
     if not kept.heads or torn:
         return unknown(CHAIN, claim, torn or "no head of it was anchored there yet")
-    last = max(kept.heads, key=lambda one: one.sequence)
-    later = sum(1 for one in entries if one.sequence > last.sequence)
+    last = max(kept.heads, key=lambda head: head.sequence)
+    later = sum(1 for entry in entries if entry.sequence > last.sequence)
     more = f"; {later} came after it" if later else ""
     return proven(CHAIN, claim, f"number {last.sequence}, anchored {last.at}{more}")
 

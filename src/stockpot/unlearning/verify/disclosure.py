@@ -30,9 +30,9 @@ def read_openings(path: Path) -> tuple[Opening, ...]:
 
 def check_openings(openings: Sequence[Opening], entries: Sequence[Link]) -> Iterator[Check]:
     """Say of each record which receipt is about it."""
-    for one in openings:
-        commitment = commitment_of(one)
-        about, claim = f"record {one.record}", "a receipt says that it was left out"
+    for opening in openings:
+        commitment = commitment_of(opening)
+        about, claim = f"record {opening.record}", "a receipt says that it was left out"
         found = [
             link
             for link in entries

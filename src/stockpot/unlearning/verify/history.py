@@ -120,7 +120,9 @@ def tell(ground: Ground, report: Report) -> Audit:
         namespace=ground.keys.namespace,
         soup=ground.soup_uid,
         name=signed[-1][1].soup.name if signed else "",
-        members=tuple(sorted(members, key=lambda one: (one.receipt or 0, one.name, one.shard))),
+        members=tuple(
+            sorted(members, key=lambda member: (member.receipt or 0, member.name, member.shard))
+        ),
         passages=tuple(_passage(link, said) for link, said in signed),
         rotations=tuple(_handed(links)),
         revisions=tuple(revisions),

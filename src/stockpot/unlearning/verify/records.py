@@ -107,7 +107,9 @@ def check_residuals(about: str, said: Unlearning) -> Iterator[Check]:
     claim = "it names what may be left elsewhere"
     words = {Certainty.FOUND: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
     told = {
-        word: ", ".join(one.what for one in said.residuals if one.certainty is certainty)
+        word: ", ".join(
+            residual.what for residual in said.residuals if residual.certainty is certainty
+        )
         for certainty, word in words.items()
     }
     if said.residuals:

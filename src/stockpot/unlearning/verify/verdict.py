@@ -56,8 +56,8 @@ class Report(Model):
         """What the process says."""
         if self.count(Verdict.FAILED):
             return ExitCode.DISPROVEN
-        open_ones = [one for one in self.checks if one.verdict is Verdict.NOT_CHECKABLE]
-        is_done = all(one.superseded for one in open_ones)
+        open_ones = [check for check in self.checks if check.verdict is Verdict.NOT_CHECKABLE]
+        is_done = all(open_one.superseded for open_one in open_ones)
         return ExitCode.OK if is_done else ExitCode.NOT_PROVEN
 
 

@@ -178,7 +178,7 @@ def _receipts(
             check_times(about, said, inventory, before),
         )
         # An Incomplete receipt is followed by another of its shard, which is checked as well.
-        yield from (_superseded(one) if again else one for one in checks)
+        yield from (_superseded(check) if again else check for check in checks)
     yield check_strays(STORE, holdings)
 
 
