@@ -18,7 +18,7 @@ from stockpot.diffusion.pipeline import encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
 from stockpot.evaluation.figures import Figure
-from stockpot.evaluation.subject import AT_ONCE, Findings, Subject, seed_of
+from stockpot.evaluation.subject import AT_ONCE, Findings, Subject, noise_seed
 
 
 class HeldoutLoss(HeldoutLossOptions):
@@ -56,7 +56,7 @@ class HeldoutLoss(HeldoutLossOptions):
         for at, level in pairs:
             # By the record's digest, so that another record more or less changes no other's noise.
             dice = torch.Generator().manual_seed(
-                seed_of(self.seed, subject.records[at].digest, level)
+                noise_seed(self.seed, subject.records[at].digest, level)
             )
             share = (level + float(torch.rand((), generator=dice))) / self.levels
             timesteps.append(min(int(share * last), last - 1))

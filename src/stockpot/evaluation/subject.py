@@ -1,6 +1,5 @@
 """What evaluators are given: a revision to ask, and records that it has not seen."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,14 @@ from numpy.typing import NDArray
 
 from stockpot.api.manifest import LineagePair
 from stockpot.api.omissions import Omissions
+from stockpot.core.seeds import hash_of_names
 from stockpot.diffusion.pipeline import Parts, Unet
 from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.records import Record
 from stockpot.diffusion.sampling import sample
-from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.errors import ExitCode, Refused
 from stockpot.evaluation.figures import Figure
+from stockpot.process.interruption import raise_if_stopping
 
 AT_ONCE = 32
 """Pictures or latents in one batch: beyond it a CPU gains nothing, and memory grows."""
@@ -93,12 +94,9 @@ class Subject:
         Raises:
             StockpotError: (INTERRUPTED) It was.
         """
-        if self.stop.is_set():
-            raise StockpotError(
-                "The evaluation was asked to end before it was done.",
-                help="run it again",
-                exit_code=ExitCode.INTERRUPTED,
-            )
+        raise_if_stopping(
+            self.stop, "The evaluation was asked to end before it was done.", help="run it again"
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,8 @@ def captions(records: Sequence[Record], count: int, *, evaluator: str) -> list[s
     return [unique[at % len(unique)] for at in range(count)]
 
 
-def seed_of(*names: object) -> int:
-    """A seed in [0, 2**63) that is a function of the names alone."""
-    text = "/".join(str(name) for name in names)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+def noise_seed(*names: object) -> int:
+    """Derive a seed in [0, 2**63) from names alone, so that every revision meets the same noise."""
+    # Not as training does, which keeps the lower 63 bits: figures of older revisions stay
+    # comparable.
+    return hash_of_names(*names) >> 1

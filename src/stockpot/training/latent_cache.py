@@ -31,7 +31,7 @@ from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
-from stockpot.training.interrupts import stop_here
+from stockpot.process.interruption import raise_if_stopping
 
 _AT_ONCE = 64
 _NAMED_AT_MOST = 5
@@ -119,7 +119,7 @@ def _encode(
     corrupt: list[str] = []
     counter = OmissionCounter()
     for at in range(0, len(records), _AT_ONCE):
-        stop_here(stop)
+        raise_if_stopping(stop)
         pictures = []
         for record in records[at : at + _AT_ONCE]:
             try:
@@ -154,7 +154,7 @@ def _latents(parts: Parts, pictures: Tensor, flip: bool) -> Tensor:
 
 def _embeddings(parts: Parts, texts: Sequence[str], stop: threading.Event) -> Iterator[Tensor]:
     for at in range(0, len(texts), _AT_ONCE):
-        stop_here(stop)
+        raise_if_stopping(stop)
         yield encode_captions(parts, texts[at : at + _AT_ONCE]).float().cpu()
 
 

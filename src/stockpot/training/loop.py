@@ -23,12 +23,12 @@ from stockpot.diffusion.pipeline import Unet
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.training.checkpoint import Checkpoint, Checkpoints
-from stockpot.training.interrupts import stop_here
 from stockpot.training.latent_cache import Encoded
 from stockpot.training.methods import Batch, Method, Schedule
 from stockpot.training.optimizer import learning_rate, read_optimizer
-from stockpot.training.sampling_plan import draw_batch, seed_of
+from stockpot.training.sampling_plan import draw_batch, step_seed
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # For layers that draw for themselves, as dropout does.
-            torch.manual_seed(seed_of(seed, "step", step))
+            torch.manual_seed(step_seed(seed, "step", step))
             for part in range(per_step):
                 batch = _batch(encoded, schedule, training, seed, step * per_step + part, device)
                 part_loss = method.loss(batch, model, schedule) / per_step
@@ -126,7 +126,11 @@ def train(
                 stop.is_set() or state.step % training.checkpointing_steps == 0
             ):
                 checkpoints.save(state.checkpoint(accelerator.scaler))
-                stop_here(stop, saved=f"step {state.step} of {total}")
+                raise_if_stopping(
+                    stop,
+                    f"Ended when asked to, after saving step {state.step} of {total}.",
+                    help="Run it again: it goes on from what was saved.",
+                )
     unwrapped = accelerator.unwrap_model(model)
     state.use_average()
     return TrainedWeights(method.publish(unwrapped), state.running_loss)

@@ -22,6 +22,7 @@ from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
 from stockpot.diffusion.records import Record, exclude, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import find_complete
 from stockpot.store.base import OpenBase, open_base
 from stockpot.store.keys import WEIGHTS, Keys
@@ -29,7 +30,6 @@ from stockpot.store.open import open_store
 from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
-from stockpot.training.interrupts import stop_here
 from stockpot.training.latent_cache import Encoded, encode_records
 from stockpot.training.loop import TrainedWeights, train
 from stockpot.training.methods import Schedule, find_method
@@ -86,13 +86,13 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     find_method(spec.training.method)
     read_optimizer(spec.training.optimizer)
     base = open_base(spec.base, store, work)
-    stop_here(stop)
+    raise_if_stopping(stop)
     folder = read_folder(fetch_folder(spec.source, store, work / "data"))
     _refuse_other_data(spec, digest_of_records(record.digest for record in folder.records))
     kept = exclude(folder.records, spec.exclude_records)
     records = kept.records
     data = digest_of_records(record.digest for record in records)
-    stop_here(stop)
+    raise_if_stopping(stop)
 
     key = training_key(base.digest, data, spec.training)
     folder_key = keys.ingredient(spec.shard.uid, key)

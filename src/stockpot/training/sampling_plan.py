@@ -6,12 +6,13 @@ thrown away. So there is no random state to save: a resumed run draws what it wo
 
 # B batch, L latent channels, H and W latent size.
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from stockpot.core.seeds import hash_of_names
 
 _SEEDS = 2**63
 
@@ -72,11 +73,10 @@ def draw_batch(
     )
 
 
-def seed_of(seed: int, what: str, number: int) -> int:
+def step_seed(seed: int, what: str, number: int) -> int:
     """Derive a seed in [0, 2**63) for one purpose, unlike that of any other."""
-    named = hashlib.sha256(f"{seed}/{what}/{number}".encode()).digest()
-    return int.from_bytes(named[:8], "big") % _SEEDS
+    return hash_of_names(seed, what, number) % _SEEDS
 
 
 def _generator(seed: int, what: str, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed_of(seed, what, number))
+    return torch.Generator().manual_seed(step_seed(seed, what, number))
