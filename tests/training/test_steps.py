@@ -8,10 +8,10 @@ import torch
 
 from stockpot.api.training import LearningRateSchedule, Training
 from stockpot.training.optimizer import learning_rate
-from stockpot.training.sampling_plan import Draw, draw_batch
+from stockpot.training.sampling_plan import SamplingPlan, plan_batch
 
 
-def a_draw(batch: int, **fields: Any) -> Draw:
+def a_draw(batch: int, **fields: Any) -> SamplingPlan:
     said = {
         "records": 10,
         "batch_size": 4,
@@ -20,7 +20,7 @@ def a_draw(batch: int, **fields: Any) -> Draw:
         "flip": True,
         "captionless": 0.25,
     }
-    return draw_batch(7, batch, **{**said, **fields})
+    return plan_batch(7, batch, **{**said, **fields})
 
 
 def test_a_batch_is_drawn_the_same_whenever_it_is_drawn() -> None:

@@ -1,4 +1,4 @@
-"""What evaluators are given: a revision to ask, and records that it has not seen."""
+"""The contract of evaluators: the revision that they are given, and the result that they return."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,53 +17,56 @@ from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.records import Record
 from stockpot.diffusion.sampling import sample
 from stockpot.errors import ExitCode, Refused
-from stockpot.evaluation.figures import Figure
+from stockpot.evaluation.measurements import Measurement
 from stockpot.process.interruption import raise_if_stopping
 
-AT_ONCE = 32
+BATCH_SIZE = 32
 """Pictures or latents in one batch: beyond it a CPU gains nothing, and memory grows."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One revision."""
+class EvaluatedRevision:
+    """One revision, loaded, with the records to evaluate it on."""
 
     parts: Parts
+    """The base's VAE, text encoder, tokenizer and scheduler."""
     unet: Unet
+    """The revision's UNet."""
     records: tuple[Record, ...]
-    """Held out: in no shard. In order of digest; empty where the soup names none."""
+    """Held-out records, which are in no shard, by digest; empty where the soup names none."""
     resolution: int
+    """Side of the pictures, in pixels."""
     advance: Callable[[int], None]
-    """Told how many pictures or records are done."""
+    """Reports progress: the number of pictures or records that are done."""
     stop: threading.Event
+    """Set when the process is asked to stop."""
 
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float
     ) -> NDArray[np.uint8]:
         """Draw one picture for each prompt and seed.
 
-        The batches depend on the number of prompts alone, so every revision is asked in the same
-        way.
+        Batches depend on the number of prompts alone, so every revision draws in the same batches.
 
         Returns:
             Pictures, shape (N, H, W, 3).
 
         Raises:
-            Refused: (BAD_WEIGHTS) A picture is not made of numbers.
+            Refused: (BAD_WEIGHTS) A picture has a value that is not finite.
         """
-        drawn = []
-        for at in range(0, len(prompts), AT_ONCE):
+        batches = []
+        for first in range(0, len(prompts), BATCH_SIZE):
             try:
                 with np.errstate(invalid="raise"):
-                    some = sample(
+                    pictures = sample(
                         self.parts,
                         self.unet,
-                        prompts[at : at + AT_ONCE],
-                        seeds[at : at + AT_ONCE],
+                        prompts[first : first + BATCH_SIZE],
+                        seeds[first : first + BATCH_SIZE],
                         steps=steps,
                         guidance=guidance,
                         resolution=self.resolution,
-                        on_step=lambda _: self.go_on(),
+                        on_step=lambda _: self.raise_if_stopping(),
                     )
             except FloatingPointError as error:
                 raise Refused(
@@ -71,15 +74,15 @@ class Subject:
                     help="its weights diverged: look at the last loss of its shards",
                     exit_code=ExitCode.BAD_WEIGHTS,
                 ) from error
-            drawn.append(some)
-            self.advance(at + len(some))
-        return np.concatenate(drawn)
+            batches.append(pictures)
+            self.advance(first + len(pictures))
+        return np.concatenate(batches)
 
     def require_readable(self, prompts: Sequence[str], *, evaluator: str) -> None:
-        """Refuse prompts that somebody wrote and the base's text encoder does not read whole.
+        """Refuse prompts of the suite's options that the base's text encoder would cut.
 
         Raises:
-            Refused: (BAD_RUN_SPEC) It would cut one of them; says which, and what would be lost.
+            Refused: (BAD_RUN_SPEC) It would cut one of them; the message has what would be lost.
         """
         for prompt in dict.fromkeys(prompts):
             self._reader.require_readable(prompt, f"The prompt of {evaluator}")
@@ -88,8 +91,8 @@ class Subject:
     def _reader(self) -> PromptReader:
         return PromptReader(self.parts.tokenizer)
 
-    def go_on(self) -> None:
-        """End here where the run was asked to end.
+    def raise_if_stopping(self) -> None:
+        """Raise if the run was asked to stop; evaluators call it between batches.
 
         Raises:
             StockpotError: (INTERRUPTED) It was.
@@ -100,28 +103,29 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What one evaluator found."""
+class EvaluatorResult:
+    """The result of one evaluator."""
 
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Measurement] = field(default_factory=dict)
+    """By name, as in `evaluation.json`; no other evaluator of the suite may have the name."""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """To lie beside `evaluation.json`, by name."""
+    """Files to publish beside `evaluation.json`, by name."""
     omissions: Omissions = ()
-    """What of the held-out pictures is not in the figures."""
+    """Held-out data that the figures do not use exactly as given."""
     fitted_on: tuple[LineagePair, ...] = ()
-    """What the evaluator itself was made from, where it learnt from shards."""
+    """Trainings that the evaluator itself learnt from: the evaluation is purged with them."""
 
 
 class Evaluator(Protocol):
-    """A way to look at a revision. Made from its options, without a side effect."""
+    """An evaluator. It is made from its options, without side effects."""
 
-    def evaluate(self, subject: Subject) -> Findings:
-        """Ask the revision. The same weights must give the same figures."""
+    def evaluate(self, revision: EvaluatedRevision) -> EvaluatorResult:
+        """Evaluate the revision. The same weights must give the same figures."""
         ...
 
 
 def captions(records: Sequence[Record], count: int, *, evaluator: str) -> list[str]:
-    """Take `count` prompts from held-out captions, round and round where there are fewer.
+    """Take `count` prompts from held-out captions, repeating them where there are fewer.
 
     Raises:
         Refused: (BAD_RUN_SPEC) There are no held-out records.
@@ -133,11 +137,10 @@ def captions(records: Sequence[Record], count: int, *, evaluator: str) -> list[s
             help=f"name spec.evaluation.source, or give {evaluator} prompts: a cat|a dog",
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
-    return [unique[at % len(unique)] for at in range(count)]
+    return [unique[number % len(unique)] for number in range(count)]
 
 
 def noise_seed(*names: object) -> int:
     """Derive a seed in [0, 2**63) from names alone, so that every revision meets the same noise."""
-    # Not as training does, which keeps the lower 63 bits: figures of older revisions stay
-    # comparable.
+    # Training keeps the lower 63 bits instead. Both stay: a change would change every figure.
     return hash_of_names(*names) >> 1
