@@ -1,6 +1,6 @@
-"""What `smoke.sh` says to the verbs: one RunSpec a name, and at last one grant.
+"""The inputs of `smoke.sh`: a RunSpec for each verb by name, and a grant for the server.
 
-Written to be read: this is all that an operator tells its workloads, without an operator.
+These are all the inputs that an operator gives its workloads.
 """
 
 import base64
@@ -66,7 +66,7 @@ def main(name: str) -> None:
                 training=TRAINING,
             )
         case "merge", _, _:
-            recipe = made_of()
+            recipe = uniform_recipe()
             parts = tuple(
                 RecipePart(
                     shard_uid=part.ingredient.shard,
@@ -112,17 +112,17 @@ def main(name: str) -> None:
 
 
 def folder(shard: str) -> Location:
-    """The data of a shard."""
+    """Return the location of a shard's data."""
     return Location(place=Place.FOLDER, path=str(DATA / shard))
 
 
 def result(name: str) -> RunResult:
-    """What a run ended with."""
+    """Read the result of a run."""
     return RunResult.model_validate_json((WORK / f"{name}.result.json").read_bytes())
 
 
-def made_of() -> Recipe:
-    """All that was trained, each with the same weight."""
+def uniform_recipe() -> Recipe:
+    """Return the recipe of all trained shards with equal weights."""
     weighted = []
     for shard in SHARDS:
         trained = result(f"train-{shard}")
@@ -134,8 +134,8 @@ def made_of() -> Recipe:
 
 
 def revision() -> RevisionRef:
-    """The merged soup."""
-    recipe, merged = made_of(), result("merge")
+    """Return the reference of the merged revision."""
+    recipe, merged = uniform_recipe(), result("merge")
     assert merged.weights_digest
     return RevisionRef(
         recipe_digest=recipe.digest,
@@ -169,7 +169,7 @@ def grant() -> None:
 
 
 def wait_for(path: Path) -> str:
-    """The text of a file that is about to be written."""
+    """Wait for a file, and return its text."""
     for _ in range(1200):
         if path.is_file():
             return path.read_text()
@@ -178,14 +178,14 @@ def wait_for(path: Path) -> str:
 
 
 def ask(url: str, body: str | None = None) -> bytes:
-    """One HTTP request to this machine."""
+    """Send an HTTP request to this machine, and return the body."""
     request = urllib.request.Request(  # noqa: S310
         url, body.encode() if body else None, {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            said: bytes = answer.read()
-            return said
+            content: bytes = answer.read()
+            return content
     except urllib.error.HTTPError as error:
         sys.exit(f"{url}: {error.code} {error.read().decode()}")
 

@@ -28,7 +28,7 @@ from stockpot.api.training import Named
 from stockpot.errors import ExitCode, Refused, StockpotError, describe
 
 _MACHINE_ERRORS = (OSError, MemoryError)
-"""Errors of the machine: another attempt may succeed, so the package is not blamed."""
+"""Errors of the machine, for which the package is not blamed."""
 _TORCH_MACHINE_ERRORS = {"OutOfMemoryError", "AcceleratorError"}
 """Torch's, by name: nothing here imports torch."""
 

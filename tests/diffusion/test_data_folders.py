@@ -76,7 +76,7 @@ def test_every_form_gives_the_picture_its_caption(tmp_path: Path, files: Files) 
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "words"),
     [
         ({"a.png": RED, "metadata.csv": "file_name;text\na.png;ant\n"}, "there is no file_name"),
         ({"a.png": RED, "metadata.csv": "file_name,text\na.png,ant, red\n"}, "line 2 has 3 values"),
@@ -117,10 +117,8 @@ def test_every_form_gives_the_picture_its_caption(tmp_path: Path, files: Files) 
         ),
     ],
 )
-def test_what_cannot_be_understood_is_refused_by_name(
-    tmp_path: Path, files: Files, said: str
-) -> None:
-    assert said in refusal(put(tmp_path / "data", files)).message
+def test_unreadable_data_is_refused_by_name(tmp_path: Path, files: Files, words: str) -> None:
+    assert words in refusal(put(tmp_path / "data", files)).message
 
 
 def test_folders_of_classes_are_no_captions(tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_folders_of_classes_are_no_captions(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_left_out_is_counted_and_named(
+def test_unused_data_is_counted_and_named(
     tmp_path: Path, files: Files, counts: dict[str, tuple[int, tuple[str, ...]]]
 ) -> None:
     folder = put(tmp_path / "data", files)
@@ -250,7 +248,7 @@ def test_splits_are_not_learnt_together(tmp_path: Path, first: str, second: str)
     ("first", "second"),
     [("train/", "more/"), ("test tube ", ""), ("test/a/", "test/b/"), ("contest/", "latest/")],
 )
-def test_what_is_no_split_is_read(tmp_path: Path, first: str, second: str) -> None:
+def test_names_that_are_no_splits_are_read(tmp_path: Path, first: str, second: str) -> None:
     files: Files = {
         f"{first}a.png": RED,
         f"{first}a.txt": "an ant",
@@ -276,7 +274,7 @@ def test_a_name_that_no_disk_can_have_is_no_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "metadata.parquet", "x.tar"])
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_has_the_name_of_data_and_is_no_file_is_refused(
+def test_a_folder_or_pipe_with_the_name_of_data_is_refused(
     tmp_path: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     folder = put(tmp_path / "data", BESIDE)
@@ -375,7 +373,7 @@ def test_a_name_that_is_no_utf8_is_refused_where_it_is_data(tmp_path: Path) -> N
 
 @contextmanager
 def unprivileged() -> Iterator[Path]:
-    """A folder that anybody may enter, and a user for whom permissions count."""
+    """A folder that every user may enter, used as a user without root's permissions."""
     folder, user = Path(tempfile.mkdtemp()), os.geteuid()
     folder.chmod(0o755)
     try:
@@ -393,7 +391,7 @@ def become_nobody() -> None:
 
 
 @pytest.mark.parametrize("name", ["more", "a.png", "metadata.jsonl"])
-def test_what_may_not_be_read_is_named_and_may_be_tried_again(name: str) -> None:
+def test_an_unreadable_file_is_named_and_transient(name: str) -> None:
     with unprivileged() as folder:
         put(folder, {**ONE, "more/b.png": BLUE})
         (folder / name).chmod(0)

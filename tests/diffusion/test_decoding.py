@@ -152,7 +152,7 @@ def test_an_orientation_in_a_text_chunk_still_counts() -> None:
         (encoded(colours(), "TIFF"), ()),
     ],
 )
-def test_what_is_used_in_part_is_noted(data: bytes, notes: tuple[str, ...]) -> None:
+def test_a_picture_that_is_used_in_part_is_noted(data: bytes, notes: tuple[str, ...]) -> None:
     decoded = decode_picture(data)
 
     assert decoded.notes == tuple(OmissionReason(note) for note in notes)
@@ -163,7 +163,7 @@ def test_what_is_used_in_part_is_noted(data: bytes, notes: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "CMYK", "YCbCr", "LAB", "RGBA", "PA"])
-def test_every_mode_of_a_tiff_comes_out_as_it_looks(mode: str) -> None:
+def test_every_mode_of_a_tiff_is_decoded_as_viewers_show_it(mode: str) -> None:
     picture = Image.new("RGB", (4, 4), "white")
     if mode == "LAB":
         profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
@@ -191,11 +191,11 @@ def test_every_mode_of_a_tiff_comes_out_as_it_looks(mode: str) -> None:
         (png(2, 1, 16, 4, b"\0" + struct.pack(">4H", 0x8000, 0xFFFF, 0x4000, 0)), [128, 255]),
     ],
 )
-def test_what_is_transparent_in_grey_lies_on_white(data: bytes, shades: list[int]) -> None:
+def test_transparent_grey_lies_on_white(data: bytes, shades: list[int]) -> None:
     assert np.asarray(decode_picture(data).image)[0, :, 0].tolist() == shades
 
 
-def test_the_content_says_what_a_picture_is_and_not_its_name() -> None:
+def test_the_content_decides_the_format_and_not_the_name() -> None:
     decoded = decode_picture(encoded(colours(), "BMP"))
 
     assert decoded.image.tobytes() == colours().tobytes()

@@ -105,8 +105,8 @@ def test_assembling_twice_writes_once_and_the_same_bytes_anywhere(tmp_path: Path
     assert again == []
     for name in ASSEMBLED:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    found = {str(f.relative_to(tmp_path / "a")) for f in (tmp_path / "a").rglob("*") if f.is_file()}
-    assert found == set(ASSEMBLED)
+    files = {str(f.relative_to(tmp_path / "a")) for f in (tmp_path / "a").rglob("*") if f.is_file()}
+    assert files == set(ASSEMBLED)
 
 
 @pytest.mark.usefixtures("scripts")

@@ -27,9 +27,9 @@ def is_held_out(label: str) -> bool:
 
 
 def test_there_are_these_shards_and_no_others() -> None:
-    found = {file.parent.name for file in DATA.glob("*/metadata.jsonl")}
+    shards = {file.parent.name for file in DATA.glob("*/metadata.jsonl")}
 
-    assert found == set(FOLDERS)
+    assert shards == set(FOLDERS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -63,7 +63,7 @@ def test_no_held_out_label_is_in_a_shard(shard: str) -> None:
     assert [label for label in labels(shard) if is_held_out(label)] == []
 
 
-def test_what_is_held_out_is_what_the_hash_says() -> None:
+def test_held_out_records_are_chosen_by_hash() -> None:
     assert [label for label in labels("heldout") if not is_held_out(label)] == []
     assert len(labels("heldout")) > 80
 

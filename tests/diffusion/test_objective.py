@@ -72,7 +72,7 @@ def test_the_step_from_pure_noise_is_learnt_when_the_model_predicts_the_sample()
 
 
 def test_min_snr_weighs_the_error_of_the_clean_latents_alike_for_epsilon_and_v() -> None:
-    """The same error of the clean latents costs min(SNR, gamma), whatever the model predicts."""
+    """An error of the clean latents costs min(SNR, gamma), whatever the model predicts."""
     snr = (ALPHAS / (1 - ALPHAS))[:3]
     steps = EVERY_STEP[:3]
 
@@ -95,15 +95,15 @@ def test_min_snr_weighs_the_error_of_the_clean_latents_alike_for_epsilon_and_v()
         ),
     ],
 )
-def test_the_target_is_what_the_scheduler_says(prediction_type: str, expected: object) -> None:
+def test_the_target_follows_the_prediction_type(prediction_type: str, expected: object) -> None:
     latents, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1, 3])
 
-    found = target(a_scheduler(prediction_type), latents, noise, timesteps)
+    actual = target(a_scheduler(prediction_type), latents, noise, timesteps)
 
     assert callable(expected)
     wanted: Tensor = expected(latents, noise)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(actual, wanted)
 
 
 def test_an_unknown_prediction_type_is_refused_by_name() -> None:

@@ -51,8 +51,8 @@ def round_trip(codec: PatchCodec, images: Tensor) -> Tensor:
     return decoded
 
 
-def psnr_db(found: Tensor, wanted: Tensor) -> float:
-    error = ((found.clamp(-1, 1) - wanted) / 2).square().mean()
+def psnr_db(actual: Tensor, wanted: Tensor) -> float:
+    error = ((actual.clamp(-1, 1) - wanted) / 2).square().mean()
     return float(-10 * error.log10())
 
 
@@ -77,7 +77,7 @@ def test_more_components_keep_more() -> None:
     assert kept[0] < kept[1]
 
 
-def test_scaled_latents_of_what_it_was_fitted_on_have_unit_variance() -> None:
+def test_scaled_latents_of_the_fitted_pictures_have_unit_variance() -> None:
     codec = a_fitted_codec()
 
     latents = scaled_latents(codec, some_images())

@@ -85,7 +85,7 @@ def unigram() -> PromptReader:
         ("unigram", "red cat red cat cat", 6, "cat cat", 11),
     ],
 )
-def test_what_is_beyond_the_window_is_named(
+def test_text_beyond_the_window_is_named(
     request: pytest.FixtureRequest, reader: str, text: str, tokens: int, lost: str, lost_from: int
 ) -> None:
     reading = request.getfixturevalue(reader).read(text)
@@ -109,7 +109,7 @@ def test_what_is_beyond_the_window_is_named(
         ("unigram", "red 龍", ("龍",)),
     ],
 )
-def test_what_the_vocabulary_lacks_is_named(
+def test_words_outside_the_vocabulary_are_named(
     request: pytest.FixtureRequest, reader: str, text: str, unknown: tuple[str, ...]
 ) -> None:
     reading = request.getfixturevalue(reader).read(text)
@@ -129,7 +129,7 @@ def test_what_the_vocabulary_lacks_is_named(
         ("unigram", "red</s>", "'</s>'"),
     ],
 )
-def test_what_would_be_read_as_something_else_has_a_problem(
+def test_a_prompt_that_is_not_read_as_given_has_a_problem(
     request: pytest.FixtureRequest, reader: str, text: str, because: str
 ) -> None:
     assert because in request.getfixturevalue(reader).read(text).problem
@@ -186,12 +186,12 @@ def roberta_model() -> RobertaModel:
 
 
 def t5_model() -> T5EncoderModel:
-    """Relative positions: it reads as much as it is told to."""
+    """An encoder with relative positions: the tokenizer's limit alone counts."""
     return T5EncoderModel(T5Config(vocab_size=30, d_model=8, d_kv=8, d_ff=8, num_layers=1))
 
 
 @pytest.mark.parametrize(
-    ("encoder", "said", "window"),
+    ("encoder", "stated", "window"),
     [
         (bert_model, 6, 6),
         (bert_model, 512, 16),
@@ -203,10 +203,10 @@ def t5_model() -> T5EncoderModel:
     ],
 )
 def test_the_window_is_the_smaller_of_what_tokenizer_and_encoder_can(
-    tmp_path: Path, encoder: Callable[[], torch.nn.Module], said: int, window: int
+    tmp_path: Path, encoder: Callable[[], torch.nn.Module], stated: int, window: int
 ) -> None:
     tokenizer = load_parts(tiny.a_base(tmp_path)).tokenizer
-    tokenizer.model_max_length = said
+    tokenizer.model_max_length = stated
 
     limit_window(tokenizer, encoder())
 

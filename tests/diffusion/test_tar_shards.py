@@ -92,7 +92,7 @@ def test_the_picture_is_the_one_without_a_middle_part(tmp_path: Path, order: int
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "words"),
     [
         ((*ONE, ("0.png", BLUE)), "x.tar/0.jpg and x.tar/0.png are two pictures under one key"),
         ((*ONE, ("0.JPG", BLUE)), "are two pictures under one key"),
@@ -118,10 +118,10 @@ def test_the_picture_is_the_one_without_a_middle_part(tmp_path: Path, order: int
         ((("caf\udce9.jpg", RED), ("caf\udce9.txt", "x")), r"caf\udce9.jpg has a name that is not"),
     ],
 )
-def test_what_is_said_twice_or_not_at_all_is_refused(
-    tmp_path: Path, members: Members, said: str
+def test_missing_or_ambiguous_members_are_refused(
+    tmp_path: Path, members: Members, words: str
 ) -> None:
-    assert said in refusal(in_a_folder(tmp_path, *members))
+    assert words in refusal(in_a_folder(tmp_path, *members))
 
 
 def test_it_does_not_matter_which_caption_comes_first(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_it_does_not_matter_which_caption_comes_first(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+def test_unused_data_is_counted_and_named(tmp_path: Path) -> None:
     folder = in_a_folder(
         tmp_path,
         *ONE,
@@ -211,7 +211,7 @@ TWO: Members = (("1.jpg", BLUE), ("1.txt", "a bee"))
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "words"),
     [
         (tar(*ONE) + tar(*TWO), "goes on after its end"),
         (tar(*ONE) + b"garbage", "goes on after its end"),
@@ -226,10 +226,10 @@ TWO: Members = (("1.jpg", BLUE), ("1.txt", "a bee"))
         (b"\x28\xb5\x2f\xfd" + bytes(600), "is compressed with zstd"),
     ],
 )
-def test_a_tar_that_is_not_whole_or_not_all_is_refused(
-    tmp_path: Path, content: bytes, said: str
+def test_a_truncated_extended_or_compressed_tar_is_refused(
+    tmp_path: Path, content: bytes, words: str
 ) -> None:
-    assert f"x.tar {said}" in refusal(put(tmp_path / "data", {"x.tar": content}))
+    assert f"x.tar {words}" in refusal(put(tmp_path / "data", {"x.tar": content}))
 
 
 def test_zeros_after_the_end_are_padding(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_a_single_item_has_no_uncertainty_to_speak_of() -> None:
     assert (figure.standard_error, figure.interval95) == (None, None)
 
 
-def test_what_varies_between_items_goes_out_of_a_paired_difference() -> None:
+def test_variance_between_items_cancels_in_a_paired_difference() -> None:
     before = Measurement({str(at): float(at) for at in range(50)})
     after = Measurement({name: value + 0.5 for name, value in before.items.items()})
 
@@ -53,7 +53,7 @@ def test_figures_of_different_items_cannot_be_compared() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_no_number_is_refused_by_name(value: float) -> None:
+def test_a_value_that_is_not_finite_is_refused_by_name(value: float) -> None:
     with pytest.raises(Refused, match=r"loss of cat\.png") as refused:
         require_numbers("loss", Measurement({"dog.png": 1.0, "cat.png": value}))
 

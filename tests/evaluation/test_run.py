@@ -337,7 +337,7 @@ def test_an_evaluator_that_answers_nonsense_is_refused_with_its_package(
     assert list(pantry.store.list(folder_of(revision))) == []
 
 
-def test_two_evaluators_of_one_figure_are_refused_rather_than_one_of_them_lost(
+def test_two_evaluators_of_one_figure_are_refused(
     pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = (

@@ -104,7 +104,7 @@ def train(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event)
 
 @dataclass
 class Watched(Progress):
-    """Progress that calls somebody at each advance of the training."""
+    """Progress that calls a function at each step of the training."""
 
     on_step: Callable[[int], None]
     phases: list[str] = field(default_factory=list)
@@ -141,12 +141,12 @@ class Child:
             pass
 
     def result(self) -> RunResult:
-        """Wait for its end, and what it says."""
+        """Wait for its end, and return its result."""
         while True:
-            said = self.says.recv()
-            if isinstance(said, RunResult):
+            message = self.says.recv()
+            if isinstance(message, RunResult):
                 self.process.join()
-                return said
+                return message
 
 
 def in_a_child(spec: TrainRun, work: Path) -> Child:

@@ -1,4 +1,4 @@
-"""What of the data is not used exactly as given stands in the result of the training."""
+"""The result of a training counts and names data that was not used exactly as given."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_data_that_is_used_as_it_is_has_nothing_to_say(ground: Ground) -> None:
     assert "omissions" not in json.loads(result.model_dump_json(by_alias=True))
 
 
-def test_every_kind_is_counted_and_named_and_found_again(ground: Ground) -> None:
+def test_every_kind_of_omission_is_counted_and_named_in_both_attempts(ground: Ground) -> None:
     (ground.data / "0000.png").write_bytes(b"broken")
     (ground.data / "0001.png").write_bytes(animated("GIF"))
     (ground.data / "unlisted.png").write_bytes(b"x")
@@ -54,20 +54,22 @@ def test_every_kind_is_counted_and_named_and_found_again(ground: Ground) -> None
     result = ground.train(training=BRIEF)
     again = ground.train(training=BRIEF)
 
-    found = {omission.reason: omission.examples for omission in result.omissions}
-    assert counts(result) == dict.fromkeys(found, 1)
-    assert found["CorruptPicture"] == ("0000.png (it is none of PNG, JPEG, WEBP, GIF, BMP, TIFF)",)
-    assert found["UnlistedPicture"] == ("unlisted.png",)
-    assert found["ExtraFrames"] == ("0001.png",)
-    assert found["CutCaption"] == (f"0002.png (14 tokens, of which {PROMPT_TOKENS} are read)",)
-    assert found["UnknownWords"] == ("0003.png",)
-    assert found["OtherFile"] == ("notes.md",)
+    examples = {omission.reason: omission.examples for omission in result.omissions}
+    assert counts(result) == dict.fromkeys(examples, 1)
+    assert examples["CorruptPicture"] == (
+        "0000.png (it is none of PNG, JPEG, WEBP, GIF, BMP, TIFF)",
+    )
+    assert examples["UnlistedPicture"] == ("unlisted.png",)
+    assert examples["ExtraFrames"] == ("0001.png",)
+    assert examples["CutCaption"] == (f"0002.png (14 tokens, of which {PROMPT_TOKENS} are read)",)
+    assert examples["UnknownWords"] == ("0003.png",)
+    assert examples["OtherFile"] == ("notes.md",)
     assert result.records == 11
     assert again.reused
     assert again.omissions == result.omissions
 
 
-def test_a_training_that_goes_on_says_what_was_left_out_before_it_was_killed(
+def test_a_resumed_training_reports_omissions_of_the_first_attempt(
     ground: Ground,
 ) -> None:
     (ground.data / "0000.png").write_bytes(b"broken")

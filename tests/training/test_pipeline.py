@@ -133,4 +133,6 @@ def test_two_pictures_at_the_same_moment_do_not_meet_in_the_tokenizer(
             )
         )
 
-    assert all(np.array_equal(one, two) for one, two in zip(drawn, expected, strict=True))
+    assert all(
+        np.array_equal(picture, wanted) for picture, wanted in zip(drawn, expected, strict=True)
+    )

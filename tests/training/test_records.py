@@ -1,4 +1,4 @@
-"""What a data folder may look like, and what is said about one that looks otherwise."""
+"""Data folders: the forms that are read, and the messages about any other."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def data_digest(folder: Path) -> str:
     return digest_of_records(record.digest for record in list_records(folder))
 
 
-def test_order_names_and_container_do_not_change_what_data_is(tmp_path: Path) -> None:
+def test_order_names_and_container_do_not_change_the_data_digest(tmp_path: Path) -> None:
     folder = some_data(tmp_path / "folder")
     digest = data_digest(folder)
     captions = {record.caption for record in list_records(folder)}
@@ -97,7 +97,7 @@ def test_a_caption_may_hold_any_letter_and_a_file_begin_with_a_mark(tmp_path: Pa
     assert [record.caption for record in list_records(folder)] == [caption]
 
 
-def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
+def test_transparent_pixels_lie_on_white(tmp_path: Path) -> None:
     folder = some_data(tmp_path, n=1)
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(folder / "0000.png")
 
@@ -198,7 +198,7 @@ def empty_tar(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "words"),
     [
         (no_folder, "There is no data folder data."),
         (nothing, "The data is empty."),
@@ -241,7 +241,7 @@ def empty_tar(folder: Path) -> None:
     ],
 )
 def test_bad_data_is_refused_with_what_is_wrong_and_where(
-    tmp_path: Path, damage: Callable[[Path], None], said: str
+    tmp_path: Path, damage: Callable[[Path], None], words: str
 ) -> None:
     folder = some_data(tmp_path / "data", n=4)
     damage(folder)
@@ -249,6 +249,6 @@ def test_bad_data_is_refused_with_what_is_wrong_and_where(
     with pytest.raises(Refused) as caught:
         list_records(folder)
 
-    assert said in caught.value.message
+    assert words in caught.value.message
     assert caught.value.help
     assert caught.value.exit_code == ExitCode.BAD_DATA

@@ -32,7 +32,7 @@ def uninterrupted(
 
 
 def stopped_after(ground: Ground, step: int) -> StockpotError:
-    """Train until the run is asked to end in that step."""
+    """Train until the run is stopped in that step."""
     stop = threading.Event()
     progress = Watched(lambda done: stop.set() if done == step else None)
     with pytest.raises(StockpotError) as caught:
@@ -41,10 +41,10 @@ def stopped_after(ground: Ground, step: int) -> StockpotError:
 
 
 def first_step_of(ground: Ground) -> tuple[int, RunResult]:
-    """Train to the end; say after which step it went on."""
-    seen: list[int] = []
-    result = ground.train(Watched(seen.append))
-    return seen[0] - 1, result
+    """Train to the end; return the step it resumed after, and the result."""
+    steps: list[int] = []
+    result = ground.train(Watched(steps.append))
+    return steps[0] - 1, result
 
 
 # Before the first checkpoint, and somewhere after it: also in the middle of writing one.
@@ -91,7 +91,7 @@ def test_a_resumed_training_needs_nothing_of_the_scratch_folder(
     assert result.weights_digest == uninterrupted.weights_digest
 
 
-def test_what_a_run_left_has_the_shards_lineage_and_goes_when_it_is_done(ground: Ground) -> None:
+def test_checkpoints_have_the_shards_lineage_and_go_when_the_run_is_done(ground: Ground) -> None:
     stopped_after(ground, 8)
     left = [key for key in ground.stored() if key.startswith(RUN_FOLDER)]
     manifest = json.loads((ground.store / RUN_FOLDER / "manifest.json").read_text())
@@ -158,7 +158,7 @@ def test_a_checkpoint_whose_note_is_nonsense_is_dropped(
     assert result.weights_digest == uninterrupted.weights_digest
 
 
-def test_a_checkpoint_of_other_data_is_not_gone_on_from(ground: Ground, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_data_is_not_resumed(ground: Ground, tmp_path: Path) -> None:
     from tests.tiny import some_data
 
     stopped_after(ground, 5)

@@ -53,7 +53,7 @@ def refusal(ground: Ground, **fields: Any) -> Refused:
 # What comes out
 
 
-def test_an_ingredient_is_admissible_and_says_what_it_was_made_from(
+def test_an_ingredient_is_admissible_and_its_manifest_names_its_inputs(
     whole: Ground, its_result: RunResult
 ) -> None:
     weights = whole.weights(its_result)
@@ -181,12 +181,12 @@ def test_a_training_in_brain_floats_stays_near_the_base_and_publishes_its_own_ki
     assert all((trained[key].float() - reference[key]).abs().max() < 0.1 for key in trained)
 
 
-def test_it_learns_one_batch_by_heart(ground: Ground, tmp_path: Path) -> None:
+def test_it_overfits_one_record(ground: Ground, tmp_path: Path) -> None:
     losses: list[float] = []
     progress = Watched(lambda _: losses.append(progress.snapshot().figures["loss"]))
-    one = Ground(ground.folder, ground.base, some_data(tmp_path / "one", n=1))
+    small = Ground(ground.folder, ground.base, some_data(tmp_path / "one", n=1))
 
-    one.train(
+    small.train(
         progress,
         training=a_training(
             max_train_steps=120,
@@ -201,7 +201,7 @@ def test_it_learns_one_batch_by_heart(ground: Ground, tmp_path: Path) -> None:
     assert losses[-1] < losses[0] / 3
 
 
-def test_progress_names_the_phases_and_what_is_measured(ground: Ground) -> None:
+def test_progress_names_the_phases_and_figures(ground: Ground) -> None:
     watched = Watched(int)
 
     ground.train(watched)
@@ -348,7 +348,7 @@ def forget(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "words"),
     [
         ({"method": {"name": "LoRa"}}, "There is no training method LoRa; there is FineTune."),
         ({"method": {"name": "FineTune", "options": {"rank": "4"}}}, "no option rank"),
@@ -361,8 +361,8 @@ def forget(ground: Ground) -> None:
         ({"resolution": 18}, "A resolution of 18 pixels is no multiple of 4"),
     ],
 )
-def test_what_this_version_does_not_know_is_refused_with_what_it_knows(
-    ground: Ground, fields: dict[str, Any], said: str
+def test_an_unknown_name_or_option_is_refused_with_the_known_ones(
+    ground: Ground, fields: dict[str, Any], words: str
 ) -> None:
     if "mixed_precision" in fields and torch.cuda.is_available():
         pytest.skip("a GPU can do that")
@@ -370,7 +370,7 @@ def test_what_this_version_does_not_know_is_refused_with_what_it_knows(
     error = refusal(ground, training=a_training(**fields))
 
     assert error.exit_code == ExitCode.BAD_RUN_SPEC
-    assert said in error.message
+    assert words in error.message
 
 
 def test_a_run_that_is_asked_to_end_while_it_reads_ends(ground: Ground) -> None:

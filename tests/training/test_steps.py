@@ -11,8 +11,8 @@ from stockpot.training.optimizer import learning_rate
 from stockpot.training.sampling_plan import SamplingPlan, plan_batch
 
 
-def a_draw(batch: int, **fields: Any) -> SamplingPlan:
-    said = {
+def a_plan(batch: int, **fields: Any) -> SamplingPlan:
+    defaults = {
         "records": 10,
         "batch_size": 4,
         "latent_shape": (2, 3, 3),
@@ -20,44 +20,44 @@ def a_draw(batch: int, **fields: Any) -> SamplingPlan:
         "flip": True,
         "captionless": 0.25,
     }
-    return plan_batch(7, batch, **{**said, **fields})
+    return plan_batch(7, batch, **{**defaults, **fields})
 
 
 def test_a_batch_is_drawn_the_same_whenever_it_is_drawn() -> None:
     torch.manual_seed(1)
-    first = a_draw(5)
+    first = a_plan(5)
     torch.manual_seed(2)
-    a_draw(4)
+    a_plan(4)
 
-    again = a_draw(5)
+    again = a_plan(5)
 
     assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in vars(first))
 
 
 def test_no_two_batches_have_the_same_noise() -> None:
-    assert not torch.equal(a_draw(1).noise, a_draw(2).noise)
+    assert not torch.equal(a_plan(1).noise, a_plan(2).noise)
 
 
-def test_every_record_is_seen_once_an_epoch() -> None:
-    seen = [int(record) for batch in range(5) for record in a_draw(batch).records]
+def test_every_record_comes_once_an_epoch() -> None:
+    order = [int(record) for batch in range(5) for record in a_plan(batch).records]
 
-    assert Counter(seen) == Counter(dict.fromkeys(range(10), 2))
-    assert seen[:10] != seen[10:]
+    assert Counter(order) == Counter(dict.fromkeys(range(10), 2))
+    assert order[:10] != order[10:]
 
 
 def test_a_batch_may_be_larger_than_the_data() -> None:
-    assert Counter(a_draw(0, records=1).records.tolist()) == {0: 4}
+    assert Counter(a_plan(0, records=1).records.tolist()) == {0: 4}
 
 
-def test_captions_are_left_out_as_often_as_was_said() -> None:
-    drawn = a_draw(0, batch_size=4000)
+def test_captions_are_left_out_in_the_given_proportion() -> None:
+    drawn = a_plan(0, batch_size=4000)
 
     assert drawn.captionless.float().mean() == pytest.approx(0.25, abs=0.03)
     assert drawn.flipped.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_nothing_is_flipped_where_that_was_not_asked_for() -> None:
-    assert not a_draw(0, batch_size=100, flip=False).flipped.any()
+    assert not a_plan(0, batch_size=100, flip=False).flipped.any()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""What workloads share about diffusion models: load, codec, objective, sampling.
+"""Diffusion models for all workloads: data folders, pipelines, objective, sampling.
 
-Everything here may import torch and diffusers, so nothing here is imported at the top of a module
-that the operator or the command line loads. Nothing here knows of clusters, stores or shards.
+Modules here may import torch and diffusers, so the operator and the command line import none of
+them at start. They know nothing of clusters, stores or shards.
 """

@@ -1,7 +1,7 @@
 """Count captions that the text encoder does not read in full.
 
-A pipeline cuts a caption at the tokenizer's window, and puts one token in the place of every word
-that it does not know; neither says so.
+A pipeline silently cuts a caption at the tokenizer's window, and silently replaces every word that
+is not in the vocabulary by one token.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.pipeline import Parts
 from stockpot.diffusion.record import Record
 
-_AT_ONCE = 1024
+_BATCH_SIZE = 1024
 
 
 def count_unread_captions(
@@ -22,16 +22,16 @@ def count_unread_captions(
 
     Args:
         parts: The base's frozen parts.
-        records: Those that are used.
-        counter: They are added here, each with the number of its tokens.
+        records: The records that are used.
+        counter: Counts them by reason; cut captions with their number of tokens.
     """
     window = int(parts.tokenizer.model_max_length)
     unknown = _unknown_token(parts.tokenizer)
     captions = sorted({record.caption for record in records})
     lengths: dict[str, int] = {}
     strange: set[str] = set()
-    for at in range(0, len(captions), _AT_ONCE):
-        some = captions[at : at + _AT_ONCE]
+    for at in range(0, len(captions), _BATCH_SIZE):
+        some = captions[at : at + _BATCH_SIZE]
         tokens = parts.tokenizer(some, padding=False, truncation=False, verbose=False)
         for caption, ids in zip(some, tokens["input_ids"], strict=True):
             if len(ids) > window:
@@ -47,7 +47,7 @@ def count_unread_captions(
 
 
 def _unknown_token(tokenizer: Any) -> int | None:
-    """The token of unknown words; None where every word has tokens of its own, as CLIP's have."""
+    """Return the token of unknown words; None where every word has its own tokens, as in CLIP."""
     unknown = tokenizer.unk_token_id
     others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
     return None if unknown in others else unknown

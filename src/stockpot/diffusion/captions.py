@@ -30,11 +30,11 @@ class CaptionFile:
 
 
 def choose_caption(picture: str, files: Sequence[CaptionFile]) -> str:
-    """Find the one caption of a picture, in whatever order its files come.
+    """Find the one caption of a picture; the order of files does not matter.
 
     Args:
         picture: Its path inside the data folder.
-        files: Those beside it that may hold its caption.
+        files: The files beside it that may hold its caption.
 
     Raises:
         Refused: (BAD_DATA) There is none, or there are two that differ; or a file cannot be read as
@@ -62,10 +62,10 @@ def choose_caption(picture: str, files: Sequence[CaptionFile]) -> str:
 
 
 def refuse_other_caption(where: str, caption: str, other: str, text: str) -> None:
-    """Refuse two places that describe one picture in two ways.
+    """Refuse two captions of one picture that differ.
 
     Raises:
-        Refused: (BAD_DATA) They do.
+        Refused: (BAD_DATA) They differ.
     """
     if caption != text:
         refuse_data(
@@ -75,7 +75,7 @@ def refuse_other_caption(where: str, caption: str, other: str, text: str) -> Non
 
 
 def caption_in(file: CaptionFile) -> str | None:
-    """Read a caption; None where a JSON file has none: it may be there for something else.
+    """Read a caption; None where a JSON file has none, which may serve another purpose.
 
     Raises:
         Refused: (BAD_DATA) It cannot be read as what its suffix says.
@@ -111,17 +111,17 @@ def clean_caption(caption: object, where: str, fields: Mapping[str, Any] | None 
 
 
 def refuse_utf16(content: bytes, where: str) -> None:
-    """Refuse text that says that it is UTF-16, by what is meant.
+    """Refuse text with a byte order mark of UTF-16.
 
     Raises:
-        Refused: (BAD_DATA) It does.
+        Refused: (BAD_DATA) It has one.
     """
     if content.startswith(_UTF_16):
         refuse_data(f"{where} is not UTF-8: it is UTF-16.", "Save it as UTF-8.")
 
 
 def decode_text(content: bytes, where: str) -> str:
-    """Decode UTF-8, with or without a mark at its beginning.
+    """Decode UTF-8, with or without a byte order mark.
 
     Raises:
         Refused: (BAD_DATA) It is not UTF-8.

@@ -1,8 +1,8 @@
-"""Decode one picture: upright, in RGB with 8 bits a channel, what is transparent laid on white.
+"""Decode one picture: upright, in RGB with 8 bits a channel, transparency laid on white.
 
-Pillow clips what has more than 8 bits to white, and other surprises of its own are caught here:
-whatever cannot be decoded as its author meant is refused with a reason, and what is decoded in part
-(the first of several frames, without its colour profile) is noted.
+Pillow alone would, for example, clip values of more than 8 bits to white. A picture that cannot be
+decoded as its author meant is refused with a reason; one that is decoded in part (the first of
+several frames, without its colour profile) is noted.
 """
 
 # H and W picture height and width, in pixels.
@@ -28,7 +28,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _ORIENTATION_KEYS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-"""Text chunks that may say which side is up."""
+"""Text chunks that may hold the orientation."""
 _SIGNATURES = (
     (4, b"ftypavif", "AVIF"),
     (4, b"ftypavis", "AVIF"),
@@ -67,7 +67,7 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True)
 class DecodedPicture:
-    """A picture, and what of the file is not in it."""
+    """A picture, with notes of what the file holds beyond it."""
 
     image: Image.Image
     notes: tuple[OmissionReason, ...] = ()
@@ -75,7 +75,7 @@ class DecodedPicture:
 
 @dataclass(frozen=True)
 class _Samples:
-    """What the file's header says of its numbers."""
+    """The sample format, from the file's header."""
 
     raw_mode: str
     bits: int
@@ -84,7 +84,7 @@ class _Samples:
 
 
 def decode_picture(data: bytes) -> DecodedPicture:
-    """Decode the bytes of one picture. Its content decides what it is, not its name.
+    """Decode the bytes of one picture. Its content decides the format, not its name.
 
     Raises:
         Undecodable: They are no picture of a format that is read, or cannot be decoded without
@@ -99,7 +99,7 @@ def decode_picture(data: bytes) -> DecodedPicture:
             return DecodedPicture(_to_rgb(ImageOps.exif_transpose(picture), samples), notes)
     except (Undecodable, MemoryError):
         raise
-    # A decoder that is fed with noise raises whatever its parser stumbled over.
+    # On damaged input, decoders raise many kinds of errors.
     except Exception as error:
         raise Undecodable(_why(error, data)) from error
 
@@ -250,13 +250,13 @@ def _has_more_frames(picture: Image.Image, data: bytes) -> bool:
             if picture.format == "GIF":
                 return bool(getattr(other, "is_animated", False))
             return int(getattr(other, "n_frames", 1)) > 1
-        # Whatever follows the first frame is not used, damaged or not.
+        # Frames after the first are not used, damaged or not.
         except Exception:
             return True
 
 
 def _is_srgb(picture: Image.Image) -> bool:
-    """Whether its numbers mean what ours do. A grey profile is not looked at: it has no hues."""
+    """Whether its colours are sRGB. Profiles of grey pictures are ignored: they have no hues."""
     if picture.mode == "CMYK":
         return False
     profile = picture.info.get("icc_profile")
@@ -274,9 +274,9 @@ def _is_srgb(picture: Image.Image) -> bool:
 
 
 def _without_text(data: bytes) -> bytes:
-    """Take text chunks out of a PNG: Pillow calls it broken where there are many of them.
+    """Remove text chunks from a PNG: Pillow refuses a PNG with many of them.
 
-    Programs put whole workflows there. What may say which side is up stays.
+    Programs store whole workflows there. Chunks that may hold the orientation stay.
     """
     if not data.startswith(_PNG) or not any(kind in data for kind in _TEXT_CHUNKS):
         return data

@@ -1,7 +1,7 @@
-"""Look through a data folder once, and sort its files by what they may be. Opens none of them.
+"""Scan a data folder, and sort its files by kind from their names. Opens none of them.
 
-Hidden files and folders are never data, nor are those that systems put beside data. A link to a
-folder is not followed: what it leads to lies in the folder anyway, or is another shard's.
+Hidden files and folders are never data, nor are those that operating systems add. A link to a
+folder is not followed: its target lies in the folder anyway, or belongs to another shard.
 """
 
 import os
@@ -36,7 +36,7 @@ ARCHIVES = frozenset(
     ".npz .npy .h5 .hdf5 .tfrecord .lmdb .mdb .beton .mds .lance .pkl .msgpack .csv .tsv .jsonl "
     ".xlsx".split()
 )
-"""Forms of data that others read."""
+"""Containers that other loaders read."""
 _SYSTEM_FOLDERS = frozenset(
     {"lost+found", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information"}
 )
@@ -49,7 +49,7 @@ class FolderScan:
     root: Path
     """The folder, with its own links resolved."""
     pictures: list[str] = field(default_factory=list)
-    """Of a format that is read, as their suffix says."""
+    """Pictures of a format that is read, by suffix."""
     unread: list[str] = field(default_factory=list)
     """Pictures and films of other formats."""
     captions: list[str] = field(default_factory=list)
@@ -58,15 +58,15 @@ class FolderScan:
     archives: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
-    """What would be data if it were not hidden."""
+    """Hidden files that would be data otherwise."""
     links: list[str] = field(default_factory=list)
     """Links to folders inside, and links to nothing."""
     outside: list[str] = field(default_factory=list)
     """Files that would be data if they were not links out of the folder."""
     links_to_files: set[str] = field(default_factory=set)
-    """Links to files inside; each is in the list of what it leads to, too."""
+    """Links to files inside; each is also in the list of its kind."""
     targets: set[str] = field(default_factory=set)
-    """What they lead to."""
+    """Targets of those links."""
 
 
 def scan_folder(folder: Path) -> FolderScan:
@@ -91,7 +91,7 @@ def scan_folder(folder: Path) -> FolderScan:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether the path of a file leads to, or through, what loaders do not look at."""
+    """Whether a file is hidden, or lies below a hidden folder."""
     *folders, name = path.split("/")
     return name.startswith(".") or any(_is_hidden_folder(folder) for folder in folders)
 
@@ -107,7 +107,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be digested, and be a name: JSON can hold halves of characters, and NUL."""
+    """Whether it has no NUL and encodes to UTF-8: JSON can hold halves of characters."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -116,12 +116,12 @@ def is_text(value: str) -> bool:
 
 
 def leads_outside(path: Path, root: Path) -> bool:
-    """Whether a path leaves a folder, by `..` or a link. What it leads to need not be there."""
+    """Whether a path leaves a folder, by `..` or a link. Its target need not exist."""
     return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def refuse_outside(where: str) -> NoReturn:
-    """Refuse a way out of the folder: other shards' data may lie there.
+    """Refuse a path out of the folder: other shards' data may lie there.
 
     Raises:
         Refused: (BAD_DATA) Always.
@@ -130,7 +130,7 @@ def refuse_outside(where: str) -> NoReturn:
 
 
 def refuse_no_file(path: Path, where: str) -> None:
-    """Refuse what has the name of data and is no file: opening a pipe would wait for ever."""
+    """Refuse a folder or pipe with the name of data: opening a pipe would block forever."""
     with explained(path):
         if path.is_dir():
             refuse_data(f"{where} is a folder.", "Give it another name.")
@@ -139,12 +139,12 @@ def refuse_no_file(path: Path, where: str) -> None:
 
 
 def count_unused(scan: FolderScan, used: frozenset[str], counter: OmissionCounter) -> None:
-    """Count what no form of data uses.
+    """Count the files that are not used.
 
     Args:
         scan: The folder.
         used: Paths of the files that are used.
-        counter: What is left out is added here.
+        counter: Counts the unused files by reason.
 
     Raises:
         Refused: (BAD_DATA) A link out of the folder has the name of data.

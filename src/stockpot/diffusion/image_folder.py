@@ -42,11 +42,11 @@ from stockpot.store.atomic import explained
 
 _FILE_NAME = "file_name"
 Line = tuple[str, Mapping[str, Any]]
-"""Where it stands, and what it says."""
+"""The place of a line, and its fields."""
 
 
 def read_metadata_folder(scan: FolderScan, counter: OmissionCounter) -> list[Record]:
-    """Read what metadata files describe.
+    """Read the pictures that metadata files describe.
 
     Raises:
         Refused: (BAD_DATA) A line cannot be understood, or names a picture that is not there.
@@ -54,7 +54,7 @@ def read_metadata_folder(scan: FolderScan, counter: OmissionCounter) -> list[Rec
     """
     beside = _by_stem(scan.captions)
     used, records = set[str](), list[Record]()
-    # What was seen to be a file, and no link, needs no second look.
+    # Files that the scan listed as plain files need no further check.
     plain = {*scan.pictures, *scan.unread} - scan.links_to_files
     for metadata in scan.metadata:
         for where, fields in _lines(metadata, scan):

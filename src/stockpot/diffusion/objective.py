@@ -1,7 +1,7 @@
-"""What a denoiser is asked for, and how much each noise level counts.
+"""The training objective: the denoiser's target, and the loss weight of each noise level.
 
 Pure functions of a noise schedule and tensors, shared by the training of bases and of shards: no
-model, no optimiser, no randomness.
+model, no optimizer, no randomness.
 
 The signal-to-noise ratio of timestep t is SNR = a / (1 - a), a being ``alphas_cumprod[t]``. Under a
 zero-terminal-SNR schedule (Lin et al. 2023, arXiv:2305.08891) the last a is 0, and so is its SNR.
@@ -22,7 +22,7 @@ PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 
 
 def target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps_B: Tensor) -> Tensor:  # noqa: N803
-    """What the model should answer for latents with this noise at these timesteps.
+    """Return the model's target for latents with this noise at these timesteps.
 
     Args:
         scheduler: A diffusers scheduler; its ``prediction_type`` decides.
@@ -45,7 +45,7 @@ def target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps_B: Tensor) 
 
 
 def loss_weight(scheduler: Any, timesteps_B: Tensor, snr_gamma: float | None) -> Tensor:  # noqa: N803
-    """How much the squared error at each timestep counts, shape (B,), float32, finite.
+    """Compute the loss weight of each timestep, shape (B,), float32, finite.
 
     Min-SNR (Hang et al. 2023, arXiv:2303.09556, section 3.4): in terms of the clean latents, the
     error counts as much as the SNR, but no more than ``snr_gamma``. So it is min(SNR, gamma) / SNR

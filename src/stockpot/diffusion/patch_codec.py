@@ -91,7 +91,7 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         variances, components = torch.linalg.eigh(covariance)  # ascending
         variances = variances.flip(0)[: self.config["latent_channels"]]
         components = components.flip(1)[:, : self.config["latent_channels"]]
-        # An eigenvector's sign is the linear algebra library's whim; without a rule, a codec that
+        # An eigenvector's sign depends on the linear algebra library: without a rule, a codec that
         # is fitted again on another machine could have flipped channels.
         components = components * components.sum(0).sign()
         # Half whitening: full whitening would give faint detail the same say in the loss as shape.

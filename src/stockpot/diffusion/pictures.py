@@ -1,4 +1,4 @@
-"""From pictures to tensors, the same for whoever trains and whoever evaluates."""
+"""Turn pictures into tensors, alike for training and evaluation."""
 
 import numpy as np
 import torch

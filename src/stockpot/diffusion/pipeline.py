@@ -1,11 +1,10 @@
-"""Open a base folder and use its frozen parts: the text tower, the codec, the noise schedule.
+"""Load a base pipeline: its text encoder, VAE, scheduler, and a UNet with any weights that fit.
 
-Offline and without remote code: folders come here after `stockpot.store.base.open_base` has looked
-through them. Weights that are not the base's own come through `load_unet`, which takes nothing that
-does not fit exactly.
+Loads offline and without remote code: `stockpot.store.base.open_base` has checked the folder.
+Weights other than the base's come through `load_unet`, which refuses any that do not fit exactly.
 
-diffusers and transformers are loaded where something is loaded with them, and not before: they take
-several seconds, which nobody should wait for whose data, suite or port is refused.
+diffusers and transformers are imported where they are used, not before: that takes several
+seconds, and a run with bad data, a bad suite or a taken port should be refused at once.
 """
 
 # B batch, C image channels, H and W image size in pixels, T prompt tokens, D embedding width.
@@ -30,9 +29,9 @@ Unet: TypeAlias = Any
 
 _LIBRARIES = ("diffusers", "transformers", "stockpot.diffusion.patch_codec")
 _NAMED_AT_MOST = 5
-"""How many differences an error message lists."""
-_AT_ONCE = 64
-"""How many captions or pictures are encoded at a time: bounds memory."""
+"""Differences that an error message lists."""
+_BATCH_SIZE = 64
+"""Captions or pictures that are encoded at a time: bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Parts:
     """All of a pipeline but its UNet: frozen, and the same for every shard and soup of a base."""
 
     unet_config: Path
-    """The folder whose `config.json` says what the UNet is."""
+    """The folder with the UNet's `config.json`."""
     vae: Any
     text_encoder: Any
     tokenizer: Any
@@ -57,12 +56,12 @@ class Parts:
 def load_parts(
     base: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Parts:
-    """Load what surrounds the UNet.
+    """Load all parts of the pipeline but the UNet.
 
     Args:
         base: A StableDiffusionPipeline folder.
-        device: Where text encoder and codec compute.
-        dtype: What they compute in; on a CPU nothing but float32 is worth it.
+        device: The device of text encoder and VAE.
+        dtype: Their dtype; on a CPU only float32 is worth it.
 
     Raises:
         Refused: (BAD_BASE) A part is missing, or of a library that no base may name; or no part
@@ -111,10 +110,10 @@ def load_unet(
     """Make a UNet with these weights, in evaluation mode, copied: the file may go afterwards.
 
     Args:
-        config_folder: Of the base's UNet, with its `config.json`.
+        config_folder: The folder with the `config.json` of the base's UNet.
         weights: A safetensors file with exactly the keys and shapes of that UNet, of any dtype.
-        device: Where it computes.
-        dtype: What it computes in.
+        device: The device of the UNet.
+        dtype: Its dtype.
 
     Raises:
         Refused: (BAD_WEIGHTS) The file cannot be read, or does not fit; names five differences.
@@ -122,14 +121,14 @@ def load_unet(
     from diffusers import UNet2DConditionModel  # noqa: PLC0415
 
     kind: Any = UNet2DConditionModel
-    # On the meta device nothing is drawn at random only to be overwritten.
+    # The meta device skips the random initialization, which would be overwritten.
     with torch.device("meta"):
         unet = kind.from_config(kind.load_config(config_folder))
     wanted = {key: tuple(tensor.shape) for key, tensor in unet.state_dict().items()}
     try:
         with safe_open(weights, framework="pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            _refuse_misfit(weights, wanted, found)
+            actual = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            _refuse_misfit(weights, wanted, actual)
             tensors = {
                 key: file.get_tensor(key).to(device=device, dtype=dtype, copy=True)
                 for key in wanted
@@ -145,7 +144,7 @@ def load_unet(
 
 
 def noise_schedule(parts: Parts) -> Any:
-    """The schedule by which noise is added in training and in measuring the loss.
+    """Make the noise schedule of training and of the held-out loss.
 
     A base may sample with any scheduler; Euler's, for one, adds noise in other units. All of them
     have the same betas and prediction type in their configurations, and those are what counts.
@@ -157,7 +156,7 @@ def noise_schedule(parts: Parts) -> Any:
 
 
 def tune(unet: Unet) -> Unet:
-    """Set what changes speed and not meaning, once for training, evaluation and serving alike."""
+    """Set attention and memory layout for speed, alike for training, evaluation and serving."""
     from diffusers.models.attention_processor import AttnProcessor  # noqa: PLC0415
 
     if unet.device.type == "cpu":
@@ -170,7 +169,7 @@ def tune(unet: Unet) -> Unet:
 
 @torch.no_grad()
 def encode_captions(parts: Parts, captions: Sequence[str]) -> Tensor:
-    """Turn captions into what the UNet attends to, shape (B, T, D), as the pipeline does."""
+    """Encode captions into embeddings, shape (B, T, D), as the pipeline does."""
     return torch.cat([_encode(parts, list(some)) for some in _groups(captions)])
 
 
@@ -182,7 +181,7 @@ def encode_pictures(parts: Parts, images_BCHW: Tensor) -> Tensor:  # noqa: N803
     """
     encoded = [
         parts.vae.encode(some.to(parts.device, parts.dtype)).latent_dist.mode()
-        for some in torch.split(images_BCHW, _AT_ONCE)
+        for some in torch.split(images_BCHW, _BATCH_SIZE)
     ]
     return torch.cat(encoded) * float(parts.vae.config.scaling_factor)
 
@@ -202,7 +201,7 @@ def _encode(parts: Parts, captions: list[str]) -> Tensor:
 
 
 def _groups(captions: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (captions[at : at + _AT_ONCE] for at in range(0, len(captions), _AT_ONCE))
+    return (captions[at : at + _BATCH_SIZE] for at in range(0, len(captions), _BATCH_SIZE))
 
 
 def _class_of(index: Mapping[str, Any], part: str) -> Any:
@@ -218,15 +217,15 @@ def _class_of(index: Mapping[str, Any], part: str) -> Any:
 
 
 def _refuse_misfit(
-    weights: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+    weights: Path, wanted: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Refuse keys or shapes that differ, naming the first five."""
-    if wanted == found:
+    if wanted == actual:
         return
     differences = [
-        f"{key} is {_shape(found.get(key))} and should be {_shape(wanted.get(key))}"
-        for key in sorted({*wanted, *found})
-        if wanted.get(key) != found.get(key)
+        f"{key} is {_shape(actual.get(key))} and should be {_shape(wanted.get(key))}"
+        for key in sorted({*wanted, *actual})
+        if wanted.get(key) != actual.get(key)
     ]
     more = len(differences) - _NAMED_AT_MOST
     raise Refused(

@@ -1,9 +1,9 @@
-"""How a base's text encoder reads a prompt, found out before anything is drawn from it.
+"""Check what a base's text encoder reads of a prompt, before a picture is drawn from it.
 
 A text encoder reads a fixed number of tokens; tokenizers cut what is longer, and put one token in
-the place of everything that their vocabulary lacks. Both happen without a word, and two different
-prompts then draw the same picture. `PromptReader` says what becomes of a text; callers refuse what
-is lost and name what is replaced.
+the place of everything that their vocabulary lacks. Both happen silently, and two different prompts
+then draw the same picture. `PromptReader` reports both; callers refuse lost text and name replaced
+words.
 
     text ──▶ tokens ──┬── beyond the window            lost
                       ├── a control token, spelt out   control
@@ -77,7 +77,7 @@ class PromptReader:
         return int(self._tokenizer.model_max_length)
 
     def read(self, text: str) -> PromptReading:
-        """Say what the text encoder reads of a text; an empty one is read as given."""
+        """Report what the text encoder reads of a text; an empty one is read as given."""
         with self._lock:
             return self._read_fast(text) if self._tokenizer.is_fast else self._read_slow(text)
 

@@ -1,4 +1,4 @@
-"""One record of a shard: a picture's place and its caption."""
+"""One record of a shard: a picture and its caption."""
 
 import hashlib
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Record:
         return digest_of_json("record/1", {"caption": self.caption, "picture": self.picture})
 
     def read(self) -> bytes:
-        """Read the picture's bytes, the same that were there when the folder was listed.
+        """Read the picture's bytes, and check that they are those of when the folder was listed.
 
         Raises:
             Refused: (WRONG_DIGEST) They have changed since.
@@ -83,7 +83,7 @@ class Record:
 
 
 def hash_blocks(file: BinaryIO, size_bytes: int | None = None) -> tuple[Digest, int]:
-    """Digest what follows in a file, block by block.
+    """Digest the rest of a file, block by block.
 
     Args:
         file: Open, at the first byte.

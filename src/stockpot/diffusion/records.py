@@ -53,12 +53,12 @@ _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
 
 @dataclass(frozen=True)
 class DataFolder:
-    """What a data folder holds."""
+    """The records of a data folder."""
 
     records: list[Record]
-    """In order of digest, whatever their order on disk."""
+    """Sorted by digest, not by their order on disk."""
     omissions: Omissions = ()
-    """What else is there, and is not used."""
+    """Files and records that are not used, by reason."""
 
 
 def list_records(folder: Path) -> list[Record]:
@@ -138,7 +138,7 @@ def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
 
 
 def _identity(record: Record) -> Digest:
-    """What two records share that are the same to whoever wants one of them left out."""
+    """Return what makes two records copies: excluding one excludes both."""
     return record.digest
 
 
@@ -202,7 +202,7 @@ def _refuse_nothing(scan: FolderScan) -> NoReturn:
 
 
 def _refuse_two_splits(record_names: Iterable[str]) -> None:
-    """Refuse data of which loaders would keep a part back for tests."""
+    """Refuse data with folders or names of several splits, which loaders keep apart."""
     by_folder: dict[str, str] = {}
     by_name: dict[str, str] = {}
     for name in record_names:

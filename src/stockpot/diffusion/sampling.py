@@ -1,9 +1,9 @@
 """Draw pictures: diffusers' own StableDiffusionPipeline around a UNet of ours.
 
-What a picture looks like is a function of the weights, the prompt, the seed, the steps and the
+A picture is a function of the weights, the prompt, the seed, the steps and the
 guidance, up to one level in 255: a batch of another size lets the CPU's kernels add in another
-order. Within a batch, neighbours and places do not matter. Who needs the very same bytes again
-samples one at a time. Nothing here keeps state between two calls, so calls may run side by side.
+order. Within a batch, neighbours and places do not matter. To get the same bytes again, sample
+one at a time. Nothing here keeps state between two calls, so calls may run side by side.
 """
 
 import copy
@@ -46,8 +46,8 @@ def sample(
             the same on any device and whatever else is in the batch.
         steps: Denoising steps, at least 1.
         guidance: Classifier-free guidance scale; 1 or less leaves it out and costs half.
-        negatives: What each picture should not show; none: nothing. Only guidance looks at it.
-        resolution: Height and width in pixels; none: what the UNet's configuration says.
+        negatives: A negative prompt for each picture, or None; used with guidance alone.
+        resolution: Height and width in pixels; None takes the UNet's configuration.
         on_step: Called after each step with the number of steps done. What it raises ends the
             sampling and comes out of this function.
 
@@ -76,7 +76,7 @@ def sample(
         return kept
 
     with _ENCODING, torch.no_grad():
-        said, unsaid = pipeline.encode_prompt(
+        positive, negative = pipeline.encode_prompt(
             list(prompts),
             parts.device,
             num_images_per_prompt=1,
@@ -84,8 +84,8 @@ def sample(
             negative_prompt=None if negatives is None else list(negatives),
         )
     pictures = pipeline(
-        prompt_embeds=said,
-        negative_prompt_embeds=unsaid,
+        prompt_embeds=positive,
+        negative_prompt_embeds=negative,
         height=resolution,
         width=resolution,
         num_inference_steps=steps,
@@ -98,7 +98,7 @@ def sample(
 
 
 def schedule_problem(parts: Parts, steps: int) -> str:
-    """Say why the base's noise schedule cannot be walked in so many steps; empty if it can."""
+    """Return why the base's scheduler cannot sample in so many steps; empty if it can."""
     try:
         copy.deepcopy(parts.scheduler).set_timesteps(steps)
     except (ValueError, IndexError, RuntimeError) as error:

@@ -107,7 +107,7 @@ def _records(tar: str, scan: FolderScan, counter: OmissionCounter) -> Iterator[R
 
 
 class _TarReader:
-    """One tar: what its headers say."""
+    """The members of one tar, from its headers."""
 
     def __init__(self, tar: str, counter: OmissionCounter) -> None:
         self.tar = tar
@@ -126,7 +126,7 @@ class _TarReader:
                 self.ended_at = archive.offset
         except (StockpotError, OSError):
             raise
-        # A parser that is fed with noise raises whatever it stumbled over.
+        # On damaged input, the parser raises many kinds of errors.
         except Exception as error:
             refuse_data(
                 f"{self.tar} cannot be read as a tar: {error}.", "It was cut short; copy it again."

@@ -38,7 +38,7 @@ class Schedule:
     scheduler: Any
     """The base's diffusers scheduler."""
     snr_gamma: float | None
-    """Of min-SNR weighting; with None every timestep weighs the same."""
+    """The cap of min-SNR weighting; with None every timestep weighs the same."""
 
 
 class Method(Protocol):

@@ -208,6 +208,6 @@ def _refuse_other_data(spec: TrainRun, actual: Digest) -> None:
     if spec.data_digest is not None and spec.data_digest != actual:
         raise Refused(
             f"The data of shard {spec.shard.name} is {actual}, and {spec.data_digest} was named.",
-            help="Restore the data, or put the digest that was found into the DataShard.",
+            help="Restore the data, or put the actual digest into the DataShard.",
             exit_code=ExitCode.WRONG_DIGEST,
         )
