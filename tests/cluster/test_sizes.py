@@ -19,7 +19,8 @@ from stockpot.core.recipe import Ingredient, Recipe, ShardUID, WeightedIngredien
 from stockpot.core.world import Epoch, Promotion, Revision, RunName, Shard, SoupUID, World
 from stockpot.core.world import Soup as SoupSeen
 from stockpot.errors import Refused
-from stockpot.reconcile.edits import new_revision, promoted
+from stockpot.reconcile.objects.revision import new_revision
+from stockpot.reconcile.objects.soup import promoted
 
 MANY = 2000
 ETCD_BYTES = 1_500_000

@@ -9,7 +9,7 @@ from stockpot.api.v1alpha1 import MOST_ENDED, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import Epoch, HeldRevision, Promotion, Server, ServerGrant, World
-from stockpot.reconcile.edits import with_server, without_server
+from stockpot.reconcile.objects.server import with_server, without_server
 from stockpot.reconcile.orders import ended_reports, held_report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -11,8 +11,7 @@ from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import TrainingOutcome
-from stockpot.reconcile.edits import with_ingredient
-from stockpot.reconcile.records import disown
+from stockpot.reconcile.objects.shard import disown, with_ingredient
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

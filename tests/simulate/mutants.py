@@ -14,7 +14,8 @@ from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
 from stockpot.core.stages import Check, CheckInput, Stage
 from stockpot.core.world import Shard, World
-from stockpot.reconcile import apply, views
+from stockpot.reconcile import apply
+from stockpot.reconcile.objects import world as world_reader
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
@@ -115,7 +116,7 @@ def _freed_by_another_receipt(patch: Patch) -> None:
 
 
 def _the_lost_are_not_looked_for(patch: Patch) -> None:
-    patch.setattr(views, "_lost", lambda *_: ())
+    patch.setattr(world_reader, "lost_views", lambda *_: ())
 
 
 def _one_purge_is_enough(patch: Patch) -> None:

@@ -21,8 +21,8 @@ from stockpot.core.plan import Plan
 from stockpot.core.report import ConditionUpdate
 from stockpot.errors import Refused, StockpotError, Transient
 from stockpot.kube.environment import StoreNotDeclared
-from stockpot.reconcile import edits
 from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.objects.soup import with_trouble
 from stockpot.reconcile.ports import Ports, SoupKey
 
 log = structlog.get_logger("stockpot.engine")
@@ -183,7 +183,7 @@ class WorkerPool:
         if told and memory.failures > 1:
             try:
                 ports.objects.read(fresh=False)
-                ports.objects.change_soup(edits.with_trouble(told, self._now()))
+                ports.objects.change_soup(with_trouble(told, self._now()))
                 ports.objects.flush()
             except StockpotError as second:
                 log.warning("its status could not say so", error=second.message)

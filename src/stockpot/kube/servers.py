@@ -33,9 +33,9 @@ from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
+from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
-from stockpot.reconcile.views import server_view
 
 
 class ClusterServers:

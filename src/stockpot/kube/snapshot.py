@@ -37,9 +37,10 @@ from stockpot.core.world import Server, World
 from stockpot.errors import Refused, StockpotError
 from stockpot.kube.servers import has_begun
 from stockpot.kube.status_writer import read
+from stockpot.reconcile.objects.server import server_view
+from stockpot.reconcile.objects.world import world_of
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers
-from stockpot.reconcile.views import server_view, world_of
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan, check, plan
 from stockpot.core.report import ConditionUpdate, ShardStatusReport, report_of
 from stockpot.core.world import World
-from stockpot.reconcile import edits, records
 from stockpot.reconcile.apply import apply
+from stockpot.reconcile.objects.revision import quality_of
+from stockpot.reconcile.objects.shard import with_shard_report
+from stockpot.reconcile.objects.soup import granted_servers, with_soup_report
+from stockpot.reconcile.objects.unlearning import note_stage
+from stockpot.reconcile.objects.world import world_of
 from stockpot.reconcile.ports import ObservedObjects, Ports
-from stockpot.reconcile.views import granted_servers, world_of
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,20 @@ def _report(findings: Assessment, seen: ObservedObjects, ports: Ports, now: date
     former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
     for shard in report.shards:
         if was := former.get(shard.shard):
-            ports.objects.change_shard(was.shard, records.note_stage(was, shard.stage))
+            ports.objects.change_shard(was.shard, note_stage(was, shard.stage))
             continue
-        ports.objects.change_shard(shard.shard, edits.with_shard_report(shard, now))
+        ports.objects.change_shard(shard.shard, with_shard_report(shard, now))
     soup = findings.scene.world.soup
     weights = {revision.recipe.digest: revision.weights for revision in soup.made}
     current = soup.current.revision.recipe.digest if soup.current else None
-    quality = edits.quality_of(
+    quality = quality_of(
         next(
             (revision for revision in seen.revisions if revision.spec.recipe_digest == current),
             None,
         ),
         next((revision for revision in seen.revisions if not revision.spec.parts), None),
     )
-    ports.objects.change_soup(edits.with_soup_report(report.soup, weights, quality, now))
+    ports.objects.change_soup(with_soup_report(report.soup, weights, quality, now))
 
 
 def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
@@ -101,6 +104,6 @@ def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
             for kind in (ConditionType.READY, ConditionType.STALLED)
         )
         report = ShardStatusReport(shard.metadata.uid, told)  # type: ignore[arg-type]
-        ports.objects.change_shard(shard.metadata.uid, edits.with_shard_report(report, now))
+        ports.objects.change_shard(shard.metadata.uid, with_shard_report(report, now))
     ports.objects.flush()
     return Round(seen, None, Plan(), now)

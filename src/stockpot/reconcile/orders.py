@@ -35,9 +35,9 @@ from stockpot.core.actions import (
 )
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Promotion, Revision, Server, World
-from stockpot.reconcile.gone import TargetDetails, gone_shard, kept_trainings
+from stockpot.reconcile.objects.fields import instant
+from stockpot.reconcile.objects.target_details import TargetDetails, gone_shard, kept_trainings
 from stockpot.reconcile.ports import Environment, ObservedObjects
-from stockpot.reconcile.views import instant
 
 
 def run_spec(

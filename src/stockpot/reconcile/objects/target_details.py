@@ -1,4 +1,4 @@
-"""A shard that is being unlearned, whether or not its object is still there to ask."""
+"""Reads the details of one unlearning target, which its purge and its receipt name."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.core.world import Shard, World
+from stockpot.reconcile.objects.shard import request_of, source_digest
 from stockpot.reconcile.ports import ObservedObjects
-from stockpot.reconcile.views import request_of, source_digest
 
 
 @dataclass(frozen=True)
