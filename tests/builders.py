@@ -9,24 +9,14 @@ from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_n
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Epoch, Promotion, Revision
+from stockpot.core.runs import Failure, Run, RunName
+from stockpot.core.servers import HeldRevision, Server, ServerGrant
+from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.soup import Soup, SoupUID
 from stockpot.core.weighting import Declared
-from stockpot.core.world import (
-    Epoch,
-    Failure,
-    HeldRevision,
-    Promotion,
-    RecordedReceipt,
-    Revision,
-    Run,
-    RunName,
-    Server,
-    ServerGrant,
-    Shard,
-    Soup,
-    SoupUID,
-    TrainingOutcome,
-    World,
-)
+from stockpot.core.world import World
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)

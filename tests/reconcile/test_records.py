@@ -10,7 +10,7 @@ from stockpot.api.v1alpha1 import DataShard
 from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import TrainingOutcome
+from stockpot.core.shard import TrainingOutcome
 from stockpot.reconcile.objects.shard import disown, with_ingredient
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

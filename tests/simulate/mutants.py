@@ -12,8 +12,9 @@ from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
+from stockpot.core.shard import Shard
 from stockpot.core.stages import Check, CheckInput, Stage
-from stockpot.core.world import Shard, World
+from stockpot.core.world import World
 from stockpot.reconcile import apply
 from stockpot.reconcile.objects import world as world_reader
 

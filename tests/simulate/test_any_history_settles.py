@@ -23,7 +23,7 @@ from stockpot.api.runspec import SignRun
 from stockpot.api.training import Named
 from stockpot.core.actions import SIGN, DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 
 HISTORIES = int(os.environ.get("HISTORIES", "60"))
 FIRST_SEED = int(os.environ.get("SEED", int(time.time()) // 86_400 * 1_000_000))

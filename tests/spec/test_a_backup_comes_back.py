@@ -27,8 +27,10 @@ from stockpot.core.actions import (
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import report_of
-from stockpot.core.world import LastRescan, RecordedReceipt, World
+from stockpot.core.soup import LastRescan
+from stockpot.core.world import World
 
 CATS = a_shard("cats").trained()
 LATER = NOON + timedelta(minutes=4)

@@ -36,10 +36,14 @@ from stockpot.core.actions import (
 from stockpot.core.blocker import Blocker
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import report_of
+from stockpot.core.revision import Epoch
+from stockpot.core.runs import Run
+from stockpot.core.servers import ServerGrant
 from stockpot.core.stages import Stage
 from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import Epoch, RecordedReceipt, Run, ServerGrant, World
+from stockpot.core.world import World
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

@@ -39,9 +39,11 @@ from stockpot.core.actions import (
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.stages import Stage
 from stockpot.core.weighting import UnusablePlugin
-from stockpot.core.world import Epoch, Promotion, RecordedReceipt, World
+from stockpot.core.world import World
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

@@ -40,8 +40,8 @@ from stockpot.core.actions import (
 from stockpot.core.plan import check
 from stockpot.core.recipe import Recipe
 from stockpot.core.report import report_of
+from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.weighting import UnusablePlugin
-from stockpot.core.world import Epoch, Promotion
 
 
 def training(name: str, attempt: int = 1) -> StartTraining:

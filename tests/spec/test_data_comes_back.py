@@ -27,8 +27,8 @@ from stockpot.core.actions import (
 )
 from stockpot.core.digests import digest_of_bytes
 from stockpot.core.plan import check
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.stages import Stage
-from stockpot.core.world import RecordedReceipt
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

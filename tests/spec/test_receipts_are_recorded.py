@@ -30,8 +30,11 @@ from stockpot.core.actions import (
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import report_of
-from stockpot.core.world import LastRescan, RecordedReceipt, Run, World
+from stockpot.core.runs import Run
+from stockpot.core.soup import LastRescan
+from stockpot.core.world import World
 
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))

@@ -39,8 +39,11 @@ from stockpot.core.actions import (
 )
 from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.runs import StartupBlocker, TrainingProgress
+from stockpot.core.shard import Shard
 from stockpot.core.stages import Stage
-from stockpot.core.world import RecordedReceipt, Shard, StartupBlocker, TrainingProgress, World
+from stockpot.core.world import World
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))

@@ -7,7 +7,9 @@ from tests.builders import NOON, a_shard, a_soup, a_world, asked, ended, uid
 
 from stockpot.core.actions import RecordRescan, StartRescan
 from stockpot.core.plan import check
-from stockpot.core.world import LastRescan, RecordedReceipt, World
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.soup import LastRescan
+from stockpot.core.world import World
 
 CATS, DOGS = a_shard("cats").trained(), uid("dogs")
 SIGNED = RecordedReceipt("pets-1", DOGS, 1, signed_at=NOON)

@@ -19,8 +19,9 @@ from stockpot.api.conditions import Reason
 from stockpot.core.actions import EndRun, Start, StartPurge, StartTraining, next_attempt, run_name
 from stockpot.core.checks import Assessment
 from stockpot.core.plan import check
+from stockpot.core.runs import Failure, Run, StartupBlocker
 from stockpot.core.stages import Stage
-from stockpot.core.world import Failure, Run, StartupBlocker, World
+from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 TRAINING = StartTraining(uid("cats"), a_shard("cats").shard.request)

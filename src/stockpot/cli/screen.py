@@ -11,7 +11,8 @@ from stockpot.cli import terminal
 from stockpot.core import actions as act
 from stockpot.core.plan import Plan
 from stockpot.core.render import describe
-from stockpot.core.world import RunName, World
+from stockpot.core.runs import RunName
+from stockpot.core.world import World
 from stockpot.local.session import LocalSnapshot, Session, Watcher, ask_progress
 from stockpot.metrics.progress import Snapshot
 

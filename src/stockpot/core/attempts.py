@@ -6,7 +6,8 @@ from stockpot.api.conditions import Reason
 from stockpot.core.actions import Start, is_attempt_at
 from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up, is_owed
-from stockpot.core.world import Run, StartupBlocker, World
+from stockpot.core.runs import Run, StartupBlocker
+from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 

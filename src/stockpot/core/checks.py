@@ -16,8 +16,8 @@ from datetime import datetime
 from stockpot.core import learning_checks, unlearning_checks
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import ShardUID
+from stockpot.core.shard import Shard
 from stockpot.core.stages import Check, CheckInput, PendingStage, Stage
-from stockpot.core.world import Shard
 
 LEARNING: Mapping[Stage, Check] = {
     Stage.HELD: learning_checks.held,

@@ -18,9 +18,11 @@ from stockpot.core.actions import (
 )
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.core.runs import Run
+from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import Run, Shard, World
+from stockpot.core.world import World
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 

@@ -13,8 +13,9 @@ from stockpot.core.blocker import Blocker
 from stockpot.core.digests import short
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
+from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput
-from stockpot.core.world import Shard, World
+from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 

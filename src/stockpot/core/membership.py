@@ -7,8 +7,10 @@ from fractions import Fraction
 from stockpot.api.conditions import Reason
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
+from stockpot.core.shard import Shard
+from stockpot.core.soup import Soup
 from stockpot.core.weighting import Member, Uniform, UnusablePlugin, weigh
-from stockpot.core.world import Shard, Soup, World
+from stockpot.core.world import World
 
 
 @dataclass(frozen=True)

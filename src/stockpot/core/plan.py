@@ -52,10 +52,13 @@ from stockpot.core.receipt_chain import out_of_step
 from stockpot.core.recipe import Ingredient, Recipe
 from stockpot.core.rescan import collection_due_at, next_collection
 from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.runs import Run
 from stockpot.core.server_plan import plan_servers
+from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import purge_of
-from stockpot.core.world import Promotion, Revision, Run, Shard, TrainingOutcome, World
+from stockpot.core.world import World
 
 KEPT_ATTEMPTS = 3
 """How many of the attempts at one thing are kept to be looked at."""

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import is_signing
 from stockpot.core.blocker import Blocker
-from stockpot.core.world import Server, World
+from stockpot.core.servers import Server
+from stockpot.core.world import World
 
 SKEW = timedelta(seconds=60)
 """By how much the signer's clock and ours may differ."""

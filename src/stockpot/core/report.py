@@ -17,8 +17,11 @@ from stockpot.core.digests import Digest
 from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
+from stockpot.core.revision import Revision
+from stockpot.core.runs import Run, RunName, TrainingProgress
+from stockpot.core.shard import Shard
 from stockpot.core.stages import PendingStage
-from stockpot.core.world import Revision, Run, RunName, Shard, TrainingProgress, World
+from stockpot.core.world import World
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ that is away. Both are tried for as long as it takes, ever less often.
 from datetime import datetime, timedelta
 
 from stockpot.core.actions import Start, StartPurge, StartRescan, StartSigning
-from stockpot.core.world import Failure
+from stockpot.core.runs import Failure
 from stockpot.errors import ExitCode
 
 FIRST_WAIT_S = 5

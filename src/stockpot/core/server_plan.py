@@ -11,7 +11,8 @@ from stockpot.core.actions import (
     RecordServer,
     Scale,
 )
-from stockpot.core.world import ServerGrant, World
+from stockpot.core.servers import ServerGrant
+from stockpot.core.world import World
 
 
 def plan_servers(world: World) -> Iterator[Action]:

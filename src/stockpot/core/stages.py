@@ -7,7 +7,8 @@ from enum import StrEnum
 from stockpot.core.blocker import Blocker
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.world import Shard, World
+from stockpot.core.shard import Shard
+from stockpot.core.world import World
 
 
 class Stage(StrEnum):

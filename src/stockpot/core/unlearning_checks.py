@@ -8,8 +8,10 @@ from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import looked_at_again
+from stockpot.core.runs import Run
+from stockpot.core.servers import Server, ServerGrant
+from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput
-from stockpot.core.world import Run, Server, ServerGrant, Shard
 
 
 def tombstoned(shard: Shard, scene: CheckInput) -> Blocker | None:

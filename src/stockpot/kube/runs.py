@@ -26,7 +26,7 @@ from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Run, RunName
+from stockpot.core.runs import Run, RunName
 from stockpot.kube.cache import Cache
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader

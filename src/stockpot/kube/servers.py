@@ -27,7 +27,9 @@ from stockpot.cluster.manifests.deployment import (
 )
 from stockpot.cluster.manifests.drift import is_as_told
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.core.world import Promotion, Server, ServerGrant, StartupBlocker
+from stockpot.core.revision import Promotion
+from stockpot.core.runs import StartupBlocker
+from stockpot.core.servers import Server, ServerGrant
 from stockpot.kube.cache import ENDED, Cache
 from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient

@@ -33,7 +33,8 @@ from stockpot.cluster.manifests.deployment import (
     has_ended,
 )
 from stockpot.cluster.manifests.job_status import runs_of
-from stockpot.core.world import Server, World
+from stockpot.core.servers import Server
+from stockpot.core.world import World
 from stockpot.errors import Refused, StockpotError
 from stockpot.kube.servers import has_begun
 from stockpot.kube.status_writer import read

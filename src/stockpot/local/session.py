@@ -15,7 +15,7 @@ import urllib3
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.local.environment import FolderEnvironment, Places, read_places
 from stockpot.local.layout import Layout

@@ -34,7 +34,9 @@ from stockpot.core.actions import (
     run_name,
 )
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Promotion, Revision, Server, World
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.servers import Server
+from stockpot.core.world import World
 from stockpot.reconcile.objects.fields import instant
 from stockpot.reconcile.objects.target_details import TargetDetails, gone_shard, kept_trainings
 from stockpot.reconcile.ports import Environment, ObservedObjects

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
 from stockpot.api.v1alpha1 import FINALIZER, DataShard, ShardUnlearning, Soup
-from stockpot.core import world as core
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import ConditionUpdate
 
 Holdable = TypeVar("Holdable", DataShard, Soup)
@@ -65,7 +65,7 @@ def conditions(
 
 
 def incomplete_receipts(
-    uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
+    uid: ShardUID, receipts: tuple[RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
     """How many there are: in a namespace that goes, status alone can say so."""
     stored = sum(1 for receipt in receipts if receipt.shard == uid and not receipt.is_complete)
@@ -73,7 +73,7 @@ def incomplete_receipts(
 
 
 def last_receipt_of(
-    uid: ShardUID, receipts: tuple[core.RecordedReceipt, ...], told: ShardUnlearning | None
+    uid: ShardUID, receipts: tuple[RecordedReceipt, ...], told: ShardUnlearning | None
 ) -> int:
     """Return the sequence of the last receipt of a UID; 0 where there is none."""
     stored = (receipt.sequence for receipt in receipts if receipt.shard == uid)

@@ -10,19 +10,19 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
-from stockpot.core import world as core
 from stockpot.core.actions import RecordReceipt
 from stockpot.core.digests import Digest, short
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import Revision
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Revision
 from stockpot.reconcile.objects.fields import instant
 from stockpot.reconcile.objects.target_details import TargetDetails
 
 
-def receipt_view(receipt: UnlearningReceipt) -> core.RecordedReceipt:
+def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
     """See an UnlearningReceipt as the core does."""
     spec = receipt.spec
-    return core.RecordedReceipt(
+    return RecordedReceipt(
         name=receipt.metadata.name,
         shard=ShardUID(spec.shard.uid),
         sequence=spec.sequence,

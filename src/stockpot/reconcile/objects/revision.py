@@ -18,15 +18,15 @@ from stockpot.api.v1alpha1 import (
     SoupRevisionStatus,
     UidRef,
 )
-from stockpot.core import world as core
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, short
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, WeightedIngredient
+from stockpot.core.revision import Revision
 from stockpot.core.world import World
 from stockpot.reconcile.objects.fields import timestamp
 
 
-def revision_view(revision: SoupRevision) -> core.Revision:
+def revision_view(revision: SoupRevision) -> Revision:
     """See a SoupRevision as the core does."""
     spec = revision.spec
     parts = tuple(
@@ -37,7 +37,7 @@ def revision_view(revision: SoupRevision) -> core.Revision:
         )
         for part in spec.parts
     )
-    return core.Revision(Recipe(parts, spec.output.value), Digest(spec.weights_digest))
+    return Revision(Recipe(parts, spec.output.value), Digest(spec.weights_digest))
 
 
 def revision_name(soup: str, recipe: Digest) -> str:

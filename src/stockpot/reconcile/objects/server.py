@@ -5,32 +5,32 @@ from datetime import datetime
 from stockpot.api.runspec import Ending
 from stockpot.api.serving import Granted, ServerState
 from stockpot.api.v1alpha1 import MOST_ENDED, EndedServer, GrantedServer, Soup
-from stockpot.core import world as core
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import ServerGrant
+from stockpot.core.revision import Epoch
+from stockpot.core.servers import HeldRevision, Server, ServerGrant
 from stockpot.reconcile.objects.fields import timestamp
 from stockpot.reconcile.objects.soup import EditSoup, change_soup_status
 
 
-def server_view(name: str, state: ServerState, uid: str = "", node: str = "") -> core.Server:
+def server_view(name: str, state: ServerState, uid: str = "", node: str = "") -> Server:
     """See what a server said as the core does."""
 
     def recipe(granted: Granted | None) -> Digest | None:
         return Digest(granted.revision.recipe_digest) if granted else None
 
-    return core.Server(
+    return Server(
         name=name,
         uid=uid,
         node=node,
         boot=state.boot,
         ready=state.ready,
-        epoch=core.Epoch(state.epoch),
+        epoch=Epoch(state.epoch),
         granted=recipe(state.granted),
         prepared=recipe(state.prepared),
         serving=recipe(state.serving),
         holds=frozenset(
-            core.HeldRevision(
+            HeldRevision(
                 Digest(hold.recipe_digest),
                 frozenset(
                     Ingredient(ShardUID(p.shard), Digest(p.training_key)) for p in hold.lineage

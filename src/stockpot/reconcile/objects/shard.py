@@ -20,13 +20,13 @@ from stockpot.api.v1alpha1 import (
     Soup,
 )
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
-from stockpot.core import world as core
 from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import ShardStatusReport
+from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.training_key import BYTE_FIELDS
-from stockpot.core.world import TrainingOutcome
 from stockpot.reconcile.objects.fields import (
     complete_receipt_digest,
     conditions,
@@ -48,8 +48,8 @@ def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
 
 
 def shard_view(
-    shard: DataShard, soup: Soup, receipts: tuple[core.RecordedReceipt, ...], now: datetime
-) -> core.Shard:
+    shard: DataShard, soup: Soup, receipts: tuple[RecordedReceipt, ...], now: datetime
+) -> Shard:
     """See a DataShard as the core does."""
     meta, spec, status = shard.metadata, shard.spec, shard.status
     asked = status.unlearning.requested_at if status.unlearning else None
@@ -58,7 +58,7 @@ def shard_view(
     # Unlearning is never taken back: its tombstone stands whatever the object says later.
     is_over = bool(asked or (expires_at and now >= expires_at))
     is_over = is_over or any(receipt.shard == uid for receipt in receipts)
-    return core.Shard(
+    return Shard(
         uid=uid,
         name=meta.name,
         request=request_of(shard, soup),
@@ -90,12 +90,12 @@ def is_forced(shard: DataShard) -> bool:
     return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
 
-def _trained(shard: DataShard) -> core.TrainingOutcome | None:
+def _trained(shard: DataShard) -> TrainingOutcome | None:
     status = shard.status
     done = status.training.completed_at if status.training else None
     if not (status.ingredient and status.training_key and done):
         return None
-    return core.TrainingOutcome(
+    return TrainingOutcome(
         key=Digest(status.training_key),
         weights=Digest(status.ingredient.digest),
         at=instant(done),

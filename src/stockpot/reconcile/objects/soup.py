@@ -19,11 +19,14 @@ from stockpot.api.v1alpha1 import (
     SoupRevision,
     SoupServing,
 )
-from stockpot.core import world as core
+from stockpot.core import soup as core
 from stockpot.core.actions import RecordReceipt, RecordRescan
 from stockpot.core.digests import Digest
+from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import ConditionUpdate, SoupStatusReport
-from stockpot.core.world import Epoch, Promotion
+from stockpot.core.revision import Epoch, Promotion
+from stockpot.core.servers import ServerGrant
+from stockpot.core.soup import LastRescan, SoupUID
 from stockpot.reconcile.extensions import resolve_weighting, unusable_training
 from stockpot.reconcile.objects.fields import conditions, instant, timestamp
 from stockpot.reconcile.objects.revision import revision_name, revision_view
@@ -41,7 +44,7 @@ def change_soup_status(soup: Soup, **status: Any) -> Soup:
 
 
 def soup_view(
-    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[core.RecordedReceipt, ...]
+    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[RecordedReceipt, ...]
 ) -> core.Soup:
     """See a Soup as the core does."""
     spec, status = soup.spec, soup.status
@@ -50,17 +53,15 @@ def soup_view(
     current = status.current_revision
     promotion = None
     if current and current.name in made:
-        promotion = core.Promotion(made[current.name], core.Epoch(current.epoch), current.number)
+        promotion = Promotion(made[current.name], Epoch(current.epoch), current.number)
     return core.Soup(
-        uid=core.SoupUID(soup.metadata.uid),
+        uid=SoupUID(soup.metadata.uid),
         name=soup.metadata.name,
         alive=soup.metadata.deletion_timestamp is None,
         held=FINALIZER in soup.metadata.finalizers,
         receipts=max((status.receipts.count, *(receipt.sequence for receipt in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,
-        collection=core.LastRescan(
-            done.number, instant(done.at), done.quiet, done.unrecorded_receipts
-        )
+        collection=LastRescan(done.number, instant(done.at), done.quiet, done.unrecorded_receipts)
         if done
         else None,
         suspended=spec.suspend,
@@ -76,7 +77,7 @@ def soup_view(
         replicas=spec.serving.replicas,
         base=Digest(status.base_digest) if status.base_digest else None,
         current=promotion,
-        epoch=core.Epoch(status.epoch),
+        epoch=Epoch(status.epoch),
         promotions=status.promotions,
         made=tuple(made.values()),
         evaluated=frozenset(
@@ -90,11 +91,9 @@ def soup_view(
     )
 
 
-def granted_servers(soup: Soup) -> tuple[core.ServerGrant, ...]:
+def granted_servers(soup: Soup) -> tuple[ServerGrant, ...]:
     """Every server that may hold something."""
-    return tuple(
-        core.ServerGrant(one.name, one.uid, one.node) for one in soup.status.serving.granted
-    )
+    return tuple(ServerGrant(one.name, one.uid, one.node) for one in soup.status.serving.granted)
 
 
 def with_base(digest: Digest) -> EditSoup:

@@ -6,7 +6,8 @@ from stockpot.api.runspec import FormerRecords, KeptTrainings, ObjectRef
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
-from stockpot.core.world import Shard, World
+from stockpot.core.shard import Shard
+from stockpot.core.world import World
 from stockpot.reconcile.objects.shard import request_of, source_digest
 from stockpot.reconcile.ports import ObservedObjects
 

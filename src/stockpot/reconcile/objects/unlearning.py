@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import MOST_LOST, DataShard, LostShard, ShardUnlearning, Soup
-from stockpot.core import world as core
 from stockpot.core.actions import RecordReceipt, StartTraining
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of, shard_of
-from stockpot.core.world import Shard
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.runs import Run
+from stockpot.core.shard import Shard
 from stockpot.reconcile.objects.fields import (
     complete_receipt_digest,
     incomplete_receipts,
@@ -22,15 +23,15 @@ from stockpot.reconcile.ports import ObservedObjects
 
 
 def former_views(
-    shard: DataShard, soup: Soup, receipts: tuple[core.RecordedReceipt, ...]
-) -> Iterator[core.Shard]:
+    shard: DataShard, soup: Soup, receipts: tuple[RecordedReceipt, ...]
+) -> Iterator[Shard]:
     """See trainings with records that left their shard: each is unlearned by itself."""
     uid = ShardUID(shard.metadata.uid)
     training = StartTraining(uid, request_of(shard, soup)) if shard.status.former else None
     for one in shard.status.former if training else ():
         former = Ingredient(uid, Digest(one.training_key))
         name = former_of(former)
-        yield core.Shard(
+        yield Shard(
             uid=name,
             name=f"{shard.metadata.name} ({len(one.records)} records)",
             request=Digest(""),
@@ -47,10 +48,10 @@ def former_views(
 def lost_views(
     soup: Soup,
     seen: ObservedObjects,
-    runs: tuple[core.Run, ...],
-    held: tuple[core.Shard, ...],
-    receipts: tuple[core.RecordedReceipt, ...],
-) -> Iterator[core.Shard]:
+    runs: tuple[Run, ...],
+    held: tuple[Shard, ...],
+    receipts: tuple[RecordedReceipt, ...],
+) -> Iterator[Shard]:
     """Find shards that left a trace and are no objects any more, or do not wait for us."""
     known = {shard.uid for shard in held}
     noted = {ShardUID(one.uid): one for one in soup.status.lost}
@@ -65,7 +66,7 @@ def lost_views(
     done = {receipt.shard for receipt in receipts if receipt.is_complete}
     for uid in sorted({*noted, *(traces.keys() - done)} - known):
         told = noted[uid].unlearning if uid in noted else None
-        yield core.Shard(
+        yield Shard(
             uid=uid,
             name=noted[uid].name if uid in noted else traces[uid] or uid[:8],
             request=Digest(""),

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
-from stockpot.core import world as core
+from stockpot.core.runs import Run
+from stockpot.core.world import World
 from stockpot.reconcile.objects.receipt import receipt_view
 from stockpot.reconcile.objects.shard import shard_view
 from stockpot.reconcile.objects.soup import soup_view
@@ -14,10 +15,10 @@ from stockpot.reconcile.ports import ObservedObjects, ObservedServers
 def world_of(
     soup: Soup,
     seen: ObservedObjects,
-    runs: tuple[core.Run, ...],
+    runs: tuple[Run, ...],
     asked: ObservedServers,
     now: datetime,
-) -> core.World:
+) -> World:
     """Put one soup with all of its shards, runs and servers together."""
     receipts = tuple(receipt_view(receipt) for receipt in seen.receipts)
     shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
@@ -27,7 +28,7 @@ def world_of(
     living = {shard.uid for shard in held if shard.alive}
     # What is left of a shard that goes, goes with it.
     of_living = [one for one in former if one.former and one.former.shard in living]
-    return core.World(
+    return World(
         soup=soup_view(soup, seen.revisions, receipts),
         shards=(
             *held,
