@@ -12,8 +12,8 @@ from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
-from stockpot.core.shard import Shard
-from stockpot.core.stages import Check, CheckInput, Stage
+from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 from stockpot.core.world import World
 from stockpot.reconcile import apply
 from stockpot.reconcile.objects import world as world_reader
@@ -55,17 +55,17 @@ def _nobody_vanishes(patch: Patch) -> None:
 def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
+    def mutant(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
         heard = tuple(server for server in scene.world.servers if server.answers)
         silent = frozenset(server.uid for server in scene.world.servers) | scene.world.ended
         world = replace(scene.world, servers=heard, ended=silent)
-        return verified(shard, replace(scene, world=world))
+        return verified(target, replace(scene, world=world))
 
     _rung(patch, Stage.VERIFIED, mutant)
     _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
 
 
-def _rung(patch: Patch, stage: Stage, check: Check) -> None:
+def _rung(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
@@ -103,21 +103,21 @@ def _freed_by_another_receipt(patch: Patch) -> None:
     """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
+    def mutant(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
         mine = [
             signed_receipt
             for signed_receipt in signed_receipts(scene.world)
-            if signed_receipt.shard == shard.uid
+            if signed_receipt.shard == target.uid
         ]
         if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
             return None
-        return receipted(shard, scene)
+        return receipted(target, scene)
 
     _rung(patch, Stage.RECEIPTED, mutant)
 
 
 def _the_lost_are_not_looked_for(patch: Patch) -> None:
-    patch.setattr(world_reader, "lost_views", lambda *_: ())
+    patch.setattr(world_reader, "lost_targets", lambda *_: ())
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
@@ -149,8 +149,9 @@ def _the_dead_are_members(patch: Patch) -> None:
     membership = members.membership
 
     def mutant(world: World, now: datetime) -> members.Membership:
-        risen = tuple(replace(shard, alive=True) for shard in world.shards)
-        return membership(replace(world, shards=risen), now)
+        owners = (target.owner for target in world.targets)
+        risen = tuple(owner.shard for owner in owners if isinstance(owner, ShardObject))
+        return membership(replace(world, shards=(*world.shards, *risen)), now)
 
     patch.setattr(plan, "membership", mutant)
 

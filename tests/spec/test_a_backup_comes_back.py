@@ -92,7 +92,7 @@ def test_a_receipt_that_is_stored_and_not_written_down_yet_is_no_trouble() -> No
     leaving = a_shard("dogs").trained().tombstoned()
     world = seeing(3)
     under_way = replace(
-        world, shards=(*world.shards, leaving.shard), runs=(a_run(signing("dogs")), *world.runs)
+        world, targets=(*world.targets, leaving.target), runs=(a_run(signing("dogs")), *world.runs)
     )
 
     assert check(under_way, LATER).soup is None
@@ -102,7 +102,7 @@ def test_nothing_is_signed_onto_a_chain_whose_end_is_missing() -> None:
     leaving = a_shard("dogs").trained().tombstoned()
     world = seeing(1)
     purged = replace(a_run(StartPurge(uid("dogs"))))
-    under_way = replace(world, shards=(*world.shards, leaving.shard), runs=(purged,))
+    under_way = replace(world, targets=(*world.targets, leaving.target), runs=(purged,))
 
     assert StartSigning not in [type(one) for one in asked(under_way, LATER)]
 

@@ -194,12 +194,12 @@ def test_a_server_that_answers_and_holds_it_is_waited_for_past_any_deadline() ->
 
 
 def test_past_the_deadline_a_writer_that_does_not_end_is_named() -> None:
-    training = a_run(StartTraining(DOGS, GOING.shard.request))
+    training = a_run(StartTraining(DOGS, a_shard("dogs").shard.request))
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, training)
 
     found = check(world, AN_HOUR_LATER)
 
-    assert missing(GOING.shard, found.scene) == (f"StillWritten: {training.name} has not ended",)
+    assert missing(GOING.target, found.scene) == (f"StillWritten: {training.name} has not ended",)
     assert EndRun(training.name) in asked(world, AN_HOUR_LATER)
 
 
@@ -242,11 +242,10 @@ def test_the_soup_says_that_a_deadline_has_passed() -> None:
 
 
 def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
-    forced = GOING.with_fields(is_forced=True)
     soup = a_soup().of("cats", "dogs")
 
-    before = asked(a_world(soup, CATS, forced))
-    after = asked(a_world(soup, CATS, forced.with_fields(is_noted=True)))
+    before = asked(a_world(soup, CATS, GOING.forced()))
+    after = asked(a_world(soup, CATS, GOING.forced(is_recorded=True)))
 
     assert RecordDeletion(DOGS) in before
     assert ReleaseShard(DOGS) not in before
@@ -254,7 +253,7 @@ def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
 
 
 def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobody() -> None:
-    gone = GOING.with_fields(is_forced=True, is_lost=True, held=False, leaving=False)
+    gone = a_shard("dogs").trained().lost().forced()
     silent = a_server().of("cats").silent()
     world = a_world(a_soup().of("cats"), CATS, gone, PURGED, silent)
 

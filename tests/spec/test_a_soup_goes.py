@@ -84,7 +84,7 @@ def test_a_shard_stays_until_its_own_receipt_is_recorded_however_many_others_are
 
 
 def test_a_soup_stays_while_a_shard_without_a_finalizer_is_to_be_forgotten() -> None:
-    stripped = GOING.with_fields(held=False, leaving=False)
+    stripped = CATS.not_held().expired()
     trained = CATS.with_fields(held=False)
 
     assert ReleaseSoup() not in asked(going(a_world(a_soup(), stripped)))
@@ -96,4 +96,4 @@ def test_it_goes_last() -> None:
 
     assert ReleaseSoup() in asked(world)
     assert ReleaseSoup() not in asked(replace(world, runs=(PURGED,)))
-    assert ReleaseSoup() not in asked(replace(world, shards=(GOING.shard,)))
+    assert ReleaseSoup() not in asked(replace(world, targets=(GOING.target,)))

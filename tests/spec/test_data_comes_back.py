@@ -34,7 +34,8 @@ DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
 SOURCE, DATA = digest_of_bytes(b"a folder"), digest_of_bytes(b"cats")
 RECEIPT = RecordedReceipt("pets-7", uid("old"), 7, source=SOURCE, data=DATA, requested_at=NOON)
-EXPIRED = a_shard("dogs").trained().with_fields(alive=False, requested_at=NOON)
+DOGS_SHARD = a_shard("dogs").trained()
+EXPIRED = DOGS_SHARD.expired()
 
 
 def test_data_that_was_unlearned_is_not_trained_again_by_accident() -> None:
@@ -76,7 +77,7 @@ def test_who_names_the_last_receipt_may_learn_it_again() -> None:
 
 
 def test_a_shard_that_expired_climbs_the_same_ladder() -> None:
-    seen = a_world(a_soup().of("cats"), CATS, EXPIRED.with_fields(requested_at=None, held=True))
+    seen = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.expired(None))
     out = a_world(a_soup().of("cats"), CATS, EXPIRED)
 
     assert asked(seen)[0] == RecordDeletion(DOGS)
@@ -110,8 +111,8 @@ def test_a_soup_that_never_learnt_anything_serves_the_base() -> None:
 
 
 def test_a_shard_that_went_by_force_climbs_the_ladder_without_an_object() -> None:
-    lost = EXPIRED.with_fields(is_lost=True, held=False)
-    noticed = a_world(a_soup().of("cats"), CATS, lost.with_fields(requested_at=None))
+    lost = DOGS_SHARD.lost()
+    noticed = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.lost(None))
     noted = a_world(a_soup().of("cats"), CATS, lost)
     done = a_world(a_soup().of("cats"), CATS, lost, ended(StartPurge(DOGS)), receipted=("dogs",))
 
@@ -122,11 +123,10 @@ def test_a_shard_that_went_by_force_climbs_the_ladder_without_an_object() -> Non
 
 def test_the_last_trace_of_a_lost_shard_stays_until_it_is_noted() -> None:
     soup = a_soup().having_made("cats", "dogs").of("cats")
-    lost = EXPIRED.with_fields(is_lost=True, held=False, requested_at=None)
     trace = ForgetRevision(a_revision("cats", "dogs"))
 
-    assert trace not in asked(a_world(soup, CATS, lost))
-    assert trace in asked(a_world(soup, CATS, lost.with_fields(requested_at=NOON)))
+    assert trace not in asked(a_world(soup, CATS, DOGS_SHARD.lost(None)))
+    assert trace in asked(a_world(soup, CATS, DOGS_SHARD.lost()))
 
 
 def test_no_shard_is_released_while_a_revision_still_names_it() -> None:

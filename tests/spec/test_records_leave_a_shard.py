@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tests.builders import (
     NOON,
-    ShardBuilder,
+    TargetBuilder,
     a_revision,
     a_run,
     a_server,
@@ -41,8 +41,8 @@ from stockpot.core.plan import check
 from stockpot.core.recipe import Ingredient, former_of
 from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.runs import StartupBlocker, TrainingProgress
-from stockpot.core.shard import Shard
 from stockpot.core.stages import Stage
+from stockpot.core.unlearning_target import PastTraining, UnlearningTarget
 from stockpot.core.world import World
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
@@ -55,15 +55,9 @@ DISOWN = DropIngredient(DOGS, OLD, ("rex.png",))
 DISOWNED = a_shard("dogs").with_fields(
     leave_out=frozenset({"rex.png"}), forgot=frozenset({"rex.png"})
 )
-LEFT = ShardBuilder(
-    Shard(
-        uid=FORMER,
-        name="dogs (1 records)",
-        request=key("none"),
-        alive=False,
-        requested_at=NOON,
-        former=OLD,
-        successor=f"{AGAIN.stem}-",
+LEFT = TargetBuilder(
+    UnlearningTarget(
+        FORMER, "dogs (1 records)", PastTraining(OLD, f"{AGAIN.stem}-"), requested_at=NOON
     )
 )
 

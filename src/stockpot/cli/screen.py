@@ -37,7 +37,7 @@ class Screen:
         """Show what came of one round."""
         findings = sight.round.findings
         if findings:
-            self._names = {shard.uid[:8]: shard.name for shard in findings.scene.world.shards}
+            self._names = {uid[:8]: name for uid, name in findings.scene.world.names.items()}
             for line in told(sight.round.plan, findings.scene.world):
                 self.say(line)
         if self._bars:

@@ -192,9 +192,8 @@ class WorkerPool:
 
 def _for_those_who_leave(findings: Assessment) -> Iterator[float]:
     """Say how soon to look at what nobody tells of: what servers hold."""
-    for shard in findings.scene.world.shards:
-        rung = None if shard.alive else findings.rungs[shard.uid]
-        if rung:
+    for target in findings.scene.world.targets:
+        if rung := findings.rungs[target.uid]:
             yield PROGRESS_S if rung.unmet.needs_person else LOOK_S
 
 

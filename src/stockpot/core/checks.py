@@ -1,12 +1,12 @@
 """Is it so, and if not, why not. Each check looks at the world afresh; none remembers.
 
-A shard climbs a ladder: towards being served while it lives, towards being forgotten once it
-is deleted. Its stage is the first check that the world does not show, looked for again from
-the first at every round. So a late writer, a server that comes back or a crash needs no case
-of its own: the shard is simply found on the rung that broke.
+A shard climbs a ladder towards being served; an unlearning target climbs one towards its receipt.
+The stage of each is the first check that the world does not show, looked for again from the first
+at every round. So a late writer, a server that comes back or a crash needs no case of its own: the
+shard or target is simply found on the rung that broke.
 
-    alive     HELD → TRAINED → INCLUDED → SERVED
-    deleted   TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
+    shard     HELD → TRAINED → INCLUDED → SERVED
+    target    TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,23 @@ from stockpot.core import learning_checks, unlearning_checks
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import ShardUID
 from stockpot.core.shard import Shard
-from stockpot.core.stages import Check, CheckInput, PendingStage, Stage
+from stockpot.core.stages import (
+    CheckInput,
+    LearningCheck,
+    PendingStage,
+    Stage,
+    UnlearningCheck,
+)
+from stockpot.core.unlearning_target import UnlearningTarget
 
-LEARNING: Mapping[Stage, Check] = {
+LEARNING: Mapping[Stage, LearningCheck] = {
     Stage.HELD: learning_checks.held,
     Stage.TRAINED: learning_checks.trained,
     Stage.INCLUDED: learning_checks.included,
     Stage.SERVED: learning_checks.served,
 }
 
-UNLEARNING: Mapping[Stage, Check] = {
+UNLEARNING: Mapping[Stage, UnlearningCheck] = {
     Stage.TOMBSTONED: unlearning_checks.tombstoned,
     Stage.EXCLUDED: unlearning_checks.excluded,
     Stage.ROLLED_OUT: unlearning_checks.rolled_out,
@@ -37,10 +44,18 @@ UNLEARNING: Mapping[Stage, Check] = {
 }
 
 
-def next_rung(shard: Shard, scene: CheckInput) -> PendingStage | None:
+def pending_learning_stage(shard: Shard, scene: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the shard is at the top."""
-    for stage, check in (LEARNING if shard.alive else UNLEARNING).items():
+    for stage, check in LEARNING.items():
         if unmet := check(shard, scene):
+            return PendingStage(stage, unmet)
+    return None
+
+
+def pending_unlearning_stage(target: UnlearningTarget, scene: CheckInput) -> PendingStage | None:
+    """Find the first stage that the world does not show yet. None: the target is at the top."""
+    for stage, check in UNLEARNING.items():
+        if unmet := check(target, scene):
             return PendingStage(stage, unmet)
     return None
 

@@ -19,9 +19,9 @@ from stockpot.core.actions import (
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
 from stockpot.core.runs import Run
-from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing
+from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -40,19 +40,19 @@ def due_signing(
         return None
     unrecorded = frozenset(receipt.shard for receipt in signed_receipts(world))
     due = sorted(
-        (shard for shard in world.shards if _is_due(shard, rungs[shard.uid], unrecorded)),
-        key=lambda shard: (shard.requested_at or NEVER, shard.uid),
+        (target for target in world.targets if _is_due(target, rungs[target.uid], unrecorded)),
+        key=lambda target: (target.requested_at or NEVER, target.uid),
     )
     receipts: list[DueReceipt] = []
-    for shard in due:
-        mine = (*_may_be_written(shard, world), due_receipt(shard, scene))
+    for target in due:
+        mine = (*_may_be_written(target, world), due_receipt(target, scene))
         if len(receipts) + len(mine) > MOST_SIGNED_AT_ONCE:
             break
         receipts += mine
     return StartSigning(tuple(receipts)) if receipts else None
 
 
-def _may_be_written(shard: Shard, world: World) -> tuple[DueReceipt, ...]:
+def _may_be_written(target: UnlearningTarget, world: World) -> tuple[DueReceipt, ...]:
     """Return receipts of records that left a shard before it was deleted as a whole.
 
     They are due no more. But a run that was killed may have written one, and it is recorded, too.
@@ -60,18 +60,20 @@ def _may_be_written(shard: Shard, world: World) -> tuple[DueReceipt, ...]:
     return tuple(
         DueReceipt(former, is_only_looked_for=True)
         for former in sorted(world.former_of_dying)
-        if shard_of(former) == shard.uid
+        if shard_of(former) == target.uid
     )[: MOST_SIGNED_AT_ONCE - 1]
 
 
-def due_receipt(shard: Shard, scene: CheckInput) -> DueReceipt:
-    """Say which receipt of a shard is due, and what it has to name as missing."""
-    return DueReceipt(shard.uid, shard.incomplete, missing(shard, scene))
+def due_receipt(target: UnlearningTarget, scene: CheckInput) -> DueReceipt:
+    """Return the receipt of a target that is due, with what it has to name as missing."""
+    return DueReceipt(target.uid, target.incomplete, missing(target, scene))
 
 
-def _is_due(shard: Shard, rung: PendingStage | None, unrecorded: frozenset[ShardUID]) -> bool:
+def _is_due(
+    target: UnlearningTarget, rung: PendingStage | None, unrecorded: frozenset[ShardUID]
+) -> bool:
     is_next = rung is not None and rung.stage is Stage.RECEIPTED
-    return is_next and shard.uid not in unrecorded
+    return is_next and target.uid not in unrecorded
 
 
 def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
@@ -80,7 +82,7 @@ def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
     Whatever rung a shard stands on by now: what is signed is in the store for good.
     """
     # What is unlearned has to be on record before what was signed of it.
-    known = {shard.uid: shard for shard in world.shards if shard.requested_at}
+    known = {target.uid: target for target in world.targets if target.requested_at}
     objects = {receipt.sequence for receipt in world.receipts}
     found = {
         receipt.sequence: receipt
@@ -94,10 +96,10 @@ def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
 
 
 def _is_recorded(
-    receipt: RecordReceipt, shard: Shard | None, objects: set[int], world: World
+    receipt: RecordReceipt, target: UnlearningTarget | None, objects: set[int], world: World
 ) -> bool:
     if world.namespace_terminates:
-        return shard is None or shard.last_receipt >= receipt.sequence
+        return target is None or target.last_receipt >= receipt.sequence
     return receipt.sequence in objects
 
 

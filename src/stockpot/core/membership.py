@@ -9,6 +9,7 @@ from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
 from stockpot.core.shard import Shard
 from stockpot.core.soup import Soup
+from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.weighting import Member, Uniform, UnusablePlugin, weigh
 from stockpot.core.world import World
 
@@ -30,8 +31,7 @@ def membership(world: World, now: datetime) -> Membership:
     able = tuple(
         shard
         for shard in world.shards
-        if shard.alive
-        and shard.included
+        if shard.included
         and shard.usable
         and world.soup.base in {None, shard.usable.base}
         and not world.forgotten_by(shard)
@@ -126,16 +126,16 @@ def _recipe(soup: Soup, members: tuple[Shard, ...], weights: tuple[Fraction, ...
     )
 
 
-def deadline(shard: Shard, soup: Soup) -> datetime | None:
-    """Until when its unlearning waits for what does not answer. None: nobody asked for one."""
-    if shard.alive or shard.requested_at is None:
+def deadline(target: UnlearningTarget, soup: Soup) -> datetime | None:
+    """Until when its unlearning waits for what does not answer. None: it is not tombstoned yet."""
+    if target.requested_at is None:
         return None
-    return shard.requested_at + timedelta(seconds=soup.deadline_s)
+    return target.requested_at + timedelta(seconds=soup.deadline_s)
 
 
-def is_overdue(shard: Shard, soup: Soup, now: datetime) -> bool:
+def is_overdue(target: UnlearningTarget, soup: Soup, now: datetime) -> bool:
     """Whether its unlearning takes longer than it may."""
-    until = deadline(shard, soup)
+    until = deadline(target, soup)
     return until is not None and now >= until
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
 
 from stockpot.core.actions import (
     IRREVOCABLE,
@@ -37,7 +36,11 @@ from stockpot.core.actions import (
 )
 from stockpot.core.attempts import attempts_at, last_attempt
 from stockpot.core.blocker import Blocker
-from stockpot.core.checks import Assessment, next_rung
+from stockpot.core.checks import (
+    Assessment,
+    pending_learning_stage,
+    pending_unlearning_stage,
+)
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.due_receipts import due_signing, is_kept, signed_receipts
 from stockpot.core.learning_checks import may_disown, not_merged, served_as_asked
@@ -58,6 +61,7 @@ from stockpot.core.server_plan import plan_servers
 from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import purge_of
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 from stockpot.core.world import World
 
 KEPT_ATTEMPTS = 3
@@ -79,26 +83,34 @@ class Plan:
 def check(world: World, now: datetime) -> Assessment:
     """Find out where the soup and each of its shards stand."""
     who = membership(world, now)
-    overdue = frozenset(s.uid for s in world.shards if is_overdue(s, world.soup, now))
+    overdue = frozenset(
+        target.uid for target in world.targets if is_overdue(target, world.soup, now)
+    )
     survivors = wanted_recipe(world, who.members)
     recipe = until_merged(world, survivors, overdue)
     broken = out_of_step(world, now) if world.soup.alive else None
     if broken and isinstance(recipe, Recipe):
         recipe = Recipe((), world.soup.output)
     scene = CheckInput(world, who, recipe, survivors, broken, overdue)
-    rungs = {shard.uid: next_rung(shard, scene) for shard in world.shards}
+    rungs = {
+        **{shard.uid: pending_learning_stage(shard, scene) for shard in world.shards},
+        **{target.uid: pending_unlearning_stage(target, scene) for target in world.targets},
+    }
     return Assessment(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
 
 
 def _time_alone_changes(scene: CheckInput, now: datetime) -> datetime | None:
     """When a shard expires, or a deadline passes."""
-    soup = scene.world.soup
+    world = scene.world
     times = [
-        deadline(shard, soup) if not shard.alive else shard.expires_at
-        for shard in scene.world.shards
-        if shard.uid not in scene.world.receipted
+        *(shard.expires_at for shard in world.shards if shard.uid not in world.receipted),
+        *(
+            deadline(target, world.soup)
+            for target in world.targets
+            if target.uid not in world.receipted
+        ),
+        collection_due_at(world),
     ]
-    times.append(collection_due_at(scene.world))
     return min((time for time in times if time and time > now), default=None)
 
 
@@ -124,6 +136,10 @@ def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
         1 for run in world.runs if run.is_active and run.name.startswith("train-")
     )
     # Those who leave go first: what is being forgotten waits for nobody.
+    for target in sorted(world.targets, key=lambda target: target.name):
+        if isinstance(target.owner, ShardObject) and target.owner.shard.records_asked_at:
+            yield CancelRecordRemoval(target.uid)
+        yield from plan_target(target, findings.scene, findings.rungs[target.uid], now)
     for shard in sorted(world.shards, key=_urgency):
         if shard.records_asked_at and not shard.leaving_records:
             yield CancelRecordRemoval(shard.uid)
@@ -135,43 +151,59 @@ def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
             yield action
 
 
-def _urgency(shard: Shard) -> tuple[bool, bool, str]:
-    return shard.alive, not shard.leaving_records, shard.name
+def _urgency(shard: Shard) -> tuple[bool, str]:
+    return not shard.leaving_records, shard.name
 
 
 def plan_shard(
     shard: Shard, scene: CheckInput, rung: PendingStage | None, now: datetime
 ) -> tuple[Action, ...]:
-    """Ask for what the shard's next rung needs: up to be learnt, or up to be forgotten."""
-    world = scene.world
-    if rung is None or shard.goes_by_force:
-        return _release(shard, world)
-    match rung.stage:
+    """Ask for what the next learning stage of a shard needs."""
+    match rung.stage if rung else None:
         case Stage.HELD:
-            return _hold_shard(shard, world)
+            return _hold_shard(shard, scene.world)
         case Stage.TRAINED:
-            return _train(shard, world, now)
+            return _train(shard, scene.world, now)
+        case _:
+            # INCLUDED and SERVED are the soup's part of the plan.
+            return ()
+
+
+def plan_target(
+    target: UnlearningTarget, scene: CheckInput, rung: PendingStage | None, now: datetime
+) -> tuple[Action, ...]:
+    """Ask for what the next unlearning stage of a target needs."""
+    world, owner = scene.world, target.owner
+    if isinstance(owner, ShardObject) and target.is_forced:
+        # All that is known of it is in the Soup first: what it left is unlearned from there.
+        is_recorded = owner.is_recorded
+        return (ReleaseShard(target.uid),) if is_recorded else (RecordDeletion(target.uid),)
+    match rung.stage if rung else None:
+        case None:
+            return _release(target, world)
         case Stage.TOMBSTONED:
-            # One that expired is no more held than one that was never seen before.
-            is_free = not (shard.held or shard.leaving or shard.is_lost)
-            hold = (HoldShard(shard.uid),) if is_free and world.soup.held else ()
-            return (*hold, RecordDeletion(shard.uid))
+            return (*_hold_expired(target, world), RecordDeletion(target.uid))
         case Stage.QUIESCED:
             # A purge that ran beside a writer has proved nothing: it is done again.
-            again = attempts_at(purge_of(shard), world)
-            return _end((*world.runs_with(shard), *again))
+            again = attempts_at(purge_of(target), world)
+            return _end((*world.runs_with(target), *again))
         case Stage.PURGED:
-            return _purge(shard, world, now)
+            return _purge(target, world, now)
         case Stage.EXCLUDED | Stage.ROLLED_OUT:
             # The soup without it is made and granted by the soup's own part of the plan. Its
             # writers end at once: whatever they would still make, nobody may have.
-            return _end(world.runs_with(shard))
-        case Stage.INCLUDED | Stage.SERVED | Stage.VERIFIED | Stage.RECEIPTED:
-            # The soup's part: servers drop it by themselves, for no grant names it; receipts of
-            # several shards are signed by one run.
+            return _end(world.runs_with(target))
+        case _:
+            # VERIFIED and RECEIPTED are the soup's part: servers drop it by themselves, for no
+            # grant names it; receipts of several targets are signed by one run.
             return ()
-        case never:
-            assert_never(never)
+
+
+def _hold_expired(target: UnlearningTarget, world: World) -> tuple[Action, ...]:
+    """Hold a shard that expired before it got our finalizer."""
+    owner = target.owner
+    is_free = isinstance(owner, ShardObject) and not (owner.shard.held or owner.is_deleted)
+    return (HoldShard(target.uid),) if is_free and world.soup.held else ()
 
 
 def _hold_shard(shard: Shard, world: World) -> tuple[Action, ...]:
@@ -183,15 +215,13 @@ def _hold_shard(shard: Shard, world: World) -> tuple[Action, ...]:
     return (HoldShard(shard.uid),) if world.soup.held and is_needed else ()
 
 
-def _release(shard: Shard, world: World) -> tuple[Action, ...]:
-    """Let a shard go that stands at the top of its ladder, if it is to go; or by force."""
-    if shard.goes_by_force:
-        # All that is known of it is in the Soup first: what it left is unlearned from there.
-        return (ReleaseShard(shard.uid),) if shard.is_noted else (RecordDeletion(shard.uid),)
-    goes = shard.is_lost or shard.former or (shard.leaving and shard.held)
+def _release(target: UnlearningTarget, world: World) -> tuple[Action, ...]:
+    """Let a target go that stands at the top of its ladder, if it is to go."""
+    owner = target.owner
+    goes = not isinstance(owner, ShardObject) or (owner.is_deleted and owner.shard.held)
     # A revision that names it is how a shard whose finalizer was taken away is found again.
-    is_named = any(shard.is_in(revision.lineage) for revision in world.soup.made)
-    return (ReleaseShard(shard.uid),) if goes and not shard.alive and not is_named else ()
+    is_named = any(target.is_in(revision.lineage) for revision in world.soup.made)
+    return (ReleaseShard(target.uid),) if goes and not is_named else ()
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
@@ -242,9 +272,9 @@ def _leave_out(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     )
 
 
-def _purge(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+def _purge(target: UnlearningTarget, world: World, now: datetime) -> tuple[Action, ...]:
     """Purge it; where an Incomplete receipt says what was left, until nothing is."""
-    start = purge_of(shard)
+    start = purge_of(target)
     run = last_attempt(start, world)
     if run is None or run.result is None:
         return _once(start, world, now)
@@ -281,15 +311,15 @@ def _hold(findings: Assessment) -> Iterator[Action]:
         yield HoldSoup()
     if soup.alive or not soup.held or world.runs:
         return
-    if not any(shard.held or _is_owed(shard, findings) for shard in world.shards):
+    is_learnt = any(shard.held or shard.trained for shard in world.shards)
+    if not is_learnt and not any(_needs_soup(target, findings) for target in world.targets):
         yield ReleaseSoup()
 
 
-def _is_owed(shard: Shard, findings: Assessment) -> bool:
-    """Whether a shard is to be unlearned, now or later, though nothing holds its object now."""
-    if shard.alive:
-        return shard.trained is not None
-    return shard.is_lost or findings.rungs[shard.uid] is not None
+def _needs_soup(target: UnlearningTarget, findings: Assessment) -> bool:
+    """Whether a target is not unlearned and released yet."""
+    is_held = isinstance(target.owner, ShardObject) and target.owner.shard.held
+    return is_held or target.is_lost or findings.rungs[target.uid] is not None
 
 
 def _make(findings: Assessment, now: datetime) -> tuple[Action, ...]:
@@ -366,8 +396,8 @@ def _leftovers(findings: Assessment) -> Iterator[Action]:
 def unnoted(revision: Revision, world: World) -> bool:
     """Whether it is the only trace of a shard whose object is gone: until that is written down."""
     return any(
-        shard.is_lost and shard.requested_at is None and shard.is_in(revision.lineage)
-        for shard in world.shards
+        target.is_lost and target.requested_at is None and target.is_in(revision.lineage)
+        for target in world.targets
     )
 
 
@@ -384,10 +414,11 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
 
 def _wanted(findings: Assessment) -> Iterator[Start]:
     world, recipe = findings.scene.world, findings.scene.recipe
+    for target in world.targets:
+        if target.is_being_deleted or findings.rungs[target.uid]:
+            yield purge_of(target)
     for shard in world.shards:
-        if not shard.alive and (shard.leaving or findings.rungs[shard.uid]):
-            yield purge_of(shard)
-        elif shard.alive and not shard.usable and world.soup.alive:
+        if not shard.usable and world.soup.alive:
             yield _training_of(shard)
     if signing := due_signing(findings.scene, findings.rungs):
         yield signing

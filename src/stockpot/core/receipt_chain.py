@@ -64,9 +64,7 @@ def out_of_step(world: World, now: datetime) -> Blocker | None:
 def _may_be_unrecorded(world: World) -> bool:
     """Whether a receipt may be stored that is not written down yet."""
     signs = any(is_signing(run) for run in world.runs)
-    return signs or any(
-        shard.uid not in world.receipted for shard in world.shards if not shard.alive
-    )
+    return signs or any(target.uid not in world.receipted for target in world.targets)
 
 
 def _has_looked(server: Server, world: World, now: datetime) -> bool:

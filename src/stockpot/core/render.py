@@ -27,12 +27,12 @@ def _standing(findings: Assessment) -> Iterator[str]:
     if isinstance(wanted, Recipe) and wanted != world.serving_recipe:
         change = f" ▸ {_name(wanted)}"
     yield f"soup {world.soup.name}   {serves}{change}"
-    width = max((len(shard.name) for shard in world.shards), default=0)
-    for shard in sorted(world.shards, key=lambda shard: shard.name):
-        rung = findings.rungs[shard.uid]
-        done = "Ready" if shard.alive else "Forgotten"
-        lacks = f"▸ {rung.stage:<11} {rung.unmet.reason}: {rung.unmet.message}" if rung else done
-        yield f"  {shard.name:<{width}}  {lacks}"
+    width = max((len(name) for name in world.names.values()), default=0)
+    done = dict.fromkeys((shard.uid for shard in world.shards), "Ready")
+    for uid, name in sorted(world.names.items(), key=lambda item: item[1]):
+        rung = findings.rungs[uid]
+        lacks = f"▸ {rung.stage:<11} {rung.unmet.reason}: {rung.unmet.message}" if rung else ""
+        yield f"  {name:<{width}}  {lacks or done.get(uid, 'Forgotten')}"
 
 
 def _name(recipe: Recipe | None) -> str:
@@ -48,7 +48,7 @@ def _asked(plan: Plan, world: World) -> Iterator[str]:
 
 def describe(action: Action, world: World) -> str:
     """Say in one line what an action asks for: `+` begins, `=` writes down, `-` ends."""
-    names = {str(shard.uid): shard.name for shard in world.shards}
+    names = {str(uid): name for uid, name in world.names.items()}
     said = _of_shard(action, names) or _of_records(action, names)
     said = said or _of_making(action, names) or _of_serving(action)
     return said.rstrip()

@@ -21,6 +21,7 @@ from stockpot.core.revision import Revision
 from stockpot.core.runs import Run, RunName, TrainingProgress
 from stockpot.core.shard import Shard
 from stockpot.core.stages import PendingStage
+from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 
 
@@ -77,7 +78,10 @@ def report_of(findings: Assessment) -> StatusReport:
     world = findings.scene.world
     return StatusReport(
         _soup(findings),
-        tuple(_shard(shard, findings.rungs[shard.uid], findings) for shard in world.shards),
+        (
+            *(_shard(shard, findings.rungs[shard.uid], findings) for shard in world.shards),
+            *(_target(target, findings.rungs[target.uid]) for target in world.targets),
+        ),
     )
 
 
@@ -105,20 +109,21 @@ def readiness(unmet: Blocker | None, reservation: str = "") -> Iterator[Conditio
 
 def _shard(shard: Shard, rung: PendingStage | None, findings: Assessment) -> ShardStatusReport:
     unmet = rung.unmet if rung else None
-    conditions = list(readiness(unmet))
-    if shard.alive:
-        conditions.append(_trained(shard, unmet))
-        conditions.append(_included(shard, unmet, findings))
-        # Of one with records that are to leave it, what is known of its training is needed still.
-        run = None if shard.trained else _training(shard, findings)
-        advance = run.advance if run else None
-        name = run.name if run else None
-        return ShardStatusReport(shard.uid, tuple(conditions), run=name, advance=advance)
-    done = unmet is None
+    conditions = (*readiness(unmet), _trained(shard, unmet), _included(shard, unmet, findings))
+    # Of one with records that are to leave it, what is known of its training is needed still.
+    run = None if shard.trained else _training(shard, findings)
+    if run is None:
+        return ShardStatusReport(shard.uid, conditions)
+    return ShardStatusReport(shard.uid, conditions, run=run.name, advance=run.advance)
+
+
+def _target(target: UnlearningTarget, rung: PendingStage | None) -> ShardStatusReport:
+    unmet = rung.unmet if rung else None
     why = unmet.reason if unmet else Reason.UNLEARNED
     message = sentence(unmet) if unmet else ""
-    conditions.append(ConditionUpdate(ConditionType.UNLEARNED, done, why, message))
-    return ShardStatusReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
+    unlearned = ConditionUpdate(ConditionType.UNLEARNED, unmet is None, why, message)
+    stage = rung.stage if rung else "Released"
+    return ShardStatusReport(target.uid, (*readiness(unmet), unlearned), stage)
 
 
 def _training(shard: Shard, findings: Assessment) -> Run | None:
@@ -152,18 +157,20 @@ def _included(shard: Shard, unmet: Blocker | None, findings: Assessment) -> Cond
 def _soup(findings: Assessment) -> SoupStatusReport:
     world = findings.scene.world
     promoted = world.serving_recipe or Recipe()
-    alive = [shard for shard in world.shards if shard.alive]
-    leaving = [s for s in world.shards if not s.alive and (s.leaving or findings.rungs[s.uid])]
-    rungs = [findings.rungs[shard.uid] for shard in alive]
+    leaving = [
+        target for target in world.targets if target.is_being_deleted or findings.rungs[target.uid]
+    ]
+    rungs = [findings.rungs[shard.uid] for shard in world.shards]
     serving = [server.serving for server in world.servers if server.serving]
     return SoupStatusReport(
         conditions=(
             *readiness(findings.soup, _weightless(findings)),
             *_aspects(findings, leaving),
         ),
-        total=len(alive),
-        trained=sum(1 for shard in alive if shard.usable),
-        included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage)),
+        total=len(world.shards),
+        trained=sum(1 for shard in world.shards if shard.usable),
+        included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage))
+        + sum(1 for target in world.targets if target.is_in(promoted.lineage)),
         failed=sum(1 for rung in rungs if rung and rung.unmet.needs_person),
         deleting=len(leaving),
         replicas=len(world.servers),
@@ -200,9 +207,9 @@ def _weightless(findings: Assessment) -> str:
     )
 
 
-def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUpdate]:
+def _aspects(findings: Assessment, leaving: list[UnlearningTarget]) -> Iterator[ConditionUpdate]:
     world, unmet = findings.scene.world, findings.soup
-    missing = [s.name for s in world.shards if s.alive and s.included and not s.usable]
+    missing = [shard.name for shard in world.shards if shard.included and not shard.usable]
     yield ConditionUpdate(
         ConditionType.TRAINING_COMPLETE,
         not missing,
@@ -229,8 +236,8 @@ def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUp
             "records them; help: stockpot replay --missing … | kubectl apply -f -",
         )
     if leaving:
-        names = ", ".join(shard.name for shard in leaving[:5])
-        late = [shard.name for shard in leaving if shard.uid in findings.scene.overdue]
+        names = ", ".join(target.name for target in leaving[:5])
+        late = [target.name for target in leaving if target.uid in findings.scene.overdue]
         if late:
             said = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
             yield ConditionUpdate(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)

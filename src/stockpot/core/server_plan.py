@@ -50,5 +50,5 @@ def wanted_replicas(world: World) -> int:
     soup = world.soup
     if not soup.alive:
         return 0
-    last_left = soup.promotions > 0 and not any(shard.alive for shard in world.shards)
+    last_left = soup.promotions > 0 and not world.shards
     return 0 if soup.scales_to_zero and last_left else soup.replicas

@@ -7,7 +7,6 @@ from fractions import Fraction
 from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, shards_in
-from stockpot.core.runs import Run
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class TrainingOutcome:
 
 @dataclass(frozen=True)
 class Shard:
-    """One DataShard of the soup."""
+    """One DataShard that is learnt, as far as it is not deleted or expired."""
 
     uid: ShardUID
     name: str
@@ -36,28 +35,10 @@ class Shard:
     """What is asked for: names its training."""
     weight: Fraction = Fraction(1)
     included: bool = True
-    alive: bool = True
-    """Not being deleted."""
     held: bool = False
     """It has our finalizer, so that it cannot go before it is forgotten."""
-    leaving: bool = False
-    """Its object is being deleted. Of one that expired the object stays, though it is not alive."""
-    is_lost: bool = False
-    """Its object went before it was unlearned: somebody took the finalizer away."""
-    is_forced: bool = False
-    """Its object may go at once: somebody who may asks for it, or did."""
-    is_noted: bool = False
-    """The Soup has written down what is to be unlearned when its object is gone."""
-    requested_at: datetime | None = None
-    """When its deletion was recorded: from then on it is tombstoned."""
     expires_at: datetime | None = None
     """When it is to be unlearned, though nobody deletes it."""
-    incomplete: int = 0
-    """How many receipts of it said that something is missing."""
-    last_receipt: int = 0
-    """The sequence of its last one; 0 where there is none."""
-    receipt_digest: Digest | None = None
-    """Digest of its last receipt, once its status says that that one is Complete."""
     source: Digest | None = None
     """Of the place that its data is read from."""
     data: Digest | None = None
@@ -71,15 +52,6 @@ class Shard:
     """Records that it was told to forget, and that are not learnt again."""
     records_asked_at: datetime | None = None
     """When it was noted that records are to leave it; None again once they do for good."""
-    former: Ingredient | None = None
-    """This is not a shard but one training of it, with records that left it: it is unlearned."""
-    successor: str = ""
-    """Of the same: how the names of those runs begin that train the shard without them."""
-
-    @property
-    def goes_by_force(self) -> bool:
-        """Whether its object is still there, and is to go before it is unlearned."""
-        return self.is_forced and not self.is_lost
 
     @property
     def leaving_records(self) -> frozenset[str]:
@@ -87,8 +59,7 @@ class Shard:
 
         Of a shard that has no ingredient nobody knows what was written before that was asked.
         """
-        gone = self.trained.left_out if self.trained else self.forgot
-        return self.leave_out - gone if self.alive else frozenset()
+        return self.leave_out - (self.trained.left_out if self.trained else self.forgot)
 
     @property
     def stale(self) -> Ingredient | None:
@@ -106,7 +77,7 @@ class Shard:
     def put_back(self) -> frozenset[str]:
         """Records that it is told to be trained with though they were left out for good."""
         left_out = self.trained.left_out if self.trained else frozenset()
-        return frozenset() if self.former else (self.forgot | left_out) - self.leave_out
+        return (self.forgot | left_out) - self.leave_out
 
     @property
     def ingredient(self) -> Ingredient | None:
@@ -114,15 +85,5 @@ class Shard:
         return Ingredient(self.uid, self.usable.key) if self.usable else None
 
     def is_in(self, lineage: Lineage) -> bool:
-        """Whether any training of it is part of that; of a former one, whether it is."""
-        if self.former:
-            return self.former in lineage
+        """Whether any training of it is part of that."""
         return self.uid in shards_in(lineage)
-
-    def may_be_written_by(self, run: Run) -> bool:
-        """Whether a run may write something of it."""
-        if self.former is None or self.is_in(run.lineage):
-            return self.is_in(run.lineage)
-        # A training whose key is not known yet, unless it is of what is asked for now.
-        any_key = Ingredient(self.former.shard, Digest(""))
-        return any_key in run.lineage and not run.name.startswith(self.successor)

@@ -8,6 +8,7 @@ from stockpot.core.blocker import Blocker
 from stockpot.core.membership import Membership
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.shard import Shard
+from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 
 
@@ -29,7 +30,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class PendingStage:
-    """The next stage of a shard, and what it still lacks."""
+    """The next stage of a shard or target, and what it still lacks."""
 
     stage: Stage
     unmet: Blocker
@@ -47,14 +48,15 @@ class CheckInput:
     out_of_step: Blocker | None = None
     """Why nobody can say what may be served: store and objects know different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
-    """Shards whose unlearning takes longer than it may."""
+    """Targets whose unlearning takes longer than it may."""
 
-    def goes_on(self, shard: Shard) -> bool:
+    def goes_on(self, target: UnlearningTarget) -> bool:
         """Whether it no longer waits for what does not answer, and a receipt is to say so.
 
         Once: after an Incomplete receipt it waits for as long as it takes.
         """
-        return (shard.uid in self.overdue or shard.is_forced) and not shard.incomplete
+        return (target.uid in self.overdue or target.is_forced) and not target.incomplete
 
 
-Check = Callable[[Shard, CheckInput], Blocker | None]
+LearningCheck = Callable[[Shard, CheckInput], Blocker | None]
+UnlearningCheck = Callable[[UnlearningTarget, CheckInput], Blocker | None]

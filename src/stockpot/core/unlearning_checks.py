@@ -1,4 +1,4 @@
-"""Is a shard forgotten, and if not, why not: the checks of the rungs of one that was deleted."""
+"""Checks of the unlearning ladder: each returns why its stage is not reached, or None."""
 
 from collections.abc import Sequence
 
@@ -10,37 +10,37 @@ from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import looked_at_again
 from stockpot.core.runs import Run
 from stockpot.core.servers import Server, ServerGrant
-from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput
+from stockpot.core.unlearning_target import UnlearningTarget
 
 
-def tombstoned(shard: Shard, scene: CheckInput) -> Blocker | None:
+def tombstoned(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """That it was deleted is written down, with the time."""
     del scene
-    if shard.requested_at is None:
-        return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
+    if target.requested_at is None:
+        return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {target.name} is not recorded yet")
     return None
 
 
-def excluded(shard: Shard, scene: CheckInput) -> Blocker | None:
+def excluded(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """The soup that is promoted was made without it."""
     if not scene.world.soup.alive:
-        return nobody_serves(shard, scene)
+        return nobody_serves(target, scene)
     promoted = scene.world.serving_recipe
-    if promoted is None or not shard.is_in(promoted.lineage):
+    if promoted is None or not target.is_in(promoted.lineage):
         return None
     if isinstance(scene.recipe, Blocker):
         return scene.recipe
     waiting = not_merged(scene.recipe, scene.world)
     if waiting.needs_person:
         return waiting
-    said = f"what is served was made with {shard.name}; {waiting.message}"
+    said = f"what is served was made with {target.name}; {waiting.message}"
     return Blocker(Reason.STILL_IN_SOUP, said)
 
 
-def nobody_serves(shard: Shard, scene: CheckInput) -> Blocker | None:
+def nobody_serves(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """No server is left: of a soup that is going, nothing is made that could be served instead."""
-    goes_on = scene.goes_on(shard)
+    goes_on = scene.goes_on(target)
     left = [server for server in scene.world.servers if server.answers or not goes_on]
     if not left:
         return None
@@ -48,31 +48,31 @@ def nobody_serves(shard: Shard, scene: CheckInput) -> Blocker | None:
     return Blocker(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
 
 
-def rolled_out(shard: Shard, scene: CheckInput) -> Blocker | None:
+def rolled_out(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """Every server answers without it."""
     if not scene.world.soup.alive:
-        return nobody_serves(shard, scene)
-    if not scene.goes_on(shard):
+        return nobody_serves(target, scene)
+    if not scene.goes_on(target):
         return rolled_out_everywhere(scene.world)
-    if holders := [server.name for server in scene.world.servers if holds(server, shard)]:
-        said = f"{', '.join(holders)} still hold {shard.name}"
+    if holders := [server.name for server in scene.world.servers if holds(server, target)]:
+        said = f"{', '.join(holders)} still hold {target.name}"
         return Blocker(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
     return None
 
 
-def holds(server: Server, shard: Shard) -> bool:
+def holds(server: Server, target: UnlearningTarget) -> bool:
     """Whether it says that it holds the shard: granted, fetched, prepared, serving, draining."""
-    return server.answers and any(shard.is_in(hold.lineage) for hold in server.holds)
+    return server.answers and any(target.is_in(hold.lineage) for hold in server.holds)
 
 
-def quiesced(shard: Shard, scene: CheckInput) -> Blocker | None:
+def quiesced(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """No run that may write it exists any more, not even as one that ended."""
-    if scene.goes_on(shard):
+    if scene.goes_on(target):
         return None
-    if writers := [run.name for run in scene.world.runs_with(shard)]:
+    if writers := [run.name for run in scene.world.runs_with(target)]:
         return Blocker(
             Reason.STILL_WRITTEN,
-            f"{', '.join(writers)} may write {shard.name}",
+            f"{', '.join(writers)} may write {target.name}",
             f"wait; where their node is gone: {OUT_OF_SERVICE}",
         )
     return None
@@ -84,9 +84,9 @@ OUT_OF_SERVICE = (
 )
 
 
-def purge_of(shard: Shard) -> StartPurge:
+def purge_of(target: UnlearningTarget) -> StartPurge:
     """The purge that counts: one before an Incomplete receipt has proved too little."""
-    return StartPurge(shard.uid, after=shard.incomplete)
+    return StartPurge(target.uid, after=target.incomplete)
 
 
 def residuals(run: Run) -> int:
@@ -94,22 +94,22 @@ def residuals(run: Run) -> int:
     return int(run.result.figures.get("residuals", "0")) if run.result else 0
 
 
-def purged(shard: Shard, scene: CheckInput) -> Blocker | None:
+def purged(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """The store has its tombstone, and had all of its lineage removed after that."""
-    start = purge_of(shard)
-    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
+    start = purge_of(target)
+    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {target.name}"):
         return unmet
     run = last_attempt(start, scene.world)
-    if run is None and shard.uid in scene.world.receipted and not shard.leaving:
+    if run is None and target.uid in scene.world.receipted and not target.is_being_deleted:
         return None  # It expired and is forgotten; only its object stays.
     if run is None or run.result is None:
-        return Blocker(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
-    if shard.incomplete and residuals(run):
-        return left_over(shard, run, attempt_of(run.name, start))
+        return Blocker(Reason.NOT_PURGED, f"{target.name} is still in the store", "wait")
+    if target.incomplete and residuals(run):
+        return left_over(target, run, attempt_of(run.name, start))
     return None
 
 
-def left_over(shard: Shard, run: Run, tries: int) -> Blocker:
+def left_over(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
     """What lies under no manifest may be the shard's: a person must say what becomes of it.
 
     What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
@@ -128,32 +128,32 @@ def left_over(shard: Shard, run: Run, tries: int) -> Blocker:
     again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
     return Blocker(
         Reason.RESIDUALS_LEFT,
-        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {' and '.join(left)} are in "
-        f"the store{f', as {named}' if named else ''}{again}",
+        f"receipt {target.last_receipt} of {target.name} is Incomplete: {' and '.join(left)} are "
+        f"in the store{f', as {named}' if named else ''}{again}",
         "; ".join(helps),
         needs_person=True,
         wake_at=due,
     )
 
 
-def verified(shard: Shard, scene: CheckInput) -> Blocker | None:
+def verified(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """No server holds it in any way: granted, fetched, prepared, serving or draining.
 
     Asked is every one that was ever granted anything, unless its end is confirmed.
     """
     world = scene.world
-    holders = [server.name for server in world.servers if holds(server, shard)]
+    holders = [server.name for server in world.servers if holds(server, target)]
     silent = [server.name for server in world.servers if not server.answers]
-    if scene.goes_on(shard):
+    if scene.goes_on(target):
         silent = []
     if holders or silent:
-        said = f"{', '.join((*holders, *silent))} may hold {shard.name}"
+        said = f"{', '.join((*holders, *silent))} may hold {target.name}"
         gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
         return Blocker(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
-    if world.vanished and not scene.goes_on(shard):
+    if world.vanished and not scene.goes_on(target):
         return Blocker(
             Reason.UNREACHABLE_NODE,
-            f"{_named(world.vanished)} may hold {shard.name}: granted it may be, and no kubelet "
+            f"{_named(world.vanished)} may hold {target.name}: granted it may be, and no kubelet "
             "has confirmed the end",
             f"where the node is gone: {OUT_OF_SERVICE}; a pod that is deleted by force is never "
             "confirmed",
@@ -171,7 +171,7 @@ def _named(granted: Sequence[ServerGrant]) -> str:
 MOST_MISSING = 16
 
 
-def missing(shard: Shard, scene: CheckInput) -> tuple[str, ...]:
+def missing(target: UnlearningTarget, scene: CheckInput) -> tuple[str, ...]:
     """What a receipt that is signed now has to say that nobody could confirm."""
     world = scene.world
     said = [
@@ -181,23 +181,23 @@ def missing(shard: Shard, scene: CheckInput) -> tuple[str, ...]:
             for server in world.servers
             if server.is_silent
         ),
-        *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
+        *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(target)),
     ]
-    if shard.is_forced and not shard.incomplete:
+    if target.is_forced and not target.incomplete:
         said = ["ForceDeleted: the object went before it was unlearned, as was asked", *said]
     return tuple(one[:256] for one in said[:MOST_MISSING])
 
 
-def receipted(shard: Shard, scene: CheckInput) -> Blocker | None:
+def receipted(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
     """Its own receipt is signed, stored and recorded, and says that nothing is missing."""
-    if shard.uid in scene.world.receipted:
+    if target.uid in scene.world.receipted:
         return None
     if scene.out_of_step:
         return scene.out_of_step
-    runs = [run for run in scene.world.runs if is_signing(run) and shard.uid in run.about]
+    runs = [run for run in scene.world.runs if is_signing(run) and target.uid in run.about]
     # Whatever runs now says more than what failed before it.
     for run in sorted(runs, key=lambda run: run.is_active, reverse=True):
-        what = f"the receipt of {shard.name}"
+        what = f"the receipt of {target.name}"
         if unmet := failed_run(run, scene.world, Reason.NOT_SIGNED, what, is_owed=True):
             return unmet
-    return Blocker(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+    return Blocker(Reason.NOT_SIGNED, f"the receipt of {target.name} is not signed yet", "wait")

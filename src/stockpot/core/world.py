@@ -13,6 +13,7 @@ from stockpot.core.runs import Run, RunName, StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.shard import Shard
 from stockpot.core.soup import Soup
+from stockpot.core.unlearning_target import UnlearningTarget
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class World:
 
     soup: Soup
     shards: tuple[Shard, ...] = ()
+    """Those that live: neither deleted nor expired."""
+    targets: tuple[UnlearningTarget, ...] = ()
+    """What is to be unlearned."""
     runs: tuple[Run, ...] = ()
     servers: tuple[Server, ...] = ()
     replicas: int = 0
@@ -44,22 +48,28 @@ class World:
         """The run of that name, if there is one."""
         return next((run for run in self.runs if run.name == name), None)
 
-    def runs_with(self, shard: Shard) -> tuple[Run, ...]:
-        """Every run that may write something of the shard, or that ended but still stands."""
-        return tuple(run for run in self.runs if shard.may_be_written_by(run))
+    def runs_with(self, target: UnlearningTarget) -> tuple[Run, ...]:
+        """Every run that may write something of the target, or that ended but still stands."""
+        return tuple(run for run in self.runs if target.may_be_written_by(run))
+
+    @cached_property
+    def names(self) -> Mapping[ShardUID, str]:
+        """Names of all shards and targets, by UID."""
+        shards = {shard.uid: shard.name for shard in self.shards}
+        return shards | {target.uid: target.name for target in self.targets}
 
     @cached_property
     def receipted(self) -> frozenset[ShardUID]:
-        """UIDs of shards whose own receipt is recorded and says that nothing is missing.
+        """UIDs of targets whose own receipt is recorded and says that nothing is missing.
 
         It is recorded once its object is there, with the digest that the shard's status names where
         it names one. Where the namespace terminates no object can be created: there the shard's own
         status is the record.
         """
         named_digests = {
-            (shard.uid, shard.last_receipt): shard.receipt_digest
-            for shard in self.shards
-            if shard.receipt_digest
+            (target.uid, target.last_receipt): target.receipt_digest
+            for target in self.targets
+            if target.receipt_digest
         }
         recorded = {
             receipt.shard
@@ -68,9 +78,9 @@ class World:
             and named_digests.get((receipt.shard, receipt.sequence)) in {None, receipt.digest}
         }
         named = {
-            shard.uid
-            for shard in self.shards
-            if self.namespace_terminates and shard.last_receipt and shard.receipt_digest
+            target.uid
+            for target in self.targets
+            if self.namespace_terminates and target.last_receipt and target.receipt_digest
         }
         return frozenset(recorded | named)
 
@@ -85,8 +95,6 @@ class World:
 
         What was learnt before that unlearning was asked for is another donor's: it stays.
         """
-        if not shard.alive:
-            return None
         since = shard.trained.at if shard.trained else None
         equal = {
             one
@@ -163,7 +171,7 @@ class World:
 
     @cached_property
     def _living(self) -> frozenset[Ingredient | None]:
-        return frozenset(shard.ingredient for shard in self.shards if shard.alive)
+        return frozenset(shard.ingredient for shard in self.shards)
 
     @cached_property
     def attempts(self) -> Mapping[str, Sequence[tuple[int, Run]]]:

@@ -179,9 +179,9 @@ def _record_unlearning(
     """Write it into the shard; what has no object any more, into the Soup."""
     objects = ports.objects
     if isinstance(action, act.RecordDeletion):
-        view = next(shard for shard in world.shards if shard.uid == action.shard)
-        if view.is_lost or view.is_forced:
-            objects.change_soup(note_lost(view, keys_of(view, world), now))
+        target = next(target for target in world.targets if target.uid == action.shard)
+        if target.is_lost or target.is_forced:
+            objects.change_soup(note_lost(target, keys_of(target, world), now))
         else:
             objects.change_shard(action.shard, tombstone(now))
         return
@@ -210,7 +210,7 @@ def _hold(
             ports.objects.change_shard(former.shard, drop_former(former))
         case act.ReleaseShard(shard):
             ports.objects.change_shard(shard, release)
-            if any(one.uid == shard and one.is_lost for one in world.shards):
+            if any(target.uid == shard and target.is_lost for target in world.targets):
                 ports.objects.change_soup(drop_lost(shard))
         case act.HoldSoup():
             ports.objects.change_soup(hold)
@@ -222,4 +222,4 @@ def _hold(
 
 def _former(shard: ShardUID, world: World) -> Ingredient | None:
     """Which training is meant, where it is not all of a shard."""
-    return next((one.former for one in world.shards if one.uid == shard), None)
+    return next((target.past_training for target in world.targets if target.uid == shard), None)

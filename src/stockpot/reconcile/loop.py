@@ -75,7 +75,7 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None
 
 def _report(findings: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
     report = report_of(findings)
-    former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
+    former = {target.uid: target.past_training for target in findings.scene.world.targets}
     for shard in report.shards:
         if was := former.get(shard.shard):
             ports.objects.change_shard(was.shard, note_stage(was, shard.stage))

@@ -118,7 +118,7 @@ def sign_run(
     recorded = soup.status.receipts
     # Of a soup that is being deleted nothing serves any more.
     current = world.soup.current if world.soup.alive else None
-    last_receipts = {shard.uid: shard.last_receipt for shard in world.shards}
+    last_receipts = {target.uid: target.last_receipt for target in world.targets}
     receipts = tuple(
         _receipt_request(
             due, gone_shard(due.shard, soup, seen, world), last_receipts.get(due.shard, 0)

@@ -4,10 +4,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
-from stockpot.api.v1alpha1 import FINALIZER, DataShard, ShardUnlearning, Soup
-from stockpot.core.digests import Digest
-from stockpot.core.recipe import ShardUID
-from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.api.v1alpha1 import FINALIZER, DataShard, Soup
 from stockpot.core.report import ConditionUpdate
 
 Holdable = TypeVar("Holdable", DataShard, Soup)
@@ -62,24 +59,3 @@ def conditions(
             )
         )
     return tuple(new)
-
-
-def incomplete_receipts(
-    uid: ShardUID, receipts: tuple[RecordedReceipt, ...], told: ShardUnlearning | None
-) -> int:
-    """How many there are: in a namespace that goes, status alone can say so."""
-    stored = sum(1 for receipt in receipts if receipt.shard == uid and not receipt.is_complete)
-    return max(stored, told.incomplete_receipts if told else 0)
-
-
-def last_receipt_of(
-    uid: ShardUID, receipts: tuple[RecordedReceipt, ...], told: ShardUnlearning | None
-) -> int:
-    """Return the sequence of the last receipt of a UID; 0 where there is none."""
-    stored = (receipt.sequence for receipt in receipts if receipt.shard == uid)
-    return max((told.last_receipt if told else 0, *stored))
-
-
-def complete_receipt_digest(unlearning: ShardUnlearning | None) -> Digest | None:
-    """Return the digest of a Complete receipt, once the status names it."""
-    return Digest(unlearning.receipt_digest) if unlearning and unlearning.receipt_digest else None

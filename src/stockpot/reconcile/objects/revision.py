@@ -47,7 +47,7 @@ def revision_name(soup: str, recipe: Digest) -> str:
 
 def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -> SoupRevision:
     """Write a SoupRevision."""
-    names = {shard.uid: shard.name for shard in world.shards}
+    names = world.names
     recipe = did.revision.recipe
     merge = RevisionMerge(way=MergeWay(did.way), read_bytes=did.read_bytes) if did.way else None
     return SoupRevision(

@@ -23,16 +23,12 @@ from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
 from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
-from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import ShardStatusReport
 from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.objects.fields import (
-    complete_receipt_digest,
     conditions,
-    incomplete_receipts,
     instant,
-    last_receipt_of,
     timestamp,
 )
 
@@ -47,36 +43,21 @@ def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
     return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
 
 
-def shard_view(
-    shard: DataShard, soup: Soup, receipts: tuple[RecordedReceipt, ...], now: datetime
-) -> Shard:
-    """See a DataShard as the core does."""
+def shard_view(shard: DataShard, soup: Soup) -> Shard:
+    """Return a DataShard as the core's value."""
     meta, spec, status = shard.metadata, shard.spec, shard.status
-    asked = status.unlearning.requested_at if status.unlearning else None
-    uid, data = ShardUID(meta.uid), status.data_digest or spec.digest
-    expires_at = instant(spec.expire_at) if spec.expire_at else None
-    # Unlearning is never taken back: its tombstone stands whatever the object says later.
-    is_over = bool(asked or (expires_at and now >= expires_at))
-    is_over = is_over or any(receipt.shard == uid for receipt in receipts)
+    data = status.data_digest or spec.digest
     return Shard(
-        uid=uid,
+        uid=ShardUID(meta.uid),
         name=meta.name,
         request=request_of(shard, soup),
         weight=Fraction(spec.weight),
         included=spec.inclusion is Inclusion.INCLUDED,
-        alive=meta.deletion_timestamp is None and not is_over,
-        leaving=meta.deletion_timestamp is not None,
-        is_forced=is_forced(shard),
-        is_noted=any(one.uid == uid for one in soup.status.lost),
         held=FINALIZER in meta.finalizers,
-        expires_at=expires_at,
-        incomplete=incomplete_receipts(uid, receipts, status.unlearning),
-        last_receipt=last_receipt_of(uid, receipts, status.unlearning),
-        receipt_digest=complete_receipt_digest(status.unlearning),
+        expires_at=instant(spec.expire_at) if spec.expire_at else None,
         source=source_digest(shard),
         data=Digest(data) if data else None,
         relearn=spec.relearn,
-        requested_at=instant(asked) if asked else None,
         trained=_trained(shard),
         leave_out=frozenset(spec.exclude_records),
         forgot=frozenset(status.left_out),

@@ -1,6 +1,6 @@
 """Reads and writes what is being unlearned: in a DataShard, or in the Soup where it has none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import MOST_LOST, DataShard, LostShard, ShardUnlearning, Soup
@@ -10,74 +10,138 @@ from stockpot.core.recipe import Ingredient, ShardUID, former_of, shard_of
 from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.runs import Run
 from stockpot.core.shard import Shard
-from stockpot.reconcile.objects.fields import (
-    complete_receipt_digest,
-    incomplete_receipts,
-    instant,
-    last_receipt_of,
-    timestamp,
+from stockpot.core.unlearning_target import (
+    LostObject,
+    Owner,
+    PastTraining,
+    ShardObject,
+    UnlearningTarget,
 )
-from stockpot.reconcile.objects.shard import EditShard, change_shard_status, request_of
+from stockpot.reconcile.objects.fields import instant, timestamp
+from stockpot.reconcile.objects.shard import (
+    EditShard,
+    change_shard_status,
+    is_forced,
+    request_of,
+)
 from stockpot.reconcile.objects.soup import EditSoup, change_soup_status
 from stockpot.reconcile.ports import ObservedObjects
 
 
-def former_views(
+def is_to_be_unlearned(
+    shard: DataShard, receipts: tuple[RecordedReceipt, ...], now: datetime
+) -> bool:
+    """Whether a DataShard is deleted, expired, or was so before.
+
+    Unlearning is never taken back: its tombstone stands whatever the object says later.
+    """
+    unlearning, expire_at = shard.status.unlearning, shard.spec.expire_at
+    if shard.metadata.deletion_timestamp is not None or (unlearning and unlearning.requested_at):
+        return True
+    if expire_at and now >= instant(expire_at):
+        return True
+    return any(receipt.shard == shard.metadata.uid for receipt in receipts)
+
+
+def object_target(
+    shard: DataShard, view: Shard, soup: Soup, receipts: tuple[RecordedReceipt, ...]
+) -> UnlearningTarget:
+    """Return the target of a DataShard that is deleted or expired."""
+    owner = ShardObject(
+        view,
+        is_deleted=shard.metadata.deletion_timestamp is not None,
+        is_recorded=any(note.uid == view.uid for note in soup.status.lost),
+    )
+    unlearning = shard.status.unlearning
+    return _target(view.uid, view.name, owner, unlearning, receipts, is_forced=is_forced(shard))
+
+
+def past_training_targets(
     shard: DataShard, soup: Soup, receipts: tuple[RecordedReceipt, ...]
-) -> Iterator[Shard]:
-    """See trainings with records that left their shard: each is unlearned by itself."""
+) -> Iterator[UnlearningTarget]:
+    """Return the trainings with records that left their shard: each is unlearned by itself."""
+    if not shard.status.former:
+        return
     uid = ShardUID(shard.metadata.uid)
-    training = StartTraining(uid, request_of(shard, soup)) if shard.status.former else None
-    for one in shard.status.former if training else ():
-        former = Ingredient(uid, Digest(one.training_key))
-        name = former_of(former)
-        yield Shard(
-            uid=name,
-            name=f"{shard.metadata.name} ({len(one.records)} records)",
-            request=Digest(""),
-            alive=False,
-            requested_at=instant(one.unlearning.requested_at),
-            incomplete=incomplete_receipts(name, receipts, one.unlearning),
-            last_receipt=last_receipt_of(name, receipts, one.unlearning),
-            receipt_digest=complete_receipt_digest(one.unlearning),
-            former=former,
-            successor=f"{training.stem}-" if training else "",
+    successor = f"{StartTraining(uid, request_of(shard, soup)).stem}-"
+    for former in shard.status.former:
+        ingredient = Ingredient(uid, Digest(former.training_key))
+        yield _target(
+            former_of(ingredient),
+            f"{shard.metadata.name} ({len(former.records)} records)",
+            PastTraining(ingredient, successor),
+            former.unlearning,
+            receipts,
         )
 
 
-def lost_views(
+def lost_targets(
     soup: Soup,
     seen: ObservedObjects,
     runs: tuple[Run, ...],
-    held: tuple[Shard, ...],
+    known: Container[ShardUID],
     receipts: tuple[RecordedReceipt, ...],
-) -> Iterator[Shard]:
-    """Find shards that left a trace and are no objects any more, or do not wait for us."""
-    known = {shard.uid for shard in held}
-    noted = {ShardUID(one.uid): one for one in soup.status.lost}
+) -> Iterator[UnlearningTarget]:
+    """Return targets for shards that left a trace and have no object any more.
+
+    Args:
+        soup: Its status names shards that were lost before.
+        seen: Revisions that name a shard are traces of it.
+        runs: So are runs that train, purge or sign for it.
+        known: UIDs of the shards and targets that have an object which waits for us.
+        receipts: A Complete receipt ends the search for a shard.
+    """
+    notes = {ShardUID(note.uid): note for note in soup.status.lost}
     traces = {ShardUID(p.shard.uid): p.shard.name for r in seen.revisions for p in r.spec.parts}
     for run in runs:
-        named = {one.shard for one in run.lineage}
+        named = {ingredient.shard for ingredient in run.lineage}
         if not seen.namespace_terminates:
             # A purge or signing is a trace, too; but where the namespace terminates no receipt's
             # object can say that all was done.
             named |= {shard_of(uid) for uid in run.about}
         traces |= dict.fromkeys(named - traces.keys(), "")
     done = {receipt.shard for receipt in receipts if receipt.is_complete}
-    for uid in sorted({*noted, *(traces.keys() - done)} - known):
-        told = noted[uid].unlearning if uid in noted else None
-        yield Shard(
-            uid=uid,
-            name=noted[uid].name if uid in noted else traces[uid] or uid[:8],
-            request=Digest(""),
-            alive=False,
-            is_lost=True,
-            is_forced=uid in noted and noted[uid].is_forced,
-            requested_at=instant(told.requested_at) if told else None,
-            incomplete=incomplete_receipts(uid, receipts, told),
-            last_receipt=last_receipt_of(uid, receipts, told),
-            receipt_digest=complete_receipt_digest(told),
+    for uid in sorted({*notes, *(traces.keys() - done)}):
+        if uid in known:
+            continue
+        note = notes.get(uid)
+        yield _target(
+            uid,
+            note.name if note else traces[uid] or uid[:8],
+            LostObject(),
+            note.unlearning if note else None,
+            receipts,
+            is_forced=note is not None and note.is_forced,
         )
+
+
+def _target(
+    uid: ShardUID,
+    name: str,
+    owner: Owner,
+    unlearning: ShardUnlearning | None,
+    receipts: tuple[RecordedReceipt, ...],
+    *,
+    is_forced: bool = False,
+) -> UnlearningTarget:
+    # In a namespace that terminates receipts have no objects: there the status alone counts them.
+    recorded = [receipt for receipt in receipts if receipt.shard == uid]
+    incomplete = sum(1 for receipt in recorded if not receipt.is_complete)
+    last = max((receipt.sequence for receipt in recorded), default=0)
+    if unlearning is None:
+        return UnlearningTarget(
+            uid, name, owner, is_forced=is_forced, incomplete=incomplete, last_receipt=last
+        )
+    return UnlearningTarget(
+        uid,
+        name,
+        owner,
+        requested_at=instant(unlearning.requested_at) if unlearning.requested_at else None,
+        is_forced=is_forced,
+        incomplete=max(incomplete, unlearning.incomplete_receipts),
+        last_receipt=max(last, unlearning.last_receipt),
+        receipt_digest=Digest(unlearning.receipt_digest) if unlearning.receipt_digest else None,
+    )
 
 
 def tombstone(now: datetime) -> EditShard:
@@ -119,21 +183,24 @@ def receipt_fields(did: RecordReceipt, asked: ShardUnlearning) -> dict[str, int 
     return fields
 
 
-def note_lost(shard: Shard, training_keys: tuple[Digest, ...], now: datetime) -> EditSoup:
-    """Write down in the Soup what a lost shard has no object for: that it is to be unlearned."""
+def note_lost(
+    target: UnlearningTarget, training_keys: tuple[Digest, ...], now: datetime
+) -> EditSoup:
+    """Record in the Soup that a shard is to be unlearned which has no object, or soon has none."""
+    shard = target.owner.shard if isinstance(target.owner, ShardObject) else None
 
     def edit(soup: Soup) -> Soup:
-        if any(one.uid == shard.uid for one in soup.status.lost):
+        if any(note.uid == target.uid for note in soup.status.lost):
             return soup
         note = LostShard(
-            name=shard.name,
-            uid=shard.uid,
+            name=target.name,
+            uid=target.uid,
             training_keys=training_keys[:16],
-            source_digest=shard.source,
-            data_digest=shard.data,
-            is_forced=shard.is_forced,
+            source_digest=shard.source if shard else None,
+            data_digest=shard.data if shard else None,
+            is_forced=target.is_forced,
             unlearning=ShardUnlearning(
-                requested_at=timestamp(shard.requested_at or now), stage="Tombstoned"
+                requested_at=timestamp(target.requested_at or now), stage="Tombstoned"
             ),
         )
         return change_soup_status(soup, lost=(*soup.status.lost, note)[:MOST_LOST])

@@ -4,11 +4,18 @@ from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core.runs import Run
+from stockpot.core.shard import Shard
+from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 from stockpot.reconcile.objects.receipt import receipt_view
 from stockpot.reconcile.objects.shard import shard_view
 from stockpot.reconcile.objects.soup import soup_view
-from stockpot.reconcile.objects.unlearning import former_views, lost_views
+from stockpot.reconcile.objects.unlearning import (
+    is_to_be_unlearned,
+    lost_targets,
+    object_target,
+    past_training_targets,
+)
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers
 
 
@@ -19,22 +26,32 @@ def world_of(
     asked: ObservedServers,
     now: datetime,
 ) -> World:
-    """Put one soup with all of its shards, runs and servers together."""
+    """Put one soup with all of its shards, targets, runs and servers together."""
     receipts = tuple(receipt_view(receipt) for receipt in seen.receipts)
-    shards = (shard_view(shard, soup, receipts, now) for shard in seen.shards)
-    # What has no finalizer and is going is not ours to forget, unless it left a trace.
-    held = tuple(shard for shard in shards if shard.held or not shard.leaving)
-    former = [one for shard in seen.shards for one in former_views(shard, soup, receipts)]
-    living = {shard.uid for shard in held if shard.alive}
+    shards: list[Shard] = []
+    targets: list[UnlearningTarget] = []
+    for shard in seen.shards:
+        view = shard_view(shard, soup)
+        if shard.metadata.deletion_timestamp and not view.held:
+            continue  # It does not wait for us. Where it left a trace, it is found below.
+        if is_to_be_unlearned(shard, receipts, now):
+            targets.append(object_target(shard, view, soup, receipts))
+        else:
+            shards.append(view)
+    living = {shard.uid for shard in shards}
+    past = [
+        target for shard in seen.shards for target in past_training_targets(shard, soup, receipts)
+    ]
     # What is left of a shard that goes, goes with it.
-    of_living = [one for one in former if one.former and one.former.shard in living]
+    past_of_living = [
+        target for target in past if target.past_training and target.past_training.shard in living
+    ]
+    known = living | {target.uid for target in targets}
+    lost = lost_targets(soup, seen, runs, known, receipts)
     return World(
         soup=soup_view(soup, seen.revisions, receipts),
-        shards=(
-            *held,
-            *of_living,
-            *lost_views(soup, seen, runs, held, receipts),
-        ),
+        shards=tuple(shards),
+        targets=(*targets, *past_of_living, *lost),
         runs=runs,
         servers=asked.servers,
         replicas=asked.replicas,
@@ -43,6 +60,7 @@ def world_of(
         ended=asked.ended,
         endings=asked.endings,
         receipts=receipts,
-        former_of_dying=frozenset(one.uid for one in former) - {one.uid for one in of_living},
+        former_of_dying=frozenset(target.uid for target in past)
+        - {target.uid for target in past_of_living},
         namespace_terminates=seen.namespace_terminates,
     )
