@@ -3,34 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    key,
-    signing,
-    uid,
-)
-
-from stockpot.api.chain import ChainHead
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import (
-    Action,
-    Promote,
-    StartPurge,
-    StartRescan,
-    StartSigning,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.report import report_of
-from stockpot.core.soup import LastRescan
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 CATS = a_shard("cats").trained()
 LATER = NOON + timedelta(minutes=4)

@@ -3,47 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import (
-    EndRun,
-    ForgetServer,
-    Prepare,
-    Promote,
-    RecordDeletion,
-    RecordReceipt,
-    RecordServer,
-    ReleaseShard,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-)
-from stockpot.core.blocker import Blocker
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.report import report_of
-from stockpot.core.revision import Epoch
-from stockpot.core.runs import Run
-from stockpot.core.servers import ServerGrant
-from stockpot.core.stages import Stage
-from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

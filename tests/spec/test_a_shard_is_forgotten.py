@@ -2,48 +2,7 @@
 
 from dataclasses import replace
 
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    receipt_digest,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    Action,
-    EndRun,
-    ForgetRevision,
-    Prepare,
-    Promote,
-    RecordDeletion,
-    RecordReceipt,
-    ReleaseShard,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-    run_name,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.revision import Epoch, Promotion
-from stockpot.core.stages import Stage
-from stockpot.core.weighting import UnusablePlugin
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

@@ -3,45 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    BASE,
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-    weights,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.api.omissions import Omission
-from stockpot.core.actions import (
-    Commit,
-    EndRun,
-    HoldShard,
-    Prepare,
-    Promote,
-    RecordIngredient,
-    RecordRevision,
-    Scale,
-    StartEvaluation,
-    StartMerge,
-    StartTraining,
-    run_name,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.revision import Epoch, Promotion
-from stockpot.core.weighting import UnusablePlugin
+from tests.spec.vocabulary import *
 
 
 def training(name: str, attempt: int = 1) -> StartTraining:

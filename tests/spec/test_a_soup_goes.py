@@ -2,34 +2,7 @@
 
 from dataclasses import replace
 
-from tests.builders import (
-    a_recipe,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    ended,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.core.actions import (
-    EndRun,
-    HoldShard,
-    HoldSoup,
-    RecordReceipt,
-    ReleaseShard,
-    ReleaseSoup,
-    Scale,
-    StartMerge,
-    StartPurge,
-    StartTraining,
-    run_name,
-)
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 CATS = a_shard("cats").trained()
 GOING = a_shard("cats").trained().tombstoned()

@@ -9,22 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import StartMerge
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.weighting import Member
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 
 @dataclass(frozen=True)

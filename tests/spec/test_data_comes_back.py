@@ -2,33 +2,7 @@
 
 from datetime import timedelta
 
-from tests.builders import (
-    LONG_AGO,
-    NOON,
-    a_revision,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    ended,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    ForgetRevision,
-    RecordDeletion,
-    ReleaseShard,
-    Scale,
-    StartMerge,
-    StartPurge,
-    StartTraining,
-)
-from stockpot.core.digests import digest_of_bytes
-from stockpot.core.plan import check
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.stages import Stage
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()

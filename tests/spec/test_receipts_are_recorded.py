@@ -4,37 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.builders import (
-    NOON,
-    a_run,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    receipt_digest,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import ConditionType
-from stockpot.core.actions import (
-    Action,
-    EndRun,
-    RecordReceipt,
-    ReleaseShard,
-    StartPurge,
-    StartSigning,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Ingredient, former_of
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.report import report_of
-from stockpot.core.runs import Run
-from stockpot.core.soup import LastRescan
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))

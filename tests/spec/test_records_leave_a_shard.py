@@ -3,47 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    TargetBuilder,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-    weights,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    Action,
-    CancelRecordRemoval,
-    DropIngredient,
-    DueReceipt,
-    EndRun,
-    ForgetRevision,
-    Promote,
-    RecordIngredient,
-    ReleaseShard,
-    RequestRecordRemoval,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Ingredient, former_of
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.runs import StartupBlocker, TrainingProgress
-from stockpot.core.stages import Stage
-from stockpot.core.unlearning_target import PastTraining, UnlearningTarget
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))

@@ -3,13 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import NOON, a_shard, a_soup, a_world, asked, ended, uid
-
-from stockpot.core.actions import RecordRescan, StartRescan
-from stockpot.core.plan import check
-from stockpot.core.recorded_receipt import RecordedReceipt
-from stockpot.core.soup import LastRescan
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 CATS, DOGS = a_shard("cats").trained(), uid("dogs")
 SIGNED = RecordedReceipt("pets-1", DOGS, 1, signed_at=NOON)

@@ -3,26 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import EndRun, Start, StartPurge, StartTraining, next_attempt, run_name
-from stockpot.core.checks import Assessment
-from stockpot.core.plan import check
-from stockpot.core.runs import Failure, Run, StartupBlocker
-from stockpot.core.stages import Stage
-from stockpot.core.world import World
-from stockpot.errors import ExitCode
+from tests.spec.vocabulary import *
 
 TRAINING = StartTraining(uid("cats"), a_shard("cats").shard.request)
 PURGE = StartPurge(uid("dogs"))
