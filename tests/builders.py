@@ -288,7 +288,7 @@ def a_world(
     )
 
 
-def asked(world: World, now: datetime = NOON) -> tuple[Action, ...]:
+def actions_for(world: World, now: datetime = NOON) -> tuple[Action, ...]:
     """What a round would ask for."""
     return plan(check(world, now), now).actions
 

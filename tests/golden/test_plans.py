@@ -43,8 +43,8 @@ WORLDS: dict[str, World] = {
 
 @pytest.mark.parametrize("name", sorted(WORLDS))
 def test_a_plan_reads_as_it_did(name: str) -> None:
-    findings = check(WORLDS[name], NOON)
-    text = render(findings, plan(findings, NOON))
+    assessment = check(WORLDS[name], NOON)
+    text = render(assessment, plan(assessment, NOON))
     path = FOLDER / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.parent.mkdir(exist_ok=True)

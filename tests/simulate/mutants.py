@@ -24,15 +24,15 @@ Mutate = Callable[[Patch], None]
 
 def _without(stage: Stage) -> Mutate:
     def mutate(patch: Patch) -> None:
-        rungs = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
-        patch.setattr(checks, "UNLEARNING", rungs)
+        pending = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
+        patch.setattr(checks, "UNLEARNING", pending)
 
     return mutate
 
 
 def _without_holding(patch: Patch) -> None:
-    rungs = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
-    patch.setattr(checks, "LEARNING", rungs)
+    pending = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
+    patch.setattr(checks, "LEARNING", pending)
 
 
 def _always(thing: type, name: str, answer: Any) -> Mutate:
@@ -55,11 +55,11 @@ def _nobody_vanishes(patch: Patch) -> None:
 def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
-    def mutant(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
-        heard = tuple(server for server in scene.world.servers if server.answers)
-        silent = frozenset(server.uid for server in scene.world.servers) | scene.world.ended
-        world = replace(scene.world, servers=heard, ended=silent)
-        return verified(target, replace(scene, world=world))
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+        heard = tuple(server for server in inputs.world.servers if server.answers)
+        silent = frozenset(server.uid for server in inputs.world.servers) | inputs.world.ended
+        world = replace(inputs.world, servers=heard, ended=silent)
+        return verified(target, replace(inputs, world=world))
 
     _rung(patch, Stage.VERIFIED, mutant)
     _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
@@ -103,15 +103,15 @@ def _freed_by_another_receipt(patch: Patch) -> None:
     """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
-    def mutant(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
         mine = [
             signed_receipt
-            for signed_receipt in signed_receipts(scene.world)
+            for signed_receipt in signed_receipts(inputs.world)
             if signed_receipt.shard == target.uid
         ]
-        if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
+        if any(one.is_complete and one.sequence <= inputs.world.soup.receipts for one in mine):
             return None
-        return receipted(target, scene)
+        return receipted(target, inputs)
 
     _rung(patch, Stage.RECEIPTED, mutant)
 
@@ -139,8 +139,8 @@ def _writers_do_not_count(patch: Patch) -> None:
         patch.setattr(
             module,
             "missing",
-            lambda shard, scene: tuple(
-                one for one in missing(shard, scene) if not one.startswith("StillWritten")
+            lambda shard, inputs: tuple(
+                one for one in missing(shard, inputs) if not one.startswith("StillWritten")
             ),
         )
 
@@ -148,7 +148,7 @@ def _writers_do_not_count(patch: Patch) -> None:
 def _the_dead_are_members(patch: Patch) -> None:
     membership = members.membership
 
-    def mutant(world: World, now: datetime) -> members.Membership:
+    def mutant(world: World, now: datetime) -> members.Admission:
         owners = (target.owner for target in world.targets)
         risen = tuple(owner.shard for owner in owners if isinstance(owner, ShardObject))
         return membership(replace(world, shards=(*world.shards, *risen)), now)
@@ -166,10 +166,10 @@ MUTANTS: Mapping[str, Mutate] = {
     "purges before writers have ended": _without(Stage.QUIESCED),
     "signs though a writer has not ended": _writers_do_not_count,
     "never looks for what came back": lambda patch: patch.setattr(
-        plan, "collection_due_at", lambda *_, **__: None
+        plan, "rescan_due_at", lambda *_, **__: None
     ),
     "believes what comes back from a backup": lambda patch: patch.setattr(
-        plan, "out_of_step", lambda *_: None
+        plan, "receipt_chain_diverged", lambda *_: None
     ),
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),

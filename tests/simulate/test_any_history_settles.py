@@ -403,14 +403,14 @@ SCENES = (
 )
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-def test_a_deletion_waits_for_whatever_lags(scene: Callable[[], None]) -> None:
-    scene()
+@pytest.mark.parametrize("inputs", SCENES, ids=lambda inputs: inputs.__name__)
+def test_a_deletion_waits_for_whatever_lags(inputs: Callable[[], None]) -> None:
+    inputs()
 
 
 def live_through_everything() -> None:
-    for scene in SCENES:
-        scene()
+    for inputs in SCENES:
+        inputs()
     for seed in range(60):
         History(seed).live()
 

@@ -28,7 +28,7 @@ def recorded(*places: int, name: str = "dogs") -> tuple[RecordedReceipt, ...]:
 
 
 def only(kind: type[Action], world: World) -> list[Action]:
-    return [action for action in asked(world) if isinstance(action, kind)]
+    return [action for action in actions_for(world) if isinstance(action, kind)]
 
 
 def test_sixteen_are_signed_by_one_run_those_first_that_wait_longest() -> None:
@@ -107,7 +107,7 @@ def test_a_receipt_is_recorded_whatever_its_shard_lacks_by_then() -> None:
     world = a_world(still_served, CATS, a_shard("dogs").trained().tombstoned(), run)
 
     assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
-    assert EndRun(run.name) not in asked(world)
+    assert EndRun(run.name) not in actions_for(world)
 
 
 def test_a_receipt_of_records_is_recorded_though_their_shard_goes_by_now() -> None:
@@ -127,8 +127,8 @@ def test_a_run_that_signed_is_kept_until_all_of_it_is_recorded() -> None:
         *dying("dogs", "eels"), run, receipts=(*recorded(4), *recorded(5, name="eels"))
     )
 
-    assert EndRun(run.name) not in asked(half)
-    assert EndRun(run.name) in asked(whole)
+    assert EndRun(run.name) not in actions_for(half)
+    assert EndRun(run.name) in actions_for(whole)
 
 
 def test_a_receipt_that_was_refused_holds_up_no_other() -> None:

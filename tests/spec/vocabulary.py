@@ -24,6 +24,6 @@ from stockpot.core.soup import LastRescan
 from stockpot.core.stages import Stage
 from stockpot.core.unlearning_checks import missing
 from stockpot.core.unlearning_target import PastTraining, UnlearningTarget
-from stockpot.core.weighting import Member, UnusablePlugin
+from stockpot.core.weighting import SoupMember, UnusablePlugin
 from stockpot.core.world import World
 from stockpot.errors import ExitCode

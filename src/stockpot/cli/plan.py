@@ -25,5 +25,5 @@ def plan(
     where = cluster.namespace_of(namespace, context, kubeconfig)
     now = datetime.now(UTC)  # noqa: TID251  Nobody is above us who would tell us the time.
     for sight in look(client, where, soup, release_namespace):
-        findings = check(sight.world, now)
-        click.echo(render(findings, plan_of(findings, now)), nl=False)
+        assessment = check(sight.world, now)
+        click.echo(render(assessment, plan_of(assessment, now)), nl=False)

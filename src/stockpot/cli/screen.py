@@ -35,10 +35,10 @@ class Screen:
 
     def __call__(self, sight: LocalSnapshot) -> None:
         """Show what came of one round."""
-        findings = sight.round.findings
-        if findings:
-            self._names = {uid[:8]: name for uid, name in findings.scene.world.names.items()}
-            for line in told(sight.round.plan, findings.scene.world):
+        assessment = sight.round.assessment
+        if assessment:
+            self._names = {uid[:8]: name for uid, name in assessment.inputs.world.names.items()}
+            for line in told(sight.round.plan, assessment.inputs.world):
                 self.say(line)
         if self._bars:
             self.show(sight.progress)

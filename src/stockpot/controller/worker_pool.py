@@ -148,15 +148,15 @@ class WorkerPool:
         pauses = [RESYNC_S * random.uniform(0.9, 1.0)]  # noqa: S311  Not all at the same moment.
         if one.plan.actions:
             pauses.append(LOOK_S)  # The same is asked for again: it takes its time.
-        if one.findings is not None:
-            world = one.findings.scene.world
+        if one.assessment is not None:
+            world = one.assessment.inputs.world
             if any(run.is_active for run in world.runs):
                 pauses.append(PROGRESS_S)
             if any(not world.is_serving(server) for server in world.servers):
                 pauses.append(LOOK_S)
-            if one.findings.soup is not None and world.hindrance:
+            if one.assessment.soup is not None and world.hindrance:
                 pauses.append(PROGRESS_S)
-            pauses += _for_those_who_leave(one.findings)
+            pauses += _for_those_who_leave(one.assessment)
         times = (at for at in (one.wake_at, one.due_at) if at)
         pauses += (max(0.05, (at - self._now()).total_seconds()) for at in times)
         return min(pauses)
@@ -190,11 +190,11 @@ class WorkerPool:
         self._queue.push(key, Priority.CHILD, pause_s)
 
 
-def _for_those_who_leave(findings: Assessment) -> Iterator[float]:
+def _for_those_who_leave(assessment: Assessment) -> Iterator[float]:
     """Say how soon to look at what nobody tells of: what servers hold."""
-    for target in findings.scene.world.targets:
-        if rung := findings.rungs[target.uid]:
-            yield PROGRESS_S if rung.unmet.needs_person else LOOK_S
+    for target in assessment.inputs.world.targets:
+        if pending := assessment.pending[target.uid]:
+            yield PROGRESS_S if pending.blocker.needs_person else LOOK_S
 
 
 def trouble_of(error: Exception) -> tuple[ConditionUpdate, ...]:

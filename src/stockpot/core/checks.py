@@ -44,19 +44,19 @@ UNLEARNING: Mapping[Stage, UnlearningCheck] = {
 }
 
 
-def pending_learning_stage(shard: Shard, scene: CheckInput) -> PendingStage | None:
+def pending_learning_stage(shard: Shard, inputs: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the shard is at the top."""
     for stage, check in LEARNING.items():
-        if unmet := check(shard, scene):
-            return PendingStage(stage, unmet)
+        if blocker := check(shard, inputs):
+            return PendingStage(stage, blocker)
     return None
 
 
-def pending_unlearning_stage(target: UnlearningTarget, scene: CheckInput) -> PendingStage | None:
+def pending_unlearning_stage(target: UnlearningTarget, inputs: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the target is at the top."""
     for stage, check in UNLEARNING.items():
-        if unmet := check(target, scene):
-            return PendingStage(stage, unmet)
+        if blocker := check(target, inputs):
+            return PendingStage(stage, blocker)
     return None
 
 
@@ -64,8 +64,8 @@ def pending_unlearning_stage(target: UnlearningTarget, scene: CheckInput) -> Pen
 class Assessment:
     """What was found out about a soup and its shards."""
 
-    scene: CheckInput
-    rungs: Mapping[ShardUID, PendingStage | None]
+    inputs: CheckInput
+    pending: Mapping[ShardUID, PendingStage | None]
     soup: Blocker | None
     """What the soup as a whole lacks: made, promoted, served."""
     due_at: datetime | None = None
@@ -74,6 +74,6 @@ class Assessment:
     @property
     def wake_at(self) -> datetime | None:
         """When to look again though nothing else happens."""
-        unmet = (self.soup, *(rung.unmet for rung in self.rungs.values() if rung))
-        times = (self.scene.membership.wake_at, *(one.wake_at for one in unmet if one))
+        blocker = (self.soup, *(pending.blocker for pending in self.pending.values() if pending))
+        times = (self.inputs.membership.wake_at, *(one.wake_at for one in blocker if one))
         return min((time for time in times if time), default=None)

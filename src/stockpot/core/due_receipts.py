@@ -28,24 +28,26 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def due_signing(
-    scene: CheckInput, rungs: Mapping[ShardUID, PendingStage | None]
+    inputs: CheckInput, pending: Mapping[ShardUID, PendingStage | None]
 ) -> StartSigning | None:
     """Return the next sign run: of up to 16 shards that lack nothing but their receipt.
 
     None while another one runs, while store and objects disagree about the chain, or where no
     receipt is due.
     """
-    world = scene.world
-    if scene.out_of_step or any(run.is_active and is_signing(run) for run in world.runs):
+    world = inputs.world
+    if inputs.receipt_chain_diverged or any(
+        run.is_active and is_signing(run) for run in world.runs
+    ):
         return None
     unrecorded = frozenset(receipt.shard for receipt in signed_receipts(world))
     due = sorted(
-        (target for target in world.targets if _is_due(target, rungs[target.uid], unrecorded)),
+        (target for target in world.targets if _is_due(target, pending[target.uid], unrecorded)),
         key=lambda target: (target.requested_at or NEVER, target.uid),
     )
     receipts: list[DueReceipt] = []
     for target in due:
-        mine = (*_may_be_written(target, world), due_receipt(target, scene))
+        mine = (*_may_be_written(target, world), due_receipt(target, inputs))
         if len(receipts) + len(mine) > MOST_SIGNED_AT_ONCE:
             break
         receipts += mine
@@ -64,15 +66,15 @@ def _may_be_written(target: UnlearningTarget, world: World) -> tuple[DueReceipt,
     )[: MOST_SIGNED_AT_ONCE - 1]
 
 
-def due_receipt(target: UnlearningTarget, scene: CheckInput) -> DueReceipt:
+def due_receipt(target: UnlearningTarget, inputs: CheckInput) -> DueReceipt:
     """Return the receipt of a target that is due, with what it has to name as missing."""
-    return DueReceipt(target.uid, target.incomplete, missing(target, scene))
+    return DueReceipt(target.uid, target.incomplete, missing(target, inputs))
 
 
 def _is_due(
-    target: UnlearningTarget, rung: PendingStage | None, unrecorded: frozenset[ShardUID]
+    target: UnlearningTarget, pending: PendingStage | None, unrecorded: frozenset[ShardUID]
 ) -> bool:
-    is_next = rung is not None and rung.stage is Stage.RECEIPTED
+    is_next = pending is not None and pending.stage is Stage.RECEIPTED
     return is_next and target.uid not in unrecorded
 
 

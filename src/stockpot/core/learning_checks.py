@@ -19,38 +19,40 @@ from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 
-def held(shard: Shard, scene: CheckInput) -> Blocker | None:
+def held(shard: Shard, inputs: CheckInput) -> Blocker | None:
     """Our finalizer is on it."""
-    del scene
+    del inputs
     return None if shard.held else Blocker(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
 
 
-def trained(shard: Shard, scene: CheckInput) -> Blocker | None:
+def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
     """It has an ingredient, made from the soup's base."""
-    soup = scene.world.soup
-    if receipt := scene.world.forgotten_by(shard):
+    soup = inputs.world.soup
+    if receipt := inputs.world.forgotten_by(shard):
         return Blocker(
             Reason.FORGOTTEN,
             f"the data of {shard.name} was unlearned: {receipt.name} is its receipt",
             f"to learn it again, set spec.relearn: {receipt.name}",
             needs_person=True,
         )
-    if shard.put_back:
-        return put_back(shard)
-    if shard.usable:
-        if soup.base and shard.usable.base != soup.base:
+    if shard.readded_records:
+        return readded_records(shard)
+    if shard.usable_training:
+        if soup.base and shard.usable_training.base != soup.base:
             said = f"{shard.name} was trained from another base than soup {soup.name}'s"
             return Blocker(
                 Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
             )
         return None
     start = StartTraining(shard.uid, shard.request)
-    if unmet := failed(start, scene.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"):
-        return unmet
+    if blocker := failed(
+        start, inputs.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"
+    ):
+        return blocker
     if soup.unknown:
         unknown = soup.unknown
         return Blocker(unknown.reason, unknown.message, unknown.help, needs_person=True)
-    if last_attempt(start, scene.world):
+    if last_attempt(start, inputs.world):
         return Blocker(Reason.TRAINING, f"{shard.name} is being trained")
     if soup.suspended and not shard.leaving_records:
         said = f"Soup {soup.name} is suspended"
@@ -58,9 +60,9 @@ def trained(shard: Shard, scene: CheckInput) -> Blocker | None:
     return Blocker(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
 
 
-def put_back(shard: Shard) -> Blocker:
+def readded_records(shard: Shard) -> Blocker:
     """Why a record that was left out is not learnt again, though nothing leaves it out now."""
-    names = sorted(shard.put_back)
+    names = sorted(shard.readded_records)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return Blocker(
         Reason.FORGOTTEN,
@@ -70,7 +72,7 @@ def put_back(shard: Shard) -> Blocker:
     )
 
 
-def may_disown(shard: Shard, world: World, now: datetime) -> bool:
+def may_drop_ingredient(shard: Shard, world: World, now: datetime) -> bool:
     """Whether the ingredient of a shard that records leave may be taken from it for good.
 
     Not before a training without them has read the data, and so knows that they are there: until
@@ -93,38 +95,38 @@ def may_disown(shard: Shard, world: World, now: datetime) -> bool:
 PAST_READING = frozenset({"encoding", "training", "publishing"})
 
 
-def included(shard: Shard, scene: CheckInput) -> Blocker | None:
+def included(shard: Shard, inputs: CheckInput) -> Blocker | None:
     """It is in the soup as it should be, or out of it as it should be."""
-    promoted = scene.world.serving_recipe or Recipe()
-    if shard.uid in scene.membership.waiting:
-        return scene.membership.why
-    if isinstance(scene.recipe, Blocker):
-        return scene.recipe
-    if shard.is_in(scene.recipe.lineage) == shard.is_in(promoted.lineage):
+    promoted = inputs.world.serving_recipe or Recipe()
+    if shard.uid in inputs.membership.waiting:
+        return inputs.membership.why
+    if isinstance(inputs.recipe, Blocker):
+        return inputs.recipe
+    if shard.is_in(inputs.recipe.lineage) == shard.is_in(promoted.lineage):
         return None
-    return not_merged(scene.recipe, scene.world)
+    return not_merged(inputs.recipe, inputs.world)
 
 
 def not_merged(recipe: Recipe, world: World) -> Blocker:
     """Why the recipe is not promoted yet."""
     merge = StartMerge(recipe)
-    if unmet := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
-        return unmet
+    if blocker := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
+        return blocker
     return Blocker(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
 
 
-def served(shard: Shard, scene: CheckInput) -> Blocker | None:
+def served(shard: Shard, inputs: CheckInput) -> Blocker | None:
     """As many servers as were asked for answer with what was promoted last."""
     del shard
-    return served_as_asked(scene.world)
+    return served_as_asked(inputs.world)
 
 
 def served_as_asked(world: World) -> Blocker | None:
     """As many servers as were asked for answer with what was promoted last."""
     if world.replicas and world.hindrance:
         return hindered(world.hindrance, "a server")
-    if unmet := rolled_out_everywhere(world):
-        return unmet
+    if blocker := rolled_out_everywhere(world):
+        return blocker
     if len(world.servers) < world.replicas:
         said = f"{len(world.servers)} of {world.replicas} servers are running"
         return Blocker(Reason.SERVER_NOT_RUNNING, said, "wait")

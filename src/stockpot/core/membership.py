@@ -10,12 +10,12 @@ from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
 from stockpot.core.shard import Shard
 from stockpot.core.soup import Soup
 from stockpot.core.unlearning_target import UnlearningTarget
-from stockpot.core.weighting import Member, Uniform, UnusablePlugin, weigh
+from stockpot.core.weighting import SoupMember, Uniform, UnusablePlugin, weigh
 from stockpot.core.world import World
 
 
 @dataclass(frozen=True)
-class Membership:
+class Admission:
     """Who is in, who waits and why."""
 
     members: tuple[Shard, ...] = ()
@@ -26,24 +26,24 @@ class Membership:
     """When looking again would help, though nothing else happens."""
 
 
-def membership(world: World, now: datetime) -> Membership:
+def membership(world: World, now: datetime) -> Admission:
     """Decide who is in the soup: what survives of it, and newcomers unless they are held back."""
     able = tuple(
         shard
         for shard in world.shards
         if shard.included
-        and shard.usable
-        and world.soup.base in {None, shard.usable.base}
+        and shard.usable_training
+        and world.soup.base in {None, shard.usable_training.base}
         and not world.forgotten_by(shard)
     )
     promoted = world.serving_recipe or Recipe()
     newcomers = tuple(s for s in able if s.ingredient not in promoted.lineage)
     held = _held_back(world, able, newcomers, now) if newcomers else None
     if held is None:
-        return Membership(able)
+        return Admission(able)
     why, wake_at = held
     waiting = frozenset(shard.uid for shard in newcomers)
-    return Membership(tuple(s for s in able if s.uid not in waiting), waiting, why, wake_at)
+    return Admission(tuple(s for s in able if s.uid not in waiting), waiting, why, wake_at)
 
 
 def _held_back(
@@ -107,10 +107,10 @@ def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | UnusablePlugin:
     return recipe
 
 
-def _told(members: tuple[Shard, ...]) -> tuple[Member, ...]:
+def _told(members: tuple[Shard, ...]) -> tuple[SoupMember, ...]:
     """What a weighting is told of the members."""
     return tuple(
-        Member(shard.name, shard.weight, shard.trained.records if shard.trained else 0)
+        SoupMember(shard.name, shard.weight, shard.trained.records if shard.trained else 0)
         for shard in members
     )
 

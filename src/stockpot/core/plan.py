@@ -43,7 +43,7 @@ from stockpot.core.checks import (
 )
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.due_receipts import due_signing, is_kept, signed_receipts
-from stockpot.core.learning_checks import may_disown, not_merged, served_as_asked
+from stockpot.core.learning_checks import may_drop_ingredient, not_merged, served_as_asked
 from stockpot.core.membership import (
     deadline,
     is_overdue,
@@ -51,10 +51,10 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
-from stockpot.core.receipt_chain import out_of_step
+from stockpot.core.receipt_chain import receipt_chain_diverged
 from stockpot.core.recipe import Ingredient, Recipe
-from stockpot.core.rescan import collection_due_at, next_collection
-from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
+from stockpot.core.rescan import next_rescan, rescan_due_at
+from stockpot.core.retry import due_at, gives_up, is_owed, purge_again_at
 from stockpot.core.revision import Promotion, Revision
 from stockpot.core.runs import Run
 from stockpot.core.server_plan import plan_servers
@@ -88,20 +88,20 @@ def check(world: World, now: datetime) -> Assessment:
     )
     survivors = wanted_recipe(world, who.members)
     recipe = until_merged(world, survivors, overdue)
-    broken = out_of_step(world, now) if world.soup.alive else None
+    broken = receipt_chain_diverged(world, now) if world.soup.alive else None
     if broken and isinstance(recipe, Recipe):
         recipe = Recipe((), world.soup.output)
-    scene = CheckInput(world, who, recipe, survivors, broken, overdue)
-    rungs = {
-        **{shard.uid: pending_learning_stage(shard, scene) for shard in world.shards},
-        **{target.uid: pending_unlearning_stage(target, scene) for target in world.targets},
+    inputs = CheckInput(world, who, recipe, survivors, broken, overdue)
+    pending = {
+        **{shard.uid: pending_learning_stage(shard, inputs) for shard in world.shards},
+        **{target.uid: pending_unlearning_stage(target, inputs) for target in world.targets},
     }
-    return Assessment(scene, rungs, _soup_lacks(scene), _time_alone_changes(scene, now))
+    return Assessment(inputs, pending, _soup_lacks(inputs), _time_alone_changes(inputs, now))
 
 
-def _time_alone_changes(scene: CheckInput, now: datetime) -> datetime | None:
+def _time_alone_changes(inputs: CheckInput, now: datetime) -> datetime | None:
     """When a shard expires, or a deadline passes."""
-    world = scene.world
+    world = inputs.world
     times = [
         *(shard.expires_at for shard in world.shards if shard.uid not in world.receipted),
         *(
@@ -109,29 +109,29 @@ def _time_alone_changes(scene: CheckInput, now: datetime) -> datetime | None:
             for target in world.targets
             if target.uid not in world.receipted
         ),
-        collection_due_at(world),
+        rescan_due_at(world),
     ]
     return min((time for time in times if time and time > now), default=None)
 
 
-def _soup_lacks(scene: CheckInput) -> Blocker | None:
-    if scene.out_of_step:
-        return scene.out_of_step
-    if isinstance(scene.recipe, Blocker):
-        return scene.recipe
-    if not scene.world.is_current(scene.recipe):
-        return not_merged(scene.recipe, scene.world)
-    return served_as_asked(scene.world)
+def _soup_lacks(inputs: CheckInput) -> Blocker | None:
+    if inputs.receipt_chain_diverged:
+        return inputs.receipt_chain_diverged
+    if isinstance(inputs.recipe, Blocker):
+        return inputs.recipe
+    if not inputs.world.is_current(inputs.recipe):
+        return not_merged(inputs.recipe, inputs.world)
+    return served_as_asked(inputs.world)
 
 
-def plan(findings: Assessment, now: datetime) -> Plan:
+def plan(assessment: Assessment, now: datetime) -> Plan:
     """Decide about one soup and all of its shards together, so that no two plans disagree."""
-    actions = (*_shards(findings, now), *_soup(findings, now))
+    actions = (*_shards(assessment, now), *_soup(assessment, now))
     return Plan(tuple(dict.fromkeys(actions)))
 
 
-def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
-    world = findings.scene.world
+def _shards(assessment: Assessment, now: datetime) -> Iterator[Action]:
+    world = assessment.inputs.world
     free = world.soup.parallelism - sum(
         1 for run in world.runs if run.is_active and run.name.startswith("train-")
     )
@@ -139,11 +139,11 @@ def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
     for target in sorted(world.targets, key=lambda target: target.name):
         if isinstance(target.owner, ShardObject) and target.owner.shard.records_asked_at:
             yield CancelRecordRemoval(target.uid)
-        yield from plan_target(target, findings.scene, findings.rungs[target.uid], now)
+        yield from plan_target(target, assessment.inputs, assessment.pending[target.uid], now)
     for shard in sorted(world.shards, key=_urgency):
         if shard.records_asked_at and not shard.leaving_records:
             yield CancelRecordRemoval(shard.uid)
-        for action in plan_shard(shard, findings.scene, findings.rungs[shard.uid], now):
+        for action in plan_shard(shard, assessment.inputs, assessment.pending[shard.uid], now):
             if isinstance(action, StartTraining) and not shard.leaving_records:
                 if free <= 0:
                     continue
@@ -156,29 +156,29 @@ def _urgency(shard: Shard) -> tuple[bool, str]:
 
 
 def plan_shard(
-    shard: Shard, scene: CheckInput, rung: PendingStage | None, now: datetime
+    shard: Shard, inputs: CheckInput, pending: PendingStage | None, now: datetime
 ) -> tuple[Action, ...]:
     """Ask for what the next learning stage of a shard needs."""
-    match rung.stage if rung else None:
+    match pending.stage if pending else None:
         case Stage.HELD:
-            return _hold_shard(shard, scene.world)
+            return _hold_shard(shard, inputs.world)
         case Stage.TRAINED:
-            return _train(shard, scene.world, now)
+            return _train(shard, inputs.world, now)
         case _:
             # INCLUDED and SERVED are the soup's part of the plan.
             return ()
 
 
 def plan_target(
-    target: UnlearningTarget, scene: CheckInput, rung: PendingStage | None, now: datetime
+    target: UnlearningTarget, inputs: CheckInput, pending: PendingStage | None, now: datetime
 ) -> tuple[Action, ...]:
     """Ask for what the next unlearning stage of a target needs."""
-    world, owner = scene.world, target.owner
+    world, owner = inputs.world, target.owner
     if isinstance(owner, ShardObject) and target.is_forced:
         # All that is known of it is in the Soup first: what it left is unlearned from there.
         is_recorded = owner.is_recorded
         return (ReleaseShard(target.uid),) if is_recorded else (RecordDeletion(target.uid),)
-    match rung.stage if rung else None:
+    match pending.stage if pending else None:
         case None:
             return _release(target, world)
         case Stage.TOMBSTONED:
@@ -225,7 +225,7 @@ def _release(target: UnlearningTarget, world: World) -> tuple[Action, ...]:
 
 
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
-    if not world.soup.alive or shard.put_back:
+    if not world.soup.alive or shard.readded_records:
         return ()
     if shard.leaving_records:
         return (*_leave_out(shard, world, now), *_once(_training_of(shard), world, now))
@@ -243,7 +243,7 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
                 Digest(said.base_digest),
                 Digest(said.data_digest),
                 said.records or 0,
-                shard.leave_out,
+                shard.excluded_records,
                 said.omissions,
             )
             return (RecordIngredient(shard.uid, trained),)
@@ -262,13 +262,18 @@ def _leave_out(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     """Let records leave a shard: noted at once, for good when nothing speaks against it."""
     if shard.records_asked_at is None:
         return (RequestRecordRemoval(shard.uid),)
-    if not may_disown(shard, world, now):
+    if not may_drop_ingredient(shard, world, now):
         return ()
     names = tuple(sorted(shard.leaving_records))
     # What has no key yet is named by what leaves it.
     unknown = Ingredient(shard.uid, digest_of_json("left-out/1", list(names)))
     return (
-        DropIngredient(shard.uid, shard.stale or unknown, names, is_known=shard.stale is not None),
+        DropIngredient(
+            shard.uid,
+            shard.outdated_ingredient or unknown,
+            names,
+            is_known=shard.outdated_ingredient is not None,
+        ),
     )
 
 
@@ -279,52 +284,52 @@ def _purge(target: UnlearningTarget, world: World, now: datetime) -> tuple[Actio
     if run is None or run.result is None:
         return _once(start, world, now)
     tries = attempt_of(run.name, start)
-    due = looked_at_again(run.ended_at, tries)
+    due = purge_again_at(run.ended_at, tries)
     return (next_attempt(start, tries + 1),) if due and now >= due else ()
 
 
-def _sign(findings: Assessment, now: datetime) -> Iterator[Action]:
+def _sign(assessment: Assessment, now: datetime) -> Iterator[Action]:
     """Record what was signed, and have the receipts signed that are due, by one run at a time."""
-    scene = findings.scene
-    if scene.out_of_step:
+    inputs = assessment.inputs
+    if inputs.receipt_chain_diverged:
         return  # Nothing is recorded or signed of a chain of which an end is missing.
-    yield from signed_receipts(scene.world)
-    if start := due_signing(scene, findings.rungs):
-        yield from _once(start, scene.world, now)
+    yield from signed_receipts(inputs.world)
+    if start := due_signing(inputs, assessment.pending):
+        yield from _once(start, inputs.world, now)
 
 
-def _soup(findings: Assessment, now: datetime) -> Iterator[Action]:
-    yield from _hold(findings)
-    yield from _sign(findings, now)
-    yield from _make(findings, now)
-    yield from plan_servers(findings.scene.world)
-    yield from _evaluate(findings.scene.world, now)
-    yield from _collect(findings.scene, now)
-    yield from _leftovers(findings)
+def _soup(assessment: Assessment, now: datetime) -> Iterator[Action]:
+    yield from _hold(assessment)
+    yield from _sign(assessment, now)
+    yield from _make(assessment, now)
+    yield from plan_servers(assessment.inputs.world)
+    yield from _evaluate(assessment.inputs.world, now)
+    yield from _collect(assessment.inputs, now)
+    yield from _leftovers(assessment)
 
 
-def _hold(findings: Assessment) -> Iterator[Action]:
+def _hold(assessment: Assessment) -> Iterator[Action]:
     """Keep the soup until the last of its shards is forgotten, and every run of it is gone."""
-    world = findings.scene.world
+    world = assessment.inputs.world
     soup = world.soup
     if soup.alive and not soup.held:
         yield HoldSoup()
     if soup.alive or not soup.held or world.runs:
         return
     is_learnt = any(shard.held or shard.trained for shard in world.shards)
-    if not is_learnt and not any(_needs_soup(target, findings) for target in world.targets):
+    if not is_learnt and not any(_needs_soup(target, assessment) for target in world.targets):
         yield ReleaseSoup()
 
 
-def _needs_soup(target: UnlearningTarget, findings: Assessment) -> bool:
+def _needs_soup(target: UnlearningTarget, assessment: Assessment) -> bool:
     """Whether a target is not unlearned and released yet."""
     is_held = isinstance(target.owner, ShardObject) and target.owner.shard.held
-    return is_held or target.is_lost or findings.rungs[target.uid] is not None
+    return is_held or target.is_lost or assessment.pending[target.uid] is not None
 
 
-def _make(findings: Assessment, now: datetime) -> tuple[Action, ...]:
+def _make(assessment: Assessment, now: datetime) -> tuple[Action, ...]:
     """Merge what should be served, then promote it."""
-    world, recipe = findings.scene.world, findings.scene.recipe
+    world, recipe = assessment.inputs.world, assessment.inputs.recipe
     if isinstance(recipe, Blocker) or world.is_current(recipe):
         return ()
     if revision := world.made(recipe):
@@ -353,11 +358,11 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     return _once(start, world, now)
 
 
-def _collect(scene: CheckInput, now: datetime) -> tuple[Action, ...]:
+def _collect(inputs: CheckInput, now: datetime) -> tuple[Action, ...]:
     """Look for what came back of what was forgotten, when it is time."""
-    world = scene.world
-    due = collection_due_at(world, soon=scene.out_of_step is not None)
-    start = next_collection(world)
+    world = inputs.world
+    due = rescan_due_at(world, soon=inputs.receipt_chain_diverged is not None)
+    start = next_rescan(world)
     if due is None:
         return ()
     run = last_attempt(start, world)
@@ -377,10 +382,10 @@ def _to_evaluate(world: World) -> Revision | None:
     return None if known or not world.is_clean(revision.lineage) else revision
 
 
-def _leftovers(findings: Assessment) -> Iterator[Action]:
+def _leftovers(assessment: Assessment) -> Iterator[Action]:
     """End runs that nobody waits for any more, and drop what a deleted shard is in."""
-    world = findings.scene.world
-    wanted = {start.stem: start for start in _wanted(findings)}
+    world = assessment.inputs.world
+    wanted = {start.stem: start for start in _wanted(assessment)}
     for run in world.runs:
         if is_signing(run) and is_kept(run, world):
             continue
@@ -389,11 +394,15 @@ def _leftovers(findings: Assessment) -> Iterator[Action]:
             yield EndRun(run.name)
     for revision in world.soup.made:
         is_served = revision.recipe == world.serving_recipe and (world.soup.alive or world.servers)
-        if not world.is_clean(revision.lineage) and not is_served and not unnoted(revision, world):
+        if (
+            not world.is_clean(revision.lineage)
+            and not is_served
+            and not is_only_trace(revision, world)
+        ):
             yield ForgetRevision(revision)
 
 
-def unnoted(revision: Revision, world: World) -> bool:
+def is_only_trace(revision: Revision, world: World) -> bool:
     """Whether it is the only trace of a shard whose object is gone: until that is written down."""
     return any(
         target.is_lost and target.requested_at is None and target.is_in(revision.lineage)
@@ -412,23 +421,23 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if endless else 0)
 
 
-def _wanted(findings: Assessment) -> Iterator[Start]:
-    world, recipe = findings.scene.world, findings.scene.recipe
+def _wanted(assessment: Assessment) -> Iterator[Start]:
+    world, recipe = assessment.inputs.world, assessment.inputs.recipe
     for target in world.targets:
-        if target.is_being_deleted or findings.rungs[target.uid]:
+        if target.is_being_deleted or assessment.pending[target.uid]:
             yield purge_of(target)
     for shard in world.shards:
-        if not shard.usable and world.soup.alive:
+        if not shard.usable_training and world.soup.alive:
             yield _training_of(shard)
-    if signing := due_signing(findings.scene, findings.rungs):
+    if signing := due_signing(assessment.inputs, assessment.pending):
         yield signing
-    for one in (recipe, findings.scene.survivors):
+    for one in (recipe, assessment.inputs.survivors):
         if not isinstance(one, Blocker) and not world.made(one):
             yield StartMerge(one)
     if revision := _to_evaluate(world):
         yield StartEvaluation(revision)
-    if collection_due_at(world):
-        yield next_collection(world)
+    if rescan_due_at(world):
+        yield next_rescan(world)
 
 
 def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:

@@ -17,7 +17,7 @@ SKEW = timedelta(seconds=60)
 """By how much the signer's clock and ours may differ."""
 
 
-def out_of_step(world: World, now: datetime) -> Blocker | None:
+def receipt_chain_diverged(world: World, now: datetime) -> Blocker | None:
     """Say what is older than what, where servers see another chain than the Soup knows."""
     soup = world.soup
     heads = [server.chain for server in world.servers if server.answers and server.chain]

@@ -11,17 +11,17 @@ from stockpot.core.recipe import Recipe
 from stockpot.core.world import World
 
 
-def render(findings: Assessment, plan: Plan) -> str:
+def render(assessment: Assessment, plan: Plan) -> str:
     """Say where the soup and each shard stand, and what is asked for.
 
     The first line is the soup with the recipe that serves and the one that should; then a line
     for each shard, with the rung that it lacks; then a line for each action.
     """
-    return "\n".join((*_standing(findings), *_asked(plan, findings.scene.world))) + "\n"
+    return "\n".join((*_standing(assessment), *_asked(plan, assessment.inputs.world))) + "\n"
 
 
-def _standing(findings: Assessment) -> Iterator[str]:
-    world, wanted = findings.scene.world, findings.scene.recipe
+def _standing(assessment: Assessment) -> Iterator[str]:
+    world, wanted = assessment.inputs.world, assessment.inputs.recipe
     serves = _name(world.serving_recipe)
     change = "" if wanted == world.serving_recipe else " ▸ ?"
     if isinstance(wanted, Recipe) and wanted != world.serving_recipe:
@@ -30,9 +30,12 @@ def _standing(findings: Assessment) -> Iterator[str]:
     width = max((len(name) for name in world.names.values()), default=0)
     done = dict.fromkeys((shard.uid for shard in world.shards), "Ready")
     for uid, name in sorted(world.names.items(), key=lambda item: item[1]):
-        rung = findings.rungs[uid]
-        lacks = f"▸ {rung.stage:<11} {rung.unmet.reason}: {rung.unmet.message}" if rung else ""
-        yield f"  {name:<{width}}  {lacks or done.get(uid, 'Forgotten')}"
+        pending = assessment.pending[uid]
+        state = done.get(uid, "Forgotten")
+        if pending:
+            blocker = pending.blocker
+            state = f"▸ {pending.stage:<11} {blocker.reason}: {blocker.message}"
+        yield f"  {name:<{width}}  {state}"
 
 
 def _name(recipe: Recipe | None) -> str:

@@ -8,7 +8,7 @@ looked for, soon after each receipt and then ever less often.
 from datetime import UTC, datetime
 
 from stockpot.core.actions import StartRescan
-from stockpot.core.retry import collected_again
+from stockpot.core.retry import rescan_again_at
 from stockpot.core.world import World
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -16,7 +16,7 @@ MOST_FORGOTTEN = 5000
 """Of one look: their UIDs stand in the run's annotation."""
 
 
-def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
+def rescan_due_at(world: World, *, soon: bool = False) -> datetime | None:
     """When it is to be looked next. None: nothing was forgotten, or the soup goes.
 
     Args:
@@ -32,13 +32,13 @@ def collection_due_at(world: World, *, soon: bool = False) -> datetime | None:
     if last is None and world.receipts:
         return None  # Their objects do not say when they were signed: earlier releases wrote them.
     if done is None:
-        return collected_again(last, 0) if last else LONG_AGO
+        return rescan_again_at(last, 0) if last else LONG_AGO
     if last and done.at < last:
-        return collected_again(last, 0)
-    return collected_again(done.at, 0 if soon else done.quiet)
+        return rescan_again_at(last, 0)
+    return rescan_again_at(done.at, 0 if soon else done.quiet)
 
 
-def next_collection(world: World) -> StartRescan:
+def next_rescan(world: World) -> StartRescan:
     """The look that is next, or under way."""
     done = world.soup.collection
     newest = sorted(world.receipts, key=lambda receipt: receipt.sequence)[-MOST_FORGOTTEN:]

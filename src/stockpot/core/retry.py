@@ -39,7 +39,7 @@ def due_at(failure: Failure, tries: int) -> datetime | None:
     return failure.at + timedelta(seconds=wait_s)
 
 
-def collected_again(looked_at: datetime, quiet: int) -> datetime:
+def rescan_again_at(looked_at: datetime, quiet: int) -> datetime:
     """When to look again for what came back of what was forgotten: ever less often, then daily.
 
     A writer that was stopped in the middle may go on a second later, or a month.
@@ -48,7 +48,7 @@ def collected_again(looked_at: datetime, quiet: int) -> datetime:
     return looked_at + timedelta(seconds=wait_s)
 
 
-def looked_at_again(ended_at: datetime | None, tries: int) -> datetime | None:
+def purge_again_at(ended_at: datetime | None, tries: int) -> datetime | None:
     """When a purge that left something is due again, ever less often. None: a person says when."""
     if ended_at is None:
         return None

@@ -46,9 +46,9 @@ class Shard:
     relearn: str = ""
     """The receipt of earlier data that may come back."""
     trained: TrainingOutcome | None = None
-    leave_out: frozenset[str] = frozenset()
+    excluded_records: frozenset[str] = frozenset()
     """Records that it is to be trained without."""
-    forgot: frozenset[str] = frozenset()
+    forgotten_records: frozenset[str] = frozenset()
     """Records that it was told to forget, and that are not learnt again."""
     records_asked_at: datetime | None = None
     """When it was noted that records are to leave it; None again once they do for good."""
@@ -59,30 +59,32 @@ class Shard:
 
         Of a shard that has no ingredient nobody knows what was written before that was asked.
         """
-        return self.leave_out - (self.trained.left_out if self.trained else self.forgot)
+        return self.excluded_records - (
+            self.trained.left_out if self.trained else self.forgotten_records
+        )
 
     @property
-    def stale(self) -> Ingredient | None:
+    def outdated_ingredient(self) -> Ingredient | None:
         """What was trained with records that are to leave it: out of every soup at once."""
         if self.trained is None or not self.leaving_records:
             return None
         return Ingredient(self.uid, self.trained.key)
 
     @property
-    def usable(self) -> TrainingOutcome | None:
+    def usable_training(self) -> TrainingOutcome | None:
         """What its training came to, where that may be in a soup."""
-        return None if self.stale else self.trained
+        return None if self.outdated_ingredient else self.trained
 
     @property
-    def put_back(self) -> frozenset[str]:
+    def readded_records(self) -> frozenset[str]:
         """Records that it is told to be trained with though they were left out for good."""
         left_out = self.trained.left_out if self.trained else frozenset()
-        return (self.forgot | left_out) - self.leave_out
+        return (self.forgotten_records | left_out) - self.excluded_records
 
     @property
     def ingredient(self) -> Ingredient | None:
         """What it puts into a soup."""
-        return Ingredient(self.uid, self.usable.key) if self.usable else None
+        return Ingredient(self.uid, self.usable_training.key) if self.usable_training else None
 
     def is_in(self, lineage: Lineage) -> bool:
         """Whether any training of it is part of that."""

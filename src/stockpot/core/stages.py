@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stockpot.core.blocker import Blocker
-from stockpot.core.membership import Membership
+from stockpot.core.membership import Admission
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.shard import Shard
 from stockpot.core.unlearning_target import UnlearningTarget
@@ -33,7 +33,7 @@ class PendingStage:
     """The next stage of a shard or target, and what it still lacks."""
 
     stage: Stage
-    unmet: Blocker
+    blocker: Blocker
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class CheckInput:
     """What a check may look at: the world, and what was decided about the soup as a whole."""
 
     world: World
-    membership: Membership
+    membership: Admission
     recipe: Recipe | Blocker
     survivors: Recipe | Blocker = field(default_factory=Recipe)
     """What is to be served in the end: another recipe only while a deadline has passed."""
-    out_of_step: Blocker | None = None
+    receipt_chain_diverged: Blocker | None = None
     """Why nobody can say what may be served: store and objects know different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
     """Targets whose unlearning takes longer than it may."""
 
-    def goes_on(self, target: UnlearningTarget) -> bool:
+    def stops_waiting(self, target: UnlearningTarget) -> bool:
         """Whether it no longer waits for what does not answer, and a receipt is to say so.
 
         Once: after an Incomplete receipt it waits for as long as it takes.

@@ -7,54 +7,54 @@ from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
-from stockpot.core.retry import looked_at_again
+from stockpot.core.retry import purge_again_at
 from stockpot.core.runs import Run
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.stages import CheckInput
 from stockpot.core.unlearning_target import UnlearningTarget
 
 
-def tombstoned(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def tombstoned(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """That it was deleted is written down, with the time."""
-    del scene
+    del inputs
     if target.requested_at is None:
         return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {target.name} is not recorded yet")
     return None
 
 
-def excluded(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def excluded(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """The soup that is promoted was made without it."""
-    if not scene.world.soup.alive:
-        return nobody_serves(target, scene)
-    promoted = scene.world.serving_recipe
+    if not inputs.world.soup.alive:
+        return servers_have_ended(target, inputs)
+    promoted = inputs.world.serving_recipe
     if promoted is None or not target.is_in(promoted.lineage):
         return None
-    if isinstance(scene.recipe, Blocker):
-        return scene.recipe
-    waiting = not_merged(scene.recipe, scene.world)
+    if isinstance(inputs.recipe, Blocker):
+        return inputs.recipe
+    waiting = not_merged(inputs.recipe, inputs.world)
     if waiting.needs_person:
         return waiting
     said = f"what is served was made with {target.name}; {waiting.message}"
     return Blocker(Reason.STILL_IN_SOUP, said)
 
 
-def nobody_serves(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def servers_have_ended(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """No server is left: of a soup that is going, nothing is made that could be served instead."""
-    goes_on = scene.goes_on(target)
-    left = [server for server in scene.world.servers if server.answers or not goes_on]
+    stops_waiting = inputs.stops_waiting(target)
+    left = [server for server in inputs.world.servers if server.answers or not stops_waiting]
     if not left:
         return None
     names = ", ".join(server.name for server in left)
     return Blocker(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
 
 
-def rolled_out(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def rolled_out(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """Every server answers without it."""
-    if not scene.world.soup.alive:
-        return nobody_serves(target, scene)
-    if not scene.goes_on(target):
-        return rolled_out_everywhere(scene.world)
-    if holders := [server.name for server in scene.world.servers if holds(server, target)]:
+    if not inputs.world.soup.alive:
+        return servers_have_ended(target, inputs)
+    if not inputs.stops_waiting(target):
+        return rolled_out_everywhere(inputs.world)
+    if holders := [server.name for server in inputs.world.servers if holds(server, target)]:
         said = f"{', '.join(holders)} still hold {target.name}"
         return Blocker(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
     return None
@@ -65,11 +65,11 @@ def holds(server: Server, target: UnlearningTarget) -> bool:
     return server.answers and any(target.is_in(hold.lineage) for hold in server.holds)
 
 
-def quiesced(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def quiesced(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """No run that may write it exists any more, not even as one that ended."""
-    if scene.goes_on(target):
+    if inputs.stops_waiting(target):
         return None
-    if writers := [run.name for run in scene.world.runs_with(target)]:
+    if writers := [run.name for run in inputs.world.runs_with(target)]:
         return Blocker(
             Reason.STILL_WRITTEN,
             f"{', '.join(writers)} may write {target.name}",
@@ -94,22 +94,22 @@ def residuals(run: Run) -> int:
     return int(run.result.figures.get("residuals", "0")) if run.result else 0
 
 
-def purged(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """The store has its tombstone, and had all of its lineage removed after that."""
     start = purge_of(target)
-    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {target.name}"):
-        return unmet
-    run = last_attempt(start, scene.world)
-    if run is None and target.uid in scene.world.receipted and not target.is_being_deleted:
+    if blocker := failed(start, inputs.world, Reason.NOT_PURGED, f"the purge of {target.name}"):
+        return blocker
+    run = last_attempt(start, inputs.world)
+    if run is None and target.uid in inputs.world.receipted and not target.is_being_deleted:
         return None  # It expired and is forgotten; only its object stays.
     if run is None or run.result is None:
         return Blocker(Reason.NOT_PURGED, f"{target.name} is still in the store", "wait")
     if target.incomplete and residuals(run):
-        return left_over(target, run, attempt_of(run.name, start))
+        return residuals_left(target, run, attempt_of(run.name, start))
     return None
 
 
-def left_over(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
+def residuals_left(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
     """What lies under no manifest may be the shard's: a person must say what becomes of it.
 
     What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
@@ -124,7 +124,7 @@ def left_over(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
     if locked:
         left.append(f"{locked} objects that a lock of the bucket keeps")
         helps.append("what is locked is purged when its lock ends")
-    due = looked_at_again(run.ended_at, tries)
+    due = purge_again_at(run.ended_at, tries)
     again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
     return Blocker(
         Reason.RESIDUALS_LEFT,
@@ -136,21 +136,21 @@ def left_over(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
     )
 
 
-def verified(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def verified(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """No server holds it in any way: granted, fetched, prepared, serving or draining.
 
     Asked is every one that was ever granted anything, unless its end is confirmed.
     """
-    world = scene.world
+    world = inputs.world
     holders = [server.name for server in world.servers if holds(server, target)]
     silent = [server.name for server in world.servers if not server.answers]
-    if scene.goes_on(target):
+    if inputs.stops_waiting(target):
         silent = []
     if holders or silent:
         said = f"{', '.join((*holders, *silent))} may hold {target.name}"
         gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
         return Blocker(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
-    if world.vanished and not scene.goes_on(target):
+    if world.vanished and not inputs.stops_waiting(target):
         return Blocker(
             Reason.UNREACHABLE_NODE,
             f"{_named(world.vanished)} may hold {target.name}: granted it may be, and no kubelet "
@@ -171,9 +171,9 @@ def _named(granted: Sequence[ServerGrant]) -> str:
 MOST_MISSING = 16
 
 
-def missing(target: UnlearningTarget, scene: CheckInput) -> tuple[str, ...]:
+def missing(target: UnlearningTarget, inputs: CheckInput) -> tuple[str, ...]:
     """What a receipt that is signed now has to say that nobody could confirm."""
-    world = scene.world
+    world = inputs.world
     said = [
         *(f"UnreachableNode: {_named((one,))} may still run" for one in world.vanished),
         *(
@@ -188,16 +188,16 @@ def missing(target: UnlearningTarget, scene: CheckInput) -> tuple[str, ...]:
     return tuple(one[:256] for one in said[:MOST_MISSING])
 
 
-def receipted(target: UnlearningTarget, scene: CheckInput) -> Blocker | None:
+def receipted(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """Its own receipt is signed, stored and recorded, and says that nothing is missing."""
-    if target.uid in scene.world.receipted:
+    if target.uid in inputs.world.receipted:
         return None
-    if scene.out_of_step:
-        return scene.out_of_step
-    runs = [run for run in scene.world.runs if is_signing(run) and target.uid in run.about]
+    if inputs.receipt_chain_diverged:
+        return inputs.receipt_chain_diverged
+    runs = [run for run in inputs.world.runs if is_signing(run) and target.uid in run.about]
     # Whatever runs now says more than what failed before it.
     for run in sorted(runs, key=lambda run: run.is_active, reverse=True):
         what = f"the receipt of {target.name}"
-        if unmet := failed_run(run, scene.world, Reason.NOT_SIGNED, what, is_owed=True):
-            return unmet
+        if blocker := failed_run(run, inputs.world, Reason.NOT_SIGNED, what, is_owed=True):
+            return blocker
     return Blocker(Reason.NOT_SIGNED, f"the receipt of {target.name} is not signed yet", "wait")

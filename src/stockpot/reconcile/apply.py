@@ -16,9 +16,9 @@ from stockpot.reconcile.objects.revision import new_revision, revision_name, wit
 from stockpot.reconcile.objects.server import with_server, without_server
 from stockpot.reconcile.objects.shard import (
     EditShard,
-    disown,
-    drop_note,
-    note_records,
+    cancel_record_removal,
+    drop_ingredient,
+    request_record_removal,
     with_ingredient,
 )
 from stockpot.reconcile.objects.soup import promoted, with_base, with_collection, with_receipt
@@ -138,11 +138,11 @@ def _leaving(
 ) -> EditShard:
     match action:
         case act.RequestRecordRemoval():
-            return note_records(now)
+            return request_record_removal(now)
         case act.CancelRecordRemoval():
-            return drop_note
+            return cancel_record_removal
         case act.DropIngredient():
-            return disown(action, now)
+            return drop_ingredient(action, now)
         case never:
             assert_never(never)
 

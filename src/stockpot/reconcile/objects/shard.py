@@ -59,8 +59,8 @@ def shard_view(shard: DataShard, soup: Soup) -> Shard:
         data=Digest(data) if data else None,
         relearn=spec.relearn,
         trained=_trained(shard),
-        leave_out=frozenset(spec.exclude_records),
-        forgot=frozenset(status.left_out),
+        excluded_records=frozenset(spec.exclude_records),
+        forgotten_records=frozenset(status.left_out),
         records_asked_at=instant(status.records_asked_at) if status.records_asked_at else None,
     )
 
@@ -168,7 +168,7 @@ def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> Edit
     return edit
 
 
-def note_records(now: datetime) -> EditShard:
+def request_record_removal(now: datetime) -> EditShard:
     """Write down when it was seen that records are to leave, once."""
     return lambda shard: (
         shard
@@ -177,12 +177,12 @@ def note_records(now: datetime) -> EditShard:
     )
 
 
-def drop_note(shard: DataShard) -> DataShard:
+def cancel_record_removal(shard: DataShard) -> DataShard:
     """Say no more that records are to leave."""
     return change_shard_status(shard, records_asked_at=None)
 
 
-def disown(did: DropIngredient, now: datetime) -> EditShard:
+def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
     """Take the ingredient away, and write down what is to be forgotten of it, in one write."""
 
     def edit(shard: DataShard) -> DataShard:
