@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, due_receipts, plan, unlearning_checks
+from stockpot.core import checks, due_receipts, plan, plan_shards, unlearning_checks
 from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.blocker import Blocker
@@ -121,7 +121,7 @@ def _the_lost_are_not_looked_for(patch: Patch) -> None:
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
-    for module in (unlearning_checks, plan):
+    for module in (unlearning_checks, plan, plan_shards):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
     patch.setattr(due_receipts, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
 
@@ -146,14 +146,14 @@ def _writers_do_not_count(patch: Patch) -> None:
 
 
 def _the_dead_are_members(patch: Patch) -> None:
-    membership = members.membership
+    admit = members.admit
 
     def mutant(world: World, now: datetime) -> members.Admission:
         owners = (target.owner for target in world.targets)
         risen = tuple(owner.shard for owner in owners if isinstance(owner, ShardObject))
-        return membership(replace(world, shards=(*world.shards, *risen)), now)
+        return admit(replace(world, shards=(*world.shards, *risen)), now)
 
-    patch.setattr(plan, "membership", mutant)
+    patch.setattr(plan, "admit", mutant)
 
 
 def _epochs_stand_still(patch: Patch) -> None:

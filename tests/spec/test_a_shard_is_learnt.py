@@ -187,7 +187,7 @@ def test_additions_wait_until_no_other_has_followed_for_a_while() -> None:
     assessment = check(world, NOON)
 
     assert actions_for(world) == ()
-    assert assessment.inputs.membership.wake_at == NOON + timedelta(seconds=6)
+    assert assessment.inputs.admission.wake_at == NOON + timedelta(seconds=6)
     assert actions_for(world, NOON + timedelta(seconds=6)) == (StartMerge(a_recipe("cats")),)
 
 

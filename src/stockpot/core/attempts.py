@@ -1,9 +1,10 @@
 """How a run went that was asked for: which attempt counts, why it failed, what keeps it waiting."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import Start, is_attempt_at
+from stockpot.core.actions import Action, Start, attempt_of, is_attempt_at, next_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up, is_owed
 from stockpot.core.runs import Run, StartupBlocker
@@ -87,3 +88,23 @@ REASONS: Mapping[int, Reason] = {
     ExitCode.BAD_RUN_SPEC: Reason.BAD_RUN_SPEC,
     ExitCode.BAD_WEIGHTS: Reason.BAD_WEIGHTS,
 }
+
+
+def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
+    """Start a run unless it runs or has ended; retry a failed one when its retry is due."""
+    run = last_attempt(start, world)
+    if run is None:
+        return (start,)
+    tries = attempt_of(run.name, start)
+    if run.failure is None:
+        return ()
+    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=is_owed(start)):
+        return ()
+    due = due_at(run.failure, tries)
+    return (next_attempt(start, tries + 1),) if due is None or now >= due else ()
+
+
+def attempts_so_far(start: Start, world: World) -> int:
+    """Return the number of the last attempt; 0 where there is none."""
+    run = last_attempt(start, world)
+    return attempt_of(run.name, start) if run else 0

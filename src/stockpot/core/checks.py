@@ -75,5 +75,5 @@ class Assessment:
     def wake_at(self) -> datetime | None:
         """When to look again though nothing else happens."""
         blocker = (self.soup, *(pending.blocker for pending in self.pending.values() if pending))
-        times = (self.inputs.membership.wake_at, *(one.wake_at for one in blocker if one))
+        times = (self.inputs.admission.wake_at, *(one.wake_at for one in blocker if one))
         return min((time for time in times if time), default=None)

@@ -98,8 +98,8 @@ PAST_READING = frozenset({"encoding", "training", "publishing"})
 def included(shard: Shard, inputs: CheckInput) -> Blocker | None:
     """It is in the soup as it should be, or out of it as it should be."""
     promoted = inputs.world.serving_recipe or Recipe()
-    if shard.uid in inputs.membership.waiting:
-        return inputs.membership.why
+    if shard.uid in inputs.admission.waiting:
+        return inputs.admission.why
     if isinstance(inputs.recipe, Blocker):
         return inputs.recipe
     if shard.is_in(inputs.recipe.lineage) == shard.is_in(promoted.lineage):

@@ -201,7 +201,7 @@ def _evaluated(revision: Revision, world: World) -> ConditionUpdate:
 def _weightless(assessment: Assessment) -> str:
     """Say that the base is served because all shards weigh 0; empty where that is not so."""
     inputs = assessment.inputs
-    members = inputs.membership.members
+    members = inputs.admission.members
     if not is_weightless(inputs.survivors, members):
         return ""
     names = ", ".join(shard.name for shard in members[:5])

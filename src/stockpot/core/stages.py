@@ -41,7 +41,7 @@ class CheckInput:
     """What a check may look at: the world, and what was decided about the soup as a whole."""
 
     world: World
-    membership: Admission
+    admission: Admission
     recipe: Recipe | Blocker
     survivors: Recipe | Blocker = field(default_factory=Recipe)
     """What is to be served in the end: another recipe only while a deadline has passed."""
