@@ -83,7 +83,7 @@ def test_nothing_is_signed_onto_a_chain_whose_end_is_missing() -> None:
 def test_what_an_older_store_has_again_is_removed_soon() -> None:
     soon = LATER + timedelta(minutes=2)
     world = seeing(1)
-    looked = replace(world.soup, collection=LastRescan(7, NOON, 12))
+    looked = replace(world.soup, last_rescan=LastRescan(7, NOON, 12))
     again = [one for one in actions_for(replace(world, soup=looked), soon) if is_collection(one)]
 
     assert len(again) == 1

@@ -72,8 +72,8 @@ def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
     found = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
 
     assert found is not None
-    assert "2 objects of unknown lineage and 3 objects that a lock" in found[1].message
-    assert "when its lock ends" in found[1].help
+    assert "2 objects of unknown lineage and 3 objects that a bucket lock" in found[1].message
+    assert "when their lock ends" in found[1].help
 
 
 def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:

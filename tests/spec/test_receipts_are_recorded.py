@@ -181,7 +181,7 @@ def test_what_the_last_releases_run_wrote_is_recorded() -> None:
 
 def test_receipts_without_an_object_are_named_until_they_have_one() -> None:
     look = LastRescan(3, NOON, 1, unrecorded=(2, 5))
-    soup = a_soup().of("cats").with_fields(collection=look, receipts=7)
+    soup = a_soup().of("cats").with_fields(last_rescan=look, receipts=7)
 
     def named(*places: int) -> str:
         world = a_world(soup, CATS, receipts=recorded(*places))

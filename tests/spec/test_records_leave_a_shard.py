@@ -50,8 +50,8 @@ def test_it_waits_neither_for_a_suspended_soup_nor_for_a_free_place() -> None:
 
 
 def test_nothing_of_it_is_purged_before_a_training_has_read_the_data() -> None:
-    reading = replace(a_run(AGAIN), advance=TrainingProgress(0, 0, phase="reading"))
-    training = replace(a_run(AGAIN), advance=TrainingProgress(1, 9, phase="encoding"))
+    reading = replace(a_run(AGAIN), progress=TrainingProgress(0, 0, phase="reading"))
+    training = replace(a_run(AGAIN), progress=TrainingProgress(1, 9, phase="encoding"))
 
     assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED)) == (AGAIN,)
     assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED, reading)) == ()
@@ -82,7 +82,7 @@ def test_whoever_corrects_the_name_has_the_shard_back() -> None:
 def test_a_training_that_cannot_be_had_does_not_hold_it_up_for_good() -> None:
     soup = a_soup().of("cats").with_fields(max_attempts=1)
     image = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "no image")
-    hindered = replace(a_run(AGAIN), hindrance=image)
+    hindered = replace(a_run(AGAIN), startup_blocker=image)
     world = a_world(soup, CATS, NOTED, hindered)
 
     assert DISOWN in actions_for(a_world(soup, CATS, NOTED, broken(AGAIN, 44)))

@@ -12,7 +12,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def world(done: LastRescan | None = None, *more: RecordedReceipt) -> World:
-    soup = a_soup().of("cats").with_fields(collection=done)
+    soup = a_soup().of("cats").with_fields(last_rescan=done)
     return a_world(soup, CATS, receipts=(SIGNED, *more))
 
 

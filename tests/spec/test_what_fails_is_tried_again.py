@@ -77,7 +77,7 @@ def test_only_the_last_attempts_at_a_purge_are_kept() -> None:
 
 def test_what_keeps_a_run_from_starting_is_said_with_what_to_do() -> None:
     why = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
-    world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), hindrance=why))
+    world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), startup_blocker=why))
 
     pending = assessment(world).pending[uid("cats")]
 
@@ -93,7 +93,7 @@ def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() ->
     why = StartupBlocker(Reason.UNSCHEDULABLE, "no node has 1 nvidia.com/gpu", "add one")
     soup = a_soup().of("cats")
     world = a_world(soup, a_shard("cats").trained(), GOING, a_server().of("cats"))
-    world = replace(world, soup=replace(world.soup, replicas=2), replicas=2, hindrance=why)
+    world = replace(world, soup=replace(world.soup, replicas=2), replicas=2, startup_blocker=why)
 
     lacks = assessment(world).soup
 

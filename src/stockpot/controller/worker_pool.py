@@ -154,7 +154,7 @@ class WorkerPool:
                 pauses.append(PROGRESS_S)
             if any(not world.is_serving(server) for server in world.servers):
                 pauses.append(LOOK_S)
-            if one.assessment.soup is not None and world.hindrance:
+            if one.assessment.soup is not None and world.startup_blocker:
                 pauses.append(PROGRESS_S)
             pauses += _for_those_who_leave(one.assessment)
         times = (at for at in (one.wake_at, one.due_at) if at)

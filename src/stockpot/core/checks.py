@@ -1,4 +1,4 @@
-"""Is it so, and if not, why not. Each check looks at the world afresh; none remembers.
+"""The two ladders of checks, and the assessment of a soup that comes of them.
 
 A shard climbs a ladder towards being served; an unlearning target climbs one towards its receipt.
 The stage of each is the first check that the world does not show, looked for again from the first
@@ -62,18 +62,21 @@ def pending_unlearning_stage(target: UnlearningTarget, inputs: CheckInput) -> Pe
 
 @dataclass(frozen=True)
 class Assessment:
-    """What was found out about a soup and its shards."""
+    """Stages of a soup, its shards and its targets, and what blocks each."""
 
     inputs: CheckInput
     pending: Mapping[ShardUID, PendingStage | None]
     soup: Blocker | None
-    """What the soup as a whole lacks: made, promoted, served."""
+    """Why the soup as a whole is not merged, promoted and served."""
     due_at: datetime | None = None
-    """When time alone changes something: a shard expires, or a deadline passes."""
+    """When time alone changes something: a shard expires, a deadline passes, a rescan is due."""
 
     @property
     def wake_at(self) -> datetime | None:
-        """When to look again though nothing else happens."""
-        blocker = (self.soup, *(pending.blocker for pending in self.pending.values() if pending))
-        times = (self.inputs.admission.wake_at, *(one.wake_at for one in blocker if one))
+        """Return when the next round is due, even without any event."""
+        blockers = (self.soup, *(pending.blocker for pending in self.pending.values() if pending))
+        times = (
+            self.inputs.admission.wake_at,
+            *(blocker.wake_at for blocker in blockers if blocker),
+        )
         return min((time for time in times if time), default=None)

@@ -1,8 +1,8 @@
-"""Receipts: which are due to be signed together, and which were signed and are to be recorded.
+"""Receipts that are due to be signed together, and signed receipts that are to be recorded.
 
-One sign run of a soup at a time, because each receipt names the one before it. What a run signed is
-looked up by the shard's UID, never by a sequence: that another shard's receipt is recorded says
-nothing about this one's.
+A soup has one sign run at a time, because each receipt names the one before it. A signed receipt is
+looked up by the target's UID, never by a sequence: a recorded receipt of another target proves
+nothing about this one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 def due_signing(
     inputs: CheckInput, pending: Mapping[ShardUID, PendingStage | None]
 ) -> StartSigning | None:
-    """Return the next sign run: of up to 16 shards that lack nothing but their receipt.
+    """Return the next sign run: for up to 16 targets that lack nothing but their receipt.
 
     None while another one runs, while store and objects disagree about the chain, or where no
     receipt is due.
@@ -55,9 +55,9 @@ def due_signing(
 
 
 def _may_be_written(target: UnlearningTarget, world: World) -> tuple[DueReceipt, ...]:
-    """Return receipts of records that left a shard before it was deleted as a whole.
+    """Return receipts of records that left a shard before the whole shard was deleted.
 
-    They are due no more. But a run that was killed may have written one, and it is recorded, too.
+    They are no longer due. But a killed run may have written one, which has to be recorded.
     """
     return tuple(
         DueReceipt(former, is_only_looked_for=True)
@@ -81,12 +81,12 @@ def _is_due(
 def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
     """Return the receipts that were signed and are not recorded yet, in the order of the chain.
 
-    Whatever rung a shard stands on by now: what is signed is in the store for good.
+    A target's stage does not matter: what is signed is in the store for good.
     """
-    # What is unlearned has to be on record before what was signed of it.
+    # The deletion has to be recorded before a receipt of it.
     known = {target.uid: target for target in world.targets if target.requested_at}
     objects = {receipt.sequence for receipt in world.receipts}
-    found = {
+    signed = {
         receipt.sequence: receipt
         for run in world.runs
         if is_signing(run) and run.result
@@ -94,7 +94,7 @@ def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
         if receipt.shard in known or receipt.shard in world.former_of_dying
         if not _is_recorded(receipt, known.get(receipt.shard), objects, world)
     }
-    return tuple(found[sequence] for sequence in sorted(found))
+    return tuple(signed[sequence] for sequence in sorted(signed))
 
 
 def _is_recorded(
@@ -106,7 +106,7 @@ def _is_recorded(
 
 
 def is_kept(run: Run, world: World) -> bool:
-    """Whether a sign run is still needed: while it runs, and until what it signed is recorded."""
+    """Whether a sign run is still needed: until it has ended and its receipts are recorded."""
     return run.is_active or any(
         receipt.shard in run.about for receipt in signed_receipts(replace(world, runs=(run,)))
     )
@@ -132,7 +132,7 @@ def _receipts_in(result: RunResult, run: Run) -> Iterator[RecordReceipt]:
 
 
 def _receipt_of_release_0(result: RunResult, shard: ShardUID) -> RecordReceipt:
-    """Read what the release before `receipts` wrote: one receipt, its counts among the figures."""
+    """Read a result of the release before the field `receipts`: one receipt, counted in figures."""
     residuals, count = (int(result.figures.get(name, "0")) for name in ("residuals", "missing"))
     return RecordReceipt(
         shard,

@@ -9,7 +9,7 @@ from stockpot.core.recipe import ShardUID
 
 @dataclass(frozen=True)
 class RecordedReceipt:
-    """The object of a receipt that was signed and stored."""
+    """The UnlearningReceipt object of a receipt that was signed and stored."""
 
     name: str
     shard: ShardUID
@@ -20,5 +20,5 @@ class RecordedReceipt:
     source: Digest | None = None
     data: Digest | None = None
     requested_at: datetime | None = None
-    """When the unlearning was asked for."""
+    """When the unlearning was requested."""
     signed_at: datetime | None = None

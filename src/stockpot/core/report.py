@@ -45,7 +45,7 @@ class ShardStatusReport:
     """The rung of an unlearning that is worked on."""
     run: RunName | None = None
     """The training that is under way."""
-    advance: TrainingProgress | None = None
+    progress: TrainingProgress | None = None
     """How far that is."""
 
 
@@ -118,7 +118,7 @@ def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -
     run = None if shard.trained else _training(shard, assessment)
     if run is None:
         return ShardStatusReport(shard.uid, conditions)
-    return ShardStatusReport(shard.uid, conditions, run=run.name, advance=run.advance)
+    return ShardStatusReport(shard.uid, conditions, run=run.name, progress=run.progress)
 
 
 def _target(target: UnlearningTarget, pending: PendingStage | None) -> ShardStatusReport:

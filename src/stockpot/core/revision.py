@@ -13,22 +13,22 @@ NO_EPOCH = Epoch(0)
 
 @dataclass(frozen=True)
 class Revision:
-    """A recipe that was merged."""
+    """A recipe that was merged, with the digest of the result."""
 
     recipe: Recipe
     weights: Digest
 
     @property
     def lineage(self) -> Lineage:
-        """The ingredients that it is a function of."""
+        """The ingredients that it was merged from."""
         return self.recipe.lineage
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """The word that a revision is to be served, under an epoch above all others."""
+    """The decision to serve a revision, under an epoch above all earlier ones."""
 
     revision: Revision
     epoch: Epoch
     number: int
-    """How many promotions of soups the Soup has seen; 0 for the base."""
+    """How many soups were promoted so far; 0 for the base."""

@@ -16,11 +16,11 @@ class Failure:
     """How a run failed."""
 
     exit_code: int | None
-    """None: it was killed, or its node was lost."""
+    """Exit code; None where the run was killed, or its node was lost."""
     message: str
     help: str = ""
     at: datetime | None = None
-    """When it ended. None: nobody waits before it is tried again."""
+    """When the run ended. None disables backoff (local mode)."""
 
     @property
     def is_final(self) -> bool:
@@ -32,9 +32,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class StartupBlocker:
-    """Why something that was asked for cannot go on, though it has not failed: a person must act.
+    """Why a run or server cannot start, though it has not failed: a person must act.
 
-    An image that cannot be pulled, a Secret that is not there, a pod that fits nowhere.
+    For example an image that cannot be pulled, a missing Secret, a pod that fits on no node.
     """
 
     reason: Reason
@@ -44,34 +44,34 @@ class StartupBlocker:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a run is, as it says itself."""
+    """How far a run is, as it reports."""
 
     step: int
     total_steps: int
     loss: str = ""
-    """The last one, as a decimal string; empty where none was told."""
+    """Last loss as a decimal string; empty where there is none."""
     phase: str = ""
-    """A word or two for people: `encoding`, `training`, `publishing`."""
+    """Phase of the run, as `encoding`, `training` or `publishing`."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One workload: asked for once, under a name that says what it does."""
+    """One workload. Its name says what it does, so it is started once."""
 
     name: RunName
     lineage: Lineage = frozenset()
-    """What it may write."""
+    """Lineage of the artifacts that it may write."""
     result: RunResult | None = None
     failure: Failure | None = None
-    hindrance: StartupBlocker | None = None
-    """Only of one that is active."""
-    advance: TrainingProgress | None = None
+    startup_blocker: StartupBlocker | None = None
+    """What keeps an active run from starting."""
+    progress: TrainingProgress | None = None
     ended_at: datetime | None = None
-    """Of one with a result. None: nobody waits before it is looked at again."""
+    """When a run with a result ended. None disables backoff (local mode)."""
     about: frozenset[ShardUID] = frozenset()
-    """UIDs of the shards that it trains, purges or signs for; names of runs shorten them."""
+    """UIDs that it trains, purges or signs for, in full: names of runs shorten them."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it may still do something."""
+        """Whether the run may still write something."""
         return self.result is None and self.failure is None

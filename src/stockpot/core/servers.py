@@ -10,7 +10,7 @@ from stockpot.core.revision import NO_EPOCH, Epoch
 
 @dataclass(frozen=True)
 class HeldRevision:
-    """A revision as a server names it: which, and what it was made from."""
+    """A revision that a server holds: its recipe, and the lineage of it."""
 
     recipe: Digest
     lineage: Lineage
@@ -18,11 +18,11 @@ class HeldRevision:
 
 @dataclass(frozen=True)
 class Server:
-    """What one server said of itself. A silent one may hold anything."""
+    """What one server reports. A server that does not answer may hold anything."""
 
     name: str
     uid: str = ""
-    """Of the pod or process; empty: it has not begun. One is never used again."""
+    """UID of the pod or process, never reused; empty where it has not started."""
     node: str = ""
     boot: str = ""
     answers: bool = True
@@ -35,21 +35,21 @@ class Server:
     holds: frozenset[HeldRevision] = frozenset()
     problem: str = ""
     nonce: str = field(default="", compare=False)
-    """What was drawn to ask it; its answer repeats it."""
+    """Random value of the request, which the answer repeats."""
     chain: ChainHead | None = field(default=None, compare=False)
-    """Where the soup's receipts end in the store that it sees, if it has looked."""
+    """Head of the soup's receipt chain in the store, as the server last read it."""
     chain_age_s: float = field(default=0.0, compare=False)
-    """How long ago it looked."""
+    """How long ago the server read it, in seconds."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether it does not answer, so that nobody knows what it holds."""
+        """Whether the server does not answer, so that it is unknown what it holds."""
         return not self.answers
 
 
 @dataclass(frozen=True)
 class ServerGrant:
-    """A server whose first grant was about to be sent: it may hold anything until its end."""
+    """A server that is recorded before its first grant: until its end it may hold anything."""
 
     name: str
     uid: str

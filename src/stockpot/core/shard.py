@@ -1,4 +1,4 @@
-"""One DataShard that lives: what it is to be trained on, and what its training came to."""
+"""One DataShard that is learnt: what it is trained on, and the result of its training."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from stockpot.core.recipe import Ingredient, Lineage, ShardUID, shards_in
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a shard's training came to."""
+    """Result of training a shard."""
 
     key: Digest
     weights: Digest
@@ -20,44 +20,44 @@ class TrainingOutcome:
     data: Digest
     records: int
     left_out: frozenset[str] = frozenset()
-    """Records that it was made without, as the shard's `excludeRecords` named them."""
+    """Records that were excluded from the training, as the shard's `excludeRecords` named them."""
     omissions: Omissions = ()
-    """What of the data was not used exactly as given."""
+    """Files, images and captions that were not used exactly as given."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One DataShard that is learnt, as far as it is not deleted or expired."""
+    """One DataShard that is neither deleted nor expired."""
 
     uid: ShardUID
     name: str
     request: Digest
-    """What is asked for: names its training."""
+    """Digest of what its training depends on; names the training runs."""
     weight: Fraction = Fraction(1)
     included: bool = True
     held: bool = False
-    """It has our finalizer, so that it cannot go before it is forgotten."""
+    """It has our finalizer, so that its object cannot go before it is unlearned."""
     expires_at: datetime | None = None
-    """When it is to be unlearned, though nobody deletes it."""
+    """When it is unlearned without being deleted."""
     source: Digest | None = None
-    """Of the place that its data is read from."""
+    """Digest of the place that its data is read from."""
     data: Digest | None = None
-    """Of its records, as declared or as read."""
+    """Digest of its records, as declared or as read."""
     relearn: str = ""
-    """The receipt of earlier data that may come back."""
+    """Name of the receipt of data that was unlearned before and may be trained on again."""
     trained: TrainingOutcome | None = None
     excluded_records: frozenset[str] = frozenset()
-    """Records that it is to be trained without."""
+    """Records that it is trained without, now (`spec.excludeRecords`)."""
     forgotten_records: frozenset[str] = frozenset()
-    """Records that it was told to forget, and that are not learnt again."""
+    """Records that were excluded for good and are not trained on again (`status.leftOut`)."""
     records_asked_at: datetime | None = None
-    """When it was noted that records are to leave it; None again once they do for good."""
+    """When the removal of records was recorded; None again once they have left for good."""
 
     @property
     def leaving_records(self) -> frozenset[str]:
-        """Records that are to leave it: something that was made with them may lie there.
+        """Records that are to leave the shard: artifacts may exist that were trained on them.
 
-        Of a shard that has no ingredient nobody knows what was written before that was asked.
+        Without an ingredient it is unknown what was written before the records were named.
         """
         return self.excluded_records - (
             self.trained.left_out if self.trained else self.forgotten_records
@@ -65,27 +65,27 @@ class Shard:
 
     @property
     def outdated_ingredient(self) -> Ingredient | None:
-        """What was trained with records that are to leave it: out of every soup at once."""
+        """The ingredient that was trained on records which are to leave: no soup may have it."""
         if self.trained is None or not self.leaving_records:
             return None
         return Ingredient(self.uid, self.trained.key)
 
     @property
     def usable_training(self) -> TrainingOutcome | None:
-        """What its training came to, where that may be in a soup."""
+        """The result of its training, where that may be in a soup."""
         return None if self.outdated_ingredient else self.trained
 
     @property
     def readded_records(self) -> frozenset[str]:
-        """Records that it is told to be trained with though they were left out for good."""
+        """Records that the spec no longer excludes, though they were excluded for good."""
         left_out = self.trained.left_out if self.trained else frozenset()
         return (self.forgotten_records | left_out) - self.excluded_records
 
     @property
     def ingredient(self) -> Ingredient | None:
-        """What it puts into a soup."""
+        """The ingredient that it adds to a soup."""
         return Ingredient(self.uid, self.usable_training.key) if self.usable_training else None
 
     def is_in(self, lineage: Lineage) -> bool:
-        """Whether any training of it is part of that."""
+        """Whether a lineage has any training of the shard."""
         return self.uid in shards_in(lineage)

@@ -14,14 +14,14 @@ SoupUID = NewType("SoupUID", str)
 
 @dataclass(frozen=True)
 class LastRescan:
-    """The last look for what came back of what was forgotten."""
+    """The last rescan of the store for resurrected artifacts."""
 
     number: int
     at: datetime
     quiet: int
-    """How many of the last looks, one after the other, found nothing."""
+    """How many rescans in a row, up to this one, removed nothing."""
     unrecorded: tuple[int, ...] = ()
-    """Receipts, by sequence, that the store had then and that had no object."""
+    """Sequences of receipts that the store had then and that had no object."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Soup:
     alive: bool = True
     """Its object is not being deleted."""
     held: bool = True
-    """It has our finalizer, so that it cannot go before its shards are forgotten."""
+    """It has our finalizer, so that its object cannot go before its shards are unlearned."""
     receipts: int = 0
-    """The number of the last receipt that its status, or a receipt's object, knows."""
+    """Sequence of the last receipt that the status or a receipt's object names."""
     head: Digest | None = None
-    """Of the last receipt that its status knows."""
-    collection: LastRescan | None = None
-    """None: nobody has looked yet."""
+    """Digest of the last receipt that the status names."""
+    last_rescan: LastRescan | None = None
+    """None where there was no rescan yet."""
     suspended: bool = False
     min_shards: int = 1
     settle_s: int = 0
@@ -50,22 +50,22 @@ class Soup:
     weighting_name: str = ""
     """The name of the weighting in the Soup, for messages."""
     unknown: UnusablePlugin | None = None
-    """Why no shard can be trained: the soup names a method or an option that there is not."""
+    """Why no shard can be trained: the soup names an unknown method or option."""
     evaluates: bool = False
     replicas: int = 1
     base: Digest | None = None
     """Declared, or recorded at first use; never allowed to drift."""
     current: Promotion | None = None
     epoch: Epoch = NO_EPOCH
-    """Of the last promotion, though its revision's object be gone."""
+    """Epoch of the last promotion, even where the object of its revision is gone."""
     promotions: int = 0
-    """How many times a soup, rather than the base, was promoted."""
+    """How often a soup, rather than the base, was promoted."""
     made: tuple[Revision, ...] = ()
     evaluated: frozenset[Digest] = frozenset()
-    """Recipes whose figures are known."""
+    """Digests of recipes that were evaluated."""
     deadline_s: int = 3600
-    """How long an unlearning waits for what does not answer."""
+    """How long an unlearning waits for servers and runs that do not answer, in seconds."""
     scales_to_zero: bool = False
-    """Whether nobody serves any more once the last shard is gone."""
+    """Whether the soup has no servers once its last shard is gone."""
     granted: tuple[ServerGrant, ...] = ()
-    """Every server that was ever granted anything, and whose end was not seen to be confirmed."""
+    """Servers that were ever granted anything and whose end is not confirmed."""

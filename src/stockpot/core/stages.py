@@ -1,4 +1,4 @@
-"""The ladder that a shard climbs: its rungs, and what a check may look at. Decides nothing."""
+"""The stages of learning and unlearning, and the input of their checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from stockpot.core.world import World
 
 
 class Stage(StrEnum):
-    """A rung of a shard's ladder."""
+    """A stage of a shard, or of an unlearning target."""
 
     HELD = "Held"
     TRAINED = "Trained"
@@ -30,7 +30,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class PendingStage:
-    """The next stage of a shard or target, and what it still lacks."""
+    """The first stage that a shard or target has not reached, and what blocks it."""
 
     stage: Stage
     blocker: Blocker
@@ -38,22 +38,22 @@ class PendingStage:
 
 @dataclass(frozen=True)
 class CheckInput:
-    """What a check may look at: the world, and what was decided about the soup as a whole."""
+    """Input of a check: the world, and what was decided about the soup as a whole."""
 
     world: World
     admission: Admission
     recipe: Recipe | Blocker
     survivors: Recipe | Blocker = field(default_factory=Recipe)
-    """What is to be served in the end: another recipe only while a deadline has passed."""
+    """The recipe without the targets; differs from `recipe` only after a deadline passed."""
     receipt_chain_diverged: Blocker | None = None
-    """Why nobody can say what may be served: store and objects know different receipts."""
+    """Why it is unknown what may be served: store and objects have different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
     """Targets whose unlearning takes longer than it may."""
 
     def stops_waiting(self, target: UnlearningTarget) -> bool:
-        """Whether it no longer waits for what does not answer, and a receipt is to say so.
+        """Whether the target no longer waits for what does not answer, and its receipt says so.
 
-        Once: after an Incomplete receipt it waits for as long as it takes.
+        That happens once: after an Incomplete receipt it waits without a limit.
         """
         return (target.uid in self.overdue or target.is_forced) and not target.incomplete
 

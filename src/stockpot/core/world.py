@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 
 from stockpot.api.runspec import Ending
 from stockpot.core.digests import Digest
@@ -18,38 +19,38 @@ from stockpot.core.unlearning_target import UnlearningTarget
 
 @dataclass(frozen=True)
 class World:
-    """One soup with its shards, runs, servers and receipts, as they were seen."""
+    """One soup with its shards, targets, runs, servers and receipts, as one round observed them."""
 
     soup: Soup
     shards: tuple[Shard, ...] = ()
-    """Those that live: neither deleted nor expired."""
+    """DataShards that are neither deleted nor expired."""
     targets: tuple[UnlearningTarget, ...] = ()
     """What is to be unlearned."""
     runs: tuple[Run, ...] = ()
     servers: tuple[Server, ...] = ()
     replicas: int = 0
-    """How many servers were asked for."""
+    """How many servers are requested."""
     is_as_told: bool = True
-    """Whether what was asked for is still as we asked: nobody edited it, no newer version did."""
-    hindrance: StartupBlocker | None = None
-    """Why servers that were asked for cannot start."""
+    """Whether the servers' workload is as we declare it: it has not drifted."""
+    startup_blocker: StartupBlocker | None = None
+    """Why requested servers cannot start."""
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed."""
     endings: Mapping[str, Ending] = field(default_factory=dict, compare=False)
-    """By what it is, for receipts."""
+    """How each confirmed end is known, for receipts."""
     receipts: tuple[RecordedReceipt, ...] = ()
-    """All of the soup's that are stored, signed and recorded."""
+    """All receipts of the soup that are signed, stored and recorded."""
     former_of_dying: frozenset[ShardUID] = frozenset()
-    """Former trainings that are unlearned with their shard, which is being deleted by now."""
+    """UIDs of past trainings whose shard is being deleted: they are unlearned with it."""
     namespace_terminates: bool = False
     """The API server refused to create an object, because the namespace is being deleted."""
 
     def run(self, name: RunName) -> Run | None:
-        """The run of that name, if there is one."""
+        """Return the run of a name, if there is one."""
         return next((run for run in self.runs if run.name == name), None)
 
     def runs_with(self, target: UnlearningTarget) -> tuple[Run, ...]:
-        """Every run that may write something of the target, or that ended but still stands."""
+        """Return every run that may write an artifact of the target, ended ones too."""
         return tuple(run for run in self.runs if target.may_be_written_by(run))
 
     @cached_property
@@ -60,11 +61,10 @@ class World:
 
     @cached_property
     def receipted(self) -> frozenset[ShardUID]:
-        """UIDs of targets whose own receipt is recorded and says that nothing is missing.
+        """UIDs of targets whose own receipt is recorded and Complete.
 
-        It is recorded once its object is there, with the digest that the shard's status names where
-        it names one. Where the namespace terminates no object can be created: there the shard's own
-        status is the record.
+        The record is its object, with the digest that the target's status names where it names one.
+        Where the namespace terminates no object can be created: there the status is the record.
         """
         named_digests = {
             (target.uid, target.last_receipt): target.receipt_digest
@@ -86,62 +86,63 @@ class World:
 
     @property
     def vanished(self) -> tuple[ServerGrant, ...]:
-        """Servers that were granted something, are not to be seen, and whose end is not known."""
-        seen = {server.uid for server in self.servers} | self.ended
-        return tuple(one for one in self.soup.granted if one.uid not in seen)
+        """Servers with a grant that are not observed and whose end is not confirmed."""
+        known = {server.uid for server in self.servers} | self.ended
+        return tuple(grant for grant in self.soup.granted if grant.uid not in known)
 
     def forgotten_by(self, shard: Shard) -> RecordedReceipt | None:
-        """The receipt that keeps its data from being learnt once more, unless it is named.
+        """Return the receipt that keeps the shard's data from being trained on again.
 
-        What was learnt before that unlearning was asked for is another donor's: it stays.
+        None where `spec.relearn` names it. Data that was trained on before that unlearning was
+        requested belongs to another donor, and stays.
         """
         since = shard.trained.at if shard.trained else None
         equal = {
-            one
+            receipt
             for digest in (shard.source, shard.data)
-            for one in self._receipts_of.get(digest, ())
+            for receipt in self._receipts_of.get(digest, ())
         }
         same = [
-            one
-            for one in equal
-            if one.shard != shard.uid
-            and not (since and one.requested_at and since < one.requested_at)
+            receipt
+            for receipt in equal
+            if receipt.shard != shard.uid
+            and not (since and receipt.requested_at and since < receipt.requested_at)
         ]
-        last = max(same, key=lambda one: one.sequence, default=None)
-        # An unlearning may have several receipts: to name any of them is to name it.
-        named = {one.shard for one in same if one.name == shard.relearn}
+        last = max(same, key=lambda receipt: receipt.sequence, default=None)
+        # An unlearning may have several receipts: any of them may be named.
+        named = {receipt.shard for receipt in same if receipt.name == shard.relearn}
         return None if last is None or last.shard in named else last
 
     @cached_property
     def _receipts_of(self) -> Mapping[Digest | None, Sequence[RecordedReceipt]]:
-        """Receipts by what data they are of: its source, or its records."""
-        found: dict[Digest | None, list[RecordedReceipt]] = {}
+        """Receipts by the data that they cover: its source, or its records."""
+        by_data: dict[Digest | None, list[RecordedReceipt]] = {}
         for receipt in self.receipts:
             for digest in {receipt.source, receipt.data} - {None}:
-                found.setdefault(digest, []).append(receipt)
-        return found
+                by_data.setdefault(digest, []).append(receipt)
+        return by_data
 
     def may_be_granted(self, server: Server) -> bool:
-        """Whether it is written down that it may hold something from now on."""
-        return any(one.uid == server.uid for one in self.soup.granted)
+        """Whether the server is recorded, so that it may be granted something."""
+        return any(grant.uid == server.uid for grant in self.soup.granted)
 
     def made(self, recipe: Recipe) -> Revision | None:
-        """The revision of that recipe, where it was merged before."""
-        return next((one for one in self.soup.made if one.recipe == recipe), None)
+        """Return the revision of a recipe, where it was merged before."""
+        return next((revision for revision in self.soup.made if revision.recipe == recipe), None)
 
     @property
     def serving_recipe(self) -> Recipe | None:
-        """What was promoted last."""
+        """The recipe that was promoted last."""
         return self.soup.current.revision.recipe if self.soup.current else None
 
     @property
     def next_epoch(self) -> Epoch:
-        """Above all that anybody knows: a soup's status may have come back from a backup."""
+        """An epoch above all known ones: the soup's status may have been restored from a backup."""
         known = self.soup.current.epoch if self.soup.current else 0
         return Epoch(1 + max((known, self.soup.epoch, *(server.epoch for server in self.servers))))
 
     def is_current(self, recipe: Recipe) -> bool:
-        """Whether it is promoted, under an epoch at which no server was told anything else."""
+        """Whether a recipe is promoted, under an epoch at which no server was granted another."""
         current = self.soup.current
         if current is None or current.revision.recipe != recipe:
             return False
@@ -152,7 +153,7 @@ class World:
         )
 
     def is_serving(self, server: Server) -> bool:
-        """Whether it answers with what was promoted last, and has heard nothing older since."""
+        """Whether a server serves what was promoted last, under the current epoch."""
         current = self.soup.current
         return (
             current is not None
@@ -162,10 +163,10 @@ class World:
         )
 
     def is_clean(self, lineage: Lineage) -> bool:
-        """Whether every ingredient is a living shard's. What is unknown is not clean.
+        """Whether every ingredient is that of a shard in this world. Unknown ones are not clean.
 
-        Asked this way round, a shard whose finalizer somebody took away by force counts as
-        deleted, and so does one that a late write brings back.
+        So a shard whose finalizer was removed by hand counts as deleted, and so does one that a
+        late write resurrects.
         """
         return lineage <= self._living
 
@@ -176,9 +177,9 @@ class World:
     @cached_property
     def attempts(self) -> Mapping[str, Sequence[tuple[int, Run]]]:
         """Runs by the stem of their names, with the number of the attempt; the oldest first."""
-        found: dict[str, list[tuple[int, Run]]] = {}
+        by_stem: dict[str, list[tuple[int, Run]]] = {}
         for run in self.runs:
             stem, _, attempt = run.name.rpartition("-")
             if attempt.isdecimal():
-                found.setdefault(stem, []).append((int(attempt), run))
-        return {stem: sorted(runs, key=lambda one: one[0]) for stem, runs in found.items()}
+                by_stem.setdefault(stem, []).append((int(attempt), run))
+        return {stem: sorted(runs, key=itemgetter(0)) for stem, runs in by_stem.items()}

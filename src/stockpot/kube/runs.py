@@ -125,13 +125,13 @@ class ClusterRuns:
             if verb_of(job) != "train":
                 return run
             pod = running[-1]
-            return replace(run, advance=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
+            return replace(run, progress=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
         now = self._now()
         created = time_of(job["metadata"].get("creationTimestamp"))
         if created and now - created < PATIENCE:
             return run
         told = self._happenings.about((job, *own))
-        return replace(run, hindrance=hindrance_of(job, own, told, now))
+        return replace(run, startup_blocker=hindrance_of(job, own, told, now))
 
 
 def pod_runs(pod: Json) -> bool:

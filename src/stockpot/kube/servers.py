@@ -81,7 +81,7 @@ class ClusterServers:
             ended=frozenset(endings),
             endings=endings,
             is_as_told=deployment is None or self._is_as_told(soup, deployment, replicas),
-            hindrance=self._hindrance(soup, deployment, pods),
+            startup_blocker=self._hindrance(soup, deployment, pods),
         )
 
     def _ending(self, server_grant: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:

@@ -108,7 +108,7 @@ class ObservedServers:
     """UIDs of granted servers whose end is confirmed, by whoever runs them."""
     endings: Mapping[str, Ending] = field(default_factory=dict)
     """By what it is."""
-    hindrance: StartupBlocker | None = None
+    startup_blocker: StartupBlocker | None = None
     """Why those that were asked for cannot start."""
 
 

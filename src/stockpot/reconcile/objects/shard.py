@@ -238,7 +238,7 @@ def _training_report(
         return before
     if before is None or before.run_name != report.run:
         before = ShardTraining(run_name=report.run)
-    now = report.advance
+    now = report.progress
     if now is None:
         return before
     far = {

@@ -61,7 +61,7 @@ def soup_view(
         held=FINALIZER in soup.metadata.finalizers,
         receipts=max((status.receipts.count, *(receipt.sequence for receipt in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,
-        collection=LastRescan(done.number, instant(done.at), done.quiet, done.unrecorded_receipts)
+        last_rescan=LastRescan(done.number, instant(done.at), done.quiet, done.unrecorded_receipts)
         if done
         else None,
         suspended=spec.suspend,

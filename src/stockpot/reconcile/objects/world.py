@@ -56,7 +56,7 @@ def world_of(
         servers=asked.servers,
         replicas=asked.replicas,
         is_as_told=asked.is_as_told,
-        hindrance=asked.hindrance,
+        startup_blocker=asked.startup_blocker,
         ended=asked.ended,
         endings=asked.endings,
         receipts=receipts,
