@@ -20,7 +20,7 @@ RUNS = int(os.environ.get("CHAOS_RUNS", "30"))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 MOST_TRIES = 6
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,9 @@ def test_every_place_is_in_the_table_and_can_be_built() -> None:
     assert {need for place in places().values() for need in place.needs} <= LACKS.keys()
 
 
+@pytest.mark.torch
+@pytest.mark.tools
+@pytest.mark.apiserver
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("name", BUILDS)
 def test_what_pages_tell_to_type_works(
