@@ -38,7 +38,7 @@ FIXTURES = {
 
 @functools.cache
 def needs_torch(file: Path) -> bool:
-    """Return whether importing a test file, and the conftests above it, imports a workload package."""
+    """Return whether a test file, or a conftest above it, imports a workload package."""
     conftests = [folder / "conftest.py" for folder in file.parents if ROOT in folder.parents]
     files = [file, *(path for path in conftests if path.is_file())]
     visited: set[Path] = set()
