@@ -3,6 +3,8 @@
 Each run is the story with tiny models: two shards are learnt, one is forgotten. At a random moment
 of a random command a random process of it gets SIGKILL: the command itself, a training, a merge,
 the server, a purge, a signing. Then the command is given again until it ends well.
+
+Invariant 8.
 """
 
 import os

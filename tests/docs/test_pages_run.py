@@ -2,6 +2,8 @@
 
 One test is one place: its pages follow each other, and the blocks of a page. What a place lacks on
 this machine is said, and the place is left.
+
+Invariant 13.
 """
 
 import os

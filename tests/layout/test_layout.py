@@ -1,4 +1,7 @@
-"""How the repository is laid out, where no other tool would notice."""
+"""How the repository is laid out, where no other tool would notice.
+
+Invariant 12.
+"""
 
 import ast
 import importlib.util

@@ -1,4 +1,7 @@
-"""The verb, when a recipe changes: what it reads, what it keeps, whom it trusts, how it dies."""
+"""The verb, when a recipe changes: what it reads, what it keeps, whom it trusts, how it dies.
+
+Invariant 1.
+"""
 
 import random
 import threading
