@@ -2,6 +2,8 @@
 
 The rounds, edits, views and the servers' grants are the real ones; only files and processes are
 played. Mutants show that the histories would notice a planner that forgets a clause.
+
+Invariants 2, 3, 6, 8, 16.
 """
 
 import copy
