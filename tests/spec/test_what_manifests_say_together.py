@@ -42,8 +42,8 @@ def test_a_soup_and_its_shards_need_no_note() -> None:
         (
             (shard("cats"), shard("dogs")),
             (
-                "f.yaml:5: DataShard cats and 1 more name the Soup emoji, which is not in these files; "
-                "the shard waits until there is a Soup of that name"
+                "f.yaml:5: DataShard cats and 1 more name the Soup emoji, which is not in these "
+                "files; the shard waits until there is a Soup of that name"
             ),
         ),
         (
@@ -70,8 +70,9 @@ def test_a_soup_and_its_shards_need_no_note() -> None:
         (
             (SOUP + "  evaluation: {source: {s3: {prefix: data/cats/held}}}\n", shard("cats")),
             (
-                "f.yaml:13: the data of DataShard cats contains spec.evaluation.source of Soup emoji; "
-                "keep held-out records out of every shard: figures would measure memorization"
+                "f.yaml:13: the data of DataShard cats contains spec.evaluation.source of Soup "
+                "emoji; keep held-out records out of every shard: figures would measure "
+                "memorization"
             ),
         ),
         (
@@ -84,8 +85,8 @@ def test_a_soup_and_its_shards_need_no_note() -> None:
         (
             (SOUP + "  membership: {minShards: 2}\n", shard("cats")),
             (
-                "f.yaml:6: spec.membership.minShards of Soup emoji is 2, and these files have 1 of its "
-                "shards; the base is served until there are that many shards"
+                "f.yaml:6: spec.membership.minShards of Soup emoji is 2, and these files have 1 "
+                "of its shards; the base is served until there are that many shards"
             ),
         ),
         (
@@ -98,8 +99,8 @@ def test_a_soup_and_its_shards_need_no_note() -> None:
         (
             (SOUP, shard("cats", expireAt='"2025-01-01T00:00:00Z"')),
             (
-                "f.yaml:13: spec.expireAt of DataShard cats is 2025-01-01T00:00:00Z, which is in the "
-                "past; the shard is unlearned as soon as it is applied"
+                "f.yaml:13: spec.expireAt of DataShard cats is 2025-01-01T00:00:00Z, which is in "
+                "the past; the shard is unlearned as soon as it is applied"
             ),
         ),
         (
@@ -137,9 +138,9 @@ def test_weights_that_no_recipe_can_be_written_with_are_refused() -> None:
 
     assert refused(SOUP, *weights) == [
         (
-            "f.yaml:13: spec.weight of DataShard cats is 999999999.999999999: beside the other weights "
-            "of Soup emoji it has too many digits; use fewer digits: as whole numbers, weights may be "
-            "at most 9007199254740991"
+            "f.yaml:13: spec.weight of DataShard cats is 999999999.999999999: beside the other "
+            "weights of Soup emoji it has too many digits; use fewer digits: as whole numbers, "
+            "weights may be at most 9007199254740991"
         )
     ]
     assert refused(SOUP, weights[0]) == []
