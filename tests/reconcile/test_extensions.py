@@ -1,4 +1,4 @@
-"""Whatever a package does wrong that brings a weighting or a method, a round hears a sentence."""
+"""A package that brings a weighting or a method and breaks: the round gets a message, no error."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -74,12 +74,12 @@ def test_a_weighting_that_breaks_on_being_loaded_is_unusable_and_says_why(
     name = f"broken_{case.replace('-', '_')}"
     install(patch, tmp_path, name, code, {"stockpot.weighting": {"Broken": "Broken"}})
 
-    found = resolve_weighting(Named(name="Broken"))
+    weighting = resolve_weighting(Named(name="Broken"))
 
-    assert isinstance(found, UnusablePlugin)
-    assert found.message.startswith(f"Broken of the package {name} cannot be used: {words}")
-    assert found.help == f"mend or remove the package {name} ({name}:Broken)"
-    assert found.reason is Reason.WEIGHTING_FAILED
+    assert isinstance(weighting, UnusablePlugin)
+    assert weighting.message.startswith(f"Broken of the package {name} cannot be used: {words}")
+    assert weighting.help == f"mend or remove the package {name} ({name}:Broken)"
+    assert weighting.reason is Reason.WEIGHTING_FAILED
 
 
 def test_a_package_whose_metadata_is_broken_hides_no_other(
@@ -100,9 +100,9 @@ def test_an_unknown_weighting_is_answered_with_the_nearest_and_all(
 ) -> None:
     install(patch, tmp_path, "by_size", BY_SIZE, {"stockpot.weighting": {"BySize": "BySize"}})
 
-    found = resolve_weighting(Named(name="Declaredd"))
+    weighting = resolve_weighting(Named(name="Declaredd"))
 
-    assert found == UnusablePlugin(
+    assert weighting == UnusablePlugin(
         "there is no weighting Declaredd; there is BySize, Declared",
         "did you mean Declared?",
         Reason.UNKNOWN_WEIGHTING,
@@ -110,9 +110,9 @@ def test_an_unknown_weighting_is_answered_with_the_nearest_and_all(
 
 
 def test_options_that_declared_does_not_have_are_refused() -> None:
-    found = resolve_weighting(Named(name="Declared", options={"power": "2"}))
+    weighting = resolve_weighting(Named(name="Declared", options={"power": "2"}))
 
-    assert found == UnusablePlugin(
+    assert weighting == UnusablePlugin(
         "Declared has no option power; it has none at all", "remove it", Reason.WEIGHTING_FAILED
     )
 
@@ -132,13 +132,13 @@ def test_options_that_a_package_declares_are_checked_without_loading_it(
     }
     install(patch, tmp_path, "lora", code, groups)
 
-    def said(**options: str) -> str:
+    def message_for(**options: str) -> str:
         unusable = unusable_training(Training(method=Named(name="Lora", options=options)))
         return unusable.message if unusable else ""
 
-    assert said() == said(rank="8") == ""
-    assert said(rank="0") == "Lora's rank is 0; it must be at least 1"
-    assert said(alpha="1") == "Lora has no option alpha; its options are rank"
+    assert message_for() == message_for(rank="8") == ""
+    assert message_for(rank="0") == "Lora's rank is 0; it must be at least 1"
+    assert message_for(alpha="1") == "Lora has no option alpha; its options are rank"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_options_that_a_package_declares_are_checked_without_loading_it(
 def test_a_training_that_cannot_be_is_known_before_a_pod_starts(
     training: Training, reason: Reason | None, message: str
 ) -> None:
-    found = unusable_training(training)
+    unusable = unusable_training(training)
 
-    assert (found.reason, found.message) == (reason, message) if found else reason is None
+    assert (unusable.reason, unusable.message) == (reason, message) if unusable else reason is None
