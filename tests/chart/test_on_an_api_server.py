@@ -11,7 +11,7 @@ from devcluster.controlplane import ControlPlane
 from tests.chart.conftest import CHART, VALUES, Render, Shell
 
 from stockpot.cluster.apiserver.credentials import connect
-from stockpot.cluster.chart.uninstall_check import refuse_leaving
+from stockpot.cluster.chart.uninstall_check import check_uninstall
 from stockpot.errors import Waiting
 
 NAMESPACES = ("studio", "atelier")
@@ -196,9 +196,9 @@ def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
 
     with pytest.raises(Waiting) as refused:
-        refuse_leaving(client, ["studio"])
+        check_uninstall(client, ["studio"])
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
-    refuse_leaving(client, ["studio"])
+    check_uninstall(client, ["studio"])
     client.close()
 
     assert "would hang:\n    DataShard studio/food\n    Soup studio/emoji" in refused.value.message
@@ -213,7 +213,7 @@ def test_of_many_that_are_in_the_way_ten_are_named(installed: Shell) -> None:
     installed("kubectl", "apply", "-f", "-", stdin="---".join(many))
 
     with pytest.raises(Waiting) as refused:
-        refuse_leaving(client, ["studio", "atelier"])
+        check_uninstall(client, ["studio", "atelier"])
     client.close()
 
     assert "DataShard atelier/food-09\n    and 2 more" in refused.value.message
@@ -223,7 +223,7 @@ def test_of_many_that_are_in_the_way_ten_are_named(installed: Shell) -> None:
 def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
     client = connect(kubeconfig=installed.kubeconfig)
 
-    refuse_leaving(client, ["long-gone"])
+    check_uninstall(client, ["long-gone"])
 
     client.close()
 

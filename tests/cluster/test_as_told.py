@@ -4,7 +4,7 @@ import pytest
 from tests.cluster.shapes import SOUP, Json, servers, settings
 
 from stockpot.cluster.manifests.deployment import deployment_of
-from stockpot.cluster.manifests.drift import is_as_told, quantity
+from stockpot.cluster.manifests.drift import is_applied, quantity
 
 RESOURCES = {"serve": {"requests": {"cpu": "0.5", "memory": "1024Mi"}, "limits": {"memory": 1e9}}}
 TOLD = deployment_of(SOUP, servers(), 1, settings(pods={"resources": RESOURCES}))
@@ -29,11 +29,11 @@ def live() -> Json:
 
 
 def test_defaults_and_what_others_add_are_as_told() -> None:
-    assert is_as_told(live(), TOLD)
+    assert is_applied(live(), TOLD)
 
 
 def test_nothing_is_not_as_told() -> None:
-    assert not is_as_told(None, TOLD)
+    assert not is_applied(None, TOLD)
 
 
 def edited_image(one: Json) -> None:
@@ -88,17 +88,17 @@ def test_what_somebody_edited_by_hand_is_found(edit: object) -> None:
 
     edit(one)
 
-    assert not is_as_told(one, TOLD)
+    assert not is_applied(one, TOLD)
 
 
 def test_what_is_told_empty_may_be_missing() -> None:
-    assert is_as_told({}, {"resources": {}, "env": [], "name": ""})
-    assert not is_as_told({}, {"replicas": 0})
-    assert not is_as_told({}, {"automountServiceAccountToken": False})
+    assert is_applied({}, {"resources": {}, "env": [], "name": ""})
+    assert not is_applied({}, {"replicas": 0})
+    assert not is_applied({}, {"automountServiceAccountToken": False})
 
 
 def test_true_is_not_one() -> None:
-    assert not is_as_told({"a": 1}, {"a": True})
+    assert not is_applied({"a": 1}, {"a": True})
 
 
 @pytest.mark.parametrize(

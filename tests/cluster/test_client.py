@@ -293,7 +293,7 @@ def test_what_is_not_allowed_is_said_with_verb_and_place(
         somebody.list(SECRETS, namespace)
 
     assert not isinstance(refused.value, NamespaceEnding)
-    assert refused.value.question == ApiRequest("list", "secrets", namespace)
+    assert refused.value.request == ApiRequest("list", "secrets", namespace)
     assert f"did not list secrets in the namespace {namespace}: " in refused.value.message
     assert f"kubectl auth can-i list secrets -n {namespace}" in refused.value.help
 
@@ -320,7 +320,7 @@ def test_a_silent_server_is_given_up_in_time(cluster: ControlPlane, client: Clie
     try:
         began_s = time.monotonic()
         with pytest.raises(Unavailable, match="did not answer"):
-            client.within(0.5).list(NAMESPACES)
+            client.with_timeout(0.5).list(NAMESPACES)
         took_s = time.monotonic() - began_s
     finally:
         cluster.apiserver.resume()
@@ -423,7 +423,7 @@ def test_a_server_that_stays_busy_is_left_alone_after_a_while() -> None:
     with answering([BUSY]) as (client, asked), pytest.raises(TooMany, match="try again"):
         client.list(SOUPS)
 
-    assert len(asked) == client_module.PATIENCE
+    assert len(asked) == client_module.ATTEMPTS
 
 
 def test_nobody_waits_longer_than_a_call_may_take() -> None:

@@ -18,14 +18,14 @@ from tests.cluster.shapes import (
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Problem, RunResult
 from stockpot.cluster.manifests.deployment import deployment_of
-from stockpot.cluster.manifests.startup_blockers import hindrance_of
+from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.world import StartupBlocker
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 
 
 def found(job: Json, *pods: Json, events: tuple[Json, ...] = ()) -> StartupBlocker | None:
-    return hindrance_of(job, pods, events, NOW)
+    return startup_blocker_of(job, pods, events, NOW)
 
 
 def deployment(*conditions: Json) -> Json:
@@ -88,8 +88,8 @@ NO_SUCH = (
     ("text", "why", "help_"),
     [
         (NO_SUCH, "the registry has no such image", "build and push it"),
-        ("401 Unauthorized", "the registry does not let us", "images.pullSecrets"),
-        ("pull access denied, repository does not exist", "does not let us", "images.pullSecrets"),
+        ("401 Unauthorized", "the registry denied access", "images.pullSecrets"),
+        ("pull access denied, repository does not exist", "denied access", "images.pullSecrets"),
         ("dial tcp: lookup example.org: no such host", "does not answer the node", "network"),
         ("x509: certificate signed by unknown authority", "certificate is not trusted", "trust"),
     ],
@@ -129,7 +129,7 @@ def test_what_is_no_name_of_an_image_is_quoted() -> None:
 
     assert hindrance == StartupBlocker(
         Reason.IMAGE_UNAVAILABLE,
-        "'Trainer:' is no name of an image",
+        "'Trainer:' is not a valid image name",
         "name one in images of the chart's values",
     )
 
@@ -145,7 +145,7 @@ def test_a_secret_that_is_not_there_is_named_with_what_makes_it() -> None:
 
     assert hindrance
     assert hindrance.reason == Reason.SECRET_NOT_FOUND
-    assert hindrance.message == "the Secret store-workload is not there (namespace studio)"
+    assert hindrance.message == "the Secret store-workload does not exist (namespace studio)"
     assert "kubectl create secret generic -n studio store-workload" in hindrance.help
 
 
@@ -164,7 +164,7 @@ def test_a_key_that_is_not_in_a_secret_is_named() -> None:
     [
         (
             'MountVolume.SetUp failed for volume "signing" : secret "stockpot-signing" not found',
-            "the Secret stockpot-signing is not there (namespace stockpot-system)",
+            "the Secret stockpot-signing does not exist (namespace stockpot-system)",
         ),
         (
             (
@@ -427,7 +427,7 @@ def test_a_server_that_crashes_says_what_it_said_last() -> None:
     hindrance = found(deployment(), crashed(said(RunResult(problem=problem)), 45))
 
     assert hindrance == StartupBlocker(
-        Reason.CRASHING, "the server ends again and again: the base brings code", "take it away"
+        Reason.CRASHING, "the server keeps crashing: the base brings code", "take it away"
     )
 
 
@@ -436,7 +436,7 @@ def test_a_server_that_crashes_without_a_word_leaves_its_exit_code_and_log() -> 
 
     assert hindrance
     assert hindrance.message == (
-        "the server ends again and again, with exit code 139: Segmentation fault"
+        "the server keeps crashing, with exit code 139: Segmentation fault"
     )
     assert "--previous" in hindrance.help
 
@@ -445,7 +445,7 @@ def test_a_server_out_of_memory_names_the_value_to_raise() -> None:
     hindrance = found(deployment(), crashed("", 137, "OOMKilled"))
 
     assert hindrance
-    assert hindrance.message == "the server is out of memory again and again"
+    assert hindrance.message == "the server repeatedly runs out of memory"
     assert "pods.resources.serve.limits.memory" in hindrance.help
 
 

@@ -27,7 +27,7 @@ from stockpot.cluster.apiserver.resources import DEPLOYMENTS, JOBS, PODS, SERVIC
 from stockpot.cluster.chart import permissions
 from stockpot.cluster.chart.permissions import Rule
 from stockpot.cluster.manifests.deployment import deployment_of, service_of
-from stockpot.cluster.manifests.drift import is_as_told
+from stockpot.cluster.manifests.drift import is_applied
 from stockpot.cluster.manifests.job_status import run_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.recipe import ShardUID
@@ -72,7 +72,7 @@ def test_every_job_is_taken_and_read_as_the_run_that_it_was(
 
     about = frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
     assert run_of(live, []) == Run(RunName(spec.name), LINEAGE, about=about)
-    assert is_as_told(live, told)
+    assert is_applied(live, told)
     found = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
     assert [job["metadata"]["name"] for job in found] == [told["metadata"]["name"]]
 
@@ -120,8 +120,8 @@ def test_servers_that_were_applied_need_no_second_write(client: Client, namespac
 
     live, live_address = client.apply(DEPLOYMENTS, told), client.apply(SERVICES, address)
 
-    assert is_as_told(live, told)
-    assert is_as_told(live_address, address)
+    assert is_applied(live, told)
+    assert is_applied(live_address, address)
     assert client.apply(DEPLOYMENTS, told)["metadata"] == live["metadata"]
     assert client.apply(SERVICES, address)["metadata"] == live_address["metadata"]
 
@@ -149,8 +149,8 @@ def test_a_deployment_that_was_edited_by_hand_is_found_and_taken_back(
     taken_back = client.apply(DEPLOYMENTS, told)
 
     assert status == 200
-    assert not is_as_told(edited, told)
-    assert is_as_told(taken_back, told)
+    assert not is_applied(edited, told)
+    assert is_applied(taken_back, told)
 
 
 def test_what_somebody_adds_beside_what_we_tell_is_left_alone(
@@ -175,7 +175,7 @@ def test_what_somebody_adds_beside_what_we_tell_is_left_alone(
     live = client.get(DEPLOYMENTS, namespace, name)
 
     assert status == 200
-    assert is_as_told(live, told)
+    assert is_applied(live, told)
     assert client.apply(DEPLOYMENTS, told)["metadata"]["generation"] == 2
 
 

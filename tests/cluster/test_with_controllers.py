@@ -30,7 +30,7 @@ from stockpot.cluster.apiserver.resources import (
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.cluster.manifests.jobs import job_of
-from stockpot.cluster.manifests.startup_blockers import hindrance_of
+from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import ShardUID
 from stockpot.core.world import Run, RunName, StartupBlocker
 
@@ -131,7 +131,7 @@ class Studio:
 
     def hindrance(self, workload: Json | None = None) -> StartupBlocker | None:
         events = self.client.list(EVENTS, self.namespace).items
-        return hindrance_of(workload or self.job(), self.pods(), events, now())
+        return startup_blocker_of(workload or self.job(), self.pods(), events, now())
 
     def placed(self) -> Json:
         """The pod, once it has a node."""

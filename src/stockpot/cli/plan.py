@@ -9,7 +9,7 @@ from stockpot.cli import cluster
 from stockpot.core.plan import check
 from stockpot.core.plan import plan as plan_of
 from stockpot.core.render import render
-from stockpot.kube.snapshot import look
+from stockpot.kube.snapshot import take_snapshots
 
 
 @click.command()
@@ -24,6 +24,6 @@ def plan(
     client = cluster.client_of(context, kubeconfig)
     where = cluster.namespace_of(namespace, context, kubeconfig)
     now = datetime.now(UTC)  # noqa: TID251  Nobody is above us who would tell us the time.
-    for sight in look(client, where, soup, release_namespace):
-        findings = check(sight.world, now)
+    for snapshot in take_snapshots(client, where, soup, release_namespace):
+        findings = check(snapshot.world, now)
         click.echo(render(findings, plan_of(findings, now)), nl=False)

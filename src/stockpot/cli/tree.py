@@ -11,7 +11,7 @@ from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
 from stockpot.cli.terminal import console
 from stockpot.core.digests import Digest, short
-from stockpot.kube.snapshot import SoupSnapshot, look
+from stockpot.kube.snapshot import SoupSnapshot, take_snapshots
 
 
 @click.command()
@@ -25,21 +25,21 @@ def tree(
     """
     client = cluster.client_of(context, kubeconfig)
     where = cluster.namespace_of(namespace, context, kubeconfig)
-    for sight in look(client, where, soup, release_namespace):
-        console(highlight=False).print(tree_of(sight))
+    for snapshot in take_snapshots(client, where, soup, release_namespace):
+        console(highlight=False).print(tree_of(snapshot))
 
 
-def tree_of(sight: SoupSnapshot) -> Tree:
+def tree_of(snapshot: SoupSnapshot) -> Tree:
     """Draw one soup."""
-    soup, world = sight.soup, sight.world
+    soup, world = snapshot.soup, snapshot.world
     ready = find(soup.status.conditions, ConditionType.READY)
     top = Tree(_line("soup", soup.metadata.name, ready.reason if ready else "not seen yet"))
     current = soup.status.current_revision
-    shards = top.add(Text(f"shards ({len(sight.seen.shards)})", style="bold"))
-    for shard in sight.seen.shards:
+    shards = top.add(Text(f"shards ({len(snapshot.objects.shards)})", style="bold"))
+    for shard in snapshot.objects.shards:
         shards.add(_shard(shard))
-    revisions = top.add(Text(f"revisions ({len(sight.seen.revisions)})", style="bold"))
-    for revision in sight.seen.revisions:
+    revisions = top.add(Text(f"revisions ({len(snapshot.objects.revisions)})", style="bold"))
+    for revision in snapshot.objects.revisions:
         spec = revision.spec
         of = ", ".join(part.shard.name for part in spec.parts) or "the base"
         serves = current is not None and current.name == revision.metadata.name
@@ -55,8 +55,8 @@ def tree_of(sight: SoupSnapshot) -> Tree:
             continue
         serving = short(server.serving) if server.serving else "nothing"
         servers.add(_line("", server.name, f"serves {serving}, holds {len(server.holds)}"))
-    receipts = top.add(Text(f"receipts ({len(sight.seen.receipts)})", style="bold"))
-    for receipt in sight.seen.receipts:
+    receipts = top.add(Text(f"receipts ({len(snapshot.objects.receipts)})", style="bold"))
+    for receipt in snapshot.objects.receipts:
         said = receipt.spec
         receipts.add(
             _line("", receipt.metadata.name, f"{said.shard.name} · {said.completeness.value}")
