@@ -26,7 +26,7 @@ def now() -> datetime:
 
 
 class Candidate:
-    """Somebody who takes part, and what it was told."""
+    """A participant of an election, and the callbacks that it received."""
 
     def __init__(self, client: Client, namespace: str, identity: str) -> None:
         self.well = True
@@ -63,13 +63,13 @@ Start = Callable[[str], Candidate]
 def start(client: Client, namespace: str) -> Iterator[Start]:
     everybody: list[Candidate] = []
 
-    def one(identity: str) -> Candidate:
+    def start(identity: str) -> Candidate:
         candidate = Candidate(client, namespace, identity)
         everybody.append(candidate)
         candidate.election.start()
         return candidate
 
-    yield one
+    yield start
     for candidate in everybody:
         candidate.election.stop()
 

@@ -13,7 +13,7 @@ def a_shard(version: int, uid: str = "u1", name: str = "food") -> Json:
 
 def names(cache: Cache) -> list[tuple[str, str]]:
     known = cache.list(DATA_SHARDS, "studio")
-    return [(one["metadata"]["name"], one["metadata"]["uid"]) for one in known]
+    return [(thing["metadata"]["name"], thing["metadata"]["uid"]) for thing in known]
 
 
 def test_an_object_that_was_made_while_a_listing_was_on_its_way_stays() -> None:
@@ -41,7 +41,7 @@ def test_a_listing_leaves_alone_what_it_does_not_cover() -> None:
     cache.put(DATA_SHARDS, a_shard(2, "u2", "ink"))
 
     covered = Listing((), "10")
-    cache.replace(DATA_SHARDS, "studio", covered, lambda one: one["metadata"]["name"] == "ink")
+    cache.replace(DATA_SHARDS, "studio", covered, lambda thing: thing["metadata"]["name"] == "ink")
 
     assert names(cache) == [("food", "u1")]
 

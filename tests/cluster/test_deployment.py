@@ -18,9 +18,9 @@ DEPLOYMENT = deployment_of(SOUP, servers(), 2, settings())
 
 
 def container() -> Json:
-    (found,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
-    one: Json = found
-    return one
+    (only,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    item: Json = only
+    return item
 
 
 def a_server(name: str, **status: object) -> Json:
@@ -30,11 +30,11 @@ def a_server(name: str, **status: object) -> Json:
 
 def test_servers_listen_on_all_addresses_at_the_ports_that_the_pod_names() -> None:
     annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
-    told = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
+    spec = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
 
-    assert isinstance(told, ServeRun)
-    assert (told.host, told.port, told.admin_port) == ("0.0.0.0", 8080, 8081)
-    assert {one["name"]: one["containerPort"] for one in container()["ports"]} == {
+    assert isinstance(spec, ServeRun)
+    assert (spec.host, spec.port, spec.admin_port) == ("0.0.0.0", 8080, 8081)
+    assert {item["name"]: item["containerPort"] for item in container()["ports"]} == {
         "http": 8080,
         "admin": 8081,
         "progress": 8082,
@@ -101,12 +101,12 @@ def test_a_later_soup_of_the_same_name_has_a_deployment_of_its_own() -> None:
 def test_a_service_of_somebody_else_is_left_alone_and_named() -> None:
     foreign: Json = {"metadata": {"name": "emoji", "namespace": "studio", "labels": {"app": "x"}}}
 
-    hindrance = service_name_blocker(foreign)
+    blocker = service_name_blocker(foreign)
 
-    assert hindrance
-    assert hindrance.reason == "NameTaken"
-    assert "Service emoji in the namespace studio" in hindrance.message
-    assert "kubectl delete service -n studio emoji" in hindrance.help
+    assert blocker
+    assert blocker.reason == "NameTaken"
+    assert "Service emoji in the namespace studio" in blocker.message
+    assert "kubectl delete service -n studio emoji" in blocker.help
     assert service_name_blocker(service_of(SOUP, servers())) is None
     assert service_name_blocker(None) is None
 

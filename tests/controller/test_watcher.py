@@ -36,8 +36,8 @@ class Stream:
 
 def a_shard(version: int, generation: int = 1, **about: Any) -> Json:
     fixed = {"namespace": "studio", "name": "food", "uid": "u1"}
-    told = {"resourceVersion": str(version), "generation": generation, **about}
-    return {"metadata": fixed | told, "spec": {"soupRef": {"name": "emoji"}}}
+    metadata = {"resourceVersion": str(version), "generation": generation, **about}
+    return {"metadata": fixed | metadata, "spec": {"soupRef": {"name": "emoji"}}}
 
 
 def a_job(version: int) -> Json:
@@ -110,4 +110,4 @@ def test_a_shard_that_leaves_is_told_of_once() -> None:
     stream.say(DATA_SHARDS, a_shard(8, **leaves))
     stream.say(DATA_SHARDS, a_shard(9, **leaves))
 
-    assert [one["metadata"]["resourceVersion"] for one in stream.left] == ["8"]
+    assert [shard["metadata"]["resourceVersion"] for shard in stream.left] == ["8"]
