@@ -12,7 +12,7 @@ from tests.cluster.shapes import (
 
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from tests.cluster.shapes import (
 )
 
 from stockpot.api.conditions import Reason
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.cluster.shapes import (
 
 from stockpot.api.conditions import Reason
 from stockpot.api.runspec import Problem, RunResult
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 NO_SUCH = (
     'failed to pull and unpack image "example.org/trainer:1": failed to resolve reference '

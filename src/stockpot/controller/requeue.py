@@ -31,23 +31,22 @@ def requeue_after_s(finished: Round, last_plan: Plan, now: datetime) -> float:
     delays = [RESYNC_S * random.uniform(0.9, 1.0)]  # noqa: S311  Jitter: not all soups at once.
     if finished.plan.actions:
         delays.append(SERVER_POLL_S)  # The plan is repeated until it takes effect.
-    if finished.findings is not None:
-        world = finished.findings.scene.world
+    if finished.assessment is not None:
+        world = finished.assessment.inputs.world
         if any(run.is_active for run in world.runs):
             delays.append(RUN_POLL_S)
         if any(not world.is_serving(server) for server in world.servers):
             delays.append(SERVER_POLL_S)
-        if finished.findings.soup is not None and world.hindrance:
+        if finished.assessment.soup is not None and world.startup_blocker:
             delays.append(RUN_POLL_S)
-        delays += _delays_of_deletions(finished.findings)
+        delays += _delays_of_deletions(finished.assessment)
     times = (at for at in (finished.wake_at, finished.due_at) if at)
     delays += (max(0.05, (at - now).total_seconds()) for at in times)
     return min(delays)
 
 
-def _delays_of_deletions(findings: Assessment) -> Iterator[float]:
-    """Yield the delay of each shard that is being unlearned: no watch reports what servers hold."""
-    for shard in findings.scene.world.shards:
-        rung = None if shard.alive else findings.rungs[shard.uid]
-        if rung:
-            yield RUN_POLL_S if rung.unmet.needs_person else SERVER_POLL_S
+def _delays_of_deletions(assessment: Assessment) -> Iterator[float]:
+    """Yield the delay of each unlearning target: no watch reports what servers hold."""
+    for target in assessment.inputs.world.targets:
+        if pending := assessment.pending[target.uid]:
+            yield RUN_POLL_S if pending.blocker.needs_person else SERVER_POLL_S

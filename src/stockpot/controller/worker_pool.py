@@ -17,8 +17,8 @@ from stockpot.controller.requeue import NAMESPACE_POLL_S, RESYNC_S, requeue_afte
 from stockpot.core.plan import Plan
 from stockpot.errors import StockpotError
 from stockpot.kube.error_conditions import conditions_of_error
-from stockpot.reconcile import edits
 from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.objects.soup import with_trouble
 from stockpot.reconcile.ports import Ports, SoupKey
 
 log = structlog.get_logger("stockpot.workers")
@@ -157,7 +157,7 @@ class WorkerPool:
         if updates and memory.failures > 1:
             try:
                 ports.objects.read(fresh=False)
-                ports.objects.change_soup(edits.with_trouble(updates, self._now()))
+                ports.objects.change_soup(with_trouble(updates, self._now()))
                 ports.objects.flush()
             except StockpotError as second:
                 log.warning("the error could not be written to the status", error=second.message)

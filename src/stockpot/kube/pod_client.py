@@ -13,7 +13,7 @@ import urllib3
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import TrainingProgress
+from stockpot.core.runs import TrainingProgress
 
 PROGRESS_PORT = 8082
 TIMEOUT_S = 3.0
@@ -57,10 +57,8 @@ class PodClient:
         """Return a server's state; None without an answer, or with another request's nonce."""
         nonce = secrets.token_hex(NONCE_BYTES)
         try:
-            response = self._http.request(
-                "GET", f"{admin_url}/state?nonce={nonce}", timeout=urllib3.Timeout(TIMEOUT_S)
-            )
-            state = ServerState.model_validate_json(response.data)
+            body = self.fetch(f"{admin_url}/state?nonce={nonce}", TIMEOUT_S)
+            state = ServerState.model_validate_json(body)
         except (urllib3.exceptions.HTTPError, OSError, pydantic.ValidationError):
             return None
         # A server of an earlier version repeats no nonce, and the receipt then says so.
@@ -84,15 +82,19 @@ class PodClient:
         self._cached[uid] = _CachedProgress(time.monotonic(), progress)
         return progress
 
+    def fetch(self, url: str, timeout_s: float) -> bytes:
+        """Send a GET request to a pod, and return the body of the response.
+
+        Raises:
+            OSError: The pod cannot be reached; as is urllib3's HTTPError.
+        """
+        return self._http.request("GET", url, timeout=urllib3.Timeout(timeout_s)).data
+
     def _get_progress(self, ip: str) -> TrainingProgress | None:
         host = f"[{ip}]" if ":" in ip else ip
         try:
-            response = self._http.request(
-                "GET",
-                f"http://{host}:{PROGRESS_PORT}/progress",
-                timeout=urllib3.Timeout(PROGRESS_TIMEOUT_S),
-            )
-            body: dict[str, Any] = json.loads(response.data)
+            response = self.fetch(f"http://{host}:{PROGRESS_PORT}/progress", PROGRESS_TIMEOUT_S)
+            body: dict[str, Any] = json.loads(response)
             loss = body.get("figures", {}).get("loss")
             return TrainingProgress(
                 int(body["step"]),

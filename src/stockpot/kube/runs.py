@@ -26,7 +26,7 @@ from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Run, RunName
+from stockpot.core.runs import Run, RunName
 from stockpot.kube.cache import Cache
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
@@ -128,14 +128,14 @@ class ClusterRuns:
                 return run
             pod = running[-1]
             return replace(
-                run, advance=self._pods.training_progress(uid_of(pod), pod["status"]["podIP"])
+                run, progress=self._pods.training_progress(uid_of(pod), pod["status"]["podIP"])
             )
         now = self._now()
         created = time_of(job["metadata"].get("creationTimestamp"))
         if created and now - created < PATIENCE:
             return run
         events = self._events.about((job, *own))
-        return replace(run, hindrance=startup_blocker_of(job, own, events, now))
+        return replace(run, startup_blocker=startup_blocker_of(job, own, events, now))
 
 
 def pod_runs(pod: Json) -> bool:

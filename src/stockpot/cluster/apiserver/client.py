@@ -63,7 +63,7 @@ class Client:
 
     def with_timeout(self, timeout_s: float) -> "Client":
         """Return a client with another timeout that shares the connections."""
-        other = object.__new__(Client)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, _timeout_s=timeout_s)
         return other
 
