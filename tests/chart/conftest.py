@@ -25,15 +25,15 @@ class Rendered:
     """What Helm made of the chart, or why it did not."""
 
     code: int
-    said: str
+    stderr: str
     objects: tuple[Object, ...] = field(default=(), repr=False)
 
     def of(self, kind: str) -> list[Object]:
-        return [one for one in self.objects if one["kind"] == kind]
+        return [thing for thing in self.objects if thing["kind"] == kind]
 
-    def one(self, kind: str, name: str) -> Object:
-        (found,) = [one for one in self.of(kind) if one["metadata"]["name"] == name]
-        return found
+    def named(self, kind: str, name: str) -> Object:
+        (result,) = [thing for thing in self.of(kind) if thing["metadata"]["name"] == name]
+        return result
 
 
 Render = Callable[..., Rendered]
@@ -57,7 +57,7 @@ def render(programs: Path) -> Render:
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
             return Rendered(ended.returncode, ended.stderr)
-        objects = tuple(one for one in yaml.safe_load_all(ended.stdout) if one)
+        objects = tuple(thing for thing in yaml.safe_load_all(ended.stdout) if thing)
         return Rendered(0, ended.stderr, objects)
 
     return template
@@ -86,9 +86,9 @@ class Shell:
         return ended.stdout
 
     def get(self, *what: str) -> Object:
-        found = json.loads(self("kubectl", "get", *what, "-o", "json"))
-        assert isinstance(found, dict)
-        return found
+        result = json.loads(self("kubectl", "get", *what, "-o", "json"))
+        assert isinstance(result, dict)
+        return result
 
     def make_namespace(self, name: str) -> None:
         """Make one that admits restricted pods alone."""

@@ -11,7 +11,7 @@ from devcluster.controlplane import ControlPlane
 from tests.chart.conftest import CHART, VALUES, Render, Shell
 
 from stockpot.cluster.apiserver.credentials import connect
-from stockpot.cluster.chart.uninstall_check import refuse_leaving
+from stockpot.cluster.chart.uninstall_check import check_uninstall
 from stockpot.errors import Waiting
 
 NAMESPACES = ("studio", "atelier")
@@ -42,17 +42,19 @@ def test_the_api_server_takes_every_object_as_it_is(
     # Kinds of the Prometheus operator are not there; how they look is read elsewhere.
     rendered = render(values, metrics__serviceMonitor__enabled="false")
     # A made key is another with each rendering: see the test of that below.
-    told = [one for one in rendered.objects if one["metadata"]["name"] != "stockpot-signing-key"]
+    objects = [
+        thing for thing in rendered.objects if thing["metadata"]["name"] != "stockpot-signing-key"
+    ]
 
     answered = installed.run(
         *("kubectl", "apply", "--server-side", "--dry-run=server", "--force-conflicts"),
         *("--validate=strict", "-f", "-"),
-        stdin=yaml.safe_dump_all(told),
+        stdin=yaml.safe_dump_all(objects),
     )
 
     assert answered.returncode == 0, answered.stderr
     assert "Warning" not in answered.stderr
-    assert len(answered.stdout.splitlines()) == len(told)
+    assert len(answered.stdout.splitlines()) == len(objects)
 
 
 def test_the_operators_pods_are_admitted_where_only_restricted_ones_are(installed: Shell) -> None:
@@ -115,8 +117,8 @@ def test_people_reach_our_kinds_through_the_clusters_own_roles(
     )
 
     def answer() -> str:
-        asked = ("auth", "can-i", verb, what, f"--as=a-{role}", "-n", "studio")
-        return installed.run("kubectl", *asked).stdout.strip()
+        question = ("auth", "can-i", verb, what, f"--as=a-{role}", "-n", "studio")
+        return installed.run("kubectl", *question).stdout.strip()
 
     # The cluster gathers the roles when it comes to it.
     if may:
@@ -129,12 +131,12 @@ def test_only_who_holds_the_verb_may_force_a_shards_object_away(installed: Shell
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
     for who, role in (("ann", "edit"), ("bob", "stockpot-force-delete")):
         for name in {"edit", role}:
-            told = ("rolebinding", f"{who}-{name}", f"--clusterrole={name}", f"--user={who}")
-            installed("kubectl", "create", *told, "-n", "studio")
+            arguments = ("rolebinding", f"{who}-{name}", f"--clusterrole={name}", f"--user={who}")
+            installed("kubectl", "create", *arguments, "-n", "studio")
     mark = ("annotate", "shard", "food", "-n", "studio", "stockpot.dev/force-delete=true")
 
-    def as_(who: str, *told: str) -> str:
-        ended = installed.run("kubectl", *told, f"--as={who}")
+    def as_(who: str, *arguments: str) -> str:
+        ended = installed.run("kubectl", *arguments, f"--as={who}")
         return ended.stdout if ended.returncode == 0 else ended.stderr
 
     wait_until(lambda: "annotated" in as_("bob", *mark), "bob may", within_s=30)
@@ -151,21 +153,21 @@ def test_only_who_holds_the_verb_may_force_a_shards_object_away(installed: Shell
 
 def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell) -> None:
     installed.make_namespace("elsewhere")
-    told = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")
+    arguments = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")
 
     def key() -> str:
         secret = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
-        found = secret["data"]["signing-key.pem"]
-        assert isinstance(found, str)
-        return found
+        result = secret["data"]["signing-key.pem"]
+        assert isinstance(result, str)
+        return result
 
-    installed.install("stockpot-two", "elsewhere", *told)
+    installed.install("stockpot-two", "elsewhere", *arguments)
     made = key()
     installed("helm", "upgrade", "stockpot-two", str(CHART), "-n", "elsewhere", "--reuse-values")
     upgraded = key()
     installed("helm", "uninstall", "stockpot-two", "-n", "elsewhere", "--no-hooks")
     left = key()
-    installed.install("stockpot-two", "elsewhere", *told)
+    installed.install("stockpot-two", "elsewhere", *arguments)
 
     assert made == upgraded == left == key()
 
@@ -176,10 +178,10 @@ def test_who_renders_without_asking_cannot_change_the_key(installed: Shell) -> N
     rendered = installed("helm", "template", "stockpot", str(CHART), *namespace, values)
 
     # The key alone: the other objects stay as Helm made them, for the tests that come after.
-    named = (one for one in yaml.safe_load_all(rendered) if one)
-    key = [one for one in named if one["metadata"]["name"] == "stockpot-signing-key"]
-    told = yaml.safe_dump_all(key)
-    answered = installed.run("kubectl", "apply", "-f", "-", *namespace, stdin=told)
+    things = (thing for thing in yaml.safe_load_all(rendered) if thing)
+    key = [thing for thing in things if thing["metadata"]["name"] == "stockpot-signing-key"]
+    arguments = yaml.safe_dump_all(key)
+    answered = installed.run("kubectl", "apply", "-f", "-", *namespace, stdin=arguments)
 
     assert answered.returncode != 0
     assert "stockpot-signing-key" in answered.stderr
@@ -196,9 +198,9 @@ def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
 
     with pytest.raises(Waiting) as refused:
-        refuse_leaving(client, ["studio"])
+        check_uninstall(client, ["studio"])
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
-    refuse_leaving(client, ["studio"])
+    check_uninstall(client, ["studio"])
     client.close()
 
     assert "would hang:\n    DataShard studio/food\n    Soup studio/emoji" in refused.value.message
@@ -213,7 +215,7 @@ def test_of_many_that_are_in_the_way_ten_are_named(installed: Shell) -> None:
     installed("kubectl", "apply", "-f", "-", stdin="---".join(many))
 
     with pytest.raises(Waiting) as refused:
-        refuse_leaving(client, ["studio", "atelier"])
+        check_uninstall(client, ["studio", "atelier"])
     client.close()
 
     assert "DataShard atelier/food-09\n    and 2 more" in refused.value.message
@@ -223,13 +225,13 @@ def test_of_many_that_are_in_the_way_ten_are_named(installed: Shell) -> None:
 def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
     client = connect(kubeconfig=installed.kubeconfig)
 
-    refuse_leaving(client, ["long-gone"])
+    check_uninstall(client, ["long-gone"])
 
     client.close()
 
 
 def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:
-    said = installed("helm", "get", "notes", "stockpot", "-n", "stockpot-system")
+    text = installed("helm", "get", "notes", "stockpot", "-n", "stockpot-system")
 
     for word in (
         "rollout status",
@@ -237,7 +239,7 @@ def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:
         "openssl pkey -pubout",
         "helm uninstall refuses",
     ):
-        assert word in said
+        assert word in text
     status = json.loads(
         installed("helm", "status", "stockpot", "-n", "stockpot-system", "-o", "json")
     )

@@ -49,7 +49,7 @@ def test_values_that_cannot_be_meant_are_refused(
 
     assert refused.code != 0
     for word in words:
-        assert word in refused.said
+        assert word in refused.stderr
 
 
 def test_helm_s_own_values_are_let_through(render: Render) -> None:

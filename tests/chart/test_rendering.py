@@ -24,13 +24,13 @@ EVERY = pytest.mark.parametrize("values", VALUES)
 
 def pod_specs(rendered: Rendered) -> Iterator[tuple[str, Object]]:
     for kind in ("Deployment", "Job"):
-        for one in rendered.of(kind):
-            yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+        for thing in rendered.of(kind):
+            yield thing["metadata"]["name"], thing["spec"]["template"]["spec"]
 
 
 def settings_of(rendered: Rendered) -> OperatorSettings:
-    said = rendered.one("ConfigMap", "stockpot-settings")["data"]["settings.yaml"]
-    return OperatorSettings.model_validate(yaml.safe_load(said))
+    text = rendered.named("ConfigMap", "stockpot-settings")["data"]["settings.yaml"]
+    return OperatorSettings.model_validate(yaml.safe_load(text))
 
 
 def entries(secret: Object) -> dict[str, str]:
@@ -73,8 +73,8 @@ def test_nobody_may_do_everything_and_nobody_may_read_secrets(render: Render, va
     rules = [
         rule
         for kind in ("Role", "ClusterRole")
-        for one in rendered.of(kind)
-        for rule in one["rules"]
+        for thing in rendered.of(kind)
+        for rule in thing["rules"]
     ]
     assert rules
     for rule in rules:
@@ -112,7 +112,7 @@ def test_what_is_held_everywhere_is_only_looking(render: Render) -> None:
     rendered = render("most")
 
     for role in ("stockpot-operator", "stockpot-uninstall"):
-        for rule in rendered.one("ClusterRole", role)["rules"]:
+        for rule in rendered.named("ClusterRole", role)["rules"]:
             assert rule["verbs"] == ["get"]
             # Nodes have no names that could be known; all else is one object each.
             assert rule["resources"] == ["nodes"] or rule["resourceNames"]
@@ -122,8 +122,10 @@ def test_a_token_goes_to_nobody_but_the_operator_and_the_check(render: Render) -
     rendered = render("most")
 
     accounts = {
-        (one["metadata"]["namespace"], one["metadata"]["name"]): one["automountServiceAccountToken"]
-        for one in rendered.of("ServiceAccount")
+        (thing["metadata"]["namespace"], thing["metadata"]["name"]): thing[
+            "automountServiceAccountToken"
+        ]
+        for thing in rendered.of("ServiceAccount")
     }
     mounted = {
         pod["serviceAccountName"]
@@ -169,9 +171,9 @@ def test_the_right_to_delete_lies_beside_the_operator_alone(render: Render) -> N
     rendered = render("most")
 
     lies = {
-        (one["metadata"]["namespace"], one["metadata"]["name"]): entries(one)
-        for one in rendered.of("Secret")
-        if "store" in one["metadata"]["name"]
+        (thing["metadata"]["namespace"], thing["metadata"]["name"]): entries(thing)
+        for thing in rendered.of("Secret")
+        if "store" in thing["metadata"]["name"]
     }
     workload = {"AWS_ACCESS_KEY_ID": "workload", "AWS_SECRET_ACCESS_KEY": "not-a-secret-1"}
     unlearn = {"AWS_ACCESS_KEY_ID": "unlearn", "AWS_SECRET_ACCESS_KEY": "not-a-secret-2"}
@@ -185,7 +187,7 @@ def test_the_right_to_delete_lies_beside_the_operator_alone(render: Render) -> N
 def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
     rendered = render("most")
 
-    others = [one for one in rendered.objects if one["kind"] != "Secret"]
+    others = [thing for thing in rendered.objects if thing["kind"] != "Secret"]
     text = yaml.safe_dump_all(others)
     for secret in ("not-a-secret-1", "not-a-secret-2", "PRIVATE KEY"):
         assert secret not in text
@@ -193,7 +195,7 @@ def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
 
 
 def test_a_key_to_sign_with_is_made_that_the_signer_can_read(render: Render) -> None:
-    secret = render("least").one("Secret", "stockpot-signing-key")
+    secret = render("least").named("Secret", "stockpot-signing-key")
 
     key = load_pem_private_key(entries(secret)["signing-key.pem"].encode(), password=None)
     assert isinstance(key, Ed25519PrivateKey)
@@ -214,9 +216,9 @@ def test_what_people_made_outlives_an_uninstall(render: Render, values: str) -> 
     rendered = render(values)
 
     kept = {
-        (one["kind"], one["metadata"]["name"])
-        for one in rendered.objects
-        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        (thing["kind"], thing["metadata"]["name"])
+        for thing in rendered.objects
+        if thing["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert {name for kind, name in kept if kind == "CustomResourceDefinition"} == {
         "datashards.stockpot.dev",
@@ -229,8 +231,8 @@ def test_what_people_made_outlives_an_uninstall(render: Render, values: str) -> 
 
 
 def test_namespaces_that_are_made_admit_restricted_pods_alone(render: Render) -> None:
-    for one in render("most").of("Namespace"):
-        assert one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for thing in render("most").of("Namespace"):
+        assert thing["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_crds_can_be_left_to_somebody_else(render: Render) -> None:
@@ -239,10 +241,10 @@ def test_crds_can_be_left_to_somebody_else(render: Render) -> None:
 
 def test_changed_settings_are_a_changed_pod(render: Render) -> None:
     def annotations(**sets: str) -> dict[str, str]:
-        operator = render("least", **sets).one("Deployment", "stockpot-operator")
-        found = operator["spec"]["template"]["metadata"]["annotations"]
-        assert isinstance(found, dict)
-        return found
+        operator = render("least", **sets).named("Deployment", "stockpot-operator")
+        result = operator["spec"]["template"]["metadata"]["annotations"]
+        assert isinstance(result, dict)
+        return result
 
     assert annotations() == annotations()
     assert annotations() != annotations(workloadNamespaces='["studio","atelier"]')
@@ -255,7 +257,9 @@ def test_the_operator_and_the_check_run_as_the_admin_says(render: Render) -> Non
     assert operator["command"] == ["python3", "-m", "stockpot.controller"]
     for pod in pods.values():
         (container,) = pod["containers"]
-        env = {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+        env = {
+            thing["name"]: thing.get("value", thing.get("valueFrom")) for thing in container["env"]
+        }
         assert env["PYTHONPATH"] == "/opt/stockpot/src:/opt/stockpot/site"
         assert env["POD_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
         assert {"name": "code", "mountPath": "/opt/stockpot", "readOnly": True} in container[
@@ -268,9 +272,10 @@ def test_the_operator_and_the_check_run_as_the_admin_says(render: Render) -> Non
 
 def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:
     (policy,) = [
-        one
-        for one in render("least").of("NetworkPolicy")
-        if (one["metadata"]["namespace"], one["metadata"]["name"]) == ("studio", "stockpot-runs")
+        thing
+        for thing in render("least").of("NetworkPolicy")
+        if (thing["metadata"]["namespace"], thing["metadata"]["name"])
+        == ("studio", "stockpot-runs")
     ]
 
     (rule,) = policy["spec"]["ingress"]
@@ -286,14 +291,14 @@ def test_everybody_may_ask_a_server_for_pictures_and_the_operator_alone_tells_it
     render: Render,
 ) -> None:
     (policy,) = [
-        one
-        for one in render("least").of("NetworkPolicy")
-        if one["metadata"]["name"] == "stockpot-servers"
+        thing
+        for thing in render("least").of("NetworkPolicy")
+        if thing["metadata"]["name"] == "stockpot-servers"
     ]
 
     public, ours = policy["spec"]["ingress"]
     assert public == {"ports": [{"port": 8080}]}
-    assert [one["port"] for one in ours["ports"]] == [8081, 8082]
+    assert [thing["port"] for thing in ours["ports"]] == [8081, 8082]
     assert len(ours["from"]) == 1
 
 
@@ -313,7 +318,7 @@ def test_monitors_are_there_when_they_are_asked_for(render: Render) -> None:
 
 
 def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
-    dashboard = render("least").one("ConfigMap", "stockpot-dashboard")
+    dashboard = render("least").named("ConfigMap", "stockpot-dashboard")
 
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert yaml.safe_load(dashboard["data"]["soup-quality.json"])["title"] == "Soup quality"
@@ -321,8 +326,8 @@ def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
 
 @EVERY
 def test_every_object_says_whose_it_is(render: Render, values: str) -> None:
-    for one in render(values).objects:
-        assert one["metadata"]["labels"]["app.kubernetes.io/name"] == "stockpot", one["kind"]
+    for thing in render(values).objects:
+        assert thing["metadata"]["labels"]["app.kubernetes.io/name"] == "stockpot", thing["kind"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split(":")[0])
@@ -342,6 +347,6 @@ def test_what_the_readme_shows_renders(programs: Path, tmp_path: Path, block: st
 
 
 def test_the_values_file_says_what_the_model_says() -> None:
-    said = yaml.safe_load((CHART / "values.yaml").read_text())
+    text = yaml.safe_load((CHART / "values.yaml").read_text())
 
-    assert Values.model_validate(said) == Values()
+    assert Values.model_validate(text) == Values()

@@ -26,9 +26,9 @@ class MemoryApi(Client):
         self.writes = 0
         self._versions = itertools.count(1)
 
-    def _ask(
+    def _call(
         self,
-        question: ApiRequest,
+        request: ApiRequest,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -37,20 +37,20 @@ class MemoryApi(Client):
         parts = urlsplit(path)
         where = unquote(parts.path)
         if any(where.startswith(prefix) for prefix in self.forbidden):
-            raise error_of(question, 403, b'{"message": "you may not", "reason": "Forbidden"}')
+            raise error_of(request, 403, b'{"message": "you may not", "reason": "Forbidden"}')
         if "/proxy/" in where:
-            return self._proxied(question, where)
+            return self._proxied(request, where)
         self.writes += method != "GET"
         if method == "GET":
-            if question.verb == "list":
+            if request.verb == "list":
                 return self._listed(where, parse_qs(parts.query))
-            return self._existing(question, where)
+            return self._existing(request, where)
         assert body is not None
         if method == "POST":
             return self._store(f"{where}/{body['metadata']['name']}", body)
         if method == "PATCH" and where not in self.objects:
             return self._store(where, body)
-        existing = self._existing(question, where.removesuffix("/status"))
+        existing = self._existing(request, where.removesuffix("/status"))
         if method == "DELETE":
             return self.objects.pop(where)
         if where.endswith("/status"):
@@ -79,9 +79,9 @@ class MemoryApi(Client):
         self.objects[path] = {**thing, "metadata": about}
         return self.objects[path]
 
-    def _existing(self, question: ApiRequest, path: str) -> Json:
+    def _existing(self, request: ApiRequest, path: str) -> Json:
         if path not in self.objects:
-            raise error_of(question, 404, b'{"message": "not there", "reason": "NotFound"}')
+            raise error_of(request, 404, b'{"message": "not there", "reason": "NotFound"}')
         return self.objects[path]
 
     def _listed(self, path: str, query: dict[str, list[str]]) -> Json:
@@ -96,13 +96,13 @@ class MemoryApi(Client):
         ]
         return {"items": items, "metadata": {"resourceVersion": str(next(self._versions))}}
 
-    def _proxied(self, question: ApiRequest, path: str) -> Json:
+    def _proxied(self, request: ApiRequest, path: str) -> Json:
         pod_path, _, rest = path.partition("/proxy/")
         pod_path, _, port = pod_path.rpartition(":")
-        pod = self._existing(question, pod_path)
+        pod = self._existing(request, pod_path)
         address = f"{pod['status'].get('podIP')}:{port}/{rest}"
         if address not in self.answers:
-            raise error_of(question, 503, b'{"message": "no answer", "reason": "Unavailable"}')
+            raise error_of(request, 503, b'{"message": "no answer", "reason": "Unavailable"}')
         return self.answers[address]
 
 

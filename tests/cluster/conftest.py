@@ -18,15 +18,15 @@ _NUMBERS = itertools.count(1)
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ControlPlane]:
     # No controllers: nothing moves but what a test moves.
-    with ControlPlane(crds=CRDS, controllers=False) as one:
-        yield one
+    with ControlPlane(crds=CRDS, controllers=False) as started:
+        yield started
 
 
 @pytest.fixture
 def client(cluster: ControlPlane) -> Iterator[Client]:
-    one = connect(kubeconfig=cluster.kubeconfig)
-    yield one
-    one.close()
+    started = connect(kubeconfig=cluster.kubeconfig)
+    yield started
+    started.close()
 
 
 @pytest.fixture

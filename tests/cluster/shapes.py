@@ -39,7 +39,7 @@ LINEAGE: Lineage = frozenset({Ingredient(ShardUID(FOOD.uid), Digest(""))})
 
 
 def settings(**changes: Any) -> OperatorSettings:
-    told: Json = {
+    settings_fields: Json = {
         "release": {"name": "stockpot", "namespace": "stockpot-system"},
         "workloadNamespaces": ["studio"],
         "images": {"workload": "example.org/trainer:1", "unlearn": "example.org/stockpot:1"},
@@ -53,7 +53,7 @@ def settings(**changes: Any) -> OperatorSettings:
         "serviceAccounts": {"workload": "stockpot-workload", "unlearn": "stockpot-unlearn"},
         "signingKey": {"secret": "stockpot-signing"},
     }
-    return OperatorSettings.model_validate({**told, **changes})
+    return OperatorSettings.model_validate({**settings_fields, **changes})
 
 
 def a_training(source: str = "/claims/data/food") -> TrainRun:
@@ -229,6 +229,6 @@ def an_event(about: Json, reason: str, message: str, at: str = "2026-11-22T12:02
     }
 
 
-def said(result: RunResult) -> str:
+def message_of(result: RunResult) -> str:
     """A termination message."""
     return result.model_dump_json(by_alias=True, exclude_none=True)

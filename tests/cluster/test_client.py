@@ -1,12 +1,8 @@
-"""The client against a real API server; and against a false one, for what that one never says."""
+"""The client against a real API server."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,8 +22,6 @@ from stockpot.cluster.apiserver.errors import (
     NamespaceEnding,
     NotFound,
     OverQuota,
-    ResourceExpired,
-    TooMany,
     Unauthorized,
     Unavailable,
     error_of,
@@ -210,7 +204,7 @@ def test_what_another_took_is_taken_back_and_what_is_its_own_stays(
 
     assert now["spec"]["selector"] == {"app": "emoji"}
     assert now["metadata"]["labels"] == {"team": "x"}
-    owners = {one["manager"]: one["operation"] for one in now["metadata"]["managedFields"]}
+    owners = {entry["manager"]: entry["operation"] for entry in now["metadata"]["managedFields"]}
     assert owners["stockpot"] == "Apply"
 
 
@@ -226,22 +220,22 @@ def test_a_listing_is_whole_however_many_pages_it_takes(
 
     everything = client.list(LEASES, namespace)
     some = client.list(LEASES, namespace, label_selector="soup=emoji")
-    one = client.list(LEASES, namespace, field_selector="metadata.name=lease-3")
+    single = client.list(LEASES, namespace, field_selector="metadata.name=lease-3")
 
     assert [lease["metadata"]["name"] for lease in everything.items] == [
         f"lease-{n}" for n in range(5)
     ]
     assert len(some.items) == 4
-    assert len(one.items) == 1
+    assert len(single.items) == 1
     assert everything.resource_version.isdecimal()
 
 
 def test_all_namespaces_are_listed_where_none_is_named(client: Client, namespace: str) -> None:
     client.create(SOUPS, a_soup(namespace))
 
-    found = client.list(SOUPS, resource_version="0").items + client.list(SOUPS).items
+    soups = client.list(SOUPS, resource_version="0").items + client.list(SOUPS).items
 
-    assert namespace in {soup["metadata"]["namespace"] for soup in found}
+    assert namespace in {soup["metadata"]["namespace"] for soup in soups}
 
 
 def a_soup(namespace: str) -> Json:
@@ -266,13 +260,13 @@ def test_nothing_is_created_in_a_namespace_that_is_being_deleted(
 
 
 def as_somebody(cluster: ControlPlane, namespace: str) -> Client:
-    """Somebody whom no Role allows anything."""
+    """Return the client of a ServiceAccount without any Role."""
     account = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     body = json.dumps({"metadata": {"name": "nobody"}}).encode()
     assert cluster.api.request("POST", account, body, "application/json")[0] == 201
-    asked = json.dumps({"spec": {}}).encode()
+    paths = json.dumps({"spec": {}}).encode()
     status, answer = cluster.api.request(
-        "POST", f"{account}/nobody/token", asked, "application/json"
+        "POST", f"{account}/nobody/token", paths, "application/json"
     )
     assert status == 201, answer
     return with_token(cluster, json.loads(answer)["status"]["token"])
@@ -293,7 +287,7 @@ def test_what_is_not_allowed_is_said_with_verb_and_place(
         somebody.list(SECRETS, namespace)
 
     assert not isinstance(refused.value, NamespaceEnding)
-    assert refused.value.question == ApiRequest("list", "secrets", namespace)
+    assert refused.value.request == ApiRequest("list", "secrets", namespace)
     assert f"did not list secrets in the namespace {namespace}: " in refused.value.message
     assert f"kubectl auth can-i list secrets -n {namespace}" in refused.value.help
 
@@ -306,8 +300,8 @@ def test_a_token_that_nobody_gave_us_is_said_to_be_wrong(cluster: ControlPlane) 
 
 
 def test_a_used_up_quota_is_told_from_a_missing_right() -> None:
-    said = 'jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs.batch=1'
-    body = json.dumps({"kind": "Status", "message": said, "reason": "Forbidden"}).encode()
+    message_of = 'jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs.batch=1'
+    body = json.dumps({"kind": "Status", "message": message_of, "reason": "Forbidden"}).encode()
 
     error = error_of(ApiRequest("create", "jobs.batch", "studio", "x"), 403, body)
 
@@ -320,7 +314,7 @@ def test_a_silent_server_is_given_up_in_time(cluster: ControlPlane, client: Clie
     try:
         began_s = time.monotonic()
         with pytest.raises(Unavailable, match="did not answer"):
-            client.within(0.5).list(NAMESPACES)
+            client.with_timeout(0.5).list(NAMESPACES)
         took_s = time.monotonic() - began_s
     finally:
         cluster.apiserver.resume()
@@ -358,149 +352,3 @@ def test_a_kubeconfig_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_context_that_is_not_in_the_kubeconfig_is_named(cluster: ControlPlane) -> None:
     with pytest.raises(Refused, match="elsewhere"):
         read_configuration(kubeconfig=cluster.kubeconfig, context="elsewhere")
-
-
-# ------------------------------------------- answers that a healthy API server does not give
-
-Answers = list[tuple[int, dict[str, str], str]]
-
-
-@contextmanager
-def answering(answers: Answers) -> Iterator[tuple[Client, list[str]]]:
-    """Something that gives these answers, the last one for ever; and what it was asked."""
-    asked: list[str] = []
-    turn = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            with turn:
-                asked.append(self.path)
-                status, headers, body = answers[min(len(asked), len(answers)) - 1]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    client = Client(Configuration(host=f"http://127.0.0.1:{server.server_address[1]}"))
-    try:
-        yield client, asked
-    finally:
-        client.close()
-        server.shutdown()
-        server.server_close()
-
-
-def status(code: int, reason: str, message: str = "no") -> str:
-    told = {"kind": "Status", "code": code, "reason": reason, "message": message}
-    return json.dumps(told)
-
-
-def page(names: list[str], more: str = "") -> str:
-    items = [{"metadata": {"name": name}} for name in names]
-    return json.dumps({"metadata": {"resourceVersion": "5", "continue": more}, "items": items})
-
-
-BUSY = (429, {"Retry-After": "0"}, status(429, "TooManyRequests", "try again"))
-
-
-def test_a_busy_server_is_asked_again() -> None:
-    with answering([BUSY, BUSY, (200, {}, page(["a"]))]) as (client, asked):
-        assert len(client.list(SOUPS).items) == 1
-
-    assert len(asked) == 3
-
-
-def test_a_server_that_stays_busy_is_left_alone_after_a_while() -> None:
-    with answering([BUSY]) as (client, asked), pytest.raises(TooMany, match="try again"):
-        client.list(SOUPS)
-
-    assert len(asked) == client_module.PATIENCE
-
-
-def test_nobody_waits_longer_than_a_call_may_take() -> None:
-    later = (429, {"Retry-After": "60"}, status(429, "TooManyRequests"))
-    with answering([later]) as (client, asked):
-        began_s = time.monotonic()
-        with pytest.raises(TooMany):
-            client.list(SOUPS)
-
-    assert time.monotonic() - began_s < 5
-    assert len(asked) == 1
-
-
-def test_a_listing_that_expired_between_two_pages_starts_anew() -> None:
-    expired = (410, {}, status(410, "Expired"))
-    answers: Answers = [
-        (200, {}, page(["old-a"], more="next")),
-        expired,
-        (200, {}, page(["a"], more="next")),
-        (200, {}, page(["b"])),
-    ]
-    with answering(answers) as (client, asked):
-        found = client.list(SOUPS, resource_version="4")
-
-    assert [item["metadata"]["name"] for item in found.items] == ["a", "b"]
-    assert "resourceVersion=4" in asked[0]
-    assert "resourceVersion" not in asked[1]
-
-
-def test_a_listing_that_always_expires_is_given_up() -> None:
-    with (
-        answering([(410, {}, status(410, "Expired"))]) as (client, asked),
-        pytest.raises(ResourceExpired),
-    ):
-        client.list(SOUPS)
-
-    assert len(asked) == client_module.RESTARTS
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (502, {}, "<html>Bad gateway</html>"),
-        (503, {}, status(503, "ServiceUnavailable")),
-        (200, {}, "<html>Log in</html>"),
-        (302, {"Location": "http://127.0.0.1:9/"}, ""),
-    ],
-)
-def test_what_says_nothing_of_the_question_is_no_answer(
-    answer: tuple[int, dict[str, str], str],
-) -> None:
-    with answering([answer]) as (client, _), pytest.raises(Unavailable):
-        client.list(SOUPS)
-
-
-def test_nobody_listens() -> None:
-    client = Client(Configuration(host="http://127.0.0.1:9"))
-
-    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 did not answer"):
-        client.list(SOUPS)
-
-
-def test_a_token_is_read_anew_for_each_call() -> None:
-    tokens = iter(["Bearer one", "Bearer two"])
-    configuration = Configuration(host="http://127.0.0.1:9")
-    seen: list[str] = []
-
-    def refresh(told: Configuration) -> None:
-        told.api_key["BearerToken"] = next(tokens)
-        seen.append(told.api_key["BearerToken"])
-
-    configuration.refresh_api_key_hook = refresh
-    client = Client(configuration)
-    ask: Callable[[], object] = lambda: client.list(SOUPS)  # noqa: E731
-
-    for _ in range(2):
-        with pytest.raises(Unavailable):
-            ask()
-
-    assert seen == ["Bearer one", "Bearer two"]

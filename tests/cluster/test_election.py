@@ -13,7 +13,7 @@ import pytest
 from devcluster.controlplane import ControlPlane
 
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.election import Election, Scope, ScopeTaken
+from stockpot.cluster.apiserver.election import Election, NamespaceLease, NamespaceTaken
 from stockpot.cluster.apiserver.lease import held_by
 from stockpot.cluster.apiserver.resources import LEASES
 
@@ -26,7 +26,7 @@ def now() -> datetime:
 
 
 class Candidate:
-    """Somebody who takes part, and what it was told."""
+    """A participant of an election, and the callbacks that it received."""
 
     def __init__(self, client: Client, namespace: str, identity: str) -> None:
         self.well = True
@@ -40,8 +40,8 @@ class Candidate:
             identity,
             now,
             is_well=self.is_well,
-            elected=self.elected.set,
-            lost=self.on_lost,
+            on_elected=self.elected.set,
+            on_lost=self.on_lost,
             lease_s=LEASE_S,
             renew_s=RENEW_S,
         )
@@ -63,13 +63,13 @@ Start = Callable[[str], Candidate]
 def start(client: Client, namespace: str) -> Iterator[Start]:
     everybody: list[Candidate] = []
 
-    def one(identity: str) -> Candidate:
+    def start(identity: str) -> Candidate:
         candidate = Candidate(client, namespace, identity)
         everybody.append(candidate)
         candidate.election.start()
         return candidate
 
-    yield one
+    yield start
     for candidate in everybody:
         candidate.election.stop()
 
@@ -114,7 +114,7 @@ def test_a_leader_whose_loop_stands_still_is_lost_before_another_leads(start: St
     assert soon(second.elected)
     assert first.lost.is_set()
     assert not first.election.is_leader
-    assert first.why == "the loop has stood still, so the Lease was not renewed"
+    assert first.why == "the workers made no progress, so the Lease was not renewed"
 
 
 def test_whoever_is_not_well_is_not_elected(start: Start) -> None:
@@ -183,7 +183,7 @@ def test_a_lease_that_somebody_takes_by_force_is_lost_at_once(
     client.merge_patch(LEASES, namespace, "operator", spec)
 
     assert soon(first.lost)
-    assert first.why == "another holds the Lease: thief"
+    assert first.why == "another operator holds the Lease: thief"
 
 
 def test_a_leader_that_was_held_up_does_not_blame_another(start: Start) -> None:
@@ -206,7 +206,7 @@ from stockpot.cluster.apiserver.election import Election
 client = connect(kubeconfig=Path(sys.argv[1]))
 Election(
     client, sys.argv[2], "operator", "killed", lambda: datetime.fromtimestamp(time.time(), UTC),
-    is_well=lambda: True, elected=lambda: print("elected", flush=True), lost=print,
+    is_well=lambda: True, on_elected=lambda: print("elected", flush=True), on_lost=print,
     lease_s=float(sys.argv[3]), renew_s=0.2,
 ).start()
 time.sleep(300)
@@ -252,18 +252,18 @@ def test_a_leader_that_is_killed_is_followed_within_a_lease(
 # ----------------------------------------------------------------------- one release a place
 
 
-def a_scope(client: Client, namespace: str, release: str) -> Scope:
-    return Scope(client, namespace, release, now, lease_s=LEASE_S)
+def a_namespace_lease(client: Client, namespace: str, release: str) -> NamespaceLease:
+    return NamespaceLease(client, namespace, release, now, lease_s=LEASE_S)
 
 
 def test_a_second_release_in_a_namespace_is_told_of_the_first(
     client: Client, namespace: str
 ) -> None:
-    first = a_scope(client, namespace, "stockpot-system/stockpot")
-    second = a_scope(client, namespace, "elsewhere/soup")
+    first = a_namespace_lease(client, namespace, "stockpot-system/stockpot")
+    second = a_namespace_lease(client, namespace, "elsewhere/soup")
     first.keep()
 
-    with pytest.raises(ScopeTaken) as refused:
+    with pytest.raises(NamespaceTaken) as refused:
         second.keep()
 
     assert first.is_held
@@ -278,8 +278,8 @@ def test_a_second_release_in_a_namespace_is_told_of_the_first(
 def test_the_next_leader_of_a_release_goes_on_in_its_namespace(
     client: Client, namespace: str
 ) -> None:
-    a_scope(client, namespace, "stockpot-system/stockpot").keep()
-    next_leader = a_scope(client, namespace, "stockpot-system/stockpot")
+    a_namespace_lease(client, namespace, "stockpot-system/stockpot").keep()
+    next_leader = a_namespace_lease(client, namespace, "stockpot-system/stockpot")
 
     next_leader.keep()
 
@@ -289,8 +289,8 @@ def test_the_next_leader_of_a_release_goes_on_in_its_namespace(
 def test_a_release_that_is_gone_is_followed_by_another(client: Client, namespace: str) -> None:
     gone = held_by("old/stockpot", lease_in(namespace), now(), duration_s=1)
     client.create(LEASES, gone)
-    scope = a_scope(client, namespace, "stockpot-system/stockpot")
-    with pytest.raises(ScopeTaken):
+    scope = a_namespace_lease(client, namespace, "stockpot-system/stockpot")
+    with pytest.raises(NamespaceTaken):
         scope.keep()
 
     time.sleep(1.0)

@@ -46,18 +46,18 @@ def pod_of(job: Json) -> Json:
 
 def container_of(job: Json) -> Json:
     (container,) = pod_of(job)["containers"]
-    found: Json = container
-    return found
+    typed: Json = container
+    return typed
 
 
 @pytest.mark.parametrize("spec", EVERY_RUN, ids=lambda spec: spec.verb)
 def test_what_a_run_is_told_stands_in_its_pods_annotation(spec: RunSpec) -> None:
     job = made(spec)
 
-    told = job["spec"]["template"]["metadata"]["annotations"]["stockpot.dev/run-spec"]
+    text = job["spec"]["template"]["metadata"]["annotations"]["stockpot.dev/run-spec"]
 
-    assert RUN_SPEC.validate_json(told) == spec
-    (volume,) = (one for one in pod_of(job)["volumes"] if one["name"] == "run")
+    assert RUN_SPEC.validate_json(text) == spec
+    (volume,) = (item for item in pod_of(job)["volumes"] if item["name"] == "run")
     assert volume["downwardAPI"]["items"] == [
         {
             "path": "spec.json",
@@ -140,7 +140,9 @@ def test_only_a_signing_sees_the_key() -> None:
 
     assert seeing == ["sign"]
     (mount,) = (
-        one for one in container_of(made(a_signing()))["volumeMounts"] if one["name"] == "signing"
+        item
+        for item in container_of(made(a_signing()))["volumeMounts"]
+        if item["name"] == "signing"
     )
     path = signing_key_path(settings())
     assert path == f"{mount['mountPath']}/signing-key.pem"
@@ -152,19 +154,21 @@ def test_a_signing_sees_the_key_before_its_own_where_there_is_one() -> None:
     (signing,) = (
         volume["projected"]["sources"] for volume in volumes if volume["name"] == "signing"
     )
-    asked = {
+    optional_by_path = {
         item["path"]: source["secret"].get("optional", False)
         for source in signing
         for item in source["secret"]["items"]
     }
-    assert asked == {"signing-key.pem": False, PREVIOUS: True}
+    assert optional_by_path == {"signing-key.pem": False, PREVIOUS: True}
 
 
 def test_a_training_sees_its_own_data_and_the_base_and_nothing_else() -> None:
     job = made(a_training())
 
-    volumes = [one for one in pod_of(job)["volumes"] if "persistentVolumeClaim" in one]
-    mounts = [one for one in container_of(job)["volumeMounts"] if one["name"].startswith("claim-")]
+    volumes = [item for item in pod_of(job)["volumes"] if "persistentVolumeClaim" in item]
+    mounts = [
+        item for item in container_of(job)["volumeMounts"] if item["name"].startswith("claim-")
+    ]
 
     assert [volume["persistentVolumeClaim"] for volume in volumes] == [
         {"claimName": "data", "readOnly": True}
@@ -223,7 +227,7 @@ def test_disruptions_are_ignored_before_our_own_exit_codes_fail_the_job() -> Non
     assert spec["backoffLimit"] == 0
     assert "ttlSecondsAfterFinished" not in spec
     assert "activeDeadlineSeconds" not in spec
-    assert [one["action"] for one in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
+    assert [item["action"] for item in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
     assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == list(range(42, 50))
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tests.cluster.shapes import Json
 
 from stockpot.cluster.apiserver.lease import (
+    Acquire,
     Observation,
     Renew,
-    Take,
     Wait,
     decide,
     held_by,
@@ -30,39 +30,39 @@ def a_lease(holder: str, version: int = 1) -> Json:
     return stored(held_by(holder, NEW, NOON, duration_s=12), version)
 
 
-def seen(lease: Json | None, at_s: float = 0.0) -> Observation:
+def observed(lease: Json | None, at_s: float = 0.0) -> Observation:
     return observe(Observation(), lease, at_s)
 
 
 def test_a_lease_that_is_not_there_is_taken() -> None:
-    assert decide(seen(None), "me", 0.0) == Take()
+    assert decide(observed(None), "me", 0.0) == Acquire()
 
 
 def test_a_lease_that_was_given_back_is_taken_at_once() -> None:
-    assert decide(seen(stored(released(a_lease("other")), 2)), "me", 0.0) == Take()
+    assert decide(observed(stored(released(a_lease("other")), 2)), "me", 0.0) == Acquire()
 
 
 def test_our_own_lease_is_renewed() -> None:
-    assert decide(seen(a_lease("me")), "me", 1000.0) == Renew()
+    assert decide(observed(a_lease("me")), "me", 1000.0) == Renew()
 
 
 def test_a_living_holder_is_waited_for() -> None:
-    assert decide(seen(a_lease("other")), "me", 11.9) == Wait("other")
+    assert decide(observed(a_lease("other")), "me", 11.9) == Wait("other")
 
 
 def test_a_record_that_stood_still_for_its_duration_is_taken() -> None:
-    assert decide(seen(a_lease("other")), "me", 12.0) == Take()
+    assert decide(observed(a_lease("other")), "me", 12.0) == Acquire()
 
 
 def test_a_renewal_begins_the_wait_anew() -> None:
-    observed = observe(seen(a_lease("other", 1)), a_lease("other", 2), 11.0)
+    latest = observe(observed(a_lease("other", 1)), a_lease("other", 2), 11.0)
 
-    assert decide(observed, "me", 22.9) == Wait("other")
-    assert decide(observed, "me", 23.0) == Take()
+    assert decide(latest, "me", 22.9) == Wait("other")
+    assert decide(latest, "me", 23.0) == Acquire()
 
 
 def test_a_record_that_did_not_change_keeps_the_time_since_it_was_seen() -> None:
-    first = seen(a_lease("other"), 3.0)
+    first = observed(a_lease("other"), 3.0)
 
     assert observe(first, a_lease("other"), 9.0) == first
 
@@ -71,8 +71,8 @@ def test_a_record_that_did_not_change_keeps_the_time_since_it_was_seen() -> None
 def test_what_another_clock_says_does_not_matter(skew: timedelta) -> None:
     lease = stored(held_by("other", NEW, NOON + skew, duration_s=12), 1)
 
-    assert decide(seen(lease), "me", 11.0) == Wait("other")
-    assert decide(seen(lease), "me", 12.0) == Take()
+    assert decide(observed(lease), "me", 11.0) == Wait("other")
+    assert decide(observed(lease), "me", 12.0) == Acquire()
 
 
 def test_the_record_says_who_and_since_when() -> None:

@@ -25,9 +25,9 @@ from stockpot.cluster.apiserver.errors import Forbidden
 from stockpot.cluster.apiserver.labels import selector_of
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
 from stockpot.cluster.chart import permissions
-from stockpot.cluster.chart.permissions import Rule
+from stockpot.cluster.chart.permissions import RbacRule
 from stockpot.cluster.manifests.deployment import deployment_of, service_of
-from stockpot.cluster.manifests.drift import is_as_told
+from stockpot.cluster.manifests.drift import is_applied
 from stockpot.cluster.manifests.job_status import run_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.recipe import ShardUID
@@ -64,31 +64,31 @@ def a_home(namespace: str) -> dict[str, object]:
 def test_every_job_is_taken_and_read_as_the_run_that_it_was(
     client: Client, namespace: str, spec: RunSpec
 ) -> None:
-    told = job_of(
+    desired = job_of(
         RunName(spec.name), LINEAGE, moved(spec, namespace), settings(**a_home(namespace))
     )
 
-    live = client.create(JOBS, told)
+    live = client.create(JOBS, desired)
 
     about = frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
     assert run_of(live, []) == Run(RunName(spec.name), LINEAGE, about=about)
-    assert is_as_told(live, told)
-    found = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
-    assert [job["metadata"]["name"] for job in found] == [told["metadata"]["name"]]
+    assert is_applied(live, desired)
+    listed = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
+    assert [job["metadata"]["name"] for job in listed] == [desired["metadata"]["name"]]
 
 
 @pytest.mark.parametrize("spec", [*EVERY_RUN, servers()], ids=lambda spec: spec.verb)
 def test_every_pod_is_admitted_at_the_restricted_level(
     client: Client, namespace: str, spec: RunSpec
 ) -> None:
-    told = settings(**a_home(namespace))
+    desired = settings(**a_home(namespace))
     for account in ("stockpot-workload", "stockpot-unlearn"):
         client.create(ACCOUNTS, {"metadata": {"name": account, "namespace": namespace}})
     spec = moved(spec, namespace)
     owner = (
-        deployment_of(spec.soup, spec, 1, told)
+        deployment_of(spec.soup, spec, 1, desired)
         if spec.verb == "serve"
-        else job_of(NAME, LINEAGE, spec, told)
+        else job_of(NAME, LINEAGE, spec, desired)
     )
     template = owner["spec"]["template"]
     metadata = {**template["metadata"], "name": "pod", "namespace": namespace}
@@ -115,14 +115,14 @@ def here(namespace: str) -> ObjectRef:
 
 
 def test_servers_that_were_applied_need_no_second_write(client: Client, namespace: str) -> None:
-    told = deployment_of(here(namespace), servers(), 2, settings(**MINE))
+    desired = deployment_of(here(namespace), servers(), 2, settings(**MINE))
     address = service_of(here(namespace), servers())
 
-    live, live_address = client.apply(DEPLOYMENTS, told), client.apply(SERVICES, address)
+    live, live_address = client.apply(DEPLOYMENTS, desired), client.apply(SERVICES, address)
 
-    assert is_as_told(live, told)
-    assert is_as_told(live_address, address)
-    assert client.apply(DEPLOYMENTS, told)["metadata"] == live["metadata"]
+    assert is_applied(live, desired)
+    assert is_applied(live_address, address)
+    assert client.apply(DEPLOYMENTS, desired)["metadata"] == live["metadata"]
     assert client.apply(SERVICES, address)["metadata"] == live_address["metadata"]
 
 
@@ -137,28 +137,28 @@ LABEL = [{"op": "remove", "path": "/metadata/labels/stockpot.dev~1soup"}]
 def test_a_deployment_that_was_edited_by_hand_is_found_and_taken_back(
     client: Client, cluster: ControlPlane, namespace: str, edit: list[Json]
 ) -> None:
-    told = deployment_of(here(namespace), servers(), 2, settings(**MINE))
-    name = told["metadata"]["name"]
-    client.apply(DEPLOYMENTS, told)
+    desired = deployment_of(here(namespace), servers(), 2, settings(**MINE))
+    name = desired["metadata"]["name"]
+    client.apply(DEPLOYMENTS, desired)
     path = f"{DEPLOYMENTS.path(namespace, name)}?fieldManager=kubectl-edit"
 
     status, _ = cluster.api.request(
         "PATCH", path, json.dumps(edit).encode(), "application/json-patch+json"
     )
     edited = client.get(DEPLOYMENTS, namespace, name)
-    taken_back = client.apply(DEPLOYMENTS, told)
+    taken_back = client.apply(DEPLOYMENTS, desired)
 
     assert status == 200
-    assert not is_as_told(edited, told)
-    assert is_as_told(taken_back, told)
+    assert not is_applied(edited, desired)
+    assert is_applied(taken_back, desired)
 
 
 def test_what_somebody_adds_beside_what_we_tell_is_left_alone(
     client: Client, cluster: ControlPlane, namespace: str
 ) -> None:
-    told = deployment_of(here(namespace), servers(), 2, settings())
-    name = told["metadata"]["name"]
-    client.apply(DEPLOYMENTS, told)
+    desired = deployment_of(here(namespace), servers(), 2, settings())
+    name = desired["metadata"]["name"]
+    client.apply(DEPLOYMENTS, desired)
     extra = [
         {"op": "add", "path": "/metadata/labels/team", "value": "x"},
         {
@@ -175,8 +175,8 @@ def test_what_somebody_adds_beside_what_we_tell_is_left_alone(
     live = client.get(DEPLOYMENTS, namespace, name)
 
     assert status == 200
-    assert is_as_told(live, told)
-    assert client.apply(DEPLOYMENTS, told)["metadata"]["generation"] == 2
+    assert is_applied(live, desired)
+    assert client.apply(DEPLOYMENTS, desired)["metadata"]["generation"] == 2
 
 
 def test_the_service_of_a_soup_made_anew_goes_over_to_it(client: Client, namespace: str) -> None:
@@ -193,16 +193,16 @@ def test_the_service_of_a_soup_made_anew_goes_over_to_it(client: Client, namespa
 
 
 def with_role(
-    client: Client, cluster: ControlPlane, namespace: str, rules: tuple[Rule, ...]
+    client: Client, cluster: ControlPlane, namespace: str, rules: tuple[RbacRule, ...]
 ) -> Client:
-    """Somebody who may do just that."""
+    """Return a client that has only these permissions."""
     about = {"name": "operator", "namespace": namespace}
     client.create(ACCOUNTS, {"metadata": about})
-    told = [
+    desired = [
         {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)}
         for rule in rules
     ]
-    client.create(ROLES, {"metadata": about, "rules": told})
+    client.create(ROLES, {"metadata": about, "rules": desired})
     role = {"apiGroup": ROLES.group, "kind": "Role", "name": "operator"}
     subject = {"kind": "ServiceAccount", **about}
     client.create(BINDINGS, {"metadata": about, "roleRef": role, "subjects": [subject]})
@@ -229,12 +229,12 @@ def test_the_operators_role_is_enough_for_servers_and_runs(
     client: Client, cluster: ControlPlane, namespace: str
 ) -> None:
     operator = with_role(client, cluster, namespace, permissions.IN_WORKLOAD_NAMESPACE)
-    told = deployment_of(here(namespace), servers(), 1, settings())
+    desired = deployment_of(here(namespace), servers(), 1, settings())
     job = job_of(NAME, LINEAGE, moved(a_training(), namespace), settings())
 
-    operator.apply(DEPLOYMENTS, told)
+    operator.apply(DEPLOYMENTS, desired)
     operator.apply(SERVICES, service_of(here(namespace), servers()))
-    operator.apply(DEPLOYMENTS, told)
+    operator.apply(DEPLOYMENTS, desired)
     operator.create(JOBS, job)
     operator.delete(JOBS, namespace, job["metadata"]["name"])
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from devcluster.controlplane import ControlPlane
-from tests.cluster.shapes import LINEAGE, Json, a_training, said, servers, settings
+from tests.cluster.shapes import LINEAGE, Json, a_training, message_of, servers, settings
 from tests.controlplane.admin import ACCOUNTS, NODES, QUOTAS, Admin
 
 from stockpot.api.conditions import Reason
@@ -30,7 +30,7 @@ from stockpot.cluster.apiserver.resources import (
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.cluster.manifests.jobs import job_of
-from stockpot.cluster.manifests.startup_blockers import hindrance_of
+from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import ShardUID
 from stockpot.core.runs import Run, RunName, StartupBlocker
 
@@ -95,8 +95,8 @@ class Studio:
         client.create(NAMESPACES, {"metadata": {"name": namespace, "labels": labels}})
         spec = {"base": {"s3": {"prefix": "bases/emoji/"}}}
         about = {"name": "emoji", "namespace": namespace}
-        told = {"apiVersion": SOUPS.api_version, "kind": "Soup", "metadata": about, "spec": spec}
-        uid = client.create(SOUPS, told)["metadata"]["uid"]
+        desired = {"apiVersion": SOUPS.api_version, "kind": "Soup", "metadata": about, "spec": spec}
+        uid = client.create(SOUPS, desired)["metadata"]["uid"]
         self.soup = ObjectRef(namespace=namespace, name="emoji", uid=uid)
 
     def make_account(self) -> None:
@@ -129,17 +129,17 @@ class Studio:
         """The run, once it has ended."""
         return until(lambda: None if (run := self.run()).is_active else run)
 
-    def hindrance(self, workload: Json | None = None) -> StartupBlocker | None:
+    def blocker(self, workload: Json | None = None) -> StartupBlocker | None:
         events = self.client.list(EVENTS, self.namespace).items
-        return hindrance_of(workload or self.job(), self.pods(), events, now())
+        return startup_blocker_of(workload or self.job(), self.pods(), events, now())
 
     def placed(self) -> Json:
         """The pod, once it has a node."""
 
-        def one() -> Json | None:
+        def owned_pod() -> Json | None:
             return next((pod for pod in self.pods() if pod["spec"].get("nodeName")), None)
 
-        return until(one)
+        return until(owned_pod)
 
     def tell(self, pod: Json, phase: str, state: Json, **more: Any) -> None:
         """Say what a kubelet would."""
@@ -175,8 +175,8 @@ def until(look: Callable[[], T | None]) -> T:
     """What a look finds, as soon as it finds something."""
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        if result := look():
+            return result
         time.sleep(0.1)
     raise AssertionError("it was waited for in vain")
 
@@ -194,7 +194,7 @@ def test_a_done_job_has_its_result(studio: Studio) -> None:
     pod = studio.placed()
     assert studio.run().is_active
 
-    studio.end(pod, 0, said(RunResult(records=3)))
+    studio.end(pod, 0, message_of(RunResult(records=3)))
 
     assert studio.ended().result == RunResult(records=3)
 
@@ -206,7 +206,7 @@ def test_a_failed_job_has_its_failure(busy: Admin, code: int, final: bool) -> No
     studio.post()
     problem = Problem(exit_code=code, message="no pictures", help="put some there")
 
-    studio.end(studio.placed(), code, said(RunResult(problem=problem)))
+    studio.end(studio.placed(), code, message_of(RunResult(problem=problem)))
 
     failure = studio.ended().failure
     assert failure
@@ -231,7 +231,7 @@ def test_a_disrupted_pod_is_followed_by_another_in_the_same_run(studio: Studio) 
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     assert studio.run().is_active
     studio.placed()
-    studio.end(second, 0, said(RunResult(records=1)))
+    studio.end(second, 0, message_of(RunResult(records=1)))
     assert studio.ended().result == RunResult(records=1)
 
 
@@ -280,10 +280,10 @@ def test_a_soup_that_goes_takes_its_jobs_with_it(studio: Studio) -> None:
 def test_a_service_account_that_is_not_there(studio: Studio) -> None:
     studio.post()
 
-    hindrance = until(studio.hindrance)
+    blocker = until(studio.blocker)
 
-    assert hindrance.reason == Reason.FORBIDDEN
-    assert hindrance.message == (
+    assert blocker.reason == Reason.FORBIDDEN
+    assert blocker.message == (
         f"the ServiceAccount stockpot-workload is not in the namespace {studio.namespace}"
     )
 
@@ -292,30 +292,30 @@ def test_a_quota_that_is_used_up(studio: Studio) -> None:
     studio.make_account()
     studio.make_quota(pods=0)
     studio.post()
-    told = deployment_of(studio.soup, servers(), 1, settings())
-    studio.client.apply(DEPLOYMENTS, told)
+    desired = deployment_of(studio.soup, servers(), 1, settings())
+    studio.client.apply(DEPLOYMENTS, desired)
 
-    of_run = until(studio.hindrance)
+    of_run = until(studio.blocker)
     of_servers = until(
-        lambda: studio.hindrance(
-            studio.client.get(DEPLOYMENTS, studio.namespace, told["metadata"]["name"])
+        lambda: studio.blocker(
+            studio.client.get(DEPLOYMENTS, studio.namespace, desired["metadata"]["name"])
         )
     )
 
-    for hindrance in (of_run, of_servers):
-        assert hindrance.reason == Reason.QUOTA_EXCEEDED
-        assert "exceeded quota: small, requested: pods=1, limited: pods=0" in hindrance.message
+    for blocker in (of_run, of_servers):
+        assert blocker.reason == Reason.QUOTA_EXCEEDED
+        assert "exceeded quota: small, requested: pods=1, limited: pods=0" in blocker.message
 
 
 def test_a_volume_that_the_level_forbids(studio: Studio) -> None:
     studio.make_account()
     studio.post(volumes=({"name": "code", "hostPath": {"path": "/x"}},))
 
-    hindrance = until(studio.hindrance)
+    blocker = until(studio.blocker)
 
-    assert hindrance.reason == Reason.FORBIDDEN
-    assert 'violates PodSecurity "restricted:latest": restricted volume types' in hindrance.message
-    assert "pods.volumes" in hindrance.help
+    assert blocker.reason == Reason.FORBIDDEN
+    assert 'violates PodSecurity "restricted:latest": restricted volume types' in blocker.message
+    assert "pods.volumes" in blocker.help
 
 
 def test_a_resource_that_no_node_has(studio: Studio) -> None:
@@ -323,10 +323,10 @@ def test_a_resource_that_no_node_has(studio: Studio) -> None:
     gpu = {"nvidia.com/gpu": "1"}
     studio.post(resources={"train": {"requests": {"cpu": "64", **gpu}, "limits": gpu}})
 
-    hindrance = until(studio.hindrance)
+    blocker = until(studio.blocker)
 
-    assert hindrance.reason == Reason.UNSCHEDULABLE
-    assert hindrance.message == (
+    assert blocker.reason == Reason.UNSCHEDULABLE
+    assert blocker.message == (
         "no node has room for the pod, which needs 64 cpu and 1 nvidia.com/gpu"
     )
 
@@ -335,20 +335,20 @@ def test_labels_that_no_node_has(studio: Studio) -> None:
     studio.make_account()
     studio.post(node_selector={"gpu": "yes"})
 
-    hindrance = until(studio.hindrance)
+    blocker = until(studio.blocker)
 
-    assert hindrance.message == "no node has the labels that the pod asks for (gpu=yes)"
+    assert blocker.message == "no node has the labels that the pod asks for (gpu=yes)"
 
 
 def test_a_claim_that_is_not_there_and_then_has_no_volume(studio: Studio) -> None:
     studio.make_account()
     studio.post(source=Location(place=Place.FOLDER, path="/claims/data/food"))
 
-    missing = until(studio.hindrance)
+    missing = until(studio.blocker)
     access = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     about = {"name": "data", "namespace": studio.namespace}
     studio.client.create(CLAIMS, {"metadata": about, "spec": access})
-    unbound = until(lambda: found if (found := studio.hindrance()) != missing else None)
+    unbound = until(lambda: result if (result := studio.blocker()) != missing else None)
 
     assert (missing.reason, unbound.reason) == (Reason.CLAIM_UNBOUND, Reason.CLAIM_UNBOUND)
     assert missing.message == f"the claim data is not in the namespace {studio.namespace}"
@@ -365,11 +365,11 @@ def test_a_node_that_falls_silent(studio: Studio) -> None:
     studio.make_account()
     studio.post(node_selector=labels, tolerations=({"key": "quiet", "operator": "Exists"},))
     studio.tell(studio.placed(), "Running", RUNNING, conditions=ALIVE)
-    assert studio.hindrance() is None
+    assert studio.blocker() is None
 
-    hindrance = until(studio.hindrance)
+    blocker = until(studio.blocker)
 
-    assert hindrance.reason == Reason.NODE_LOST
-    assert hindrance.message.startswith("the node node-2 does not answer")
+    assert blocker.reason == Reason.NODE_LOST
+    assert blocker.message.startswith("the node node-2 does not answer")
     assert studio.run().is_active
     client.delete(NODES, None, "node-2")

@@ -41,7 +41,7 @@ CANNOT_BEGIN = {
     "no-secret": (
         waits("CreateContainerConfigError", 'secret "store-workload" not found'),
         "SecretNotFound",
-        ("the Secret store-workload is not there", "kubectl create secret generic"),
+        ("the Secret store-workload does not exist", "kubectl create secret generic"),
     ),
     "no-key": (
         waits(

@@ -49,7 +49,7 @@ from stockpot.cluster.chart.permissions import (
     IN_CLUSTER,
     IN_RELEASE_NAMESPACE,
     IN_WORKLOAD_NAMESPACE,
-    Rule,
+    RbacRule,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,7 +381,7 @@ class Town:
         return "\n".join(lines)
 
 
-def rules_of(rules: tuple[Rule, ...]) -> list[Json]:
+def rules_of(rules: tuple[RbacRule, ...]) -> list[Json]:
     """As the chart writes them."""
     every = [role_rule(rule, "operator") for rule in rules]
     for one in every:

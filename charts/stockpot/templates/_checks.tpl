@@ -1,4 +1,4 @@
-{{- /* What the schema cannot say: refused with one sentence, and what to write. */ -}}
+{{- /* Checks that the schema cannot express. Each message says what is wrong, and what to write. */ -}}
 
 {{- define "stockpot.checks" -}}
 {{- if not .Values.workloadNamespaces }}

@@ -1,4 +1,4 @@
-{{- /* Names and labels. What selects pods never changes within a release. */ -}}
+{{- /* Names and labels. The selector of pods never changes within a release. */ -}}
 
 {{- define "stockpot.name" -}}
 {{- $name := ternary .Release.Name (printf "%s-stockpot" .Release.Name) (contains "stockpot" .Release.Name) -}}
@@ -19,7 +19,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{- /* The reference of an image: (list $ image). */ -}}
+{{- /* An image reference: (list $ image). */ -}}
 {{- define "stockpot.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}

@@ -1,4 +1,4 @@
-{{- /* What the pods of the chart have in common: they satisfy the Pod Security level restricted. */ -}}
+{{- /* Common fields of the chart's pods, which satisfy the Pod Security level restricted. */ -}}
 
 {{- define "stockpot.podSecurity" -}}
 securityContext:

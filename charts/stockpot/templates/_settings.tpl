@@ -14,13 +14,13 @@ images:
   pullPolicy: {{ .Values.images.pullPolicy }}
   pullSecrets: {{- toYaml .Values.images.pullSecrets | nindent 4 }}
 stores:
-  {{- range $store, $said := .Values.stores }}
+  {{- range $store, $values := .Values.stores }}
   {{ $store }}:
-    url: {{ $said.url }}
-    endpoint: {{ $said.endpoint }}
+    url: {{ $values.url }}
+    endpoint: {{ $values.endpoint }}
     credentials:
       {{- range $who := list "workload" "unlearn" }}
-      {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $said)) }}
+      {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $values)) }}
       {{- end }}
   {{- end }}
 serviceAccounts:

@@ -1,1 +1,1 @@
-"""Kubernetes: how we speak to its API, and how our workloads look there. Decides nothing."""
+"""Kubernetes: the API client, the manifests of our workloads, the chart. Decides nothing."""

@@ -1,1 +1,1 @@
-"""The operator's process: watch, queue, work, lead. What to do is decided in the core."""
+"""The operator's process: watches, work queue, workers, election. `core` decides what to do."""

@@ -1,4 +1,4 @@
-"""The operator's process: its arguments, its log and its end."""
+"""The entry point `stockpot-operator`: arguments, logging, signals and exit code."""
 
 import argparse
 import logging
@@ -20,12 +20,12 @@ from stockpot.process.interruption import stop_on_signals
 
 PORT = 8080
 SWITCH_S = 0.0005
-"""How long a thread that computes keeps those waiting that have an answer to read: rounds compute,
-and must not hold up the watch, the Lease, or the word that something was deleted."""
+"""How long a computing thread keeps others waiting: reconciles compute, and must not delay the
+watches, the Lease, or the record of a deletion."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the operator until it is told to end.
+    """Run the operator until it is stopped.
 
     Raises:
         SystemExit: Always.
@@ -34,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the operator; say how it ended."""
+    """Run the operator, and return its exit code."""
     parser = argparse.ArgumentParser(prog="stockpot-operator")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    told = verbs.add_parser("run", help="reconcile soups until told to end")
-    told.add_argument("--settings", type=Path, default=PATH, help="written by the chart")
-    told.add_argument("--port", type=int, default=PORT, help="of /livez, /readyz and /metrics")
+    run_parser = verbs.add_parser("run", help="reconcile soups until stopped by SIGTERM")
+    run_parser.add_argument("--settings", type=Path, default=PATH, help="written by the chart")
+    run_parser.add_argument("--port", type=int, default=PORT, help="port of probes and /metrics")
     chosen = parser.parse_args(arguments)
     _log_as_json()
     sys.setswitchinterval(SWITCH_S)
@@ -62,12 +62,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _identity() -> str:
-    """Name this process, and no other: a container that starts again is another."""
+    """Return a unique identity of this process: a restarted container has another one."""
     return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 def _log_as_json() -> None:
-    # kopf's words, and those of whatever else logs, look as ours do.
+    # Messages of kopf and of other libraries have the same format as ours.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -84,7 +84,7 @@ def _log_as_json() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    # It says of each stream that signals are the main thread's matter, which they are.
+    # kopf warns for each watcher that signals are handled in the main thread, as is intended.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""Whether the API server knows our kinds as this version does: an older CRD drops new fields."""
+"""Checks that the installed CRDs have every field of this version: older ones drop new fields."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +17,11 @@ HELP = (
 
 
 def require_crds(client: Client) -> None:
-    """See that every kind is there with every field of this version.
+    """Check that the CRD of every kind is installed with every field of this version.
 
     Raises:
-        Refused: One is missing, or is older than the operator.
-        StockpotError: The API server did not answer, or says no.
+        Refused: A CRD is missing, or is older than the operator.
+        StockpotError: The API server did not answer, or refused.
     """
     for kind in KINDS:
         name = f"{kind.PLURAL}.{GROUP}"
@@ -43,19 +43,19 @@ def _fields_of(live: Json) -> Iterator[str]:
 
 def _schema(definition: Json) -> Json:
     versions: list[Json] = definition["spec"]["versions"]
-    found = next(
+    served = next(
         (version for version in versions if version["name"] == VERSION and version["served"]), None
     )
-    schema: Json = found["schema"]["openAPIV3Schema"] if found else {}
+    schema: Json = served["schema"]["openAPIV3Schema"] if served else {}
     return schema
 
 
 def _fields(schema: Any, path: str = "") -> set[str]:
-    """List every field below a schema, as `spec.source.s3`."""
-    found: set[str] = set()
+    """Return every field below a schema, as `spec.source.s3`."""
+    fields: set[str] = set()
     if not isinstance(schema, dict):
-        return found
+        return fields
     for name, below in (schema.get("properties") or {}).items():
         here = f"{path}.{name}" if path else name
-        found |= {here} | _fields(below, here)
-    return found | _fields(schema.get("items"), path)
+        fields |= {here} | _fields(below, here)
+    return fields | _fields(schema.get("items"), path)

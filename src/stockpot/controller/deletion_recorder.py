@@ -1,8 +1,8 @@
-"""Deletions are written down as soon as the watch brings word of them.
+"""Records deletions of shards as soon as a watch reports them.
 
-A round of a large soup takes seconds, and others may be before it: what somebody asked to be
-forgotten is on record before that. Only the time is written here; all else is for the rounds, which
-write it as well where this did not.
+A reconcile of a large soup takes seconds, and others may be queued before it: the request to
+forget is recorded before that. Only its time is written here; the reconcile does the rest, and
+writes the time as well if this module did not.
 """
 
 import threading
@@ -19,36 +19,36 @@ from stockpot.kube.status_writer import StatusWriter, read
 from stockpot.reconcile.objects.shard import is_forced
 from stockpot.reconcile.objects.unlearning import tombstone
 
-log = structlog.get_logger("stockpot.noting")
+log = structlog.get_logger("stockpot.deletions")
 
-AT_ONCE = 4
-"""The API server serves others, too."""
+THREADS = 4
+"""Concurrent writes: a bound on the load of the API server."""
 LONGEST_S = 2.0
-"""An API server that does not answer does not hold up the rounds for longer."""
+"""How long reconciles wait at most for an API server that does not answer."""
 
 
-def is_to_note(shard: DataShard) -> bool:
-    """Whether nobody has written down yet that it was deleted.
+def needs_record(shard: DataShard) -> bool:
+    """Whether the deletion of a shard is not recorded yet.
 
-    One that goes by force is written down in its Soup, by a round; one without our finalizer is
+    A forced deletion is recorded in its Soup, by a reconcile; a shard without our finalizer is
     not ours.
     """
-    meta, told = shard.metadata, shard.status.unlearning
+    meta, record = shard.metadata, shard.status.unlearning
     held = FINALIZER in meta.finalizers
-    return bool(meta.deletion_timestamp) and held and told is None and not is_forced(shard)
+    return bool(meta.deletion_timestamp) and held and record is None and not is_forced(shard)
 
 
 class DeletionRecorder:
-    """Writes tombstones' first line, for the leader. For many threads."""
+    """Writes the time of a deletion into the shard's status, on the leader. Thread-safe."""
 
     def __init__(
         self, writer: StatusWriter, may_work: Callable[[str], bool], now: Callable[[], datetime]
     ) -> None:
-        """Write nothing yet.
+        """Prepare the recorder; `start` starts it.
 
         Args:
-            writer: Who writes.
-            may_work: Whether a namespace is ours to work in at this moment.
+            writer: Writes the shards.
+            may_work: Whether our release may work in a namespace now.
             now: The clock.
         """
         self._writer, self._may_work, self._now = writer, may_work, now
@@ -57,36 +57,34 @@ class DeletionRecorder:
         self._waiting = 0
 
     def start(self) -> None:
-        """Begin: we lead."""
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="noting")
+        """Start to record, as the leader."""
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="deletions")
 
     def stop(self) -> None:
-        """Write no more."""
+        """Stop recording."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
 
-    def hear(self, thing: Json) -> None:
-        """Take in what a watch says of a shard that is being deleted. Does not wait."""
+    def submit(self, thing: Json) -> None:
+        """Queue a shard that is being deleted. Does not block."""
         if self._threads is None:
             return
         with self._changed:
             self._waiting += 1
         self._threads.submit(self._note, thing)
 
-    def let_pass(self) -> None:
-        """Wait for what is being written down: rounds compute, and this needs the processor."""
+    def wait_until_recorded(self) -> None:
+        """Wait for pending records, which need the processor that reconciles would use."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting, LONGEST_S)
 
     def _note(self, thing: Json) -> None:
         try:
-            if is_to_note(read(DataShard, thing)) and self._may_work(namespace_of(thing)):
+            if needs_record(read(DataShard, thing)) and self._may_work(namespace_of(thing)):
                 self._writer.write(DataShard, thing, [tombstone(self._now())])
         except StockpotError as error:
-            # The round does it, and says what is the matter.
-            log.info(
-                "a deletion was not written down at once", shard=name_of(thing), why=str(error)
-            )
+            # The reconcile does it, and reports the problem.
+            log.info("a deletion was not recorded at once", shard=name_of(thing), why=str(error))
         finally:
             with self._changed:
                 self._waiting -= 1

@@ -1,8 +1,8 @@
-"""One release works in a namespace: the leader says so in each, and works only where it may.
+"""Holds each workload namespace by a Lease, so that only one release works in it.
 
-A namespace that is being deleted takes away the Lease and the RoleBinding by which we work there,
-while its shards still wait to be forgotten. So both carry our finalizer, from before the first
-round of the namespace until the last of its soups and shards is gone.
+The deletion of a namespace would delete the Lease and the RoleBinding that permits our work, while
+its shards still have to be unlearned. So both carry our finalizer, from before the first reconcile
+in the namespace until the last of its soups and shards is gone.
 """
 
 import threading
@@ -14,28 +14,28 @@ import structlog
 
 from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.election import Scope
+from stockpot.cluster.apiserver.election import NamespaceLease
 from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
 from stockpot.cluster.apiserver.resources import ROLE_BINDINGS
 from stockpot.errors import StockpotError
 
-log = structlog.get_logger("stockpot.scope")
+log = structlog.get_logger("stockpot.namespaces")
 
 EVERY_S = 4.0
 
 
 @dataclass
-class _Place:
-    scope: Scope
+class _Namespace:
+    lease: NamespaceLease
     is_pinned: bool | None = None
-    """Whether Lease and RoleBinding stay; None: nobody looked yet."""
+    """Whether Lease and RoleBinding carry our finalizer; None before the first check."""
     is_ours: bool = False
-    """Whether it was, when it was last tried."""
+    """Whether the last attempt to hold the namespace succeeded."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class NamespaceLeases:
-    """The Scope leases of all workload namespaces, on a thread of their own."""
+    """Keeps the Leases of all workload namespaces, on its own thread."""
 
     def __init__(
         self,
@@ -45,22 +45,25 @@ class NamespaceLeases:
         binding: str,
         now: Callable[[], datetime],
         is_used: Callable[[str], bool],
-        begun: Callable[[str], None],
+        on_acquired: Callable[[str], None],
     ) -> None:
-        """Keep nothing yet.
+        """Prepare the Leases; `start` acquires them.
 
         Args:
-            client: Whose connections are used.
-            namespaces: Where soups may be.
-            release: `<namespace>/<name>`, by which we are known to others.
-            binding: Name of our RoleBinding in each; empty: our rights are not of the namespace.
+            client: The client that reads and writes them.
+            namespaces: The workload namespaces.
+            release: `<namespace>/<name>`, the identity of our release.
+            binding: Name of our RoleBinding in each namespace; empty if our permissions do not
+                come from the namespace.
             now: The clock.
-            is_used: Whether a soup or shard is in a namespace.
-            begun: Told of a namespace that is ours from now on: what waits there need not wait.
+            is_used: Whether a namespace contains a soup or shard.
+            on_acquired: Called with each namespace that is acquired.
         """
         self._client, self._binding = client, binding
-        self._is_used, self._begun = is_used, begun
-        self._places = {name: _Place(Scope(client, name, release, now)) for name in namespaces}
+        self._is_used, self._on_acquired = is_used, on_acquired
+        self._namespaces = {
+            name: _Namespace(NamespaceLease(client, name, release, now)) for name in namespaces
+        }
         self.problems: dict[str, str] = {}
         """Why we may not work in a namespace, by its name."""
         self._stop = threading.Event()
@@ -71,22 +74,23 @@ class NamespaceLeases:
         self._thread.start()
 
     def stop(self) -> None:
-        """Keep none any longer: they run out by themselves.
+        """Stop renewing: the Leases expire.
 
-        Where nothing needs us any more, nothing of ours may be in the way of an uninstall.
+        Removes our finalizers in namespaces without soups and shards, where they would block an
+        uninstall.
         """
         self._stop.set()
         if not self._thread.is_alive():
             return
         self._thread.join()
-        for namespace, place in self._places.items():
+        for namespace, place in self._namespaces.items():
             if place.is_pinned and not self._is_used(namespace):
                 self._keep(namespace, place)
 
     def is_ours(self, namespace: str) -> bool:
-        """Whether we may work there at this moment, and will until its last shard is forgotten."""
-        place = self._places.get(namespace)
-        if place is None or not place.scope.is_held:
+        """Whether we may work in the namespace now, and until its last shard is unlearned."""
+        place = self._namespaces.get(namespace)
+        if place is None or not place.lease.is_held:
             return False
         if not place.is_pinned:
             self._keep(namespace, place)
@@ -94,16 +98,16 @@ class NamespaceLeases:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for namespace, place in self._places.items():
+            for namespace, place in self._namespaces.items():
                 self._keep(namespace, place)
             self._stop.wait(EVERY_S)
 
-    def _keep(self, namespace: str, place: _Place) -> None:
+    def _keep(self, namespace: str, place: _Namespace) -> None:
         try:
             with place.lock:
                 self._hold(namespace, place)
         except NamespaceEnding:
-            place.is_pinned = False  # There is nothing left in it that would need us.
+            place.is_pinned = False  # Nothing in it needs us any more.
         except StockpotError as error:
             if self.problems.get(namespace) != error.message:
                 log.error(error.message, namespace=namespace, help=error.help)
@@ -112,17 +116,17 @@ class NamespaceLeases:
         else:
             if not place.is_ours:
                 place.is_ours = True
-                self._begun(namespace)
+                self._on_acquired(namespace)
             if self.problems.pop(namespace, None):
-                log.info("the namespace is ours to work in", namespace=namespace)
+                log.info("the namespace is held by this release now", namespace=namespace)
 
-    def _hold(self, namespace: str, place: _Place) -> None:
+    def _hold(self, namespace: str, place: _Namespace) -> None:
         pinned = self._is_used(namespace)
         if pinned and not place.is_pinned:
             self._pin(namespace, (FINALIZER,))
-        place.scope.keep(finalizers=(FINALIZER,) if pinned else ())
+        place.lease.keep(finalizers=(FINALIZER,) if pinned else ())
         if not pinned and place.is_pinned is not False:
-            # Last of all: without it we could not even say so.
+            # Last of all: without the RoleBinding we could not write the Lease.
             self._pin(namespace, ())
         place.is_pinned = pinned
 
@@ -132,8 +136,8 @@ class NamespaceLeases:
         try:
             live = self._client.get(ROLE_BINDINGS, namespace, self._binding)
         except NotFound:
-            return  # We are allowed by something else.
-        others = [one for one in live["metadata"].get("finalizers", ()) if one != FINALIZER]
+            return  # Our permissions come from elsewhere.
+        others = [name for name in live["metadata"].get("finalizers", ()) if name != FINALIZER]
         wanted = [*others, *finalizers]
         if wanted == live["metadata"].get("finalizers", []):
             return

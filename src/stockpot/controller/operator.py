@@ -1,7 +1,7 @@
-"""The operator put together: what watches, what leads, what works, what is measured.
+"""Assembles the operator: watches, leader election, workers and metrics.
 
-Standing by it watches, so that its cache is warm; leading it works. A leader that cannot be sure
-that it leads ends its process at once.
+A standby watches, so that its cache is warm; the leader also works. A leader that is not sure to
+lead any more ends its process at once.
 """
 
 import os
@@ -44,7 +44,7 @@ log = structlog.get_logger("stockpot.operator")
 WORKERS = 4
 LEASE = "stockpot-operator"
 STUCK_S = 180.0
-"""A round that takes so long will not end: the process is better begun anew."""
+"""A reconcile that takes this long will not end: the liveness probe fails, and the pod restarts."""
 RETRY_S = 5.0
 LOOK_AFTER_S = 1.0
 LAST_ROUNDS_S = 20.0
@@ -52,20 +52,20 @@ LAST_ROUNDS_S = 20.0
 
 def utc_now() -> datetime:
     """The clock of the operator."""
-    return datetime.now(UTC)  # noqa: TID251  This is the one that everybody is told.
+    return datetime.now(UTC)  # noqa: TID251  The only clock of the operator.
 
 
 class Operator:
-    """All parts of one operator process."""
+    """One operator process."""
 
     def __init__(self, client: Client, settings: OperatorSettings, identity: str) -> None:
         self._client, self._settings, self._identity = client, settings, identity
-        self._cache, self._queue, self._asking = Cache(), Queue(), PodClient()
-        self._happenings = PodEventReader(client)
+        self._cache, self._queue, self._pods = Cache(), Queue(), PodClient()
+        self._events = PodEventReader(client)
         self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
-        self._keeping = NamespaceLeases(
+        self._namespaces = NamespaceLeases(
             client,
             settings.workload_namespaces,
             release,
@@ -74,55 +74,61 @@ class Operator:
             self._is_used,
             self._push_all,
         )
-        self._announce = EventRecorder(client, utc_now, identity, log.warning)
-        writer = StatusWriter(client, self._cache, self._announce)
-        self._noting = DeletionRecorder(writer, self._keeping.is_ours, utc_now)
-        self._engine = WorkerPool(
+        self._record_events = EventRecorder(client, utc_now, identity, log.warning)
+        writer = StatusWriter(client, self._cache, self._record_events)
+        self._deletions = DeletionRecorder(writer, self._namespaces.is_ours, utc_now)
+        self._workers = WorkerPool(
             self._queue,
             self.ports_of,
             workers=WORKERS,
-            may_work=self._keeping.is_ours,
-            let_pass=self._noting.let_pass,
+            may_work=self._namespaces.is_ours,
+            before_round=self._deletions.wait_until_recorded,
             now=utc_now,
-            finished=self._finished,
-            failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
+            on_finished=self._on_finished,
+            on_failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
-        told = (self._queue.push, self._noting.hear)
-        self._streams = WatchManager(client, self._cache, *told, settings, self._push_all)
+        self._watches = WatchManager(
+            client,
+            self._cache,
+            self._queue.push,
+            self._deletions.submit,
+            settings,
+            self._push_all,
+        )
         self._election = Election(
-            client.within(5),
+            client.with_timeout(5),
             settings.release.namespace,
             LEASE,
             identity,
             utc_now,
             is_well=self._is_well,
-            elected=self._elected,
-            lost=_end_at_once,
+            on_elected=self._on_elected,
+            on_lost=_end_at_once,
         )
         self._ports: dict[SoupKey, Ports] = {}
-        self._told: dict[SoupKey, Plan] = {}
+        self._logged_plans: dict[SoupKey, Plan] = {}
         self._is_primed = threading.Event()
         self.stop = threading.Event()
-        """Set: end in good order."""
+        """Set it to stop the operator gracefully."""
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Work until `stop` is set."""
         self._wait_until(self._prepare)
         if not self.stop.is_set():
-            while not self._streams.is_ready and not self.stop.is_set():
-                self._streams.look_after()
+            while not self._watches.is_ready and not self.stop.is_set():
+                self._watches.start_watchers()
                 self.stop.wait(LOOK_AFTER_S)
             self._is_primed.set()
             self._election.start()
             log.info("standing by", identity=self._identity)
         while not self.stop.wait(LOOK_AFTER_S):
-            self._streams.look_after()
-        self._noting.stop()
-        self._engine.stop(LAST_ROUNDS_S)
-        self._keeping.stop()
+            self._watches.start_watchers()
+        self._deletions.stop()
+        self._workers.stop(LAST_ROUNDS_S)
+        self._namespaces.stop()
         self._election.stop()
-        self._streams.stop()
-        self._asking.close()
+        self._watches.stop()
+        self._pods.close()
 
     @contextmanager
     def answering(self, port: int) -> Iterator[str]:
@@ -133,29 +139,29 @@ class Operator:
             yield url
 
     def ports_of(self, key: SoupKey) -> Ports:
-        """What a round of a soup needs."""
+        """Return the ports with which a soup is reconciled."""
         if key not in self._ports:
             self._ports[key] = cluster_ports(
                 self._client,
                 self._cache,
                 key,
                 self._settings,
-                self._announce,
-                self._asking,
-                self._happenings,
+                self._record_events,
+                self._pods,
+                self._events,
                 utc_now,
             )
         return self._ports[key]
 
     def _is_well(self) -> bool:
-        return self._engine.is_well(STUCK_S)
+        return self._workers.is_well(STUCK_S)
 
-    def _elected(self) -> None:
+    def _on_elected(self) -> None:
         log.info("leading", identity=self._identity)
         self.meters.set_leader(True)
-        self._keeping.start()
-        self._noting.start()
-        self._engine.start()  # Each namespace is looked at as soon as it is ours.
+        self._namespaces.start()
+        self._deletions.start()
+        self._workers.start()  # Soups are queued as soon as their namespace is acquired.
 
     def _prepare(self) -> None:
         require_crds(self._client)
@@ -170,40 +176,41 @@ class Operator:
                     self._queue.push(key, Priority.RESYNC)
 
     def _wait_until(self, do: Callable[[], None]) -> None:
-        said = ""
+        logged = ""
         while not self.stop.is_set():
             try:
                 do()
             except StockpotError as error:
-                if error.message != said:
+                if error.message != logged:
                     log.error(error.message, help=error.help)
-                said = error.message
+                logged = error.message
                 self.stop.wait(RETRY_S)
             else:
                 return
 
-    def _finished(self, key: SoupKey, one: Round, duration_s: float) -> None:
-        if one.plan.actions and one.plan != self._told.get(key):
-            # What is asked for again takes its time: once is enough to know it.
+    def _on_finished(self, key: SoupKey, finished: Round, duration_s: float) -> None:
+        plan = finished.plan
+        if plan.actions and plan != self._logged_plans.get(key):
+            # A plan is repeated until it takes effect: it is logged once.
             log.info(
                 "a round",
                 soup=f"{key.namespace}/{key.name}",
-                actions=[type(action).__name__ for action in one.plan.actions],
+                actions=[type(action).__name__ for action in plan.actions],
                 duration_ms=round(duration_s * 1000),
             )
-        self._told[key] = one.plan
-        seen = self.ports_of(key).objects.read(fresh=False)
-        if seen.soup is None:
+        self._logged_plans[key] = plan
+        observed = self.ports_of(key).objects.read(fresh=False)
+        if observed.soup is None:
             self.meters.observe_round(key, None, duration_s)
             return
-        running = _in_training(seen.shards)
-        facts = soup_facts(seen.soup, seen.shards, seen.revisions, in_training=running)
+        running = _in_training(observed.shards)
+        facts = soup_facts(observed.soup, observed.shards, observed.revisions, in_training=running)
         self.meters.observe_round(key, facts, duration_s)
         self.meters.observe_progress(key, running)
 
 
 def _in_training(shards: tuple[DataShard, ...]) -> dict[str, float]:
-    """How far each training is that is under way, 0 to 1."""
+    """Return the progress of each running training, 0 to 1, by the shard's name."""
     return {
         shard.metadata.name: (shard.status.training.progress_percent or 0) / 100
         for shard in shards
@@ -214,5 +221,5 @@ def _in_training(shards: tuple[DataShard, ...]) -> dict[str, float]:
 
 
 def _end_at_once(why: str) -> None:
-    log.error("this operator leads no longer, and ends", why=why)
+    log.error("this operator lost the leadership, and ends", why=why)
     os._exit(ExitCode.INTERRUPTED)

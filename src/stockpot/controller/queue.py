@@ -1,6 +1,6 @@
-"""Which soup is next: keys with a priority, each once, each worked on by one worker at a time.
+"""The work queue: keys of soups with a priority, each queued once and processed by one worker.
 
-An event says only that something happened to a soup; what, the round sees for itself.
+A key says only that a soup may have changed; the reconcile reads what.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from stockpot.reconcile.ports import SoupKey
 
 
 class Priority(IntEnum):
-    """Why a soup is looked at; less goes first."""
+    """Why a soup is reconciled; lower values go first."""
 
     DELETE = 0
     SPEC = 1
@@ -22,7 +22,7 @@ class Priority(IntEnum):
 
 
 class Queue:
-    """Keys that wait, at once or from a time on."""
+    """A priority queue of keys, with optional delays. Thread-safe."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
@@ -33,13 +33,13 @@ class Queue:
         self._closed = False
 
     def push(self, key: SoupKey, priority: Priority, delay_s: float = 0.0) -> None:
-        """Ask for a round of the soup; the sooner and the more urgent word counts."""
+        """Queue a soup; of several requests the earliest time and the highest priority count."""
         due_s = self._clock_s() + delay_s if delay_s > 0 else 0.0
         with self._changed:
             before = self._waiting.get(key)
             wanted = (due_s, int(priority))
             if before is not None:
-                # Each by itself: what is urgent stays so though a later word is in less of a hurry.
+                # Each by itself: a later request never lowers the priority of an earlier one.
                 wanted = (min(before[0], due_s), min(before[1], int(priority)))
                 if wanted == before:
                     return
@@ -48,7 +48,7 @@ class Queue:
             self._changed.notify()
 
     def take(self) -> SoupKey | None:
-        """Wait for the next soup that nobody works on; None once the queue is closed."""
+        """Wait for the next soup that no worker has; None once the queue is closed."""
         with self._changed:
             while not self._closed:
                 key, wait_s = self._next()
@@ -60,13 +60,13 @@ class Queue:
         return None
 
     def done(self, key: SoupKey) -> None:
-        """Say that the round is over: what was asked for meanwhile may begin."""
+        """Mark a soup as processed: requests that came meanwhile may be taken now."""
         with self._changed:
             self._working.discard(key)
             self._changed.notify()
 
     def close(self) -> None:
-        """Let every worker go."""
+        """Close the queue, and wake every waiting worker."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -77,20 +77,20 @@ class Queue:
             return sum(1 for due_s, _ in self._waiting.values() if due_s <= now_s)
 
     def _next(self) -> tuple[SoupKey | None, float | None]:
-        """Find the most urgent key that is due; else how long until one is."""
+        """Return the most urgent key that is due, or the seconds until a key is due."""
         now_s, later_s = self._clock_s(), None
         held: list[tuple[float, int, SoupKey]] = []
         best: tuple[int, float, SoupKey] | None = None
         while self._heap:
             due_s, priority, key = heapq.heappop(self._heap)
             if self._waiting.get(key) != (due_s, priority):
-                continue  # It was asked for anew under other terms, or is taken.
+                continue  # It was queued again with other terms, or is taken.
             held.append((due_s, priority, key))
             if due_s > now_s:
                 later_s = due_s - now_s
                 break  # All others are due later still.
             if key not in self._working and (best is None or (priority, due_s, key) < best):
                 best = (priority, due_s, key)
-        for one in held:
-            heapq.heappush(self._heap, one)
+        for entry in held:
+            heapq.heappush(self._heap, entry)
         return (best[2] if best else None), later_s

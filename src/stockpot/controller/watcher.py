@@ -1,4 +1,4 @@
-"""Watch streams, by kopf: what happens goes into the cache, and the soup's key into the queue.
+"""Watches by kopf: objects go into the cache, and the keys of their soups into the work queue.
 
 Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
 """
@@ -33,16 +33,16 @@ CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
 WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
 
 Push = Callable[[SoupKey, Priority], None]
-Hear = Callable[[Json], None]
+OnDeletion = Callable[[Json], None]
 
 ENDING_S, CANCELLED_AGAIN_S = 5.0, 0.1
-"""How long streams are given to end, and how often they are told to."""
+"""How long watches are given to end, and the pause between two cancellations."""
 IDENTITY: Any = "stockpot"
-"""Told, because kopf would else look our user up, whom an image need not know by a name."""
+"""Given to kopf, which would else look up the user's name, which an image need not have."""
 
 
 def key_of(resource: Resource, thing: Json) -> SoupKey | None:
-    """Say which soup an object belongs to."""
+    """Return the key of the soup that an object belongs to."""
     namespace = namespace_of(thing)
     if resource == SOUPS:
         return SoupKey(namespace, thing["metadata"]["name"])
@@ -55,7 +55,7 @@ def key_of(resource: Resource, thing: Json) -> SoupKey | None:
 
 
 def priority_of(resource: Resource, thing: Json) -> Priority:
-    """Say how urgent a change is: what is being deleted goes first."""
+    """Return the priority of a change: deletions go first."""
     if resource in CHILDREN:
         return Priority.CHILD
     if "deletionTimestamp" in thing["metadata"]:
@@ -63,13 +63,13 @@ def priority_of(resource: Resource, thing: Json) -> Priority:
     return Priority.SPEC if resource in {SOUPS, DATA_SHARDS} else Priority.CHILD
 
 
-Mark = tuple[Any, ...]
+Fingerprint = tuple[Any, ...]
 
 
-def mark_of(resource: Resource, thing: Json) -> Mark:
-    """Say what has to differ for a word about an object to be news.
+def fingerprint_of(resource: Resource, thing: Json) -> Fingerprint:
+    """Return what differs between two versions of an object if a reconcile is needed.
 
-    The status of ours is not in it, which we write ourselves.
+    It excludes the status of our own kinds, which the operator itself writes.
     """
     about = thing["metadata"]
     if resource not in {SOUPS, DATA_SHARDS, SOUP_REVISIONS}:
@@ -79,64 +79,64 @@ def mark_of(resource: Resource, thing: Json) -> Mark:
 
 
 class Watcher:
-    """The streams, on a thread and an event loop of their own."""
+    """Watches some namespaces, on its own thread and event loop."""
 
     def __init__(
         self,
         cache: Cache,
         push: Push,
-        shard_leaves: Hear,
+        on_deletion: OnDeletion,
         namespaces: Sequence[str],
         resources: Sequence[Resource] = WATCHED,
     ) -> None:
-        """Watch nothing yet.
+        """Prepare the watches; `start` starts them.
 
         Args:
-            cache: Where all goes.
-            push: Told which soup something happened to.
-            shard_leaves: Told of each shard that is being deleted. Must not wait.
-            namespaces: Where to look.
-            resources: At what.
+            cache: Receives the objects.
+            push: Called with the key of each soup that may have changed.
+            on_deletion: Called with each shard that is being deleted. Must not block.
+            namespaces: The watched namespaces.
+            resources: The watched kinds.
         """
-        self._cache, self._push, self._shard_leaves = cache, push, shard_leaves
+        self._cache, self._push, self._on_deletion = cache, push, on_deletion
         self._namespaces, self._resources = tuple(namespaces), tuple(resources)
-        self._marks: dict[tuple[Resource, str, str], Mark] = {}
-        """What was said last of each object, to tell a repetition."""
+        self._fingerprints: dict[tuple[Resource, str, str], Fingerprint] = {}
+        """The last fingerprint of each object, to detect repetitions."""
         self._stop = threading.Event()
         self.ready = threading.Event()
         self._vault = Vault()
-        self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watches."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the watches."""
         self._stop.set()
         self._thread.join(10)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the streams are looked after."""
+        """Whether the watches run."""
         return self._thread.is_alive()
 
-    def happened(self, resource: Resource, type_: str | None, thing: Json) -> None:
-        """Take in one word of a stream."""
+    def handle(self, resource: Resource, type_: str | None, thing: Json) -> None:
+        """Process one event of a watch."""
         place = resource, namespace_of(thing), name_of(thing)
         if type_ == "DELETED":
-            self._cache.lose(resource, thing)
-            self._marks.pop(place, None)
+            self._cache.remove(resource, thing)
+            self._fingerprints.pop(place, None)
         else:
-            self._cache.see(resource, thing)
-            mark = mark_of(resource, thing)
-            # Not by what the cache knows: a listing of another soup's may have been quicker, and
-            # nobody has told this one.
-            if self._marks.get(place) == mark:
+            self._cache.put(resource, thing)
+            fingerprint = fingerprint_of(resource, thing)
+            # Not compared with the cache: a listing for another soup may have updated it before,
+            # without queueing this one.
+            if self._fingerprints.get(place) == fingerprint:
                 return
-            self._marks[place] = mark
+            self._fingerprints[place] = fingerprint
             if resource == DATA_SHARDS and "deletionTimestamp" in thing["metadata"]:
-                self._shard_leaves(thing)
+                self._on_deletion(thing)
         key = key_of(resource, thing)
         if key is not None:
             self._push(key, priority_of(resource, thing))
@@ -145,19 +145,19 @@ class Watcher:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(self._until_one_ends())
+            loop.run_until_complete(self._watch_until_one_ends())
         finally:
-            # Whoever of kopf waits on another thread for it waits no more.
+            # kopf's waits on other threads end as well.
             self._stop.set()
             _end(loop, self._vault)
 
-    async def _until_one_ends(self) -> None:
-        """Watch until it is over, or one of the streams can go on no more.
+    async def _watch_until_one_ends(self) -> None:
+        """Watch until stopped, or until one of the watches fails for good.
 
-        kopf would wait then, up to minutes, for the others to end, who hear of nothing any more.
+        kopf would then wait for the other watches, for up to minutes, in which no event arrives.
         """
         registry = kopf.OperatorRegistry()
-        # A registry of one's own knows no way to log in; this one is the `kubernetes` package's.
+        # A new registry has no login handler; this one uses the `kubernetes` package.
         kopf.on.login(registry=registry)(kopf.login_via_client)
         for resource in self._resources:
             self._watch(resource, registry)
@@ -178,13 +178,14 @@ class Watcher:
             resource.group, resource.version, resource.plural, registry=registry, id=resource.plural
         )
         async def on_event(event: Any, **_: Any) -> None:
-            self.happened(resource, event["type"], dict(event["object"]))
+            self.handle(resource, event["type"], dict(event["object"]))
 
 
 def _end(loop: asyncio.AbstractEventLoop, vault: Vault) -> None:
-    """End a loop, what runs in it, and its connections, which the vault has.
+    """Close a loop, its tasks, and the connections in kopf's vault.
 
-    A watch of kopf that still waits for its answer can take being cancelled for a pause, and go on.
+    A watch of kopf that waits for a response may treat a cancellation as a pause and go on, so
+    tasks are cancelled repeatedly.
     """
     last_s = time.monotonic() + ENDING_S
     while (left := asyncio.all_tasks(loop)) and time.monotonic() < last_s:
@@ -200,9 +201,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.watching.chunk_size = 500
-    # A thread of ours that does not end is left behind, not killed.
+    # A thread of ours that does not end is abandoned, not killed.
     settings.process.ultimate_exiting_timeout = None
-    # A stream that a firewall forgot is dead: the API server ends each within these times.
+    # A firewall may drop a watch silently: each is ended and renewed within these times.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     for resource in CHILDREN:

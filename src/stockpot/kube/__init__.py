@@ -1,1 +1,1 @@
-"""A round's ports on Kubernetes: objects, runs, servers. Its twin for a folder is `local`."""
+"""The ports of `reconcile` on Kubernetes: objects, runs, servers. Their twin is `local`."""

@@ -1,7 +1,7 @@
-"""What the API server said of its objects, as new as the watch streams are. Decides nothing.
+"""The informer cache: the API server's objects, as new as the watches are.
 
-Watch streams bring changes, our own writes bring their answers, and a listing past the cache
-replaces what it covers. The newest version of an object wins; one that was seen to go stays away.
+It is fed by watches, by the responses to our own writes, and by lists, each of which replaces what
+it covers. The newest version of an object wins; a deleted object does not come back.
 """
 
 import threading
@@ -14,28 +14,28 @@ from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of, uid_
 from stockpot.cluster.apiserver.resources import Resource
 
 REMEMBERED_ENDS = 10_000
-"""UIDs of objects that went: a late word about one must not bring it back."""
+"""Number of remembered UIDs of deleted objects, which late events must not bring back."""
 
 ENDED = frozenset({"Succeeded", "Failed"})
-"""Phases of a pod whose last process has ended, as its kubelet says."""
+"""Phases of a pod whose last process has ended, as reported by its kubelet."""
 
 Place = tuple[str, str]
 """Namespace and name."""
 
 
 class Cache:
-    """Objects by kind, namespace and name. For many threads."""
+    """Objects by kind, namespace and name. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[Resource, dict[Place, Json]] = {}
         self._gone: OrderedDict[str, str] = OrderedDict()
 
-    def see(self, resource: Resource, thing: Json) -> bool:
-        """Take an object in, unless a newer version is known.
+    def put(self, resource: Resource, thing: Json) -> bool:
+        """Store an object, unless a newer version is known.
 
         Returns:
-            Whether it was news.
+            Whether it was stored.
         """
         place = namespace_of(thing), name_of(thing)
         with self._lock:
@@ -43,19 +43,19 @@ class Cache:
             before = known.get(place)
             if uid_of(thing) in self._gone:
                 return False
-            # Another of the name, too: an old listing must not bring the one before it back.
+            # Also for another UID: an old list must not bring back a predecessor of that name.
             if before and version(before) >= version(thing):
                 return False
             known[place] = thing
             return True
 
-    def lose(self, resource: Resource, thing: Json) -> None:
-        """Let an object go that was seen to be deleted."""
+    def remove(self, resource: Resource, thing: Json) -> None:
+        """Remove an object that was deleted."""
         with self._lock:
-            self._lose(resource, thing)
+            self._remove(resource, thing)
 
     def last_phase(self, uid: str) -> str:
-        """Say in which phase an object was when it went; empty where that was not seen."""
+        """Return the phase of a deleted object at its end; empty if its end was not observed."""
         with self._lock:
             return self._gone.get(uid, "")
 
@@ -66,10 +66,16 @@ class Cache:
         listing: Listing,
         covers: Callable[[Json], bool] = lambda _: True,
     ) -> None:
-        """Take in a whole listing: what it covers and does not name is gone.
+        """Replace the cached objects of a namespace, within the listing's scope, by a listing.
 
-        What is newer than the listing is not covered by it: a stream may have brought an object
-        that was made while the listing was on its way.
+        Keeps objects newer than the listing: a watch may have reported one that was created after
+        the list was read.
+
+        Args:
+            resource: The kind of the objects.
+            namespace: The namespace that was listed.
+            listing: The objects that exist.
+            covers: Whether the listing would contain an object (label selectors).
         """
         listed = {name_of(thing): thing for thing in listing.items}
         as_of = int(listing.resource_version)
@@ -80,17 +86,17 @@ class Cache:
                 is_same = there is not None and uid_of(there) == uid_of(thing)
                 is_older = version(thing) <= as_of
                 if place[0] == namespace and covers(thing) and is_older and not is_same:
-                    self._lose(resource, thing)
+                    self._remove(resource, thing)
         for thing in listed.values():
-            self.see(resource, thing)
+            self.put(resource, thing)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        """Find one object."""
+        """Return one object; None if it is not cached."""
         with self._lock:
             return self._kinds.get(resource, {}).get((namespace, name))
 
     def list(self, resource: Resource, namespace: str | None = None) -> tuple[Json, ...]:
-        """Find all objects of a kind, in order of name."""
+        """Return all objects of a kind, sorted by namespace and name."""
         with self._lock:
             known = self._kinds.get(resource, {})
             return tuple(
@@ -99,12 +105,12 @@ class Cache:
                 if namespace in {None, place[0]}
             )
 
-    def _lose(self, resource: Resource, thing: Json) -> None:
+    def _remove(self, resource: Resource, thing: Json) -> None:
         place = namespace_of(thing), name_of(thing)
         known = self._kinds.setdefault(resource, {})
         before = known.get(place)
         phase = str((thing.get("status") or {}).get("phase") or "")
-        # The stream's last word of a pod is how it ended; our own, how it was before that.
+        # A watch's DELETED event has the final phase of a pod; our own deletion an earlier one.
         if uid_of(thing) not in self._gone or phase in ENDED:
             self._gone[uid_of(thing)] = phase
         while len(self._gone) > REMEMBERED_ENDS:
@@ -114,6 +120,6 @@ class Cache:
 
 
 def version(thing: Json) -> int:
-    """Say how new it is: resource versions of one kind are comparable (KEP-5504)."""
-    told: Any = thing["metadata"].get("resourceVersion") or "0"
-    return int(told)
+    """Return the resource version, which is comparable within one kind (KEP-5504)."""
+    text: Any = thing["metadata"].get("resourceVersion") or "0"
+    return int(text)

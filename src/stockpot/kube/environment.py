@@ -1,4 +1,4 @@
-"""Where things are, as the admin declared it: the port `Environment`, on a cluster."""
+"""The port `Environment` on a cluster: stores and claims, as the admin declared them."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ class StoreNotDeclared(Refused):
 
 
 class ClusterEnvironment:
-    """The stores of the settings, and claims as pods mount them."""
+    """Resolves stores from the settings, and claims to the paths at which pods mount them."""
 
     def __init__(self, settings: OperatorSettings, store_name: Callable[[], str]) -> None:
         self._settings = settings
@@ -26,7 +26,7 @@ class ClusterEnvironment:
         """The store that the soup names.
 
         Raises:
-            StoreNotDeclared: There is none of the name.
+            StoreNotDeclared: No store has that name.
         """
         name, stores = self._store_name(), self._settings.stores
         if name not in stores:
@@ -39,9 +39,9 @@ class ClusterEnvironment:
 
     @property
     def signing_key(self) -> str:
-        """Where a sign run finds the key."""
+        """Path at which a sign run reads the key."""
         return signing_key_path(self._settings)
 
     def locate(self, source: Source) -> Location:
-        """Say where a run sees a source."""
+        """Return the location at which a run reads a source."""
         return volumes.locate(source)

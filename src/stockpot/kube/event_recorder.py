@@ -1,6 +1,6 @@
-"""What people are told as Events: each step of a shard, and each promotion of a soup, once.
+"""Kubernetes Events: one for each step of a shard, and for each promotion and receipt of a soup.
 
-Made from an object before and after a write, so that a settled world says nothing.
+They are derived from an object before and after a write, so that no change means no Event.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from stockpot.errors import StockpotError
 from stockpot.reconcile.objects.fields import timestamp
 
 QUIET = frozenset({Reason.NOT_TRAINED})
-"""What lasts for a moment only, and that everybody knows."""
+"""Reasons without an Event: they last a moment only."""
 MESSAGE_LENGTH = 1024
-"""What the API server takes."""
+"""The API server's limit."""
 
 
 @dataclass(frozen=True)
 class EventMessage:
-    """One thing that happened to an object."""
+    """An Event about an object."""
 
     kind: str
     namespace: str
@@ -36,27 +36,26 @@ class EventMessage:
     is_warning: bool = False
 
 
-Announce = Callable[[Sequence[EventMessage]], None]
+RecordEvents = Callable[[Sequence[EventMessage]], None]
 
 
-def announcements_of(
+def event_messages_of(
     old: DataShard | Soup | SoupRevision, new: DataShard | Soup | SoupRevision
 ) -> tuple[EventMessage, ...]:
-    """Say what a write changed that a person would ask about."""
+    """Return the Events about what a write changed."""
     if isinstance(new, SoupRevision) or isinstance(old, SoupRevision):
         return ()
-    said: list[tuple[str, str, bool]] = []
-    said += _of_condition(old, new)
+    changes = _condition_changes(old, new)
     if isinstance(new, Soup) and isinstance(old, Soup):
-        said += _of_soup(old, new)
+        changes += _soup_changes(old, new)
     meta = new.metadata
     return tuple(
         EventMessage(new.kind, meta.namespace, meta.name, meta.uid, reason, message, is_warning)
-        for reason, message, is_warning in said
+        for reason, message, is_warning in changes
     )
 
 
-def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
+def _condition_changes(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
     before = find(old.status.conditions, ConditionType.READY)
     now = find(new.status.conditions, ConditionType.READY)
     if now is None or now.reason in QUIET or (before and before.reason == now.reason):
@@ -66,8 +65,8 @@ def _of_condition(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[st
     return [(now.reason, now.message or meaning, stalled)]
 
 
-def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
-    said: list[tuple[str, str, bool]] = []
+def _soup_changes(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
+    changes: list[tuple[str, str, bool]] = []
     late = find(new.status.conditions, ConditionType.UNLEARNING)
     before = find(old.status.conditions, ConditionType.UNLEARNING)
     if (
@@ -75,22 +74,24 @@ def _of_soup(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:
         and late.reason == Reason.DEADLINE_PASSED
         and (before is None or before.reason != late.reason)
     ):
-        said.append((late.reason, late.message, True))
+        changes.append((late.reason, late.message, True))
     current = new.status.current_revision
     if current and current != old.status.current_revision:
-        members = current.members or len({one.shard for one in current.lineage})
+        members = current.members or len({ingredient.shard for ingredient in current.lineage})
         shards = "1 shard" if members == 1 else f"{members} shards"
         what = shards if members else "the base alone"
-        said.append(("Promoted", f"revision {current.number} is {current.name}, of {what}", False))
+        changes.append(
+            ("Promoted", f"revision {current.number} is {current.name}, of {what}", False)
+        )
     if new.status.receipts.count > old.status.receipts.count:
-        said.append(
+        changes.append(
             ("ReceiptStored", f"receipt {new.status.receipts.count} is signed and stored", False)
         )
-    return said
+    return changes
 
 
 class EventRecorder:
-    """Writes them to the API server. None is worth a failed round."""
+    """Writes Events to the API server. A failure is logged, and does not fail the reconcile."""
 
     def __init__(
         self,
@@ -101,20 +102,20 @@ class EventRecorder:
     ) -> None:
         self._client, self._now, self._instance, self._warn = client, now, instance, warn
 
-    def __call__(self, said: Sequence[EventMessage]) -> None:
-        """Write them."""
-        for one in said:
+    def __call__(self, messages: Sequence[EventMessage]) -> None:
+        """Write the Events."""
+        for message in messages:
             try:
-                self._client.create(EVENTS, self._event(one))
+                self._client.create(EVENTS, self._event(message))
             except NamespaceEnding:
-                continue  # Nobody can read it there any more.
+                continue  # The namespace is being deleted, and its Events with it.
             except StockpotError as error:
                 self._warn(error.message)
 
     def _event(self, event_message: EventMessage) -> Json:
         at = timestamp(self._now())
-        told = f"{event_message.uid} {event_message.reason} {event_message.message} {at}"
-        name = f"{event_message.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        content = f"{event_message.uid} {event_message.reason} {event_message.message} {at}"
+        name = f"{event_message.name}.{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,

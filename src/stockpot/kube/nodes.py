@@ -1,6 +1,6 @@
-"""What is known of the nodes that servers ran on: whether anything can still run there.
+"""Whether anything can still run on the nodes of a soup's servers.
 
-Asked only of nodes whose servers are not well, and not more often than every few seconds.
+Reads only nodes whose servers are unhealthy, and each at most every few seconds.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,14 @@ from stockpot.cluster.manifests.deployment import is_out_of_service
 
 KEPT = timedelta(seconds=10)
 SWEPT_AFTER = timedelta(seconds=75)
-"""A node is Ready only while its kubelet was heard within some 50 seconds (KEP-589), and a kubelet
-that hears the API server ends, within seconds, what the API server no longer has. So one that is
-Ready so long after a pod's object was missed has been heard since, and has ended the pod."""
+"""A node is Ready only if its kubelet reported within some 50 seconds (KEP-589), and a kubelet
+that reaches the API server stops, within seconds, pods that the API server no longer has. So a
+node that is Ready this long after a pod's object was missed has reported since, and has stopped
+the pod."""
 
 
 class Nodes:
-    """Nodes, as they were last seen."""
+    """The last known state of nodes."""
 
     def __init__(self, client: Client, now: Callable[[], datetime]) -> None:
         self._client, self._now = client, now
@@ -28,15 +29,15 @@ class Nodes:
         self._missed: dict[str, datetime] = {}
 
     def is_out_of_service(self, name: str, *, fresh: bool) -> bool:
-        """Whether a node carries the taint; where nobody may look, it is not known, and so no."""
+        """Whether a node has the out-of-service taint; False if we may not read nodes."""
         node = self._node(name, fresh=fresh)
         return node is not None and is_out_of_service(node)
 
     def has_swept(self, name: str, pod_uid: str, *, fresh: bool) -> bool:
-        """Whether a node has ended a pod whose object is gone, and whose end nobody saw.
+        """Whether a node has stopped a pod whose object is gone, and whose end was not observed.
 
-        An operator that was away while a pod ended, or a pod that was deleted by force: asked for
-        the first time it begins to wait.
+        This happens if the operator was down while the pod ended, or if the pod was deleted by
+        force. The wait starts with the first call for the pod.
         """
         missed = self._missed.setdefault(pod_uid, self._now())
         if self._now() - missed < SWEPT_AFTER:

@@ -1,7 +1,6 @@
-"""The objects of one soup on a cluster: the port `Objects`.
+"""The port `Objects` on a cluster: the API objects of one soup.
 
-Changes of one object are gathered, and written together when the round asks for it: one write of
-its status, whatever a round learnt.
+Edits of an object are collected and written together by `flush`: a reconcile writes a status once.
 """
 
 from collections.abc import Callable
@@ -24,14 +23,14 @@ from stockpot.cluster.apiserver.resources import (
 )
 from stockpot.errors import Refused
 from stockpot.kube.cache import Cache
-from stockpot.kube.event_recorder import Announce
+from stockpot.kube.event_recorder import RecordEvents
 from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
 from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 
-_WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
-"""Of all soups together: the API server serves others, too."""
+_WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writer")
+"""Shared by all soups: a bound on the load of the API server."""
 
 
 @dataclass
@@ -46,45 +45,47 @@ class _Pending(Generic[Changeable]):
 class ClusterObjects:
     """The objects of one soup."""
 
-    def __init__(self, client: Client, cache: Cache, key: SoupKey, announce: Announce) -> None:
+    def __init__(
+        self, client: Client, cache: Cache, key: SoupKey, record_events: RecordEvents
+    ) -> None:
         self._client = client
         self._cache = cache
         self._key = key
-        self._writer = StatusWriter(client, cache, announce)
+        self._writer = StatusWriter(client, cache, record_events)
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
         self._names: dict[str, str] = {}
-        """Of shards, by their UIDs: a round changes each of thousands."""
+        """Names of shards by UID: a reconcile may change thousands."""
         self._terminating_soup_uid = ""
         """UID of the soup in whose namespace the API server refused to create anything more."""
 
     def read(self, *, fresh: bool) -> ObservedObjects:
-        """Read the soup and all that belongs to it."""
-        self._pending.clear()  # Of a round that broke off.
+        """Read the soup and its shards, revisions and receipts."""
+        self._pending.clear()  # Left by a reconcile that failed.
         namespace, name = self._key
         if fresh:
             for resource in RESOURCES.values():
-                found = self._client.list(resource, namespace)
-                self._cache.replace(resource, namespace, found)
+                listing = self._client.list(resource, namespace)
+                self._cache.replace(resource, namespace, listing)
         soup = self._cache.get(SOUPS, namespace, name)
         uid = uid_of(soup) if soup else None
         shards = [
-            one
-            for one in self._cache.list(DATA_SHARDS, namespace)
-            if one["spec"]["soupRef"]["name"] == name
+            shard
+            for shard in self._cache.list(DATA_SHARDS, namespace)
+            if shard["spec"]["soupRef"]["name"] == name
         ]
         self._names = {uid_of(shard): name_of(shard) for shard in shards}
         return ObservedObjects(
             read(Soup, soup) if soup else None,
             tuple(read(DataShard, shard) for shard in shards),
             tuple(
-                read(SoupRevision, one)
-                for one in self._cache.list(SOUP_REVISIONS, namespace)
-                if one["spec"]["soupRef"]["uid"] == uid
+                read(SoupRevision, revision)
+                for revision in self._cache.list(SOUP_REVISIONS, namespace)
+                if revision["spec"]["soupRef"]["uid"] == uid
             ),
             tuple(
-                read(UnlearningReceipt, one)
-                for one in self._cache.list(UNLEARNING_RECEIPTS, namespace)
-                if one["spec"]["soupRef"]["uid"] == uid
+                read(UnlearningReceipt, receipt)
+                for receipt in self._cache.list(UNLEARNING_RECEIPTS, namespace)
+                if receipt["spec"]["soupRef"]["uid"] == uid
             ),
             namespace_terminates=uid is not None and uid == self._terminating_soup_uid,
         )
@@ -104,74 +105,74 @@ class ClusterObjects:
         self._change(SoupRevision, self._cache.get(SOUP_REVISIONS, self._key.namespace, name), edit)
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object, unless it is there already or its namespace terminates."""
+        """Create an object, unless it exists already or its namespace terminates."""
         resource = RESOURCES[type(new)]
-        told = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
+        body = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         meta = new.metadata
-        told["metadata"] = {"name": meta.name, "namespace": meta.namespace}
+        body["metadata"] = {"name": meta.name, "namespace": meta.namespace}
         soup = self._cache.get(SOUPS, *self._key)
         if isinstance(new, SoupRevision) and soup:
-            # It goes with its soup; a receipt outlives it.
-            told["metadata"]["ownerReferences"] = [owner_of(soup_ref(read(Soup, soup)))]
+            # A revision is deleted with its soup; a receipt outlives it.
+            body["metadata"]["ownerReferences"] = [owner_of(soup_ref(read(Soup, soup)))]
         try:
             if isinstance(new, UnlearningReceipt):
-                self._store_receipt(new, told)
+                self._store_receipt(new, body)
             else:
                 with suppress(AlreadyExists):
-                    self._cache.see(resource, self._client.create(resource, told))
+                    self._cache.put(resource, self._client.create(resource, body))
         except NamespaceEnding:
-            # The store has what counts; the shard's own status becomes its receipt's record.
+            # The store has the receipt itself; the shard's status records it instead.
             self._terminating_soup_uid = uid_of(soup) if soup else ""
         else:
             self._terminating_soup_uid = ""
 
-    def _store_receipt(self, new: UnlearningReceipt, told: Json) -> None:
-        """Store a receipt under its name, or under a longer one where another has that.
+    def _store_receipt(self, new: UnlearningReceipt, body: Json) -> None:
+        """Create a receipt under its name, or under a longer one if another receipt has that.
 
         Raises:
             Refused: Other receipts have both names.
         """
         names = (new.metadata.name, other_name(new))
         for name in names:
-            named = {**told, "metadata": {**told["metadata"], "name": name}}
+            named = {**body, "metadata": {**body["metadata"], "name": name}}
             try:
                 stored = self._client.create(UNLEARNING_RECEIPTS, named)
             except AlreadyExists:
                 there = self._client.find(UNLEARNING_RECEIPTS, new.metadata.namespace, name)
                 if there is None:
-                    return  # It went meanwhile: the next round stores this one.
+                    return  # It was deleted meanwhile: the next reconcile creates this one.
                 if not is_same_receipt(read(UnlearningReceipt, there), new):
                     continue
                 stored = there
-            self._cache.see(UNLEARNING_RECEIPTS, stored)
+            self._cache.put(UNLEARNING_RECEIPTS, stored)
             return
         raise Refused(
             f"receipt {new.spec.sequence} of Soup {new.spec.soup_ref.name} cannot be recorded: "
-            f"UnlearningReceipts {' and '.join(names)} are there and record others",
-            help=f"see whose they are: kubectl get receipts -n {new.metadata.namespace} "
-            f"{' '.join(names)} -o yaml; delete the one that nobody signed",
+            f"the UnlearningReceipts {' and '.join(names)} exist and record other receipts",
+            help=f"compare them: kubectl get receipts -n {new.metadata.namespace} "
+            f"{' '.join(names)} -o yaml; delete the one without a signature",
         )
 
     def delete_revision(self, name: str) -> None:
-        """Remove a revision's object; nothing happens where there is none."""
+        """Delete a revision's object, if it exists."""
         namespace = self._key.namespace
         known = self._cache.get(SOUP_REVISIONS, namespace, name)
         with suppress(NotFound, Conflict):
             self._client.delete(SOUP_REVISIONS, namespace, name, uid=uid_of(known) if known else "")
         if known:
-            self._cache.lose(SOUP_REVISIONS, known)
+            self._cache.remove(SOUP_REVISIONS, known)
 
     def flush(self) -> None:
-        """Write what was changed: several objects side by side, for each waits for its answer."""
+        """Write the collected edits, of several objects concurrently."""
         pending = list(self._pending.values())
         self._pending.clear()
         if len(pending) == 1:
             self._write(pending[0])
             return
-        written = [_WRITERS.submit(self._write, one) for one in pending]
-        wait(written)
-        for one in written:
-            one.result()
+        writes = [_WRITERS.submit(self._write, edits) for edits in pending]
+        wait(writes)
+        for write in writes:
+            write.result()
 
     def _change(
         self,

@@ -1,4 +1,4 @@
-"""HTTP to our own pods: servers are asked and told, runs say how far they are."""
+"""HTTP client of our own pods: state and grants of servers, progress of trainings."""
 
 import json
 import secrets
@@ -19,66 +19,68 @@ PROGRESS_PORT = 8082
 TIMEOUT_S = 3.0
 PROGRESS_TIMEOUT_S = 1.0
 PROGRESS_EVERY_S = 4.0
-"""How often one run is asked: each answer may be a write of a status."""
+"""How often a run is polled: each change may cause a write of a status."""
 NONCE_BYTES = 16
-AT_ONCE = 16
-"""Pods that are asked side by side."""
+THREADS = 16
+"""Pods that are called concurrently."""
 
-Asked = TypeVar("Asked")
-Said = TypeVar("Said")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _CachedProgress:
     at_s: float
-    advance: TrainingProgress | None
+    progress: TrainingProgress | None
 
 
 class PodClient:
-    """Connections to pods. For many threads."""
+    """Connections to pods. Thread-safe."""
 
     def __init__(self) -> None:
         self._http = urllib3.PoolManager(num_pools=64, maxsize=4, retries=False)
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="asking")
-        self._heard: dict[str, _Heard] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pods")
+        self._cached: dict[str, _CachedProgress] = {}
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop the threads, and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
 
-    def each(self, ask: Callable[[Asked], Said], whom: Sequence[Asked]) -> list[Said]:
-        """Ask all of them side by side, so that silent ones cost their time once."""
-        return list(self._threads.map(ask, whom))
+    def map(
+        self, call: Callable[[Argument], Result], arguments: Sequence[Argument]
+    ) -> list[Result]:
+        """Call concurrently, so that the timeouts of silent pods do not add up."""
+        return list(self._threads.map(call, arguments))
 
-    def state(self, admin_url: str) -> ServerState | None:
-        """What a server says of itself; None where it does not answer, or to another question."""
+    def server_state(self, admin_url: str) -> ServerState | None:
+        """Return a server's state; None without an answer, or with another request's nonce."""
         nonce = secrets.token_hex(NONCE_BYTES)
         try:
-            answer = self.fetch(f"{admin_url}/state?nonce={nonce}", TIMEOUT_S)
-            state = ServerState.model_validate_json(answer)
+            body = self.fetch(f"{admin_url}/state?nonce={nonce}", TIMEOUT_S)
+            state = ServerState.model_validate_json(body)
         except (urllib3.exceptions.HTTPError, OSError, pydantic.ValidationError):
             return None
-        # One of an earlier version repeats none, and that is what a receipt says then.
+        # A server of an earlier version repeats no nonce, and the receipt then says so.
         return state if state.nonce in ("", nonce) else None
 
-    def tell(self, admin_url: str, verb: str, grant: Grant) -> None:
-        """Send a grant. What the server says to it does not count: its state does, later."""
+    def send_grant(self, admin_url: str, verb: str, grant: Grant) -> None:
+        """Send a grant. The response is ignored: the server's later state counts."""
         try:
             self._post(f"{admin_url}/weights:{verb}", grant)
         except (urllib3.exceptions.HTTPError, OSError):
             return
 
-    def advance(self, uid: str, ip: str) -> TrainingProgress | None:
-        """How far a run says it is; asked now and then, remembered in between."""
-        heard = self._heard.get(uid)
-        if heard and time.monotonic() - heard.at_s < PROGRESS_EVERY_S:
-            return heard.advance
-        said = self._progress(ip)
-        if len(self._heard) > 10_000:
-            self._heard.clear()
-        self._heard[uid] = _Heard(time.monotonic(), said)
-        return said
+    def training_progress(self, uid: str, ip: str) -> TrainingProgress | None:
+        """Return a training's progress, cached for a few seconds; None without an answer."""
+        cached = self._cached.get(uid)
+        if cached and time.monotonic() - cached.at_s < PROGRESS_EVERY_S:
+            return cached.progress
+        progress = self._get_progress(ip)
+        if len(self._cached) > 10_000:
+            self._cached.clear()
+        self._cached[uid] = _CachedProgress(time.monotonic(), progress)
+        return progress
 
     def fetch(self, url: str, timeout_s: float) -> bytes:
         """Send a GET request to a pod, and return the body of the response.
@@ -88,26 +90,26 @@ class PodClient:
         """
         return self._http.request("GET", url, timeout=urllib3.Timeout(timeout_s)).data
 
-    def _progress(self, ip: str) -> TrainingProgress | None:
+    def _get_progress(self, ip: str) -> TrainingProgress | None:
         host = f"[{ip}]" if ":" in ip else ip
         try:
-            answer = self.fetch(f"http://{host}:{PROGRESS_PORT}/progress", PROGRESS_TIMEOUT_S)
-            said: dict[str, Any] = json.loads(answer)
-            loss = said.get("figures", {}).get("loss")
+            response = self.fetch(f"http://{host}:{PROGRESS_PORT}/progress", PROGRESS_TIMEOUT_S)
+            body: dict[str, Any] = json.loads(response)
+            loss = body.get("figures", {}).get("loss")
             return TrainingProgress(
-                int(said["step"]),
-                int(said["total_steps"]),
+                int(body["step"]),
+                int(body["total_steps"]),
                 f"{float(loss):.4f}" if loss is not None else "",
-                phase=str(said["phase"]),
+                phase=str(body["phase"]),
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _post(self, url: str, said: Model) -> None:
+    def _post(self, url: str, body: Model) -> None:
         self._http.request(
             "POST",
             url,
-            body=said.model_dump_json(by_alias=True),
+            body=body.model_dump_json(by_alias=True),
             headers={"Content-Type": "application/json"},
             timeout=urllib3.Timeout(TIMEOUT_S),
         )

@@ -1,4 +1,4 @@
-"""Events about our workloads, as the API server has them: asked for only where something hangs."""
+"""Reads the Events about our workloads, only where one does not start."""
 
 import time
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from stockpot.cluster.apiserver.resources import EVENTS
 from stockpot.errors import StockpotError
 
 EVERY_S = 10.0
-"""How often the events of one namespace are asked for."""
+"""How often the Events of one namespace are listed."""
 
 
 class PodEventReader:
-    """Events by namespace, remembered for a few seconds. For many threads."""
+    """Lists Events by namespace, cached for a few seconds. Thread-safe."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._known: dict[str, tuple[float, tuple[Json, ...]]] = {}
 
     def about(self, things: Sequence[Json]) -> tuple[Json, ...]:
-        """Find the events about any of these objects; none where they cannot be had."""
+        """Return the Events about these objects; empty if they cannot be listed."""
         uids = {uid_of(thing) for thing in things}
         namespaces = {namespace_of(thing) for thing in things}
         return tuple(
@@ -35,7 +35,7 @@ class PodEventReader:
         at_s, known = self._known.get(namespace, (float("-inf"), ()))
         if time.monotonic() - at_s < EVERY_S:
             return known
-        # Where they cannot be had, what is known from before still says something.
+        # If the list fails, the previous Events still apply.
         with suppress(StockpotError):
             known = self._client.list(
                 EVENTS, namespace, field_selector="type=Warning", resource_version="0"

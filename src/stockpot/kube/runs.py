@@ -1,4 +1,4 @@
-"""Runs as Jobs: the port `Runs`, on a cluster."""
+"""The port `Runs` on a cluster: runs as Jobs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ from stockpot.cluster.apiserver.resources import JOBS, PODS, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
-from stockpot.cluster.manifests.startup_blockers import hindrance_of
+from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import Run, RunName
 from stockpot.kube.cache import Cache
@@ -33,7 +33,7 @@ from stockpot.kube.pod_events import PodEventReader
 from stockpot.reconcile.ports import SoupKey
 
 PATIENCE = timedelta(seconds=5)
-"""A pod that is to start in so short a time has no hindrance worth asking about."""
+"""Age of a Job before which its pods are not checked for startup blockers."""
 
 
 class ClusterRuns:
@@ -45,35 +45,35 @@ class ClusterRuns:
         cache: Cache,
         key: SoupKey,
         settings: OperatorSettings,
-        asking: PodClient,
-        happenings: PodEventReader,
+        pod_client: PodClient,
+        events: PodEventReader,
         now: Callable[[], datetime],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key
-        self._settings, self._asking, self._happenings = settings, asking, happenings
+        self._settings, self._pods, self._events = settings, pod_client, events
         self._now = now
 
     def list(self, *, fresh: bool) -> tuple[Run, ...]:
-        """See every run of the soup that exists, running or ended."""
+        """Return every run of the soup that exists, running or ended."""
         if fresh:
-            self._look()
+            self._refresh()
         jobs, pods = self._known()
         named = {labels_on(job)[RUN]: job for job in jobs}
         return tuple(
-            self._closer(run, named[run.name], pods) if run.name in named else run
+            self._with_details(run, named[run.name], pods) if run.name in named else run
             for run in runs_of(jobs, pods)
         )
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
-        """Post its Job, unless one of the name exists."""
+        """Create the run's Job, unless it exists."""
         try:
             made = self._client.create(JOBS, job_of(name, lineage, spec, self._settings))
         except (AlreadyExists, NamespaceEnding):
             return
-        self._cache.see(JOBS, made)
+        self._cache.put(JOBS, made)
 
     def end(self, name: RunName) -> None:
-        """Delete its Job, which stays to be seen until the kubelet has ended its last process."""
+        """Delete the run's Job, which stays listed until the kubelet has ended its last process."""
         jobs, _ = self._known()
         for job in jobs:
             if labels_on(job)[RUN] != name or "deletionTimestamp" in job["metadata"]:
@@ -83,40 +83,42 @@ class ClusterRuns:
                     JOBS, namespace_of(job), name_of(job), uid=uid_of(job), propagation="Foreground"
                 )
             except NotFound:
-                self._cache.lose(JOBS, job)
+                self._cache.remove(JOBS, job)
             except Conflict:
-                return  # Another of the name was made meanwhile: the next round sees it.
+                return  # It was replaced meanwhile: the next reconcile reads the new one.
 
     @property
     def _uid(self) -> str:
         soup = self._cache.get(SOUPS, *self._key)
         return uid_of(soup) if soup else ""
 
-    def _places(self) -> tuple[str, ...]:
+    def _namespaces(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self._key.namespace, self._settings.release.namespace)))
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         uid = self._uid
         selector = selector_of(uid)
-        for namespace in self._places():
+
+        def covers(thing: Json) -> bool:
+            return labels_on(thing).get(SOUP_UID) == uid
+
+        for namespace in self._namespaces():
             for resource in (JOBS, PODS):
-                found = self._client.list(resource, namespace, label_selector=selector)
-                self._cache.replace(
-                    resource, namespace, found, lambda one: labels_on(one).get(SOUP_UID) == uid
-                )
+                listing = self._client.list(resource, namespace, label_selector=selector)
+                self._cache.replace(resource, namespace, listing, covers)
 
     def _known(self) -> tuple[tuple[Json, ...], tuple[Json, ...]]:
         uid = self._uid
 
-        def ours(one: Json) -> bool:
-            return labels_on(one).get(SOUP_UID) == uid and RUN in labels_on(one)
+        def ours(thing: Json) -> bool:
+            return labels_on(thing).get(SOUP_UID) == uid and RUN in labels_on(thing)
 
-        jobs = [j for place in self._places() for j in self._cache.list(JOBS, place) if ours(j)]
-        pods = [p for place in self._places() for p in self._cache.list(PODS, place) if ours(p)]
+        jobs = [j for place in self._namespaces() for j in self._cache.list(JOBS, place) if ours(j)]
+        pods = [p for place in self._namespaces() for p in self._cache.list(PODS, place) if ours(p)]
         return tuple(jobs), tuple(pods)
 
-    def _closer(self, run: Run, job: Json, pods: tuple[Json, ...]) -> Run:
-        """Ask a run that goes on how far it is, or what keeps it from starting."""
+    def _with_details(self, run: Run, job: Json, pods: tuple[Json, ...]) -> Run:
+        """Add the progress of an active run, or what blocks its start."""
         if not run.is_active:
             return run
         own = [pod for pod in pods if owner_uid(pod) == uid_of(job)]
@@ -125,15 +127,17 @@ class ClusterRuns:
             if verb_of(job) != "train":
                 return run
             pod = running[-1]
-            return replace(run, progress=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
+            return replace(
+                run, progress=self._pods.training_progress(uid_of(pod), pod["status"]["podIP"])
+            )
         now = self._now()
         created = time_of(job["metadata"].get("creationTimestamp"))
         if created and now - created < PATIENCE:
             return run
-        told = self._happenings.about((job, *own))
-        return replace(run, startup_blocker=hindrance_of(job, own, told, now))
+        events = self._events.about((job, *own))
+        return replace(run, startup_blocker=startup_blocker_of(job, own, events, now))
 
 
 def pod_runs(pod: Json) -> bool:
-    """Whether the kubelet says that its container runs, and its node says that it is there."""
+    """Whether the kubelet reports the pod as running and Ready."""
     return pod["status"].get("phase") == "Running" and condition_of(pod, "Ready") is not None

@@ -1,7 +1,7 @@
-"""Servers as a Deployment: the port `Servers`, on a cluster.
+"""The port `Servers` on a cluster: a Deployment and a Service.
 
-A pod counts as a server from the moment its container began until the kubelet has confirmed its
-end: in between it may hold what it was ever granted.
+A pod counts as a server from its container's start until the kubelet has confirmed its end: in
+between it may hold any weights that it was ever granted.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from stockpot.cluster.apiserver.objects import Json, container_status, labels_on
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.deployment import (
-    Endpoint,
+    ServerPod,
     deployment_name,
     deployment_of,
-    endpoints_of,
     has_ended,
+    server_pods_of,
+    service_name_blocker,
     service_of,
-    taken,
 )
-from stockpot.cluster.manifests.drift import is_as_told
-from stockpot.cluster.manifests.startup_blockers import hindrance_of
+from stockpot.cluster.manifests.drift import is_applied
+from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.revision import Promotion
 from stockpot.core.runs import StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
@@ -49,50 +49,52 @@ class ClusterServers:
         cache: Cache,
         key: SoupKey,
         settings: OperatorSettings,
-        surroundings: Environment,
-        asking: PodClient,
-        happenings: PodEventReader,
+        environment: Environment,
+        pod_client: PodClient,
+        events: PodEventReader,
         now: Callable[[], datetime],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key
-        self._settings, self._surroundings = settings, surroundings
-        self._asking, self._happenings, self._now = asking, happenings, now
-        self._found: dict[str, Endpoint] = {}
+        self._settings, self._environment = settings, environment
+        self._pod_client, self._events, self._now = pod_client, events, now
+        self._server_pods: dict[str, ServerPod] = {}
         self._nodes = Nodes(client, now)
 
     def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
-        """See how many were asked for, what each says of itself, and who has ended."""
+        """Return the wanted number of servers, the state of each, and those that have ended."""
         if (soup := self._soup) is None:
             return ObservedServers()
         if fresh:
-            self._look(soup)
+            self._refresh(soup)
         deployment = self._deployment(soup)
         pods = self._pods(soup)
-        begun = endpoints_of(filter(has_begun, pods))
-        self._found = {one.name: one for one in begun if not self._is_out_of_service(one, fresh)}
-        servers = tuple(self._asking.each(self._ask, list(self._found.values())))
+        self._server_pods = {
+            pod.name: pod
+            for pod in server_pods_of(filter(has_started, pods))
+            if not self._is_out_of_service(pod, fresh)
+        }
+        servers = tuple(self._pod_client.map(self._server, list(self._server_pods.values())))
         replicas = deployment["spec"].get("replicas", 1) if deployment else 0
         endings = {
-            one.uid: how for one in granted if (how := self._ending(one, pods, fresh)) is not None
+            grant.uid: how
+            for grant in granted
+            if (how := self._ending(grant, pods, fresh)) is not None
         }
         return ObservedServers(
             replicas,
             servers,
             ended=frozenset(endings),
             endings=endings,
-            is_as_told=deployment is None or self._is_as_told(soup, deployment, replicas),
-            startup_blocker=self._hindrance(soup, deployment, pods),
+            is_as_told=deployment is None or self._is_applied(soup, deployment, replicas),
+            startup_blocker=self._blocker(soup, deployment, pods),
         )
 
     def _ending(self, server_grant: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:
-        """By what its end is known: its kubelet confirmed it, or its node is said to be shut down.
-
-        None: it may run.
-        """
+        """Return what confirms a server's end: its kubelet or its node; None if it may run."""
         pod = next((pod for pod in pods if uid_of(pod) == server_grant.uid), None)
         if has_ended(pod) if pod else self._cache.last_phase(server_grant.uid) in ENDED:
             return Ending.KUBELET
-        if pod and server_grant.name in self._found:
+        if pod and server_grant.name in self._server_pods:
             return None
         if self._nodes.is_out_of_service(server_grant.node, fresh=fresh):
             return Ending.OUT_OF_SERVICE
@@ -100,15 +102,15 @@ class ClusterServers:
             return Ending.NODE_HEARD
         return None
 
-    def _is_out_of_service(self, endpoint: Endpoint, fresh: bool) -> bool:
-        """Whether its node is said to be shut down; asked only of one that looks dead."""
+    def _is_out_of_service(self, endpoint: ServerPod, fresh: bool) -> bool:
+        """Whether the pod's node is declared out of service; read only if the pod is not ready."""
         return not endpoint.ready and self._nodes.is_out_of_service(endpoint.node, fresh=fresh)
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
-        """Have so many: apply the Deployment and the Service."""
+        """Apply the Deployment with so many replicas, and the Service."""
         soup = self._soup
         if soup is None or (spec.base.digest is None and replicas):
-            return  # Until a run has said which base it is, a server could be told another one.
+            return  # Without the digest from a run, a server could load another base.
         ref = soup_ref(soup)
         if replicas == 0 and self._deployment(soup) is None:
             return
@@ -120,11 +122,11 @@ class ClusterServers:
 
     def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
-        self._tell("prepare", server, boot, promotion)
+        self._send("prepare", server, boot, promotion)
 
     def commit(self, server: str, boot: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
-        self._tell("commit", server, boot, promotion)
+        self._send("commit", server, boot, promotion)
 
     @property
     def _soup(self) -> Soup | None:
@@ -143,64 +145,65 @@ class ClusterServers:
             and labels_on(pod).get(COMPONENT) == "serve"
         ]
 
-    def _look(self, soup: Soup) -> None:
+    def _refresh(self, soup: Soup) -> None:
         namespace, uid = self._key.namespace, soup.metadata.uid
         selector = selector_of(uid, "serve")
 
-        def covers(one: Json) -> bool:
-            return labels_on(one).get(SOUP_UID) == uid and labels_on(one).get(COMPONENT) == "serve"
+        def covers(thing: Json) -> bool:
+            labels = labels_on(thing)
+            return labels.get(SOUP_UID) == uid and labels.get(COMPONENT) == "serve"
 
         for resource in (DEPLOYMENTS, SERVICES, PODS):
-            found = self._client.list(resource, namespace, label_selector=selector)
-            self._cache.replace(resource, namespace, found, covers)
+            listing = self._client.list(resource, namespace, label_selector=selector)
+            self._cache.replace(resource, namespace, listing, covers)
 
-    def _ask(self, endpoint: Endpoint) -> Server:
-        state = self._asking.state(endpoint.admin_url) if endpoint.ip else None
-        name, uid, node = endpoint.name, endpoint.uid, endpoint.node
+    def _server(self, pod: ServerPod) -> Server:
+        state = self._pod_client.server_state(pod.admin_url) if pod.ip else None
+        name, uid, node = pod.name, pod.uid, pod.node
         if state is None:
             return Server(name, uid, node, answers=False)
         return server_view(name, state, uid, node)
 
-    def _is_as_told(self, soup: Soup, live: Json, replicas: int) -> bool:
-        told = serve_run(soup, self._surroundings)
-        if told.base.digest is None:
+    def _is_applied(self, soup: Soup, live: Json, replicas: int) -> bool:
+        spec = serve_run(soup, self._environment)
+        if spec.base.digest is None:
             return True
         ref = soup_ref(soup)
         service = self._cache.get(SERVICES, *self._key)
-        if taken(service) is None and not is_as_told(service, service_of(ref, told)):
+        if service_name_blocker(service) is None and not is_applied(service, service_of(ref, spec)):
             return False
-        return is_as_told(live, deployment_of(ref, told, replicas, self._settings))
+        return is_applied(live, deployment_of(ref, spec, replicas, self._settings))
 
-    def _hindrance(
+    def _blocker(
         self, soup: Soup, deployment: Json | None, pods: list[Json]
     ) -> StartupBlocker | None:
         if deployment is None:
             return None
-        if found := taken(self._cache.get(SERVICES, *self._key)):
-            return found
+        if blocker := service_name_blocker(self._cache.get(SERVICES, *self._key)):
+            return blocker
         wanted = deployment["spec"].get("replicas", 1)
         ready = deployment.get("status", {}).get("readyReplicas", 0)
         if ready >= wanted:
             return None
-        told = self._happenings.about((deployment, *pods))
-        return hindrance_of(deployment, pods, told, self._now())
+        events = self._events.about((deployment, *pods))
+        return startup_blocker_of(deployment, pods, events, self._now())
 
-    def _apply(self, soup: Soup, told: Json) -> None:
+    def _apply(self, soup: Soup, desired: Json) -> None:
         live = self._deployment(soup)
-        if live is None or not is_as_told(live, told):
-            self._cache.see(DEPLOYMENTS, self._client.apply(DEPLOYMENTS, told))
+        if live is None or not is_applied(live, desired):
+            self._cache.put(DEPLOYMENTS, self._client.apply(DEPLOYMENTS, desired))
 
-    def _apply_service(self, told: Json) -> None:
+    def _apply_service(self, desired: Json) -> None:
         live = self._cache.get(SERVICES, *self._key)
         if live is None and (live := self._client.find(SERVICES, *self._key)):
-            # The streams bring ours alone: one of somebody else's is seen only here.
-            self._cache.see(SERVICES, live)
-        if taken(live) is None and not is_as_told(live, told):
-            self._cache.see(SERVICES, self._client.apply(SERVICES, told))
+            # The watch has only our own Services: another owner's is read only here.
+            self._cache.put(SERVICES, live)
+        if service_name_blocker(live) is None and not is_applied(live, desired):
+            self._cache.put(SERVICES, self._client.apply(SERVICES, desired))
 
-    def _tell(self, verb: str, server: str, boot: str, promotion: Promotion) -> None:
-        endpoint = self._found.get(server)
-        if endpoint is None or not endpoint.ip:
+    def _send(self, verb: str, server: str, boot: str, promotion: Promotion) -> None:
+        pod = self._server_pods.get(server)
+        if pod is None or not pod.ip:
             return
         grant = Grant(
             boot=boot,
@@ -208,11 +211,11 @@ class ClusterServers:
             number=promotion.number,
             revision=revision_ref(promotion.revision),
         )
-        self._asking.tell(endpoint.admin_url, verb, grant)
+        self._pod_client.send_grant(pod.admin_url, verb, grant)
 
 
-def has_begun(pod: Json) -> bool:
-    """Whether its container ever ran: before that it can hold nothing."""
+def has_started(pod: Json) -> bool:
+    """Whether a pod's container ever ran: before that it can hold no weights."""
     status = container_status(pod)
     if status is None:
         return False

@@ -106,7 +106,7 @@ class Observer:
         key, cache = SoupKey(self._namespace, name), Cache()
         settings = self._settings or self._placeholder_settings(key)
         events = PodEventReader(self._client)
-        pods = ProxiedPodClient(self._client.within(PROXY_TIMEOUT_S), cache)
+        pods = ProxiedPodClient(self._client.with_timeout(PROXY_TIMEOUT_S), cache)
         shared = (settings, _discard, pods, events, self._now)
         ports = cluster_ports(self._client, cache, key, *shared)
         ports = replace(ports, objects=_ObservedObjectsReader(self._client, cache, key, _discard))
@@ -182,10 +182,10 @@ class ReadOnlyClient(Client):
             self._warned.add(error.message)
             return Listing((), "0")
 
-    def _ask(self, question: Any, method: str, *rest: Any, **more: Any) -> Json:
+    def _call(self, request: Any, method: str, *rest: Any, **more: Any) -> Json:
         if method != "GET":
-            raise AssertionError(f"an observer does not {question}")
-        return self._inner._ask(question, method, *rest, **more)
+            raise AssertionError(f"an observer does not {request}")
+        return self._inner._call(request, method, *rest, **more)
 
 
 class ProxiedPodClient(PodClient):
@@ -211,7 +211,7 @@ class ProxiedPodClient(PodClient):
             raise OSError(f"no pod has the address of {url}")
         path = parts.path.removeprefix("/") + (f"?{parts.query}" if parts.query else "")
         try:
-            body = self._client.ask_pod(namespace_of(pod), name_of(pod), parts.port, path)
+            body = self._client.get_from_pod(namespace_of(pod), name_of(pod), parts.port, path)
         except StockpotError as error:
             raise OSError(error.message) from error
         return json.dumps(body).encode()

@@ -1,7 +1,6 @@
-"""How one object is written: the version that is meant is named, and others' writes are met.
+"""Writes objects with optimistic concurrency; on a conflict, reapplies the edits.
 
-Where somebody else was quicker, the edits are made again on the newest form; so they are functions,
-and say nothing where there is nothing left to say.
+Edits are functions, so that they can be reapplied to the newest version of the object.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +19,13 @@ from stockpot.cluster.apiserver.resources import (
     Resource,
 )
 from stockpot.kube.cache import Cache
-from stockpot.kube.event_recorder import Announce, announcements_of
+from stockpot.kube.event_recorder import RecordEvents, event_messages_of
 
 Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
 Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision)
 
 ATTEMPTS = 5
-"""How often an object is written that somebody else writes at the same time."""
+"""Attempts to write an object that another client writes at the same time."""
 
 
 RESOURCES: dict[type, Resource] = {
@@ -38,10 +37,10 @@ RESOURCES: dict[type, Resource] = {
 
 
 def read(kind: type[Kind], thing: Json) -> Kind:
-    """Read an object as the API server has it.
+    """Parse an object from the API server.
 
     Raises:
-        Refused: This version does not understand it.
+        Refused: It is invalid for this version.
     """
     known = read_lenient(thing)
     assert isinstance(known, kind)
@@ -49,10 +48,10 @@ def read(kind: type[Kind], thing: Json) -> Kind:
 
 
 class StatusWriter:
-    """Writes objects of ours, and tells people what that changed. For many threads."""
+    """Writes our objects, and records Events about the changes. Thread-safe."""
 
-    def __init__(self, client: Client, cache: Cache, announce: Announce) -> None:
-        self._client, self._cache, self._announce = client, cache, announce
+    def __init__(self, client: Client, cache: Cache, record_events: RecordEvents) -> None:
+        self._client, self._cache, self._record_events = client, cache, record_events
 
     def write(
         self,
@@ -60,10 +59,10 @@ class StatusWriter:
         thing: Json,
         edits: Sequence[Callable[[Changeable], Changeable]],
     ) -> None:
-        """Make the edits on an object, or on what it is by now; nothing where it is gone.
+        """Apply edits to the newest version of an object; does nothing if it is gone.
 
         Raises:
-            Conflict: Somebody writes it all the time.
+            Conflict: Another client wrote the object during every attempt.
         """
         resource = RESOURCES[kind]
         for left in reversed(range(ATTEMPTS)):
@@ -73,37 +72,37 @@ class StatusWriter:
             try:
                 self._store(resource, thing, old, new)
             except NotFound:
-                self._cache.lose(resource, thing)
+                self._cache.remove(resource, thing)
                 return
             except Conflict:
                 newest = self._client.find(resource, namespace_of(thing), name_of(thing))
                 if newest is None or uid_of(newest) != uid_of(thing):
-                    self._cache.lose(resource, thing)
+                    self._cache.remove(resource, thing)
                     return
-                self._cache.see(resource, newest)
+                self._cache.put(resource, newest)
                 thing = newest
                 if not left:
                     raise
             else:
-                self._announce(announcements_of(old, new))
+                self._record_events(event_messages_of(old, new))
                 return
 
     def _store(self, resource: Resource, thing: Json, old: Any, new: Any) -> None:
         place = namespace_of(thing), name_of(thing)
         goes = new.metadata.deletion_timestamp and not new.metadata.finalizers
         if new.status != old.status and not goes:
-            # An object that goes with this very write has nothing left to say.
-            about = {key: thing["metadata"][key] for key in ("name", "namespace", "uid")}
-            about["resourceVersion"] = thing["metadata"]["resourceVersion"]
-            told = {
+            # The status of an object that goes with this write is not needed any more.
+            metadata = {key: thing["metadata"][key] for key in ("name", "namespace", "uid")}
+            metadata["resourceVersion"] = thing["metadata"]["resourceVersion"]
+            changed = {
                 **{key: value for key, value in thing.items() if key == "spec"},
                 "apiVersion": resource.api_version,
                 "kind": resource.kind,
-                "metadata": about,
+                "metadata": metadata,
                 "status": new.status.model_dump(mode="json", by_alias=True, exclude_none=True),
             }
-            thing = self._client.replace_status(resource, told)
-            self._cache.see(resource, thing)
+            thing = self._client.replace_status(resource, changed)
+            self._cache.put(resource, thing)
         if new.metadata.finalizers != old.metadata.finalizers:
             patch = {
                 "metadata": {
@@ -113,6 +112,6 @@ class StatusWriter:
             }
             thing = self._client.merge_patch(resource, *place, patch)
             if goes:
-                self._cache.lose(resource, thing)
+                self._cache.remove(resource, thing)
             else:
-                self._cache.see(resource, thing)
+                self._cache.put(resource, thing)

@@ -1,4 +1,4 @@
-"""The ports of one soup on Kubernetes, put together: for the operator and for `stockpot plan`."""
+"""Builds the ports of one soup on Kubernetes, for the operator and for `stockpot plan`."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,7 +9,7 @@ from stockpot.cluster.apiserver.resources import SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
 from stockpot.kube.environment import ClusterEnvironment
-from stockpot.kube.event_recorder import Announce
+from stockpot.kube.event_recorder import RecordEvents
 from stockpot.kube.objects import ClusterObjects
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
@@ -24,19 +24,19 @@ def cluster_ports(
     cache: Cache,
     key: SoupKey,
     settings: OperatorSettings,
-    announce: Announce,
+    record_events: RecordEvents,
     pods: PodClient,
     events: PodEventReader,
     now: Callable[[], datetime],
 ) -> Ports:
-    """Build what a round of one soup needs.
+    """Build the ports with which one soup is reconciled.
 
     Args:
         client: The API server.
         cache: The objects as the watch streams bring them; empty where every read is fresh.
         key: Namespace and name of the soup.
         settings: What the admin declared.
-        announce: Records Events about what a write changed.
+        record_events: Records Events about what a write changed.
         pods: Sends requests to servers and training runs.
         events: Reads the Events about workloads that do not start.
         now: The clock.
@@ -48,7 +48,7 @@ def cluster_ports(
 
     environment = ClusterEnvironment(settings, store_name)
     return Ports(
-        objects=ClusterObjects(client, cache, key, announce),
+        objects=ClusterObjects(client, cache, key, record_events),
         runs=ClusterRuns(client, cache, key, settings, pods, events, now),
         servers=ClusterServers(client, cache, key, settings, environment, pods, events, now),
         surroundings=environment,

@@ -1,1 +1,1 @@
-"""The Kubernetes API: the client and its errors, Leases and election, labels, settings."""
+"""The Kubernetes API: client, errors, Leases and leader election, labels, operator settings."""

@@ -1,7 +1,7 @@
-"""A client of the Kubernetes API that speaks raw JSON: objects are dicts, as the server has them.
+"""A thread-safe client of the Kubernetes API that reads and writes raw JSON objects.
 
-Configuration and credentials are the `kubernetes` package's; its typed models are left alone,
-for they cost memory and hide fields that they do not know. May be used by many threads.
+Configuration and credentials come from the `kubernetes` package. Its typed models are not used:
+they cost memory and drop fields that they do not know.
 """
 
 import json
@@ -28,30 +28,30 @@ if TYPE_CHECKING:  # An extra: see `stockpot.extras`.
     from kubernetes.client import Configuration
 
 FIELD_MANAGER = "stockpot"
-WRITING = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})
-"""Said of every write: a field that the API server does not know is an error, never dropped."""
+WRITE_PARAMETERS = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"})
+"""Parameters of every write: the API server refuses unknown fields instead of dropping them."""
 TIMEOUT_S = 20.0
-"""Of one call, its retries included."""
+"""Timeout of one call, including its retries."""
 CONNECT_TIMEOUT_S = 5.0
 PAGE = 500
-"""Objects asked for at once: the API server and we hold one page in memory, not all."""
-RESTARTS = 3
-"""How often a listing whose continuation expired starts anew."""
-PATIENCE = 4
-"""How often a call is tried that the API server has no time for."""
+"""Objects per page of a list, so that neither side holds all of them in memory at once."""
+LIST_ATTEMPTS = 3
+"""How often a list is attempted whose continue token expires."""
+ATTEMPTS = 4
+"""How often a call is attempted that the API server rejects with 429 (too many requests)."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Objects as they were at one version of the world."""
+    """The result of a list: objects at one resource version."""
 
     items: tuple[Json, ...]
     resource_version: str
-    """Where a watch goes on."""
+    """The version from which a watch continues."""
 
 
 class Client:
-    """Calls to one API server, as one identity."""
+    """Calls one API server with one identity."""
 
     def __init__(self, configuration: "Configuration", *, timeout_s: float = TIMEOUT_S) -> None:
         from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
@@ -61,8 +61,8 @@ class Client:
         self._lock = threading.Lock()
         self._timeout_s = timeout_s
 
-    def within(self, timeout_s: float) -> "Client":
-        """Make a client that gives up earlier or later, on the same connections."""
+    def with_timeout(self, timeout_s: float) -> "Client":
+        """Return a client with another timeout that shares the connections."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, _timeout_s=timeout_s)
         return other
@@ -75,13 +75,13 @@ class Client:
         """Read one object.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such object.
         """
-        question = ApiRequest("get", resource.full_name, namespace, name)
-        return self._ask(question, "GET", resource.path(namespace, name))
+        request = ApiRequest("get", resource.full_name, namespace, name)
+        return self._call(request, "GET", resource.path(namespace, name))
 
     def find(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
-        """Read one object; None where there is none."""
+        """Read one object; None if it does not exist."""
         try:
             return self.get(resource, namespace, name)
         except NotFound:
@@ -96,81 +96,81 @@ class Client:
         field_selector: str = "",
         resource_version: str = "",
     ) -> Listing:
-        """Read all objects of a namespace, or of all, page by page.
+        """List the objects of one namespace, or of all namespaces, page by page.
 
         Args:
-            resource: What.
-            namespace: None: of all namespaces.
+            resource: The kind of the objects.
+            namespace: None lists all namespaces.
             label_selector: `a=b,c`.
-            field_selector: `involvedJson.uid=…`.
-            resource_version: Empty: as new as can be. `0`: whatever the server has at hand.
+            field_selector: `involvedObject.uid=…`.
+            resource_version: Empty reads the newest state; `0` accepts the API server's cache.
         """
-        asked = {
+        parameters = {
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
             "resourceVersion": resource_version,
         }
-        question = ApiRequest("list", resource.full_name, namespace)
-        for left in reversed(range(RESTARTS)):
+        request = ApiRequest("list", resource.full_name, namespace)
+        for left in reversed(range(LIST_ATTEMPTS)):
             try:
-                return self._pages(question, resource, resource.path(namespace), asked)
+                return self._pages(request, resource, resource.path(namespace), parameters)
             except ResourceExpired:
-                # Half of an older world and half of a newer one would be no world at all.
+                # Pages of two resource versions do not form one consistent list: start again.
                 if not left:
                     raise
         raise AssertionError  # pragma: no cover
 
     def create(self, resource: Resource, new: Json) -> Json:
-        """Store a new object, in the namespace that it says.
+        """Create an object in the namespace of its metadata.
 
         Raises:
-            AlreadyExists: One of the name is there.
+            AlreadyExists: An object of that name exists.
             NamespaceEnding: Its namespace is being deleted.
-            Invalid: It breaks a rule.
+            Invalid: It violates a rule of its schema.
         """
         namespace, name = _address(new)
-        question = ApiRequest("create", resource.full_name, namespace, name)
-        return self._ask(question, "POST", f"{resource.path(namespace)}?{WRITING}", new)
+        request = ApiRequest("create", resource.full_name, namespace, name)
+        return self._call(request, "POST", f"{resource.path(namespace)}?{WRITE_PARAMETERS}", new)
 
     def replace(self, resource: Resource, changed: Json) -> Json:
-        """Replace an object by what was made of its newest form.
+        """Replace an object (update).
 
         Raises:
-            Conflict: It is no longer the version that `metadata.resourceVersion` names.
+            Conflict: The object no longer has the version in `metadata.resourceVersion`.
         """
         return self._put(resource, changed, "")
 
     def replace_status(self, resource: Resource, changed: Json) -> Json:
-        """Replace an object's status, and nothing else of it.
+        """Replace the status of an object, and nothing else.
 
         Raises:
-            Conflict: It is no longer the version that `metadata.resourceVersion` names.
+            Conflict: The object no longer has the version in `metadata.resourceVersion`.
         """
         return self._put(resource, changed, "status")
 
     def merge_patch(
         self, resource: Resource, namespace: str | None, name: str, patch: Mapping[str, Any]
     ) -> Json:
-        """Change some fields (RFC 7386); a `metadata.resourceVersion` in it must still be so.
+        """Change some fields (JSON merge patch, RFC 7386).
 
         Raises:
-            Conflict: It is not.
-            NotFound: There is no object of the name.
+            Conflict: The patch names a `metadata.resourceVersion` that is no longer current.
+            NotFound: There is no object of that name.
         """
-        question = ApiRequest("patch", resource.full_name, namespace, name)
-        path = f"{resource.path(namespace, name)}?{WRITING}"
-        return self._ask(question, "PATCH", path, patch, "application/merge-patch+json")
+        request = ApiRequest("patch", resource.full_name, namespace, name)
+        path = f"{resource.path(namespace, name)}?{WRITE_PARAMETERS}"
+        return self._call(request, "PATCH", path, patch, "application/merge-patch+json")
 
-    def apply(self, resource: Resource, told: Json) -> Json:
-        """Own the fields that are told, whoever owned them before (server-side apply).
+    def apply(self, resource: Resource, desired: Json) -> Json:
+        """Apply an object server-side, and take over fields that another manager owns.
 
-        An object that is not there is created; fields of ours that are told no more go away.
+        Creates the object if it does not exist. Removes fields of ours that it no longer names.
         """
-        namespace, name = _address(told)
-        question = ApiRequest("patch", resource.full_name, namespace, name)
-        path = f"{resource.path(namespace, name)}?{WRITING}&force=true"
-        # JSON is YAML, and the server knows apply patches under this name.
-        return self._ask(question, "PATCH", path, told, "application/apply-patch+yaml")
+        namespace, name = _address(desired)
+        request = ApiRequest("patch", resource.full_name, namespace, name)
+        path = f"{resource.path(namespace, name)}?{WRITE_PARAMETERS}&force=true"
+        # JSON is valid YAML, and this is the media type of apply patches.
+        return self._call(request, "PATCH", path, desired, "application/apply-patch+yaml")
 
     def delete(
         self,
@@ -181,16 +181,19 @@ class Client:
         uid: str = "",
         propagation: str = "Background",
     ) -> None:
-        """Delete an object, and after it what it owns.
+        """Delete an object.
 
         Args:
-            resource: Of which kind.
-            namespace: Where.
-            name: Which.
-            uid: Only that object, and not a later one of the name: else Conflict.
+            resource: Its kind.
+            namespace: None for cluster-scoped objects.
+            name: Its name.
+            uid: Delete only the object with this UID, not a later one of the same name.
             propagation: `Background`, `Foreground`, or `Orphan`.
+
+        Raises:
+            Conflict: The object has another UID.
         """
-        question = ApiRequest("delete", resource.full_name, namespace, name)
+        request = ApiRequest("delete", resource.full_name, namespace, name)
         options: Json = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -198,42 +201,42 @@ class Client:
         }
         if uid:
             options["preconditions"] = {"uid": uid}
-        self._ask(question, "DELETE", resource.path(namespace, name), options)
+        self._call(request, "DELETE", resource.path(namespace, name), options)
 
-    def ask_pod(self, namespace: str, name: str, port: int, path: str) -> Json:
-        """Ask a pod over HTTP, through the API server: for people, who are not on its network."""
-        question = ApiRequest("get", "pods/proxy", namespace, name)
-        return self._ask(
-            question, "GET", f"{PODS.path(namespace, f'{name}:{port}', 'proxy')}/{path}"
+    def get_from_pod(self, namespace: str, name: str, port: int, path: str) -> Json:
+        """Send a GET to a pod through the API server: users have no route to the pod network."""
+        request = ApiRequest("get", "pods/proxy", namespace, name)
+        return self._call(
+            request, "GET", f"{PODS.path(namespace, f'{name}:{port}', 'proxy')}/{path}"
         )
 
     def _put(self, resource: Resource, changed: Json, subresource: str) -> Json:
         namespace, name = _address(changed)
         full_name = resource.full_name + (f"/{subresource}" if subresource else "")
-        question = ApiRequest("update", full_name, namespace, name)
-        path = f"{resource.path(namespace, name, subresource)}?{WRITING}"
-        return self._ask(question, "PUT", path, changed)
+        request = ApiRequest("update", full_name, namespace, name)
+        path = f"{resource.path(namespace, name, subresource)}?{WRITE_PARAMETERS}"
+        return self._call(request, "PUT", path, changed)
 
     def _pages(
-        self, question: ApiRequest, resource: Resource, path: str, asked: Mapping[str, str]
+        self, request: ApiRequest, resource: Resource, path: str, parameters: Mapping[str, str]
     ) -> Listing:
         items: list[Json] = []
-        query = {**asked, "limit": str(PAGE)}
+        query = {**parameters, "limit": str(PAGE)}
         while True:
-            told = {key: value for key, value in query.items() if value}
-            page = self._ask(question, "GET", f"{path}?{urlencode(told)}")
-            # A listing leaves out what its items are; whoever compares one needs it.
-            of_kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-            items += ({**of_kind, **one} for one in page.get("items") or ())
-            about = page["metadata"]
-            if not (more := about.get("continue")):
-                return Listing(tuple(items), about["resourceVersion"])
-            # A continuation says its own version; naming another is an error.
-            query |= {"continue": more, "resourceVersion": ""}
+            given = {key: value for key, value in query.items() if value}
+            page = self._call(request, "GET", f"{path}?{urlencode(given)}")
+            # A list omits the kind of its items, which comparisons need.
+            kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+            items += ({**kind, **item} for item in page.get("items") or ())
+            metadata = page["metadata"]
+            if not (token := metadata.get("continue")):
+                return Listing(tuple(items), metadata["resourceVersion"])
+            # The continue token contains its resource version; naming one beside it is an error.
+            query |= {"continue": token, "resourceVersion": ""}
 
-    def _ask(
+    def _call(
         self,
-        question: ApiRequest,
+        request: ApiRequest,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
@@ -244,20 +247,20 @@ class Client:
             headers["Content-Type"] = content_type
         payload = None if body is None else json.dumps(body).encode()
         deadline = time.monotonic() + self._timeout_s
-        for left in reversed(range(PATIENCE)):
-            answer = self._send(question, method, path, payload, headers, deadline)
-            if answer.status < 300:
-                return _parsed(question, answer)
-            wait_s = _retry_after_s(answer)
-            if answer.status != 429 or not left or time.monotonic() + wait_s > deadline:
-                raise error_of(question, answer.status, answer.data)
-            # It turned the call away before it looked at it: any verb may be sent again.
+        for left in reversed(range(ATTEMPTS)):
+            response = self._send(request, method, path, payload, headers, deadline)
+            if response.status < 300:
+                return _parse(request, response)
+            wait_s = _retry_after_s(response)
+            if response.status != 429 or not left or time.monotonic() + wait_s > deadline:
+                raise error_of(request, response.status, response.data)
+            # The API server rejected the call before processing it: any verb may be repeated.
             time.sleep(wait_s)
         raise AssertionError  # pragma: no cover
 
     def _send(
         self,
-        question: ApiRequest,
+        request: ApiRequest,
         method: str,
         path: str,
         payload: bytes | None,
@@ -276,40 +279,40 @@ class Client:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(
-                question,
+                request,
                 f"{self._configuration.host} did not answer: {error}",
-                help="it is tried again; where that lasts, look at the API server",
+                help="the call is retried; if this persists, check the API server",
             ) from error
 
     def _credentials(self) -> dict[str, str]:
-        # Reads the token anew where it may have been rotated; the hook is not made for threads.
+        # Reads a rotated token again; the hook of the package is not thread-safe.
         with self._lock:
             token = self._configuration.get_api_key_with_prefix("BearerToken")
         return {"Authorization": token} if token else {}
 
 
-def _address(told: Mapping[str, Any]) -> tuple[str | None, str]:
-    about = told["metadata"]
-    return about.get("namespace"), about["name"]
+def _address(thing: Mapping[str, Any]) -> tuple[str | None, str]:
+    metadata = thing["metadata"]
+    return metadata.get("namespace"), metadata["name"]
 
 
-def _parsed(question: ApiRequest, answer: urllib3.BaseHTTPResponse) -> Json:
+def _parse(request: ApiRequest, response: urllib3.BaseHTTPResponse) -> Json:
     try:
-        told = json.loads(answer.data)
+        body = json.loads(response.data)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        body = None
+    if not isinstance(body, dict):
         raise Unavailable(
-            question,
-            "something answered that is no API server",
-            help="look at proxies between here and the API server",
-            status=answer.status,
+            request,
+            "the response is not from an API server",
+            help="check the proxies between here and the API server",
+            status=response.status,
         )
-    return told
+    return body
 
 
-def _retry_after_s(answer: urllib3.BaseHTTPResponse) -> float:
+def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float:
     try:
-        return max(0.0, float(answer.headers.get("Retry-After", "1")))
+        return max(0.0, float(response.headers.get("Retry-After", "1")))
     except ValueError:
         return 1.0

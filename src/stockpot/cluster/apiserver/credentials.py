@@ -1,4 +1,4 @@
-"""As whom we speak to which cluster: a pod's ServiceAccount, or a person's kubeconfig."""
+"""Credentials for the Kubernetes API: a pod's ServiceAccount or a user's kubeconfig."""
 
 import os
 from pathlib import Path
@@ -16,12 +16,12 @@ if TYPE_CHECKING:  # An extra: see `stockpot.extras`.
 def connect(
     *, context: str = "", kubeconfig: Path | None = None, timeout_s: float = TIMEOUT_S
 ) -> Client:
-    """Make a client; nothing is asked yet.
+    """Create a client, without calling the API server yet.
 
     Args:
-        context: Of the kubeconfig; empty: its current one.
-        kubeconfig: None: in a pod its ServiceAccount, elsewhere KUBECONFIG or ~/.kube/config.
-        timeout_s: Of one call.
+        context: Context of the kubeconfig; empty selects the current one.
+        kubeconfig: None selects a pod's ServiceAccount, or else KUBECONFIG or ~/.kube/config.
+        timeout_s: Timeout of one call.
 
     Raises:
         Refused: There are no usable credentials.
@@ -30,7 +30,7 @@ def connect(
 
 
 def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> "Configuration":
-    """Find out where the API server is, and how to log in; see `connect`."""
+    """Read the API server's address and the credentials; see `connect`."""
     from kubernetes.client import Configuration  # noqa: PLC0415
     from kubernetes.config import (  # noqa: PLC0415
         ConfigException,
@@ -42,7 +42,7 @@ def read_configuration(*, context: str = "", kubeconfig: Path | None = None) -> 
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
     try:
         if in_pod and not context and kubeconfig is None:
-            # Reads the token's file again each minute: the kubelet rotates it.
+            # Reads the token file again each minute, because the kubelet rotates the token.
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             load_kube_config(  # type: ignore[no-untyped-call]
@@ -75,5 +75,5 @@ def current_namespace(*, context: str = "", kubeconfig: Path | None = None) -> s
         )
     except (ConfigException, OSError, yaml.YAMLError):
         return "default"
-    chosen = next((one for one in contexts if one["name"] == context), current)
+    chosen = next((entry for entry in contexts if entry["name"] == context), current)
     return str((chosen or {}).get("context", {}).get("namespace") or "default")

@@ -1,19 +1,19 @@
-"""What the Kubernetes API says when it does not do what it was asked, a class for each.
+"""Errors of the Kubernetes API, a class for each reason.
 
 StockpotError
 ├── Refused
-│   ├── NotFound          no object of that name
-│   ├── AlreadyExists     one of that name is there
-│   ├── Invalid           the object breaks a rule of its schema
-│   ├── Unauthorized      it does not know who we are
-│   └── Forbidden         it does, and says no
-│       ├── NamespaceEnding   nothing is created in a namespace that is being deleted
+│   ├── NotFound          there is no object of that name
+│   ├── AlreadyExists     an object of that name exists
+│   ├── Invalid           the object violates a rule of its schema
+│   ├── Unauthorized      the credentials are wrong or have expired
+│   └── Forbidden         RBAC or an admission rule denies the request
+│       ├── NamespaceEnding   the namespace is being deleted: nothing can be created in it
 │       └── OverQuota         the namespace's ResourceQuota is used up
 └── Transient
-    ├── Conflict          somebody else wrote in between, or owns the field
-    ├── Gone              that version of the world is forgotten: list again
-    ├── TooMany           it has too much to do
-    └── Unavailable       no answer, or one of 500 and above
+    ├── Conflict          another client wrote in between, or owns the field
+    ├── ResourceExpired   the resource version is too old: list again
+    ├── TooMany           the API server is overloaded
+    └── Unavailable       no response, or a status of 500 and above
 """
 
 import json
@@ -26,10 +26,10 @@ from stockpot.errors import Refused, StockpotError, Transient
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """What was asked, for messages: `create jobs.batch in the namespace studio`."""
+    """A call as messages name it: `create jobs.batch in the namespace studio`."""
 
     verb: str
-    """RBAC's: get, list, create, update, patch, delete."""
+    """An RBAC verb: get, list, create, update, patch, delete."""
     resource: str
     """`jobs.batch`, `soups.stockpot.dev/status`."""
     namespace: str | None = None
@@ -41,25 +41,24 @@ class ApiRequest:
 
 
 class ApiError(StockpotError):
-    """An answer that is not what was asked for."""
+    """The API server did not do what was requested."""
 
     def __init__(
         self,
-        question: ApiRequest,
-        said: str,
+        request: ApiRequest,
+        server_message: str,
         *,
         help: str = "",  # noqa: A002
         status: int | None = None,
         causes: tuple[Mapping[str, str], ...] = (),
     ) -> None:
-        super().__init__(f"the API server did not {question}: {said}", help=help)
-        self.question = question
-        self.said = said
-        """The API server's own message."""
+        super().__init__(f"the API server did not {request}: {server_message}", help=help)
+        self.request = request
+        self.server_message = server_message
         self.status = status
-        """Of HTTP; None where nothing was answered."""
+        """The HTTP status; None if there was no response."""
         self.causes = causes
-        """Each with `reason`, `message` and `field`, where the API server gave them."""
+        """Dicts with `reason`, `message` and `field`, as far as the API server set them."""
 
 
 class NotFound(ApiError, Refused):
@@ -67,11 +66,11 @@ class NotFound(ApiError, Refused):
 
 
 class AlreadyExists(ApiError, Refused):
-    """An object of that name is there."""
+    """An object of that name exists."""
 
 
 class Invalid(ApiError, Refused):
-    """The object breaks a rule of its schema; `causes` name the fields."""
+    """The object violates a rule of its schema; `causes` name the fields."""
 
 
 class Unauthorized(ApiError, Refused):
@@ -79,11 +78,11 @@ class Unauthorized(ApiError, Refused):
 
 
 class Forbidden(ApiError, Refused):
-    """It is not allowed: by RBAC, or by an admission rule."""
+    """RBAC or an admission rule denies the request."""
 
 
 class NamespaceEnding(Forbidden):
-    """Nothing can be created in it any more."""
+    """The namespace is being deleted: nothing can be created in it."""
 
 
 class OverQuota(Forbidden):
@@ -91,35 +90,35 @@ class OverQuota(Forbidden):
 
 
 class Conflict(ApiError, Transient):
-    """Somebody else wrote in between: read, and try again."""
+    """Another client wrote in between: read, and retry."""
 
 
 class ResourceExpired(ApiError, Transient):
-    """The resource version is forgotten: list again."""
+    """The resource version is too old: list again."""
 
 
 class TooMany(ApiError, Transient):
-    """It said to come back later, and went on saying so."""
+    """The API server was overloaded in every attempt."""
 
 
 class Unavailable(ApiError, Transient):
-    """There was no answer, or none that says anything of the question."""
+    """There was no response, or none from an API server that works."""
 
 
-def error_of(question: ApiRequest, status: int, body: bytes) -> ApiError:
-    """Read an answer of 400 and above."""
-    said, reason, causes = _read(body, status)
+def error_of(request: ApiRequest, status: int, body: bytes) -> ApiError:
+    """Convert a response with a status of 400 and above into an error."""
+    message, reason, causes = _read(body, status)
     match status:
         case 401:
             return Unauthorized(
-                question,
-                said,
-                help="the credentials are wrong or have expired: look at the ServiceAccount's "
+                request,
+                message,
+                help="the credentials are wrong or have expired: check the ServiceAccount's "
                 "token, or the context of the kubeconfig",
                 status=status,
             )
         case 403:
-            return _forbidden(question, said, causes)
+            return _forbidden(request, message, causes)
         case 404:
             kind: type[ApiError] = NotFound
         case 409 if reason == "AlreadyExists":
@@ -132,39 +131,42 @@ def error_of(question: ApiRequest, status: int, body: bytes) -> ApiError:
             kind = TooMany
         case _:
             kind = Invalid if 400 <= status < 500 else Unavailable
-    return kind(question, said, status=status, causes=causes)
+    return kind(request, message, status=status, causes=causes)
 
 
-def _forbidden(question: ApiRequest, said: str, causes: tuple[Mapping[str, str], ...]) -> ApiError:
+def _forbidden(
+    request: ApiRequest, message: str, causes: tuple[Mapping[str, str], ...]
+) -> ApiError:
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        return NamespaceEnding(question, said, status=403, causes=causes)
-    if "exceeded quota" in said or "failed quota" in said:
+        return NamespaceEnding(request, message, status=403, causes=causes)
+    if "exceeded quota" in message or "failed quota" in message:
         return OverQuota(
-            question,
-            said,
-            help=f"raise the ResourceQuota, or make room: kubectl describe quota "
-            f"-n {question.namespace}",
+            request,
+            message,
+            help=f"raise the ResourceQuota, or free some of it: kubectl describe quota "
+            f"-n {request.namespace}",
             status=403,
             causes=causes,
         )
-    where = f" -n {question.namespace}" if question.namespace else ""
+    where = f" -n {request.namespace}" if request.namespace else ""
     return Forbidden(
-        question,
-        said,
-        help=f"see whether it is allowed: kubectl auth can-i {question.verb} "
-        f"{question.resource}{where}; the chart's Role grants it: helm upgrade the release",
+        request,
+        message,
+        help=f"check the permission: kubectl auth can-i {request.verb} "
+        f"{request.resource}{where}; the chart's Role grants it: helm upgrade the release",
         status=403,
         causes=causes,
     )
 
 
 def _read(body: bytes, status: int) -> tuple[str, str, tuple[Mapping[str, str], ...]]:
-    """Take what a Status object says; a proxy in between may answer anything."""
+    """Read message, reason and causes of a Status object, or the body of a proxy's response."""
     try:
-        told: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or told.get("kind") != "Status":
+        answer = None
+    if not isinstance(answer, dict) or answer.get("kind") != "Status":
         return body.decode(errors="replace").strip()[:500] or f"HTTP {status}", "", ()
-    causes = (told.get("details") or {}).get("causes") or ()
-    return str(told.get("message") or f"HTTP {status}"), str(told.get("reason", "")), tuple(causes)
+    causes = (answer.get("details") or {}).get("causes") or ()
+    message = str(answer.get("message") or f"HTTP {status}")
+    return message, str(answer.get("reason", "")), tuple(causes)

@@ -1,4 +1,4 @@
-"""What our workloads are called, whose they are, and by which labels they are found again."""
+"""Names, owners, labels and annotations of our workloads, and the selectors that match them."""
 
 from typing import Any, assert_never
 
@@ -25,7 +25,7 @@ SOUP_NAMESPACE = "stockpot.dev/soup-namespace"
 RUN = "stockpot.dev/run"
 SHARD = "stockpot.dev/shard"
 SHARD_UID = "stockpot.dev/shard-uid"
-"""Whom a run is about; of one training of a shard, that."""
+"""The shard that a run is about, if it is about one."""
 SHARD_UIDS = "stockpot.dev/shard-uids"
 """Annotation of a Job: the UIDs of all shards that it is about, as a JSON list."""
 
@@ -39,7 +39,7 @@ OURS = f"{NAME}=stockpot,{MANAGED_BY}=stockpot"
 
 
 def labels_of(spec: RunSpec) -> dict[str, str]:
-    """Say whose a workload is, and what it does."""
+    """Return the labels of a workload: its soup, verb, run and shard."""
     labels = {
         NAME: "stockpot",
         MANAGED_BY: "stockpot",
@@ -75,7 +75,7 @@ def selector_of(soup_uid: str, component: str = "") -> str:
 
 
 def workload_namespace(spec: RunSpec, settings: OperatorSettings) -> str:
-    """Say where a workload runs: only the release's own namespace may delete and sign."""
+    """Return a workload's namespace: only in the release's own may runs delete and sign."""
     if isinstance(spec, PurgeRun | SignRun):
         return settings.release.namespace
     return spec.soup.namespace

@@ -1,13 +1,13 @@
-"""Who works: one of the operators, by a Lease, and one release in a namespace. Decides purely.
+"""Decisions about a Lease: acquire, renew or wait. Pure, as client-go's leader election decides.
 
-No clock is compared with another's: a holder counts as gone when *we* have seen its record stand
-still for as long as it said it would. Times within the record are for people.
+Clocks of two machines are never compared: a holder counts as gone when *we* have observed its
+record unchanged for the record's own duration. Timestamps in the record are for users only.
 
-                      the record is …
-    we hold it        ours        → Renew      (until we could not for too long: we are lost)
-    nobody holds it   released    → Take
-    another holds it  changing    → Wait
-                      still for leaseDurationSeconds by our clock → Take
+    holder of the Lease        decision
+    this identity              Renew
+    none (missing, released)   Acquire
+    another, record changes    Wait
+    another, unchanged for leaseDurationSeconds by our clock → Acquire
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from datetime import datetime
 from stockpot.cluster.apiserver.objects import Json
 
 LEASE_S = 12.0
-"""So long a holder is believed without a sign of life."""
+"""How long a holder counts as alive without a renewal."""
 
 
 @dataclass(frozen=True)
 class LeaseRecord:
-    """What stands in a Lease."""
+    """The content of a Lease."""
 
     holder: str = ""
-    """Empty: it was released."""
+    """Empty after a release."""
     version: str = ""
     """Changes with every renewal."""
     duration_s: float = LEASE_S
@@ -33,26 +33,26 @@ class LeaseRecord:
 
 @dataclass(frozen=True)
 class Observation:
-    """A record, and since when we have seen it as it is, by our own clock."""
+    """A record, and since when it has been unchanged by our own clock."""
 
     record: LeaseRecord | None = None
-    """None: there is no Lease."""
+    """None if there is no Lease."""
     since_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Renew:
-    """Say that we are alive."""
+    """We hold the Lease: renew it."""
 
 
 @dataclass(frozen=True)
-class Take:
-    """Nobody holds it, or nobody alive."""
+class Acquire:
+    """The Lease has no holder, or its holder is gone."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Somebody holds it."""
+    """Another identity holds the Lease."""
 
     holder: str
 
@@ -69,12 +69,12 @@ def read_record(lease: Json) -> LeaseRecord:
 
 
 def observe(before: Observation, lease: Json | None, now_s: float) -> Observation:
-    """Take note of what was read; a record that did not change has been so since before.
+    """Update an observation; an unchanged record keeps its time.
 
     Args:
-        before: What was seen last.
-        lease: As it is now; None where there is none.
-        now_s: By a clock that only goes forward.
+        before: The last observation.
+        lease: The Lease as it is now; None if there is none.
+        now_s: Monotonic clock.
     """
     record = read_record(lease) if lease else None
     if record == before.record:
@@ -82,43 +82,43 @@ def observe(before: Observation, lease: Json | None, now_s: float) -> Observatio
     return Observation(record, now_s)
 
 
-def decide(seen: Observation, me: str, now_s: float) -> Renew | Take | Wait:
-    """Say what to do about a Lease."""
-    record = seen.record
+def decide(observation: Observation, identity: str, now_s: float) -> Renew | Acquire | Wait:
+    """Decide what to do about a Lease."""
+    record = observation.record
     if record is None or not record.holder:
-        return Take()
-    if record.holder == me:
+        return Acquire()
+    if record.holder == identity:
         return Renew()
-    if now_s - seen.since_s >= record.duration_s:
-        return Take()
+    if now_s - observation.since_s >= record.duration_s:
+        return Acquire()
     return Wait(record.holder)
 
 
-def held_by(me: str, lease: Json, now: datetime, *, duration_s: float = LEASE_S) -> Json:
-    """Make of a Lease one that we hold.
+def held_by(identity: str, lease: Json, now: datetime, *, duration_s: float = LEASE_S) -> Json:
+    """Return the Lease as held by an identity, to be written.
 
     Args:
-        me: Who we are.
-        lease: As it is, or a new one with `metadata` alone.
-        now: For people who read it.
-        duration_s: So long the others believe us.
+        identity: The holder.
+        lease: The present Lease, or a new one with `metadata` alone.
+        now: Timestamp for users.
+        duration_s: Duration of the Lease.
     """
     before = lease.get("spec") or {}
     text = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    is_new = before.get("holderIdentity") != me
+    is_new = before.get("holderIdentity") != identity
     times = {
         "acquireTime": text if is_new else before.get("acquireTime", text),
         "renewTime": text,
     }
     transitions = int(before.get("leaseTransitions") or 0)
-    # Taking a first one is no transition.
+    # The first holder of a new Lease is no transition.
     transitions += 1 if is_new and "holderIdentity" in before else 0
     return {
         **lease,
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "spec": {
-            "holderIdentity": me,
+            "holderIdentity": identity,
             "leaseDurationSeconds": round(duration_s),
             "leaseTransitions": transitions,
             **times,
@@ -127,6 +127,6 @@ def held_by(me: str, lease: Json, now: datetime, *, duration_s: float = LEASE_S)
 
 
 def released(lease: Json) -> Json:
-    """Make of a Lease one that nobody holds, so that nobody need wait."""
+    """Return the Lease without a holder, to be written: the next identity need not wait."""
     spec = {**(lease.get("spec") or {}), "holderIdentity": "", "leaseDurationSeconds": 1}
     return {**lease, "spec": spec}

@@ -1,4 +1,4 @@
-"""Reading objects as the API server has them: dicts, in which anything optional may be missing."""
+"""Access to fields of raw JSON objects, where any optional field may be missing."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,43 +13,43 @@ Json = dict[str, Any]
 
 
 def name_of(thing: Json) -> str:
-    """Its name."""
+    """Return the object's name."""
     return str(thing["metadata"]["name"])
 
 
 def namespace_of(thing: Json) -> str:
-    """Its namespace; empty for what has none."""
+    """Return the object's namespace; empty for cluster-scoped objects."""
     return str(thing["metadata"].get("namespace", ""))
 
 
 def uid_of(thing: Json) -> str:
-    """Its UID."""
+    """Return the object's UID."""
     return str(thing["metadata"]["uid"])
 
 
 def labels_on(thing: Json) -> dict[str, str]:
-    """Its labels."""
+    """Return the object's labels."""
     return thing["metadata"].get("labels") or {}
 
 
 def annotations_on(thing: Json) -> dict[str, str]:
-    """Its annotations."""
+    """Return the object's annotations."""
     return thing["metadata"].get("annotations") or {}
 
 
 def owner_uid(thing: Json) -> str:
-    """The UID of its controller; empty where it has none."""
+    """Return the UID of the object's controller; empty if it has none."""
     owners: Sequence[Json] = thing["metadata"].get("ownerReferences") or ()
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def verb_of(thing: Json) -> str:
-    """What a workload of ours does: also the name of its container."""
+    """Return the verb of a workload of ours, which is also the name of its container."""
     return labels_on(thing).get(COMPONENT, "")
 
 
 def condition_of(thing: Json, type_: str, status: str = "True") -> Json | None:
-    """Its condition of that type, where that has this status."""
+    """Return the object's condition of that type, if it has this status."""
     conditions: Sequence[Json] = thing.get("status", {}).get("conditions") or ()
     return next(
         (
@@ -62,25 +62,25 @@ def condition_of(thing: Json, type_: str, status: str = "True") -> Json | None:
 
 
 def newest_first(things: Iterable[Json]) -> list[Json]:
-    """In order of their creation, the last one first."""
+    """Sort objects by their creation time, newest first."""
     return sorted(
         things, key=lambda thing: thing["metadata"].get("creationTimestamp") or "", reverse=True
     )
 
 
 def is_alive(pod: Json) -> bool:
-    """Whether a process of a pod may still do something."""
+    """Whether a pod may still have a running process."""
     return pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
 
 
 def container_status(pod: Json) -> Json | None:
-    """How the container is that runs the verb; None where no kubelet has said anything yet."""
+    """Return the status of the container that runs the verb; None before the kubelet reports."""
     statuses: Sequence[Json] = pod.get("status", {}).get("containerStatuses") or ()
     return next((status for status in statuses if status["name"] == verb_of(pod)), None)
 
 
 def result_in(message: str) -> RunResult | None:
-    """Read a termination message; None where it is something else."""
+    """Parse the RunResult in a termination message; None if it is anything else."""
     try:
         return RunResult.model_validate_json(message)
     except pydantic.ValidationError:
@@ -88,5 +88,5 @@ def result_in(message: str) -> RunResult | None:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Read a timestamp."""
+    """Parse a timestamp."""
     return datetime.fromisoformat(text) if text else None

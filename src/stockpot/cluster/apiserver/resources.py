@@ -1,4 +1,4 @@
-"""Where kinds of objects live in the Kubernetes API: those that we read or write, and no others."""
+"""API paths of the kinds of objects that Stockpot reads or writes."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object, as the API's addresses name it."""
+    """A kind of object: group, version and plural of its API path."""
 
     group: str
     """Empty for the core group."""
@@ -17,25 +17,25 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As objects and owner references say it."""
+        """The `apiVersion` of objects and owner references."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def full_name(self) -> str:
-        """As RBAC and `kubectl auth can-i` say it: `jobs.batch`."""
+        """The name for RBAC and `kubectl auth can-i`: `jobs.batch`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
-        """Address an object, or all of a namespace, or all.
+        """Return the path of an object, of a namespace's collection, or of all namespaces'.
 
         Args:
-            namespace: None for all namespaces, and for what has none.
+            namespace: None for all namespaces and for cluster-scoped kinds.
             name: Empty for a collection.
             subresource: `status`, `scale` …
         """
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        within = f"/namespaces/{quote(namespace, safe='')}" if namespace and self.namespaced else ""
-        parts = [f"{root}{within}/{self.plural}"]
+        scope = f"/namespaces/{quote(namespace, safe='')}" if namespace and self.namespaced else ""
+        parts = [f"{root}{scope}/{self.plural}"]
         parts += [quote(part, safe="") for part in (name, subresource) if part]
         return "/".join(parts)
 

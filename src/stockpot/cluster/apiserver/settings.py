@@ -1,7 +1,7 @@
-"""What the admin declared when Stockpot was installed: the operator's one file of settings.
+"""The operator's settings file, which the chart writes from the admin's values.
 
-The chart writes it; nothing in it is a secret, only names of Secrets. Defaults live in the
-chart's values, so that what an admin reads there is what counts.
+It contains no secrets, only names of Secrets. Defaults live in the chart's values, so that the
+admin reads there what applies.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from stockpot.api.model import Model
 from stockpot.errors import Refused
 
 PATH = Path("/etc/stockpot/settings.yaml")
-"""Where the chart mounts it."""
+"""Path at which the chart mounts the file."""
 
 
 class ReleaseSettings(Model):
@@ -23,19 +23,19 @@ class ReleaseSettings(Model):
 
     name: str
     namespace: str
-    """Where the operator runs, and every purge and every signing with it."""
+    """The namespace of the operator and of every purge and sign run."""
     binding: str = ""
-    """The RoleBinding by which it works in each workload namespace. Empty: its rights are not of
-    the namespace, and outlive it."""
+    """The RoleBinding that permits its work in each workload namespace. Empty if its permissions
+    do not come from the namespace, and so outlive it."""
 
 
 class Images(Model):
-    """What the pods run."""
+    """Container images of the workloads."""
 
     workload: str
     """With torch: train, merge, evaluate, serve."""
     unlearn: str
-    """Without: purge and sign."""
+    """Without torch: purge and sign."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
 
@@ -46,7 +46,7 @@ class Credentials(Model):
     workload: str
     """In every workload namespace: may read and write."""
     unlearn: str
-    """In the release's namespace: may delete, too."""
+    """In the release's namespace: may delete as well."""
 
 
 class Store(Model):
@@ -60,7 +60,7 @@ class Store(Model):
 
 
 class ServiceAccounts(Model):
-    """Whom pods run as. None of them has a token."""
+    """ServiceAccounts of the workloads' pods, which mount no token."""
 
     workload: str
     """In every workload namespace."""
@@ -78,7 +78,7 @@ class SigningKey(Model):
 
 
 class Pods(Model):
-    """What the admin adds to every workload's pod. No manifest of a user can."""
+    """Fields that the admin adds to every workload's pod. Users cannot set them."""
 
     env: tuple[dict[str, Any], ...] = ()
     volumes: tuple[dict[str, Any], ...] = ()
@@ -87,11 +87,11 @@ class Pods(Model):
     tolerations: tuple[dict[str, Any], ...] = ()
     runtime_class_name: str = ""
     resources: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """For each verb (train, merge, evaluate, serve, purge, sign) a ResourceRequirements."""
+    """ResourceRequirements for each verb (train, merge, evaluate, serve, purge, sign)."""
 
 
 class OperatorSettings(Model):
-    """All of it."""
+    """The whole settings file."""
 
     release: ReleaseSettings
     workload_namespaces: tuple[str, ...] = Field(min_length=1)
@@ -103,10 +103,10 @@ class OperatorSettings(Model):
 
 
 def read_settings(path: Path) -> OperatorSettings:
-    """Read the file.
+    """Read the settings file.
 
     Raises:
-        Refused: It is not there, or not what this version knows.
+        Refused: It cannot be read, or it is invalid for this version.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -131,10 +131,10 @@ def parse_settings(text: str, origin: str) -> OperatorSettings:
     try:
         return OperatorSettings.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, pydantic.ValidationError) as error:
-        said = error.errors()[0] if isinstance(error, pydantic.ValidationError) else None
-        where = ".".join(str(part) for part in said["loc"]) if said else ""
-        why = f"{where}: {said['msg']}" if said else str(error)
+        first = error.errors()[0] if isinstance(error, pydantic.ValidationError) else None
+        field = ".".join(str(part) for part in first["loc"]) if first else ""
+        why = f"{field}: {first['msg']}" if first else str(error)
         raise Refused(
-            f"{origin} is no settings file of this version: {why}",
-            help="install the chart and the image of one version",
+            f"{origin} is not a valid settings file of this version: {why}",
+            help="install chart and image of the same version",
         ) from error

@@ -1,1 +1,1 @@
-"""What of the Helm chart is made from models: values, permissions, the uninstall check."""
+"""The Helm chart's generated files: values, schema, roles and CRDs; and its uninstall check."""

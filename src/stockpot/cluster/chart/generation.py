@@ -1,6 +1,6 @@
-"""What of the chart is made from models: values, their schema and reference, CRDs, roles.
+"""Generates files of the Helm chart: values, their schema and reference, CRDs, roles.
 
-Text in, text out. The templates themselves are written by hand, in Helm's language.
+Pure: returns texts. The other templates are written by hand.
 """
 
 import json
@@ -17,7 +17,7 @@ from stockpot.cluster.chart.permissions import (
     IN_CLUSTER,
     IN_RELEASE_NAMESPACE,
     IN_WORKLOAD_NAMESPACE,
-    Rule,
+    RbacRule,
 )
 from stockpot.cluster.chart.values import Values
 
@@ -25,7 +25,7 @@ ORIGIN = "Generated from src/stockpot/cluster/chart/values.py. To change it: edi
 
 
 def chart_files() -> dict[str, str]:
-    """The text of every generated file of the chart, by its path in the repository."""
+    """Return the text of every generated file of the chart, by its path in the repository."""
     files = {
         "values.yaml": f"# {ORIGIN}\n" + "\n".join(_values(Values(), 0)) + "\n",
         "values.schema.json": json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
@@ -37,14 +37,14 @@ def chart_files() -> dict[str, str]:
 
 
 def values_schema() -> dict[str, Any]:
-    """The JSON Schema that Helm holds an admin's values against."""
+    """Return the JSON Schema with which Helm validates an admin's values."""
     schema = _untitled(Values.model_json_schema(by_alias=True))
     assert isinstance(schema, dict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def values_page() -> str:
-    """Every value with its default, as a table."""
+    """Return the reference page: a table of every value with its default."""
     lines = [
         f"<!-- {ORIGIN} -->",
         "",
@@ -61,7 +61,7 @@ def values_page() -> str:
 
 
 def roles_template() -> str:
-    """What the operator may do, for the Roles to include."""
+    """Return the template with the operator's rules, which the Roles include."""
     origin = (
         "Generated from src/stockpot/cluster/chart/permissions.py. To change it: edit there, "
         "`make generate`."
@@ -72,36 +72,36 @@ def roles_template() -> str:
         ("release", IN_RELEASE_NAMESPACE),
         ("cluster", IN_CLUSTER),
     ):
-        said = yaml.safe_dump([role_rule(rule, OWN_NAME) for rule in rules], sort_keys=False)
-        text += f'\n{{{{- define "stockpot.rules.{name}" -}}}}\n{said}{{{{- end -}}}}\n'
+        body = yaml.safe_dump([role_rule(rule, OWN_NAME) for rule in rules], sort_keys=False)
+        text += f'\n{{{{- define "stockpot.rules.{name}" -}}}}\n{body}{{{{- end -}}}}\n'
     return text
 
 
 OWN_NAME = '{{ include "stockpot.name" $ }}-operator'
 
 
-def role_rule(rule: Rule, operator: str) -> dict[str, list[str]]:
-    """Write a rule as a Role has it.
+def role_rule(rule: RbacRule, operator: str) -> dict[str, list[str]]:
+    """Return a rule as it stands in a Role.
 
     Args:
-        rule: What may be done.
+        rule: The permission.
         operator: The name of the operator's own objects.
     """
-    said = {"apiGroups": [rule.group], "resources": [rule.resource]}
+    role = {"apiGroups": [rule.group], "resources": [rule.resource]}
     if rule.resource == CUSTOM_RESOURCE_DEFINITIONS.plural:
-        said["resourceNames"] = [f"{kind.PLURAL}.{GROUP}" for kind in KINDS]
+        role["resourceNames"] = [f"{kind.PLURAL}.{GROUP}" for kind in KINDS]
     if rule.is_own:
-        said["resourceNames"] = [operator]
-    return said | {"verbs": list(rule.verbs)}
+        role["resourceNames"] = [operator]
+    return role | {"verbs": list(rule.verbs)}
 
 
 def _values(model: BaseModel, depth: int) -> Iterator[str]:
-    """One model as commented YAML; top-level values stand apart."""
+    """Yield a model as lines of commented YAML, with empty lines between top-level values."""
     indent = "  " * depth
     for name, value in _fields(model):
         if not depth:
             yield ""
-        yield from (f"{indent}# {line}".rstrip() for line in _said(type(model), name))
+        yield from (f"{indent}# {line}".rstrip() for line in _description(type(model), name))
         for example in type(model).model_fields[name].examples or ():
             shown = yaml.safe_dump({_alias(type(model), name): example}, sort_keys=False)
             yield from (f"{indent}#     {line}" for line in shown.splitlines())
@@ -109,8 +109,8 @@ def _values(model: BaseModel, depth: int) -> Iterator[str]:
             yield f"{indent}{_alias(type(model), name)}:"
             yield from _values(value, depth + 1)
         else:
-            said = yaml.safe_dump({_alias(type(model), name): _plain(value)}, sort_keys=False)
-            yield from (f"{indent}{line}" for line in said.splitlines())
+            entry = yaml.safe_dump({_alias(type(model), name): _plain(value)}, sort_keys=False)
+            yield from (f"{indent}{line}" for line in entry.splitlines())
 
 
 def _rows(
@@ -126,13 +126,13 @@ def _rows(
             continue
         required = model is None and field.is_required()
         default = "required" if required else f"`{json.dumps(_plain(value))}`"
-        yield path, default, " ".join(_said(kind, name)).replace("|", "\\|")
+        yield path, default, " ".join(_description(kind, name)).replace("|", "\\|")
         if (inner := _values_of_map(field.annotation)) is not None:
             yield from _rows(None, inner, f"{path}.NAME.")
 
 
 def _fields(model: BaseModel) -> Iterator[tuple[str, Any]]:
-    """Fields with their values, but what is Helm's own."""
+    """Yield fields with their values, without Helm's own."""
     for name in type(model).model_fields:
         if not name.endswith("_"):
             yield name, getattr(model, name)
@@ -144,8 +144,8 @@ def _alias(kind: type[BaseModel], name: str) -> str:
     return alias
 
 
-def _said(kind: type[BaseModel], name: str) -> list[str]:
-    """What the field's docstring says; else what its model's says."""
+def _description(kind: type[BaseModel], name: str) -> list[str]:
+    """Return the field's docstring, or else that of its model."""
     field = kind.model_fields[name]
     text = field.description
     inner = field.annotation
@@ -166,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 
 def _untitled(node: Any) -> Any:
-    """Without the titles that pydantic makes of names: they only repeat them."""
+    """Remove the titles that pydantic derives from names."""
     if isinstance(node, dict):
         return {
             key: _untitled(inner)
@@ -191,7 +191,7 @@ def _crd_template(definition: dict[str, Any]) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes everything out: an anchor in a CRD is a riddle to its reader."""
+    """Writes no anchors, which make a CRD hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,6 +1,6 @@
-"""What the operator may do, as data: the chart's Roles are made from it, and it uses no more.
+"""The operator's RBAC permissions, from which the chart's Roles are generated.
 
-No Secrets, no ConfigMaps: the operator reads none. No `*`: what is not here is not done.
+The operator reads no Secrets and no ConfigMaps. There is no `*`: every use is listed here.
 """
 
 from typing import NamedTuple
@@ -24,8 +24,8 @@ from stockpot.cluster.apiserver.resources import (
 )
 
 
-class Rule(NamedTuple):
-    """One line of a Role."""
+class RbacRule(NamedTuple):
+    """One rule of a Role."""
 
     group: str
     resource: str
@@ -38,9 +38,9 @@ class Rule(NamedTuple):
 SEE = ("get", "list", "watch")
 
 
-def _rule(resource: Resource, *verbs: str, subresource: str = "") -> Rule:
+def _rule(resource: Resource, *verbs: str, subresource: str = "") -> RbacRule:
     plural = resource.plural + (f"/{subresource}" if subresource else "")
-    return Rule(resource.group, plural, verbs)
+    return RbacRule(resource.group, plural, verbs)
 
 
 IN_WORKLOAD_NAMESPACE = (
@@ -58,30 +58,30 @@ IN_WORKLOAD_NAMESPACE = (
     _rule(SERVICES, *SEE, "create", "patch"),
     _rule(PODS, *SEE),
     _rule(EVENTS, "get", "list", "create", "patch"),
-    # By which one release holds the namespace.
+    # One release holds the namespace by its Lease.
     _rule(LEASES, "get", "create", "update"),
-    # Its own: it stays in a namespace that is being deleted until all is forgotten there. Of a
-    # binding only its finalizers can be changed by somebody who could not make it.
+    # Its own: it stays in a namespace that is being deleted until all shards are unlearned there.
+    # Without the right to create a binding, only its finalizers can be changed.
     _rule(ROLE_BINDINGS, "get", "patch")._replace(is_own=True),
-    # Whether it is being deleted.
+    # Reads whether the namespace is being deleted.
     _rule(NAMESPACES, "get"),
 )
-"""Of the operator, in each of the namespaces where soups are."""
+"""The operator's rules in each workload namespace."""
 
 IN_RELEASE_NAMESPACE = (
-    # Purge and sign run here, and nowhere else.
+    # Purge and sign runs, which run only here.
     _rule(JOBS, *SEE, "create", "delete"),
     _rule(PODS, *SEE),
     _rule(EVENTS, "get", "list"),
-    # By which one operator leads.
+    # Leader election.
     _rule(LEASES, "get", "create", "update"),
 )
-"""Of the operator, in its own namespace."""
+"""The operator's rules in its own namespace."""
 
 IN_CLUSTER = (
-    # Whether the CRDs are as new as the operator.
+    # Checks that the CRDs are as new as the operator.
     _rule(CUSTOM_RESOURCE_DEFINITIONS, "get"),
-    # Whether anything can still run where a server was whose end nobody saw.
+    # Checks whether anything can still run on the node of a server whose end was not observed.
     _rule(NODES, "get"),
 )
-"""Of the operator: what has no namespace."""
+"""The operator's rules for cluster-scoped objects."""

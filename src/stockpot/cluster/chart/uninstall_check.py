@@ -1,6 +1,6 @@
-"""Whether the operator may go: asked by the chart before an uninstall.
+"""The chart's check before an uninstall: no Soup or DataShard still needs the operator.
 
-Whatever has our finalizer needs an operator to be let go. Without one its deletion would hang for
+Only an operator removes our finalizer. Without one, the deletion of such an object would hang for
 ever, and its namespace's with it. `python -m stockpot.cluster.chart.uninstall_check NAMESPACE…`
 """
 
@@ -17,19 +17,19 @@ from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.extras import extra_named
 
 SHOWN = 10
-"""Objects that are named; of the others there is a count."""
+"""Number of objects that the message names; it counts the others."""
 
 
-def refuse_leaving(client: Client, namespaces: Sequence[str]) -> None:
-    """Say which objects are in the way of an uninstall.
+def check_uninstall(client: Client, namespaces: Sequence[str]) -> None:
+    """Check that no object blocks an uninstall.
 
     Raises:
         Waiting: There are some; the message names the first ten.
     """
-    held = [one for namespace in namespaces for one in _held(client, namespace)]
+    held = [name for namespace in namespaces for name in _held(client, namespace)]
     if not held:
         return
-    shown = "".join(f"\n    {one}" for one in held[:SHOWN])
+    shown = "".join(f"\n    {name}" for name in held[:SHOWN])
     more = f"\n    and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
     raise Waiting(
         "Stockpot stays: without it nobody could forget what these were made from, and their "
@@ -41,12 +41,12 @@ def refuse_leaving(client: Client, namespaces: Sequence[str]) -> None:
 
 def _held(client: Client, namespace: str) -> list[str]:
     if client.find(NAMESPACES, None, namespace) is None:
-        return []  # And with it the Role by which we could list there.
+        return []  # The Role with which we could list there is gone as well.
     return [
-        f"{resource.kind} {namespace}/{one['metadata']['name']}"
+        f"{resource.kind} {namespace}/{thing['metadata']['name']}"
         for resource in (DATA_SHARDS, SOUPS)
-        for one in _all(client, resource, namespace)
-        if FINALIZER in one["metadata"].get("finalizers", ())
+        for thing in _all(client, resource, namespace)
+        if FINALIZER in thing["metadata"].get("finalizers", ())
     ]
 
 
@@ -58,14 +58,14 @@ def _all(client: Client, resource: Resource, namespace: str) -> tuple[Json, ...]
 
 
 def main() -> None:
-    """Ask in the namespaces that are named, and end with NOT_SETTLED where one is in the way.
+    """Check the namespaces in the arguments; exit with NOT_SETTLED if an object blocks.
 
     Raises:
         SystemExit: Always.
     """
     try:
         with extra_named("python -m stockpot.cluster.chart.uninstall_check"):
-            refuse_leaving(connect(), sys.argv[1:])
+            check_uninstall(connect(), sys.argv[1:])
     except StockpotError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

@@ -1,7 +1,7 @@
-"""What an admin may say to the chart. `values.yaml`, its schema and its reference come from here.
+"""The chart's values as models, from which `values.yaml`, schema and reference are generated.
 
-A field's docstring is the comment that the admin reads, so it says what the field does and what
-to write. Everything has a default; what cannot have one is asked for by the templates, in words.
+A field's docstring is the comment that the admin reads: it says what the field does and what to
+write. Every field has a default; the templates refuse missing values that cannot have one.
 """
 
 from typing import Annotated, Any, Literal
@@ -24,47 +24,47 @@ class Image(Model):
     tag: str = ""
     """Empty: the chart's appVersion."""
     digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
-    """`sha256:…` pins the bytes; it counts beside any tag."""
+    """`sha256:…` pins the image; it takes precedence over the tag."""
 
 
 class ImageValues(Model):
-    """What the pods run. Pin both by digest."""
+    """Container images. Pin both by digest."""
 
     registry: str = ""
-    """Put before both repositories: `registry.example.com/team`."""
+    """Prefix of both repositories: `registry.example.com/team`."""
     slim: Image = Image(repository="stockpot")
     """Without torch: the operator, purge, sign, and the check before an uninstall."""
     workload: Image = Image(repository="stockpot-trainer")
     """With torch: train, merge, evaluate, serve."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
-    """Names of Secrets, in every namespace that pulls."""
+    """Names of Secrets, which must exist in the release's and in every workload namespace."""
 
 
 class Identity(Model):
-    """Who the store takes somebody for: a Secret that is there, or both keys."""
+    """An identity of the store: an existing Secret, or both keys."""
 
     existing_secret: str = ""
     """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
     access_key: str = ""
-    """With secretKey, instead: the chart makes the Secret."""
+    """With secretKey, instead of existingSecret: the chart creates the Secret."""
     secret_key: str = ""
 
 
 class Identities(Model):
-    """Two identities, so that nothing beside the data can delete."""
+    """Two identities, so that workloads that read the data cannot delete."""
 
     workload: Identity = Identity()
-    """Reads and writes. Its Secret lies in every workload namespace."""
+    """Reads and writes. Its Secret is in every workload namespace."""
     unlearn: Identity = Identity()
-    """Deletes, too. Its Secret lies in the release's namespace alone."""
+    """Deletes as well. Its Secret is in the release's namespace only."""
 
 
 class StoreValues(Model):
     """An object store."""
 
     url: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
-    """`s3://bucket` or `s3://bucket/prefix`. The bucket must be there."""
+    """`s3://bucket` or `s3://bucket/prefix`. The bucket must exist."""
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/]+/?$")]
     """`https://host` or `http://host:port`."""
     credentials: Identities = Identities()
@@ -86,7 +86,7 @@ class SigningKeyValues(Model):
     """The key that signs receipts. Only signing pods mount it."""
 
     existing_secret: str = ""
-    """A Secret in the release's namespace. Empty: the chart makes a key once, and keeps it."""
+    """A Secret in the release's namespace. Empty: the chart creates a key once, and keeps it."""
     key: str = "signing-key.pem"
     """Its entry: an Ed25519 key, PKCS #8 in PEM."""
 
@@ -95,16 +95,16 @@ class OperatorValues(Model):
     """The operator's Deployment."""
 
     replicas: Annotated[int, Field(ge=0, le=5)] = 2
-    """One acts; the others stand by with a warm cache."""
+    """One leads; the others stand by with a warm cache."""
     command: Annotated[tuple[str, ...], Field(min_length=1)] = (
         *("python3", "-m", "stockpot.controller", "run"),
     )
     env: Objects = ()
-    """More environment variables; the check before an uninstall gets them, too."""
+    """Additional environment variables of the operator and of the check before an uninstall."""
     volumes: Objects = ()
-    """More volumes, for both."""
+    """Additional volumes of both."""
     volume_mounts: Objects = ()
-    """Where they are mounted."""
+    """Mounts of the additional volumes."""
     resources: Resources = Field(
         default={
             "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -118,23 +118,23 @@ class OperatorValues(Model):
 
 
 class NetworkPolicyValues(Model):
-    """Who may reach the pods of workloads. It takes a network plugin that enforces policies."""
+    """Ingress to workload pods. Needs a network plugin that enforces NetworkPolicies."""
 
     enabled: bool = True
-    """Progress (8082) and admin (8081) for the operator alone, and no other way into training."""
+    """Only the operator reaches progress (8082) and admin (8081); runs have no other ingress."""
     serve_from: Objects = ()
-    """NetworkPolicyPeers that may ask servers for pictures (8080). Empty: everybody."""
+    """NetworkPolicyPeers that may request images from servers (8080). Empty: all."""
     metrics_from: Objects = ()
-    """NetworkPolicyPeers that may scrape 8081 and 8082. Name Prometheus alone: who reaches 8081
-    can also tell a server what to serve."""
+    """NetworkPolicyPeers that may scrape 8081 and 8082. Name Prometheus only: a client that
+    reaches 8081 can also send grants to a server."""
 
 
 class ServiceMonitorValues(Model):
-    """Objects of the Prometheus operator: a ServiceMonitor for the operator, a PodMonitor else."""
+    """A ServiceMonitor for the operator and a PodMonitor for workloads (Prometheus operator)."""
 
     enabled: bool = False
     labels: dict[str, str] = Field(default={})
-    """What your Prometheus selects monitors by."""
+    """Labels by which your Prometheus selects monitors."""
     interval: Annotated[str, Field(pattern=r"^[0-9]+(ms|s|m)$")] = "15s"
 
 
@@ -146,39 +146,39 @@ class DashboardValues(Model):
 
 
 class MetricsValues(Model):
-    """Watching it."""
+    """Metrics and dashboard."""
 
     annotations: bool = True
-    """Put prometheus.io/scrape and its kind on the operator's pods."""
+    """Set the annotations prometheus.io/scrape, port and path on the operator's pods."""
     service_monitor: ServiceMonitorValues = ServiceMonitorValues()
     dashboard: DashboardValues = DashboardValues()
 
 
 class CrdValues(Model):
-    """The CustomResourceDefinitions. They stay at an uninstall, and with them every object."""
+    """The CustomResourceDefinitions. An uninstall keeps them, and with them every object."""
 
     install: bool = True
-    """False where somebody else applies `crds/`."""
+    """Set it to false if `crds/` is applied in another way."""
 
 
 class RbacValues(Model):
-    """Who may do what."""
+    """Permissions of users."""
 
     aggregate: bool = True
-    """Let the cluster's roles admin, edit and view reach our kinds, in their namespaces."""
+    """Extend the cluster's roles admin, edit and view to our kinds (aggregated ClusterRoles)."""
 
 
 class Values(Model):
-    """All of it."""
+    """All values of the chart."""
 
     workload_namespaces: tuple[DnsLabel, ...] = Field(default=(), examples=[["studio"]])
-    """Where people keep Soups and DataShards, and where their workloads run. Name at least one."""
+    """Namespaces of Soups and DataShards, and of their workloads. Name at least one."""
     create_namespaces: bool = False
-    """Make them, under the Pod Security level `restricted`; they stay at an uninstall."""
+    """Create them, with the Pod Security level `restricted`; an uninstall keeps them."""
     images: ImageValues = ImageValues()
     stores: dict[DnsLabel, StoreValues] = Field(default={}, examples=[EXAMPLE_STORE])
-    """Object stores, under the names by which Soups choose them. A Soup that says nothing takes
-    the one of the name `default`."""
+    """Object stores, by the names with which Soups select them. A Soup without a store name uses
+    the store `default`."""
     signing_key: SigningKeyValues = SigningKeyValues()
     operator: OperatorValues = OperatorValues()
     pods: Pods = Pods(
@@ -196,4 +196,4 @@ class Values(Model):
     rbac: RbacValues = RbacValues()
     crds: CrdValues = CrdValues()
     global_: dict[str, Any] = Field(default={}, alias="global")
-    """Helm's own; nothing here reads it."""
+    """Helm's own; the chart does not read it."""

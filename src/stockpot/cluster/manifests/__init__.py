@@ -1,1 +1,1 @@
-"""Manifests of workloads: Jobs, Pods and Deployments out, and their status back. Pure."""
+"""Manifests of workloads: builds Jobs, Pods and Deployments, and reads their status. Pure."""

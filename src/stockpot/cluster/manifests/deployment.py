@@ -1,7 +1,7 @@
-"""From a soup's servers to their Deployment and Service, and back. Pure.
+"""Builds the Deployment and Service of a soup's servers, and reads their pods. Pure.
 
-Nothing in a pod's template names a revision: what is served is granted, so that a new revision
-rolls nothing out.
+The pod template names no revision: servers receive theirs by grants, so that a new revision
+causes no rollout.
 """
 
 from collections.abc import Iterable
@@ -36,38 +36,38 @@ from stockpot.core.runs import StartupBlocker
 PUBLIC_PORT, ADMIN_PORT = 8080, 8081
 SERVICE_PORT = 80
 START_S = 600
-"""A base of some gigabytes is fetched and opened before the server answers."""
+"""Time to fetch and load a base of some gigabytes before the server answers."""
 PROBE_EVERY_S, PROBE_TIMES = 2, 2
-"""How soon a server that says that it is not ready is taken for it: after 4 seconds."""
+"""The kubelet marks a server as not ready 4 seconds after it says so."""
 PRE_STOP_S = 5
-"""Before a server is told to end, while its Service stops naming it: it answers as ever."""
+"""Wait before SIGTERM, in which the Service removes the server, and the server still answers."""
 LEAVE_S = 8
-"""After it is told, it goes on answering and says that it is not ready: until the kubelet has seen
-that and every node knows it, also where it was told without being deleted."""
+"""After SIGTERM the server goes on answering, but reports not ready, until the kubelet has probed
+that and every node knows it, also if the container was stopped without deleting the pod."""
 FINISH_S = 60
-"""What came in until then may take so long, at least: twice a full queue at a second each."""
+"""Least time for the requests received until then: twice a full queue at a second each."""
 CUT_OFF_S = 7
-"""What it takes to end after that: to cut off what is left, and for the process itself."""
+"""Time to end after that: to cut off the remaining requests, and to stop the process."""
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """A server pod that ever began, and whose end nobody has confirmed."""
+class ServerPod:
+    """A server pod that has started, and whose end is not confirmed."""
 
     name: str
     uid: str
     ip: str
-    """Empty before it has one."""
+    """Empty before it is assigned."""
     ready: bool
-    """Takes requests, as the kubelet sees it."""
+    """Receives requests, according to the kubelet."""
     ending: bool
-    """Was told to end; may still hold and answer."""
+    """Is being deleted; may still hold weights and answer."""
     node: str = ""
-    """Where it runs; empty before that is decided."""
+    """The node that it runs on; empty before it is scheduled."""
 
     @property
     def admin_url(self) -> str:
-        """Where it is asked and told."""
+        """URL of the server's admin API."""
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
         return f"http://{host}:{ADMIN_PORT}"
 
@@ -75,7 +75,7 @@ class Endpoint:
 def deployment_of(
     soup: ObjectRef, spec: ServeRun, replicas: int, settings: OperatorSettings
 ) -> Json:
-    """Describe the servers of a soup.
+    """Build the Deployment of a soup's servers.
 
     Raises:
         Refused: The settings declare no such store.
@@ -84,7 +84,7 @@ def deployment_of(
     spec = spec.model_copy(
         update={
             "soup": soup,
-            "host": "0.0.0.0",  # noqa: S104  A pod is asked from outside.
+            "host": "0.0.0.0",  # noqa: S104  A pod is called from outside.
             "port": PUBLIC_PORT,
             "admin_port": ADMIN_PORT,
             "leave_s": LEAVE_S,
@@ -103,7 +103,7 @@ def deployment_of(
             ],
             "startupProbe": _probe("/livez", every_s=2, times=START_S // 2),
             "livenessProbe": _probe("/livez", every_s=10, times=6),
-            # Ready once it holds its grant: before that it has nothing to answer with.
+            # Ready once it has its grant: before that it has no weights to answer with.
             "readinessProbe": _probe("/readyz", every_s=PROBE_EVERY_S, times=PROBE_TIMES),
             "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
         },
@@ -126,24 +126,24 @@ def deployment_of(
 
 
 def deployment_name(soup: ObjectRef) -> str:
-    """Name the Deployment; a later soup of the same name cannot take over its selector."""
+    """Return the Deployment's name, which a later soup of the same name does not share."""
     return f"{soup.name[:16].rstrip('-')}-{soup.uid[:5]}-serve"
 
 
-def taken(live: Json | None) -> StartupBlocker | None:
-    """Say that the name of a soup's Service is taken by one that is not ours."""
+def service_name_blocker(live: Json | None) -> StartupBlocker | None:
+    """Return a blocker if another owner's Service has the name of the soup's Service."""
     if live is None or labels_on(live).get(MANAGED_BY) == "stockpot":
         return None
     name, namespace = name_of(live), namespace_of(live)
     return StartupBlocker(
         Reason.NAME_TAKEN,
-        f"there is a Service {name} in the namespace {namespace} that is not Stockpot's",
-        f"delete it (kubectl delete service -n {namespace} {name}), or name the soup otherwise",
+        f"the Service {name} in the namespace {namespace} is not managed by Stockpot",
+        f"delete it (kubectl delete service -n {namespace} {name}), or give the soup another name",
     )
 
 
 def service_of(soup: ObjectRef, spec: ServeRun) -> Json:
-    """Describe the address under which a soup answers: its name."""
+    """Build the Service under which a soup answers, which has the soup's name."""
     return {
         "apiVersion": SERVICES.api_version,
         "kind": SERVICES.kind,
@@ -158,10 +158,10 @@ def service_of(soup: ObjectRef, spec: ServeRun) -> Json:
     }
 
 
-def endpoints_of(pods: Iterable[Json]) -> tuple[Endpoint, ...]:
-    """See every pod of a soup's servers that may still hold something, in order of name."""
+def server_pods_of(pods: Iterable[Json]) -> tuple[ServerPod, ...]:
+    """Return the pods of a soup's servers that may still hold weights, sorted by name."""
     return tuple(
-        Endpoint(
+        ServerPod(
             name=name_of(pod),
             uid=uid_of(pod),
             ip=pod.get("status", {}).get("podIP", ""),
@@ -179,16 +179,16 @@ def has_ended(pod: Json) -> bool:
     if not is_alive(pod):
         return True
     status = container_status(pod) or {}
-    # One that is not being deleted is started once more, under the same UID.
+    # The container of a pod that is not being deleted restarts under the same UID.
     return "deletionTimestamp" in pod["metadata"] and "terminated" in status.get("state", {})
 
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
-"""The taint by which an admin says that a node is shut down, so that nothing runs there."""
+"""The taint with which an admin declares a node as shut down, so that nothing runs there."""
 
 
 def is_out_of_service(node: Json) -> bool:
-    """Whether an admin said that nothing runs on the node any more."""
+    """Whether an admin declared that nothing runs on the node any more."""
     taints = node.get("spec", {}).get("taints") or ()
     return any(taint.get("key") == OUT_OF_SERVICE for taint in taints)
 

@@ -1,8 +1,7 @@
-"""Whether an object is as we told it to be. Pure.
+"""Drift of a live object from the applied one. Pure.
 
-The API server adds defaults, and others own fields of their own: so every field that we tell is
-looked for in the live object, and nothing else is looked at. A settled world then needs no write,
-and what somebody edited by hand is found.
+Only the fields that we apply are compared: the API server adds defaults, and other managers own
+fields of their own. So an unchanged object needs no write, and manual edits are detected.
 """
 
 import re
@@ -18,8 +17,8 @@ KEYS = {
     "ownerReferences": "uid",
     "ports": "name",
 }
-"""Lists to which others may add: their elements are found by this field, as the API server's
-server-side apply finds them. All other lists are one value."""
+"""Lists to which other managers may add: their elements are matched by this field, as server-side
+apply matches them. All other lists are compared as one value."""
 
 QUANTITIES = {"limits", "requests", "sizeLimit", "capacity"}
 _SUFFIXES = {
@@ -31,48 +30,49 @@ _SUFFIXES = {
 _QUANTITY = re.compile(r"([+-]?[0-9]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)")
 
 
-def is_as_told(live: Any, told: Any) -> bool:
-    """Whether every field that is told is so in the live object.
+def is_applied(live: Any, desired: Any) -> bool:
+    """Whether the live object has every field of the desired one.
 
     Args:
-        live: From the API server; None where there is none.
-        told: What was applied, or would be.
+        live: From the API server; None if there is none.
+        desired: What was applied, or would be.
     """
-    return _is_so(live, told, "", is_quantity=False)
+    return _matches(live, desired, "", is_quantity=False)
 
 
-def _is_so(live: Any, told: Any, field: str, *, is_quantity: bool) -> bool:
+def _matches(live: Any, desired: Any, field: str, *, is_quantity: bool) -> bool:
     is_quantity = is_quantity or field in QUANTITIES
-    if told in (None, "", [], {}) and live is None:
-        return True  # The API server leaves out what is empty.
-    match told:
+    if desired in (None, "", [], {}) and live is None:
+        return True  # The API server omits empty fields.
+    match desired:
         case dict():
             return isinstance(live, dict) and all(
-                _is_so(live.get(key), value, key, is_quantity=is_quantity)
-                for key, value in told.items()
+                _matches(live.get(key), value, key, is_quantity=is_quantity)
+                for key, value in desired.items()
             )
         case list() | tuple():
-            return isinstance(live, list) and _has(live, list(told), field)
+            return isinstance(live, list) and _list_matches(live, list(desired), field)
         case _ if is_quantity and live is not None:
-            return quantity(live) == quantity(told)
+            return quantity(live) == quantity(desired)
         case _:
-            return type(live) is type(told) and bool(live == told)
+            return type(live) is type(desired) and bool(live == desired)
 
 
-def _has(live: list[Any], told: list[Any], field: str) -> bool:
+def _list_matches(live: list[Any], desired: list[Any], field: str) -> bool:
     if key := KEYS.get(field):
-        found = {one.get(key): one for one in live}
+        by_key = {item.get(key): item for item in live}
         return all(
-            _is_so(found.get(one[key]), one, "", is_quantity=False) and one[key] in found
-            for one in told
+            _matches(by_key.get(item[key]), item, "", is_quantity=False) and item[key] in by_key
+            for item in desired
         )
-    return len(live) == len(told) and all(
-        _is_so(is_, one, "", is_quantity=False) for is_, one in zip(live, told, strict=True)
+    return len(live) == len(desired) and all(
+        _matches(live_item, item, "", is_quantity=False)
+        for live_item, item in zip(live, desired, strict=True)
     )
 
 
 def quantity(text: str | float) -> Decimal | str:
-    """Read an amount as Kubernetes writes it: `500m`, `1.5Gi`, `2e3`; anything else is itself."""
+    """Parse a Kubernetes quantity: `500m`, `1.5Gi`, `2e3`; returns any other text unchanged."""
     parts = _QUANTITY.fullmatch(str(text))
     if not parts or parts[2] not in _SUFFIXES or not re.search("[0-9]", parts[1]):
         return str(text)

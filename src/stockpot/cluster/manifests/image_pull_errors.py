@@ -1,4 +1,4 @@
-"""Why an image cannot be had, in words. Pure."""
+"""Explains why a pod's image cannot be pulled. Pure."""
 
 import re
 
@@ -14,12 +14,12 @@ PULLING = {
     "RegistryUnavailable",
     "ImageInspectError",
 }
-"""Why a container waits: it has no image."""
+"""Reasons of a waiting container that has no image."""
 
 _CAUSES = (
     (
         r"unauthorized|authentication required|denied|403 forbidden|401",
-        "the registry does not let us",
+        "the registry denied access",
         "name a Secret with its credentials in images.pullSecrets of the chart's values",
     ),
     (
@@ -30,7 +30,7 @@ _CAUSES = (
     (
         r"no such host|timeout|refused|unreachable|dial tcp|tls handshake",
         "the registry does not answer the node",
-        "look at the registry, and at the node's network",
+        "check the registry and the node's network",
     ),
     (
         r"not found|manifest unknown|does not exist|no match for platform",
@@ -40,18 +40,18 @@ _CAUSES = (
 )
 
 
-def not_pulled(pod: Json, status: Json, said_before: str) -> StartupBlocker:
-    """Say why a pod has no image.
+def image_pull_blocker(pod: Json, status: Json, event_messages: str) -> StartupBlocker:
+    """Explain why a pod has no image.
 
     Args:
-        pod: It.
-        status: Of its container, which waits.
-        said_before: By the kubelet's events: while it backs off, only they say why.
+        pod: The pod.
+        status: Status of its waiting container.
+        event_messages: From the kubelet's events: during a back-off only they name the cause.
     """
     waiting = status["state"]["waiting"]
     image = status.get("image") or pod["spec"]["containers"][0]["image"]
     if waiting["reason"] == "InvalidImageName":
-        what = f"{image!r} is no name of an image"
+        what = f"{image!r} is not a valid image name"
         return StartupBlocker(
             Reason.IMAGE_UNAVAILABLE, what, "name one in images of the chart's values"
         )
@@ -59,10 +59,10 @@ def not_pulled(pod: Json, status: Json, said_before: str) -> StartupBlocker:
         return StartupBlocker(
             Reason.IMAGE_UNAVAILABLE,
             f"the image {image} is not on the node {pod['spec'].get('nodeName', '')}, "
-            "and is never to be pulled",
+            "and its pull policy is Never",
             "load it onto the node, or set images.pullPolicy to IfNotPresent in the chart's values",
         )
-    details = f"{waiting.get('message', '')} {said_before}".lower()
+    details = f"{waiting.get('message', '')} {event_messages}".lower()
     for pattern, why, help_ in _CAUSES:
         if re.search(pattern, details):
             what = f"the image {image} cannot be pulled: {why}"

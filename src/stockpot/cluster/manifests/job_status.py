@@ -1,7 +1,7 @@
-"""From a Job and its pods to what the run came to. Pure.
+"""Reads the state and the result of a run from its Job and pods. Pure.
 
-A run has ended when its Job says so and the kubelet has confirmed the end of its every pod:
-a process on a node that does not answer may still write.
+A run has ended when its Job says so and the kubelet has confirmed the end of each of its pods: a
+process on a node that does not answer may still write.
 """
 
 import json
@@ -41,25 +41,25 @@ from stockpot.core.recipe import Ingredient, Lineage, ShardUID
 from stockpot.core.runs import Failure, Run, RunName
 
 LOG_LINES = 3
-"""So many of a log say why a process ended that left no result."""
+"""Last lines of the log that are quoted for a process that ended without a result."""
 
 
 def runs_of(jobs: Iterable[Json], pods: Iterable[Json]) -> tuple[Run, ...]:
-    """See every run: of each Job, and of each pod whose Job is gone before it."""
+    """Return the run of each Job, and of each pod whose Job is already gone."""
     of_job: dict[str, list[Json]] = defaultdict(list)
     for pod in pods:
         of_job[owner_uid(pod)].append(pod)
-    seen = [run_of(job, of_job.pop(uid_of(job), [])) for job in jobs]
+    runs = [run_of(job, of_job.pop(uid_of(job), [])) for job in jobs]
     orphans = (pod for left in of_job.values() for pod in left if labels.RUN in labels_on(pod))
-    return (*seen, *(_orphan(pod) for pod in orphans if is_alive(pod)))
+    return (*runs, *(_orphan(pod) for pod in orphans if is_alive(pod)))
 
 
 def run_of(job: Json, pods: Sequence[Json]) -> Run:
-    """See what a run came to.
+    """Return a run with its result or failure, if it has ended.
 
     Args:
-        job: As the API server has it.
-        pods: Those that the Job owns.
+        job: From the API server.
+        pods: The pods that the Job owns.
     """
     name, lineage, about = RunName(labels_on(job)[labels.RUN]), _lineage(job), _about(job)
     ended = condition_of(job, "Complete") or condition_of(job, "Failed")
@@ -80,13 +80,13 @@ def _ending(pod: Json) -> Json | None:
 def _completed(run: Run, pods: Sequence[Json], at: datetime | None) -> Run:
     for pod in newest_first(pods):
         ended = _ending(pod)
-        said = result_in(ended.get("message", "")) if ended else None
-        if said and said.problem:
-            problem = said.problem
+        result = result_in(ended.get("message", "")) if ended else None
+        if result and result.problem:
+            problem = result.problem
             failure = Failure(problem.exit_code, problem.message, problem.help, at)
             return replace(run, failure=failure)
-        if said:
-            return replace(run, result=said, ended_at=at)
+        if result:
+            return replace(run, result=result, ended_at=at)
     return replace(
         run,
         failure=Failure(
@@ -122,15 +122,15 @@ def _failure_of(pod: Json, at: datetime | None) -> Failure:
     verb, status = verb_of(pod), pod["status"]
     ended = _ending(pod)
     if ended is None or ended.get("reason") == "ContainerStatusUnknown":
-        # The kubelet refused or removed it, and says why of the pod as a whole.
+        # The kubelet refused or removed the pod; the reason is in the pod's status.
         return _removed(pod, at)
     at = time_of(ended.get("finishedAt")) or at
     code = int(ended["exitCode"])
     if ended.get("reason") == "OOMKilled":
         return _out_of_memory(pod, verb, code, at)
-    said = result_in(ended.get("message", ""))
-    if said and said.problem:
-        return Failure(said.problem.exit_code, said.problem.message, said.problem.help, at)
+    result = result_in(ended.get("message", ""))
+    if result and result.problem:
+        return Failure(result.problem.exit_code, result.problem.message, result.problem.help, at)
     if status.get("reason"):
         return _removed(pod, at)
     if code > 128:
@@ -150,7 +150,7 @@ def _failure_of(pod: Json, at: datetime | None) -> Failure:
 
 
 def _out_of_memory(pod: Json, verb: str, code: int, at: datetime | None) -> Failure:
-    container = next(one for one in pod["spec"]["containers"] if one["name"] == verb)
+    container = next(entry for entry in pod["spec"]["containers"] if entry["name"] == verb)
     limit = container.get("resources", {}).get("limits", {}).get("memory")
     less = ", or lower training.trainBatchSize" if verb == "train" else ""
     if limit:
@@ -189,7 +189,7 @@ REMOVALS = {
 
 def _removed(pod: Json, at: datetime | None) -> Failure:
     status, verb = pod["status"], verb_of(pod)
-    reason, said = status.get("reason", ""), status.get("message", "").strip()
+    reason, details = status.get("reason", ""), status.get("message", "").strip()
     node = pod["spec"].get("nodeName", "")
     what, help_ = REMOVALS.get(
         reason,
@@ -198,12 +198,12 @@ def _removed(pod: Json, at: datetime | None) -> Failure:
             f"see kubectl describe pod -n {namespace_of(pod)} {name_of(pod)}",
         ),
     )
-    told = what.format(node=node) + (f": {said}" if said else "")
-    return Failure(None, told, help_.format(verb=verb), at)
+    message = what.format(node=node) + (f": {details}" if details else "")
+    return Failure(None, message, help_.format(verb=verb), at)
 
 
 def _orphan(pod: Json) -> Run:
-    """See a run by a pod that outlives its Job, which somebody deleted."""
+    """Return the run of a pod that outlives its deleted Job."""
     name = RunName(labels_on(pod)[labels.RUN])
     spec = json.loads(annotations_on(pod)[labels.RUN_SPEC])
     about = frozenset(map(ShardUID, shards_of_spec(spec)))
@@ -230,8 +230,8 @@ def _lineage_of_spec(spec: RunSpec) -> Lineage:
             )
         case EvaluateRun():
             return frozenset(
-                Ingredient(ShardUID(one.shard), Digest(one.training_key))
-                for one in spec.revision.lineage
+                Ingredient(ShardUID(member.shard), Digest(member.training_key))
+                for member in spec.revision.lineage
             )
         case _:
             return frozenset()

@@ -1,7 +1,7 @@
-"""From a run to its Job. Pure: the same run, the same Job.
+"""Builds the Job of a run. Pure: the same run gives the same Job.
 
-A Job is posted once and never changed: its template cannot be, and others own some of it
-(Kueue its `suspend`). One Job is one attempt; what counts as another is the plan's matter.
+A Job is created once and never changed: its template is immutable, and others own parts of it
+(Kueue its `suspend`). One Job is one attempt; the plan decides about further attempts.
 """
 
 import json
@@ -23,21 +23,22 @@ from stockpot.core.recipe import Lineage
 from stockpot.core.runs import RunName
 
 FINAL_EXIT_CODES = list(range(42, 50))
-"""The same input would fail the same way again: see `stockpot.errors.ExitCode`."""
+"""Exit codes that make the Job fail: a retry would fail in the same way. See
+`stockpot.errors.ExitCode`."""
 GRACE_S = 30
 TRAIN_GRACE_S = 300
-"""It saves a checkpoint, which a slow store takes its time for."""
+"""A training saves a checkpoint when it ends, which takes long on a slow store."""
 
 
 def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSettings) -> Json:
-    """Describe the Job of a run.
+    """Build the Job of a run.
 
     Raises:
         Refused: The RunSpec is too long, or names an unknown store.
     """
     assert not isinstance(spec, ServeRun)  # Servers are a Deployment.
     spec = spec.model_copy(update={"name": name})
-    annotations = {LINEAGE: json.dumps([list(one) for one in sorted(lineage)])}
+    annotations = {LINEAGE: json.dumps([list(ingredient) for ingredient in sorted(lineage)])}
     if about := shards_of_spec(spec.model_dump(mode="json", by_alias=True)):
         annotations[SHARD_UIDS] = json.dumps(sorted(about))
     refuse_long(annotations, f"the run {name} of the soup {spec.soup.name}")
@@ -58,7 +59,7 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
             "backoffLimit": 0,
             "podFailurePolicy": {
                 "rules": [
-                    # A drained node or a preempted pod is nobody's failure: the Job goes on.
+                    # A drained node or a preempted pod is no failure of the run: the Job goes on.
                     {
                         "action": "Ignore",
                         "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],

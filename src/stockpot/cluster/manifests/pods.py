@@ -1,7 +1,7 @@
-"""What the pods of all verbs have in common: one container, that is told a RunSpec.
+"""Builds the pod template of every verb: one container with its RunSpec in an annotation.
 
-Each fits the `restricted` Pod Security level: not root, no token, no capability, and nothing to
-write on but two scratch folders.
+It meets the Pod Security level `restricted`: not root, no token, no capability, and only two
+writable scratch folders.
 """
 
 from stockpot.api.runspec import (
@@ -22,7 +22,7 @@ from stockpot.cluster.manifests.volumes import mounts_of
 from stockpot.errors import ExitCode, Refused
 
 ANNOTATIONS_BYTES = 256 * 1024
-"""What the API server takes of one object's annotations, names and values together."""
+"""The API server's limit for one object's annotations, names and values together."""
 USER = 65532
 SPEC_FOLDER = "/etc/stockpot/run"
 SIGNING_FOLDER = "/etc/stockpot/signing"
@@ -35,14 +35,14 @@ PROGRESS_PORT = 8082
 def template_of(
     spec: RunSpec, settings: OperatorSettings, *, metrics_port: int, pod: Json, container: Json
 ) -> Json:
-    """Describe the pod of a run.
+    """Build the pod template of a run.
 
     Args:
-        spec: What it is told.
-        settings: The admin's.
-        metrics_port: Where Prometheus finds its numbers.
-        pod: Fields of the pod's spec that this verb has beside the common ones.
-        container: The same of its container; `ports` are added to the common one.
+        spec: The RunSpec.
+        settings: The operator's settings.
+        metrics_port: The port that Prometheus scrapes.
+        pod: Additional fields of the pod's spec.
+        container: Additional fields of the container; `ports` are added to the common one.
 
     Raises:
         Refused: The RunSpec is too long for an annotation, or names an unknown store.
@@ -74,7 +74,7 @@ def template_of(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        # Where it ends without a word, the last of its log is better than nothing.
+        # If the process ends without a result, the end of its log explains why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "run", "mountPath": SPEC_FOLDER, "readOnly": True},
@@ -113,7 +113,7 @@ def template_of(
 
 
 def refuse_long(annotations: dict[str, str], what: str) -> None:
-    """Refuse annotations that the API server would not take.
+    """Refuse annotations that the API server would reject.
 
     Raises:
         Refused: They are longer than 256 KiB.
@@ -191,8 +191,8 @@ def _surroundings(spec: RunSpec, settings: OperatorSettings) -> Json:
 
 
 def _run_volume() -> Json:
-    told = {"fieldPath": f"metadata.annotations['{RUN_SPEC}']"}
-    return {"name": "run", "downwardAPI": {"items": [{"path": "spec.json", "fieldRef": told}]}}
+    field_ref = {"fieldPath": f"metadata.annotations['{RUN_SPEC}']"}
+    return {"name": "run", "downwardAPI": {"items": [{"path": "spec.json", "fieldRef": field_ref}]}}
 
 
 def _signing_volumes(spec: RunSpec, settings: OperatorSettings) -> list[Json]:

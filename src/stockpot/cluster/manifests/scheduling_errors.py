@@ -1,4 +1,4 @@
-"""What the scheduler says of a pod that fits nowhere, in words. Pure."""
+"""Explains why the scheduler finds no node for a pod. Pure."""
 
 import re
 
@@ -7,15 +7,15 @@ from stockpot.cluster.apiserver.objects import Json, namespace_of, verb_of
 from stockpot.core.runs import StartupBlocker
 
 
-def unschedulable(pod: Json, said: str) -> StartupBlocker:
-    """Say why no node takes a pod.
+def scheduling_blocker(pod: Json, message: str) -> StartupBlocker:
+    """Explain why no node takes a pod.
 
     Args:
-        pod: It.
-        said: The message of its condition PodScheduled.
+        pod: The pod.
+        message: The message of its condition PodScheduled.
     """
-    # What follows its first sentence is about making room, which is the scheduler's matter.
-    why = said.partition(". ")[0].rstrip(".")
+    # Only the first sentence names the cause; the rest is about preemption.
+    why = message.partition(". ")[0].rstrip(".")
     return _of_claims(pod, why) or _of_resources(pod, why) or _of_nodes(pod, why)
 
 
@@ -26,13 +26,13 @@ def _of_claims(pod: Json, why: str) -> StartupBlocker | None:
         return StartupBlocker(
             Reason.CLAIM_UNBOUND,
             f"the claim {gone[1]} is not in the namespace {namespace}",
-            f"make it, or name another in the source: kubectl get pvc -n {namespace}",
+            f"create it, or name another in the source: kubectl get pvc -n {namespace}",
         )
     if gone:
         return StartupBlocker(
             Reason.CLAIM_UNBOUND,
             f"the claim {gone[1]} is being deleted",
-            "make it anew once it is gone, or name another in the source",
+            "create it again once it is gone, or name another in the source",
         )
     if "PersistentVolumeClaim" in why or "persistent volumes to bind" in why:
         names = ", ".join(_claims(pod))
@@ -50,8 +50,10 @@ def _of_resources(pod: Json, why: str) -> StartupBlocker | None:
         short.append("pods")
     if not short:
         return None
-    asked = _requests(pod)
-    wanted = " and ".join(f"{asked[one]} {one}" if one in asked else one for one in short)
+    requests = _requests(pod)
+    wanted = " and ".join(
+        f"{requests[name]} {name}" if name in requests else name for name in short
+    )
     return StartupBlocker(
         Reason.UNSCHEDULABLE,
         f"no node has room for the pod, which needs {wanted}",
@@ -65,7 +67,7 @@ def _of_nodes(pod: Json, why: str) -> StartupBlocker:
         return StartupBlocker(
             Reason.UNSCHEDULABLE,
             f"no node takes the pod: they have the taint{named}",
-            "tolerate it with pods.tolerations in the chart's values, or take it away",
+            "tolerate it with pods.tolerations in the chart's values, or remove it",
         )
     if "affinity/selector" in why:
         chosen = pod.get("spec", {}).get("nodeSelector") or {}
@@ -81,11 +83,11 @@ def _of_nodes(pod: Json, why: str) -> StartupBlocker:
             f"the pod's claims are on different nodes ({', '.join(_claims(pod))})",
             "put them where one node reaches them all",
         )
-    # The scheduler counts nodes, and nodes come and go: what counts is that none fits.
+    # The numbers of nodes change; the message must stay the same while none fits.
     plain = re.sub(r"^\d+/\d+ nodes are available: |\b\d+ (?=\S)", "", why)
     return StartupBlocker(
         Reason.UNSCHEDULABLE,
-        f"no node takes the pod: {plain}" if plain else "the pod waits to be given a node",
+        f"no node takes the pod: {plain}" if plain else "the pod is not scheduled yet",
         "see kubectl get nodes",
     )
 

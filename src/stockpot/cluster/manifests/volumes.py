@@ -1,7 +1,7 @@
-"""Folders on PersistentVolumeClaims: where a run sees them, and what its pod mounts for that.
+"""Mounts of the folders on PersistentVolumeClaims that a run reads.
 
-A pod mounts the folders that its RunSpec names and nothing around them, so that a training
-sees its own shard's data and no other's.
+A pod mounts only the folders that its RunSpec names, so that a training sees its own shard's data
+and no other's.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ ROOT = PurePosixPath("/claims")
 
 
 def locate(source: Source) -> Location:
-    """Say where a run sees a source.
+    """Return the location at which a run reads a source.
 
     Raises:
         Refused: The path leaves its claim.
@@ -38,16 +38,13 @@ def locate(source: Source) -> Location:
 def mounts_of(
     locations: Iterable[Location],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Say what a pod needs to see them.
-
-    Returns:
-        Its volumes and its container's volumeMounts.
-    """
+    """Return the volumes and the container's volumeMounts that a pod needs for these locations."""
     folders = sorted({location.path for location in locations if location.place is Place.FOLDER})
     parted = [(path, *_claim_of(PurePosixPath(path))) for path in folders]
-    names = {claim: f"claim-{n}" for n, claim in enumerate(sorted({one[1] for one in parted}))}
+    claims = sorted({claim for _, claim, _ in parted})
+    names = {claim: f"claim-{n}" for n, claim in enumerate(claims)}
     volumes = [
-        # Read-only as a whole, so that the kubelet changes no owner and makes no folder on it.
+        # Read-only, so that the kubelet neither changes owners nor creates folders on it.
         {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
         for claim, name in names.items()
     ]
@@ -61,6 +58,9 @@ def mounts_of(
 
 def _claim_of(path: PurePosixPath) -> tuple[str, str]:
     if path == ROOT or not path.is_relative_to(ROOT):
-        raise Refused(f"{path} is on no claim", help="runs of a cluster see claims and the store")
+        raise Refused(
+            f"{path} is not on a PersistentVolumeClaim",
+            help="runs on a cluster read only claims and the store",
+        )
     claim, *below = path.relative_to(ROOT).parts
     return claim, str(PurePosixPath(*below)) if below else ""

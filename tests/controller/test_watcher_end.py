@@ -30,7 +30,7 @@ class ApiServer(ThreadingHTTPServer):
         self.gone, self.over = threading.Event(), threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever hangs up hangs up."""
+        """Ignore clients that hang up."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,12 +59,12 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def say(self, status: int, what: Any) -> None:
-        told = json.dumps(what).encode()
+        body = json.dumps(what).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing of each request."""
@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def discovered(parts: list[str]) -> Any:
     """What there is in the API: groups, versions, or the resources of one."""
-    groups = {one.group for one in WATCHED if one.group}
+    groups = {kind.group for kind in WATCHED if kind.group}
     match parts:
         case ["api"]:
             return {"versions": ["v1"]}
@@ -81,24 +81,24 @@ def discovered(parts: list[str]) -> Any:
         case ["apis", name]:
             return group(name)
         case ["api", version]:
-            found = [
+            kinds = [
                 NAMESPACES,
-                *(one for one in WATCHED if (one.group, one.version) == ("", version)),
+                *(kind for kind in WATCHED if (kind.group, kind.version) == ("", version)),
             ]
         case ["apis", name, version]:
-            found = [one for one in WATCHED if (one.group, one.version) == (name, version)]
-    return {"resources": [resource(one) for one in found]}
+            kinds = [kind for kind in WATCHED if (kind.group, kind.version) == (name, version)]
+    return {"resources": [resource(kind) for kind in kinds]}
 
 
 def group(name: str) -> Any:
-    version = next(one.version for one in WATCHED if one.group == name)
-    one = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [one], "preferredVersion": one}
+    version = next(kind.version for kind in WATCHED if kind.group == name)
+    kind = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [kind], "preferredVersion": kind}
 
 
-def resource(one: Resource) -> Any:
+def resource(kind: Resource) -> Any:
     verbs = ["list", "watch", "patch", "get"]
-    names = {"name": one.plural, "singularName": "", "kind": one.kind}
+    names = {"name": kind.plural, "singularName": "", "kind": kind.kind}
     return {**names, "namespaced": True, "verbs": verbs}
 
 
@@ -128,28 +128,28 @@ def api_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiS
 
 
 @pytest.fixture
-def watching(api_server: ApiServer) -> Iterator[Watcher]:
+def watcher(api_server: ApiServer) -> Iterator[Watcher]:
     """Streams, each of which waits for a word."""
-    one = Watcher(Cache(), lambda *_: None, lambda _: None, ["studio"])
-    one.start()
+    kind = Watcher(Cache(), lambda *_: None, lambda _: None, ["studio"])
+    kind.start()
     try:
-        for plural, begun in api_server.watched.items():
-            assert begun.wait(SOON_S), f"nobody watches {plural}"
-        yield one
+        for plural, started in api_server.watched.items():
+            assert started.wait(SOON_S), f"nobody watches {plural}"
+        yield kind
     finally:
-        one.stop()
+        kind.stop()
 
 
 def test_a_watch_that_is_refused_for_good_ends_all_of_them_at_once(
-    api_server: ApiServer, watching: Watcher
+    api_server: ApiServer, watcher: Watcher
 ) -> None:
     api_server.gone.set()
-    watching._thread.join(SOON_S)
+    watcher._thread.join(SOON_S)
 
-    assert not watching.is_alive
+    assert not watcher.is_alive
 
 
-def test_streams_that_are_stopped_end_at_once(watching: Watcher) -> None:
-    watching.stop()
+def test_streams_that_are_stopped_end_at_once(watcher: Watcher) -> None:
+    watcher.stop()
 
-    assert not watching.is_alive
+    assert not watcher.is_alive

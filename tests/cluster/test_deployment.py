@@ -3,14 +3,14 @@ from tests.cluster.shapes import SOUP, Json, a_pod, servers, settings
 
 from stockpot.api.runspec import RUN_SPEC, ServeRun
 from stockpot.cluster.manifests.deployment import (
-    Endpoint,
+    ServerPod,
     deployment_name,
     deployment_of,
-    endpoints_of,
     has_ended,
     is_out_of_service,
+    server_pods_of,
+    service_name_blocker,
     service_of,
-    taken,
 )
 from stockpot.serving.http_server import HANDSHAKES_S, LAST_ANSWERS_S, LINGER_S
 
@@ -18,9 +18,9 @@ DEPLOYMENT = deployment_of(SOUP, servers(), 2, settings())
 
 
 def container() -> Json:
-    (found,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
-    one: Json = found
-    return one
+    (only,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    item: Json = only
+    return item
 
 
 def a_server(name: str, **status: object) -> Json:
@@ -30,11 +30,11 @@ def a_server(name: str, **status: object) -> Json:
 
 def test_servers_listen_on_all_addresses_at_the_ports_that_the_pod_names() -> None:
     annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
-    told = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
+    spec = RUN_SPEC.validate_json(annotations["stockpot.dev/run-spec"])
 
-    assert isinstance(told, ServeRun)
-    assert (told.host, told.port, told.admin_port) == ("0.0.0.0", 8080, 8081)
-    assert {one["name"]: one["containerPort"] for one in container()["ports"]} == {
+    assert isinstance(spec, ServeRun)
+    assert (spec.host, spec.port, spec.admin_port) == ("0.0.0.0", 8080, 8081)
+    assert {item["name"]: item["containerPort"] for item in container()["ports"]} == {
         "http": 8080,
         "admin": 8081,
         "progress": 8082,
@@ -101,14 +101,14 @@ def test_a_later_soup_of_the_same_name_has_a_deployment_of_its_own() -> None:
 def test_a_service_of_somebody_else_is_left_alone_and_named() -> None:
     foreign: Json = {"metadata": {"name": "emoji", "namespace": "studio", "labels": {"app": "x"}}}
 
-    hindrance = taken(foreign)
+    blocker = service_name_blocker(foreign)
 
-    assert hindrance
-    assert hindrance.reason == "NameTaken"
-    assert "Service emoji in the namespace studio" in hindrance.message
-    assert "kubectl delete service -n studio emoji" in hindrance.help
-    assert taken(service_of(SOUP, servers())) is None
-    assert taken(None) is None
+    assert blocker
+    assert blocker.reason == "NameTaken"
+    assert "Service emoji in the namespace studio" in blocker.message
+    assert "kubectl delete service -n studio emoji" in blocker.help
+    assert service_name_blocker(service_of(SOUP, servers())) is None
+    assert service_name_blocker(None) is None
 
 
 def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
@@ -119,13 +119,13 @@ def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
     gone = a_server("d")
     gone["status"]["phase"] = "Failed"
 
-    endpoints = endpoints_of([ready, starting, ending, gone])
+    endpoints = server_pods_of([ready, starting, ending, gone])
 
     prefix, node = "emoji-5f3a9-serve", "node-1"
     assert endpoints == (
-        Endpoint(f"{prefix}-a", "a-uid", "fd00::1", ready=False, ending=False, node=node),
-        Endpoint(f"{prefix}-b", "b-uid", "10.0.0.2", ready=True, ending=False, node=node),
-        Endpoint(f"{prefix}-c", "c-uid", "10.0.0.4", ready=False, ending=True, node=node),
+        ServerPod(f"{prefix}-a", "a-uid", "fd00::1", ready=False, ending=False, node=node),
+        ServerPod(f"{prefix}-b", "b-uid", "10.0.0.2", ready=True, ending=False, node=node),
+        ServerPod(f"{prefix}-c", "c-uid", "10.0.0.4", ready=False, ending=True, node=node),
     )
 
 
@@ -133,7 +133,7 @@ def test_every_pod_whose_end_nobody_confirmed_is_asked() -> None:
     ("ip", "url"), [("10.0.0.2", "http://10.0.0.2:8081"), ("fd00::1", "http://[fd00::1]:8081")]
 )
 def test_a_server_is_told_at_its_own_address(ip: str, url: str) -> None:
-    assert Endpoint("a", "u", ip, ready=True, ending=False).admin_url == url
+    assert ServerPod("a", "u", ip, ready=True, ending=False).admin_url == url
 
 
 def test_a_pod_that_is_deleted_has_ended_once_its_container_has() -> None:

@@ -20,7 +20,7 @@ class Stream:
         self.cache = Cache()
         self.pushed: list[tuple[SoupKey, Priority]] = []
         self.left: list[Json] = []
-        self._watching = Watcher(
+        self._watcher = Watcher(
             self.cache,
             lambda key, why: self.pushed.append((key, why)),
             self.left.append,
@@ -30,14 +30,14 @@ class Stream:
     def say(self, resource: Resource, thing: Json, type_: str = "MODIFIED") -> int:
         """Say it; how many rounds that asks for."""
         before = len(self.pushed)
-        self._watching.happened(resource, type_, thing)
+        self._watcher.handle(resource, type_, thing)
         return len(self.pushed) - before
 
 
 def a_shard(version: int, generation: int = 1, **about: Any) -> Json:
     fixed = {"namespace": "studio", "name": "food", "uid": "u1"}
-    told = {"resourceVersion": str(version), "generation": generation, **about}
-    return {"metadata": fixed | told, "spec": {"soupRef": {"name": "emoji"}}}
+    metadata = {"resourceVersion": str(version), "generation": generation, **about}
+    return {"metadata": fixed | metadata, "spec": {"soupRef": {"name": "emoji"}}}
 
 
 def a_job(version: int) -> Json:
@@ -57,7 +57,7 @@ def test_a_shard_that_another_soups_listing_brought_first_is_news_all_the_same()
 def test_a_change_that_the_answer_to_our_own_write_brought_first_is_news_all_the_same() -> None:
     stream = Stream()
     stream.say(DATA_SHARDS, a_shard(7), "ADDED")
-    stream.cache.see(DATA_SHARDS, a_shard(9, generation=2))
+    stream.cache.put(DATA_SHARDS, a_shard(9, generation=2))
 
     assert stream.say(DATA_SHARDS, a_shard(8, generation=2)) == 1
     known = stream.cache.get(DATA_SHARDS, "studio", "food")
@@ -110,4 +110,4 @@ def test_a_shard_that_leaves_is_told_of_once() -> None:
     stream.say(DATA_SHARDS, a_shard(8, **leaves))
     stream.say(DATA_SHARDS, a_shard(9, **leaves))
 
-    assert [one["metadata"]["resourceVersion"] for one in stream.left] == ["8"]
+    assert [shard["metadata"]["resourceVersion"] for shard in stream.left] == ["8"]

@@ -14,7 +14,7 @@ from tests.cluster.shapes import (
     a_pod_that_ended,
     a_training,
     ended,
-    said,
+    message_of,
 )
 
 from stockpot.api.runspec import Problem, RunResult
@@ -34,7 +34,7 @@ def test_a_run_goes_into_a_job_and_comes_out_again() -> None:
 def test_a_job_that_is_done_has_the_result_that_its_pod_left() -> None:
     job, result = a_job(), RunResult(weights_digest=DIGEST, size_bytes=12, figures={"loss": "0.1"})
 
-    run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, said(result))])
+    run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, message_of(result))])
 
     assert run == Run(
         NAME, LINEAGE, result, ended_at=run.ended_at, about=frozenset({ShardUID(FOOD.uid)})
@@ -48,7 +48,8 @@ def test_a_replaced_pod_does_not_hide_the_one_that_did_the_work() -> None:
     disrupted["metadata"]["creationTimestamp"] = "2026-11-22T11:00:00Z"
 
     run = run_of(
-        ended(job, "Complete"), [a_pod_that_ended(job, 0, said(RunResult(records=3))), disrupted]
+        ended(job, "Complete"),
+        [a_pod_that_ended(job, 0, message_of(RunResult(records=3))), disrupted],
     )
 
     assert run.result == RunResult(records=3)
@@ -68,7 +69,7 @@ def test_what_a_run_says_of_its_failure_is_what_is_said() -> None:
 
     run = run_of(
         ended(job, "Failed", "PodFailurePolicy"),
-        [a_pod_that_ended(job, 42, said(RunResult(problem=problem)))],
+        [a_pod_that_ended(job, 42, message_of(RunResult(problem=problem)))],
     )
 
     assert run.failure == Failure(42, "the folder is empty", "put pictures there", ENDED)
@@ -203,7 +204,7 @@ def test_a_deadline_is_somebody_elses() -> None:
 
 def test_a_sidecar_does_not_speak_for_the_run() -> None:
     job = a_job()
-    pod = a_pod_that_ended(job, 0, said(RunResult(records=1)))
+    pod = a_pod_that_ended(job, 0, message_of(RunResult(records=1)))
     pod["status"]["containerStatuses"].insert(
         0, {"name": "proxy", "state": {"terminated": {"exitCode": 9, "message": "bye"}}}
     )
@@ -230,12 +231,12 @@ def test_an_orphan_that_has_ended_is_no_run_any_more() -> None:
 
 
 def test_pods_are_told_apart_by_their_jobs() -> None:
-    one, other = a_job(), a_job(a_training().model_copy(update={"name": "train-other-1"}))
-    other["metadata"]["uid"] = "other-uid"
+    first, second = a_job(), a_job(a_training().model_copy(update={"name": "train-other-1"}))
+    second["metadata"]["uid"] = "other-uid"
 
     runs = runs_of(
-        [ended(one, "Complete"), other],
-        [a_pod_that_ended(one, 0, said(RunResult(records=1))), a_pod(other)],
+        [ended(first, "Complete"), second],
+        [a_pod_that_ended(first, 0, message_of(RunResult(records=1))), a_pod(second)],
     )
 
     assert [(run.name, run.is_active) for run in runs] == [(NAME, False), ("train-other-1", True)]

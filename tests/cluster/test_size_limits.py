@@ -69,9 +69,9 @@ def test_a_revision_of_two_thousand_shards_fits_into_etcd_more_than_twice() -> N
     )
     world = World(SoupSeen(SoupUID(SOUP.uid), "emoji"), shards)
 
-    told = new_revision(RecordRevision(revision, BASE_DIGEST, 1), the_soup(), world, NOW)
+    stored = new_revision(RecordRevision(revision, BASE_DIGEST, 1), the_soup(), world, NOW)
 
-    assert 2 * size(told.model_dump(mode="json", by_alias=True)) < ETCD_BYTES
+    assert 2 * size(stored.model_dump(mode="json", by_alias=True)) < ETCD_BYTES
 
 
 def test_a_soups_status_does_not_grow_with_its_members() -> None:
