@@ -8,7 +8,7 @@ import pytest
 from tests.contract.conftest import Server
 from tests.contract.faults import CUT, HALF, LOST, a_proxy
 from tests.contract.test_faults import once_each
-from tests.merging.kitchen import KEYS, a_merge, an_ingredient, file_bytes, some_tensors
+from tests.merging.ingredients import KEYS, a_merge, an_ingredient, file_bytes, some_tensors
 from tests.merging.test_soup import a_file
 
 from stockpot.api.runspec import StoreRef

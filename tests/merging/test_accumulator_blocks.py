@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.reference import INFINITE_BITS, SIGN_BIT
 from tests.merging.test_kernel import adversarial
 
 from stockpot.merging.accumulator import fold
 from stockpot.merging.accumulator_blocks import (
     NARROW,
-    Accounted,
     Exact,
     SumsOfBlocks,
+    UpdatedBlock,
     WrongSumsError,
 )
 from stockpot.merging.blocks import NotFiniteError
@@ -23,11 +23,11 @@ from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import LANES, Kernel
 from stockpot.merging.mean import mean
 from stockpot.merging.step import Step
-from stockpot.merging.strategy import Named, step_between
+from stockpot.merging.strategy import IngredientKey, step_between
 from stockpot.store.weights import FLOATS
 
 PAIRS = list(itertools.product((F16, BF16, F32), repeat=2))
-Recipe = Mapping[Named, int]
+Recipe = Mapping[IngredientKey, int]
 
 
 def kernels() -> list[Kernel | None]:
@@ -35,19 +35,19 @@ def kernels() -> list[Kernel | None]:
     return [None] if found is None else [None, found]
 
 
-def called(number: int) -> Named:
-    return Named(f"shard-{number:02}", "key", "digest")
+def called(number: int) -> IngredientKey:
+    return IngredientKey(f"shard-{number:02}", "key", "digest")
 
 
 def taken(
-    old: Accounted | None,
+    old: UpdatedBlock | None,
     before: Recipe,
     after: Recipe,
-    blocks: Mapping[Named, Stored],
+    blocks: Mapping[IngredientKey, Stored],
     given: Format,
     output: Format,
     kernel: Kernel | None,
-) -> tuple[Accounted, Stored]:
+) -> tuple[UpdatedBlock, Stored]:
     """Go from one recipe to the next; return what is kept and the means."""
     step, read = step_between(before, after)
     assert step.fits(given, output)
@@ -55,13 +55,13 @@ def taken(
     out = np.zeros(chosen[0].size, output.storage)
     sums = SumsOfBlocks(step, given, output, out.size, kernel)
     known = old.exceptions if old is not None else {}
-    now = sums.account(old.sums if old is not None else None, known, chosen, out)
+    now = sums.update(old.sums if old is not None else None, known, chosen, out)
     form = FLOATS[output.name]
     assert now.largest == int((out.view(form.bits) & form.magnitude).max())
-    return Accounted(now.sums.copy(), now.exceptions, now.largest), out
+    return UpdatedBlock(now.sums.copy(), now.exceptions, now.largest), out
 
 
-def equal(accounted: Accounted, other: Accounted) -> bool:
+def equal(accounted: UpdatedBlock, other: UpdatedBlock) -> bool:
     return (
         accounted.sums.dtype == other.sums.dtype
         and accounted.sums.tobytes() == other.sums.tobytes()
@@ -69,7 +69,9 @@ def equal(accounted: Accounted, other: Accounted) -> bool:
     )
 
 
-def changed(dice: random.Random, recipe: Recipe, names: Sequence[Named], heaviest: int) -> Recipe:
+def changed(
+    dice: random.Random, recipe: Recipe, names: Sequence[IngredientKey], heaviest: int
+) -> Recipe:
     """Add one, remove one, weigh one anew, or replace one; as recipes are, without a factor."""
     after = dict(recipe)
     absent = [name for name in names if name not in after]
@@ -182,7 +184,7 @@ def test_a_zero_is_negative_only_while_all_are(kernel: Kernel | None) -> None:
             {called(0): 1},
         ]
         before: Recipe = {}
-        kept: Accounted | None = None
+        kept: UpdatedBlock | None = None
         for recipe, is_negative in zip(recipes, (1, 1, 0, 0, 0, 1), strict=True):
             kept, out = taken(kept, before, recipe, blocks, form, form, kernel)
             before = recipe
@@ -214,9 +216,9 @@ def test_sums_that_cannot_be_of_their_recipe_are_refused() -> None:
     one, out = np.ones(1, np.float32), np.zeros(1, np.float32)
 
     with pytest.raises(WrongSumsError):  # (1 + 3) / 3 is no sum of ingredients
-        sums.account(np.full(1, np.nan), {0: Exact(0, 1)}, [one], out)
+        sums.update(np.full(1, np.nan), {0: Exact(0, 1)}, [one], out)
     with pytest.raises(WrongSumsError):  # an exception that nobody wrote down
-        sums.account(np.full(1, np.nan), {}, [one], out)
+        sums.update(np.full(1, np.nan), {}, [one], out)
 
 
 def test_every_changed_word_changes_the_fold() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.test_folding import a_base, a_lora, numbers
+from tests.merging.test_lora_fusion import a_base, a_lora, numbers
 from tests.merging.test_soup import a_file
 
 from stockpot.errors import ExitCode, StockpotError
@@ -50,17 +50,17 @@ KEYS: dict[str, tuple[str, ...]] = {
     "an adapter of PEFT": ("base_model.model.blocks.0.to_q.weight",),
     "an adapter of PEFT ": ("blocks.0.to_q.base_layer.weight",),
     "an adapter of kohya's scripts or LyCORIS": (f"{MODULE}.new_kind",),
-    "a LoRA in names that are not folded": (
+    "a LoRA with unknown tensor names": (
         "unet.a.processor.to_q_lora.down.weight",
         "unet.a.processor.to_q_lora.up.weight",
     ),
-    "a LoRA in names that are not folded ": (
+    "a LoRA with unknown tensor names ": (
         "double_blocks.0.processor.qkv_lora1.down.weight",
         "double_blocks.0.processor.qkv_lora1.up.weight",
     ),
-    "a LoRA in names that are not folded  ": ("unet:0:down", "unet:0:up"),
-    "a LoRA in names that are not folded   ": ("to_q.lora_a", "to_q.lora_b"),
-    "a LoRA in names that are not folded    ": ("to_q.lora_A0.weight", "to_q.lora_B0.weight"),
+    "a LoRA with unknown tensor names  ": ("unet:0:down", "unet:0:up"),
+    "a LoRA with unknown tensor names   ": ("to_q.lora_a", "to_q.lora_b"),
+    "a LoRA with unknown tensor names    ": ("to_q.lora_A0.weight", "to_q.lora_B0.weight"),
 }
 """Of each kind the keys that its tools write. Spaces tell the ways of one kind apart."""
 
@@ -116,7 +116,7 @@ def test_a_lora_that_holds_more_is_refused_as_a_whole(kind: str, tmp_path: Path)
     error = refusal([lora], tmp_path / "out", a_base(tmp_path))
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
-    assert "it is no LoRA alone, it has" in error.message
+    assert "it is not only a LoRA, it has" in error.message
 
 
 @pytest.mark.parametrize("with_base", [False, True])

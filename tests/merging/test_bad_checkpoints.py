@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.merging.kitchen import some_tensors
+from tests.merging.ingredients import some_tensors
 from tests.merging.test_soup import a_file, raw_file, some_files
 
 from stockpot.errors import ExitCode, StockpotError, Transient
@@ -176,7 +176,7 @@ def test_no_weight_at_all_is_refused(tmp_path: Path) -> None:
     zero = refusal(dict.fromkeys(files, 0), tmp_path / "soup.safetensors")
     nothing = refusal([], tmp_path / "soup.safetensors")
 
-    assert zero.message == "the weights add up to nothing"
+    assert zero.message == "the weights add up to zero"
     assert nothing.message == "there is nothing to average"
     assert zero.exit_code == nothing.exit_code == ExitCode.USAGE
 
@@ -194,7 +194,7 @@ def test_what_is_too_large_for_the_output_names_its_tensor(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ({"weight_map": {"a": "../x.safetensors"}}, "is no name of a file"),
+        ({"weight_map": {"a": "../x.safetensors"}}, "is not a file name"),
         ({"weight_map": {"a": "absent.safetensors"}}, "absent.safetensors does not exist"),
         ({"weight_map": {"a": "m.safetensors", "z": "m.safetensors"}}, "z of the index is in no"),
         ({"weight_map": {"b": "m.safetensors"}}, "is not in the index"),
@@ -292,4 +292,4 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path) -> None:
     error = refusal(["https://example.org/a.safetensors"], tmp_path / "soup.safetensors")
 
     assert error.exit_code == ExitCode.USAGE
-    assert "we know paths and s3://bucket/key" in error.message
+    assert "only paths and s3://bucket/key" in error.message

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.merging.kitchen import some_tensors
+from tests.merging.ingredients import some_tensors
 from tests.merging.test_bad_checkpoints import refusal
 from tests.merging.test_soup import a_file
 
@@ -162,7 +162,7 @@ def test_an_index_names_files_beside_it_only(file: object, whole: Path, tmp_path
 
     error = refusal([index], tmp_path / "soup.safetensors")
 
-    assert "which is no name of a file" in error.message
+    assert "which is not a file name" in error.message
 
 
 def test_an_index_that_says_two_things_of_a_tensor_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.reference import INFINITE_BITS, SIGN_BIT, bits_of_mean
 
 from stockpot.merging import build as building
-from stockpot.merging.blocks import NotFiniteError, bench, mean_of_blocks
+from stockpot.merging.blocks import NotFiniteError, block_buffers, mean_of_blocks
 from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import Kernel, addresses, load, spans_of
 from stockpot.merging.mean import mean
@@ -72,7 +72,7 @@ def test_the_compiled_mean_is_the_plain_one_bit_for_bit(
     blocks = list(adversarial(dice, shards, elements, given))
     got = np.zeros(elements, out.storage)
 
-    largest = mean_of_blocks(weights, given, out, elements, kernel)(bench(blocks, got))
+    largest = mean_of_blocks(weights, given, out, elements, kernel)(block_buffers(blocks, got))
 
     want = mean(blocks, weights, given, out)
     form = FLOATS[out.name]
@@ -90,7 +90,7 @@ def test_the_compiled_mean_is_the_definition_over_80_binades(
         blocks = list(adversarial(dice, 16, 320, given))
         got = np.zeros(320, out.storage)
 
-        mean_of_blocks(weights, given, out, 320, kernel)(bench(blocks, got))
+        mean_of_blocks(weights, given, out, 320, kernel)(block_buffers(blocks, got))
 
         columns = [block.view(FLOATS[given.name].bits).tolist() for block in blocks]
         want = [bits_of_mean(one, weights, given, out) for one in zip(*columns, strict=True)]
@@ -137,7 +137,7 @@ def test_a_nan_or_an_infinity_is_found_where_it_is(kernel: Kernel) -> None:
                 out = np.zeros(100, form.storage)
 
                 with pytest.raises(NotFiniteError) as caught:
-                    mean_of_blocks([1, 2, 3], form, form, 100, used)(bench(stored, out))
+                    mean_of_blocks([1, 2, 3], form, form, 100, used)(block_buffers(stored, out))
 
                 assert (caught.value.part, caught.value.element) == (1, 77)
 
@@ -148,13 +148,13 @@ def test_subnormal_numbers_count_whatever_the_process_does_to_them(kernel: Kerne
     want = mean(blocks, [1] * 5, F16, F16).tobytes()
     program = f"""
 import numpy as np, torch
-from tests.merging.compiled import fresh_kernel
-from stockpot.merging.blocks import bench, mean_of_blocks
+from tests.merging.fresh_kernel import fresh_kernel
+from stockpot.merging.blocks import block_buffers, mean_of_blocks
 from stockpot.merging.formats import F16
 assert torch.set_flush_denormal(True)
 blocks = [np.full(64, 2 * bits + 1, np.uint16).view(np.float16) for bits in range(5)]
 out = np.zeros(64, np.float16)
-mean_of_blocks([1] * 5, F16, F16, 64, fresh_kernel())(bench(blocks, out))
+mean_of_blocks([1] * 5, F16, F16, 64, fresh_kernel())(block_buffers(blocks, out))
 assert out.tobytes() == {want!r}
 """
     root = Path(__file__).resolve().parents[2]
@@ -195,12 +195,14 @@ def test_the_order_of_weights_and_blocks_does_not_matter(kernel: Kernel) -> None
     blocks = list(adversarial(dice, 9, 512, BF16))
     weights = [int(weight) for weight in dice.integers(1, 50, 9)]
     out = np.zeros(512, BF16.storage)
-    mean_of_blocks(weights, BF16, BF16, 512, kernel)(bench(blocks, out))
+    mean_of_blocks(weights, BF16, BF16, 512, kernel)(block_buffers(blocks, out))
     first = out.tobytes()
     shuffle = random.Random(2)
 
     for _ in range(10):
         order = shuffle.sample(range(9), 9)
         chosen = [weights[i] for i in order]
-        mean_of_blocks(chosen, BF16, BF16, 512, kernel)(bench([blocks[i] for i in order], out))
+        mean_of_blocks(chosen, BF16, BF16, 512, kernel)(
+            block_buffers([blocks[i] for i in order], out)
+        )
         assert out.tobytes() == first

@@ -118,7 +118,10 @@ def test_alpha_is_the_files_own_else_the_configurations_else_the_rank() -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"down.0.to_q.lora_magnitude_vector": (6,)}, "it is no LoRA alone, it has DoRA: down.0."),
+        (
+            {"down.0.to_q.lora_magnitude_vector": (6,)},
+            "it is not only a LoRA, it has DoRA: down.0.",
+        ),
         ({"down.0.to_q.dora_scale": (6, 1)}, "it has DoRA: down.0.to_q.dora_scale"),
         ({"a.hada_w1_a": (6, 2)}, "it has LoHa: a.hada_w1_a"),
         ({"a.lokr_w1": (6, 2)}, "it has LoKr: a.lokr_w1"),
@@ -129,7 +132,7 @@ def test_alpha_is_the_files_own_else_the_configurations_else_the_rank() -> None:
             {"a.processor.to_q_lora.down.weight": (2, 5)},
             "it has the names of diffusers' older attention: a.processor",
         ),
-        ({"model.diffusion_model.x": (6,)}, "it is no LoRA alone: model.diffusion_model.x"),
+        ({"model.diffusion_model.x": (6,)}, "it is not only a LoRA: model.diffusion_model.x"),
         (a_pair("mid.to_q"), "the base has no weight for mid.to_q"),
         (a_pair("text_encoder.layers.0.q_proj"), "the base has no weight for text_encoder.layers"),
         ({"mid.alpha": ()}, "an alpha without factors: mid"),
@@ -137,7 +140,7 @@ def test_alpha_is_the_files_own_else_the_configurations_else_the_rank() -> None:
         (a_pair("unet.down.0.to_q"), "two of its modules change down.0.to_q.weight"),
         (a_pair("down.0.to_out.0"), "is 6x2 times 2x5; down.0.to_out.0.weight is 5x6"),
         (a_pair("norm"), "norm.weight is 7"),
-        ({"down.0.to_q.lora_down.weight": (2, 5)}, "are both of one module"),
+        ({"down.0.to_q.lora_down.weight": (2, 5)}, "belong to the same module"),
         (
             {
                 "down.0.to_out.0.lora_A.b.weight": (2, 6),
@@ -162,16 +165,16 @@ def test_of_many_the_first_five_are_named() -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"peft_type": "LOHA", "lora_alpha": 1}, "says LOHA, which is no LoRA"),
-        ({"lora_alpha": 1, "use_dora": True}, "says use_dora, which is not folded"),
-        ({"lora_alpha": 1, "fan_in_fan_out": True}, "says fan_in_fan_out, which is not folded"),
+        ({"peft_type": "LOHA", "lora_alpha": 1}, "says LOHA, which is not a LoRA"),
+        ({"lora_alpha": 1, "use_dora": True}, "sets use_dora, which cannot be folded"),
+        ({"lora_alpha": 1, "fan_in_fan_out": True}, "sets fan_in_fan_out, which cannot be folded"),
         ({"lora_alpha": 1, "bias": "all"}, "says that biases were trained too"),
-        ({"lora_alpha": "1"}, "says no alpha that is a number"),
-        ({"lora_alpha": math.nan}, "says no alpha that is a number"),
-        ({"r": 2}, "says no alpha that is a number"),
-        ({"lora_alpha": 1, "alpha_pattern": [1]}, "says no alpha that is a number"),
-        ({"lora_alpha": 1, "alpha_pattern": {"a": None}}, "says no alpha that is a number"),
-        ({"lora_alpha": 1, "alpha_pattern": {"^a|b$": 2}}, "says alpha by a pattern: '^a|b$'"),
+        ({"lora_alpha": "1"}, "has no alpha that is a number"),
+        ({"lora_alpha": math.nan}, "has no alpha that is a number"),
+        ({"r": 2}, "has no alpha that is a number"),
+        ({"lora_alpha": 1, "alpha_pattern": [1]}, "has no alpha that is a number"),
+        ({"lora_alpha": 1, "alpha_pattern": {"a": None}}, "has no alpha that is a number"),
+        ({"lora_alpha": 1, "alpha_pattern": {"^a|b$": 2}}, "sets alpha by a pattern: '^a|b$'"),
     ],
 )
 def test_a_configuration_that_changes_what_is_added_is_refused(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.killing import Mortal
-from tests.merging.kitchen import (
+from tests.merging.ingredients import (
     BASE,
     KEYS,
     a_base_folder,
@@ -20,13 +19,14 @@ from tests.merging.kitchen import (
     some_tensors,
     soup_bytes,
 )
+from tests.merging.kill_points import Mortal
 
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart, RunResult
 from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
-from stockpot.merging.engine import MergeSettings
+from stockpot.merging.interfaces import MergeSettings
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
@@ -204,7 +204,7 @@ def test_an_edited_ingredient_is_refused_by_name(root: Path) -> None:
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
     assert f"shards/shard-1/{key_of('shard-1')[7:]}/{WEIGHTS} is refused" in error.message
-    assert "it was edited: it is sha256:" in error.message
+    assert "it was edited: its digest is sha256:" in error.message
     assert "have the shard trained again" in error.help
 
 
@@ -228,7 +228,7 @@ def test_an_ingredient_that_is_not_there_is_refused_by_name(root: Path) -> None:
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
     assert "ml/shards/nobody/" in error.message
-    assert "no ingredient is there" in error.message
+    assert "it holds no ingredient" in error.message
 
 
 def test_other_weights_than_the_recipe_names_are_refused(root: Path) -> None:
@@ -366,7 +366,9 @@ def test_blocks_threads_and_the_kernel_change_nothing(
 
     for block_bytes, threads in ((4, 1), (8, 2), (20, 3), (1 << 16, 7)):
         settings = MergeSettings(threads, None, block_bytes)
-        monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
+        monkeypatch.setattr(
+            "stockpot.merging.run.MergeSettings", lambda *_, chosen=settings: chosen
+        )
         merged(spec, root)
         assert soup_bytes(root, spec) == whole
         (root / KEYS.revision("soup-1", spec.recipe_digest) / MANIFEST).unlink()

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
-from tests.merging.kitchen import some_tensors
+from tests.merging.fresh_kernel import fresh_kernel
+from tests.merging.ingredients import some_tensors
 
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import diff, merge, verify
 from stockpot.merging.checkpoints import INDEX
-from stockpot.merging.weights import named, rational, whole
+from stockpot.merging.weights import parse_weight, parse_weighted_path, whole_weights
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...], bytes]]
 
@@ -58,13 +58,13 @@ def kernelled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_weight_is_what_stands_there_exactly() -> None:
-    assert named("a.safetensors@0.1") == ("a.safetensors", Fraction(1, 10))
-    assert named("a.safetensors@1/3") == ("a.safetensors", Fraction(1, 3))
-    assert named("a.safetensors@5e-3") == ("a.safetensors", Fraction(1, 200))
-    assert named("me@home/a.safetensors") == ("me@home/a.safetensors", 1)
-    assert named("s3://b/a@v2.safetensors") == ("s3://b/a@v2.safetensors", 1)
-    assert whole([rational("0.3"), rational("0.7")]) == [3, 7]
-    assert whole([rational("1/3"), rational(2), rational("0")]) == [1, 6, 0]
+    assert parse_weighted_path("a.safetensors@0.1") == ("a.safetensors", Fraction(1, 10))
+    assert parse_weighted_path("a.safetensors@1/3") == ("a.safetensors", Fraction(1, 3))
+    assert parse_weighted_path("a.safetensors@5e-3") == ("a.safetensors", Fraction(1, 200))
+    assert parse_weighted_path("me@home/a.safetensors") == ("me@home/a.safetensors", 1)
+    assert parse_weighted_path("s3://b/a@v2.safetensors") == ("s3://b/a@v2.safetensors", 1)
+    assert whole_weights([parse_weight("0.3"), parse_weight("0.7")]) == [3, 7]
+    assert whole_weights([parse_weight("1/3"), parse_weight(2), parse_weight("0")]) == [1, 6, 0]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_weight_is_what_stands_there_exactly() -> None:
 )
 def test_what_is_no_weight_is_refused(weight: Any) -> None:
     with pytest.raises(StockpotError) as caught:
-        rational(weight)
+        parse_weight(weight)
 
     assert caught.value.exit_code == ExitCode.USAGE
 
@@ -225,7 +225,7 @@ def test_the_command_says_in_a_sentence_why_it_cannot(tmp_path: Path) -> None:
     absent = stockpot("merge", a, tmp_path / "absent", "-o", tmp_path / "x")
 
     assert nothing.returncode == ExitCode.USAGE
-    assert "error: the weights add up to nothing" in nothing.stderr
+    assert "error: the weights add up to zero" in nothing.stderr
     assert absent.returncode == ExitCode.BAD_WEIGHTS
     assert f"error: {tmp_path / 'absent'} does not exist" in absent.stderr
     assert not (tmp_path / "x").exists()

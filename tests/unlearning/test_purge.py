@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.merging.killing import Mortal
+from tests.merging.kill_points import Mortal
 from tests.unlearning.cellar import (
     CATS,
     KEYS,

@@ -34,7 +34,7 @@ class Mortal:
         (below / "spec.json").write_bytes(RUN_SPEC.dump_json(spec))
         paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.merging.killing", module, str(below)],
+            [sys.executable, "-m", "tests.merging.kill_points", module, str(below)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

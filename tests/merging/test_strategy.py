@@ -5,14 +5,14 @@ import random
 from fractions import Fraction
 
 from stockpot.merging.formats import BF16, F16, F32
-from stockpot.merging.strategy import Named, is_cheaper, is_worth_keeping, step_between
+from stockpot.merging.strategy import IngredientKey, is_cheaper, is_worth_keeping, step_between
 
 
-def recipe(**weights: int) -> dict[Named, int]:
-    return {Named(name, "key", "digest"): weight for name, weight in weights.items()}
+def recipe(**weights: int) -> dict[IngredientKey, int]:
+    return {IngredientKey(name, "key", "digest"): weight for name, weight in weights.items()}
 
 
-def read(old: dict[Named, int], new: dict[Named, int]) -> tuple[str, ...]:
+def read(old: dict[IngredientKey, int], new: dict[IngredientKey, int]) -> tuple[str, ...]:
     return tuple(one.shard_uid for one in step_between(old, new)[1])
 
 
@@ -31,8 +31,8 @@ def test_one_weight_that_scales_all_others_reads_one() -> None:
 
 
 def test_a_shard_trained_anew_is_another_ingredient() -> None:
-    old = {Named("a", "key", "1"): 1, Named("b", "key", "1"): 1}
-    new = {Named("a", "key", "2"): 1, Named("b", "key", "1"): 1}
+    old = {IngredientKey("a", "key", "1"): 1, IngredientKey("b", "key", "1"): 1}
+    new = {IngredientKey("a", "key", "2"): 1, IngredientKey("b", "key", "1"): 1}
 
     step, names = step_between(old, new)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.merging.compiled import fresh_fold
+from tests.merging.fresh_kernel import fresh_fold
 from tests.merging.test_soup import a_file, stockpot
 
 from stockpot.errors import ExitCode, StockpotError
@@ -260,7 +260,7 @@ def test_a_lora_without_a_base_is_refused(tmp_path: Path) -> None:
         merge([lora], tmp_path / "out.safetensors")
 
     assert caught.value.exit_code == ExitCode.USAGE
-    assert caught.value.message == f"{lora} is a LoRA, and what it changes is not named"
+    assert caught.value.message == f"{lora} is a LoRA, and no base is named"
 
 
 def test_a_model_that_does_not_fit_the_base_is_refused_by_name(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.test_bad_checkpoints import refusal
 from tests.merging.test_kernel import adversarial
 from tests.merging.test_soup import a_file
 
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode
-from stockpot.merging import engine, merge
+from stockpot.merging import merge, schedule
 from stockpot.merging.formats import FORMATS, Stored
 from stockpot.merging.kernel import FilesToRead, PreparedMean
 from stockpot.store.ranges import FileBytes
@@ -27,8 +27,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     if fresh_kernel() is None:
         pytest.skip("no C compiler, or a processor without AVX2 and F16C")
     for name, size_bytes in {"PIECE_BYTES": 1 << 12, "PIECED_BLOCK_BYTES": 1 << 14}.items():
-        monkeypatch.setattr(engine, name, size_bytes)
-    monkeypatch.setattr(engine, "NEAR_BLOCK_BYTES", 1 << 13)
+        monkeypatch.setattr(schedule, name, size_bytes)
+    monkeypatch.setattr(schedule, "NEAR_BLOCK_BYTES", 1 << 13)
 
 
 def use_kernel(monkeypatch: pytest.MonkeyPatch, used: bool) -> None:
