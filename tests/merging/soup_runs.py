@@ -47,15 +47,15 @@ def sums_of(root: Path, spec: MergeRun) -> Path:
 
 
 def kept(root: Path) -> list[Manifest]:
-    """The accumulators that can be gone by."""
+    """Return the manifests of the complete accumulators."""
     store = FolderStore(root)
     above = KEYS.accumulators(SOUP.uid)
     folders = sorted({info.key[: info.key.rfind("/") + 1] for info in store.list(above)})
-    return [found for folder in folders if (found := find_complete(store, folder))]
+    return [manifest for folder in folders if (manifest := find_complete(store, folder))]
 
 
 def from_scratch(root: Path, parts: Sequence[RecipePart], spec: MergeRun) -> bytes:
-    """The bytes of the same recipe, averaged by what people use, which knows no sums."""
+    """Average the same recipe with `merge`, which uses no sums; return the bytes."""
     path = root.parent / "scratch.safetensors"
     dtype = {"fp16": "fp16", "bf16": "bf16", "fp32": "fp32"}[spec.output.value]
     merge({ingredient_of(root, part): part.weight for part in parts}, path, out_dtype=dtype)

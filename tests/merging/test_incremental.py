@@ -15,7 +15,7 @@ from tests.merging.ingredients import (
     some_tensors,
     soup_bytes,
 )
-from tests.merging.kill_points import Mortal
+from tests.merging.kill_points import KilledRun
 from tests.merging.soup_runs import (
     INCREMENTAL,
     SCRATCH,
@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def test_a_shard_that_joins_or_leaves_is_read_alone_with_the_sums(root: Path) -> None:
+def test_only_the_shard_that_joins_or_leaves_and_the_sums_are_read(root: Path) -> None:
     parts = parts_of(root, 9)
     first, joined, left = (a_merge(root, some) for some in (parts[:8], parts, parts[1:]))
 
@@ -70,7 +70,7 @@ def test_a_shard_that_joins_or_leaves_is_read_alone_with_the_sums(root: Path) ->
     assert manifest.facts["way"] == INCREMENTAL
 
 
-def test_only_what_changed_is_read(root: Path) -> None:
+def test_unchanged_ingredients_are_not_read(root: Path) -> None:
     parts = parts_of(root, 9)
     merged(a_merge(root, parts[:8]), root)
     for part in parts[:8]:
@@ -86,10 +86,10 @@ def test_only_what_changed_is_read(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "changes"), [("F16", 60), ("BF16", 20), ("F32", 20)])
-def test_any_history_of_a_soup_leaves_the_bytes_of_a_fresh_one(
+def test_any_history_of_a_soup_gives_the_bytes_of_a_merge_from_scratch(
     root: Path, dtype: str, changes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Tiny blocks, so that there are several; and room for an accumulator of nothing but exceptions.
+    # Tiny blocks, so that there are several, and sums are always used and kept.
     monkeypatch.setattr("stockpot.merging.incremental_sums.BLOCK_ELEMENTS", 64)
     monkeypatch.setattr("stockpot.merging.recipes.is_cheaper", lambda *_: True)
     monkeypatch.setattr("stockpot.merging.recipes.is_worth_keeping", lambda *_: True)
@@ -133,7 +133,7 @@ def test_any_history_of_a_soup_leaves_the_bytes_of_a_fresh_one(
 def changed(
     dice: random.Random, recipe: list[RecipePart], pool: list[RecipePart]
 ) -> list[RecipePart]:
-    absent = [one for one in pool if one.shard_uid not in {part.shard_uid for part in recipe}]
+    absent = [other for other in pool if other.shard_uid not in {part.shard_uid for part in recipe}]
     kind = dice.choice(["add", "remove", "weigh"])
     after = list(recipe)
     if kind == "add" and absent:
@@ -147,7 +147,7 @@ def changed(
     return [part.model_copy(update={"weight": part.weight // common}) for part in after]
 
 
-def test_threads_stores_and_the_kernel_change_nothing(
+def test_threads_stores_and_the_kernel_change_no_byte(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = parts_of(root, 9)
@@ -175,11 +175,13 @@ def test_the_sums_of_the_last_two_recipes_are_kept(root: Path) -> None:
     for spec in specs:
         merged(spec, root)
 
-    assert {one.recipe_digest for one in kept(root)} == {one.recipe_digest for one in specs[-2:]}
-    assert {one.kind for one in kept(root)} == {ArtefactKind.ACCUMULATOR}
+    assert {manifest.recipe_digest for manifest in kept(root)} == {
+        spec.recipe_digest for spec in specs[-2:]
+    }
+    assert {manifest.kind for manifest in kept(root)} == {ArtefactKind.ACCUMULATOR}
 
 
-def test_few_ingredients_are_read_and_no_sums_are_kept(root: Path) -> None:
+def test_no_sums_are_kept_of_few_ingredients(root: Path) -> None:
     parts = parts_of(root, 8)
 
     assert merged(a_merge(root, parts[:5]), root).figures["way"] == SCRATCH
@@ -197,7 +199,9 @@ def test_sums_with_too_many_exceptions_are_not_kept(
     work = root.parent / "work"
     data = [some_tensors(i, "F16", {"a": (40,)}) for i in range(8)]
     data[3]["a"] = ("F16", (40,), np.full(40, -0.0, "<f2").tobytes())
-    parts = [an_ingredient(root, f"s{i}", file_bytes(one), work) for i, one in enumerate(data)]
+    parts = [
+        an_ingredient(root, f"s{i}", file_bytes(tensors), work) for i, tensors in enumerate(data)
+    ]
 
     spec = a_merge(root, parts)
     merged(spec, root)
@@ -206,14 +210,14 @@ def test_sums_with_too_many_exceptions_are_not_kept(
     assert soup_bytes(root, spec) == from_scratch(root, parts, spec)
 
 
-def test_a_disk_without_room_for_sums_is_no_reason_not_to_merge(root: Path) -> None:
+def test_a_full_disk_for_sums_does_not_stop_the_merge(root: Path) -> None:
     parts = parts_of(root, 9)
     spec = a_merge(root, parts)
     scratch = root.parent / "work" / "merge"
 
     class Full(Progress):
         def begin(self, phase: str, total_steps: int = 0, first_step: int = 0) -> None:
-            if phase == "merging":  # Every write to it says that there is no space left.
+            if phase == "merging":  # Every write to it fails for lack of space.
                 scratch.mkdir(parents=True)
                 (scratch / SUMS).symlink_to("/dev/full")
 
@@ -236,8 +240,8 @@ def test_a_killed_merge_leaves_no_sums_without_lineage_and_a_rerun_completes(
     merged(a_merge(root, parts[:7]), root)
     merged(first, root)
     before = {info.key: store.get(info.key) for info in store.list(above)}
-    with Mortal("stockpot.merging.run", spec, tmp_path) as mortal:
-        moments = mortal.lives()
+    with KilledRun("stockpot.merging.run", spec, tmp_path) as killed_run:
+        moments = killed_run.run_to_end()
         whole = soup_bytes(root, spec)
         sums = sums_of(root, spec).read_bytes()
 
@@ -247,17 +251,17 @@ def test_a_killed_merge_leaves_no_sums_without_lineage_and_a_rerun_completes(
             for key, data in before.items():
                 assert data is not None
                 store.put(key, data)
-            mortal.dies(at)
+            killed_run.run_and_kill(at)
 
             for info in store.list_versions(above):
                 manifest = read_manifest(store, info.key[: info.key.rfind("/") + 1])
-                if manifest is None:  # Its first one was being written.
+                if manifest is None:  # Its first manifest was being written.
                     assert info.version
                     assert info.key.endswith(MANIFEST)
                     continue
                 named = {pair.shard for pair in manifest.lineage}
                 assert named >= {"shard-0", "shard-6"}
-            was_published = (found := read_manifest(store, revision)) and is_complete(found)
+            was_published = (published := read_manifest(store, revision)) and is_complete(published)
             again = merged(spec, root)
             assert again.reused or not was_published
             assert soup_bytes(root, spec) == whole

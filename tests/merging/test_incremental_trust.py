@@ -74,7 +74,7 @@ def noise(path: Path) -> None:
 @pytest.mark.parametrize(
     "harm", [flipped, truncated, emptied, absent, with_another_index, of_another_recipe, noise]
 )
-def test_sums_that_are_doubtful_are_not_used_but_made_again(
+def test_damaged_sums_are_not_used_and_are_made_again(
     root: Path, harm: Callable[[Path], None]
 ) -> None:
     parts = parts_of(root, 9)
@@ -86,15 +86,17 @@ def test_sums_that_are_doubtful_are_not_used_but_made_again(
 
     assert result.figures["way"] == SCRATCH
     assert soup_bytes(root, second) == from_scratch(root, parts, second)
-    assert [one.recipe_digest for one in kept(root)] == [second.recipe_digest]
+    assert [manifest.recipe_digest for manifest in kept(root)] == [second.recipe_digest]
     assert merged(a_merge(root, parts[1:]), root).figures["way"] == INCREMENTAL
 
 
-def test_no_bit_of_the_sums_that_flips_changes_a_soup(root: Path) -> None:
+def test_a_flipped_bit_in_the_sums_never_changes_a_soup(root: Path) -> None:
     work = root.parent / "work"
     data = [some_tensors(i, "F16", SHAPES) for i in range(9)]
     data[3]["b.bias"] = ("F16", (19,), np.full(19, -0.0, "<f2").tobytes())  # Exceptions.
-    parts = [an_ingredient(root, f"s{i}", file_bytes(one), work) for i, one in enumerate(data)]
+    parts = [
+        an_ingredient(root, f"s{i}", file_bytes(tensors), work) for i, tensors in enumerate(data)
+    ]
     first, second = a_merge(root, parts[:8]), a_merge(root, parts)
     merged(first, root)
     path, dice = sums_of(root, first), random.Random(9)
@@ -112,13 +114,13 @@ def test_no_bit_of_the_sums_that_flips_changes_a_soup(root: Path) -> None:
         store.delete(KEYS.revision(SOUP.uid, second.recipe_digest) + MANIFEST)
         store.delete(KEYS.accumulator(SOUP.uid, second.recipe_digest) + MANIFEST)
         manifest = KEYS.accumulator(SOUP.uid, first.recipe_digest) + MANIFEST
-        assert store.head(manifest) is None  # It was not believed, and so not kept.
+        assert store.head(manifest) is None  # Damaged sums are not kept.
         store.delete(KEYS.revision(SOUP.uid, first.recipe_digest) + MANIFEST)
         merged(first, root)
         assert path.read_bytes() == was
 
 
-def test_without_the_ingredient_that_left_all_is_read(root: Path) -> None:
+def test_all_ingredients_are_read_if_the_one_that_left_is_missing(root: Path) -> None:
     parts = parts_of(root, 9)
     merged(a_merge(root, parts), root)
     ingredient_of(root, parts[8]).unlink()
@@ -142,7 +144,7 @@ def test_an_ingredient_that_left_and_was_edited_is_not_subtracted(root: Path) ->
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
-def test_an_ingredient_that_joins_is_held_to_what_all_are(root: Path) -> None:
+def test_an_edited_ingredient_that_joins_is_refused(root: Path) -> None:
     parts = parts_of(root, 9)
     merged(a_merge(root, parts[:8]), root)
     flipped(ingredient_of(root, parts[8]))
@@ -167,7 +169,7 @@ def test_sums_with_a_forgotten_shard_are_not_read(root: Path) -> None:
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
-def test_a_purge_removes_the_sums_with_the_shard_and_leaves_those_without(root: Path) -> None:
+def test_a_purge_removes_only_the_sums_that_hold_the_shard(root: Path) -> None:
     parts = parts_of(root, 9)
     with_it, without = a_merge(root, parts), a_merge(root, parts[:8])
     merged(with_it, root)
@@ -184,7 +186,7 @@ def test_a_purge_removes_the_sums_with_the_shard_and_leaves_those_without(root: 
     (left,) = kept(root)
     assert left.recipe_digest == without.recipe_digest
     assert {pair.shard for pair in left.lineage} == {f"shard-{i}" for i in range(8)}
-    # What is left has no trace: it is what it would be had the shard never been there.
+    # The remaining sums equal those of a soup that never held the shard.
     was = sums_of(root, without).read_bytes()
     fresh = root.parent / "fresh"
     (fresh / "work").mkdir(parents=True)
@@ -193,7 +195,7 @@ def test_a_purge_removes_the_sums_with_the_shard_and_leaves_those_without(root: 
     assert sums_of(fresh / "store", again).read_bytes() == was
 
 
-def test_another_base_has_other_sums(root: Path) -> None:
+def test_sums_of_another_base_are_not_used(root: Path) -> None:
     parts = parts_of(root, 9)
     first = a_merge(root, parts[:8])
     merged(first, root)

@@ -20,7 +20,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and mounts 
 
 
 def no_tmpfile(folder: int, mode: int) -> None:
-    """Stand in for a file system that has no files without a name, as NFS."""
+    """Simulate a file system without unnamed files, such as NFS."""
     del folder, mode
 
 

@@ -1,4 +1,4 @@
-"""Which stores there are, and how the others are refused."""
+"""Which store URLs are supported, and how others are refused."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_a_folder_is_opened_by_its_url(tmp_path: Path) -> None:
         ("s3://B_", "http://h:1", "B_ is no name of a bucket", "letters"),
     ],
 )
-def test_what_is_no_store_is_refused_with_what_to_write(
+def test_an_invalid_store_url_is_refused_with_what_to_write(
     url: str, endpoint: str, sentence: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

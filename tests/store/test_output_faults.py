@@ -32,22 +32,22 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def test_nothing_has_the_name_before_all_is_written(tmp_path: Path, way: str) -> None:
+def test_the_name_keeps_its_old_file_until_all_is_written(tmp_path: Path, way: str) -> None:
     path = tmp_path / "soup"
     path.write_bytes(OLD)
 
     with output_file(path) as file:
         file.write(NEW)
         file.flush()
-        seen, beside = path.read_bytes(), names(tmp_path)
+        before, beside = path.read_bytes(), names(tmp_path)
 
-    assert seen == OLD
+    assert before == OLD
     assert len(beside) == (1 if way == "unnamed" else 2)
     assert (path.read_bytes(), names(tmp_path)) == (NEW, ["soup"])
 
 
 @pytest.mark.parametrize("standing", [False, True])
-def test_what_another_process_put_there_meanwhile_stays(standing: bool, tmp_path: Path) -> None:
+def test_a_file_of_another_process_written_meanwhile_stays(standing: bool, tmp_path: Path) -> None:
     path, other = tmp_path / "soup", tmp_path / "other"
     if standing:
         path.write_bytes(OLD)
@@ -66,7 +66,7 @@ def test_what_another_process_put_there_meanwhile_stays(standing: bool, tmp_path
     assert (path.read_bytes(), names(tmp_path)) == (b"theirs", ["soup"])
 
 
-def test_what_turned_into_a_link_meanwhile_is_not_written_through(tmp_path: Path) -> None:
+def test_a_name_that_became_a_link_meanwhile_is_not_written_through(tmp_path: Path) -> None:
     path, target = tmp_path / "soup", tmp_path / "target"
     target.write_bytes(OLD)
     path.write_bytes(OLD)
@@ -83,7 +83,7 @@ def test_what_turned_into_a_link_meanwhile_is_not_written_through(tmp_path: Path
     assert (target.read_bytes(), names(tmp_path)) == (OLD, ["soup", "target"])
 
 
-def test_a_file_that_is_read_is_not_replaced(tmp_path: Path) -> None:
+def test_an_input_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "soup"
     path.write_bytes(OLD)
 
@@ -110,7 +110,7 @@ def test_the_longest_name_that_the_file_system_takes_can_be_given(
 
 
 @pytest.mark.parametrize("place", ["file/soup", "loop/soup", "dangling/soup"])
-def test_a_folder_that_is_none_is_said_to_be_none(place: str, tmp_path: Path) -> None:
+def test_a_path_below_something_other_than_a_folder_is_refused(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("absent")
@@ -124,7 +124,7 @@ def test_a_folder_that_is_none_is_said_to_be_none(place: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("write", [write_output, write_whole])
 @pytest.mark.parametrize("name", ["soup", "new/soup"])
-def test_a_deleted_working_directory_is_said_to_be_gone(
+def test_a_deleted_working_directory_is_reported(
     write: Callable[[Path, bytes], None], name: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "gone"
@@ -140,7 +140,7 @@ def test_a_deleted_working_directory_is_said_to_be_gone(
 
 
 @pytest.mark.parametrize("folder", ["/proc", "/proc/self"])
-def test_a_folder_in_which_nothing_can_be_made_is_no_loop(folder: str) -> None:
+def test_a_folder_in_which_no_file_can_be_created_is_refused(folder: str) -> None:
     assert refusal(Path(folder) / "soup.safetensors").exit_code == ExitCode.STORAGE
 
 
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_disk_that_is_only_read_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_read_only_disk_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "fixed"
     with mounted(folder, "size=64k"):
         (folder / "soup").write_bytes(OLD)
@@ -182,7 +182,7 @@ def test_a_disk_that_is_only_read_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_file_that_is_mounted_by_itself_is_not_replaced(tmp_path: Path) -> None:
+def test_a_bind_mounted_file_is_not_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "far"
     path = tmp_path / "soup"
     path.write_bytes(b"")
@@ -205,7 +205,7 @@ def hidden_file(folder: Path, digits: str) -> Path:
     return path
 
 
-def test_what_dead_processes_left_is_swept_and_what_lives_is_not(tmp_path: Path) -> None:
+def test_only_hidden_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
     dead, alive = hidden_file(tmp_path, "a"), hidden_file(tmp_path, "b")
     (tmp_path / ".stockpot-mine.unfinished").write_bytes(OLD)
     (tmp_path / f".stockpot-{'c' * 16}.unfinished").symlink_to("soup")

@@ -38,17 +38,19 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user of the machine can write to."""
+    """A folder that every user can write to."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         yield Path(folder)
 
 
 @pytest.mark.parametrize(
-    "name", [*STANDING, *(pytest.param(one, marks=as_root) for one in DEVICES)]
+    "name", [*STANDING, *(pytest.param(kind, marks=as_root) for kind in DEVICES)]
 )
-def test_what_is_no_file_of_one_name_stays_as_it_is(name: str, tmp_path: Path) -> None:
-    make, said = {**STANDING, **DEVICES}[name]
+def test_other_things_than_a_file_with_one_name_are_refused_and_kept(
+    name: str, tmp_path: Path
+) -> None:
+    make, words = {**STANDING, **DEVICES}[name]
     path = tmp_path / "soup"
     make(path)
     before, beside = path.lstat(), names(tmp_path)
@@ -56,7 +58,7 @@ def test_what_is_no_file_of_one_name_stays_as_it_is(name: str, tmp_path: Path) -
     error = refusal(path)
 
     assert error.exit_code == ExitCode.USAGE
-    assert f"{path} {said}" in error.message
+    assert f"{path} {words}" in error.message
     assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
     assert names(tmp_path) == beside
     if (tmp_path / "target").exists():
@@ -64,7 +66,7 @@ def test_what_is_no_file_of_one_name_stays_as_it_is(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "dir/", "dir/.", "dir/..", "/"])
-def test_a_name_of_a_folder_is_none_of_a_file(text: str) -> None:
+def test_a_name_of_a_folder_is_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
         output_path(text)
 
@@ -120,13 +122,13 @@ def test_a_file_that_is_replaced_keeps_owner_group_acl_and_attributes(tmp_path: 
 
     write_output(path, NEW)
 
-    found = path.stat()
-    assert (path.read_bytes(), found.st_uid, found.st_gid) == (NEW, 1234, 4321)
+    status = path.stat()
+    assert (path.read_bytes(), status.st_uid, status.st_gid) == (NEW, 1234, 4321)
     assert {name: os.getxattr(path, name) for name in os.listxattr(path)} == attributes
 
 
 @as_root
-def test_who_may_not_write_a_file_or_keep_its_owner_replaces_nothing(open_folder: Path) -> None:
+def test_a_user_without_permission_or_ownership_replaces_nothing(open_folder: Path) -> None:
     locked, others, closed = (open_folder / name for name in ("locked", "others", "closed"))
     for path in (locked, others):
         path.write_bytes(OLD)
@@ -145,7 +147,7 @@ def test_who_may_not_write_a_file_or_keep_its_owner_replaces_nothing(open_folder
 
 
 @as_root
-def test_a_folder_that_can_only_be_written_to_is_written_to(open_folder: Path) -> None:
+def test_a_write_only_folder_is_written_to(open_folder: Path) -> None:
     open_folder.chmod(0o333)
 
     with as_nobody():
@@ -157,7 +159,7 @@ def test_a_folder_that_can_only_be_written_to_is_written_to(open_folder: Path) -
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_missing_folders_are_made_and_go_again_where_nothing_came_of_it(
+def test_missing_folders_are_created_and_removed_again_on_failure(
     mask: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "deep" / "soup"
@@ -177,17 +179,17 @@ def test_missing_folders_are_made_and_go_again_where_nothing_came_of_it(
     assert path.read_bytes() == NEW
 
 
-@pytest.mark.parametrize("name", [one for one in STANDING if one != "a hard link"])
-def test_nothing_but_a_file_is_added_to(name: str, tmp_path: Path) -> None:
-    make, said = STANDING[name]
+@pytest.mark.parametrize("name", [kind for kind in STANDING if kind != "a hard link"])
+def test_only_a_regular_file_is_appended_to(name: str, tmp_path: Path) -> None:
+    make, words = STANDING[name]
     path = tmp_path / "heads"
     make(path)
 
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=words):
         appended_file(path).__enter__()
 
 
-def test_a_file_is_added_to_and_keeps_its_other_name(tmp_path: Path) -> None:
+def test_a_file_is_appended_to_and_keeps_its_other_name(tmp_path: Path) -> None:
     path = tmp_path / "heads"
     a_hard_link(path)
 
@@ -201,9 +203,9 @@ def test_a_file_is_added_to_and_keeps_its_other_name(tmp_path: Path) -> None:
     "path",
     ["plain", "my models/.cache", "a'b", 'a"b', "$HOME", "`id`", "a;b", "-rf", "new\nline", "*"],
 )
-def test_a_path_in_a_command_is_one_word_and_no_option(path: str) -> None:
+def test_a_quoted_path_is_one_word_and_not_an_option(path: str) -> None:
     command = f"printf '%s\\0' {quoted(path)}"
 
-    said = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
+    words = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
 
-    assert said.decode().removeprefix("./") == path + "\0"
+    assert words.decode().removeprefix("./") == path + "\0"
