@@ -158,8 +158,8 @@ def torch_sum() -> Merge:
         mean = {}
         for key, tensor in loaded[0].items():
             total = torch.zeros(tensor.shape, dtype=torch.float32)
-            for one in loaded:
-                total += one[key].float()
+            for tensors in loaded:
+                total += tensors[key].float()
             mean[key] = (total / len(loaded)).to(tensor.dtype)
         save_file(mean, output)
 
@@ -222,8 +222,8 @@ def sd_mecha() -> Merge:
 def _header() -> dict[str, dict[str, object]]:
     with open(inputs[0], "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        found: dict[str, dict[str, object]] = json.loads(file.read(length))
-    return found
+        document: dict[str, dict[str, object]] = json.loads(file.read(length))
+    return document
 
 
 def _dtype() -> str:
