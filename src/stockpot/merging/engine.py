@@ -64,7 +64,7 @@ def average(
         Refused: A checkpoint ends too early or has a NaN or an infinity; an element is too large
             for the output (exit 46).
         Transient: A checkpoint cannot be read, or the target not be written.
-        StockpotError: It was asked to end (exit 75).
+        StockpotError: The merge was stopped (exit 75).
     """
     state = MergeState(names, weights, runs, header, target, settings, hashed, advance, sums_hook)
     others = [threading.Thread(target=_work, args=(state, stop)) for _ in range(state.workers - 1)]

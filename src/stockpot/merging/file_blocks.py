@@ -99,7 +99,7 @@ class MeanOfFiles:
             return self._last
         piece = self._pieces[0].size // run.given.item_bytes
         prepared = self._kernel.prepared(self._weights, run.given, run.output, piece)
-        assert prepared is not None, "can_be_read was not asked"
+        assert prepared is not None, "the caller did not check can_be_read"
         count = len(run.sources)
         near = [source for source, _ in run.sources if isinstance(source, FileBytes)]
         files = (ctypes.c_int * count)(*(source.descriptor for source in near))

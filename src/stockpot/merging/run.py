@@ -52,7 +52,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
             fit (exit 46); a shard of the recipe was forgotten (47); the digest is that of another
             recipe (48); the base is refused (43, 45).
         Transient: The store or the disk fails.
-        StockpotError: It was asked to end (75); nothing was published.
+        StockpotError: The merge was stopped (75); nothing was published.
     """
     began_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)

@@ -71,7 +71,7 @@ def fetch_folder(
         except KeyError as error:
             raise Transient(
                 f"{key} was removed from the store while {prefix} was read",
-                help="let whoever changes the folder come to an end, then run it again",
+                help="wait until the folder is no longer being changed, then run it again",
             ) from error
 
     # Small files alternate between waiting for network and disk: fetching several overlaps both.

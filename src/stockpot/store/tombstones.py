@@ -51,7 +51,7 @@ def refuse_outdated(store: ObjectStore, keys: Keys, shard_uid: str, left_out: in
         raise Waiting(
             f"{least} records have left shard {shard_uid}, and this purge was asked for when "
             f"{left_out} had",
-            help="nothing needs doing: it is asked for again",
+            help="nothing needs doing: the purge is requested again",
         )
 
 
