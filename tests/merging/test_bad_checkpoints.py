@@ -1,4 +1,7 @@
-"""Broken or unfitting checkpoints are refused with a sentence and an exit code, without output."""
+"""Broken or unfitting checkpoints are refused with a sentence and an exit code, without output.
+
+Invariant 11.
+"""
 
 import json
 import pickle

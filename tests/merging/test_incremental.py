@@ -1,4 +1,7 @@
-"""Incremental merges: what they read, which sums they keep, and what a killed merge leaves."""
+"""Incremental merges: what they read, which sums they keep, and what a killed merge leaves.
+
+Invariant 1.
+"""
 
 import random
 import threading

@@ -1,4 +1,7 @@
-"""Incremental merges use sums only if they are intact and of the right lineage."""
+"""Incremental merges use sums only if they are intact and of the right lineage.
+
+Invariant 1.
+"""
 
 import random
 import threading

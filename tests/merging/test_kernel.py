@@ -142,6 +142,7 @@ def test_a_nan_or_an_infinity_is_reported_with_its_index(kernel: Kernel) -> None
                 assert (caught.value.part, caught.value.element) == (1, 77)
 
 
+@pytest.mark.torch
 def test_subnormals_are_exact_even_if_the_process_flushes_them(kernel: Kernel) -> None:
     # torch.set_flush_denormal and libraries built with -ffast-math make the processor drop them.
     blocks = [np.full(64, 2 * bits + 1, np.uint16).view(np.float16) for bits in range(5)]

@@ -1,4 +1,7 @@
-"""The mean equals its definition on adversarial data."""
+"""The mean equals its definition on adversarial data.
+
+Invariant 1.
+"""
 
 import itertools
 import random

@@ -53,6 +53,7 @@ def answer(server: Meters, code: str, duration_s: float) -> None:
     server.request_s.observe(duration_s)
 
 
+@pytest.mark.tools
 def test_every_expression_of_the_dashboard_has_a_value(tmp_path: Path) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
@@ -91,6 +92,7 @@ def test_every_expression_of_the_dashboard_has_a_value(tmp_path: Path) -> None:
     assert [expr for expr, samples in answers.items() if not has_a_number(samples)] == []
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("whose", ["operator", "server"])
 def test_promtool_accepts_the_metrics(whose: str) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
@@ -105,6 +107,7 @@ def test_promtool_accepts_the_metrics(whose: str) -> None:
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
+@pytest.mark.tools
 def test_a_scrape_before_the_first_soup_is_valid() -> None:
     text = OperatorMetrics(version="test").text()
 

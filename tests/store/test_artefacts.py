@@ -1,4 +1,7 @@
-"""Artefacts begin and end with a manifest; unfinished, edited or truncated ones are detected."""
+"""Artefacts begin and end with a manifest; unfinished, edited or truncated ones are detected.
+
+Invariant 18.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Outputs under races, faults of the disk, special file systems and dead processes."""
+"""Outputs under races, faults of the disk, special file systems and dead processes.
+
+Invariant 15.
+"""
 
 import errno
 import fcntl

@@ -1,4 +1,7 @@
-"""Which names an output may be written to, and what it keeps of a file that it replaces."""
+"""Which names an output may be written to, and what it keeps of a file that it replaces.
+
+Invariant 15.
+"""
 
 import os
 import subprocess
