@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_stockpot import stockpot
-from tests.merging.kitchen import some_tensors
+from tests.merging.ingredients import some_tensors
 from tests.merging.test_soup import a_file
 
 from stockpot.core.digests import digest_of_bytes
@@ -106,7 +106,7 @@ def test_a_checkpoint_is_not_replaced_by_the_mean_of_it(checkpoints: Sequence[Pa
     )  # fmt: skip
 
     assert said.returncode == appended.returncode == ExitCode.USAGE
-    assert "is one of the files that are read" in said.stderr
+    assert "is one of the inputs" in said.stderr
     assert [path.read_bytes() for path in checkpoints] == before
 
 

@@ -1,4 +1,4 @@
-"""The stores that the contract is tried on: a folder, and a real S3 server of this session."""
+"""The stores that the contract suite runs on: a folder, and a real S3 server."""
 
 import json
 import shutil
@@ -28,13 +28,13 @@ from stockpot.store.s3 import S3Store
 ACCESS_KEY, SECRET_KEY = "stockpot", "not-a-secret-of-anybody"
 READY_WITHIN_S = 60.0
 SHARED_BUCKET, SHARED_PREFIX = "shared", "team"
-"""Where the identities of the page may do what it says, and nowhere else."""
+"""The bucket and prefix that the identities of the store-access page may use."""
 SECRETS = {
     "workload": "secret-of-workloads",
     "unlearn": "secret-of-unlearn",
-    "verify": "secret-of-whoever-checks",
+    "verify": "secret-of-verify",
 }
-"""By identity, whose name is its access key as well."""
+"""The secret key of each identity; its name is its access key."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Server:
 
     endpoint: str
     client: Minio
-    """To do by hand what the store's port has no word for."""
+    """A client for operations that the store's interface does not offer."""
 
     def a_bucket(self, *, versioned: bool) -> str:
-        """Make a bucket."""
+        """Create a bucket."""
         bucket = f"bucket-{uuid4().hex[:12]}"
         self.make(bucket, versioned=versioned)
         return bucket
 
     def make(self, bucket: str, *, versioned: bool) -> None:
-        """Make the bucket of that name, where there is none."""
+        """Create the bucket of that name if it is missing."""
         if not self.client.bucket_exists(bucket):
             self.client.make_bucket(bucket)
         if versioned:
@@ -99,7 +99,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def identities() -> dict[str, object]:
-    """Our own identity, which may do all, and those of the page, as SeaweedFS is told."""
+    """Return SeaweedFS's configuration of an administrator and of the page's identities."""
     policies = store_access.policies(SHARED_BUCKET, SHARED_PREFIX)
     assert policies.keys() == SECRETS.keys()
     ours = {"name": "all", "actions": ["Admin"], "credentials": [credentials()]}
@@ -112,13 +112,13 @@ def identities() -> dict[str, object]:
 
 
 def credentials(access: str = ACCESS_KEY, secret: str = SECRET_KEY) -> dict[str, str]:
-    """A pair as SeaweedFS is told it."""
+    """Return an access key and its secret as SeaweedFS's configuration has them."""
     return {"accessKey": access, "secretKey": secret}
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint(s3_server: Server) -> str:
-    """Where the S3 server listens."""
+    """The URL of the S3 server."""
     return s3_server.endpoint
 
 
@@ -139,27 +139,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture(scope="session")
 def bucket_s3(s3_server: Server) -> str:
-    """A bucket that keeps the last version alone."""
+    """A bucket without versioning."""
     return s3_server.a_bucket(versioned=False)
 
 
 @pytest.fixture(scope="session")
 def bucket_s3_versioned(s3_server: Server) -> str:
-    """A bucket that keeps every version."""
+    """A bucket with versioning."""
     return s3_server.a_bucket(versioned=True)
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on; held together, so that they differ."""
+    """Find unused ports; all are bound at once, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [int(bound.getsockname()[1]) for bound in sockets]
 
 
 def until_it_answers(client: Minio, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Ask until the server answers; give up when it ends, or after a while."""
+    """Wait until the server responds; fail if it ends or does not respond in time."""
     deadline_s = time.monotonic() + READY_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline_s:
         try:
@@ -172,7 +172,7 @@ def until_it_answers(client: Minio, process: subprocess.Popen[bytes], log: Path)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End the server, in its own good time or not."""
+    """Terminate the server; kill it if it does not end in time."""
     process.terminate()
     try:
         process.wait(timeout=10)

@@ -1,4 +1,4 @@
-"""A network that fails: a proxy before a real S3 server, that spoils the requests it is told to.
+"""A failing network: a proxy before a real S3 server, which injects faults into chosen requests.
 
 with a_proxy(endpoint, lambda request: CUT if request.startswith("PUT") else "") as proxy:
     store = S3Store(proxy.endpoint, bucket)
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 CUT = "cut"
-"""The connection ends before the server hears of it."""
+"""The connection ends before the request reaches the server."""
 LOST = "lost"
-"""The server does it, and its answer is lost."""
+"""The server handles the request, and its response is lost."""
 HALF = "half"
-"""Half of the beginning of the answer arrives."""
+"""Only half of the first bytes of the response arrive."""
 BUSY = "busy"
-"""The server says that it is too busy."""
+"""The server responds that it is too busy."""
 
 _BUSY = b"<Error><Code>SlowDown</Code><Message>Please slow down.</Message></Error>"
 _ANSWER = (
@@ -32,16 +32,16 @@ _BYTES = 1 << 16
 
 @dataclass
 class Proxy:
-    """What stands between."""
+    """A proxy between client and server."""
 
     endpoint: str
     requests: list[str] = field(default_factory=list)
-    """Method and target of each, in the order in which they came."""
+    """Method and target of each request, in order of arrival."""
 
 
 @contextmanager
 def a_proxy(endpoint: str, fault_of: Callable[[str], str]) -> Iterator[Proxy]:
-    """Pass everything on, but what `fault_of` names a fault for: it is asked once a request."""
+    """Forward every request unless `fault_of`, called once for each, returns a fault."""
     upstream = urlsplit(endpoint)
     assert upstream.hostname
     assert upstream.port

@@ -1,4 +1,4 @@
-"""A store that fails in the middle: asked again, a bounded number of times, with the same end."""
+"""Requests that fail are retried a bounded number of times, with the same result."""
 
 import threading
 from collections import Counter
@@ -23,18 +23,18 @@ SHORT = (0.01, 0.01)
 
 
 def once_each(fault: str) -> Callable[[str], str]:
-    """Spoil the first request of each kind."""
-    seen: Counter[str] = Counter()
+    """Inject a fault into the first request of each kind."""
+    counts: Counter[str] = Counter()
 
     def fault_of(request: str) -> str:
-        seen[request] += 1
-        return fault if seen[request] == 1 else ""
+        counts[request] += 1
+        return fault if counts[request] == 1 else ""
 
     return fault_of
 
 
 @pytest.mark.parametrize("fault", [CUT, LOST, HALF, BUSY])
-def test_what_fails_once_is_done_in_the_end(
+def test_a_request_that_fails_once_is_retried(
     s3_endpoint: str, bucket_s3: str, tmp_path: Path, fault: str
 ) -> None:
     there, back = tmp_path / "there", tmp_path / "back"
@@ -56,9 +56,7 @@ def test_what_fails_once_is_done_in_the_end(
     assert back.read_bytes() == there.read_bytes()
 
 
-def test_a_store_that_stays_away_is_asked_a_few_times_and_no_more(
-    s3_endpoint: str, bucket_s3: str
-) -> None:
+def test_retries_of_a_busy_store_are_bounded(s3_endpoint: str, bucket_s3: str) -> None:
     with a_proxy(s3_endpoint, lambda _: BUSY) as proxy:
         store = S3Store(proxy.endpoint, bucket_s3, waits_s=SHORT)
 
@@ -69,7 +67,7 @@ def test_a_store_that_stays_away_is_asked_a_few_times_and_no_more(
     assert len(proxy.requests) == 1 + len(SHORT)
 
 
-def test_what_asking_again_cannot_mend_is_asked_once(
+def test_permanent_errors_are_not_retried(
     s3_endpoint: str, bucket_s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with a_proxy(s3_endpoint, lambda _: "") as proxy:
@@ -83,15 +81,15 @@ def test_what_asking_again_cannot_mend_is_asked_once(
 
 
 def forgotten(ref: StoreRef, key: Path, work: Path) -> tuple[RunResult, RunResult]:
-    """Purge the dogs, and sign."""
-    told = {"work": work, "progress": Progress(), "stop": threading.Event()}
-    removed = purge.run(a_purge(work).model_copy(update={"store": ref}), **told)
-    signed = sign.run(a_signing(work, key).model_copy(update={"store": ref}), **told)
+    """Purge the shard dogs, and sign the receipt."""
+    arguments = {"work": work, "progress": Progress(), "stop": threading.Event()}
+    removed = purge.run(a_purge(work).model_copy(update={"store": ref}), **arguments)
+    signed = sign.run(a_signing(work, key).model_copy(update={"store": ref}), **arguments)
     return removed, signed
 
 
 @pytest.mark.parametrize("fault", [CUT, LOST])
-def test_a_forgetting_whose_every_request_fails_once_ends_the_same(
+def test_an_unlearning_whose_requests_all_fail_once_has_the_same_result(
     s3_server: Server, tmp_path: Path, fault: str
 ) -> None:
     key = tmp_path / "key.pem"

@@ -1,4 +1,4 @@
-"""Forgetting a shard in a bucket: what a folder does not have goes as well."""
+"""Unlearning a shard in a bucket: versions, delete markers and uploads are removed as well."""
 
 import threading
 from pathlib import Path
@@ -37,7 +37,7 @@ BOTH_FILE = KEYS.revision("soup-1", recipe_of("uid-cats", "uid-dogs")) + WEIGHTS
 
 @pytest.fixture
 def store(s3_server: Server, tmp_path: Path) -> S3Store:
-    """A bucket whose objects are older than its versions, with a history since."""
+    """A store whose bucket got versioning after its first objects, with a history since."""
     store = S3Store(s3_server.endpoint, s3_server.a_bucket(versioned=False), PREFIX)
     fill(store, tmp_path / "work")
     s3_server.client.set_bucket_versioning(store.bucket, VersioningConfig(ENABLED))
@@ -51,29 +51,29 @@ def store(s3_server: Server, tmp_path: Path) -> S3Store:
     return store
 
 
-def told(store: S3Store, tmp_path: Path) -> tuple[StoreRef, dict[str, object]]:
+def run_arguments(store: S3Store, tmp_path: Path) -> tuple[StoreRef, dict[str, object]]:
     endpoint = store.name.rpartition(" ")[2]
     ref = StoreRef(url=f"s3://{store.bucket}/{PREFIX}", endpoint=endpoint)
     return ref, {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
 
 
 def purged(store: S3Store, tmp_path: Path, shard: ObjectRef) -> RunResult:
-    ref, how = told(store, tmp_path)
+    ref, arguments = run_arguments(store, tmp_path)
     spec = a_purge(tmp_path, shard).model_copy(update={"store": ref})
-    return purge.run(spec, **how)  # type: ignore[arg-type]
+    return purge.run(spec, **arguments)  # type: ignore[arg-type]
 
 
 def signed(store: S3Store, tmp_path: Path, key: Path, shard: ObjectRef) -> RunResult:
-    ref, how = told(store, tmp_path)
+    ref, arguments = run_arguments(store, tmp_path)
     spec = a_signing(tmp_path, key, shard).model_copy(update={"store": ref, "successor": None})
-    return sign.run(spec, **how)  # type: ignore[arg-type]
+    return sign.run(spec, **arguments)  # type: ignore[arg-type]
 
 
 def everything(store: S3Store) -> set[ObjectInfo]:
     return set(store.list_versions(""))
 
 
-def test_versions_markers_and_uploads_of_the_shard_go_and_others_stay(
+def test_a_purge_removes_versions_markers_and_uploads_of_its_shard_only(
     store: S3Store, tmp_path: Path
 ) -> None:
     before = everything(store)
@@ -116,7 +116,7 @@ def test_receipts_in_a_bucket_are_a_chain(store: S3Store, tmp_path: Path) -> Non
     assert receipts[0] == receipts[2]
 
 
-def test_what_lies_under_no_manifest_is_named_with_its_versions(
+def test_objects_without_a_manifest_are_residuals_with_their_versions(
     store: S3Store, tmp_path: Path
 ) -> None:
     stray = f"{KEYS.soup('soup-1')}stray"

@@ -1,4 +1,4 @@
-"""Lineage in a bucket that keeps versions: what a deletion leaves is still covered, or unknown."""
+"""Lineage in a bucket with versioning: what a deletion leaves is still covered, or unknown."""
 
 from uuid import uuid4
 
@@ -15,24 +15,24 @@ FOLDER = Keys("ml").ingredient("cats", "a" * 64)
 
 @pytest.fixture
 def kept(s3_endpoint: str, bucket_s3_versioned: str) -> S3Store:
-    """A store in a bucket that keeps every version."""
+    """A store in a bucket with versioning."""
     return S3Store(s3_endpoint, bucket_s3_versioned, uuid4().hex)
 
 
-def test_old_versions_deletions_and_uploads_are_covered_as_well(kept: S3Store) -> None:
+def test_old_versions_delete_markers_and_uploads_are_covered(kept: S3Store) -> None:
     begin(kept, FOLDER, CATS)
     kept.put(FOLDER + WEIGHTS, b"one")
     kept.put(FOLDER + WEIGHTS, b"two")
     kept.delete(FOLDER + WEIGHTS)
     kept._client._create_multipart_upload(kept.bucket, kept._prefix + FOLDER + WEIGHTS, {})
 
-    found = list(covering_manifests(kept, "ml/shards/"))
+    covered = list(covering_manifests(kept, "ml/shards/"))
 
-    assert sorted(info.key for info, _ in found) == [FOLDER + WEIGHTS] * 4 + [FOLDER + MANIFEST]
-    assert [manifest for _, manifest in found] == [CATS] * 5
+    assert sorted(info.key for info, _ in covered) == [FOLDER + WEIGHTS] * 4 + [FOLDER + MANIFEST]
+    assert [manifest for _, manifest in covered] == [CATS] * 5
 
 
-def test_only_without_any_version_of_its_manifest_is_the_lineage_unknown(kept: S3Store) -> None:
+def test_the_lineage_is_unknown_only_without_any_version_of_the_manifest(kept: S3Store) -> None:
     begin(kept, FOLDER, CATS)
     kept.put(FOLDER + WEIGHTS, b"one")
     kept.delete(FOLDER + MANIFEST)

@@ -1,4 +1,4 @@
-"""Merging from and to a real S3 server: the same bytes as from files, and nothing half-written."""
+"""Merges from and to a real S3 server give the bytes of local files, and no partial objects."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ import pytest
 from tests.contract.conftest import Server
 from tests.contract.faults import CUT, HALF, LOST, a_proxy
 from tests.contract.test_faults import once_each
-from tests.merging.kitchen import KEYS, a_merge, an_ingredient, file_bytes, some_tensors
+from tests.merging.ingredients import KEYS, a_merge, an_ingredient, file_bytes, some_tensors
 from tests.merging.test_soup import a_file
 
 from stockpot.api.runspec import StoreRef
@@ -24,7 +24,7 @@ from stockpot.store.s3 import PART_BYTES, S3Store
 
 @pytest.fixture
 def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    """A bucket of its own, which the environment leads to."""
+    """A store in a new bucket, whose server and credentials the environment names."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     return S3Store(s3_server.endpoint, s3_server.a_bucket(versioned=False))
 
@@ -57,7 +57,7 @@ IN_PARTS: dict[str, tuple[int, ...]] = {"a": (PART_BYTES // 16 + 100, 8), "b": (
 """The mean is uploaded in several parts."""
 
 
-def test_from_a_bucket_to_a_bucket_the_bytes_are_those_of_files(
+def test_a_merge_in_a_bucket_gives_the_bytes_of_local_files(
     tmp_path: Path, bucket: S3Store, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, objects = some_checkpoints(tmp_path, bucket, IN_PARTS)
@@ -74,11 +74,11 @@ def test_from_a_bucket_to_a_bucket_the_bytes_are_those_of_files(
         compared = verify(there, dict(zip(objects, weights, strict=True)), digest=made.digest)
     assert compared > 4000
     assert len(proxy.requests) < 600, "an element of each checkpoint is no request of its own"
-    assert all(one.is_equal for one in diff(there, tmp_path / "soup.safetensors"))
+    assert all(tensor.is_equal for tensor in diff(there, tmp_path / "soup.safetensors"))
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_what_is_copied_and_what_may_be_replaced_is_the_same_in_a_bucket(
+def test_copies_and_replaceable_outputs_are_the_same_in_a_bucket(
     tmp_path: Path, bucket: S3Store
 ) -> None:
     files, objects = [], []
@@ -100,10 +100,10 @@ def test_what_is_copied_and_what_may_be_replaced_is_the_same_in_a_bucket(
     assert bucket.get("models/1.safetensors") == files[1].read_bytes()
 
 
-def test_a_merge_that_fails_leaves_no_object_and_no_upload(tmp_path: Path, bucket: S3Store) -> None:
+def test_a_failed_merge_leaves_no_object_and_no_upload(tmp_path: Path, bucket: S3Store) -> None:
     _, objects = some_checkpoints(tmp_path, bucket, IN_PARTS)
     data = bytearray(bucket.get("models/1.safetensors") or b"")
-    data[-3] = 0x7E  # The last number is a NaN: found when most is uploaded.
+    data[-3] = 0x7E  # The last number is a NaN, which is read when most is uploaded.
     bucket.put("models/1.safetensors", bytes(data))
 
     with pytest.raises(StockpotError) as caught:
@@ -115,7 +115,7 @@ def test_a_merge_that_fails_leaves_no_object_and_no_upload(tmp_path: Path, bucke
 
 
 @pytest.mark.parametrize("size_bytes", [10, PART_BYTES + 10])
-def test_what_fails_after_the_last_byte_leaves_no_object(bucket: S3Store, size_bytes: int) -> None:
+def test_a_failure_after_the_last_byte_leaves_no_object(bucket: S3Store, size_bytes: int) -> None:
     def write(*, fails: bool) -> None:
         with store_target(bucket, "out/soup", size_bytes) as target:
             for offset in range(0, size_bytes, 1 << 20):
@@ -132,18 +132,18 @@ def test_what_fails_after_the_last_byte_leaves_no_object(bucket: S3Store, size_b
     assert [info.size_bytes for info in bucket.list("out/")] == [size_bytes]
 
 
-def test_a_store_that_goes_away_in_mid_stream_is_one_sentence(
+def test_a_store_that_fails_during_a_stream_is_reported_in_a_sentence(
     tmp_path: Path, bucket: S3Store, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, objects = some_checkpoints(tmp_path, bucket, SMALL)
     assert S3Store.__init__.__kwdefaults__
-    monkeypatch.setitem(S3Store.__init__.__kwdefaults__, "waits_s", ())  # Asked once.
-    seen = 0
+    monkeypatch.setitem(S3Store.__init__.__kwdefaults__, "waits_s", ())  # Without retries.
+    gets = 0
 
     def fault_of(request: str) -> str:
-        nonlocal seen
-        seen += request.startswith("GET") and "1.safetensors" in request
-        return CUT if seen > 1 else ""
+        nonlocal gets
+        gets += request.startswith("GET") and "1.safetensors" in request
+        return CUT if gets > 1 else ""
 
     with a_proxy(s3_endpoint, fault_of) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
@@ -157,7 +157,7 @@ def test_a_store_that_goes_away_in_mid_stream_is_one_sentence(
 
 
 @pytest.mark.parametrize("fault", [CUT, LOST, HALF])
-def test_what_was_cut_off_in_mid_stream_is_taken_up_where_it_was(
+def test_an_interrupted_stream_is_resumed(
     tmp_path: Path,
     bucket: S3Store,
     s3_endpoint: str,
@@ -174,7 +174,7 @@ def test_what_was_cut_off_in_mid_stream_is_taken_up_where_it_was(
     assert made.digest == from_files.digest
 
 
-def test_a_soup_in_a_bucket_goes_by_its_sums(
+def test_a_soup_in_a_bucket_is_merged_from_its_sums(
     tmp_path: Path, bucket: S3Store, s3_endpoint: str
 ) -> None:
     root = tmp_path / "store"
@@ -196,7 +196,9 @@ def test_a_soup_in_a_bucket_goes_by_its_sums(
 
         ways.append(made.figures["way"])
         recipes.append(spec.recipe_digest)
-        names = [root / KEYS.ingredient(one.shard_uid, one.training_key) / WEIGHTS for one in some]
+        names = [
+            root / KEYS.ingredient(part.shard_uid, part.training_key) / WEIGHTS for part in some
+        ]
         assert made.weights_digest == merge(names, tmp_path / "scratch.safetensors").digest
     assert ways == ["FromScratch", "Incremental", "Incremental", "Incremental"]
     left = {info.key for info in bucket.list(KEYS.accumulators("soup-1"))}
@@ -207,7 +209,7 @@ def test_a_soup_in_a_bucket_goes_by_its_sums(
     }
 
 
-def test_what_is_not_in_the_bucket_is_refused_by_name(tmp_path: Path, bucket: S3Store) -> None:
+def test_a_missing_object_is_refused_by_name(tmp_path: Path, bucket: S3Store) -> None:
     with pytest.raises(StockpotError) as caught:
         merge([f"s3://{bucket.bucket}/absent.safetensors"], tmp_path / "soup.safetensors")
 

@@ -1,4 +1,4 @@
-"""Where a chain of receipts ends, on every kind of store."""
+"""The head of a receipt chain, on every kind of store."""
 
 import base64
 import json
@@ -14,33 +14,33 @@ KEYS = Keys("ml")
 
 
 def an_entry(kind: str, number: int) -> bytes:
-    said = json.dumps({"predicateType": kind, "number": number}).encode()
-    return json.dumps({"payload": base64.b64encode(said).decode()}).encode()
+    statement = json.dumps({"predicateType": kind, "number": number}).encode()
+    return json.dumps({"payload": base64.b64encode(statement).decode()}).encode()
 
 
-def test_the_last_entry_and_the_last_receipt_are_told_apart(store: ObjectStore) -> None:
+def test_the_head_names_the_last_entry_and_the_last_receipt(store: ObjectStore) -> None:
     kinds = ("receipt", ROTATION, "receipt", ROTATION, ROTATION)
     assert chain_head(store, KEYS, "soup-1") == ChainHead()
 
-    seen = []
+    heads = []
     for number, kind in enumerate(kinds, start=1):
         store.put(KEYS.receipt("soup-1", number), an_entry(kind, number))
-        seen.append(chain_head(store, KEYS, "soup-1"))
+        heads.append(chain_head(store, KEYS, "soup-1"))
 
-    assert [head.sequence for head in seen] == [1, 2, 3, 4, 5]
-    assert [head.receipt for head in seen] == [1, 1, 3, 3, 3]
-    assert seen[-1].digest == digest_of_bytes(an_entry(ROTATION, 5))
-    assert str(seen[0]) == f"1:{digest_of_bytes(an_entry('receipt', 1))}"
+    assert [head.sequence for head in heads] == [1, 2, 3, 4, 5]
+    assert [head.receipt for head in heads] == [1, 1, 3, 3, 3]
+    assert heads[-1].digest == digest_of_bytes(an_entry(ROTATION, 5))
+    assert str(heads[0]) == f"1:{digest_of_bytes(an_entry('receipt', 1))}"
 
 
-def test_what_is_no_entry_is_no_head(store: ObjectStore) -> None:
+def test_other_objects_are_not_the_head(store: ObjectStore) -> None:
     folder = KEYS.receipts("soup-2")
     store.put(f"{folder}notes.txt", b"?")
-    store.put(KEYS.receipt("soup-2", 1), b"nobody can read this")
+    store.put(KEYS.receipt("soup-2", 1), b"not an envelope")
     store.put(f"{KEYS.receipt('soup-2', 2)}.old", b"?")
 
     assert chain_head(store, KEYS, "soup-2").sequence == 1
 
 
-def test_a_rotation_is_called_what_its_statement_calls_itself() -> None:
+def test_the_rotation_type_matches_its_statement() -> None:
     assert ROTATION == PREDICATE_TYPE

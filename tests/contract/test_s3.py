@@ -1,4 +1,4 @@
-"""What is only to be seen on a real S3 server: versions, prefixes, and how it refuses."""
+"""Behaviour that only a real S3 server shows: versions, prefixes, uploads and denied access."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from stockpot.store.s3 import S3Store
 
 @pytest.fixture
 def kept(s3_endpoint: str, bucket_s3_versioned: str) -> S3Store:
-    """A store in a bucket that keeps every version."""
+    """A store in a bucket with versioning."""
     return S3Store(s3_endpoint, bucket_s3_versioned, uuid4().hex)
 
 
@@ -29,7 +29,7 @@ def test_a_store_is_opened_by_its_url(s3_endpoint: str, bucket_s3: str) -> None:
     assert whole.get("team/a/ns/a") == b"x"
 
 
-def test_a_store_sees_nothing_beside_its_prefix(kept: S3Store, s3_endpoint: str) -> None:
+def test_a_store_lists_nothing_outside_its_prefix(kept: S3Store, s3_endpoint: str) -> None:
     beside = S3Store(s3_endpoint, kept.bucket, kept._prefix.rstrip("/") + "x")
     beside.put("ns/a", b"theirs")
     kept.put("ns/a", b"ours")
@@ -38,19 +38,19 @@ def test_a_store_sees_nothing_beside_its_prefix(kept: S3Store, s3_endpoint: str)
     assert [info.key for info in kept.list_versions("")] == ["ns/a"]
 
 
-def test_a_deletion_alone_leaves_the_bytes_and_the_listing_shows_them(kept: S3Store) -> None:
+def test_a_deletion_leaves_old_versions_which_are_listed(kept: S3Store) -> None:
     kept.put("ns/weights", b"secret")
     kept.delete("ns/weights")
 
-    found = list(kept.list_versions("ns/"))
+    versions = list(kept.list_versions("ns/"))
 
-    assert sorted((info.size_bytes, info.is_delete_marker) for info in found) == [
+    assert sorted((info.size_bytes, info.is_delete_marker) for info in versions) == [
         (0, True),
         (6, False),
     ]
 
 
-def test_purging_the_marker_alone_brings_the_object_back_and_purging_all_does_not(
+def test_purging_only_the_delete_marker_restores_the_object(
     kept: S3Store,
 ) -> None:
     kept.put("ns/weights", b"secret")
@@ -67,16 +67,16 @@ def test_purging_the_marker_alone_brings_the_object_back_and_purging_all_does_no
     assert list(kept.list_versions("ns/")) == []
 
 
-def test_every_upload_of_one_key_is_found(kept: S3Store) -> None:
+def test_every_unfinished_upload_of_a_key_is_listed(kept: S3Store) -> None:
     name = kept._prefix + "ns/big"
     begun = {kept._client._create_multipart_upload(kept.bucket, name, {}) for _ in range(3)}
 
-    found = {info.version.removeprefix("upload:") for info in kept.list_versions("ns/")}
+    versions = {info.version.removeprefix("upload:") for info in kept.list_versions("ns/")}
 
-    assert found == begun
+    assert versions == begun
 
 
-def test_a_bucket_that_is_not_there_is_named(s3_endpoint: str) -> None:
+def test_a_missing_bucket_is_named(s3_endpoint: str) -> None:
     ref = StoreRef(url="s3://no-such-bucket/x", endpoint=s3_endpoint)
 
     with pytest.raises(Refused, match="has no bucket no-such-bucket") as refusal:
@@ -90,7 +90,7 @@ def test_a_bucket_that_is_not_there_is_named(s3_endpoint: str) -> None:
             ask()
 
 
-def test_wrong_credentials_are_said_to_be_refused(
+def test_refused_credentials_are_reported(
     s3_endpoint: str, bucket_s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
@@ -105,13 +105,13 @@ def test_wrong_credentials_are_said_to_be_refused(
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port that is taken, and where nobody answers."""
+    """A port that accepts connections and never responds."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
 
 
-def test_a_server_that_does_not_answer_is_worth_another_try(
+def test_an_unresponsive_server_is_a_transient_error(
     silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

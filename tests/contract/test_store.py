@@ -1,4 +1,4 @@
-"""What every object store does for us. One suite; a folder and a real S3 server pass it."""
+"""The contract of every object store; a folder and a real S3 server pass it."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ ODD_NAMES = ("plain", "with space", "+%20&?#=", "ä/ö", "a.b-c_d", ".hidden/x",
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_what_was_written_is_read_under_any_name(store: ObjectStore, name: str) -> None:
+def test_an_object_is_read_as_written_under_any_name(store: ObjectStore, name: str) -> None:
     store.put(f"ns/{name}", b"soup")
 
     assert store.get(f"ns/{name}") == b"soup"
@@ -33,7 +33,7 @@ def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
     assert store.get_range("ns/empty", 0, 10) == b""
 
 
-def test_what_is_not_there_is_said_so(store: ObjectStore, tmp_path: Path) -> None:
+def test_missing_objects_are_reported_as_missing(store: ObjectStore, tmp_path: Path) -> None:
     store.put("ns/a/b", b"x")
 
     for key in ("ns/none", "ns/a", "ns/a/b/c"):
@@ -60,19 +60,19 @@ def test_a_second_write_replaces_the_first(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "length", "found"),
+    ("offset", "length", "expected"),
     [(0, 10, b"0123456789"), (3, 4, b"3456"), (8, 100, b"89"), (10, 5, b""), (99, 5, b""),
      (4, 0, b""), (0, 0, b"")],
 )  # fmt: skip
 def test_a_range_ends_where_the_object_ends(
-    store: ObjectStore, offset: int, length: int, found: bytes
+    store: ObjectStore, offset: int, length: int, expected: bytes
 ) -> None:
     store.put("ns/digits", b"0123456789")
 
-    assert store.get_range("ns/digits", offset, length) == found
+    assert store.get_range("ns/digits", offset, length) == expected
 
 
-def test_only_the_first_writes_where_nothing_is(store: ObjectStore) -> None:
+def test_put_if_absent_writes_only_once(store: ObjectStore) -> None:
     assert store.put_if_absent("ns/one", b"first")
     assert not store.put_if_absent("ns/one", b"second")
 
@@ -87,7 +87,7 @@ def test_a_deleted_object_may_be_written_again(store: ObjectStore) -> None:
     assert store.get("ns/one") == b"new"
 
 
-def test_one_of_many_at_once_writes_where_nothing_is(store: ObjectStore) -> None:
+def test_put_if_absent_has_one_winner_among_concurrent_writers(store: ObjectStore) -> None:
     writers = [str(number).encode() for number in range(8)]
 
     with ThreadPoolExecutor(len(writers)) as pool:
@@ -98,7 +98,9 @@ def test_one_of_many_at_once_writes_where_nothing_is(store: ObjectStore) -> None
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, PART_BYTES + 1])
-def test_a_file_goes_there_and_back(store: ObjectStore, tmp_path: Path, size_bytes: int) -> None:
+def test_a_file_is_written_and_read_back(
+    store: ObjectStore, tmp_path: Path, size_bytes: int
+) -> None:
     there, back = tmp_path / "there", tmp_path / "folder" / "back"
     there.write_bytes(b"0123456789abcdef" * (size_bytes // 16) + b"x" * (size_bytes % 16))
 
@@ -115,19 +117,19 @@ KEYS = ("a-b", "a.txt", "a/b-x", "a/b.txt", "a/b/c", "a/b/c.d/e", "a/b0", "b/a",
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "a/b/", "a/b/c.d", "ä", "none/", "z"])
-def test_a_listing_is_in_order_and_of_the_prefix_alone(store: ObjectStore, prefix: str) -> None:
+def test_a_listing_is_sorted_and_holds_only_the_prefix(store: ObjectStore, prefix: str) -> None:
     for key in reversed(KEYS):
         store.put(key, key.encode())
 
-    found = list(store.list(prefix))
+    listed = list(store.list(prefix))
 
-    assert found == [ObjectInfo(k, len(k.encode())) for k in KEYS if k.startswith(prefix)]
+    assert listed == [ObjectInfo(k, len(k.encode())) for k in KEYS if k.startswith(prefix)]
     assert sorted({info.key for info in store.list_versions(prefix)}) == [
-        info.key for info in found
+        info.key for info in listed
     ]
 
 
-def test_a_deleted_object_is_gone_and_its_neighbours_are_not(store: ObjectStore) -> None:
+def test_a_deletion_removes_only_its_object(store: ObjectStore) -> None:
     store.put("ns/a/b/c", b"1")
     store.put("ns/a/d", b"2")
 
@@ -138,7 +140,7 @@ def test_a_deleted_object_is_gone_and_its_neighbours_are_not(store: ObjectStore)
     assert list(store.list("")) == [ObjectInfo("ns/a/d", 1)]
 
 
-def test_a_purge_leaves_no_version_and_no_trace_of_a_name(store: ObjectStore) -> None:
+def test_a_purge_leaves_no_version_and_no_delete_marker(store: ObjectStore) -> None:
     for data in (b"one", b"two", b"three"):
         store.put("ns/shard/weights", data)
     store.put("ns/shard/gone", b"x")
@@ -154,13 +156,13 @@ def test_a_purge_leaves_no_version_and_no_trace_of_a_name(store: ObjectStore) ->
     assert store.get("ns/shard-b/weights") == b"mine"
 
 
-def test_an_unfinished_write_shows_among_the_versions_only(store: ObjectStore) -> None:
+def test_an_unfinished_write_is_listed_only_among_versions(store: ObjectStore) -> None:
     leave_unfinished(store, "ns/shard/weights")
 
-    found = list(store.list_versions("ns/shard/weights"))
+    listed = list(store.list_versions("ns/shard/weights"))
 
-    assert [info.key for info in found] == ["ns/shard/weights"]
-    assert found[0].version
+    assert [info.key for info in listed] == ["ns/shard/weights"]
+    assert listed[0].version
     assert list(store.list("")) == []
     assert store.head("ns/shard/weights") is None
 
@@ -172,7 +174,7 @@ def test_purging_an_unfinished_write_keeps_the_finished_one(store: ObjectStore) 
 
     for info in set(store.list_versions("")) - before:
         store.purge(info)
-        store.purge(info)  # Asked twice, as after a crash: nothing happens.
+        store.purge(info)  # A second purge, as after a crash, has no effect.
 
     assert set(store.list_versions("")) == before
     assert store.get("ns/weights") == b"whole"
@@ -197,19 +199,19 @@ def test_purging_an_unfinished_write_keeps_the_finished_one(store: ObjectStore) 
         ("ns/.a.0123456789abcdef.unfinished", "unfinished writes"),
     ],
 )
-def test_a_key_that_some_store_could_not_hold_is_refused(
+def test_a_key_that_not_every_store_can_hold_is_refused(
     store: ObjectStore, tmp_path: Path, key: str, why: str
 ) -> None:
-    asked: list[Callable[[], object]] = [
+    calls: list[Callable[[], object]] = [
         lambda: store.put(key, b""),
         lambda: store.get(key),
         lambda: store.head(key),
         lambda: store.delete(key),
         lambda: store.get_file(key, tmp_path / "file"),
     ]
-    for ask in asked:
+    for call in calls:
         with pytest.raises(Refused, match="cannot be a key of the store") as refusal:
-            ask()
+            call()
         assert why in refusal.value.message
         assert "single slashes" in refusal.value.help
 
@@ -222,7 +224,7 @@ def test_a_prefix_cannot_leave_the_store(store: ObjectStore, prefix: str) -> Non
 
 
 def leave_unfinished(store: ObjectStore, key: str) -> None:
-    """Begin to write and be killed."""
+    """Leave an unfinished write, as a killed process does."""
     if isinstance(store, FolderStore):
         killed = (
             "import os, pathlib, sys\n"

@@ -1,4 +1,4 @@
-"""Every verb over a real S3 server, each as the identity that it has in a cluster."""
+"""Every workload on a real S3 server, each with the identity that it has in a cluster."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -59,29 +59,29 @@ SHARDS = ("cats", "dogs")
 
 @dataclass(frozen=True)
 class Studio:
-    """A shared bucket that keeps versions, with a base and data below the store's prefix."""
+    """A shared bucket with versioning, with a base and data below the store's prefix."""
 
     ref: StoreRef
     folder: Path
 
     @property
-    def told(self) -> dict[str, Any]:
+    def spec_fields(self) -> dict[str, Any]:
         return {"name": "run", "store": self.ref, "soup": SOUP}
 
     @property
-    def how(self) -> dict[str, Any]:
+    def run_arguments(self) -> dict[str, Any]:
         return {"work": self.folder, "progress": Progress(), "stop": threading.Event()}
 
     def train(self, shard: str) -> RunResult:
         spec = TrainRun(
-            **self.told,
+            **self.spec_fields,
             shard=shard_of(shard),
             request=digest_of_json("request/1", shard),
             base=BASE,
             source=Location(place=Place.STORE, path=f"data/{shard}"),
             training=a_training(max_train_steps=4, checkpointing_steps=1),
         )
-        return train(spec, **self.how)
+        return train(spec, **self.run_arguments)
 
     def merge(self, recipe: Recipe) -> RevisionRef:
         parts = tuple(
@@ -94,13 +94,13 @@ class Studio:
             for part in recipe.parts
         )
         spec = MergeRun(
-            **self.told,
+            **self.spec_fields,
             recipe_digest=recipe.digest,
             parts=parts,
             output=WeightsDtype.FP16,
             base=BASE,
         )
-        merged = merge(spec, **self.how)
+        merged = merge(spec, **self.run_arguments)
         assert merged.weights_digest
         return RevisionRef(
             recipe_digest=recipe.digest,
@@ -112,31 +112,31 @@ class Studio:
 
     def evaluate(self, revision: RevisionRef) -> RunResult:
         spec = EvaluateRun(
-            **self.told,
+            **self.spec_fields,
             revision=revision,
             base=BASE,
             held_out=Location(place=Place.STORE, path="data/held-out/"),
             suite=(Named(name="heldout_loss", options={"levels": "2"}),),
             resolution=tiny.RESOLUTION,
         )
-        return evaluate(spec, **self.how)
+        return evaluate(spec, **self.run_arguments)
 
     def forget(self, shard: str, successor: RevisionRef, key: Path) -> tuple[RunResult, RunResult]:
-        removed = purge(PurgeRun(**self.told, shard=shard_of(shard)), **self.how)
+        removed = purge(PurgeRun(**self.spec_fields, shard=shard_of(shard)), **self.run_arguments)
         signing = SignRun(
-            **self.told,
+            **self.spec_fields,
             receipts=(ReceiptRequest(shard=shard_of(shard), requested_at="2026-11-22T12:00:00Z"),),
             successor=successor,
             signing_key=str(key),
         )
-        return removed, sign(signing, **self.how)
+        return removed, sign(signing, **self.run_arguments)
 
 
 def shard_of(name: str) -> ObjectRef:
     return ObjectRef(namespace="studio", name=name, uid=f"uid-{name}")
 
 
-def made_of(trained: dict[str, RunResult]) -> Recipe:
+def combined_recipe(trained: dict[str, RunResult]) -> Recipe:
     weighted = []
     for shard, result in trained.items():
         assert result.training_key
@@ -163,7 +163,7 @@ def studio(s3_server: Server, tmp_path: Path) -> Studio:
 
 @pytest.fixture
 def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Take an identity of the page, as a pod's Secret gives it."""
+    """Return a function that sets the credentials of an identity, as a pod's Secret does."""
 
     def become(name: str) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
@@ -173,7 +173,7 @@ def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     monkeypatch.undo()
 
 
-def test_the_whole_story_in_a_bucket_with_two_identities(
+def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
     studio: Studio, become: Callable[[str], None], s3_server: Server
 ) -> None:
     key = studio.folder / "key.pem"
@@ -181,14 +181,14 @@ def test_the_whole_story_in_a_bucket_with_two_identities(
 
     become("workload")
     trained = {shard: studio.train(shard) for shard in SHARDS}
-    both = studio.merge(made_of(trained))
+    both = studio.merge(combined_recipe(trained))
     figures = studio.evaluate(both).figures
     with a_server(
         Pantry(studio.folder), studio.folder / "serve", store=studio.ref, soup=SOUP, base=BASE
     ) as server:
         server.serve(both, epoch=1)
         answer = server.draw()
-    without = studio.merge(made_of({"cats": trained["cats"]}))
+    without = studio.merge(combined_recipe({"cats": trained["cats"]}))
     become("unlearn")
     removed, signed = studio.forget("dogs", without, key)
 
@@ -200,12 +200,12 @@ def test_the_whole_story_in_a_bucket_with_two_identities(
     assert removed.purged_objects
     store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)
     keys = {info.key for info in store.list_versions("studio/")}
-    assert {one for one in keys if "uid-dogs" in one} == {
+    assert {key for key in keys if "uid-dogs" in key} == {
         KEYS.tombstone("uid-dogs"),
         KEYS.inventory("uid-dogs"),
     }
-    assert not [one for one in keys if one.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]
-    assert [one for one in keys if one.startswith(KEYS.revision(SOUP.uid, without.recipe_digest))]
+    assert not [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]
+    assert [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, without.recipe_digest))]
 
 
 @pytest.mark.parametrize(

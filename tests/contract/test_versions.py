@@ -1,4 +1,4 @@
-"""What was deleted in a bucket that keeps versions is still somebody's, and is known to be."""
+"""Deleted objects in a bucket with versioning keep their lineage."""
 
 import threading
 from pathlib import Path
@@ -24,7 +24,7 @@ BEES = KEYS.shard("uid-bees")
 
 @pytest.fixture
 def store(s3_server: Server, tmp_path: Path) -> S3Store:
-    """Three shards and their soups; then a revision was collected, and a training tidied up."""
+    """A store with three shards and their soups, after a collected revision and a new training."""
     store = S3Store(s3_server.endpoint, s3_server.a_bucket(versioned=True))
     fill(store, tmp_path / "work")
     for folder in (BOTH, f"{BEES}runs/"):
@@ -44,12 +44,12 @@ def test_each_version_can_be_read(store: S3Store) -> None:
     store.put("ml/thing", b"second")
     store.delete("ml/thing")
 
-    found = {store.get_version(info) for info in store.list_versions("ml/thing")}
+    contents = {store.get_version(info) for info in store.list_versions("ml/thing")}
 
-    assert found == {b"first", b"second", None}
+    assert contents == {b"first", b"second", None}
 
 
-def test_a_version_that_is_gone_is_none(store: S3Store) -> None:
+def test_a_removed_version_reads_as_none(store: S3Store) -> None:
     store.put("ml/thing", b"first")
     [info] = store.list_versions("ml/thing")
     store.purge(info)
@@ -57,20 +57,20 @@ def test_a_version_that_is_gone_is_none(store: S3Store) -> None:
     assert store.get_version(info) is None
 
 
-def test_what_was_deleted_is_covered_by_the_manifest_that_was_deleted_with_it(
+def test_deleted_objects_are_covered_by_their_deleted_manifest(
     store: S3Store,
 ) -> None:
-    found = {info.key: manifest for info, manifest in covering_manifests(store, BOTH)}
+    covered = {info.key: manifest for info, manifest in covering_manifests(store, BOTH)}
 
-    assert found
+    assert covered
     lineages = {
         frozenset(pair.shard for pair in manifest.lineage) if manifest else None
-        for manifest in found.values()
+        for manifest in covered.values()
     }
     assert lineages == {frozenset({"uid-cats", "uid-dogs"})}
 
 
-def test_a_revision_that_was_collected_goes_with_the_shard_in_all_its_versions(
+def test_a_purge_removes_all_versions_of_a_collected_revision(
     store: S3Store, tmp_path: Path
 ) -> None:
     assert store.get(BOTH + WEIGHTS) is None
@@ -81,7 +81,9 @@ def test_a_revision_that_was_collected_goes_with_the_shard_in_all_its_versions(
     assert keys_below(store, BOTH) == []
 
 
-def test_what_another_training_tidied_up_is_no_residual(store: S3Store, tmp_path: Path) -> None:
+def test_objects_that_a_later_training_removed_are_no_residuals(
+    store: S3Store, tmp_path: Path
+) -> None:
     assert [info for info in store.list_versions(f"{BEES}runs/") if not info.is_delete_marker]
 
     result = purged(store, tmp_path)
@@ -89,27 +91,27 @@ def test_what_another_training_tidied_up_is_no_residual(store: S3Store, tmp_path
     assert result.figures == {"residuals": "0", "locked": "0"}
 
 
-def test_without_the_right_to_older_versions_they_are_nobodys(store: S3Store) -> None:
+def test_versions_that_may_not_be_read_have_unknown_lineage(store: S3Store) -> None:
     class WithoutVersions(S3Store):
         def get_version(self, info: ObjectInfo) -> bytes | None:
             raise Transient(f"the store refuses us {info.key}")
 
     store.__class__ = WithoutVersions
 
-    found = {manifest for info, manifest in covering_manifests(store, BOTH)}
+    covered = {manifest for info, manifest in covering_manifests(store, BOTH)}
 
-    assert found == {None}
+    assert covered == {None}
 
 
 @pytest.fixture(scope="module")
 def shared(s3_server: Server, tmp_path_factory: pytest.TempPathFactory) -> History:
-    """Learnt and forgotten in the bucket that the identities of the page may use."""
+    """A history with an unlearning in the bucket that the page's identities may use."""
     s3_server.make(SHARED_BUCKET, versioned=True)
     ref = StoreRef(url=f"s3://{SHARED_BUCKET}/{SHARED_PREFIX}", endpoint=s3_server.endpoint)
     return a_history(ref, tmp_path_factory.mktemp("shared"))
 
 
-def test_whoever_may_only_read_proves_all_that_can_be(
+def test_a_read_only_identity_proves_all_claims(
     shared: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = shared.head()

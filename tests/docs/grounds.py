@@ -20,7 +20,7 @@ from tests.docs.receipts import SHARDS, Receipts, key_of
 from tests.docs.shell import Ground
 from tests.docs.table import QUICK
 from tests.docs.visitor import Visitor, call, has_python, repository, visitor
-from tests.merging.kitchen import a_base_folder, file_bytes, some_tensors
+from tests.merging.ingredients import a_base_folder, file_bytes, some_tensors
 from tests.packaging.conftest import pins_for, uv
 
 from stockpot.api.runspec import ObjectRef

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.merging.kitchen import a_base_folder, file_bytes, key_of, some_tensors
+from tests.merging.ingredients import a_base_folder, file_bytes, key_of, some_tensors
 
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest

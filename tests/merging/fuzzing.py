@@ -1,8 +1,9 @@
-"""Read mutated headers for as long as one likes: `python -m tests.merging.fuzzing SECONDS [SEED]`.
+"""Fuzzes the safetensors reader: `python -m tests.merging.fuzzing SECONDS [SEED]`.
 
-A mutated file is read by us and by the safetensors package. We may refuse what it accepts; we never
-fail in another way than by a sentence, never read what it refuses, and never understand otherwise.
-`make fuzz-merge` runs it for an hour; what it finds becomes a test.
+Stockpot and the safetensors package both read a mutated file. Stockpot may refuse a file that the
+package accepts; it never fails in another way than by a refusal, never accepts a file that the
+package refuses, and never reads it differently. `make fuzz-merge` runs it for an hour; every
+failure becomes a test.
 """
 
 import json
@@ -25,7 +26,7 @@ TOKENS = [
 
 
 def a_file(dice: random.Random) -> bytes:
-    """A small valid file."""
+    """Generate a small valid file."""
     offset, entries = 0, {}
     for number in range(dice.randint(0, 4)):
         shape = [dice.randint(0, 3) for _ in range(dice.randint(0, 3))]
@@ -43,12 +44,12 @@ def a_file(dice: random.Random) -> bytes:
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """Change a few places; mostly the length is put right again."""
+    """Change a few places, and usually correct the length of the header afterwards."""
     head, body = bytearray(data[:8]), bytearray(data[8:])
     for _ in range(dice.choice([1, 1, 2, 4])):
         at = dice.randrange(len(body) + 1)
         match dice.randrange(6):
-            case 5:  # Another number where one was.
+            case 5:  # Change a digit.
                 digits = [i for i, byte in enumerate(body) if 48 <= byte < 58]
                 if digits:
                     body[dice.choice(digits)] = 48 + dice.randrange(10)
@@ -68,7 +69,7 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 
 
 def check(data: bytes) -> bool:
-    """Hold one file against both readers; say whether we accept it."""
+    """Read a file with both readers; return whether Stockpot accepts it."""
     ours = None
     try:
         ours = read_header(FileBytes("fuzzed", len(data), BytesIO(data)))
@@ -80,7 +81,7 @@ def check(data: bytes) -> bool:
         assert len(refusal.message) < 600
         return False
     try:
-        theirs = {key: tuple(one["shape"]) for key, one in deserialize(data)}  # type: ignore[no-untyped-call]
+        theirs = {key: tuple(entry["shape"]) for key, entry in deserialize(data)}  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise AssertionError(f"we read what safetensors refuses: {error}") from error
     assert {span.key: span.shape for span in ours.spans} == theirs
@@ -88,7 +89,7 @@ def check(data: bytes) -> bool:
 
 
 def main(seconds: float, seed: int) -> None:
-    """Go on until the time is over."""
+    """Fuzz until the time is over."""
     dice = random.Random(seed)
     began_s, tried, accepted = time.monotonic(), 0, 0
     while time.monotonic() - began_s < seconds:

@@ -19,7 +19,7 @@ SIGN_BIT = {"F16": 0x8000, "BF16": 0x8000, "F32": 0x80000000}
 
 
 def value_of(bits: int, form: Format) -> Fraction:
-    """What a finite pattern of bits stands for."""
+    """Return the value of a finite bit pattern."""
     if form.name == "F16":
         return Fraction(struct.unpack("<e", struct.pack("<H", bits))[0])
     if form.name == "BF16":
@@ -29,13 +29,13 @@ def value_of(bits: int, form: Format) -> Fraction:
 
 @functools.cache
 def magnitudes(name: str) -> list[Fraction]:
-    """All finite magnitudes of a 16-bit format, in order; the index is the pattern of bits."""
+    """Return all finite magnitudes of a 16-bit format, indexed by bit pattern."""
     form = {"F16": F16_LIKE, "BF16": BF16_LIKE}[name]
     return [value_of(bits, form) for bits in range(INFINITE_BITS[name])]
 
 
 def bits_of_mean(inputs: Sequence[int], weights: Sequence[int], given: Format, out: Format) -> int:
-    """The bits of the weighted mean of elements given as bits, rounded once, ties to even."""
+    """Return the bits of the weighted mean of elements, given as bits; ties go to even."""
     total = sum((value_of(x, given) * w for x, w in zip(inputs, weights, strict=True)), Fraction(0))
     if total == 0:
         all_negative = all(bits == SIGN_BIT[given.name] for bits in inputs)
@@ -60,7 +60,7 @@ def bits_of_magnitude(value: Fraction, out: Format) -> int:
 
 
 def lower_neighbour(value: Fraction, out: Format) -> int:
-    """The bits of the largest finite number that is not above the value."""
+    """Return the bits of the largest finite number that is not above the value."""
     largest = INFINITE_BITS[out.name] - 1
     if value >= value_of(largest, out):
         return largest
@@ -74,7 +74,7 @@ def lower_neighbour(value: Fraction, out: Format) -> int:
 
 
 def is_finite(bits: int, form: Format) -> bool:
-    """Whether a pattern of bits is a number."""
+    """Whether a bit pattern is a finite number."""
     return bits & ~SIGN_BIT[form.name] < INFINITE_BITS[form.name]
 
 

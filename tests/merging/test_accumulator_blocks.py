@@ -1,4 +1,4 @@
-"""Kept sums against the plain mean: any history of recipes gives the bytes of none at all."""
+"""Kept sums give the bytes of the mean from scratch for any history of recipes."""
 
 import itertools
 import random
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.reference import INFINITE_BITS, SIGN_BIT
 from tests.merging.test_kernel import adversarial
 
 from stockpot.merging.accumulator import fold
 from stockpot.merging.accumulator_blocks import (
     NARROW,
-    Accounted,
     Exact,
     SumsOfBlocks,
+    UpdatedBlock,
     WrongSumsError,
 )
 from stockpot.merging.blocks import NotFiniteError
@@ -23,54 +23,56 @@ from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import LANES, Kernel
 from stockpot.merging.mean import mean
 from stockpot.merging.step import Step
-from stockpot.merging.strategy import Named, step_between
+from stockpot.merging.strategy import IngredientKey, step_between
 from stockpot.store.weights import FLOATS
 
 PAIRS = list(itertools.product((F16, BF16, F32), repeat=2))
-Recipe = Mapping[Named, int]
+Recipe = Mapping[IngredientKey, int]
 
 
 def kernels() -> list[Kernel | None]:
-    found = fresh_kernel()
-    return [None] if found is None else [None, found]
+    compiled = fresh_kernel()
+    return [None] if compiled is None else [None, compiled]
 
 
-def called(number: int) -> Named:
-    return Named(f"shard-{number:02}", "key", "digest")
+def key_of_shard(number: int) -> IngredientKey:
+    return IngredientKey(f"shard-{number:02}", "key", "digest")
 
 
-def taken(
-    old: Accounted | None,
+def take_step(
+    old: UpdatedBlock | None,
     before: Recipe,
     after: Recipe,
-    blocks: Mapping[Named, Stored],
+    blocks: Mapping[IngredientKey, Stored],
     given: Format,
     output: Format,
     kernel: Kernel | None,
-) -> tuple[Accounted, Stored]:
-    """Go from one recipe to the next; return what is kept and the means."""
+) -> tuple[UpdatedBlock, Stored]:
+    """Step from one recipe to the next; return the kept sums and the means."""
     step, read = step_between(before, after)
     assert step.fits(given, output)
-    chosen = [blocks[one] for one in read]
+    chosen = [blocks[name] for name in read]
     out = np.zeros(chosen[0].size, output.storage)
     sums = SumsOfBlocks(step, given, output, out.size, kernel)
     known = old.exceptions if old is not None else {}
-    now = sums.account(old.sums if old is not None else None, known, chosen, out)
+    now = sums.update(old.sums if old is not None else None, known, chosen, out)
     form = FLOATS[output.name]
     assert now.largest == int((out.view(form.bits) & form.magnitude).max())
-    return Accounted(now.sums.copy(), now.exceptions, now.largest), out
+    return UpdatedBlock(now.sums.copy(), now.exceptions, now.largest), out
 
 
-def equal(accounted: Accounted, other: Accounted) -> bool:
+def equal(block: UpdatedBlock, other: UpdatedBlock) -> bool:
     return (
-        accounted.sums.dtype == other.sums.dtype
-        and accounted.sums.tobytes() == other.sums.tobytes()
-        and accounted.exceptions == other.exceptions
+        block.sums.dtype == other.sums.dtype
+        and block.sums.tobytes() == other.sums.tobytes()
+        and block.exceptions == other.exceptions
     )
 
 
-def changed(dice: random.Random, recipe: Recipe, names: Sequence[Named], heaviest: int) -> Recipe:
-    """Add one, remove one, weigh one anew, or replace one; as recipes are, without a factor."""
+def changed(
+    dice: random.Random, recipe: Recipe, names: Sequence[IngredientKey], heaviest: int
+) -> Recipe:
+    """Add, remove, reweigh or replace an ingredient; weights keep no common factor."""
     after = dict(recipe)
     absent = [name for name in names if name not in after]
     kind = dice.choice(["add", "add", "remove", "weigh", "replace"])
@@ -81,66 +83,66 @@ def changed(dice: random.Random, recipe: Recipe, names: Sequence[Named], heavies
     if kind == "weigh":
         after[dice.choice(sorted(after))] = dice.randint(1, heaviest)
     common = np.gcd.reduce(list(after.values()))
-    return {one: int(weight // common) for one, weight in after.items()}
+    return {name: int(weight // common) for name, weight in after.items()}
 
 
 @pytest.mark.parametrize(
     ("given", "output", "heaviest"),
     [(*pair, heaviest) for pair, heaviest in zip(PAIRS, itertools.cycle((1, 12, 10**5, 10)))],
-    ids=lambda one: one.name if isinstance(one, Format) else str(one),
+    ids=lambda value: value.name if isinstance(value, Format) else str(value),
 )
-def test_300_changes_leave_the_sums_and_the_bytes_of_a_fresh_start(
+def test_300_changes_give_the_sums_and_the_bytes_of_a_merge_from_scratch(
     given: Format, output: Format, heaviest: int
 ) -> None:
     dice = random.Random(f"{given.name} {output.name} {heaviest}")
-    names = [called(i) for i in range(8)]
+    names = [key_of_shard(i) for i in range(8)]
     rows = adversarial(np.random.default_rng(heaviest), len(names), 44, given)
     blocks = dict(zip(names, rows, strict=True))
     recipe: Recipe = {names[0]: 1}
-    seen = set()
-    kept, _ = taken(None, {}, recipe, blocks, given, output, None)
+    kinds_kept = set()
+    kept, _ = take_step(None, {}, recipe, blocks, given, output, None)
     for number in range(300):
         after = changed(dice, recipe, names, heaviest)
         if after == recipe:
             continue
         kernel = kernels()[number % len(kernels())]
 
-        kept, out = taken(kept, recipe, after, blocks, given, output, kernel)
+        kept, out = take_step(kept, recipe, after, blocks, given, output, kernel)
 
         recipe = after
         ordered = sorted(recipe)
-        weights = [recipe[one] for one in ordered]
-        want = mean([blocks[one] for one in ordered], weights, given, output)
+        weights = [recipe[name] for name in ordered]
+        want = mean([blocks[name] for name in ordered], weights, given, output)
         assert out.tobytes() == want.tobytes()
         if number % 20 == 0:
-            fresh, _ = taken(None, {}, recipe, blocks, given, output, None)
+            fresh, _ = take_step(None, {}, recipe, blocks, given, output, None)
             assert equal(kept, fresh)
-        seen |= {
+        kinds_kept |= {
             kept.sums.itemsize,
             *(bool(exception.negative_zeros) for exception in kept.exceptions.values()),
         }
-    assert True in seen  # -0 was there
+    assert True in kinds_kept  # -0 was there
 
 
 @pytest.mark.parametrize(("given", "output"), PAIRS, ids=lambda form: form.name)
-def test_the_compiled_sums_are_the_plain_ones_bit_for_bit(given: Format, output: Format) -> None:
+def test_compiled_sums_equal_numpy_sums_bit_for_bit(given: Format, output: Format) -> None:
     kernel = fresh_kernel()
     if kernel is None:
         pytest.skip("no C compiler, or a processor without AVX2, F16C and FMA")
     dice = random.Random(given.name + output.name)
-    names = [called(i) for i in range(40)]
+    names = [key_of_shard(i) for i in range(40)]
     for heaviest, count in itertools.product((1, 3, 300, 10**6), (1, 7, 40)):
         rows = adversarial(np.random.default_rng(count), count, dice.randint(1, 500), given)
         blocks = dict(zip(names, rows, strict=False))
         some = {block: dice.randint(1, heaviest) for block in blocks}
-        fewer = {one: weight for one, weight in some.items() if dice.random() < 0.9} or some
+        fewer = {name: weight for name, weight in some.items() if dice.random() < 0.9} or some
         both = []
         for used in (kernel, None):
-            first, first_out = taken(None, {}, some, blocks, given, output, used)
+            first, first_out = take_step(None, {}, some, blocks, given, output, used)
             if fewer == some:
                 both.append((first, first_out, first, first_out))
             else:
-                second, out = taken(first, some, fewer, blocks, given, output, used)
+                second, out = take_step(first, some, fewer, blocks, given, output, used)
                 both.append((first, first_out, second, out))
         compiled, plain = both
         assert equal(compiled[0], plain[0])
@@ -149,7 +151,7 @@ def test_the_compiled_sums_are_the_plain_ones_bit_for_bit(given: Format, output:
         assert compiled[3].tobytes() == plain[3].tobytes()
 
 
-def test_of_fine_tunes_of_one_base_nearly_all_sums_are_kept_as_numbers() -> None:
+def test_nearly_all_sums_of_fine_tuned_models_are_kept_as_numbers() -> None:
     dice = np.random.default_rng(3)
     base = dice.normal(size=1 << 15) * 0.03
     for given, heaviest in [
@@ -157,66 +159,72 @@ def test_of_fine_tunes_of_one_base_nearly_all_sums_are_kept_as_numbers() -> None
         *itertools.product((F32,), (1, 100, 1000)),
     ]:
         rows = [given.rounded(base + dice.normal(size=1 << 15) * 0.001) for _ in range(32)]
-        blocks = {called(i): row for i, row in enumerate(rows)}
+        blocks = {key_of_shard(i): row for i, row in enumerate(rows)}
         recipe = {block: int(dice.integers(1, heaviest, endpoint=True)) for block in blocks}
 
-        kept, _ = taken(None, {}, recipe, blocks, given, given, fresh_kernel())
+        kept, _ = take_step(None, {}, recipe, blocks, given, given, fresh_kernel())
 
         assert len(kept.exceptions) < 3
         assert (kept.sums.dtype == NARROW) == (given is F16 and heaviest == 1)
 
 
 @pytest.mark.parametrize("kernel", kernels(), ids=["plain", "compiled"][: len(kernels())])
-def test_a_zero_is_negative_only_while_all_are(kernel: Kernel | None) -> None:
+def test_a_sum_of_zero_is_negative_only_if_all_zeros_are(kernel: Kernel | None) -> None:
     for form in (F16, BF16, F32):
         bits = FLOATS[form.name].bits
         minus = np.full(9, SIGN_BIT[form.name], bits).view(form.storage)
         plus = np.zeros(9, bits).view(form.storage)
-        blocks = {called(0): minus, called(1): minus, called(2): plus}
+        blocks = {key_of_shard(0): minus, key_of_shard(1): minus, key_of_shard(2): plus}
         recipes: list[Recipe] = [
-            {called(0): 1},
-            {called(0): 1, called(1): 1},
-            {called(0): 1, called(1): 1, called(2): 1},
-            {called(0): 1, called(2): 1},
-            {called(0): 3, called(2): 1},
-            {called(0): 1},
+            {key_of_shard(0): 1},
+            {key_of_shard(0): 1, key_of_shard(1): 1},
+            {key_of_shard(0): 1, key_of_shard(1): 1, key_of_shard(2): 1},
+            {key_of_shard(0): 1, key_of_shard(2): 1},
+            {key_of_shard(0): 3, key_of_shard(2): 1},
+            {key_of_shard(0): 1},
         ]
         before: Recipe = {}
-        kept: Accounted | None = None
+        kept: UpdatedBlock | None = None
         for recipe, is_negative in zip(recipes, (1, 1, 0, 0, 0, 1), strict=True):
-            kept, out = taken(kept, before, recipe, blocks, form, form, kernel)
+            kept, out = take_step(kept, before, recipe, blocks, form, form, kernel)
             before = recipe
             assert out.tobytes() == (minus if is_negative else plus).tobytes()
 
 
 @pytest.mark.parametrize("kernel", kernels(), ids=["plain", "compiled"][: len(kernels())])
-def test_a_nan_is_found_where_it_is_and_never_kept(kernel: Kernel | None) -> None:
+def test_a_nan_is_reported_with_its_index_and_never_kept(kernel: Kernel | None) -> None:
     for form in (F16, BF16, F32):
         bits = FLOATS[form.name].bits
         for wild in (INFINITE_BITS[form.name], INFINITE_BITS[form.name] + 1):
             block = np.ones(40, bits)
             block[33] = wild | SIGN_BIT[form.name]
-            blocks = {called(0): np.ones(40, bits).view(form.storage)}
-            kept, _ = taken(None, {}, {called(0): 1}, blocks, form, form, kernel)
-            blocks[called(1)] = block.view(form.storage)
+            blocks = {key_of_shard(0): np.ones(40, bits).view(form.storage)}
+            kept, _ = take_step(None, {}, {key_of_shard(0): 1}, blocks, form, form, kernel)
+            blocks[key_of_shard(1)] = block.view(form.storage)
 
             with pytest.raises(NotFiniteError) as caught:
-                taken(
-                    kept, {called(0): 1}, {called(0): 1, called(1): 1}, blocks, form, form, kernel
+                take_step(
+                    kept,
+                    {key_of_shard(0): 1},
+                    {key_of_shard(0): 1, key_of_shard(1): 1},
+                    blocks,
+                    form,
+                    form,
+                    kernel,
                 )
 
             assert (caught.value.part, caught.value.element) == (0, 33)
 
 
-def test_sums_that_cannot_be_of_their_recipe_are_refused() -> None:
+def test_sums_that_contradict_their_recipe_are_refused() -> None:
     step = Step(1, 3, (3,), (1,), 5, 8, 2)
     sums = SumsOfBlocks(step, F32, F32, 1, None)
-    one, out = np.ones(1, np.float32), np.zeros(1, np.float32)
+    block, out = np.ones(1, np.float32), np.zeros(1, np.float32)
 
     with pytest.raises(WrongSumsError):  # (1 + 3) / 3 is no sum of ingredients
-        sums.account(np.full(1, np.nan), {0: Exact(0, 1)}, [one], out)
-    with pytest.raises(WrongSumsError):  # an exception that nobody wrote down
-        sums.account(np.full(1, np.nan), {}, [one], out)
+        sums.update(np.full(1, np.nan), {0: Exact(0, 1)}, [block], out)
+    with pytest.raises(WrongSumsError):  # an exception that is not recorded
+        sums.update(np.full(1, np.nan), {}, [block], out)
 
 
 def test_every_changed_word_changes_the_fold() -> None:

@@ -1,10 +1,10 @@
-"""Files that hold no model: each refused by the name of its kind, with a base and without one."""
+"""Adapter files are refused with the name of their kind, with a base and without one."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.test_folding import a_base, a_lora, numbers
+from tests.merging.test_lora_fusion import a_base, a_lora, numbers
 from tests.merging.test_soup import a_file
 
 from stockpot.errors import ExitCode, StockpotError
@@ -50,19 +50,19 @@ KEYS: dict[str, tuple[str, ...]] = {
     "an adapter of PEFT": ("base_model.model.blocks.0.to_q.weight",),
     "an adapter of PEFT ": ("blocks.0.to_q.base_layer.weight",),
     "an adapter of kohya's scripts or LyCORIS": (f"{MODULE}.new_kind",),
-    "a LoRA in names that are not folded": (
+    "a LoRA with unknown tensor names": (
         "unet.a.processor.to_q_lora.down.weight",
         "unet.a.processor.to_q_lora.up.weight",
     ),
-    "a LoRA in names that are not folded ": (
+    "a LoRA with unknown tensor names ": (
         "double_blocks.0.processor.qkv_lora1.down.weight",
         "double_blocks.0.processor.qkv_lora1.up.weight",
     ),
-    "a LoRA in names that are not folded  ": ("unet:0:down", "unet:0:up"),
-    "a LoRA in names that are not folded   ": ("to_q.lora_a", "to_q.lora_b"),
-    "a LoRA in names that are not folded    ": ("to_q.lora_A0.weight", "to_q.lora_B0.weight"),
+    "a LoRA with unknown tensor names  ": ("unet:0:down", "unet:0:up"),
+    "a LoRA with unknown tensor names   ": ("to_q.lora_a", "to_q.lora_b"),
+    "a LoRA with unknown tensor names    ": ("to_q.lora_A0.weight", "to_q.lora_B0.weight"),
 }
-"""Of each kind the keys that its tools write. Spaces tell the ways of one kind apart."""
+"""Keys that tools write, by kind. Trailing spaces distinguish several forms of one kind."""
 
 
 def an_adapter(path: Path, kind: str, seed: int = 0) -> Path:
@@ -79,7 +79,7 @@ def refusal(inputs: list[Path], output: Path, base: Path | None = None) -> Stock
 
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("with_base", [False, True])
-def test_an_adapter_that_cannot_be_folded_is_refused_by_its_name(
+def test_an_unsupported_adapter_is_refused_with_its_kind(
     kind: str, with_base: bool, tmp_path: Path
 ) -> None:
     files = [an_adapter(tmp_path / f"{i}.safetensors", kind, i) for i in range(2)]
@@ -93,7 +93,7 @@ def test_an_adapter_that_cannot_be_folded_is_refused_by_its_name(
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_no_adapter_is_a_base(kind: str, tmp_path: Path) -> None:
+def test_an_adapter_cannot_be_a_base(kind: str, tmp_path: Path) -> None:
     base = an_adapter(tmp_path / "base.safetensors", kind)
 
     error = refusal([base], tmp_path / "out", base)
@@ -102,31 +102,33 @@ def test_no_adapter_is_a_base(kind: str, tmp_path: Path) -> None:
     assert kind.strip() in error.message
 
 
-def test_a_lora_is_no_base_either(tmp_path: Path) -> None:
+def test_a_lora_cannot_be_a_base(tmp_path: Path) -> None:
     lora = a_lora(tmp_path / "lora.safetensors", 1)
 
     assert refusal([lora], tmp_path / "out", lora).exit_code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("kind", ["LoHa", "DoRA", "whole differences", "GLoRA"])
-def test_a_lora_that_holds_more_is_refused_as_a_whole(kind: str, tmp_path: Path) -> None:
+def test_a_lora_with_other_adapter_tensors_is_refused(kind: str, tmp_path: Path) -> None:
     more = {key: ("F16", (4,), numbers(1, (4,), "F16")) for key in KEYS[kind]}
     lora = a_lora(tmp_path / "lora.safetensors", 1, **more)
 
     error = refusal([lora], tmp_path / "out", a_base(tmp_path))
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
-    assert "it is no LoRA alone, it has" in error.message
+    assert "it is not only a LoRA, it has" in error.message
 
 
 @pytest.mark.parametrize("with_base", [False, True])
 @pytest.mark.parametrize("first", ["LoRA", "model"])
-def test_kinds_are_not_mixed(with_base: bool, first: str, tmp_path: Path) -> None:
+def test_an_adapter_is_refused_among_loras_and_models(
+    with_base: bool, first: str, tmp_path: Path
+) -> None:
     base = a_base(tmp_path)
-    one = a_lora(tmp_path / "lora.safetensors", 1) if first == "LoRA" else base
+    input_file = a_lora(tmp_path / "lora.safetensors", 1) if first == "LoRA" else base
     other = an_adapter(tmp_path / "loha.safetensors", "LoHa")
 
-    error = refusal([one, other], tmp_path / "out", base if with_base else None)
+    error = refusal([input_file, other], tmp_path / "out", base if with_base else None)
 
     assert error.exit_code in (ExitCode.BAD_WEIGHTS, ExitCode.USAGE)
     assert "is a LoRA" in error.message or "it holds LoHa" in error.message
@@ -134,7 +136,7 @@ def test_kinds_are_not_mixed(with_base: bool, first: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("dtype", ["F32", "BF16"])
 @pytest.mark.parametrize("with_base", [False, True])
-def test_a_model_of_other_types_is_refused_with_a_base_and_without(
+def test_a_model_with_other_types_is_refused_with_and_without_a_base(
     dtype: str, with_base: bool, tmp_path: Path
 ) -> None:
     base, folder = a_base(tmp_path, "F16"), tmp_path / "other"
@@ -204,7 +206,7 @@ def test_no_tensor_of_a_model_is_taken_for_an_adapter(key: str) -> None:
     assert adapter_in([key]) is None
 
 
-def test_a_mean_of_loras_and_a_model_is_of_models(tmp_path: Path) -> None:
+def test_a_mean_of_loras_and_a_model_is_the_mean_of_folded_models(tmp_path: Path) -> None:
     base = a_base(tmp_path)
     lora = a_lora(tmp_path / "lora.safetensors", 1)
 

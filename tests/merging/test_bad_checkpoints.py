@@ -1,4 +1,4 @@
-"""Checkpoints that are broken or do not fit: one sentence each, its exit code, and no output.
+"""Broken or unfitting checkpoints are refused with a sentence and an exit code, without output.
 
 Invariant 11.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.merging.kitchen import some_tensors
+from tests.merging.ingredients import some_tensors
 from tests.merging.test_soup import a_file, raw_file, some_files
 
 from stockpot.errors import ExitCode, StockpotError, Transient
@@ -34,7 +34,7 @@ def refusal(inputs: Any, output: Path, **options: Any) -> StockpotError:
 
 
 def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel reads local files by itself: that it says the same is seen in test_pieces.py."""
+    """Disable the kernel, which reads local files itself: test_file_blocks.py covers its errors."""
     monkeypatch.setattr("stockpot.merging.soup.installed", lambda: None)
 
 
@@ -112,7 +112,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         "its __metadata__ is no map from text to text",
     ),
     "empty": (document("{}"), "bytes behind the last tensor"),
-    "a type that nobody knows": (
+    "an unknown type": (
         document(json.dumps({"a": {"dtype": "F24", "shape": [1], "data_offsets": [0, 3]}})),
         "tensor a is of type 'F24', which we do not know",
     ),
@@ -127,7 +127,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
-    write, said = BROKEN[name]
+    write, words = BROKEN[name]
     good = some_files(tmp_path, 1)[0]
     bad = write(tmp_path / "bad.safetensors")
 
@@ -135,7 +135,7 @@ def test_a_broken_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
     assert error.message.startswith(f"{bad} is refused: ")
-    assert said in error.message
+    assert words in error.message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -158,13 +158,13 @@ def test_a_nan_or_an_infinity_is_named_with_tensor_and_index(
     assert f"{wild} is refused: tensor a has a NaN or an infinity at [2, 31]" in error.message
 
 
-def test_other_keys_shapes_and_types_are_refused_with_the_first_five(tmp_path: Path) -> None:
-    one = a_file(tmp_path / "1", some_tensors(1, "F16", {f"t{i}": (2, 3) for i in range(9)}))
+def test_differing_keys_shapes_and_types_are_refused_and_five_are_shown(tmp_path: Path) -> None:
+    reference = a_file(tmp_path / "1", some_tensors(1, "F16", {f"t{i}": (2, 3) for i in range(9)}))
     two = a_file(tmp_path / "2", some_tensors(2, "F16", {f"t{i}": (3, 2) for i in range(9)}))
     three = a_file(tmp_path / "3", some_tensors(2, "BF16", {f"t{i}": (2, 3) for i in range(9)}))
 
-    shapes = refusal([one, two], tmp_path / "soup.safetensors")
-    types = refusal([one, three], tmp_path / "soup.safetensors")
+    shapes = refusal([reference, two], tmp_path / "soup.safetensors")
+    types = refusal([reference, three], tmp_path / "soup.safetensors")
 
     assert "t0 is F16 [3, 2], not F16 [2, 3]" in shapes.message
     assert shapes.message.endswith("and 4 more")
@@ -173,18 +173,18 @@ def test_other_keys_shapes_and_types_are_refused_with_the_first_five(tmp_path: P
     assert shapes.exit_code == types.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_no_weight_at_all_is_refused(tmp_path: Path) -> None:
+def test_weights_that_add_up_to_zero_are_refused(tmp_path: Path) -> None:
     files = some_files(tmp_path)
 
     zero = refusal(dict.fromkeys(files, 0), tmp_path / "soup.safetensors")
     nothing = refusal([], tmp_path / "soup.safetensors")
 
-    assert zero.message == "the weights add up to nothing"
+    assert zero.message == "the weights add up to zero"
     assert nothing.message == "there is nothing to average"
     assert zero.exit_code == nothing.exit_code == ExitCode.USAGE
 
 
-def test_what_is_too_large_for_the_output_names_its_tensor(tmp_path: Path) -> None:
+def test_a_mean_too_large_for_the_output_is_refused_with_its_tensor(tmp_path: Path) -> None:
     large = np.full(40, 70000, "<f4").tobytes()
     file = a_file(tmp_path / "x", {"a": ("F32", (40,), large)})
 
@@ -195,9 +195,9 @@ def test_what_is_too_large_for_the_output_names_its_tensor(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "words"),
     [
-        ({"weight_map": {"a": "../x.safetensors"}}, "is no name of a file"),
+        ({"weight_map": {"a": "../x.safetensors"}}, "is not a file name"),
         ({"weight_map": {"a": "absent.safetensors"}}, "absent.safetensors does not exist"),
         ({"weight_map": {"a": "m.safetensors", "z": "m.safetensors"}}, "z of the index is in no"),
         ({"weight_map": {"b": "m.safetensors"}}, "is not in the index"),
@@ -205,7 +205,9 @@ def test_what_is_too_large_for_the_output_names_its_tensor(tmp_path: Path) -> No
         ([], "it has no weight_map"),
     ],
 )
-def test_an_index_that_lies_is_refused(index: object, said: str, tmp_path: Path) -> None:
+def test_an_index_that_contradicts_its_files_is_refused(
+    index: object, words: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     a_file(folder / "m.safetensors", {"a": some_tensors(1)["conv.bias"]})
@@ -214,10 +216,10 @@ def test_an_index_that_lies_is_refused(index: object, said: str, tmp_path: Path)
     error = refusal([folder], tmp_path / "soup.safetensors")
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
-    assert said in error.message
+    assert words in error.message
 
 
-def test_a_folder_of_several_or_none_is_not_guessed_about(tmp_path: Path) -> None:
+def test_a_folder_with_several_checkpoints_or_none_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model_index.json").write_text("{}")
@@ -242,7 +244,7 @@ def test_a_folder_as_the_output_is_refused_before_anything_is_read(tmp_path: Pat
     assert error.message == f"{folder} is a folder"
 
 
-def test_storage_that_fails_in_mid_stream_leaves_nothing(
+def test_a_read_error_during_the_merge_leaves_no_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = some_files(tmp_path)
@@ -282,7 +284,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
     assert error.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_a_merge_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+def test_a_stopped_merge_leaves_no_output(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
 
@@ -291,8 +293,8 @@ def test_a_merge_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert error.exit_code == ExitCode.INTERRUPTED
 
 
-def test_an_address_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_an_address_of_another_scheme_is_refused(tmp_path: Path) -> None:
     error = refusal(["https://example.org/a.safetensors"], tmp_path / "soup.safetensors")
 
     assert error.exit_code == ExitCode.USAGE
-    assert "we know paths and s3://bucket/key" in error.message
+    assert "only paths and s3://bucket/key" in error.message

@@ -1,11 +1,11 @@
-"""Checkpoints as they lie in folders: indices, their variants, shards, and what else lies there."""
+"""Checkpoints in folders: indices and their variants, shard files, and other files beside them."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from tests.merging.kitchen import some_tensors
+from tests.merging.ingredients import some_tensors
 from tests.merging.test_bad_checkpoints import refusal
 from tests.merging.test_soup import a_file
 
@@ -71,7 +71,7 @@ def test_an_index_of_any_variant_is_a_checkpoint(
     ],
 )
 @pytest.mark.parametrize("kind", ["in parts", "whole"])
-def test_what_is_no_weights_beside_a_checkpoint_is_none_of_it(
+def test_other_files_beside_a_checkpoint_are_ignored(
     name: str, kind: str, whole: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
@@ -85,7 +85,7 @@ def test_what_is_no_weights_beside_a_checkpoint_is_none_of_it(
     assert all(tensor.is_equal for tensor in diff(folder, whole))
 
 
-def test_what_macos_keeps_beside_a_file_is_said_to_be_that(tmp_path: Path) -> None:
+def test_an_apple_double_file_is_refused_as_such(tmp_path: Path) -> None:
     path = tmp_path / "in" / "._model.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4000))
@@ -96,7 +96,7 @@ def test_what_macos_keeps_beside_a_file_is_said_to_be_that(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("stray", ["model-00003-of-00003.safetensors", "model.fp16.safetensors"])
-def test_weights_that_the_index_of_a_folder_does_not_name_are_not_left_out_silently(
+def test_a_folder_with_weights_that_its_index_omits_is_refused(
     stray: str, whole: Path, tmp_path: Path
 ) -> None:
     index = in_parts(tmp_path / "model")
@@ -110,7 +110,7 @@ def test_weights_that_the_index_of_a_folder_does_not_name_are_not_left_out_silen
     assert all(tensor.is_equal for tensor in diff(index, whole))
 
 
-def test_two_indices_are_not_chosen_between(tmp_path: Path) -> None:
+def test_a_folder_with_two_indices_is_refused(tmp_path: Path) -> None:
     folder = in_parts(tmp_path / "model").parent
     in_parts(folder, INDICES[1], ".fp16")
 
@@ -121,7 +121,7 @@ def test_two_indices_are_not_chosen_between(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [1, 2])
-def test_a_part_that_is_missing_is_named(gone: int, tmp_path: Path) -> None:
+def test_a_missing_shard_file_is_named(gone: int, tmp_path: Path) -> None:
     index = in_parts(tmp_path / "model")
     part = index.parent / f"model-{gone:05}-of-00002.safetensors"
     part.unlink()
@@ -134,7 +134,7 @@ def test_a_part_that_is_missing_is_named(gone: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 2])
-def test_parts_without_an_index_are_no_checkpoint(kept: int, tmp_path: Path) -> None:
+def test_shard_files_without_an_index_are_refused(kept: int, tmp_path: Path) -> None:
     index = in_parts(tmp_path / "model")
     index.unlink()
     if kept == 1:
@@ -145,7 +145,7 @@ def test_parts_without_an_index_are_no_checkpoint(kept: int, tmp_path: Path) -> 
     assert "of a checkpoint in several files, and no index of them" in error.message
 
 
-def test_one_part_of_one_is_a_whole_checkpoint(whole: Path, tmp_path: Path) -> None:
+def test_a_single_shard_file_is_a_whole_checkpoint(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     a_file(folder / "model-00001-of-00001.safetensors", TENSORS)
@@ -156,16 +156,18 @@ def test_one_part_of_one_is_a_whole_checkpoint(whole: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "file", ["../whole.safetensors", "/etc/hostname", "a/b.safetensors", "..", ".", "", "a\\b", 7]
 )
-def test_an_index_names_files_beside_it_only(file: object, whole: Path, tmp_path: Path) -> None:
+def test_an_index_that_names_files_elsewhere_is_refused(
+    file: object, whole: Path, tmp_path: Path
+) -> None:
     index = tmp_path / "m.safetensors.index.fp16.json"
     index.write_text(json.dumps({"weight_map": {"a": file}}))
 
     error = refusal([index], tmp_path / "soup.safetensors")
 
-    assert "which is no name of a file" in error.message
+    assert "which is not a file name" in error.message
 
 
-def test_an_index_that_says_two_things_of_a_tensor_is_refused(tmp_path: Path) -> None:
+def test_an_index_with_a_repeated_key_is_refused(tmp_path: Path) -> None:
     index = in_parts(tmp_path / "model")
     index.write_text('{"weight_map": {"a": "model-1.safetensors", "a": "model-2.safetensors"}}')
 
@@ -174,9 +176,7 @@ def test_an_index_that_says_two_things_of_a_tensor_is_refused(tmp_path: Path) ->
     assert "'a' stands in it twice" in error.message
 
 
-def test_links_to_files_elsewhere_are_read_as_the_hub_keeps_them(
-    whole: Path, tmp_path: Path
-) -> None:
+def test_symbolic_links_of_the_hugging_face_cache_are_read(whole: Path, tmp_path: Path) -> None:
     index = in_parts(tmp_path / "blobs")
     snapshot = tmp_path / "snapshot"
     snapshot.mkdir()
@@ -187,7 +187,7 @@ def test_links_to_files_elsewhere_are_read_as_the_hub_keeps_them(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_what_cannot_be_read_by_ranges_is_no_checkpoint(kind: str, tmp_path: Path) -> None:
+def test_a_pipe_or_device_is_not_a_checkpoint(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "stream"
     if kind == "pipe":
         os.mkfifo(path)
@@ -201,7 +201,7 @@ def test_what_cannot_be_read_by_ranges_is_no_checkpoint(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["cut short", "absent", "lora without its model", "edited"])
-def test_no_advice_is_to_delete_a_file_or_to_have_it_made_again(
+def test_help_never_says_to_delete_or_remake_a_users_file(
     name: str, whole: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.safetensors"

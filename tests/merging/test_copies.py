@@ -1,4 +1,4 @@
-"""Tensors of types that are not averaged: copied where all are equal, else refused by name."""
+"""Tensors of types that are not averaged are copied if all are equal, else refused by name."""
 
 import json
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
-from tests.merging.test_folding import a_base, a_lora, numbers
+from tests.merging.fresh_kernel import fresh_kernel
+from tests.merging.test_lora_fusion import a_base, a_lora, numbers
 from tests.merging.test_soup import a_file, stockpot
 
 from stockpot.errors import ExitCode, StockpotError
@@ -40,7 +40,7 @@ OTHER: dict[str, bytes] = {
 
 
 def a_model(path: Path, seed: int, dtype: str, data: bytes, shape: tuple[int, ...] = (4,)) -> Path:
-    """Weights of two types, and between them in order of key a tensor of another."""
+    """Write weights of two types and, between them in key order, a tensor of a third type."""
     return a_file(
         path,
         {
@@ -52,7 +52,7 @@ def a_model(path: Path, seed: int, dtype: str, data: bytes, shape: tuple[int, ..
 
 
 def changed(data: bytes) -> bytes:
-    """Change the last element, of which the upper bits are zero in every example above."""
+    """Change the last element, whose upper bits are zero in every example above."""
     return data[:-1] + bytes([data[-1] ^ 0x40])
 
 
@@ -66,7 +66,7 @@ def stored(path: Path | str, key: str) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("kernel", [fresh_kernel, lambda: None])
 @pytest.mark.parametrize("dtype", OTHER)
-def test_what_is_equal_in_all_is_copied_and_the_rest_averaged(
+def test_equal_tensors_of_other_types_are_copied_and_weights_averaged(
     dtype: str, kernel: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stockpot.merging.soup.installed", kernel)
@@ -83,7 +83,9 @@ def test_what_is_equal_in_all_is_copied_and_the_rest_averaged(
 
 
 @pytest.mark.parametrize("dtype", OTHER)
-def test_what_differs_is_refused_by_name_and_diff_counts_it(dtype: str, tmp_path: Path) -> None:
+def test_differing_copies_are_refused_by_name_and_counted_by_diff(
+    dtype: str, tmp_path: Path
+) -> None:
     files = [
         a_model(tmp_path / "1", 1, dtype, OTHER[dtype]),
         a_model(tmp_path / "2", 1, dtype, changed(OTHER[dtype])),
@@ -91,7 +93,7 @@ def test_what_differs_is_refused_by_name_and_diff_counts_it(dtype: str, tmp_path
 
     with pytest.raises(StockpotError) as caught:
         merge(files, tmp_path / "out")
-    found = {tensor.key: tensor for tensor in diff(*files)}
+    differences = {tensor.key: tensor for tensor in diff(*files)}
 
     assert caught.value.exit_code == ExitCode.BAD_WEIGHTS
     assert caught.value.message.startswith(
@@ -99,21 +101,21 @@ def test_what_differs_is_refused_by_name_and_diff_counts_it(dtype: str, tmp_path
         "at [3] it is "
     )
     assert not (tmp_path / "out").exists()
-    assert [key for key, tensor in found.items() if not tensor.is_equal] == ["b.other"]
-    assert (found["b.other"].differing, found["b.other"].elements) == (1, 4)
-    assert found["b.other"].largest > 0
+    assert [key for key, tensor in differences.items() if not tensor.is_equal] == ["b.other"]
+    assert (differences["b.other"].differing, differences["b.other"].elements) == (1, 4)
+    assert differences["b.other"].largest > 0
 
 
-def test_the_command_shows_by_how_much_whole_numbers_differ(tmp_path: Path) -> None:
+def test_the_diff_command_shows_differences_of_integers(tmp_path: Path) -> None:
     ids = [np.array([1, 2, 3, last], "<i8").tobytes() for last in (4, 11)]
     files = [a_model(tmp_path / str(i), 1, "I64", data) for i, data in enumerate(ids)]
 
-    said = stockpot("diff", *files)
+    result = stockpot("diff", *files)
 
-    assert said.returncode == ExitCode.WRONG_DIGEST
-    (line,) = [line for line in said.stdout.splitlines() if line.startswith("b.other")]
+    assert result.returncode == ExitCode.WRONG_DIGEST
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("b.other")]
     assert line.split() == ["b.other", "I64", "4", "1", "of", "4", "7", "1.28e+00"]
-    assert "1 of 3 tensors differ" in said.stdout
+    assert "1 of 3 tensors differ" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_the_command_shows_by_how_much_whole_numbers_differ(tmp_path: Path) -> N
         ("F8_E5M2FNUZ", np.array([0x7F], "u1"), np.array([0], "u1"), 57344.0),
     ],
 )
-def test_a_difference_is_that_of_the_numbers(
+def test_diff_compares_decoded_numbers(
     dtype: str, first: Any, second: Any, largest: float, tmp_path: Path
 ) -> None:
     files = [
@@ -140,9 +142,9 @@ def test_a_difference_is_that_of_the_numbers(
         for i, data in enumerate((first, second))
     ]
 
-    (found,) = diff(*files)
+    (differences,) = diff(*files)
 
-    assert (found.differing, found.largest) == (1, largest)
+    assert (differences.differing, differences.largest) == (1, largest)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_difference_is_that_of_the_numbers(
         ("F4", 0x21, 0x12, 0.5, 2),
     ],
 )
-def test_of_narrow_types_elements_are_compared_and_not_bytes(
+def test_diff_compares_elements_of_narrow_types_not_bytes(
     dtype: str, first: int, second: int, largest: float, differing: int, tmp_path: Path
 ) -> None:
     files = [
@@ -161,12 +163,16 @@ def test_of_narrow_types_elements_are_compared_and_not_bytes(
         for i, data in enumerate((first, second))
     ]
 
-    (found,) = diff(*files)
+    (differences,) = diff(*files)
 
-    assert (found.elements, found.differing, found.largest) == (2, differing, largest)
+    assert (differences.elements, differences.differing, differences.largest) == (
+        2,
+        differing,
+        largest,
+    )
 
 
-def test_zeros_of_either_sign_are_no_copy_of_each_other(tmp_path: Path) -> None:
+def test_zeros_of_different_sign_are_not_equal_copies(tmp_path: Path) -> None:
     files = [
         a_model(tmp_path / str(i), 1, "F64", np.full(4, zero).tobytes())
         for i, zero in enumerate((0.0, -0.0))
@@ -190,7 +196,7 @@ def test_a_copy_of_another_type_or_shape_does_not_fit(tmp_path: Path) -> None:
 
 
 def sd1(path: Path, seed: int, **changes: tuple[str, tuple[int, ...], bytes]) -> Path:
-    """Tensors under the names and of the types of a whole SD 1.x file."""
+    """Write tensors with the names and types of a whole SD 1.x file."""
     unet, vae = "model.diffusion_model", "first_stage_model"
     clip = "cond_stage_model.transformer.text_model"
     weights = {
@@ -214,7 +220,7 @@ def sd1(path: Path, seed: int, **changes: tuple[str, tuple[int, ...], bytes]) ->
 
 
 def sdxl(path: Path, seed: int) -> Path:
-    """The same of SDXL."""
+    """Write tensors with the names and types of a whole SDXL file."""
     first, second = (
         "conditioner.embedders.0.transformer.text_model",
         "conditioner.embedders.1.model",
@@ -239,34 +245,32 @@ def test_whole_single_files_are_merged(model: Callable[[Path, int], Path], tmp_p
     files = {model(tmp_path / f"{i}.safetensors", 100 * i): str(i + 1) for i in range(3)}
     soup = tmp_path / "soup.safetensors"
 
-    said = stockpot(
+    result = stockpot(
         "merge", *(f"{file}@{weight}" for file, weight in files.items()), "-o", soup, "--verify"
     )
 
-    assert said.returncode == ExitCode.OK, said.stderr
-    assert "copied, being equal in all" in said.stderr
-    assert "position_ids" in said.stderr
+    assert result.returncode == ExitCode.OK, result.stderr
+    assert "copied, being equal in all" in result.stderr
+    assert "position_ids" in result.stderr
     key = next(tensor.key for tensor in diff(soup, soup) if tensor.key.endswith("position_ids"))
     assert stored(soup, key) == ("I64", IDS.tobytes())
     assert verify(soup, files, samples=10**6) > 200
 
 
-def test_a_counter_that_went_on_is_named(tmp_path: Path) -> None:
-    one = sd1(tmp_path / "1", 1)
+def test_a_batch_counter_that_differs_is_refused_with_both_values(tmp_path: Path) -> None:
+    before = sd1(tmp_path / "1", 1)
     later = {"model_ema.num_updates": ("I32", (), np.int32(840002).tobytes())}
     other = sd1(tmp_path / "2", 2, **later)
 
     with pytest.raises(StockpotError) as caught:
-        merge([one, other], tmp_path / "out")
+        merge([before, other], tmp_path / "out")
 
     assert "tensor model_ema.num_updates is I32" in caught.value.message
-    assert caught.value.message.endswith(f"at [] it is 840002, in {one} 840001")
+    assert caught.value.message.endswith(f"at [] it is 840002, in {before} 840001")
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_with_a_base_copies_come_from_the_models_and_must_be_equal_too(
-    equal: bool, tmp_path: Path
-) -> None:
+def test_copies_must_be_equal_with_a_base_too(equal: bool, tmp_path: Path) -> None:
     ids = {"embeddings.position_ids": ("I64", (1, 77), IDS.tobytes())}
     other_ids = {"embeddings.position_ids": ("I64", (1, 77), (IDS + 1).tobytes())}
     plain = a_base(tmp_path)
@@ -289,7 +293,7 @@ def test_with_a_base_copies_come_from_the_models_and_must_be_equal_too(
         assert merge([model], tmp_path / "out", base=base).copied == ("embeddings.position_ids",)
 
 
-def test_an_edited_copy_is_found_out(tmp_path: Path) -> None:
+def test_verify_detects_an_edited_copy(tmp_path: Path) -> None:
     files = [a_model(tmp_path / str(i), i, "I64", OTHER["I64"]) for i in range(2)]
     merge(files, tmp_path / "out")
     data = (tmp_path / "out").read_bytes()
@@ -300,4 +304,4 @@ def test_an_edited_copy_is_found_out(tmp_path: Path) -> None:
         verify(tmp_path / "out", files)
 
     assert caught.value.exit_code == ExitCode.WRONG_DIGEST
-    assert "tensor b.other is no copy of that of" in caught.value.message
+    assert "tensor b.other differs from that of" in caught.value.message

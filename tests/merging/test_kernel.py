@@ -1,4 +1,4 @@
-"""The compiled mean against the plain one, which other tests hold against the definition."""
+"""The compiled mean equals the numpy mean, which other tests compare with the definition."""
 
 import itertools
 import random
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.reference import INFINITE_BITS, SIGN_BIT, bits_of_mean
 
 from stockpot.merging import build as building
-from stockpot.merging.blocks import NotFiniteError, bench, mean_of_blocks
+from stockpot.merging.blocks import NotFiniteError, block_buffers, mean_of_blocks
 from stockpot.merging.formats import BF16, F16, F32, Format, Stored
 from stockpot.merging.kernel import Kernel, addresses, load, spans_of
 from stockpot.merging.mean import mean
@@ -27,14 +27,14 @@ HEAVIEST = [1, 3, 200, 4096, 10**6, 10**9, 10**18]
 
 @pytest.fixture
 def kernel() -> Kernel:
-    found = fresh_kernel()
-    if found is None:
+    compiled = fresh_kernel()
+    if compiled is None:
         pytest.skip("no C compiler, or a processor without AVX2 and F16C")
-    return found
+    return compiled
 
 
 def adversarial(dice: np.random.Generator, shards: int, elements: int, form: Format) -> Stored:
-    """Shape (shards, elements): any finite number, subnormals, cancellation, ties, fine-tunes."""
+    """Generate finite numbers, subnormals, cancellation, ties, fine-tunes: (shards, elements)."""
     kind = FLOATS[form.name].bits
     infinite, sign = INFINITE_BITS[form.name], SIGN_BIT[form.name]
     wild = dice.integers(0, infinite, (shards, elements))
@@ -57,7 +57,7 @@ def adversarial(dice: np.random.Generator, shards: int, elements: int, form: For
 @pytest.mark.parametrize(("given", "out"), PAIRS, ids=lambda form: form.name)
 @for_all(data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_the_compiled_mean_is_the_plain_one_bit_for_bit(
+def test_the_compiled_mean_equals_the_numpy_mean_bit_for_bit(
     data: st.DataObject, given: Format, out: Format
 ) -> None:
     kernel = fresh_kernel()
@@ -72,7 +72,7 @@ def test_the_compiled_mean_is_the_plain_one_bit_for_bit(
     blocks = list(adversarial(dice, shards, elements, given))
     got = np.zeros(elements, out.storage)
 
-    largest = mean_of_blocks(weights, given, out, elements, kernel)(bench(blocks, got))
+    largest = mean_of_blocks(weights, given, out, elements, kernel)(block_buffers(blocks, got))
 
     want = mean(blocks, weights, given, out)
     form = FLOATS[out.name]
@@ -81,7 +81,7 @@ def test_the_compiled_mean_is_the_plain_one_bit_for_bit(
 
 
 @pytest.mark.parametrize(("given", "out"), PAIRS, ids=lambda form: form.name)
-def test_the_compiled_mean_is_the_definition_over_80_binades(
+def test_the_compiled_mean_equals_the_definition_over_80_binades(
     kernel: Kernel, given: Format, out: Format
 ) -> None:
     dice = np.random.default_rng(7)
@@ -90,10 +90,10 @@ def test_the_compiled_mean_is_the_definition_over_80_binades(
         blocks = list(adversarial(dice, 16, 320, given))
         got = np.zeros(320, out.storage)
 
-        mean_of_blocks(weights, given, out, 320, kernel)(bench(blocks, got))
+        mean_of_blocks(weights, given, out, 320, kernel)(block_buffers(blocks, got))
 
         columns = [block.view(FLOATS[given.name].bits).tolist() for block in blocks]
-        want = [bits_of_mean(one, weights, given, out) for one in zip(*columns, strict=True)]
+        want = [bits_of_mean(column, weights, given, out) for column in zip(*columns, strict=True)]
         assert got.view(FLOATS[out.name].bits).tolist() == want
 
 
@@ -111,7 +111,7 @@ def test_the_compiled_mean_is_the_definition_over_80_binades(
     ],
     ids=str,
 )
-def test_of_fine_tunes_of_one_base_nearly_all_is_decided_by_the_kernel(
+def test_the_kernel_decides_nearly_all_elements_of_fine_tuned_models(
     kernel: Kernel, given: Format, heaviest: int
 ) -> None:
     dice = np.random.default_rng(3)
@@ -127,7 +127,7 @@ def test_of_fine_tunes_of_one_base_nearly_all_is_decided_by_the_kernel(
     assert doubts.size < 66
 
 
-def test_a_nan_or_an_infinity_is_found_where_it_is(kernel: Kernel) -> None:
+def test_a_nan_or_an_infinity_is_reported_with_its_index(kernel: Kernel) -> None:
     for form in (F16, BF16, F32):
         for bits in (INFINITE_BITS[form.name], INFINITE_BITS[form.name] + 1):
             for used in (kernel, None):
@@ -137,32 +137,32 @@ def test_a_nan_or_an_infinity_is_found_where_it_is(kernel: Kernel) -> None:
                 out = np.zeros(100, form.storage)
 
                 with pytest.raises(NotFiniteError) as caught:
-                    mean_of_blocks([1, 2, 3], form, form, 100, used)(bench(stored, out))
+                    mean_of_blocks([1, 2, 3], form, form, 100, used)(block_buffers(stored, out))
 
                 assert (caught.value.part, caught.value.element) == (1, 77)
 
 
 @pytest.mark.torch
-def test_subnormal_numbers_count_whatever_the_process_does_to_them(kernel: Kernel) -> None:
+def test_subnormals_are_exact_even_if_the_process_flushes_them(kernel: Kernel) -> None:
     # torch.set_flush_denormal and libraries built with -ffast-math make the processor drop them.
     blocks = [np.full(64, 2 * bits + 1, np.uint16).view(np.float16) for bits in range(5)]
     want = mean(blocks, [1] * 5, F16, F16).tobytes()
     program = f"""
 import numpy as np, torch
-from tests.merging.compiled import fresh_kernel
-from stockpot.merging.blocks import bench, mean_of_blocks
+from tests.merging.fresh_kernel import fresh_kernel
+from stockpot.merging.blocks import block_buffers, mean_of_blocks
 from stockpot.merging.formats import F16
 assert torch.set_flush_denormal(True)
 blocks = [np.full(64, 2 * bits + 1, np.uint16).view(np.float16) for bits in range(5)]
 out = np.zeros(64, np.float16)
-mean_of_blocks([1] * 5, F16, F16, 64, fresh_kernel())(bench(blocks, out))
+mean_of_blocks([1] * 5, F16, F16, 64, fresh_kernel())(block_buffers(blocks, out))
 assert out.tobytes() == {want!r}
 """
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
 
 
-def test_a_library_of_another_source_is_not_used(
+def test_a_library_compiled_from_another_source_is_not_used(
     tmp_path: Path, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del kernel  # There is a compiler.
@@ -180,7 +180,7 @@ def test_a_library_of_another_source_is_not_used(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kernel.c", "other.so", "same.so"]
 
 
-def test_what_a_format_cannot_hold_is_not_tried_in_it() -> None:
+def test_formats_are_used_only_where_they_are_exact() -> None:
     assert spans_of(8, F16, F16) is not None
     # float32 divides by 12 bits at most when F16 is wanted.
     light, heavy = spans_of(1 << 11, F16, F16), spans_of(1 << 12, F16, F16)
@@ -196,12 +196,14 @@ def test_the_order_of_weights_and_blocks_does_not_matter(kernel: Kernel) -> None
     blocks = list(adversarial(dice, 9, 512, BF16))
     weights = [int(weight) for weight in dice.integers(1, 50, 9)]
     out = np.zeros(512, BF16.storage)
-    mean_of_blocks(weights, BF16, BF16, 512, kernel)(bench(blocks, out))
+    mean_of_blocks(weights, BF16, BF16, 512, kernel)(block_buffers(blocks, out))
     first = out.tobytes()
     shuffle = random.Random(2)
 
     for _ in range(10):
         order = shuffle.sample(range(9), 9)
         chosen = [weights[i] for i in order]
-        mean_of_blocks(chosen, BF16, BF16, 512, kernel)(bench([blocks[i] for i in order], out))
+        mean_of_blocks(chosen, BF16, BF16, 512, kernel)(
+            block_buffers([blocks[i] for i in order], out)
+        )
         assert out.tobytes() == first

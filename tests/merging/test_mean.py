@@ -1,4 +1,4 @@
-"""The mean against its definition, over data made to break it.
+"""The mean equals its definition on adversarial data.
 
 Invariant 1.
 """
@@ -26,11 +26,11 @@ def as_stored(bits: Sequence[int], form: Format) -> Stored:
 
 
 def as_bits(stored: Stored, form: Format) -> list[int]:
-    return [int(one) for one in stored.view(BITS[form.name])]
+    return [int(element) for element in stored.view(BITS[form.name])]
 
 
 def check(columns: list[list[int]], weights: list[int], given: Format, out: Format) -> None:
-    """Average columns (one a shard) and compare each element with the definition."""
+    """Average the columns of shards and compare each element with the definition."""
     got = as_bits(mean([as_stored(c, given) for c in columns], weights, given, out), out)
     want = [bits_of_mean(element, weights, given, out) for element in zip(*columns, strict=True)]
     assert got == want
@@ -61,7 +61,9 @@ def test_rounding_to_bf16_is_right_at_every_midpoint_and_beside_it() -> None:
 @pytest.mark.parametrize(("given", "out"), PAIRS, ids=lambda form: form.name)
 @for_all(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_no_element_is_ever_mis_rounded(data: st.DataObject, given: Format, out: Format) -> None:
+def test_every_element_is_rounded_correctly(
+    data: st.DataObject, given: Format, out: Format
+) -> None:
     shards = data.draw(st.integers(1, 64))
     heaviest = data.draw(st.sampled_from([1, 3, 200, 4096, 10**6, 10**18]))
     seed = data.draw(st.integers(0, 2**32))
@@ -73,7 +75,7 @@ def test_no_element_is_ever_mis_rounded(data: st.DataObject, given: Format, out:
 
 
 def adversarial(dice: random.Random, shards: int, elements: int, form: Format) -> list[list[int]]:
-    """Elements of 80 binades, subnormal, cancelling, nearly tied, zero of either sign."""
+    """Generate elements of 80 binades: subnormal, cancelling, nearly tied, zeros of both signs."""
     infinite, sign = INFINITE_BITS[form.name], SIGN_BIT[form.name]
     rows = []
     for kind in range(elements):
@@ -104,26 +106,30 @@ def adversarial(dice: random.Random, shards: int, elements: int, form: Format) -
 
 @pytest.mark.parametrize("form", [F16, BF16, F32], ids=lambda form: form.name)
 @pytest.mark.parametrize("heavy", [1, 1000, 1 << 26, 1 << 59])
-def test_a_tie_goes_to_even_and_a_crumb_beside_it_decides(form: Format, heavy: int) -> None:
+def test_a_tie_goes_to_even_and_the_smallest_difference_decides(form: Format, heavy: int) -> None:
     # One and its upper neighbour, as often each, are a tie; a third, as light as can be beside
     # them, is the lower, the upper, or next to nothing.
-    one = {"F16": 0x3C00, "BF16": 0x3F80, "F32": 0x3F800000}[form.name]
-    lower, upper = [one, one, one + 1], [one + 1, one + 1, one + 2]
+    unit = {"F16": 0x3C00, "BF16": 0x3F80, "F32": 0x3F800000}[form.name]
+    lower, upper = [unit, unit, unit + 1], [unit + 1, unit + 1, unit + 2]
 
     tie = mean([as_stored(lower, form), as_stored(upper, form)], [heavy, heavy], form, form)
     tipped = mean(
-        [as_stored(lower, form), as_stored(upper, form), as_stored([one, one + 1, one + 2], form)],
+        [
+            as_stored(lower, form),
+            as_stored(upper, form),
+            as_stored([unit, unit + 1, unit + 2], form),
+        ],
         [heavy, heavy, 1],
         form,
         form,
     )
 
-    assert as_bits(tie, form) == [one, one, one + 2]
-    assert as_bits(tipped, form) == [one, one + 1, one + 2]
+    assert as_bits(tie, form) == [unit, unit, unit + 2]
+    assert as_bits(tipped, form) == [unit, unit + 1, unit + 2]
 
 
 @pytest.mark.parametrize("weight", [1, 1 << 40])
-def test_what_float64_cannot_see_still_decides_a_tie(weight: int) -> None:
+def test_a_difference_below_float64_precision_decides_a_tie(weight: int) -> None:
     # Twice a midpoint and a crumb of 2^-100: any float64 of their mean is the midpoint.
     crumb, minus_crumb = 0x0D800000, 0x8D800000
     twice_low, twice_high = 0x40008000, 0x40018000  # 2 (1 + 2^-8) and 2 (1 + 3 * 2^-8)
@@ -135,7 +141,7 @@ def test_what_float64_cannot_see_still_decides_a_tie(weight: int) -> None:
     assert as_bits(got, BF16) == [0x3F80, 0x3F80, 0x3F81, 0x3F81, 0x3F82, 0x3F82]
 
 
-def test_a_crumb_survives_between_giants_that_cancel() -> None:
+def test_a_tiny_term_survives_huge_terms_that_cancel() -> None:
     # Each is the largest of its format; in any float64 sum of the first two the crumb is lost.
     check([[0x7BFF], [0x0001], [0xFBFF]], [10**6, 1, 10**6], F16, F32)
     check([[0x7F7FFFFF], [0x00000001], [0xFF7FFFFF]], [1, 1, 1], F32, F32)
@@ -165,16 +171,16 @@ def test_the_order_of_the_parts_does_not_matter(name: str) -> None:
         assert shuffled.tobytes() == first
 
 
-def test_a_mean_of_zero_is_minus_zero_only_where_every_input_is() -> None:
-    zero, minus_zero, one, minus_one = 0, 0x8000, 0x3C00, 0xBC00
-    columns = [[minus_zero, minus_zero, one, zero], [minus_zero, zero, minus_one, zero]]
+def test_a_mean_of_zero_is_negative_only_if_every_input_is() -> None:
+    zero, minus_zero, plus_one, minus_one = 0, 0x8000, 0x3C00, 0xBC00
+    columns = [[minus_zero, minus_zero, plus_one, zero], [minus_zero, zero, minus_one, zero]]
 
     for given, out in ((F16, F16), (F16, F32), (F16, BF16)):
         got = mean([as_stored(c, given) for c in columns], [3, 3], given, out)
         assert as_bits(got, out) == [SIGN_BIT[out.name], 0, 0, 0]
 
 
-def test_what_is_too_large_for_the_output_becomes_infinite() -> None:
+def test_a_mean_too_large_for_the_output_becomes_infinite() -> None:
     largest = 0x477FE000  # 65504, the largest F16, as F32
     tie = 0x477FF000  # 65520: the midpoint, and the first that is too large
     columns = [[largest, tie, tie - 1]]

@@ -1,4 +1,4 @@
-"""The verb on a real store: what it makes, what it finds, what it refuses, how it dies."""
+"""The merge run on a folder store: its results, reuse, refusals, and behaviour when killed."""
 
 import random
 import threading
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.killing import Mortal
-from tests.merging.kitchen import (
+from tests.merging.ingredients import (
     BASE,
     KEYS,
     a_base_folder,
@@ -20,13 +19,14 @@ from tests.merging.kitchen import (
     some_tensors,
     soup_bytes,
 )
+from tests.merging.kill_points import KilledRun
 
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart, RunResult
 from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
-from stockpot.merging.engine import MergeSettings
+from stockpot.merging.interfaces import MergeSettings
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
@@ -56,7 +56,7 @@ def some_parts(root: Path, count: int = 3) -> list[RecipePart]:
 
 
 def refusal(spec: MergeRun, root: Path) -> StockpotError:
-    """What the merge says against it; of the revision no more than its lineage may be left."""
+    """Return the merge's refusal, after which only the lineage of the revision may be left."""
     with pytest.raises(StockpotError) as caught:
         merged(spec, root)
     require_nothing_but_lineage(root, spec)
@@ -87,14 +87,14 @@ def test_the_soup_is_the_weighted_mean_in_canonical_form(root: Path) -> None:
     inputs = [some_tensors(i) for i in range(3)]
     for span in weights.header.spans:
         got = np.frombuffer(data, "<f2", span.elements, span.offset)
-        columns = [np.frombuffer(one[span.key][2], "<f2") for one in inputs]
+        columns = [np.frombuffer(tensors[span.key][2], "<f2") for tensors in inputs]
         for element, of_each in zip(got, zip(*columns, strict=True), strict=True):
             exact = sum((Fraction(float(x)) * (i + 1) for i, x in enumerate(of_each)), Fraction(0))
             half_ulp = Fraction(float(np.spacing(np.abs(element)))) / 2
             assert abs(exact / 6 - Fraction(float(element))) <= half_ulp
 
 
-def test_the_manifest_says_what_the_soup_was_made_from(root: Path) -> None:
+def test_the_manifest_records_the_lineage_of_the_soup(root: Path) -> None:
     spec = a_merge(root, some_parts(root))
 
     merged(spec, root)
@@ -136,7 +136,7 @@ def test_one_shard_alone_is_that_shard_byte_for_byte(root: Path) -> None:
     assert soup_bytes(root, spec) == data
 
 
-def test_no_shards_are_the_base_rounded_once(root: Path) -> None:
+def test_a_recipe_without_shards_gives_the_base_rounded_once(root: Path) -> None:
     tensors = some_tensors(1, "F32")
     folder = a_base_folder(root.parent / "base", file_bytes(tensors))
     location = Location(place=Place.FOLDER, path=str(folder))
@@ -152,7 +152,7 @@ def test_no_shards_are_the_base_rounded_once(root: Path) -> None:
     assert soup_bytes(root, spec) == file_bytes(rounded)
 
 
-def test_a_soup_that_was_made_is_found_and_not_made_again(root: Path) -> None:
+def test_a_finished_soup_is_reused(root: Path) -> None:
     spec = a_merge(root, some_parts(root))
     first = merged(spec, root)
     before = everything(root)
@@ -178,19 +178,19 @@ def test_a_soup_that_was_cut_short_is_made_again(root: Path) -> None:
 
 
 def test_progress_counts_the_bytes_that_were_read(root: Path) -> None:
-    seen = []
+    snapshots = []
 
     class Watched(Progress):
         def advance(self, step: int, **figures: float) -> None:
             super().advance(step, **figures)
-            seen.append(self.snapshot())
+            snapshots.append(self.snapshot())
 
     spec = a_merge(root, some_parts(root))
     merged(spec, root, Watched())
 
-    assert seen[-1].phase == "merging"
-    assert seen[-1].step == seen[-1].total_steps
-    assert seen[-1].total_steps == 3 * len(soup_bytes(root, spec))
+    assert snapshots[-1].phase == "merging"
+    assert snapshots[-1].step == snapshots[-1].total_steps
+    assert snapshots[-1].total_steps == 3 * len(soup_bytes(root, spec))
 
 
 def test_an_edited_ingredient_is_refused_by_name(root: Path) -> None:
@@ -204,7 +204,7 @@ def test_an_edited_ingredient_is_refused_by_name(root: Path) -> None:
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
     assert f"shards/shard-1/{key_of('shard-1')[7:]}/{WEIGHTS} is refused" in error.message
-    assert "it was edited: it is sha256:" in error.message
+    assert "it was edited: its digest is sha256:" in error.message
     assert "have the shard trained again" in error.help
 
 
@@ -220,7 +220,7 @@ def test_an_ingredient_that_was_cut_short_is_refused_by_name(root: Path) -> None
     assert "it was cut short or edited: it has" in error.message
 
 
-def test_an_ingredient_that_is_not_there_is_refused_by_name(root: Path) -> None:
+def test_a_missing_ingredient_is_refused_by_name(root: Path) -> None:
     parts = some_parts(root)
     absent = parts[0].model_copy(update={"shard_uid": "nobody"})
 
@@ -228,10 +228,10 @@ def test_an_ingredient_that_is_not_there_is_refused_by_name(root: Path) -> None:
 
     assert error.exit_code == ExitCode.BAD_WEIGHTS
     assert "ml/shards/nobody/" in error.message
-    assert "no ingredient is there" in error.message
+    assert "it holds no ingredient" in error.message
 
 
-def test_other_weights_than_the_recipe_names_are_refused(root: Path) -> None:
+def test_weights_with_another_digest_than_the_recipe_names_are_refused(root: Path) -> None:
     parts = some_parts(root)
     other = parts[1].model_copy(update={"weights_digest": digest_of_bytes(b"other")})
 
@@ -296,7 +296,7 @@ def test_a_nan_is_refused_with_its_place(root: Path) -> None:
     assert "tensor conv.weight has a NaN or an infinity at [1, 1, 1]" in error.message
 
 
-def test_what_is_too_large_for_the_output_is_refused_with_its_tensor(root: Path) -> None:
+def test_a_mean_too_large_for_the_output_is_refused_with_its_tensor(root: Path) -> None:
     tensors = some_tensors(1, "F32")
     tensors["conv.bias"] = ("F32", (7,), np.full(7, 70000, "<f4").tobytes())
     part = an_ingredient(root, "cats", file_bytes(tensors), root.parent / "work")
@@ -308,7 +308,7 @@ def test_what_is_too_large_for_the_output_is_refused_with_its_tensor(root: Path)
     assert merged(a_merge(root, [part], WeightsDtype.BF16), root).weights_digest
 
 
-def test_a_forgotten_shard_is_in_no_soup(root: Path) -> None:
+def test_a_recipe_with_a_forgotten_shard_is_refused(root: Path) -> None:
     parts = some_parts(root)
     FolderStore(root).put(KEYS.tombstone("shard-1"), b"{}")
 
@@ -318,7 +318,7 @@ def test_a_forgotten_shard_is_in_no_soup(root: Path) -> None:
     assert "shard-1" in error.message
 
 
-def test_a_shard_that_is_forgotten_meanwhile_is_not_published(root: Path) -> None:
+def test_a_soup_whose_shard_is_forgotten_during_the_merge_is_not_published(root: Path) -> None:
     parts = some_parts(root)
 
     class Forgetting(Progress):
@@ -334,7 +334,7 @@ def test_a_shard_that_is_forgotten_meanwhile_is_not_published(root: Path) -> Non
     require_nothing_but_lineage(root, spec)
 
 
-def test_a_recipe_under_the_name_of_another_is_refused(root: Path) -> None:
+def test_a_recipe_with_another_recipes_digest_is_refused(root: Path) -> None:
     spec = a_merge(root, some_parts(root))
     lighter = tuple(part.model_copy(update={"weight": 1}) for part in spec.parts)
 
@@ -344,7 +344,7 @@ def test_a_recipe_under_the_name_of_another_is_refused(root: Path) -> None:
     assert spec.recipe_digest in error.message
 
 
-def test_a_merge_that_is_asked_to_end_publishes_nothing(root: Path) -> None:
+def test_a_stopped_merge_publishes_nothing(root: Path) -> None:
     spec = a_merge(root, some_parts(root))
     stop = threading.Event()
     stop.set()
@@ -356,7 +356,7 @@ def test_a_merge_that_is_asked_to_end_publishes_nothing(root: Path) -> None:
     require_nothing_but_lineage(root, spec)
 
 
-def test_blocks_threads_and_the_kernel_change_nothing(
+def test_blocks_threads_and_the_kernel_change_no_byte(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = a_merge(root, some_parts(root))
@@ -379,14 +379,14 @@ def test_a_killed_merge_leaves_nothing_finished_and_a_rerun_completes(tmp_path: 
     root = tmp_path / "store"
     spec = a_merge(root, some_parts(root))
     store, folder = FolderStore(root), KEYS.revision("soup-1", spec.recipe_digest)
-    with Mortal("stockpot.merging.run", spec, tmp_path) as mortal:
-        moments = mortal.lives()
+    with KilledRun("stockpot.merging.run", spec, tmp_path) as killed_run:
+        moments = killed_run.run_to_end()
         whole = everything(root / folder)
 
         for at in sorted({*random.Random(11).sample(range(1, moments), 12), moments}):
             for info in [*store.list_versions(folder)]:
                 store.purge(info)
-            mortal.dies(at)
+            killed_run.run_and_kill(at)
 
             manifest = read_manifest(store, folder)
             left = everything(root / folder)
@@ -396,7 +396,7 @@ def test_a_killed_merge_leaves_nothing_finished_and_a_rerun_completes(tmp_path: 
                 assert left[WEIGHTS] == whole[WEIGHTS]
             merged(spec, root)
             again = everything(root / folder)
-            # What a killed writer left beside the file has another name; the listing shows it.
+            # A killed writer's temporary file is listed among the versions only.
             assert again.keys() >= whole.keys()
             assert again[WEIGHTS] == whole[WEIGHTS]
             assert {info.key for info in store.list(folder)} == {folder + name for name in whole}

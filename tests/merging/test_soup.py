@@ -1,4 +1,4 @@
-"""Merging for anybody: files, folders, indices, weights as text, and what is said of bad ones."""
+"""`merge`, `verify` and `diff` on files, folders and indices, and weights as text."""
 
 import json
 import random
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
-from tests.merging.kitchen import some_tensors
+from tests.merging.fresh_kernel import fresh_kernel
+from tests.merging.ingredients import some_tensors
 
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import diff, merge, verify
 from stockpot.merging.checkpoints import INDEX
-from stockpot.merging.weights import named, rational, whole
+from stockpot.merging.weights import parse_weight, parse_weighted_path, whole_weights
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...], bytes]]
 
@@ -57,22 +57,22 @@ def kernelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stockpot.merging.soup.installed", fresh_kernel)
 
 
-def test_a_weight_is_what_stands_there_exactly() -> None:
-    assert named("a.safetensors@0.1") == ("a.safetensors", Fraction(1, 10))
-    assert named("a.safetensors@1/3") == ("a.safetensors", Fraction(1, 3))
-    assert named("a.safetensors@5e-3") == ("a.safetensors", Fraction(1, 200))
-    assert named("me@home/a.safetensors") == ("me@home/a.safetensors", 1)
-    assert named("s3://b/a@v2.safetensors") == ("s3://b/a@v2.safetensors", 1)
-    assert whole([rational("0.3"), rational("0.7")]) == [3, 7]
-    assert whole([rational("1/3"), rational(2), rational("0")]) == [1, 6, 0]
+def test_weights_are_parsed_exactly() -> None:
+    assert parse_weighted_path("a.safetensors@0.1") == ("a.safetensors", Fraction(1, 10))
+    assert parse_weighted_path("a.safetensors@1/3") == ("a.safetensors", Fraction(1, 3))
+    assert parse_weighted_path("a.safetensors@5e-3") == ("a.safetensors", Fraction(1, 200))
+    assert parse_weighted_path("me@home/a.safetensors") == ("me@home/a.safetensors", 1)
+    assert parse_weighted_path("s3://b/a@v2.safetensors") == ("s3://b/a@v2.safetensors", 1)
+    assert whole_weights([parse_weight("0.3"), parse_weight("0.7")]) == [3, 7]
+    assert whole_weights([parse_weight("1/3"), parse_weight(2), parse_weight("0")]) == [1, 6, 0]
 
 
 @pytest.mark.parametrize(
     "weight", ["-1", "1e30", "1e-30", "0x2", "nan", "1/0", "", 0.5, True, None]
 )
-def test_what_is_no_weight_is_refused(weight: Any) -> None:
+def test_an_invalid_weight_is_refused(weight: Any) -> None:
     with pytest.raises(StockpotError) as caught:
-        rational(weight)
+        parse_weight(weight)
 
     assert caught.value.exit_code == ExitCode.USAGE
 
@@ -81,7 +81,7 @@ def test_what_is_no_weight_is_refused(weight: Any) -> None:
 def test_any_order_thread_count_layout_and_packing_gives_the_same_bytes(tmp_path: Path) -> None:
     shapes = {f"layer.{i}": (i + 1, 37) for i in range(9)}
     tensors = [some_tensors(i, "F16", shapes) for i in range(4)]
-    plain = [a_file(tmp_path / f"p{i}.safetensors", one) for i, one in enumerate(tensors)]
+    plain = [a_file(tmp_path / f"p{i}.safetensors", content) for i, content in enumerate(tensors)]
     weights = ["1", "0.5", "0.25", "3"]
     first = merge(dict(zip(plain, weights, strict=True)), tmp_path / "first.safetensors")
     dice = random.Random(1)
@@ -110,7 +110,7 @@ def test_any_order_thread_count_layout_and_packing_gives_the_same_bytes(tmp_path
     assert oct((tmp_path / "first.safetensors").stat().st_mode & 0o777) == "0o644"
 
 
-def test_weights_of_zero_take_no_part(tmp_path: Path) -> None:
+def test_checkpoints_of_weight_zero_are_left_out(tmp_path: Path) -> None:
     a, b, c = some_files(tmp_path)
 
     with_zero = merge({a: 1, b: "0", c: 2}, tmp_path / "x.safetensors")
@@ -132,7 +132,7 @@ def test_a_soup_may_be_named_by_its_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
 @pytest.mark.parametrize("given", ["F16", "BF16", "F32"])
 @pytest.mark.usefixtures("kernelled")
-def test_any_type_is_rounded_to_any_other_and_verified(
+def test_every_type_is_rounded_to_every_other_and_verified(
     tmp_path: Path, given: str, dtype: str
 ) -> None:
     files = some_files(tmp_path, 5, given)
@@ -148,7 +148,7 @@ def test_any_type_is_rounded_to_any_other_and_verified(
     assert verify(made.path, weights, digest=made.digest, samples=10**6) == 3 * 50 + 70 + 1
 
 
-def test_a_soup_of_other_weights_or_of_an_edited_byte_is_found_out(tmp_path: Path) -> None:
+def test_verify_detects_other_weights_and_an_edited_byte(tmp_path: Path) -> None:
     files = some_files(tmp_path)
     made = merge(files, tmp_path / "soup.safetensors")
 
@@ -165,28 +165,28 @@ def test_a_soup_of_other_weights_or_of_an_edited_byte_is_found_out(tmp_path: Pat
         assert "is not the mean of these checkpoints" in error.message
 
 
-def test_diff_says_what_differs_by_tensor(tmp_path: Path) -> None:
-    one = some_tensors(1, "F32", {"a": (4,), "b": (2, 2), "c": (3,)})
-    values = np.frombuffer(one["b"][2], "<f4").copy()
+def test_diff_reports_differences_by_tensor(tmp_path: Path) -> None:
+    tensors = some_tensors(1, "F32", {"a": (4,), "b": (2, 2), "c": (3,)})
+    values = np.frombuffer(tensors["b"][2], "<f4").copy()
     values[2] += 0.5
     ids = np.arange(4, dtype="<i8")
-    first = a_file(tmp_path / "1", {**one, "ids": ("I64", (4,), ids.tobytes())})
-    other = {"a": one["a"], "b": ("F32", (2, 2), values.tobytes())}
+    first = a_file(tmp_path / "1", {**tensors, "ids": ("I64", (4,), ids.tobytes())})
+    other = {"a": tensors["a"], "b": ("F32", (2, 2), values.tobytes())}
     ids[3] = 9
     second = a_file(
-        tmp_path / "2", {**other, "d": one["c"], "ids": ("I64", (4,), ids.tobytes())}, pad=3
+        tmp_path / "2", {**other, "d": tensors["c"], "ids": ("I64", (4,), ids.tobytes())}, pad=3
     )
 
-    found = {one.key: one for one in diff(first, second)}
+    differences = {tensor.key: tensor for tensor in diff(first, second)}
 
-    assert [key for key, one in found.items() if one.is_equal] == ["a"]
-    assert (found["b"].differing, found["b"].elements) == (1, 4)
-    assert abs(found["b"].largest - 0.5) < 1e-6
-    assert (found["c"].second, found["d"].first) == (None, None)
-    assert (found["ids"].differing, found["ids"].elements) == (1, 4)
+    assert [key for key, tensor in differences.items() if tensor.is_equal] == ["a"]
+    assert (differences["b"].differing, differences["b"].elements) == (1, 4)
+    assert abs(differences["b"].largest - 0.5) < 1e-6
+    assert (differences["c"].second, differences["d"].first) == (None, None)
+    assert (differences["ids"].differing, differences["ids"].elements) == (1, 4)
 
 
-def test_it_needs_neither_torch_nor_a_cluster_to_import() -> None:
+def test_importing_needs_neither_torch_nor_a_cluster() -> None:
     program = (
         "import sys, stockpot.merging; "
         "sys.exit(any(name in sys.modules for name in "
@@ -201,7 +201,7 @@ def stockpot(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_command_merges_and_the_other_says_what_differs(tmp_path: Path) -> None:
+def test_the_merge_and_diff_commands_work(tmp_path: Path) -> None:
     a, b, _ = some_files(tmp_path)
     soup = tmp_path / "soup.safetensors"
 
@@ -218,14 +218,14 @@ def test_the_command_merges_and_the_other_says_what_differs(tmp_path: Path) -> N
     assert all(len(line.split()) != 1 for line in other.stdout.splitlines())  # No name is cut.
 
 
-def test_the_command_says_in_a_sentence_why_it_cannot(tmp_path: Path) -> None:
+def test_the_merge_command_reports_errors_in_a_sentence(tmp_path: Path) -> None:
     a, _, _ = some_files(tmp_path)
 
     nothing = stockpot("merge", f"{a}@0", "-o", tmp_path / "x")
     absent = stockpot("merge", a, tmp_path / "absent", "-o", tmp_path / "x")
 
     assert nothing.returncode == ExitCode.USAGE
-    assert "error: the weights add up to nothing" in nothing.stderr
+    assert "error: the weights add up to zero" in nothing.stderr
     assert absent.returncode == ExitCode.BAD_WEIGHTS
     assert f"error: {tmp_path / 'absent'} does not exist" in absent.stderr
     assert not (tmp_path / "x").exists()

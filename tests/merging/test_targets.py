@@ -1,4 +1,4 @@
-"""Where a soup is written to: it is there when all went well, and not before."""
+"""Targets of a soup: the output appears when all is written, and not before."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_a_folder_gets_the_object_without_a_file_elsewhere(tmp_path: Path) -> No
     assert [info.is_unfinished for info in store.list_versions("")] == [False]
 
 
-def test_what_fails_after_the_last_byte_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_after_the_last_byte_leaves_no_file(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
 
     def fail() -> None:
@@ -44,7 +44,7 @@ def test_what_fails_after_the_last_byte_leaves_nothing(tmp_path: Path) -> None:
     assert list(store.list_versions("")) == []
 
 
-def test_what_a_killed_write_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_killed_writes_are_swept(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     store.put(KEY, DATA)
     left = store.file_of(KEY).with_name(f".soup.safetensors.{'0' * 16}.unfinished")
@@ -57,7 +57,7 @@ def test_what_a_killed_write_left_is_swept_and_nothing_else(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("lies", "why"), [(None, "it is not there"), (7, "it has 7 bytes")])
-def test_no_manifest_promises_weights_that_do_not_lie_there(
+def test_a_manifest_is_not_finished_without_its_weights(
     tmp_path: Path, lies: int | None, why: str
 ) -> None:
     store = FolderStore(tmp_path / "store")

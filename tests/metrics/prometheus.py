@@ -23,42 +23,42 @@ Sample = dict[str, Any]
 
 
 def program(name: str) -> Path:
-    """Where prometheus or promtool is: on the PATH, or where `make prometheus` put it."""
-    found = shutil.which(name) or shutil.which(name, path=cache() / "prometheus/usr/bin")
-    if found is None:
+    """Find prometheus or promtool on the PATH, or where `make prometheus` installed it."""
+    path = shutil.which(name) or shutil.which(name, path=cache() / "prometheus/usr/bin")
+    if path is None:
         raise Problem(f"{name} is not there", help="make prometheus")
-    return Path(found)
+    return Path(path)
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """One that runs."""
+    """A running Prometheus."""
 
     url: str
     targets: int
 
     def ask(self, expr: str) -> list[Sample]:
-        """What an expression comes to now."""
-        asked = urllib.parse.urlencode({"query": expr})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{asked}") as answer:
-            found = json.load(answer)["data"]["result"]
-        assert isinstance(found, list)
-        return found
+        """Evaluate an expression now."""
+        query = urllib.parse.urlencode({"query": expr})
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}") as answer:
+            samples = json.load(answer)["data"]["result"]
+        assert isinstance(samples, list)
+        return samples
 
     def ask_since(self, expr: str, began_s: float, step_s: float = 1.0) -> list[Sample]:
-        """What an expression came to since then, each series with its `values`."""
-        told = {"query": expr, "start": began_s, "end": time.time(), "step": step_s}
-        asked = urllib.parse.urlencode(told)
-        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}") as answer:
-            found = json.load(answer)["data"]["result"]
-        assert isinstance(found, list)
-        return found
+        """Evaluate an expression over the time since then; each series has its `values`."""
+        parameters = {"query": expr, "start": began_s, "end": time.time(), "step": step_s}
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{query}") as answer:
+            samples = json.load(answer)["data"]["result"]
+        assert isinstance(samples, list)
+        return samples
 
     def await_scrapes(self, count: int) -> None:
-        """Wait until every target was scraped so many times more."""
+        """Wait until every target was scraped `count` more times."""
 
         def scrapes() -> list[float]:
-            return [float(one["value"][1]) for one in self.ask("sum_over_time(up[10m])")]
+            return [float(sample["value"][1]) for sample in self.ask("sum_over_time(up[10m])")]
 
         before = min(scrapes(), default=0) if len(scrapes()) == self.targets else 0
 
@@ -70,7 +70,7 @@ class Prometheus:
 
 
 def by_file(targets: Path, token: str, ca: Path) -> dict[str, Any]:
-    """Say how pods are scraped by way of their API server; a file says which (file_sd)."""
+    """Return a configuration that scrapes the pods of a file (file_sd) through their API server."""
     return {
         "job_name": "pods",
         "honor_labels": True,
@@ -82,25 +82,26 @@ def by_file(targets: Path, token: str, ca: Path) -> dict[str, Any]:
 
 
 def annotated(api: str, pods: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Name the targets among pods: those that run and ask for it by their annotations.
+    """Return the targets among pods: those that run and have the scrape annotations.
 
-    This is what Prometheus' charts tell its Kubernetes discovery, which Debian's package lacks.
+    Prometheus' charts configure its Kubernetes discovery so, which Debian's package lacks.
     """
-    found = []
+    targets = []
     for pod in pods:
-        about, told = pod["metadata"], pod["metadata"].get("annotations", {})
-        if told.get("prometheus.io/scrape") != "true" or pod["status"].get("phase") != "Running":
+        metadata, notes = pod["metadata"], pod["metadata"].get("annotations", {})
+        is_running = pod["status"].get("phase") == "Running"
+        if notes.get("prometheus.io/scrape") != "true" or not is_running:
             continue
-        where = f"{about['namespace']}/pods/{about['name']}:{told['prometheus.io/port']}"
+        where = f"{metadata['namespace']}/pods/{metadata['name']}:{notes['prometheus.io/port']}"
         labels = {
-            "__metrics_path__": f"/api/v1/namespaces/{where}/proxy{told['prometheus.io/path']}",
-            "namespace": about["namespace"],
-            "pod": about["name"],
-            "instance": about["name"],
-            "soup": about.get("labels", {}).get("stockpot.dev/soup", ""),
+            "__metrics_path__": f"/api/v1/namespaces/{where}/proxy{notes['prometheus.io/path']}",
+            "namespace": metadata["namespace"],
+            "pod": metadata["name"],
+            "instance": metadata["name"],
+            "soup": metadata.get("labels", {}).get("stockpot.dev/soup", ""),
         }
-        found.append({"targets": [api.removeprefix("https://")], "labels": labels})
-    return found
+        targets.append({"targets": [api.removeprefix("https://")], "labels": labels})
+    return targets
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the dashboard asks, with everything chosen that a person chooses above its panels."""
+"""The dashboard's expressions, with values for its variables."""
 
 import json
 import math
@@ -19,7 +19,7 @@ CHOSEN = {
 
 
 def panels() -> list[dict[str, Any]]:
-    return [one for one in json.loads(dashboard())["panels"] if one["type"] != "row"]
+    return [panel for panel in json.loads(dashboard())["panels"] if panel["type"] != "row"]
 
 
 def expressions() -> Iterator[str]:
@@ -32,11 +32,11 @@ def expressions() -> Iterator[str]:
 def chosen(expr: str) -> str:
     for name, value in CHOSEN.items():
         expr = expr.replace(name, value)
-    assert "$" not in expr, "a variable that nobody chooses"
+    assert "$" not in expr, "a variable without a value"
     return expr
 
 
 def has_a_number(samples: Sequence[Sample]) -> bool:
-    """Whether any series, at any moment that was asked for, is a number."""
+    """Whether any series has a number at any time of the query."""
     points = (point for sample in samples for point in sample.get("values", [sample.get("value")]))
     return any(math.isfinite(float(value)) for _, value in points)

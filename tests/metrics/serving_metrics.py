@@ -19,7 +19,7 @@ def serve_meters(meters: Meters) -> Iterator[str]:
             self.wfile.write(meters.text())
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

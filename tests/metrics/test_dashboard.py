@@ -1,4 +1,4 @@
-"""The dashboard's questions, put to a real Prometheus that watches a small story."""
+"""The dashboard's expressions have values in a real Prometheus, over a scripted history."""
 
 import subprocess
 import time
@@ -20,7 +20,7 @@ SOUP = ("studio", "emoji")
 
 
 def begin(operator: OperatorMetrics, server: Meters) -> None:
-    """The base serves, one shard is trained and another is under way."""
+    """The base serves, one shard is trained and another is in training."""
     operator.set_leader(True)
     operator.watch_queue(lambda: 1)
     shards = {ShardState.TRAINED: 1, ShardState.TRAINING: 1}
@@ -31,7 +31,7 @@ def begin(operator: OperatorMetrics, server: Meters) -> None:
 
 
 def go_on(operator: OperatorMetrics, server: Meters) -> None:
-    """A revision with both is promoted and measured; then one of them is to be forgotten."""
+    """A revision with both is promoted and evaluated; then one of them is deleted."""
     facts = SoupFacts(
         shards={ShardState.INCLUDED: 1, ShardState.UNLEARNING: 1},
         revision_number=1,
@@ -54,7 +54,7 @@ def answer(server: Meters, code: str, duration_s: float) -> None:
 
 
 @pytest.mark.tools
-def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
+def test_every_expression_of_the_dashboard_has_a_value(tmp_path: Path) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
     with (
@@ -86,15 +86,15 @@ def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
         go_on(operator, server)
         watching.await_scrapes(3)
 
-        asked = {expr: watching.ask(chosen(expr)) for expr in expressions()}
+        answers = {expr: watching.ask(chosen(expr)) for expr in expressions()}
 
-    assert len(asked) > 20
-    assert [expr for expr, samples in asked.items() if not has_a_number(samples)] == []
+    assert len(answers) > 20
+    assert [expr for expr, samples in answers.items() if not has_a_number(samples)] == []
 
 
 @pytest.mark.tools
 @pytest.mark.parametrize("whose", ["operator", "server"])
-def test_promtool_finds_nothing_to_say(whose: str) -> None:
+def test_promtool_accepts_the_metrics(whose: str) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
     go_on(operator, server)
@@ -108,7 +108,7 @@ def test_promtool_finds_nothing_to_say(whose: str) -> None:
 
 
 @pytest.mark.tools
-def test_a_scrape_from_before_the_first_soup_is_good_text() -> None:
+def test_a_scrape_before_the_first_soup_is_valid() -> None:
     text = OperatorMetrics(version="test").text()
 
     checked = subprocess.run(
@@ -118,7 +118,7 @@ def test_a_scrape_from_before_the_first_soup_is_good_text() -> None:
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
-def test_no_panel_lies_upon_another() -> None:
+def test_panels_do_not_overlap() -> None:
     places = sorted(
         (panel["gridPos"]["y"], panel["gridPos"]["x"], panel["gridPos"]["w"]) for panel in panels()
     )
@@ -127,7 +127,7 @@ def test_no_panel_lies_upon_another() -> None:
         assert next_y > y or next_x >= x + width
 
 
-def test_every_panel_says_what_it_tells() -> None:
+def test_every_panel_has_a_description() -> None:
     for panel in panels():
         assert panel["description"].endswith("."), panel["title"]
         assert panel["targets"], panel["title"]

@@ -1,4 +1,4 @@
-"""What the operator's port says, asked over HTTP as the kubelet and Prometheus ask."""
+"""The operator's metrics and probes, requested over HTTP as the kubelet and Prometheus do."""
 
 import urllib.error
 import urllib.request
@@ -43,9 +43,9 @@ def the_meters() -> OperatorMetrics:
     return OperatorMetrics(version="1.2.3", now_s=lambda: NOON_S + 30)
 
 
-def a_shard(name: str, *said: str, **more: object) -> DataShard:
+def a_shard(name: str, *types: str, **more: object) -> DataShard:
     conditions = tuple(
-        Condition(type=type_, status=ConditionStatus.TRUE, reason="Because") for type_ in said
+        Condition(type=type_, status=ConditionStatus.TRUE, reason="Because") for type_ in types
     )
     spec: dict[str, object] = {"soupRef": {"name": "emoji"}, "source": {"s3": {"prefix": "x/"}}}
     if inclusion := more.pop("inclusion", None):
@@ -99,17 +99,17 @@ def test_a_deletion_becomes_overdue_without_a_round() -> None:
     assert counts == [0, 1]
 
 
-def test_what_expired_and_is_forgotten_is_under_way_no_more() -> None:
-    told = {"unlearning": {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Released"}}
+def test_an_expired_and_unlearned_shard_is_not_in_progress() -> None:
+    unlearning = {"unlearning": {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Released"}}
     going, gone = (
-        one.model_copy(
+        shard.model_copy(
             update={
-                "status": DataShardStatus.model_validate(told).model_copy(
-                    update={"conditions": one.status.conditions}
+                "status": DataShardStatus.model_validate(unlearning).model_copy(
+                    update={"conditions": shard.status.conditions}
                 )
             }
         )
-        for one in (a_shard("going"), a_shard("gone", "Unlearned"))
+        for shard in (a_shard("going"), a_shard("gone", "Unlearned"))
     )
 
     facts = soup_facts(a_soup({}), [going, gone])
@@ -118,19 +118,19 @@ def test_what_expired_and_is_forgotten_is_under_way_no_more() -> None:
     assert facts.shards == {ShardState.UNLEARNING: 2}
 
 
-def test_records_and_what_went_by_force_are_under_way_too() -> None:
-    asked = {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Purged"}
+def test_records_and_force_deleted_shards_count_as_in_progress() -> None:
+    unlearning = {"requestedAt": "2026-11-22T12:00:00Z", "stage": "Purged"}
     key = "sha256:" + "a" * 64
-    former = {"trainingKey": key, "records": ["a.png"], "unlearning": asked}
+    former = {"trainingKey": key, "records": ["a.png"], "unlearning": unlearning}
     shard = a_shard("food").model_copy(
         update={"status": DataShardStatus.model_validate({"former": [former]})}
     )
-    soup = a_soup({"lost": [{"name": "gone", "uid": "gone-uid", "unlearning": asked}]})
+    soup = a_soup({"lost": [{"name": "gone", "uid": "gone-uid", "unlearning": unlearning}]})
 
     assert len(soup_facts(soup, [shard]).unlearning_since_s) == 2
 
 
-def test_a_clock_that_is_behind_gives_no_negative_age() -> None:
+def test_a_slow_clock_gives_no_negative_age() -> None:
     meters = OperatorMetrics(version="1", now_s=lambda: NOON_S - 60)
 
     meters.observe_round(SOUP, SoupFacts(unlearning_since_s=(NOON_S,)), 0.02)
@@ -138,7 +138,7 @@ def test_a_clock_that_is_behind_gives_no_negative_age() -> None:
     assert value(meters, "stockpot_deletion_age_seconds") == 0
 
 
-def test_the_series_of_a_soup_go_with_it() -> None:
+def test_the_series_of_a_soup_end_with_it() -> None:
     meters = the_meters()
     meters.observe_round(SOUP, SoupFacts(receipts=2), 0.02)
     meters.observe_round(("studio", "other"), SoupFacts(receipts=1), 0.02)
@@ -160,7 +160,7 @@ def test_a_training_that_ended_has_no_progress() -> None:
     assert value(meters, "stockpot_training_progress_ratio", shard="ink") == 0.75
 
 
-def test_a_round_that_failed_is_counted_and_leaves_what_was_known() -> None:
+def test_a_failed_reconciliation_is_counted_and_keeps_the_facts() -> None:
     meters = the_meters()
     meters.observe_round(SOUP, SoupFacts(receipts=2), 0.02)
 
@@ -180,7 +180,7 @@ def test_a_round_that_failed_is_counted_and_leaves_what_was_known() -> None:
         (a_shard("done", "Trained"), ShardState.TRAINED),
         (a_shard("in", "Trained", "Included"), ShardState.INCLUDED),
         (a_shard("out", "Trained", inclusion="Excluded"), ShardState.EXCLUDED),
-        # Until the next revision serves, it is in the answers still.
+        # It stays in the responses until the next revision serves.
         (a_shard("going", "Trained", "Included", inclusion="Excluded"), ShardState.INCLUDED),
         (a_shard("stuck", "Stalled"), ShardState.STALLED),
         (a_shard("late", "Stalled", deletionTimestamp=DELETED_AT), ShardState.UNLEARNING),
@@ -193,7 +193,7 @@ def test_each_shard_is_in_one_state(shard: DataShard, state: ShardState) -> None
     assert facts.shards == {state: 1}
 
 
-def test_what_the_objects_say_is_what_is_counted() -> None:
+def test_facts_are_taken_from_the_objects() -> None:
     revision = SoupRevision.model_validate(
         {
             "metadata": {"name": "emoji-1", "namespace": "studio"},
@@ -247,7 +247,7 @@ def test_what_the_objects_say_is_what_is_counted() -> None:
     assert value(meters, "stockpot_held_out_omissions", reason="ExtraFrames") == 4
 
 
-def test_the_port_says_whether_it_lives_is_ready_and_what_it_measured() -> None:
+def test_the_port_serves_liveness_readiness_and_metrics() -> None:
     meters, ready = the_meters(), False
     meters.set_leader(True)
     meters.watch_queue(lambda: 7)
@@ -278,7 +278,7 @@ def status(url: str) -> int:
             return error.code
 
 
-def test_the_reference_names_every_series_its_labels_and_every_state() -> None:
+def test_the_reference_lists_every_series_with_labels_and_every_state() -> None:
     meters = the_meters()
     meters.set_leader(True)
     meters.watch_queue(lambda: 0)
@@ -293,13 +293,13 @@ def test_the_reference_names_every_series_its_labels_and_every_state() -> None:
     meters.observe_progress(SOUP, {"food": 0.5})
     meters.observe_failure(Transient("the API server is away"), 0.5)
 
-    said = set()
+    registered = set()
     for family in text_string_to_metric_families(meters.text().decode()):
         if family.name.startswith("stockpot_") and not family.name.endswith("_created"):
             labels = {name for sample in family.samples for name in sample.labels}
             name = family.name + ("_total" if family.type == "counter" else "")
             shown = sorted(labels - {"namespace", "soup", "le"}, reverse=True)
-            said.add((name, family.type, ", ".join(f"`{label}`" for label in shown)))
+            registered.add((name, family.type, ", ".join(f"`{label}`" for label in shown)))
 
     rows = [line.split("|")[1:5] for line in REFERENCE.read_text().splitlines() if "|" in line]
     listed = {
@@ -307,6 +307,6 @@ def test_the_reference_names_every_series_its_labels_and_every_state() -> None:
         for row in rows
         if row[0].startswith(" `stockpot_")
     }
-    assert listed == said
+    assert listed == registered
     states = {row[0].strip(" `") for row in rows} & {str(state) for state in ShardState}
     assert states == {str(state) for state in ShardState}

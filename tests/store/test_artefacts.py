@@ -1,4 +1,4 @@
-"""Artefacts begin and end with a manifest; what is unfinished, edited or cut short is seen.
+"""Artefacts begin and end with a manifest; unfinished, edited or truncated ones are detected.
 
 Invariant 18.
 """
@@ -48,17 +48,17 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_lineage_stands_before_the_first_byte_of_an_artefact(store: FolderStore) -> None:
+def test_begin_records_the_lineage_before_any_file(store: FolderStore) -> None:
     begin(store, FOLDER, FINISHED)
 
-    found = read_manifest(store, FOLDER)
+    manifest = read_manifest(store, FOLDER)
 
-    assert found == BEGUN
-    assert not is_complete(found)
+    assert manifest == BEGUN
+    assert not is_complete(manifest)
     assert find_complete(store, FOLDER) is None
 
 
-def test_a_published_artefact_is_found_complete(store: FolderStore, weights: Path) -> None:
+def test_a_published_artefact_is_complete(store: FolderStore, weights: Path) -> None:
     begin(store, FOLDER, BEGUN)
     publish(store, FOLDER, {WEIGHTS: weights}, FINISHED)
 
@@ -75,7 +75,7 @@ def test_an_artefact_that_is_begun_again_is_not_complete(store: FolderStore, wei
     assert find_complete(store, FOLDER) is None
 
 
-def test_a_publication_that_is_cut_off_is_not_complete(
+def test_an_interrupted_publication_is_not_complete(
     store: FolderStore, weights: Path, tmp_path: Path
 ) -> None:
     begin(store, FOLDER, BEGUN)
@@ -88,7 +88,7 @@ def test_a_publication_that_is_cut_off_is_not_complete(
     assert [manifest for _, manifest in covering_manifests(store, FOLDER)] == [BEGUN, BEGUN]
 
 
-def test_weights_that_were_deleted_or_cut_short_by_hand_are_not_relied_on(
+def test_an_artefact_with_missing_or_truncated_weights_is_not_complete(
     store: FolderStore, weights: Path
 ) -> None:
     publish(store, FOLDER, {WEIGHTS: weights}, FINISHED)
@@ -99,7 +99,7 @@ def test_weights_that_were_deleted_or_cut_short_by_hand_are_not_relied_on(
     assert find_complete(store, FOLDER) is None
 
 
-def test_an_evaluation_is_complete_with_its_figures(store: FolderStore, weights: Path) -> None:
+def test_an_evaluation_with_its_figures_is_complete(store: FolderStore, weights: Path) -> None:
     folder = KEYS.evaluation("soup", "sha256:" + "b" * 64)
     manifest = BEGUN.model_copy(update={"kind": ArtefactKind.EVALUATION})
 
@@ -107,12 +107,12 @@ def test_an_evaluation_is_complete_with_its_figures(store: FolderStore, weights:
         publish(store, folder, {"samples.png": weights}, manifest)
     publish(store, folder, {"evaluation.json": weights, "samples.png": weights}, manifest)
 
-    found = find_complete(store, folder)
-    assert found is not None
-    assert found.files == ("evaluation.json", "samples.png")
+    manifest = find_complete(store, folder)
+    assert manifest is not None
+    assert manifest.files == ("evaluation.json", "samples.png")
 
 
-def test_a_training_under_way_is_never_complete(store: FolderStore, weights: Path) -> None:
+def test_a_training_in_progress_is_never_complete(store: FolderStore, weights: Path) -> None:
     folder = KEYS.training_run("cats", "sha256:" + "c" * 64)
     manifest = BEGUN.model_copy(update={"kind": ArtefactKind.TRAINING})
 
@@ -129,7 +129,7 @@ def test_weights_without_a_digest_are_not_published(store: FolderStore, weights:
     assert list(store.list("")) == []
 
 
-def test_weights_of_another_size_than_was_inspected_are_not_published(
+def test_weights_of_another_size_than_the_manifest_says_are_not_published(
     store: FolderStore, weights: Path
 ) -> None:
     weights.write_bytes(BYTES + b"more")
@@ -141,7 +141,7 @@ def test_weights_of_another_size_than_was_inspected_are_not_published(
     assert list(store.list("")) == []
 
 
-def test_a_folder_of_another_lineage_is_not_begun(store: FolderStore) -> None:
+def test_a_folder_with_another_lineage_is_not_begun(store: FolderStore) -> None:
     begin(store, FOLDER, BEGUN.model_copy(update={"lineage": (LineagePair(shard="dogs"),)}))
 
     with pytest.raises(Refused, match="holds what was made from other shards: dogs") as refusal:
@@ -161,9 +161,7 @@ def test_a_folder_of_another_lineage_is_not_begun(store: FolderStore) -> None:
         (b'{"kind": "Revision", "version": 2}', "it is of version 2; this program reads 1"),
     ],
 )
-def test_a_manifest_that_says_something_else_is_refused(
-    store: FolderStore, content: bytes, why: str
-) -> None:
+def test_an_invalid_manifest_is_refused(store: FolderStore, content: bytes, why: str) -> None:
     store.put(FOLDER + MANIFEST, content)
 
     with pytest.raises(Refused) as refusal:
@@ -174,7 +172,7 @@ def test_a_manifest_that_says_something_else_is_refused(
     assert refusal.value.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_fetched_weights_are_the_ones_that_were_named(
+def test_fetched_weights_have_the_named_digest(
     store: FolderStore, weights: Path, tmp_path: Path
 ) -> None:
     publish(store, FOLDER, {WEIGHTS: weights}, FINISHED)
@@ -188,7 +186,7 @@ def test_fetched_weights_are_the_ones_that_were_named(
 @pytest.mark.parametrize(
     "there", [BYTES[:-1], BYTES + b"\0", BYTES.replace(b"5", b"6", 1), b""], ids=len
 )
-def test_edited_or_cut_weights_are_refused_and_do_not_appear(
+def test_edited_or_truncated_weights_are_refused_and_not_written(
     store: FolderStore, tmp_path: Path, there: bytes
 ) -> None:
     store.put(FOLDER + WEIGHTS, there)
@@ -203,14 +201,14 @@ def test_edited_or_cut_weights_are_refused_and_do_not_appear(
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_weights_that_are_not_there_are_named(store: FolderStore, tmp_path: Path) -> None:
+def test_missing_weights_are_named(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=f"{FOLDER}{WEIGHTS} does not exist") as refusal:
         fetch_weights(store, FOLDER, tmp_path, DIGEST)
 
     assert refusal.value.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_everything_is_covered_by_the_manifest_of_the_nearest_folder(store: FolderStore) -> None:
+def test_objects_are_covered_by_the_manifest_of_the_nearest_folder(store: FolderStore) -> None:
     revision = KEYS.revision("soup", "sha256:" + "b" * 64)
     evaluation = KEYS.evaluation("soup", "sha256:" + "b" * 64)
     soup = BEGUN.model_copy(update={"kind": ArtefactKind.REVISION})
@@ -220,9 +218,9 @@ def test_everything_is_covered_by_the_manifest_of_the_nearest_folder(store: Fold
     for key in (revision + WEIGHTS, evaluation + "a/b.png", KEYS.soup("soup") + "stray"):
         store.put(key, b"")
 
-    found = {info.key: manifest for info, manifest in covering_manifests(store, "ml/")}
+    manifest = {info.key: manifest for info, manifest in covering_manifests(store, "ml/")}
 
-    assert found == {
+    assert manifest == {
         revision + MANIFEST: soup,
         revision + WEIGHTS: soup,
         evaluation + MANIFEST: figures,
@@ -232,13 +230,13 @@ def test_everything_is_covered_by_the_manifest_of_the_nearest_folder(store: Fold
 
 
 @pytest.mark.parametrize("above", ["", "ml/", "ml/shards/"])
-def test_a_manifest_above_all_artefacts_vouches_for_nothing(store: FolderStore, above: str) -> None:
+def test_a_manifest_above_all_artefacts_covers_nothing(store: FolderStore, above: str) -> None:
     begin(store, above, BEGUN)
     store.put("ml/shards/stray/weights", b"whose?")
 
-    found = {info.key: manifest for info, manifest in covering_manifests(store, "ml/")}
+    manifest = {info.key: manifest for info, manifest in covering_manifests(store, "ml/")}
 
-    assert set(found.values()) == {None}
+    assert set(manifest.values()) == {None}
 
 
 def test_a_manifest_that_cannot_be_read_covers_nothing(store: FolderStore) -> None:
@@ -247,9 +245,9 @@ def test_a_manifest_that_cannot_be_read_covers_nothing(store: FolderStore) -> No
     begin(store, revision, BEGUN)
     store.put(evaluation + MANIFEST, b"{")
 
-    found = {info.key: manifest for info, manifest in covering_manifests(store, evaluation)}
+    manifest = {info.key: manifest for info, manifest in covering_manifests(store, evaluation)}
 
-    assert found == {evaluation + MANIFEST: None}
+    assert manifest == {evaluation + MANIFEST: None}
 
 
 def test_a_forgotten_shard_is_refused_by_name(store: FolderStore) -> None:

@@ -1,4 +1,4 @@
-"""Which pipeline folders are let in. Files and classes are on a list, or refused by name."""
+"""Which pipeline folders are admitted as a base; unlisted files and classes are refused."""
 
 import json
 import pickle
@@ -49,7 +49,7 @@ FILES: dict[str, bytes] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A base that is let in."""
+    """A base that is admitted."""
     root = tmp_path / "emoji"
     for name, content in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def refusal_of(folder: Path) -> Refused:
     return refusal.value
 
 
-def test_a_pipeline_folder_is_let_in_with_its_digest(folder: Path) -> None:
+def test_a_pipeline_folder_is_admitted_with_its_digest(folder: Path) -> None:
     base = open_folder(folder)
 
     assert base == OpenBase(folder, tree_digest(folder))
@@ -78,7 +78,7 @@ def test_a_pipeline_folder_is_let_in_with_its_digest(folder: Path) -> None:
     assert open_folder(folder, base.digest) == base
 
 
-def test_a_base_in_the_store_has_the_digest_that_it_had_in_its_folder(folder: Path) -> None:
+def test_a_base_has_the_same_digest_in_a_folder_and_in_the_store(folder: Path) -> None:
     store = FolderStore(folder.parent / "store")
     for name in FILES:
         store.put_file(f"bases/emoji/{name}", folder / name)
@@ -96,7 +96,7 @@ def test_a_base_in_the_store_has_the_digest_that_it_had_in_its_folder(folder: Pa
     ["README.md", "LICENSE", "LICENSE.txt", "NOTICE", "unet/README.md", "tokenizer/vocab.json",
      "tokenizer/special_tokens_map.json", "tokenizer/merges.txt"],
 )  # fmt: skip
-def test_texts_and_vocabularies_may_lie_in_a_base(folder: Path, name: str) -> None:
+def test_texts_and_vocabularies_are_allowed_in_a_base(folder: Path, name: str) -> None:
     (folder / name).write_text("{}")
 
     assert open_folder(folder).digest == tree_digest(folder)
@@ -129,7 +129,7 @@ def test_a_base_of_another_digest_is_refused(folder: Path) -> None:
         ("preview.png", "it is no file that a pipeline needs"),
     ],
 )
-def test_a_file_that_is_on_no_list_is_refused_by_name(folder: Path, name: str, why: str) -> None:
+def test_a_file_that_is_not_listed_is_refused_by_name(folder: Path, name: str, why: str) -> None:
     (folder / name).write_bytes(b"import os")
 
     refusal = refusal_of(folder)
@@ -225,7 +225,7 @@ def test_a_base_that_lacks_a_file_is_refused(folder: Path, name: str) -> None:
         assert "cut short" in refusal.help
 
 
-def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
+def test_a_missing_folder_is_refused(folder: Path) -> None:
     shutil.rmtree(folder)
 
     assert refusal_of(folder).message == f"there is no folder {folder}"

@@ -1,4 +1,4 @@
-"""What only a folder can meet: full and read-only disks, crashes, writers and prunes at once."""
+"""Behaviour that only a folder store has: full and read-only disks, crashes, concurrent prunes."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 @needs_mounts
-def test_a_full_disk_leaves_what_was_there_and_nothing_half_done(disk: Path) -> None:
+def test_a_full_disk_keeps_old_objects_and_leaves_no_partial_one(disk: Path) -> None:
     store = FolderStore(disk / "store")
     store.put("ns/weights", b"before")
     big = bytes(2 * DISK_BYTES)
@@ -66,7 +66,9 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_half_done(disk: Path) -> 
 
 
 @needs_mounts
-def test_a_full_disk_here_is_said_when_an_object_is_fetched(disk: Path, tmp_path: Path) -> None:
+def test_a_full_local_disk_is_reported_when_an_object_is_fetched(
+    disk: Path, tmp_path: Path
+) -> None:
     store = FolderStore(tmp_path / "store")
     store.put("ns/big", bytes(2 * DISK_BYTES))
 
@@ -100,7 +102,7 @@ def test_a_read_only_disk_is_named_and_can_still_be_read(disk: Path) -> None:
     assert not store.put_if_absent("ns/weights", b"x")
 
 
-def test_a_file_size_limit_leaves_nothing_half_done(tmp_path: Path) -> None:
+def test_a_file_size_limit_leaves_no_partial_object(tmp_path: Path) -> None:
     limited = (
         "import pathlib, resource, signal, sys\n"
         "from stockpot.errors import Transient\n"
@@ -124,7 +126,7 @@ def test_a_file_size_limit_leaves_nothing_half_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_we_may_not_write_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     (tmp_path / "ns").mkdir(mode=0o555)
 
     with pytest.raises(Transient, match="permission denied") as problem:
@@ -154,7 +156,7 @@ def test_an_exception_while_writing_keeps_the_old_object(tmp_path: Path) -> None
     assert store.get("ns/a") == b"before"
 
 
-def test_what_a_killed_writer_left_is_in_no_listing_but_the_purge_s(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_listed_only_among_versions(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     killed = (
         "import os, pathlib, sys\n"
@@ -174,7 +176,7 @@ def test_what_a_killed_writer_left_is_in_no_listing_but_the_purge_s(tmp_path: Pa
     assert [(info.key, info.size_bytes) for info in store.list_versions("ns/a")] == [("ns/a", 4)]
 
 
-def test_empty_folders_go_with_their_last_object(tmp_path: Path) -> None:
+def test_empty_folders_are_removed_with_their_last_object(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     store.put("ns/shards/a/key/weights", b"")
     store.put("ns/shards/b/key/weights", b"")
@@ -204,7 +206,7 @@ def test_writers_and_deleters_of_one_folder_do_not_harm_each_other(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_is_no_object_but_a_purge_removes_it(tmp_path: Path) -> None:
+def test_a_link_is_not_an_object_but_a_purge_removes_it(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"not in the store")
     store = FolderStore(tmp_path / "store")
@@ -214,13 +216,13 @@ def test_a_link_is_no_object_but_a_purge_removes_it(tmp_path: Path) -> None:
 
     assert store.get("ns/link") is None
     assert store.head("ns/link") is None
-    asked: list[Callable[[], object]] = [
+    calls: list[Callable[[], object]] = [
         lambda: store.get("ns/folder/secret"),
         lambda: store.put("ns/folder/x", b""),
     ]
-    for ask in asked:
+    for call in calls:
         with pytest.raises(Refused, match="a symbolic link stands on the way to it"):
-            ask()
+            call()
     assert [info.key for info in store.list("")] == ["ns/a"]
     assert list(store.list("ns/folder/")) == list(store.list_versions("ns/folder/")) == []
     for info in list(store.list_versions("")):

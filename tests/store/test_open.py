@@ -1,4 +1,4 @@
-"""Which stores there are, and how the others are refused."""
+"""Which store URLs are supported, and how others are refused."""
 
 from pathlib import Path
 
@@ -23,20 +23,30 @@ def test_a_folder_is_opened_by_its_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "endpoint", "sentence", "advice"),
     [
-        ("", "", "'' is no store that we know", "s3://bucket/prefix"),
-        ("/var/lib", "", "'/var/lib' is no store that we know", "file:///folder"),
-        ("gs://bucket", "", "'gs://bucket' is no store that we know", "s3://bucket/prefix"),
-        ("s3:///prefix", "http://x", "'s3:///prefix' is no store", "s3://bucket/prefix"),
-        ("file://host/folder", "", "'file://host/folder' is no store", "file:///folder"),
+        ("", "", "'' is not a supported store", "s3://bucket/prefix"),
+        ("/var/lib", "", "'/var/lib' is not a supported store", "file:///folder"),
+        ("gs://bucket", "", "'gs://bucket' is not a supported store", "s3://bucket/prefix"),
+        (
+            "s3:///prefix",
+            "http://x",
+            "'s3:///prefix' is not a supported store",
+            "s3://bucket/prefix",
+        ),
+        (
+            "file://host/folder",
+            "",
+            "'file://host/folder' is not a supported store",
+            "file:///folder",
+        ),
         ("file:folder", "", "names no folder", "file:///var/lib/stockpot"),
-        ("s3://bucket", "", "no endpoint that we can ask", "http://host:port"),
-        ("s3://bucket", "host:9000", "no endpoint that we can ask", "http://host:port"),
-        ("s3://bucket", "http://ho st", "no endpoint that we can ask", "http://host:port"),
-        ("s3://bucket", "http://h:1/path", "no endpoint that we can ask", "http://host:port"),
+        ("s3://bucket", "", "no valid endpoint", "http://host:port"),
+        ("s3://bucket", "host:9000", "no valid endpoint", "http://host:port"),
+        ("s3://bucket", "http://ho st", "no valid endpoint", "http://host:port"),
+        ("s3://bucket", "http://h:1/path", "no valid endpoint", "http://host:port"),
         ("s3://B_", "http://h:1", "B_ is no name of a bucket", "letters"),
     ],
 )
-def test_what_is_no_store_is_refused_with_what_to_write(
+def test_an_invalid_store_url_is_refused_with_what_to_write(
     url: str, endpoint: str, sentence: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")

@@ -1,4 +1,4 @@
-"""The safetensors format: what is read, what is refused and why, and the canonical form."""
+"""The safetensors reader: which files it reads and refuses, and the canonical form."""
 
 import json
 import pickle
@@ -28,7 +28,7 @@ from stockpot.store.safetensors import (
 
 
 def a_file(header: Any, data: bytes = b"", *, length: int | None = None) -> bytes:
-    """A file of exactly this header and data, right or wrong."""
+    """Build a file of exactly this header and data, valid or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return (len(text) if length is None else length).to_bytes(8, "little") + text + data
 
@@ -43,7 +43,7 @@ def read(path: Path) -> Header:
         return read_header(source)
 
 
-def test_a_file_of_the_safetensors_package_is_read(tmp_path: Path) -> None:
+def test_a_file_written_by_the_safetensors_package_is_read(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(
         save(
@@ -142,7 +142,7 @@ def test_a_bad_file_is_refused_by_name_with_the_reason(tmp_path: Path, name: str
     assert refusal.value.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"gone\.safetensors does not exist") as refusal:
         read(tmp_path / "gone.safetensors")
     assert refusal.value.exit_code == ExitCode.BAD_WEIGHTS
@@ -167,7 +167,7 @@ TENSORS = st.dictionaries(
 
 @settings(max_examples=40, deadline=None)
 @given(tensors=TENSORS)
-def test_the_canonical_file_says_the_same_to_the_safetensors_package(
+def test_the_safetensors_package_reads_the_same_from_the_canonical_file(
     tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, np.ndarray[Any, Any]]
 ) -> None:
     source = tmp_path_factory.mktemp("files") / "source.safetensors"
@@ -181,10 +181,10 @@ def test_the_canonical_file_says_the_same_to_the_safetensors_package(
         assert file.metadata() is None
         assert set(file.keys()) == set(tensors)
         for key, tensor in tensors.items():
-            found = file.get_tensor(key)
-            assert found.dtype == tensor.dtype
-            assert found.shape == tensor.shape
-            assert found.tobytes() == tensor.tobytes()
+            loaded = file.get_tensor(key)
+            assert loaded.dtype == tensor.dtype
+            assert loaded.shape == tensor.shape
+            assert loaded.tobytes() == tensor.tobytes()
     header = read(target)
     assert [span.key for span in header.spans] == sorted(tensors)
     assert [span.offset for span in header.spans] == sorted(s.offset for s in header.spans)
@@ -194,10 +194,10 @@ def test_the_canonical_file_says_the_same_to_the_safetensors_package(
 
 
 def test_the_same_tensors_make_the_same_canonical_file(tmp_path: Path) -> None:
-    one, two = np.arange(3, dtype=np.float16), np.ones((2, 2), np.float16)
+    ones, two = np.arange(3, dtype=np.float16), np.ones((2, 2), np.float16)
     for name, tensors, metadata in [
-        ("x", {"a": one, "b": two}, None),
-        ("y", {"b": two, "a": one}, {"format": "pt"}),
+        ("x", {"a": ones, "b": two}, None),
+        ("y", {"b": two, "a": ones}, {"format": "pt"}),
     ]:
         (tmp_path / name).write_bytes(save(tensors, metadata))
         canonicalise(tmp_path / name, tmp_path / name)
@@ -205,7 +205,7 @@ def test_the_same_tensors_make_the_same_canonical_file(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
-def test_the_canonical_form_is_written_down_once_and_for_ever() -> None:
+def test_the_canonical_form_is_fixed() -> None:
     header = canonical_header([("b", "F32", (1,)), ("a", "F16", (2, 1))])
 
     assert header_bytes(header)[8:].decode().rstrip(" ") == (
@@ -220,7 +220,7 @@ def test_the_canonical_form_is_written_down_once_and_for_ever() -> None:
     )
 
 
-def test_a_source_that_is_refused_leaves_no_target(tmp_path: Path) -> None:
+def test_a_refused_source_leaves_no_target(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"{}")
 
     with pytest.raises(Refused, match="is refused"):
@@ -246,7 +246,7 @@ EDITS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(edits=EDITS)
-def test_an_edited_file_is_valid_still_or_refused_in_a_sentence(
+def test_an_edited_file_is_read_like_the_package_or_refused(
     edits: list[tuple[str, int, int]],
 ) -> None:
     data = bytearray(VALID)
@@ -263,9 +263,9 @@ def test_an_edited_file_is_valid_still_or_refused_in_a_sentence(
     if refusal:
         assert refusal.exit_code == ExitCode.BAD_WEIGHTS
         assert refusal.message.startswith("edited is refused: ")
-    if header:  # What we read, the safetensors package reads too, and alike.
-        found = deserialize(bytes(data))  # type: ignore[no-untyped-call]
-        theirs = {key: tuple(tensor["shape"]) for key, tensor in found}
+    if header:  # The safetensors package reads the same.
+        tensors = deserialize(bytes(data))  # type: ignore[no-untyped-call]
+        theirs = {key: tuple(tensor["shape"]) for key, tensor in tensors}
         assert {span.key: span.shape for span in header.spans} == theirs
 
 

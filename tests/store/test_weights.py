@@ -1,4 +1,4 @@
-"""Admission of weights: exact facts about numbers, and refusals that name tensor and index.
+"""Admission of weights: exact facts, and refusals that name tensor and index.
 
 Invariant 11.
 """
@@ -30,7 +30,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 
 def a_file(folder: Path, tensors: Mapping[str, Array]) -> Path:
-    """A canonical file."""
+    """Write a canonical file."""
     path = folder / "weights.safetensors"
     save_file(dict(tensors), path)
     canonicalise(path, path)
@@ -38,7 +38,7 @@ def a_file(folder: Path, tensors: Mapping[str, Array]) -> Path:
 
 
 def a_bfloat16_file(folder: Path, bits: dict[str, list[int]]) -> Path:
-    """A canonical file of BF16, for which numpy has no type."""
+    """Write a canonical file of BF16, for which numpy has no type."""
     header = canonical_header([(key, "BF16", (len(bits[key]),)) for key in bits])
     data = b"".join(np.array(bits[key], "<u2").tobytes() for key in sorted(bits))
     path = folder / "weights.safetensors"
@@ -46,7 +46,7 @@ def a_bfloat16_file(folder: Path, bits: dict[str, list[int]]) -> Path:
     return path
 
 
-def test_the_facts_of_a_file_are_found_in_one_reading(tmp_path: Path) -> None:
+def test_the_facts_of_a_file_are_collected_in_one_pass(tmp_path: Path) -> None:
     tensors = {
         "up.weight": np.array([[1.5, -3.25], [0.0, 2.0]], np.float16),
         "scale": np.array(-0.0, np.float16),
@@ -104,7 +104,7 @@ def test_bfloat16_is_read_exactly(tmp_path: Path, bits: list[int], largest: floa
 @pytest.mark.parametrize(
     ("number", "name"), [(math.nan, "a NaN"), (math.inf, "an infinity"), (-math.inf, "an infinity")]
 )
-def test_what_is_no_number_is_refused_with_its_place(
+def test_a_nan_or_an_infinity_is_refused_with_its_index(
     tmp_path: Path, dtype: type[np.floating], number: float, name: str
 ) -> None:
     tensor = np.ones((3, 4, 5), dtype)
@@ -119,7 +119,7 @@ def test_what_is_no_number_is_refused_with_its_place(
     assert refusal.value.exit_code == ExitCode.BAD_WEIGHTS
 
 
-def test_its_place_is_found_behind_the_first_block_too(tmp_path: Path) -> None:
+def test_the_index_is_right_beyond_the_first_block(tmp_path: Path) -> None:
     tensor = np.zeros((3, BLOCK_BYTES // 2 + 5), np.float16)
     tensor[2, 7] = math.nan
 
@@ -127,12 +127,12 @@ def test_its_place_is_found_behind_the_first_block_too(tmp_path: Path) -> None:
         inspect_weights(a_file(tmp_path, {"a": tensor}))
 
 
-def test_a_single_number_that_is_none_has_no_index(tmp_path: Path) -> None:
+def test_a_nonfinite_scalar_is_refused_without_an_index(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"tensor a has an infinity at \[\]\n"):
         inspect_weights(a_file(tmp_path, {"a": np.array(math.inf, np.float32)}))
 
 
-def test_bfloat16_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_a_nonfinite_bfloat16_is_refused(tmp_path: Path) -> None:
     path = a_bfloat16_file(tmp_path, {"a": [0], "b": [0x3F80, 0xFFC0]})
 
     with pytest.raises(Refused, match=r"tensor b has a NaN at \[1\]\n"):
@@ -151,7 +151,7 @@ def test_bfloat16_that_is_no_number_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_averaged_is_refused(
+def test_weights_that_cannot_be_averaged_are_refused(
     tmp_path: Path, tensors: Mapping[str, Array], why: str
 ) -> None:
     with pytest.raises(Refused) as refusal:
@@ -177,9 +177,9 @@ def test_files_of_one_layout_can_be_averaged_and_others_cannot(tmp_path: Path) -
     def layout(tensors: Mapping[str, Array]) -> str:
         return inspect_weights(a_file(tmp_path, tensors)).facts.layout
 
-    one = layout({"a": np.ones((2, 3), np.float16)})
+    reference = layout({"a": np.ones((2, 3), np.float16)})
 
-    assert layout({"a": np.zeros((2, 3), np.float16)}) == one
-    assert layout({"a": np.zeros((3, 2), np.float16)}) != one
-    assert layout({"b": np.zeros((2, 3), np.float16)}) != one
-    assert layout({"a": np.zeros((2, 3), np.float32)}) != one
+    assert layout({"a": np.zeros((2, 3), np.float16)}) == reference
+    assert layout({"a": np.zeros((3, 2), np.float16)}) != reference
+    assert layout({"b": np.zeros((2, 3), np.float16)}) != reference
+    assert layout({"a": np.zeros((2, 3), np.float32)}) != reference

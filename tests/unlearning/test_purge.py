@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.merging.killing import Mortal
+from tests.merging.kill_points import KilledRun
 from tests.unlearning.cellar import (
     CATS,
     KEYS,
@@ -319,14 +319,14 @@ def test_a_killed_purge_leaves_nothing_unaccounted_and_a_rerun_completes(tmp_pat
     store = a_cellar(root, tmp_path / "laid")
     shutil.copytree(root, pristine)
     survivor = KEYS.revision("soup-1", recipe_of("uid-cats"))
-    with Mortal("stockpot.unlearning.purge", a_purge(root), tmp_path) as mortal:
-        moments = mortal.lives()
+    with KilledRun("stockpot.unlearning.purge", a_purge(root), tmp_path) as killed_run:
+        moments = killed_run.run_to_end()
         done = inventory_of(store)
 
         for at in sorted({*random.Random(2).sample(range(1, moments), 12), moments}):
             shutil.rmtree(root)
             shutil.copytree(pristine, root)
-            mortal.dies(at)
+            killed_run.run_and_kill(at)
 
             for info, manifest in covering_manifests(store, "ml/"):
                 if info.key.startswith(("ml/shards/", "ml/soups/")):

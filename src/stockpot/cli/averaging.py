@@ -16,13 +16,13 @@ from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Recipe
 from stockpot.errors import Refused
-from stockpot.merging.engine import MergeSettings
 from stockpot.merging.formats import OUTPUTS
-from stockpot.merging.ingredients import open_part
+from stockpot.merging.ingredients import open_ingredient
+from stockpot.merging.interfaces import MergeSettings
 from stockpot.merging.kernel import installed
-from stockpot.merging.recipes import Desk, merge
+from stockpot.merging.recipes import MergeContext, merge
 from stockpot.merging.run import run
-from stockpot.merging.targets import nowhere
+from stockpot.merging.targets import null_target
 from stockpot.metrics.progress import Progress
 from stockpot.process.cpu_limit import cores
 from stockpot.store.keys import SUMS, Keys
@@ -52,12 +52,12 @@ class Averaging:
         with TemporaryDirectory(prefix="stockpot-") as scratch:
             if not parts:
                 return self._base_alone(base, output, Path(scratch))
-            opened = [open_part(self.store, self.keys, part, base) for part in parts]
+            opened = [open_ingredient(self.store, self.keys, part, base) for part in parts]
             settings, stop = MergeSettings(cores(), installed()), threading.Event()
             # Only the digest is of interest.
             sums = Path(scratch) / SUMS
-            desk = Desk(nowhere, sums, OUTPUTS[output], settings, Progress(), stop)
-            return merge(opened, desk).digest
+            context = MergeContext(null_target, sums, OUTPUTS[output], settings, Progress(), stop)
+            return merge(opened, context).digest
 
     def _base_alone(self, digest: Digest, output: WeightsDtype, scratch: Path) -> Digest:
         """Merge nothing, in a store of its own: nothing is written into the one that is read."""

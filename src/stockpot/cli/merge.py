@@ -17,9 +17,9 @@ from rich.progress import (
 )
 
 from stockpot.cli.terminal import can_move, console
-from stockpot.merging.soup import DTYPES, Made
+from stockpot.merging.soup import DTYPES, MergeResult
 from stockpot.merging.soup import merge as make
-from stockpot.merging.weights import named
+from stockpot.merging.weights import parse_weighted_path
 
 
 @click.command()
@@ -63,7 +63,7 @@ def merge(
     began_s = time.monotonic()
     with bar("merging") as progress:
         made = make(
-            [named(checkpoint) for checkpoint in checkpoints],
+            [parse_weighted_path(checkpoint) for checkpoint in checkpoints],
             output,
             base=base,
             out_dtype=out_dtype,
@@ -83,7 +83,7 @@ def merge(
     )
 
 
-def _copies(made: Made) -> str:
+def _copies(made: MergeResult) -> str:
     """Name what was copied: tensors for which there is no mean."""
     count, shown = len(made.copied), ", ".join(made.copied[:3])
     if not count:

@@ -1,18 +1,19 @@
-"""Make the exact weighted mean of checkpoints. No torch, no cluster.
+"""The exact weighted mean of checkpoints, without torch or a cluster.
 
-For anybody, three functions:
+Three functions are the public API:
 
     merge(inputs, output)       write the mean of checkpoints
-    verify(soup, inputs)        hold a soup against the definition of the mean
-    diff(first, second)         what differs between two checkpoints
+    verify(soup, inputs)        check a soup against the definition of the mean
+    diff(first, second)         compare two checkpoints tensor by tensor
 
-For the operator, `run` is the verb. `mean` is the arithmetic and `kernel` its compiled form, both
-with their proofs; `engine` streams, `layout` decides what fits, `checkpoints` and `parts` open what
-is averaged, `targets` is where it goes; `folding` makes models of LoRAs, `lora` knows their names.
+The operator's pods call `run`. `mean` is the arithmetic and `kernel` its compiled form, both with
+their proofs. `engine` reads, averages and writes block by block; `layout` decides which checkpoints
+fit; `checkpoints` and `ingredients` open what is averaged; `targets` writes the result.
+`lora_fusion` folds LoRAs into their base; `lora` knows the names of their tensors.
 """
 
 from stockpot.merging.diff import TensorDifference, diff
-from stockpot.merging.soup import Made, merge
+from stockpot.merging.soup import MergeResult, merge
 from stockpot.merging.verify import verify
 
-__all__ = ["Made", "TensorDifference", "diff", "merge", "verify"]
+__all__ = ["MergeResult", "TensorDifference", "diff", "merge", "verify"]

@@ -1,16 +1,16 @@
-"""The accumulator's file: the exact sums of one recipe, in blocks, as a cache that checks itself.
+"""The accumulator file: the exact sums of one recipe, in blocks, as a cache that checks itself.
 
     sums         block behind block, each as int32 or as float64 (see `accumulator_blocks`)
     exceptions   records of 64 bytes: element, ingredients with a -0 there, sum in units of 2^-149
-    index        JSON: of which recipe it is, and how wide each block is
+    index        JSON: the digest of the recipe, and how wide each block is
     8 bytes      the length of the index
 
-The elements are those of a canonical file, in its order. The seal, which stands in the manifest,
-is a SHA-256 over a fold of each block, over the exceptions and the index. A fold is 1,024 numbers
-of 32 bits, each a polynomial of every 1,024th word: any one word that changes changes it, and so
-does any stretch of 4 KiB. It costs a thirtieth of hashing all bytes, and finds what disks and
-memory do; whoever can write the file can write its manifest too. Where the seal does not match,
-the accumulator is not used.
+The elements are those of a canonical file, in its order. The seal, stored in the manifest, is a
+SHA-256 over a fold of each block, over the exceptions and the index. A fold is 1,024 numbers of 32
+bits, each a polynomial of every 1,024th word: a change of a single word changes it, and so does a
+change within a stretch of 4 KiB. It costs a thirtieth of hashing all bytes, and detects faults of
+disks and memory; it is no defence against an attacker, who could write the manifest as well. If the
+seal does not match, the accumulator is not used.
 """
 
 import hashlib
@@ -39,10 +39,10 @@ from stockpot.store.ranges import ByteSource
 log = structlog.get_logger()
 
 BLOCK_ELEMENTS = 1 << 16
-"""So many that what is done for a block, and not for its elements, costs little beside them."""
+"""Large enough that the work for a block costs little beside the work for its elements."""
 MOST_BLOCK_ELEMENTS = 1 << 24
 MOST_EXCEPTIONS = 1 << 17
-"""Of one accumulator: 8 MiB. Models have some for a million elements; with more, none is kept."""
+"""In one accumulator: 8 MiB. Models have a few in a million elements; beyond, no sums are kept."""
 LENGTH_BYTES = 8
 LONGEST_INDEX_BYTES = 64 << 20
 DOMAIN = b"stockpot accumulator/1\n"
@@ -52,56 +52,56 @@ WIDTHS: Mapping[str, "np.dtype[Any]"] = {"4": NARROW, "8": WIDE}
 
 @dataclass(frozen=True)
 class Index:
-    """What an accumulator says of itself."""
+    """The index of an accumulator file."""
 
     recipe: str
-    """The digest of the recipe that it is the sum of."""
+    """The digest of the recipe whose ingredients are summed."""
     layout: str
-    """The layout digest of its ingredients."""
+    """The layout digest of the ingredients."""
     given: str
-    """The type of their elements."""
+    """The type of the ingredients' elements."""
     elements: int
     widths: str
-    """For each block a 4 or an 8: bytes of a sum."""
+    """For each block a 4 or an 8: the bytes of a sum."""
     exceptions: int
     block_elements: int
     version: int = 1
 
     @property
     def as_bytes(self) -> bytes:
-        """As it stands in the file."""
+        """The index as it is written in the file."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
     @cached_property
     def ends(self) -> list[int]:
-        """For each block, the byte behind its last sum."""
+        """The end of each block's sums, as a byte offset."""
         blocks = range(len(self.widths))
         return list(accumulate(self.elements_of(i) * int(self.widths[i]) for i in blocks))
 
     def elements_of(self, block: int) -> int:
-        """How many elements a block has; all but the last have the same."""
+        """The number of elements in a block; all blocks but the last have the same."""
         return min(self.block_elements, self.elements - block * self.block_elements)
 
 
 class Seal:
-    """The digest of an accumulator, taken in order."""
+    """Computes the digest of an accumulator, block by block in order."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256(DOMAIN)
 
     def block(self, fold: NDArray[np.uint32]) -> None:
-        """Take the next block."""
+        """Add the fold of the next block."""
         self._sha256.update(fold.data)
 
     def finish(self, exceptions: bytes, index: bytes) -> Digest:
-        """Take what stands behind the blocks."""
+        """Add the exceptions and the index, and return the digest."""
         self._sha256.update(exceptions)
         self._sha256.update(index)
         return Digest(PREFIX + self._sha256.hexdigest())
 
 
 def fold(sums: Stored, kernel: Kernel | None) -> NDArray[np.uint32]:
-    """Fold a block of sums, contiguous, to `LANES` numbers."""
+    """Fold a contiguous block of sums into `LANES` numbers."""
     words = sums.view(np.uint32)
     if kernel is not None:
         return kernel.fold(words)
@@ -109,15 +109,15 @@ def fold(sums: Stored, kernel: Kernel | None) -> NDArray[np.uint32]:
     padded = np.zeros(rows * LANES, np.uint32)
     padded[: words.size] = words
     powers = np.array([pow(FACTOR, rows - 1 - row, 1 << 32) for row in range(rows)], np.uint32)
-    found: NDArray[np.uint32] = (padded.reshape(rows, LANES) * powers[:, None]).sum(
+    lanes: NDArray[np.uint32] = (padded.reshape(rows, LANES) * powers[:, None]).sum(
         axis=0, dtype=np.uint32
     )
-    return found
+    return lanes
 
 
 @dataclass(frozen=True)
 class Accumulator:
-    """An accumulator, opened: its sums are read block by block."""
+    """An open accumulator, whose sums are read block by block."""
 
     source: ByteSource
     index: Index
@@ -125,24 +125,24 @@ class Accumulator:
 
     @property
     def sums_bytes(self) -> int:
-        """Of all blocks together: where the exceptions begin."""
+        """The size of all blocks together: where the exceptions begin."""
         return self.index.ends[-1]
 
     def place_of(self, block: int) -> tuple[int, "np.dtype[Any]", int]:
-        """Say where a block lies, how its sums are kept, and how many there are."""
+        """Return a block's byte offset, the type of its sums, and how many there are."""
         width, elements = self.index.widths[block], self.index.elements_of(block)
         kind = WIDTHS[width]
         return self.index.ends[block] - elements * kind.itemsize, kind, elements
 
     @cached_property
     def _bounds(self) -> list[int]:
-        """For each block its first exception, and behind the last block how many there are."""
+        """The index of each block's first exception; the last entry is the number of all."""
         firsts = np.arange(len(self.index.widths) + 1, dtype=np.uint64) * self.index.block_elements
-        found: list[int] = np.searchsorted(self.records["at"], firsts).tolist()
-        return found
+        bounds: list[int] = np.searchsorted(self.records["at"], firsts).tolist()
+        return bounds
 
     def exceptions_of(self, block: int) -> dict[int, Exact]:
-        """The exceptions of a block, by index in it."""
+        """Return the exceptions of a block by index in the block."""
         first = block * self.index.block_elements
         begin, end = self._bounds[block], self._bounds[block + 1]
         return {
@@ -155,10 +155,10 @@ class Accumulator:
 
 
 def open_accumulator(source: ByteSource) -> Accumulator:
-    """Read what stands behind the sums.
+    """Open an accumulator: read its index and its exceptions.
 
     Raises:
-        Refused: It is no accumulator, or was cut short (exit 46).
+        Refused: The source is no accumulator, or was cut short (exit 46).
     """
     tail = source.read(max(0, source.size_bytes - LENGTH_BYTES), LENGTH_BYTES)
     length = int.from_bytes(tail, "little")
@@ -178,21 +178,21 @@ def open_accumulator(source: ByteSource) -> Accumulator:
     except (ValueError, TypeError, RecursionError, AttributeError) as error:
         raise refused(source.name, "its index cannot be read") from error
     if not understood:
-        raise refused(source.name, "its index is not one of this version")
+        raise refused(source.name, "its index is of another version")
     size_bytes = index.ends[-1] + index.exceptions * RECORD.itemsize + length + LENGTH_BYTES
     if size_bytes != source.size_bytes:
-        raise refused(source.name, "its size is not what its index says")
+        raise refused(source.name, "its size differs from what its index says")
     data = source.read(index.ends[-1], index.exceptions * RECORD.itemsize)
     return Accumulator(source, index, np.frombuffer(data, RECORD))
 
 
-class Writing:
-    """An accumulator that is written, block by block in order. It is given up, not cut short."""
+class AccumulatorWriter:
+    """Writes an accumulator block by block in order. If that fails, it keeps nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Room that is there already is used: taking it anew costs more than filling it.
+        # A file that is there already is overwritten: allocating its blocks anew costs more.
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._offset = 0
         self._widths: list[str] = []
@@ -206,10 +206,10 @@ class Writing:
         """Write the next block.
 
         Args:
-            first: Its first element.
-            sums: As NARROW or WIDE.
-            fold: Of the sums.
-            exceptions: By index in the block, in order.
+            first: The first element of the block.
+            sums: The sums, as NARROW or WIDE.
+            fold: The fold of the sums.
+            exceptions: The exceptions by index in the block, in order.
         """
         if self.given_up or len(self._records) + len(exceptions) > MOST_EXCEPTIONS:
             self.given_up = True
@@ -233,7 +233,7 @@ class Writing:
     def finish(
         self, recipe: str, layout: str, given: str, elements: int, block_elements: int
     ) -> Digest | None:
-        """Write what stands behind the sums; return the seal, or None where it was given up."""
+        """Write exceptions and index; return the seal, or None if the file was given up."""
         if self.given_up:
             return None
         widths, exceptions = "".join(self._widths), len(self._records)
@@ -249,21 +249,21 @@ class Writing:
         return self._seal.finish(records, index)
 
     def _give_up(self, error: OSError) -> None:
-        """Go on without: a full disk is no reason not to make the soup. Its room is given back."""
+        """Keep no sums, and free their space: a full disk must not stop the soup."""
         self.given_up = True
         log.warning("sums are not kept", why=problem(error, self._path).message)
         with suppress(OSError):
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
 
 
 def refused(name: str, why: str) -> Refused:
-    """Refuse an accumulator: whoever wanted it does without."""
+    """Refuse an accumulator; the merge then reads all ingredients."""
     return Refused(
         f"{name} is refused: {why}",
-        help="it is a cache: delete its folder in the store, or leave it; sums are made afresh",
+        help="it is only a cache: delete its folder in the store, or leave it there",
         exit_code=ExitCode.BAD_WEIGHTS,
     )

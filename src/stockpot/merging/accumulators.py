@@ -1,7 +1,8 @@
-"""Accumulators in the store: which one to go by, how one is published, when one goes.
+"""Accumulators in the store: finds the nearest one, publishes new ones, deletes old ones.
 
-Each lies in the folder of its recipe, with its lineage, as every artefact: a purge finds it. A
-merge keeps the one that it made and the one that it went by, and deletes the others of its soup.
+Each lies in the folder of its recipe with its lineage, like every artefact, so that a purge finds
+it. A merge keeps the one that it wrote and the one that it started from, and deletes the others of
+its soup.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, open_accumulator, refused
 from stockpot.merging.step import Step
-from stockpot.merging.strategy import Named, named, step_between
+from stockpot.merging.strategy import IngredientKey, ingredient_key, step_between
 from stockpot.store.artefacts import begin, find_complete, is_complete, publish, read_manifest
 from stockpot.store.keys import MANIFEST, SUMS, Keys
 from stockpot.store.port import ObjectStore
@@ -24,7 +25,7 @@ from stockpot.store.tombstones import refuse_forgotten
 
 @dataclass(frozen=True)
 class Candidate:
-    """The sums of another recipe, and the step from them to the one that is wanted."""
+    """The sums of another recipe, and the step from them to the wanted recipe."""
 
     folder_key: str
     manifest: Manifest
@@ -33,55 +34,62 @@ class Candidate:
     """The ingredients that the step reads; those that leave are parts of the other recipe."""
 
     def opened(self, store: ObjectStore) -> Accumulator:
-        """Read what the accumulator says of itself.
+        """Open the accumulator.
 
         Raises:
             Refused: It is not the one that its manifest describes (exit 46).
         """
-        found = open_accumulator(object_bytes(store, self.folder_key + SUMS))
-        if found.index.recipe != self.manifest.recipe_digest:
-            raise refused(found.source.name, f"it is the sum of {found.index.recipe}")
-        return found
+        accumulator = open_accumulator(object_bytes(store, self.folder_key + SUMS))
+        if accumulator.index.recipe != self.manifest.recipe_digest:
+            raise refused(accumulator.source.name, f"it sums the recipe {accumulator.index.recipe}")
+        return accumulator
 
 
 def nearest_sums(
-    store: ObjectStore, keys: Keys, soup_uid: str, parts: Mapping[Named, RecipePart], base: Digest
+    store: ObjectStore,
+    keys: Keys,
+    soup_uid: str,
+    parts: Mapping[IngredientKey, RecipePart],
+    base: Digest,
 ) -> Candidate | None:
     """Find the sums that are the fewest ingredients away from a recipe.
 
-    What has a forgotten shard in its lineage is not read, nor is what cannot be understood.
+    Sums with a forgotten shard in their lineage or with an invalid manifest are ignored.
 
     Args:
-        store: Where.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        parts: Of the recipe.
-        base: What all ingredients were trained from.
+        store: The store.
+        keys: The keys of the soup's namespace.
+        soup_uid: The UID of the soup.
+        parts: The parts of the recipe.
+        base: The base that all ingredients were trained from.
     """
-    wanted = {one: part.weight for one, part in parts.items()}
-    found: list[Candidate] = []
+    wanted = {key: part.weight for key, part in parts.items()}
+    candidates: list[Candidate] = []
     for folder_key in _folders(store, keys, soup_uid):
         try:
             manifest = find_complete(store, folder_key)
             if manifest is None or manifest.kind is not ArtefactKind.ACCUMULATOR:
                 continue
-            refuse_forgotten(store, keys, {one.shard for one in manifest.lineage}, manifest.lineage)
+            shards = {pair.shard for pair in manifest.lineage}
+            refuse_forgotten(store, keys, shards, manifest.lineage)
         except Refused:
             continue
-        theirs = {named(part): part for part in manifest.parts}
+        theirs = {ingredient_key(part): part for part in manifest.parts}
         if manifest.base_digest != base or not wanted.keys() & theirs.keys():
             continue
-        step, read = step_between({one: part.weight for one, part in theirs.items()}, wanted)
-        if read:  # Else only the output is another; there is nothing to go over.
-            chosen = tuple(parts.get(one) or theirs[one] for one in read)
-            found.append(Candidate(folder_key, manifest, step, chosen))
-    return min(found, key=lambda one: (len(one.read), one.folder_key), default=None)
+        step, read = step_between({key: part.weight for key, part in theirs.items()}, wanted)
+        if read:  # Else only the output format differs: there are no ingredients to read.
+            chosen = tuple(parts.get(key) or theirs[key] for key in read)
+            candidates.append(Candidate(folder_key, manifest, step, chosen))
+    return min(
+        candidates, key=lambda candidate: (len(candidate.read), candidate.folder_key), default=None
+    )
 
 
 def publish_sums(
     store: ObjectStore, folder_key: str, path: Path, seal: Digest, revision: Manifest
 ) -> None:
-    """Keep the sums that were made beside a revision.
+    """Publish the sums that were written beside a revision.
 
     Raises:
         Transient: The store fails.
@@ -101,16 +109,16 @@ def publish_sums(
 
 
 def retire(store: ObjectStore, keys: Keys, soup_uid: str, keep: set[str]) -> None:
-    """Delete a soup's accumulators, but some: the sums first, so that they never lie alone.
+    """Delete a soup's accumulators, except some: sums first, so that none is without a manifest.
 
-    Where one was begun and not finished only the sums go: somebody may be about to write them, and
-    the manifest says whose they are.
+    Of an accumulator that was begun and not finished only the sums are deleted: another merge may
+    be about to write them, and the manifest holds their lineage.
 
     Args:
-        store: Where.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        keep: Folders that stay.
+        store: The store.
+        keys: The keys of the soup's namespace.
+        soup_uid: The UID of the soup.
+        keep: The folders that stay.
     """
     for folder_key in _folders(store, keys, soup_uid):
         if folder_key in keep:
@@ -125,7 +133,7 @@ def retire(store: ObjectStore, keys: Keys, soup_uid: str, keep: set[str]) -> Non
 
 
 def lineage_of(parts: tuple[RecipePart, ...]) -> tuple[LineagePair, ...]:
-    """What a weighted sum of ingredients was made from: theirs, and no other's."""
+    """Return the lineage of a weighted sum: that of its ingredients."""
     pairs = {(part.shard_uid, part.training_key) for part in parts}
     return tuple(LineagePair(shard=uid, training_key=key) for uid, key in sorted(pairs))
 

@@ -1,9 +1,9 @@
-"""Which files hold an adapter and no model, told by the names of their tensors. Only names.
+"""Recognizes files that hold an adapter instead of a model, by the names of their tensors.
 
-What an adapter adds to a model is a product of its tensors, or belongs to one model's words or one
-optimizer's step. The mean of such tensors means nothing: the mean of products is not the product of
-means. So a file of one of these kinds is never averaged tensor by tensor. LoRAs can be folded into
-their model, and `lora` says which; the others are refused by the name of their kind.
+What an adapter adds to a model is a product of its tensors, or belongs to one model's vocabulary or
+one optimizer's step. The mean of such tensors means nothing: the mean of products is not the
+product of means. So a file of one of these kinds is never averaged tensor by tensor. LoRAs can be
+folded into their model (see `lora`); the others are refused with the name of their kind.
 """
 
 import re
@@ -16,24 +16,24 @@ LORA = "LoRA"
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a file holds instead of a model."""
+    """The adapter that a file holds instead of a model."""
 
     kind: str
-    """As its authors call it."""
+    """The name that its authors use."""
     key: str
-    """A tensor that shows it."""
+    """A tensor by which it was recognized."""
 
 
 def _words(*names: str) -> str:
-    """Match whole words of a key, which dots and the prefix of a longer word part."""
+    """Match whole words of a key, separated by dots or underscores."""
     return rf"(?:^|[._])(?:{'|'.join(names)})(?=[._]|$)"
 
 
 _PREFIXED = r"^(?:lora|oft|boft|glora|lycoris)_\w+\."
-"""kohya's scripts and LyCORIS name every module so, whatever they keep of it."""
+"""kohya's scripts and LyCORIS begin the name of every module with one of these."""
 
 _KINDS: tuple[tuple[str, str], ...] = (
-    # The more telling come first: a DoRA has the factors of a LoRA, too.
+    # The more specific come first: a DoRA has the factors of a LoRA, too.
     ("DoRA", _words("dora_scale", "lora_magnitude_vector", "dora_magnitude")),
     ("LoHa", _words("hada_(?:w[12]_[ab]|w[12]|t[12])")),
     ("LoKr", _words("lokr_(?:w[12]_[ab]|w[12]|t[12])")),
@@ -98,22 +98,22 @@ _HINTS = (
     *("string_to_", "bundle_emb.", "exp_avg", "exp_inf", "momentum_buffer", "square_avg"),
     *("base_model.model.", ".base_layer."),
 )
-"""Every key of an adapter has one of these. Looking for them in all keys at once takes a hundredth
-of the time of the patterns, and most files have none."""
+"""Every key of an adapter contains one of these. Searching all keys for them at once takes a
+hundredth of the time of the patterns, and most files contain none."""
 
 
 def adapter_in(keys: Iterable[str]) -> Adapter | None:
-    """Say what a file holds instead of a model, or None where it is one.
+    """Return the adapter that a file holds, or None if it holds a model.
 
     Args:
-        keys: Of its tensors.
+        keys: The names of the file's tensors.
     """
     return _adapter_in(tuple(keys))
 
 
 @lru_cache(maxsize=4)
 def _adapter_in(keys: tuple[str, ...]) -> Adapter | None:
-    """Look once: the checkpoints of one merge have the same keys."""
+    """Cached, for the checkpoints of one merge have the same keys."""
     text = "\n".join((*keys, ""))
     if not any(hint in text for hint in _HINTS):
         return None

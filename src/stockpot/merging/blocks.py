@@ -1,7 +1,7 @@
-"""One block of elements, averaged: by the compiled kernel where it decides, else by `mean`.
+"""Averages one block of elements: by the compiled kernel where it is exact, else by `mean`.
 
-Both give the same bytes. What no format of numbers holds (a NaN, an infinity) is found here, by
-whoever looks at every element anyway.
+Both give the same bytes. NaNs and infinities of the ingredients are detected here as well, in the
+same pass over the elements.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from stockpot.merging.mean import mean
 from stockpot.store.weights import FLOATS
 
 PLAIN_ELEMENTS = 1 << 15
-"""What `mean` is given at once: its temporaries stay in the processor's cache."""
+"""Elements that `mean` gets at once: its temporaries stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where one block lies while it is averaged: arrays that stay where they are."""
+class BlockBuffers:
+    """The arrays of one block, and their fixed addresses."""
 
     blocks: tuple[Stored, ...]
     """One for each ingredient; each of shape (elements,)."""
@@ -30,20 +30,20 @@ class Bench:
     out_at: int
 
 
-def bench(blocks: Sequence[Stored], out: Stored) -> Bench:
-    """Look up the addresses of arrays, all contiguous."""
-    return Bench(tuple(blocks), out, addresses(blocks), out.ctypes.data)
+def block_buffers(blocks: Sequence[Stored], out: Stored) -> BlockBuffers:
+    """Look up the addresses of contiguous arrays."""
+    return BlockBuffers(tuple(blocks), out, addresses(blocks), out.ctypes.data)
 
 
-def buffers(count: int, size_bytes: int) -> list[Stored]:
-    """Take room for blocks, one of each ingredient, as bytes."""
-    stride = -(-size_bytes // 64) * 64 + 64  # Not all at one place of the cache.
-    room = np.empty(count * stride + 64, np.uint8)
-    skip = -room.ctypes.data % 64
-    return [room[skip + i * stride : skip + i * stride + size_bytes] for i in range(count)]
+def allocate_buffers(count: int, size_bytes: int) -> list[Stored]:
+    """Allocate buffers of bytes, one for each ingredient, aligned to cache lines."""
+    stride = -(-size_bytes // 64) * 64 + 64  # So that they do not all map to one cache set.
+    memory = np.empty(count * stride + 64, np.uint8)
+    skip = -memory.ctypes.data % 64
+    return [memory[skip + i * stride : skip + i * stride + size_bytes] for i in range(count)]
 
 
-MeanOfBlocks = Callable[[Bench], int]
+MeanOfBlocks = Callable[[BlockBuffers], int]
 """Fills the output; returns the largest magnitude in it, as bits. Raises NotFiniteError."""
 
 
@@ -51,8 +51,8 @@ class NotFiniteError(Exception):
     """An ingredient has a NaN or an infinity.
 
     Attributes:
-        part: Which of the blocks.
-        element: The index in it.
+        part: The index of the block among the ingredients' blocks.
+        element: The index of the element in that block.
     """
 
     def __init__(self, part: int, element: int) -> None:
@@ -63,14 +63,14 @@ class NotFiniteError(Exception):
 def mean_of_blocks(
     weights: Sequence[int], given: Format, output: Format, most_elements: int, kernel: Kernel | None
 ) -> MeanOfBlocks:
-    """Make ready to average blocks of one recipe, in one thread.
+    """Prepare to average blocks of one recipe, in one thread.
 
     Args:
         weights: One for each block, each >= 1.
         given: The format of the blocks.
         output: The format to round to.
-        most_elements: Of the largest block.
-        kernel: None to do without.
+        most_elements: The number of elements of the largest block.
+        kernel: The compiled kernel. None computes in numpy.
 
     Returns:
         A function to call for each block.
@@ -82,7 +82,7 @@ def mean_of_blocks(
 
 
 def _compiled(
-    prepared: PreparedMean, on: Bench, weights: Sequence[int], given: Format, output: Format
+    prepared: PreparedMean, on: BlockBuffers, weights: Sequence[int], given: Format, output: Format
 ) -> int:
     doubts, largest = prepared.into(on.out_at, on.blocks_at, on.out.size)
     return max(largest, decide(doubts, on.blocks, on.out, weights, given, output))
@@ -96,12 +96,12 @@ def decide(
     given: Format,
     output: Format,
 ) -> int:
-    """Average what the kernel left, some elements of a block.
+    """Average the elements of a block that the kernel left undecided.
 
     Args:
         doubts: Their indices, in order.
         blocks: One for each ingredient.
-        out: Where to.
+        out: Receives the means.
         weights: One for each block, each >= 1.
         given: The format of the blocks.
         output: The format to round to.
@@ -136,15 +136,15 @@ def _plain(
 
 
 def require_finite(blocks: Sequence[Stored], given: Format, elements: Stored) -> None:
-    """Raise NotFiniteError where a block has a NaN or an infinity; `elements` are its indices."""
+    """Raise NotFiniteError if a block has a NaN or an infinity; `elements` are its indices."""
     form = FLOATS[given.name]
     for part, block in enumerate(blocks):
-        wild = (block.view(form.bits) & form.magnitude) >= form.infinity
-        if wild.any():
-            raise NotFiniteError(part, int(elements[int(np.argmax(wild))]))
+        not_finite = (block.view(form.bits) & form.magnitude) >= form.infinity
+        if not_finite.any():
+            raise NotFiniteError(part, int(elements[int(np.argmax(not_finite))]))
 
 
 def largest_of(stored: Stored, output: Format) -> int:
-    """The largest magnitude of some elements, as bits of their format."""
+    """Return the largest magnitude of some elements, as bits of their format."""
     form = FLOATS[output.name]
     return int((stored.view(form.bits) & form.magnitude).max(initial=0))

@@ -1,8 +1,8 @@
-"""Compile the C beside it: `python -m stockpot.merging.build`, or the package's own build, does it.
+"""Compiles kernel.c and lora.c: `python -m stockpot.merging.build`, or the package's build.
 
-Plain shared objects: no Python header is needed, one file serves every version of Python, and a
-machine without a compiler goes on without it. Imports nothing of ours, so that a build can load
-this file alone.
+They become plain shared objects: no Python header is needed, one file serves every version of
+Python, and a machine without a compiler works without them. This module imports nothing of
+Stockpot, so that a build can load it alone.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LIBRARIES = {"_kernel.so": "kernel.c", "_lora.so": "lora.c"}
-"""What is made, and of what."""
+"""Each library with its source."""
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-Wall")
 
 
@@ -33,7 +33,7 @@ def build(library: Path = HERE / "_kernel.so", source: Path = HERE / "kernel.c")
     """Compile the source into a library, which appears whole or not at all.
 
     Returns:
-        Why there is none now, or None where all is well.
+        The reason why there is no library, or None on success.
     """
     command = compiler()
     if command is None:
@@ -55,12 +55,12 @@ def build(library: Path = HERE / "_kernel.so", source: Path = HERE / "kernel.c")
 
 
 def build_all(folder: Path = HERE) -> str | None:
-    """Compile all that is compiled; return why not, as `build` does."""
+    """Compile all libraries; return the first reason why one is missing, as `build` does."""
     made = [build(folder / library, folder / source) for library, source in LIBRARIES.items()]
     return next((why for why in made if why), None)
 
 
 if __name__ == "__main__":
     why = build_all()
-    # Slower, not wrong: nobody is stopped by it.
+    # Without the libraries merges are slower, but right: this is no error.
     sys.stderr.write(f"no compiled kernel, merging will be slower: {why}\n" if why else "")

@@ -1,7 +1,6 @@
-"""What is averaged: checkpoints, each one safetensors file or several with an index.
+"""Opens checkpoints: a safetensors file, or several files with an index, local or in S3.
 
-Opened here, and read by ranges only. A checkpoint says what it holds; whether several fit each
-other is decided in `layout`.
+Files are read by ranges only. Whether several checkpoints fit each other is decided in `layout`.
 """
 
 import json
@@ -26,7 +25,7 @@ from stockpot.store.safetensors import Tensor, read_header, refuse, without_repe
 INDEX = ".safetensors.index.json"
 SUFFIX = ".safetensors"
 _INDEX = re.compile(r".+\.safetensors\.index(\.[^./]+)?\.json")
-"""An index of several files. A variant may stand in its name: `….safetensors.index.fp16.json`."""
+"""An index of several files. Its name may hold a variant: `….safetensors.index.fp16.json`."""
 _SHARD = re.compile(r".+-(\d{5,})-of-(\d{5,})\.safetensors")
 _HELP_SHARDS = "download the index and all files that it names, and name the index"
 LONGEST_INDEX_BYTES = 64 << 20
@@ -36,12 +35,12 @@ IDENTITY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "
 
 
 OWN_FILE = "get a whole copy of it: download it or save it again"
-_OWN_ADVICE = {IN_STORE: OWN_FILE, ABSENT_FROM_STORE: "look for a mistake in its name"}
+_OWN_ADVICE = {IN_STORE: OWN_FILE, ABSENT_FROM_STORE: "check the name for a typing mistake"}
 
 
 @contextmanager
-def own_files() -> Iterator[None]:
-    """Give advice for a person's own files: nobody makes them again, and none is to be deleted."""
+def help_for_own_files() -> Iterator[None]:
+    """Replace help about artefacts: Stockpot did not make a user's files and cannot remake them."""
     try:
         yield
     except Refused as error:
@@ -50,7 +49,7 @@ def own_files() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class OpenCheckpoint:
     """The tensors of one model, and where each lies."""
 
     name: str
@@ -60,50 +59,52 @@ class Checkpoint:
     places: tuple[tuple[ByteSource, int], ...]
     """For each tensor: the file, and the offset of its first byte in it."""
     files: tuple[ByteSource, ...] = ()
-    """All that was opened for it, an index too."""
+    """All files that were opened for it, including the index."""
 
     @property
     def sources(self) -> list[ByteSource]:
-        """The files, each once."""
+        """The files that hold tensors, each once."""
         return list({id(source): source for source, _ in self.places}.values())
 
 
 def is_index(name: str) -> bool:
-    """Whether a name is that of an index of several files."""
+    """Whether a file name is that of an index of several files."""
     return _INDEX.fullmatch(name) is not None
 
 
-def of_sources(name: str, sources: Sequence[ByteSource], *, any_type: bool = False) -> Checkpoint:
+def read_checkpoint(
+    name: str, sources: Sequence[ByteSource], *, any_type: bool = False
+) -> OpenCheckpoint:
     """Read the headers of the files of one checkpoint.
 
     Args:
         name: What messages call it.
         sources: Its files.
-        any_type: Let tensors in that cannot be averaged, but copied.
+        any_type: Accept tensors of types that cannot be averaged, only copied.
 
     Raises:
-        Refused: One is no safetensors file, a key is in two of them, there is no tensor, or one
-            of a type that is not averaged (exit 46).
+        Refused: A source is no safetensors file, a key is in two of them, there is no tensor, or
+            a tensor has a type that is not averaged (exit 46).
     """
-    found: dict[str, tuple[Tensor, tuple[ByteSource, int]]] = {}
+    by_key: dict[str, tuple[Tensor, tuple[ByteSource, int]]] = {}
     for source in sources:
         for span in read_header(source).spans:
             if span.dtype not in FORMATS and not any_type:
                 known = ", ".join(sorted(FORMATS))
                 refuse(source.name, f"tensor {span.key} is {span.dtype}; weights are {known}")
-            if span.key in found:
-                other = found[span.key][1][0].name
+            if span.key in by_key:
+                other = by_key[span.key][1][0].name
                 refuse(source.name, f"tensor {span.key} is also in {other}")
-            found[span.key] = ((span.key, span.dtype, span.shape), (source, span.offset))
-    if not found:
+            by_key[span.key] = ((span.key, span.dtype, span.shape), (source, span.offset))
+    if not by_key:
         refuse(name, "it holds no tensor")
-    ordered = [found[key] for key in sorted(found)]
-    tensors, places = tuple(one[0] for one in ordered), tuple(one[1] for one in ordered)
-    return Checkpoint(name, tensors, places, tuple(sources))
+    tensors = tuple(by_key[key][0] for key in sorted(by_key))
+    places = tuple(by_key[key][1] for key in sorted(by_key))
+    return OpenCheckpoint(name, tensors, places, tuple(sources))
 
 
-def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoint:
-    """Open a checkpoint by what a person calls it.
+def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> OpenCheckpoint:
+    """Open the checkpoint at a path or an S3 address.
 
     Args:
         where: A safetensors file; an index of several (`….safetensors.index.json`, with or without
@@ -112,26 +113,26 @@ def open_checkpoint(where: str | os.PathLike[str], stack: ExitStack) -> Checkpoi
         stack: Closes the files.
 
     Raises:
-        Refused: There is none, it is not clear which, or it is broken (exit 46).
+        Refused: There is no checkpoint, there are several, or it is broken (exit 46).
         Transient: It cannot be read.
     """
     text = os.fspath(where)
     folder, name = _located(text, stack)
     if not is_index(name):
-        return of_sources(text, [folder.source(name)], any_type=True)
+        return read_checkpoint(text, [folder.source(name)], any_type=True)
     index = folder.source(name)
     weight_map = _read_index(index)
     files = sorted(set(weight_map.values()))
     sources = [_shard(folder, name, file) for file in files]
     if not _is_of(text, name):
         _require_no_others(folder, name, files)
-    checkpoint = of_sources(text, sources, any_type=True)
+    checkpoint = read_checkpoint(text, sources, any_type=True)
     _require_indexed(text, weight_map, checkpoint, {folder.called(file): file for file in files})
     return replace(checkpoint, files=(*checkpoint.files, index))
 
 
 def _is_of(text: str, name: str) -> bool:
-    """Whether a person named the file itself, and not its folder."""
+    """Whether the address names the file itself, and not its folder."""
     return text.rpartition("/")[2] == name
 
 
@@ -145,7 +146,7 @@ def _shard(folder: "_Folder", index: str, file: str) -> ByteSource:
 
 
 def _require_no_others(folder: "_Folder", index: str, files: Sequence[str]) -> None:
-    """Refuse a folder with weights in it that its index does not name: they would be left out."""
+    """Refuse a folder with weights that its index does not name: they would be left out."""
     others = [name for name in _visible(folder) if name.endswith(SUFFIX) and name not in files]
     if others:
         raise Refused(
@@ -155,8 +156,8 @@ def _require_no_others(folder: "_Folder", index: str, files: Sequence[str]) -> N
         )
 
 
-def beside(where: str | os.PathLike[str], name: str, stack: ExitStack) -> ByteSource | None:
-    """Open the file of a name in the folder of a checkpoint; None where there is none.
+def open_sibling(where: str | os.PathLike[str], name: str, stack: ExitStack) -> ByteSource | None:
+    """Open a file in the folder of a checkpoint; None if the folder has no file of this name.
 
     Raises:
         Transient: It cannot be read.
@@ -166,7 +167,7 @@ def beside(where: str | os.PathLike[str], name: str, stack: ExitStack) -> ByteSo
 
 
 def _located(text: str, stack: ExitStack) -> "tuple[_Folder, str]":
-    """Find in which folder a checkpoint is, and the name of its file there."""
+    """Return the folder of a checkpoint, and the name of its file there."""
     folder: _Folder
     if text.startswith("s3://"):
         bucket, _, key = text.removeprefix("s3://").partition("/")
@@ -181,24 +182,24 @@ def _located(text: str, stack: ExitStack) -> "tuple[_Folder, str]":
 
 
 def bucket_store(bucket: str) -> ObjectStore:
-    """Open a bucket of S3 as the environment says: AWS_ENDPOINT_URL and credentials."""
+    """Open an S3 bucket with the environment's AWS_ENDPOINT_URL and credentials."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or AWS
     identity = tuple(os.environ.get(name, "") for name in IDENTITY)
-    return _one_bucket(endpoint.rstrip("/"), bucket, identity)
+    return _open_bucket(endpoint.rstrip("/"), bucket, identity)
 
 
 @lru_cache(maxsize=8)
-def _one_bucket(endpoint: str, bucket: str, identity: tuple[str, ...]) -> ObjectStore:
-    """Open each bucket once: checkpoints that lie in one share its connections."""
-    del identity  # Read by the client itself; others would be another client.
-    # Loaded where it is used: files need no client.
+def _open_bucket(endpoint: str, bucket: str, identity: tuple[str, ...]) -> ObjectStore:
+    """Open each bucket once, so that checkpoints in it share its connections."""
+    del identity  # Only a cache key: the client reads the credentials itself.
+    # Imported here because local files need no client.
     from stockpot.store.s3 import S3Store  # noqa: PLC0415
 
     return S3Store(endpoint, bucket)
 
 
 class _Folder:
-    """Files beside each other."""
+    """A folder of files, on the disk or in a bucket."""
 
     def called(self, name: str) -> str:
         raise NotImplementedError
@@ -228,7 +229,7 @@ class _Disk(_Folder):
         if not is_there:
             raise Refused(
                 f"{path} does not exist",
-                help="look for a mistake in its name",
+                help="check the name for a typing mistake",
                 exit_code=ExitCode.BAD_WEIGHTS,
             )
         return self._stack.enter_context(opened(path))
@@ -253,7 +254,7 @@ class _Bucket(_Folder):
 
 
 def _split_key(bucket: _Bucket, key: str) -> tuple[_Folder, str]:
-    """Tell a file from a folder of a bucket by its name: there are no folders there."""
+    """Tell a file from a folder by its name, for a bucket has no folders."""
     prefix, _, name = key.rpartition("/")
     if name.endswith(SUFFIX) or is_index(name):
         return bucket.below(f"{prefix}/" if prefix else ""), name
@@ -261,15 +262,15 @@ def _split_key(bucket: _Bucket, key: str) -> tuple[_Folder, str]:
 
 
 def _visible(folder: _Folder) -> list[str]:
-    """List a folder as a shell does: macOS keeps hidden `._NAME` files, which are no weights."""
+    """List a folder without hidden files: macOS writes `._NAME` files, which are no weights."""
     return [name for name in folder.names() if not name.startswith(".")]
 
 
 def _only_checkpoint(folder: _Folder) -> str:
     names, here = _visible(folder), folder.called("") or "the bucket"
-    found = [name for name in names if is_index(name)]
-    found = found or [name for name in names if name.endswith(SUFFIX)]
-    if not found:
+    candidates = [name for name in names if is_index(name)]
+    candidates = candidates or [name for name in names if name.endswith(SUFFIX)]
+    if not candidates:
         pipeline = PIPELINE_INDEX in names
         raise Refused(
             f"{here} holds no safetensors file",
@@ -278,19 +279,20 @@ def _only_checkpoint(folder: _Folder) -> str:
             else "name a .safetensors file, an index of several, or a folder with one of these",
             exit_code=ExitCode.BAD_WEIGHTS,
         )
-    if shards := [name for name in found if (part := _SHARD.fullmatch(name)) and int(part[2]) > 1]:
+    parts = [(name, _SHARD.fullmatch(name)) for name in candidates]
+    if shards := [name for name, part in parts if part and int(part[2]) > 1]:
         raise Refused(
             f"{here} holds {_shown(shards)} of a checkpoint in several files, and no index of them",
             help=_HELP_SHARDS,
             exit_code=ExitCode.BAD_WEIGHTS,
         )
-    if len(found) > 1:
+    if len(candidates) > 1:
         raise Refused(
-            f"{here} holds {len(found)} checkpoints, and it is not clear which is meant",
-            help=f"name one of {_shown(found)}",
+            f"{here} holds {len(candidates)} checkpoints, and it is not clear which is meant",
+            help=f"name one of {_shown(candidates)}",
             exit_code=ExitCode.BAD_WEIGHTS,
         )
-    return found[0]
+    return candidates[0]
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -298,7 +300,7 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _read_index(source: ByteSource) -> Mapping[str, str]:
-    """Read which tensor lies in which file."""
+    """Read the index's map from tensors to files."""
     if source.size_bytes > LONGEST_INDEX_BYTES:
         refuse(source.name, f"an index of {source.size_bytes} bytes is not read")
     try:
@@ -307,20 +309,20 @@ def _read_index(source: ByteSource) -> Mapping[str, str]:
         )
     except (ValueError, RecursionError) as error:
         refuse(source.name, f"it cannot be read: {error}")
-    found = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(found, dict) or not found:
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
         refuse(source.name, "it has no weight_map")
-    for key, file in found.items():
-        # Beside the index, and nowhere else: an index may come from anybody.
+    for key, file in weight_map.items():
+        # Only files beside the index are opened: an index may come from an untrusted source.
         if not isinstance(file, str) or "/" in file or "\\" in file or file in ("", ".", ".."):
-            refuse(source.name, f"tensor {key} lies in {file!r}, which is no name of a file")
-    return found
+            refuse(source.name, f"tensor {key} lies in {file!r}, which is not a file name")
+    return weight_map
 
 
 def _require_indexed(
-    name: str, weight_map: Mapping[str, str], checkpoint: Checkpoint, files: Mapping[str, str]
+    name: str, weight_map: Mapping[str, str], checkpoint: OpenCheckpoint, files: Mapping[str, str]
 ) -> None:
-    """Refuse an index that says other than its files do."""
+    """Refuse an index that contradicts the headers of its files."""
     for (key, _, _), (source, _) in zip(checkpoint.tensors, checkpoint.places, strict=True):
         if key not in weight_map:
             refuse(name, f"tensor {key} of {source.name} is not in the index")
@@ -331,15 +333,15 @@ def _require_indexed(
 
 
 def require_local_or_s3(where: str) -> None:
-    """Refuse an address that is neither a path nor of S3.
+    """Refuse an address that is neither a path nor in S3.
 
     Raises:
-        Refused: It is of another scheme (exit 2).
+        Refused: The address has another scheme (exit 2).
     """
     scheme = urlsplit(where).scheme
     if "://" in where and scheme != "s3":
         raise Refused(
-            f"{where} cannot be read: we know paths and s3://bucket/key",
+            f"{where} cannot be read: only paths and s3://bucket/key are supported",
             help="download it first",
             exit_code=ExitCode.USAGE,
         )

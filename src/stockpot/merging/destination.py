@@ -1,6 +1,7 @@
-"""Where a person wants a soup: a file, an object of a bucket, or standard output.
+"""The destination of `stockpot merge`: a file, an S3 object, or standard output.
 
-What may not be written to is refused here, before a checkpoint is opened: see `store.outputs`.
+A destination that may not be written to is refused before a checkpoint is opened: see
+`store.outputs`.
 """
 
 import os
@@ -12,8 +13,8 @@ from pathlib import Path
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import bucket_store
-from stockpot.merging.engine import Target
-from stockpot.merging.targets import Uploads, file_target, object_target, stream_target
+from stockpot.merging.interfaces import Target
+from stockpot.merging.targets import StreamUploads, file_target, object_target, stream_target
 from stockpot.store.outputs import (
     FileIdentity,
     identity_of,
@@ -29,14 +30,14 @@ S3 = "s3://"
 
 
 class Destination:
-    """Under which name a soup appears, which may hold the digest of its bytes.
+    """Where a soup is written; its name may hold the digest of the soup's bytes.
 
     Args:
         where: A path, `s3://bucket/key`, or `-` for standard output.
 
     Raises:
-        Refused: Nothing may be written there (exit 2).
-        Transient: It cannot be looked at.
+        Refused: The destination may not be written to (exit 2).
+        Transient: Its state cannot be read.
     """
 
     def __init__(self, where: str) -> None:
@@ -52,7 +53,7 @@ class Destination:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is standard output, which cannot be read again."""
+        """Whether the destination is standard output, which cannot be read again."""
         return self._where == STREAM
 
     @property
@@ -63,10 +64,10 @@ class Destination:
         return self._where.replace(DIGEST, self.digest.rpartition(":")[2])
 
     def require_no_input(self, sources: Iterable[ByteSource]) -> None:
-        """Refuse a destination that is one of the files that are read.
+        """Refuse a destination that is one of the inputs.
 
         Raises:
-            Refused: It is (exit 2).
+            Refused: The destination is an input (exit 2).
         """
         sources = tuple(sources)
         self._inputs = tuple(
@@ -83,12 +84,12 @@ class Destination:
             is_input = standing is not None and identity_of(standing) in self._inputs
         if is_input:
             raise _refused(
-                f"{self._where} is one of the files that are read, and would be replaced",
-                "choose another name; move it there when all is well",
+                f"{self._where} is one of the inputs, and would be replaced",
+                "choose another name, and move the result there after the merge",
             )
 
     def target(self, size_bytes: int) -> AbstractContextManager[Target]:
-        """Open what is written to."""
+        """Open the destination for writing."""
         if self.is_stream:
             return stream_target(self._stream)
         if not self._where.startswith(S3):
@@ -101,12 +102,12 @@ class Destination:
             return file_target(path, size_bytes, file)
         bucket, _, key = self._where.removeprefix(S3).partition("/")
         store = bucket_store(bucket)
-        assert isinstance(store, Uploads)
+        assert isinstance(store, StreamUploads)
         return object_target(store, key, size_bytes)
 
 
 def _address(source: ByteSource) -> str:
-    """Return under which address of S3 a source lies; nothing where it lies elsewhere."""
+    """Return the S3 address of a source; empty if it is not in S3."""
     bucket = getattr(source.store, "bucket", "") if isinstance(source, ObjectBytes) else ""
     return f"{S3}{bucket}/{source.name}" if bucket else ""
 
@@ -120,18 +121,20 @@ def _standard_output() -> int:
     if os.isatty(descriptor):
         raise _refused(
             "standard output is a terminal, and weights are bytes",
-            "lead it into a file or a pipe, or name a file",
+            "redirect it into a file or a pipe, or name a file",
         )
     return descriptor
 
 
 def _require_file(where: str) -> None:
     if where.startswith("s3:"):
-        raise _refused(f"{where} is no address of S3", "write s3://bucket/key; for a file: ./s3:…")
+        raise _refused(
+            f"{where} is not an S3 address", "write s3://bucket/key; for a local file ./s3:…"
+        )
     path = output_path(where)
     if DIGEST in where and DIGEST not in path.name:
         raise _not_by_digest(where)
-    # Of a name with a digest it is known at least how long it will be.
+    # The digest is unknown yet, but its length is known.
     require_output(path.with_name(path.name.replace(DIGEST, "0" * 64)))
 
 
@@ -140,7 +143,7 @@ def _require_object(where: str) -> None:
         raise _not_by_digest(where)
     bucket, _, key = where.removeprefix(S3).partition("/")
     if not bucket or not key or key.endswith("/"):
-        raise _refused(f"{where} names no object", "write s3://bucket/key")
+        raise _refused(f"{where} does not name an object", "write s3://bucket/key")
 
 
 def _not_by_digest(where: str) -> Refused:

@@ -1,4 +1,4 @@
-"""What differs between two checkpoints, tensor by tensor: what `stockpot diff` shows."""
+"""`diff`, the function behind `stockpot diff`: compares two checkpoints tensor by tensor."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,11 +9,16 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, own_files, require_local_or_s3
+from stockpot.merging.checkpoints import (
+    OpenCheckpoint,
+    help_for_own_files,
+    open_checkpoint,
+    require_local_or_s3,
+)
 from stockpot.merging.copies import read_bytes
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.values import Numbers, distances, numbers_of
-from stockpot.merging.weights import Where
+from stockpot.merging.weights import PathOrUrl
 from stockpot.store.ranges import ByteSource
 from stockpot.store.safetensors import ELEMENT_BITS, Tensor, tensor_bytes
 
@@ -23,19 +28,19 @@ FAR_BLOCK_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """How one tensor differs. Where it is in both with one shape, the numbers are compared."""
+    """How a tensor differs. If both checkpoints have it with one shape, elements are compared."""
 
     key: str
     first: tuple[str, tuple[int, ...]] | None
-    """Type and shape; None where the first checkpoint has it not."""
+    """Type and shape; None if the first checkpoint lacks the tensor."""
     second: tuple[str, tuple[int, ...]] | None
     elements: int = 0
     differing: int = 0
-    """How many elements are of another value, or of another type of NaN."""
+    """How many elements have different values; two NaNs count as equal."""
     largest: float = 0.0
-    """The largest absolute difference; not a number where one is with a NaN."""
+    """The largest absolute difference; NaN if an element is a NaN in one checkpoint only."""
     relative: float = 0.0
-    """The root of the mean square of the differences, over that of the first's elements."""
+    """The root mean square of the differences, divided by that of the first's elements."""
 
     @property
     def is_equal(self) -> bool:
@@ -44,40 +49,43 @@ class TensorDifference:
 
 
 def diff(
-    first: Where, second: Where, *, progress: Callable[[int, int], None] = lambda done, total: None
+    first: PathOrUrl,
+    second: PathOrUrl,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[TensorDifference, ...]:
-    """Compare two checkpoints, by ranges: neither is held in memory.
+    """Compare two checkpoints by ranges: neither is held in memory.
 
     Args:
         first: A checkpoint as for `merge`, with tensors of any type.
-        second: The other.
-        progress: Told how many bytes are done, and of how many.
+        second: The checkpoint to compare it with.
+        progress: Called with the number of bytes that are done, and of all bytes.
 
     Returns:
-        Every tensor of either, in order of key, the equal ones too.
+        Every tensor of either checkpoint in order of key, including the equal ones.
 
     Raises:
-        Refused: One is no checkpoint (exit 46).
-        Transient: One cannot be read (7).
+        Refused: One of them is no checkpoint (exit 46).
+        Transient: One of them cannot be read (7).
     """
     for where in (first, second):
         require_local_or_s3(str(where))
-    with own_files(), ExitStack() as stack:
-        one = open_checkpoint(first, stack)
-        two = open_checkpoint(second, stack)
-        return tuple(_compared(one, two, progress))
+    with help_for_own_files(), ExitStack() as stack:
+        opened = [open_checkpoint(where, stack) for where in (first, second)]
+        return tuple(_differences(opened[0], opened[1], progress))
 
 
-def _compared(
-    checkpoint: Checkpoint, two: Checkpoint, progress: Callable[[int, int], None]
+def _differences(
+    a_checkpoint: OpenCheckpoint, b_checkpoint: OpenCheckpoint, progress: Callable[[int, int], None]
 ) -> Iterator[TensorDifference]:
-    ours = {
-        tensor[0]: place
-        for tensor, place in zip(checkpoint.tensors, checkpoint.places, strict=True)
-    }
-    theirs = {tensor[0]: place for tensor, place in zip(two.tensors, two.places, strict=True)}
-    first = {key: (dtype, shape) for key, dtype, shape in checkpoint.tensors}
-    second = {key: (dtype, shape) for key, dtype, shape in two.tensors}
+    ours, theirs = (
+        {tensor[0]: place for tensor, place in zip(opened.tensors, opened.places, strict=True)}
+        for opened in (a_checkpoint, b_checkpoint)
+    )
+    first, second = (
+        {key: (dtype, shape) for key, dtype, shape in opened.tensors}
+        for opened in (a_checkpoint, b_checkpoint)
+    )
     total = sum(_size_bytes((key, *first[key])) for key in ours.keys() & theirs.keys())
     done = 0
     for key in sorted(ours.keys() | theirs.keys()):
@@ -85,7 +93,7 @@ def _compared(
         if a is None or b is None or a[1] != b[1] or not _can_compare(a[0], b[0]):
             yield TensorDifference(key, a, b)
         else:
-            yield _numbers((key, *a), (key, *b), ours[key], theirs[key])
+            yield _compare_elements((key, *a), (key, *b), ours[key], theirs[key])
         done += _size_bytes((key, *a)) if a and b else 0
         progress(done, total)
 
@@ -98,13 +106,13 @@ def _size_bytes(tensor: Tensor) -> int:
     return tensor_bytes(tensor[1], tensor[2])
 
 
-def _numbers(
+def _compare_elements(
     first: Tensor, second: Tensor, at: tuple[ByteSource, int], other_at: tuple[ByteSource, int]
 ) -> TensorDifference:
     key, dtype, shape = first
     elements = prod(shape)
     near = at[0].is_near and other_at[0].is_near
-    # Whole bytes, of types too of which elements share one.
+    # Whole bytes, even of types whose elements share bytes.
     most = (BLOCK_BYTES if near else FAR_BLOCK_BYTES) // ELEMENT_BITS[dtype] * 8
     differing, largest, of_difference, of_first = 0, 0.0, 0.0, 0.0
     for begin in range(0, elements, most):
@@ -134,11 +142,11 @@ def _sum_of_squares(numbers: Numbers) -> float:
 def _is_nan(numbers: Numbers) -> NDArray[np.bool_]:
     if numbers.dtype.kind in "iu":
         return np.zeros(numbers.shape, np.bool_)
-    found: NDArray[np.bool_] = np.isnan(numbers)
-    return found
+    is_nan: NDArray[np.bool_] = np.isnan(numbers)
+    return is_nan
 
 
 def _read(place: tuple[ByteSource, int], dtype: str, begin: int, count: int) -> NDArray[np.uint8]:
-    """Read elements as they lie in a file, from one whose first bit begins a byte."""
+    """Read the bytes of `count` elements; the first must begin at a byte."""
     bits = ELEMENT_BITS[dtype]
     return read_bytes(place, begin * bits // 8, count * bits // 8)

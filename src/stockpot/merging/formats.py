@@ -1,8 +1,8 @@
 """Floating-point formats of weights: bytes to float64, and float64 to bytes in one rounding.
 
 float64 holds every value of F16, BF16 and F32, and every midpoint between two neighbours of one
-of them, exactly. Rounding is to nearest, ties to even; what is too large becomes infinite and
-what rounds to nothing keeps its sign, as IEEE 754 says. Nothing here knows of means or files.
+of them, exactly. Rounding is to nearest, ties to even; a number that is too large becomes infinite,
+and one that rounds to zero keeps its sign, as in IEEE 754.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class Format:
     """A binary floating-point format.
 
     Attributes:
-        name: As safetensors says it.
+        name: The type's name in safetensors.
         storage: The numpy type of an element in a file, little-endian.
-        precision: Significant bits, with the hidden one.
-        min_exponent: Of the smallest normal number, `2 ** min_exponent`.
+        precision: Significant bits, including the hidden one.
+        min_exponent: The smallest normal number is `2 ** min_exponent`.
     """
 
     name: str
@@ -63,9 +63,9 @@ BF16 = Format("BF16", np.dtype("<u2"), precision=8, min_exponent=-126)
 F32 = Format("F32", np.dtype("<f4"), precision=24, min_exponent=-126)
 
 COPIED = Format("bytes", np.dtype("u1"), precision=8, min_exponent=0)
-"""Bytes that are passed on as they are: tensors of types that are not averaged."""
+"""Stands for the bytes of tensors that are copied instead of averaged."""
 
-FORMATS: Mapping[str, Format] = MappingProxyType({one.name: one for one in (F16, BF16, F32)})
+FORMATS: Mapping[str, Format] = MappingProxyType({form.name: form for form in (F16, BF16, F32)})
 OUTPUTS: Mapping[WeightsDtype, Format] = MappingProxyType(
     {WeightsDtype.FP16: F16, WeightsDtype.BF16: BF16, WeightsDtype.FP32: F32}
 )

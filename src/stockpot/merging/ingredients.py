@@ -1,7 +1,7 @@
-"""Ingredients, opened in the store: each the one that the recipe names, or refused by name.
+"""Opens ingredients in the store, and refuses those that are not what the recipe names.
 
-What its manifest and its header say is looked at here. That its bytes are the ones that were named
-is known when they have been averaged, for they are hashed on the way: before anything is published.
+Manifest and header are checked here. The digest of an ingredient's bytes is known when they have
+been averaged, for they are hashed on the way; it is checked before anything is published.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stockpot.api.manifest import ArtefactKind
 from stockpot.api.runspec import RecipePart
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import Checkpoint, of_sources
+from stockpot.merging.checkpoints import OpenCheckpoint, read_checkpoint
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import WEIGHTS, Keys
 from stockpot.store.port import ObjectStore
@@ -19,44 +19,47 @@ from stockpot.store.weights import canonical_header, header_bytes
 
 
 @dataclass(frozen=True)
-class Part:
-    """An ingredient under way."""
+class OpenIngredient:
+    """An ingredient that was opened, with its weight in the recipe."""
 
-    checkpoint: Checkpoint
+    checkpoint: OpenCheckpoint
     weight: int
     digest: str
-    """What the file must turn out to be."""
+    """The digest that the file must have."""
 
     @property
     def first_bytes(self) -> bytes:
-        """What stands in the file before its tensors."""
+        """The bytes of the file before its tensors."""
         return header_bytes(canonical_header(self.checkpoint.tensors))
 
-    def require_digest(self, found: Digest) -> None:
-        """Refuse other bytes than were named.
+    def require_digest(self, actual: Digest) -> None:
+        """Refuse bytes with another digest than the recipe names.
 
         Raises:
-            Refused: They are not (exit 46).
+            Refused: The digests differ (exit 46).
         """
-        if found != self.digest:
+        if actual != self.digest:
             raise refused(
-                self.checkpoint.name, f"it was edited: it is {found}, and {self.digest} was named"
+                self.checkpoint.name,
+                f"it was edited: its digest is {actual}, and the recipe names {self.digest}",
             )
 
 
-def open_part(store: ObjectStore, keys: Keys, part: RecipePart, base: Digest) -> Part:
-    """Find an ingredient in the store.
+def open_ingredient(
+    store: ObjectStore, keys: Keys, part: RecipePart, base: Digest
+) -> OpenIngredient:
+    """Open an ingredient in the store.
 
     Raises:
-        Refused: It is not there, is of another shard, base or digest than the recipe says, was cut
+        Refused: It is missing, has another shard, base or digest than the recipe says, was cut
             short, or is no canonical file of weights (exit 46).
     """
     folder_key = keys.ingredient(part.shard_uid, part.training_key)
     manifest = read_manifest(store, folder_key)
     if manifest is None or manifest.kind is not ArtefactKind.INGREDIENT:
-        raise refused(folder_key, "no ingredient is there")
+        raise refused(folder_key, "it holds no ingredient")
     if {pair.shard for pair in manifest.lineage} != {part.shard_uid}:
-        shards = ", ".join(sorted({pair.shard for pair in manifest.lineage})) or "nobody knows what"
+        shards = ", ".join(sorted({pair.shard for pair in manifest.lineage})) or "no shard"
         raise refused(folder_key, f"its manifest says that it was made from {shards}")
     if manifest.digest != part.weights_digest:
         raise refused(
@@ -76,16 +79,16 @@ def open_part(store: ObjectStore, keys: Keys, part: RecipePart, base: Digest) ->
             f"it was cut short or edited: it has {source.size_bytes} bytes, its manifest says "
             f"{manifest.size_bytes}",
         )
-    return of_canonical(source, part.weight, part.weights_digest)
+    return read_canonical(source, part.weight, part.weights_digest)
 
 
-def of_canonical(source: ByteSource, weight: int, digest: str) -> Part:
+def read_canonical(source: ByteSource, weight: int, digest: str) -> OpenIngredient:
     """Read the header of a canonical file.
 
     Raises:
         Refused: It is no canonical file of weights (exit 46).
     """
-    part = Part(of_sources(source.name, [source]), weight, digest)
+    part = OpenIngredient(read_checkpoint(source.name, [source]), weight, digest)
     first = part.first_bytes
     if source.read(0, len(first)) != first:
         raise refused(
@@ -95,7 +98,7 @@ def of_canonical(source: ByteSource, weight: int, digest: str) -> Part:
 
 
 def refused(name: str, why: str) -> Refused:
-    """Refuse an ingredient, in the one way in which all of them are refused."""
+    """Return the refusal of an ingredient."""
     return Refused(
         f"{name} is refused: {why}",
         help="restore it, or delete its folder in the store to have the shard trained again",

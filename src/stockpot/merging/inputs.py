@@ -1,4 +1,4 @@
-"""What a merge is given: checkpoints that fit each other, LoRAs among them folded into a base."""
+"""Opens the inputs of `stockpot merge`: checkpoints that fit each other, and LoRAs of a base."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.adapters import LORA, Adapter, adapter_in
-from stockpot.merging.checkpoints import Checkpoint, beside, open_checkpoint
+from stockpot.merging.checkpoints import OpenCheckpoint, open_checkpoint, open_sibling
 from stockpot.merging.copies import require_equal_copies
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.layout import require_equal_layout
@@ -23,9 +23,9 @@ from stockpot.merging.lora import (
     read_config,
     wants_config,
 )
-from stockpot.merging.lora_fusion import Fold, Widened, elements_of, folded_checkpoint
+from stockpot.merging.lora_fusion import Fold, WideWeights, elements_of, folded_checkpoint
 from stockpot.merging.values import numbers_of
-from stockpot.merging.weights import Where
+from stockpot.merging.weights import PathOrUrl
 from stockpot.store.ranges import ByteSource
 from stockpot.store.safetensors import Tensor, read_header, refuse, tensor_bytes
 
@@ -33,98 +33,100 @@ LONGEST_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What is averaged, in the order in which it was named."""
+class OpenInputs:
+    """The checkpoints that are averaged, in the order in which they were named."""
 
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[OpenCheckpoint, ...]
     tensors: tuple[Tensor, ...]
-    """As the mean has them where nobody chose a type: of the checkpoints' types, or the base's."""
+    """The tensors of the mean if no type is chosen: with the checkpoints' types, or the base's."""
     files: tuple[ByteSource, ...]
-    """All that is read."""
+    """All files that are read."""
 
 
 def open_inputs(
-    names: Iterable[str], base: Where | None, stack: ExitStack, fold: Fold | None = None
-) -> Opened:
-    """Open checkpoints that fit each other; what their headers share is kept once.
+    names: Iterable[str], base: PathOrUrl | None, stack: ExitStack, fold: Fold | None = None
+) -> OpenInputs:
+    """Open checkpoints that fit each other; they share the tuple of their tensors.
 
     Args:
-        names: What a person calls them.
-        base: What LoRAs are folded into; then every checkpoint is one of fp32. None: there is no
-            LoRA among them.
+        names: Their paths or S3 addresses.
+        base: The checkpoint that LoRAs are folded into; every checkpoint then has fp32 elements.
+            None if there is no LoRA among the names.
         stack: Closes the files.
-        fold: How; of no consequence to the bytes. None: the fastest way that is at hand.
+        fold: Folds a block; does not change the bytes. None chooses the fastest that is available.
 
     Raises:
-        Refused: One is broken, holds an adapter that cannot be folded, does not fit the others or
-            the base, or is not equal to them in a tensor that is copied; or it is a LoRA and there
-            is no base (exit 46; 2).
+        Refused: An input is broken, holds an adapter that cannot be folded, does not fit the
+            others or the base, or differs from them in a tensor that is copied (exit 46); or it is
+            a LoRA and there is no base (2).
     """
     if base is None:
-        found = _sharing(_plain(name, stack) for name in names)
-        tensors = found[0].tensors
-        files = [file for checkpoint in found for file in checkpoint.files]
+        checkpoints = _sharing(_plain(name, stack) for name in names)
+        tensors = checkpoints[0].tensors
+        files = [file for checkpoint in checkpoints for file in checkpoint.files]
     else:
         given = open_checkpoint(base, stack)
         _require_model(given)
-        foundation = Widened(given)
+        foundation = WideWeights(given)
         alone = folded_checkpoint(os.fspath(base), foundation, (), given, fold)
-        found = _sharing((_folded(name, foundation, stack, fold) for name in names), alone)
+        checkpoints = _sharing((_folded(name, foundation, stack, fold) for name in names), alone)
         tensors = given.tensors
-        files = [file for checkpoint in (given, *found) for file in checkpoint.files]
-    require_equal_copies(found)
-    return Opened(found, tensors, tuple(files))
+        files = [file for checkpoint in (given, *checkpoints) for file in checkpoint.files]
+    require_equal_copies(checkpoints)
+    return OpenInputs(checkpoints, tensors, tuple(files))
 
 
 def _sharing(
-    opened: Iterable[Checkpoint], first: Checkpoint | None = None
-) -> tuple[Checkpoint, ...]:
-    found: list[Checkpoint] = []
-    for one in opened:
+    opened: Iterable[OpenCheckpoint], first: OpenCheckpoint | None = None
+) -> tuple[OpenCheckpoint, ...]:
+    """Require one layout, and let all checkpoints share the first one's tuple of tensors."""
+    sharing: list[OpenCheckpoint] = []
+    for checkpoint in opened:
         if first is None:
-            first = one
-        require_equal_layout([first, one])
-        found.append(replace(one, tensors=first.tensors))
-    return tuple(found)
+            first = checkpoint
+        require_equal_layout([first, checkpoint])
+        sharing.append(replace(checkpoint, tensors=first.tensors))
+    return tuple(sharing)
 
 
-def _plain(name: str, stack: ExitStack) -> Checkpoint:
-    found = open_checkpoint(name, stack)
-    _require_model(found)
-    return found
+def _plain(name: str, stack: ExitStack) -> OpenCheckpoint:
+    checkpoint = open_checkpoint(name, stack)
+    _require_model(checkpoint)
+    return checkpoint
 
 
-def _require_model(checkpoint: Checkpoint) -> None:
-    """Refuse an adapter: its tensors are factors and no weights."""
+def _require_model(checkpoint: OpenCheckpoint) -> None:
+    """Refuse an adapter: its tensors are no weights of a model."""
     adapter = adapter_in(key for key, _, _ in checkpoint.tensors)
     if adapter is None:
         return
     if looks_like_lora(key for key, _, _ in checkpoint.tensors):
         raise Refused(
-            f"{checkpoint.name} is a LoRA, and what it changes is not named",
-            help="name the model with --base (in Python: base=...); factors cannot be averaged",
+            f"{checkpoint.name} is a LoRA, and no base is named",
+            help="name its base model with --base (in Python: base=...); LoRA factors cannot be "
+            "averaged",
             exit_code=ExitCode.USAGE,
         )
     refuse_adapter(checkpoint.name, adapter)
 
 
-def _folded(name: str, base: Widened, stack: ExitStack, fold: Fold | None) -> Checkpoint:
-    found = open_checkpoint(name, stack)
-    adapter = adapter_in(key for key, _, _ in found.tensors)
+def _folded(name: str, base: WideWeights, stack: ExitStack, fold: Fold | None) -> OpenCheckpoint:
+    checkpoint = open_checkpoint(name, stack)
+    adapter = adapter_in(key for key, _, _ in checkpoint.tensors)
     if adapter is None:
-        # A folded model has the base's types, and each type is rounded to once, at the end.
-        require_equal_layout([base.checkpoint, found])
-        return folded_checkpoint(name, Widened(found), (), found, fold)
-    if not looks_like_lora(key for key, _, _ in found.tensors):
+        # A whole model among LoRAs: it is widened like the base, and rounded once at the end.
+        require_equal_layout([base.checkpoint, checkpoint])
+        return folded_checkpoint(name, WideWeights(checkpoint), (), checkpoint, fold)
+    if not looks_like_lora(key for key, _, _ in checkpoint.tensors):
         refuse_adapter(name, adapter)
-    _require_factors(found)
+    _require_factors(checkpoint)
     modules = modules_of(
         name,
-        {key: shape for key, _, shape in found.tensors},
+        {key: shape for key, _, shape in checkpoint.tensors},
         {key: shape for key, dtype, shape in base.checkpoint.tensors if dtype in FORMATS},
-        _config(name, found, stack),
+        _config(name, checkpoint, stack),
     )
-    return folded_checkpoint(name, base, _with_alphas(modules, found), found, fold)
+    return folded_checkpoint(name, base, _with_alphas(modules, checkpoint), checkpoint, fold)
 
 
 def refuse_adapter(name: str, adapter: Adapter) -> NoReturn:
@@ -133,42 +135,44 @@ def refuse_adapter(name: str, adapter: Adapter) -> NoReturn:
     Raises:
         Refused: Always (exit 46).
     """
-    kind = "a LoRA in names that are not folded" if adapter.kind == LORA else adapter.kind
+    kind = "a LoRA with unknown tensor names" if adapter.kind == LORA else adapter.kind
     refuse(name, f"it holds {kind} ({adapter.key}), which cannot be averaged", MERGE_ELSEWHERE)
 
 
-def _require_factors(lora: Checkpoint) -> None:
+def _require_factors(lora: OpenCheckpoint) -> None:
     for key, dtype, _ in lora.tensors:
         if dtype not in FORMATS and not key.endswith(".alpha"):
             refuse(lora.name, f"tensor {key} is {dtype}; factors are {', '.join(sorted(FORMATS))}")
 
 
-def _config(name: str, lora: Checkpoint, stack: ExitStack) -> dict[str, Any] | None:
+def _config(name: str, lora: OpenCheckpoint, stack: ExitStack) -> dict[str, Any] | None:
     for source in lora.sources:
         if (text := read_header(source).metadata.get(METADATA)) is not None:
             return read_config(name, text)
     if not wants_config(key for key, _, _ in lora.tensors):
         return None
-    source_of_it = beside(name, CONFIG, stack)
+    source_of_it = open_sibling(name, CONFIG, stack)
     if source_of_it is None:
-        refuse(name, f"PEFT wrote it, and its alpha is in {CONFIG}, which is not beside it")
+        refuse(name, f"PEFT wrote it, and {CONFIG}, which holds its alpha, is not beside it")
     if source_of_it.size_bytes > LONGEST_CONFIG_BYTES:
-        refuse(source_of_it.name, f"a configuration of {source_of_it.size_bytes} bytes is not read")
+        refuse(
+            source_of_it.name, f"a configuration of {source_of_it.size_bytes} bytes is too large"
+        )
     return read_config(name, source_of_it.read(0, source_of_it.size_bytes))
 
 
-def _with_alphas(modules: Sequence[Module], lora: Checkpoint) -> list[Module]:
-    """Read the alphas that a file holds itself."""
+def _with_alphas(modules: Sequence[Module], lora: OpenCheckpoint) -> list[Module]:
+    """Read the alphas that the file itself holds."""
     at = {tensor[0]: i for i, tensor in enumerate(lora.tensors)}
-    found = []
+    scaled = []
     for module in modules:
         if module.alpha is None:
-            found.append(module)
+            scaled.append(module)
             continue
         number = at[module.alpha]
         _, dtype, shape = lora.tensors[number]
         if any(size != 1 for size in shape):
-            refuse(lora.name, f"tensor {module.alpha} is no single number")
+            refuse(lora.name, f"tensor {module.alpha} is not a single number")
         source, offset = lora.places[number]
         # Some scripts keep it as a whole number.
         if dtype in FORMATS:
@@ -179,5 +183,5 @@ def _with_alphas(modules: Sequence[Module], lora: Checkpoint) -> list[Module]:
             )
         if not math.isfinite(alpha):
             refuse(lora.name, f"tensor {module.alpha} is {alpha}")
-        found.append(module.with_alpha(alpha))
-    return found
+        scaled.append(module.with_alpha(alpha))
+    return scaled

@@ -16,15 +16,15 @@
 #define SOURCE_DIGEST 0
 #endif
 
-/* Of which version of this file the library was made. */
+/* The digest of the version of this file that the library was compiled from. */
 EXPORT int64_t stockpot_source(void) { return SOURCE_DIGEST; }
 
 enum { F16, BF16, F32 };
 
 /* A block of kept sums, and what is to be added to it; see accumulator_blocks.py. */
 typedef struct {
-    const void *old;           /* the sums as they were; of no meaning where old_width is 0 */
-    int64_t old_width;         /* bytes of each: 4, 8, or 0 where all are zero */
+    const void *old;           /* the old sums; unused if old_width is 0 */
+    int64_t old_width;         /* bytes of each old sum: 4, 8, or 0 if all are zero */
     double times, divisor;     /* new = (times * old + what is added) / divisor, exactly */
     const void *const *inputs; /* one array for each ingredient that is added */
     const double *weights;     /* whole numbers of either sign */
@@ -118,7 +118,7 @@ INLINE uint32_t too_much_for_double(__m256i most, __m256i least, int given, int 
     return (uint32_t)_mm_movemask_epi8(packed);
 }
 
-/* The same for 8 lanes of F32. */
+/* One bit for each of 8 lanes of F32 that float64 may get wrong. */
 INLINE uint32_t too_much_of_32(__m256i most, __m256i least, int span) {
     __m256i none = _mm256_cmpeq_epi32(least, _mm256_set1_epi32(-1));
     __m256i small = _mm256_add_epi32(least, _mm256_set1_epi32(1));
@@ -178,7 +178,7 @@ INLINE __m256i put_float(__m256 value, void *out, int64_t at, int output, __m256
     return _mm256_max_epu32(largest, wide);
 }
 
-/* The same of 16 quotients in float32; of 16-bit outputs the largest are 16 bits wide too. */
+/* Write 16 quotients in float32; with 16-bit outputs the largest are 16 bits wide too. */
 INLINE __m256i put_floats(__m256 x, __m256 y, void *out, int64_t at, int output, __m256i largest) {
     if (output == F32)
         return put_float(y, out, at + 8, output, put_float(x, out, at, output, largest));
@@ -562,7 +562,7 @@ EXPORT int64_t stockpot_mean(const void *const *inputs, const double *weights, i
                              int given, int output, int weighted, void *out, uint32_t *doubts,
                              uint32_t *largest) {
     Recipe recipe = {inputs, weights, count, total, narrow_span, wide_span};
-    /* Others in the process may have told the processor to drop subnormal numbers. */
+    /* Other code in the process may have set the processor to flush subnormal numbers. */
     unsigned int before = _mm_getcsr();
     _mm_setcsr(0x1f80);
     *largest = 0;
@@ -584,7 +584,7 @@ static int read_whole(int file, char *to, int64_t size, int64_t offset) {
  * was read is averaged before it leaves the processor's cache.
  * Returns how many elements are averaged. It ends early behind a piece of which not all is decided:
  * `doubts` lists `known` elements of that piece, which lies in `pieces`. And it ends early before a
- * piece that could not be read, for whatever reason: who reads it again finds out. */
+ * piece that could not be read: the caller reads it again to get the error. */
 EXPORT int64_t stockpot_read_mean(const Files *files, int64_t first, const double *weights,
                                   int64_t count, double total, int narrow_span, int wide_span,
                                   int64_t elements, int given, int output, int weighted, void *out,

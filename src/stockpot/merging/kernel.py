@@ -1,8 +1,8 @@
-"""The compiled mean, where there is one: loaded without a Python header, called without the GIL.
+"""The compiled mean: loaded with ctypes, called without the GIL, with its proof of exactness.
 
 `kernel.c` averages in float32 where that is exact, else in float64 where that is, and lists the
 elements where neither is: `mean` decides those. So the bytes are those of `mean` alone, which also
-does everything where no compiler was at hand or the processor has not the instructions.
+does all the work if no compiler was available or the processor lacks the instructions.
 
 Sums. Let the inputs x_i of one element have p significant bits (11 for F16, 8 for BF16, 24 for
 F32), and let `top` and `bottom` be the biased exponents of the largest of them and of the smallest
@@ -53,13 +53,13 @@ SOURCE = Path(__file__).with_name("kernel.c")
 LIBRARY = Path(__file__).with_name("_kernel.so")
 Addresses = ctypes.Array[ctypes.c_void_p]
 NUMBERS = {"F16": 0, "BF16": 1, "F32": 2}
-"""What `kernel.c` calls the formats."""
+"""The numbers of the formats in `kernel.c`."""
 LANES, FACTOR = 1024, 0x9E3779B1
-"""Of a fold: how many numbers come out, and what they are polynomials in."""
+"""A fold yields `LANES` numbers, each a polynomial in `FACTOR`."""
 
 
-class Account(ctypes.Structure):
-    """A block of kept sums and what is added to it, as `kernel.c` has it."""
+class SumsUpdate(ctypes.Structure):
+    """A block of kept sums and what is added to it: `Account` in `kernel.c`."""
 
     _fields_ = (
         ("old", ctypes.c_void_p),
@@ -84,7 +84,7 @@ class Account(ctypes.Structure):
 
 
 class FilesToRead(ctypes.Structure):
-    """Where blocks lie, and room for pieces of them, as `kernel.c` has it."""
+    """Where blocks lie, and buffers for pieces of them: `Files` in `kernel.c`."""
 
     _fields_ = (
         ("files", ctypes.c_void_p),
@@ -95,12 +95,12 @@ class FilesToRead(ctypes.Structure):
 
 
 def source_digest(source: Path = SOURCE) -> int:
-    """Name a version of the source by 63 bits; a library knows the one that it was made from."""
+    """Return 63 bits of the source's SHA-256; a library holds those of its own source."""
     return int.from_bytes(hashlib.sha256(source.read_bytes()).digest()[:8], "big") >> 1
 
 
 def addresses(blocks: Sequence[NDArray[Any]]) -> Addresses:
-    """Say where arrays lie, as the library wants to be told."""
+    """Return the addresses of arrays as a C array."""
     return (ctypes.c_void_p * len(blocks))(*(block.ctypes.data for block in blocks))
 
 
@@ -121,9 +121,9 @@ class Kernel:
             pointer, number, pointer, number, ctypes.c_double, ctypes.c_int, ctypes.c_int, number,
             ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, pointer, pointer, pointer,
         ]  # fmt: skip
-        self._account = library.stockpot_account
-        self._account.restype = number
-        self._account.argtypes = [pointer]
+        self._update = library.stockpot_account
+        self._update.restype = number
+        self._update.argtypes = [pointer]
         self._fold = library.stockpot_fold
         self._fold.restype = None
         self._fold.argtypes = [pointer, number, pointer]
@@ -131,29 +131,29 @@ class Kernel:
     def prepared(
         self, weights: Sequence[int], given: Format, output: Format, most_elements: int
     ) -> "PreparedMean | None":
-        """Make ready to average blocks of one recipe; None where the weights are too heavy.
+        """Prepare to average blocks of one recipe; None if the weights are too heavy.
 
         Args:
             weights: One for each block, each >= 1.
             given: The format of the blocks.
             output: The format to round to.
-            most_elements: Of the largest block, less than 2^31.
+            most_elements: The number of elements of the largest block, less than 2^31.
         """
         spans = spans_of(sum(weights), given, output)
         if spans is None:
             return None
         return PreparedMean(self, tuple(weights), given, output, spans, most_elements)
 
-    def account(self, account: Account) -> int:
+    def update(self, update: SumsUpdate) -> int:
         """Bring a block of kept sums up to date, and average it: see `accumulator_blocks`.
 
         Returns:
-            How many elements `account.doubts` lists: of these neither sum nor mean is decided.
+            How many elements `doubts` lists: neither sum nor mean of these is decided.
         """
-        return int(self._account(ctypes.addressof(account)))
+        return int(self._update(ctypes.addressof(update)))
 
     def fold(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """Fold words into `LANES` numbers that change where any one word does."""
+        """Fold words into `LANES` numbers that change if any single word changes."""
         lanes = np.empty(LANES, np.uint32)
         self._fold(words.ctypes.data, words.size, lanes.ctypes.data)
         return lanes
@@ -161,14 +161,14 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Spans:
-    """How many binades one element's inputs may span. Negative: that format is not used."""
+    """How many binades one element's inputs may span; a negative span excludes the format."""
 
     in_float32: int
     in_float64: int
 
 
 def spans_of(total: int, given: Format, output: Format) -> Spans | None:
-    """Say where the two formats are exact, by the docstring above; None: nowhere."""
+    """Return where the two formats are exact, by the proof above; None if nowhere."""
     t, bits = (total - 1).bit_length(), total.bit_length()
     if bits + output.precision + 1 > 53:
         return None
@@ -180,7 +180,7 @@ def spans_of(total: int, given: Format, output: Format) -> Spans | None:
 
 
 class PreparedMean:
-    """A recipe, ready to be applied to block after block. For one thread at a time."""
+    """Averages block after block of one recipe. For one thread at a time."""
 
     def __init__(
         self,
@@ -212,8 +212,8 @@ class PreparedMean:
             elements: How many, at most `most_elements`.
 
         Returns:
-            The indices of the elements that are not decided, and the largest magnitude of the
-            others, as bits of the output format.
+            The indices of the undecided elements, and the largest magnitude of the others, as bits
+            of the output format.
         """
         doubts = self._mean(
             blocks_at,
@@ -239,9 +239,9 @@ class PreparedMean:
             elements: How many.
 
         Returns:
-            How many are averaged; the indices in the last piece of those among them that are not
-            decided; and the largest magnitude of the others, as bits of the output format. Where
-            it is less than all and all of it is decided, the piece behind could not be read.
+            How many elements are averaged; the indices of the undecided ones, all in the last
+            piece; and the largest magnitude of the others, as bits of the output format. If fewer
+            than all are averaged and none is undecided, the next piece could not be read.
         """
         averaged = self._read_mean(
             ctypes.addressof(files),
@@ -259,7 +259,7 @@ class PreparedMean:
 
 
 def load(path: Path) -> Kernel | None:
-    """Load a compiled library, where it is one of this source and this processor can run it."""
+    """Load a compiled library; None if it has another source or this processor cannot run it."""
     try:
         library = ctypes.CDLL(str(path))
         source = library.stockpot_source
@@ -273,5 +273,5 @@ def load(path: Path) -> Kernel | None:
 
 @functools.cache
 def installed() -> Kernel | None:
-    """Load the library that was built beside this file, if one was."""
+    """Load the library that was built beside this file; None if there is none."""
     return load(LIBRARY) if LIBRARY.is_file() else None

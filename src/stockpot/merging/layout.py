@@ -1,4 +1,4 @@
-"""Whether checkpoints fit each other, and how their tensors lie: pure decisions over headers."""
+"""Decides from headers whether checkpoints fit each other, and how their tensors lie together."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import prod
 
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import Checkpoint
+from stockpot.merging.checkpoints import OpenCheckpoint
 from stockpot.merging.formats import COPIED, FORMATS, Format
 from stockpot.store.ranges import ByteSource
 from stockpot.store.safetensors import Header, Tensor, canonical_header, tensor_bytes
@@ -16,39 +16,39 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Run:
-    """Tensors that lie one behind the other everywhere: averaged as if they were one.
+class TensorRun:
+    """Tensors that lie one behind the other in every file, and are averaged like one tensor.
 
-    Most checkpoints are a single one. Tensors that are copied make runs of their own, of bytes.
+    Most checkpoints form a single run. Tensors that are copied form runs of bytes.
     """
 
     tensors: tuple[Tensor, ...]
     given: Format
     output: Format
     sources: tuple[tuple[ByteSource, int], ...]
-    """For each checkpoint: the file, and where in it the run begins."""
+    """For each checkpoint: the file, and the byte offset of the run in it."""
     offset: int
-    """Where the run begins in the output."""
+    """The byte offset of the run in the output."""
 
     @property
     def is_copied(self) -> bool:
-        """Whether it is equal in all checkpoints, and of a type that is not averaged."""
+        """Whether its tensors are copied, for their types are not averaged."""
         return self.given is COPIED
 
     @property
     def ends(self) -> list[int]:
-        """For each tensor, the element of the run behind its last."""
+        """The end of each tensor, in elements from the beginning of the run."""
         if self.is_copied:
             return list(accumulate(tensor_bytes(dtype, shape) for _, dtype, shape in self.tensors))
         return list(accumulate(prod(shape) for _, _, shape in self.tensors))
 
     @property
     def elements(self) -> int:
-        """How many numbers it has; of a copied one, how many bytes."""
+        """The number of elements; the number of bytes if the run is copied."""
         return self.ends[-1]
 
     def place_of(self, element: int) -> tuple[str, list[int]]:
-        """Say which tensor an element of the run belongs to, and its index there."""
+        """Return the key of the tensor that holds an element of the run, and its index there."""
         ends = self.ends
         at = bisect_right(ends, element)
         key, _, shape = self.tensors[at]
@@ -64,9 +64,9 @@ def output_header(tensors: Sequence[Tensor], output: Format | None) -> Header:
     """Lay out the canonical file of the mean.
 
     Args:
-        tensors: Of any of the checkpoints.
-        output: What is rounded to; None: each tensor to its own type. Tensors that are copied keep
-            theirs.
+        tensors: The tensors of any of the checkpoints.
+        output: The format to round to. None rounds each tensor to its own type. Tensors that are
+            copied keep their types.
     """
     return canonical_header(
         (key, output.name if output and dtype in FORMATS else dtype, shape)
@@ -74,14 +74,14 @@ def output_header(tensors: Sequence[Tensor], output: Format | None) -> Header:
     )
 
 
-def runs(checkpoints: Sequence[Checkpoint], target: Header) -> list[Run]:
-    """Find how tensors lie together in all checkpoints and in the output.
+def find_runs(checkpoints: Sequence[OpenCheckpoint], target: Header) -> list[TensorRun]:
+    """Group the tensors that lie together in all checkpoints and in the output.
 
     Args:
         checkpoints: At least one, all of one layout.
-        target: Of the output.
+        target: The header of the output.
     """
-    found: list[Run] = []
+    runs: list[TensorRun] = []
     group: list[Tensor] = []
     first_at: list[tuple[ByteSource, int]] = []
     next_at: list[tuple[ByteSource, int]] = []
@@ -92,11 +92,11 @@ def runs(checkpoints: Sequence[Checkpoint], target: Header) -> list[Run]:
     def close() -> None:
         if group:
             given, output = (FORMATS.get(dtype, COPIED) for dtype in dtypes)
-            found.append(Run(tuple(group), given, output, tuple(first_at), offset))
+            runs.append(TensorRun(tuple(group), given, output, tuple(first_at), offset))
 
     for number, (tensor, span) in enumerate(zip(tensors, target.spans, strict=True)):
         if not span.elements:
-            continue  # No bytes: nothing to average.
+            continue  # It has no bytes.
         here = [checkpoint.places[number] for checkpoint in checkpoints]
         if (tensor[1], span.dtype) != dtypes or here != next_at:
             close()
@@ -106,20 +106,20 @@ def runs(checkpoints: Sequence[Checkpoint], target: Header) -> list[Run]:
         size_bytes = tensor_bytes(tensor[1], tensor[2])
         next_at = [(source, begin + size_bytes) for source, begin in here]
     close()
-    return found
+    return runs
 
 
-def require_equal_layout(checkpoints: Sequence[Checkpoint]) -> None:
-    """Refuse checkpoints that cannot be averaged: by name, with the first differences.
+def require_equal_layout(checkpoints: Sequence[OpenCheckpoint]) -> None:
+    """Refuse checkpoints that cannot be averaged; the message shows the first differences.
 
     Raises:
         Refused: Keys, shapes or types differ (exit 46).
     """
     first = checkpoints[0]
     for other in checkpoints[1:]:
-        if found := differences(first.tensors, other.tensors):
-            shown = "; ".join(found[:SHOWN])
-            more = len(found) - SHOWN
+        if differing := differences(first.tensors, other.tensors):
+            shown = "; ".join(differing[:SHOWN])
+            more = len(differing) - SHOWN
             rest = f"; and {more} more" if more > 0 else ""
             raise Refused(
                 f"{other.name} is refused: it does not fit {first.name}: {shown}{rest}",
@@ -129,22 +129,22 @@ def require_equal_layout(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def differences(first: Sequence[Tensor], other: Sequence[Tensor]) -> list[str]:
-    """Say how the tensors of two checkpoints differ, numbers aside; in order of key."""
+    """List how keys, types and shapes of two checkpoints differ, in order of key."""
     if tuple(first) == tuple(other):
         return []
     ours = {key: (dtype, shape) for key, dtype, shape in first}
     theirs = {key: (dtype, shape) for key, dtype, shape in other}
-    found = []
+    differing = []
     for key in sorted(ours.keys() | theirs.keys()):
         if key not in theirs:
-            found.append(f"{key} is missing")
+            differing.append(f"{key} is missing")
         elif key not in ours:
-            found.append(f"{key} is not in the other")
+            differing.append(f"{key} is not in the other")
         elif ours[key] != theirs[key]:
-            found.append(f"{key} is {_said(theirs[key])}, not {_said(ours[key])}")
-    return found
+            differing.append(f"{key} is {_type_text(theirs[key])}, not {_type_text(ours[key])}")
+    return differing
 
 
-def _said(tensor: tuple[str, tuple[int, ...]]) -> str:
+def _type_text(tensor: tuple[str, tuple[int, ...]]) -> str:
     dtype, shape = tensor
     return f"{dtype} {list(shape)}"

@@ -1,15 +1,15 @@
-"""Folding: a base and a LoRA as one checkpoint of fp32, made as it is read.
+"""Folds a LoRA into its base: a checkpoint of fp32 that is computed while it is read.
 
 The folded tensor is, by definition, of each element the fp32 rounding of
     base + scale * (up[i, 0] * down[0, j] + up[i, 1] * down[1, j] + ...)
 where every operation is one of float64, in this order, from a sum of zero, k ascending, with no
 fused multiply-add; and the scale is the float64 quotient of alpha and rank. `folded` is that
-definition in numpy, `lora.c` the same compiled: every processor makes the same bytes. (Factors are
-fp16, bf16 or fp32, so each product is exact; the sums, the scaling and the last addition round.)
-What no module changes is the base, widened.
+definition in numpy, `lora.c` its compiled form: every processor computes the same bytes. (Factors
+are fp16, bf16 or fp32, so each product is exact; the sums, the scaling and the last addition
+round.) A tensor that no module changes is the base's, widened to fp32.
 
-The mean of folded checkpoints is as exact as any other. Nothing is written in between: a block is
-folded when the mean reads it, so of each LoRA no more than a few tensors' factors are in memory.
+The mean of folded checkpoints is as exact as any other. No intermediate file is written: a block is
+folded when the mean reads it, so that the factors of only a few tensors of each LoRA are in memory.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockpot.merging.checkpoints import Checkpoint
+from stockpot.merging.checkpoints import OpenCheckpoint
 from stockpot.merging.formats import FORMATS, Floats
 from stockpot.merging.kernel import source_digest
 from stockpot.merging.lora import Module
@@ -38,14 +38,14 @@ SOURCE = Path(__file__).with_name("lora.c")
 LIBRARY = Path(__file__).with_name("_lora.so")
 ITEM_BYTES = 4
 FACTORS_KEPT = 4
-"""Of one LoRA, the factors of so many tensors stay in memory: blocks come nearly in order."""
+"""How many tensors' factors of one LoRA stay in memory: blocks are read nearly in order."""
 
 Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What is added to one tensor, in memory."""
+    """The factors of one tensor, in memory."""
 
     up: Floats
     """Shape (rows, rank)."""
@@ -55,18 +55,18 @@ class Factors:
 
 
 Fold = Callable[[Singles, Factors, int], None]
-"""Folds elements of a tensor in place: the base's, the factors, and the first one's index."""
+"""Folds elements of a tensor in place. Args: the base's elements, the factors, the first index."""
 
 
 def folded(base: Singles, factors: Factors) -> Singles:
-    """Fold whole rows: the definition.
+    """Fold whole rows by the definition.
 
     Args:
         base: Shape (rows, columns).
-        factors: Of these rows.
+        factors: The factors of these rows.
 
     Returns:
-        The same shape; infinite where float32 does not reach.
+        Shape (rows, columns); infinite where the sum is too large for float32.
     """
     sums = np.zeros(base.shape, np.float64)
     down = factors.down.astype(np.float64)
@@ -77,7 +77,7 @@ def folded(base: Singles, factors: Factors) -> Singles:
 
 
 def fold_plainly(values: Singles, factors: Factors, first: int) -> None:
-    """Fold a block in numpy: the rows that it touches, by the definition."""
+    """Fold a block in numpy, by applying the definition to the rows that it touches."""
     columns = factors.down.shape[1]
     begin, end = first // columns, -(-(first + values.size) // columns)
     rows = np.zeros((end - begin, columns), np.float32)
@@ -88,7 +88,7 @@ def fold_plainly(values: Singles, factors: Factors, first: int) -> None:
 
 
 def load(path: Path) -> Fold | None:
-    """Load a compiled library, where it is one of this source."""
+    """Load a compiled library; None if there is none or it has another source."""
     try:
         library = ctypes.CDLL(str(path))
         source = library.stockpot_source
@@ -120,17 +120,17 @@ def load(path: Path) -> Fold | None:
 
 @cache
 def installed() -> Fold:
-    """Load the library that was built beside this file; without one numpy does it."""
+    """Load the library that was built beside this file; without one, use numpy."""
     return (load(LIBRARY) if LIBRARY.is_file() else None) or fold_plainly
 
 
-class Widened:
-    """The weights of a checkpoint one behind the other, as fp32. Safe to use from many threads.
+class WideWeights:
+    """Reads the weights of a checkpoint as one sequence of fp32. Safe to use from many threads.
 
-    Tensors of types that are copied take no room here.
+    Tensors of types that are copied are not part of the sequence.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: OpenCheckpoint) -> None:
         self.checkpoint = checkpoint
         elements = (
             math.prod(shape) if dtype in FORMATS else 0 for _, dtype, shape in checkpoint.tensors
@@ -140,39 +140,39 @@ class Widened:
 
     @property
     def elements(self) -> int:
-        """Of all tensors together."""
+        """The number of elements of all tensors together."""
         return self.ends[-1]
 
     def begin(self, number: int) -> int:
-        """Where a tensor begins, in elements."""
+        """Return where a tensor begins in the sequence, in elements."""
         return self.ends[number - 1] if number else 0
 
     def pieces(self, first: int, count: int) -> list[tuple[int, int, int]]:
-        """Cut a range of elements by tensors: number, element of the tensor, how many."""
-        found = []
+        """Cut a range of elements by tensors: tensor number, first element in it, count."""
+        pieces = []
         number = bisect_right(self.ends, first)
         while count:
             here = min(count, self.ends[number] - first)
             if here:
-                found.append((number, first - self.begin(number), here))
+                pieces.append((number, first - self.begin(number), here))
             first, count, number = first + here, count - here, number + 1
-        return found
+        return pieces
 
     def read(self, first: int, count: int) -> Singles:
-        """Read elements; not to be written to, and good until this thread reads others.
+        """Read elements. Callers must not write to them; they are valid until the next read.
 
-        All LoRAs of a base ask for the same block, one after the other: it is read once.
+        All LoRAs of a base read the same block one after the other: each thread caches the last.
         """
-        if getattr(self._mine, "asked", None) != (first, count):
-            self._mine.asked = None
+        if getattr(self._mine, "range", None) != (first, count):
+            self._mine.range = None
             values = np.empty(count, np.float32)
             done = 0
             for number, element, here in self.pieces(first, count):
                 values[done : done + here] = self._tensor(number, element, here)
                 done += here
-            self._mine.values, self._mine.asked = values, (first, count)
-        found: Singles = self._mine.values
-        return found
+            self._mine.values, self._mine.range = values, (first, count)
+        cached: Singles = self._mine.values
+        return cached
 
     def _tensor(self, number: int, element: int, count: int) -> Singles:
         _, dtype, _ = self.checkpoint.tensors[number]
@@ -181,22 +181,22 @@ class Widened:
 
 
 class FoldedBytes:
-    """A base with one LoRA folded in, as the data of a canonical file of fp32.
+    """The data of a canonical fp32 file of a base with one LoRA folded in, computed on reading.
 
     Args:
         name: What messages call it.
         base: The base.
-        modules: What the LoRA changes, each with its scale.
-        lora: Where its factors lie.
-        fold: How; of no consequence to the bytes.
+        modules: The modules of the LoRA, each with its scale.
+        lora: The file of the LoRA.
+        fold: Folds a block; does not change the bytes.
     """
 
     def __init__(
         self,
         name: str,
-        base: Widened,
+        base: WideWeights,
         modules: Sequence[Module],
-        lora: Checkpoint,
+        lora: OpenCheckpoint,
         fold: Fold,
     ) -> None:
         self.name, self.size_bytes = name, base.elements * ITEM_BYTES
@@ -236,10 +236,10 @@ class FoldedBytes:
             module = self._modules[number]
             up = self._factor(module.up).reshape(module.rows, module.rank).astype(np.float64)
             down = self._factor(module.down).reshape(module.rank, module.columns)
-            self._kept[number] = found = Factors(up, down, module.scale)
+            self._kept[number] = factors = Factors(up, down, module.scale)
             if len(self._kept) > FACTORS_KEPT:
                 self._kept.popitem(last=False)
-            return found
+            return factors
 
     def _factor(self, key: str) -> Singles:
         dtype, shape = self._types[key]
@@ -248,14 +248,14 @@ class FoldedBytes:
 
 def folded_checkpoint(
     name: str,
-    base: Widened,
+    base: WideWeights,
     modules: Sequence[Module],
-    lora: Checkpoint,
+    lora: OpenCheckpoint,
     fold: Fold | None = None,
-) -> Checkpoint:
-    """Show a base with a LoRA folded in as a checkpoint of fp32; of no modules, widened alone.
+) -> OpenCheckpoint:
+    """Present a base with a LoRA folded in as a checkpoint of fp32.
 
-    Tensors that are copied stay where they are in the base, as they are.
+    Without modules it is the base, widened. Tensors that are copied are read from the base.
     """
     source = FoldedBytes(name, base, modules, lora, fold or installed())
     tensors: list[Tensor] = []
@@ -265,11 +265,11 @@ def folded_checkpoint(
         tensors.append((key, "F32" if is_folded else dtype, shape))
         place: tuple[ByteSource, int] = (source, base.begin(number) * ITEM_BYTES)
         places.append(place if is_folded else base.checkpoint.places[number])
-    return Checkpoint(name, tuple(tensors), tuple(places), lora.files)
+    return OpenCheckpoint(name, tuple(tensors), tuple(places), lora.files)
 
 
 def elements_of(source: ByteSource, offset: int, dtype: str, first: int, count: int) -> Singles:
-    """Read elements of a tensor as fp32, which every type that is averaged fits into."""
+    """Read elements of a tensor as fp32, which holds every type that is averaged exactly."""
     size_bytes = ELEMENT_BYTES[dtype]
     data: NDArray[Any] = np.empty(count * size_bytes, np.uint8)
     fill(source, offset + first * size_bytes, data.data)

@@ -1,8 +1,8 @@
-"""The exact weighted mean of a block of elements, rounded once. Pure numpy: no files, no torch.
+"""The exact weighted mean of a block of elements, rounded once: the arithmetic, in numpy.
 
-The soup is the rational number `sum(w_i x_i) / sum(w_i)` of each element, rounded once to the
+Each element of the soup is the rational number `sum(w_i x_i) / sum(w_i)`, rounded once to the
 output format, to nearest, ties to even. Every step below is either exact or decided exactly
-afterwards, so the bytes depend on the inputs alone: not on their order, not on the machine.
+afterwards, so the bytes depend on the inputs alone, not on their order or the machine.
 
 Sums. `T` is the sum of the weights.
     F16 inputs with T <= 8192: every input is a multiple of 2^-24 below 2^16, so every partial sum
@@ -49,7 +49,7 @@ DOUBTFUL_ULPS = 4
 
 @dataclass(frozen=True)
 class _Sum:
-    """The sums of a block: `high + low`, exactly, but where it is unsure."""
+    """The sums of a block: exactly `high + low`, except where `unsure`."""
 
     high: Floats
     low: Floats
@@ -85,7 +85,7 @@ def mean(blocks: Sequence[Stored], weights: Sequence[int], given: Format, output
 
 
 def _plain_sum(blocks: Sequence[Stored], weights: Sequence[int]) -> _Sum:
-    """Add F16 blocks, where the weights are small enough for float64 to be exact."""
+    """Add F16 blocks whose weights are small enough for float64 to be exact."""
     # Starting from the first product, not from zero, keeps -0 where every input is -0.
     sums = F16.exact(blocks[0])
     sums *= weights[0]
@@ -97,7 +97,7 @@ def _plain_sum(blocks: Sequence[Stored], weights: Sequence[int]) -> _Sum:
 
 
 def _careful_sum(blocks: Sequence[Stored], weights: Sequence[int], given: Format) -> _Sum:
-    """Add blocks of any format with weights of any size, and say where it may not be exact."""
+    """Add blocks of any format with weights of any size, and mark what may not be exact."""
     high: Floats | None = None
     low = np.zeros(blocks[0].shape, np.float64)
     unsure = np.zeros(blocks[0].shape, np.bool_)
@@ -116,13 +116,13 @@ def _careful_sum(blocks: Sequence[Stored], weights: Sequence[int], given: Format
     assert high is not None
     if low.any():
         tidy, rest = _two_sum(high, low)
-        # Where there is nothing to tidy, -0 + 0 must not become +0.
+        # Where `low` is zero, -0 + 0 must not become +0.
         high, low = np.where(low != 0, tidy, high), rest
     return _Sum(high, low, unsure)
 
 
 def _limbs(weight: int) -> list[float]:
-    """Cut a weight into at most 28 significant bits each; they add up to it."""
+    """Cut a weight into numbers of at most 28 significant bits that add up to it."""
     mask = (1 << LIMB_BITS) - 1
     shifts = range(0, weight.bit_length(), LIMB_BITS)
     limbs = [((weight >> shift) & mask) << shift for shift in shifts]
@@ -130,7 +130,7 @@ def _limbs(weight: int) -> list[float]:
 
 
 def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Add, and say exactly what rounding lost: a + b == sum + error."""
+    """Add, and return what rounding lost: a + b == sum + error, exactly."""
     total = a + b
     of_b = total - a
     error = (a - (total - of_b)) + (b - of_b)
@@ -138,10 +138,10 @@ def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def _near_a_midpoint(quotients: Floats, output: Format) -> Flags:
-    """Where a few units of float64's last place may decide the rounding."""
+    """Mark the quotients where a few units of float64's last place may decide the rounding."""
     _, exponents = np.frexp(quotients)  # value = fraction * 2^exponent, 1/2 <= fraction < 1
     quantum = np.ldexp(1.0, np.maximum(exponents - 1, output.min_exponent) - output.precision + 1)
-    # All exact: by a power of two, and of a number below 2^24 what follows the point.
+    # All exact: a division by a power of two, and the fraction of a number below 2^24.
     steps = quotients / quantum
     from_midpoint = np.abs(np.abs(steps - np.rint(steps)) - 0.5) * quantum
     doubt: Flags = from_midpoint <= DOUBTFUL_ULPS * np.spacing(np.abs(quotients))
@@ -152,8 +152,8 @@ def _exact_mean(inputs: Sequence[float], weights: Sequence[int], output: Format)
     """Average one element in rationals.
 
     Returns:
-        The mean, rounded to the output format, as a float64; past its largest number, the next
-        that there would be, which `Format.rounded` makes infinite.
+        The mean, rounded to the output format, as a float64; beyond the format's largest number,
+        the next that would follow it, which `Format.rounded` makes infinite.
     """
     total = sum(
         (Fraction(x) * w for x, w in zip(inputs, weights, strict=True)), start=Fraction(0)
@@ -164,10 +164,10 @@ def _exact_mean(inputs: Sequence[float], weights: Sequence[int], output: Format)
 
 
 def nearest(value: Fraction, output: Format) -> float:
-    """Round a rational other than zero to a format; what rounds to nothing keeps its sign.
+    """Round a rational other than zero to a format; one that rounds to zero keeps its sign.
 
     Returns:
-        A float64; past the format's largest number, the next that there would be.
+        A float64; beyond the format's largest number, the next that would follow it.
     """
     exponent = _floor_log2(abs(value))
     quantum = Fraction(2) ** (max(exponent, output.min_exponent) - output.precision + 1)
@@ -176,6 +176,6 @@ def nearest(value: Fraction, output: Format) -> float:
 
 
 def _floor_log2(value: Fraction) -> int:
-    """The exponent of a positive rational: the largest e with 2^e <= value."""
+    """Return the exponent of a positive rational: the largest e with 2^e <= value."""
     guess = value.numerator.bit_length() - value.denominator.bit_length()
     return guess if Fraction(2) ** guess <= value else guess - 1

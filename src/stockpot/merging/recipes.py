@@ -1,7 +1,7 @@
-"""Make the soup of a recipe: from scratch, or from the sums of another, whichever moves less.
+"""Makes the soup of a recipe: from scratch or from another recipe's sums, whichever moves less.
 
 Both give the same bytes. Sums that are absent, doubtful, too heavy or too far away are no error:
-then all ingredients are read. Sums are kept where the next merge would be the cheaper for them.
+the merge then reads all ingredients. It keeps sums where they make the next merge cheaper.
 """
 
 import threading
@@ -17,18 +17,19 @@ from stockpot.core.digests import Digest
 from stockpot.errors import Refused
 from stockpot.merging.accumulator import Accumulator, refused
 from stockpot.merging.accumulators import Candidate, nearest_sums
-from stockpot.merging.checkpoints import Checkpoint
-from stockpot.merging.engine import MergeSettings, Target, average
+from stockpot.merging.checkpoints import OpenCheckpoint
+from stockpot.merging.engine import average
 from stockpot.merging.formats import FORMATS, Format
-from stockpot.merging.ingredients import Part, open_part
-from stockpot.merging.layout import output_header, require_equal_layout, runs
-from stockpot.merging.ledger import Ledger
+from stockpot.merging.incremental_sums import IncrementalSums
+from stockpot.merging.ingredients import OpenIngredient, open_ingredient
+from stockpot.merging.interfaces import MergeSettings, Target
+from stockpot.merging.layout import find_runs, output_header, require_equal_layout
 from stockpot.merging.step import Step
 from stockpot.merging.strategy import (
     MOST_AT_ONCE,
+    ingredient_key,
     is_cheaper,
     is_worth_keeping,
-    named,
     step_between,
 )
 from stockpot.metrics.progress import Progress
@@ -36,54 +37,54 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.weights import Weights, canonical_header, facts_of, layout_digest
 
-Opener = Callable[[int], AbstractContextManager[Target]]
-"""Opens what is written to, told how many bytes will come."""
+TargetOpener = Callable[[int], AbstractContextManager[Target]]
+"""Opens the output, given its size in bytes."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Where and how a merge works."""
+class MergeContext:
+    """The outputs, settings and progress of one merge."""
 
-    soup: Opener
-    """Where the soup is written to, as a canonical file."""
+    soup: TargetOpener
+    """Opens the output for the soup, a canonical file."""
     sums: Path
-    """Where sums are written to."""
+    """The file that sums are written to."""
     output: Format
     """What each element is rounded to, once."""
     settings: MergeSettings
     progress: Progress
     """Counts the bytes that are read."""
     stop: threading.Event
-    """Ends it at the next block."""
+    """Ends the merge at the next block."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Sums that a merge goes by, and those that it leaves."""
+class SumsPlan:
+    """The sums that a merge starts from, and the step to those that it keeps."""
 
     recipe: str
-    """The digest of the recipe that is made."""
+    """The digest of the recipe that is merged."""
     step: Step
     old: Accumulator | None
-    """None: all zero."""
+    """None stands for sums of zero."""
     seal: str | None
-    """Of the old ones."""
+    """The seal of the old sums."""
 
 
 @dataclass(frozen=True)
-class Soup:
-    """A soup that was made."""
+class MergedSoup:
+    """The result of a merge."""
 
     weights: Weights
     way: MergeWay
     read_bytes: int
-    """Of ingredients and of sums."""
+    """Bytes of ingredients and sums that were read."""
     seal: Digest | None = None
-    """Of the sums at `Desk.sums`; None: none are kept."""
-    went_by: str | None = None
-    """The folder of the sums that it was made from."""
+    """The seal of the sums at `MergeContext.sums`; None if none are kept."""
+    sums_used: str | None = None
+    """The folder of the sums that the merge started from."""
 
 
 def make(
@@ -93,114 +94,119 @@ def make(
     recipe: str,
     parts: Sequence[RecipePart],
     base: Digest,
-    desk: Desk,
-) -> Soup:
+    context: MergeContext,
+) -> MergedSoup:
     """Make the soup of a recipe of at least one part.
 
     Args:
-        store: Where the ingredients lie, and sums of other recipes.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        recipe: Its digest.
-        parts: Of the recipe.
-        base: What all of them were trained from.
-        desk: Where and how.
+        store: Holds the ingredients, and sums of other recipes.
+        keys: The keys of the soup's namespace.
+        soup_uid: The UID of the soup.
+        recipe: The digest of the recipe.
+        parts: The parts of the recipe.
+        base: The base that all ingredients were trained from.
+        context: Outputs, settings and progress.
 
     Raises:
-        Refused: An ingredient is not there, not the one that was named, or does not fit; or an
-            element is too large for the output (exit 46).
+        Refused: An ingredient is missing, has another digest than the recipe names, or does not
+            fit; or an element is too large for the output (exit 46).
     """
-    candidate = nearest_sums(store, keys, soup_uid, {named(part): part for part in parts}, base)
+    candidate = nearest_sums(
+        store, keys, soup_uid, {ingredient_key(part): part for part in parts}, base
+    )
     if candidate is not None:
         try:
-            made = _from_sums(store, keys, recipe, candidate, base, desk)
+            made = _from_sums(store, keys, recipe, candidate, base, context)
         except Refused as error:
-            # Of the sums, of an ingredient that left, or of one that is refused below as well.
-            log.warning("the sums are not used: all is read", why=error.message)
+            # The error is about the sums, an ingredient that left, or one that is refused below.
+            log.warning("sums are not used, all ingredients are read", why=error.message)
         else:
             if made is not None:
                 return made
-    # The order is of no consequence to the bytes; that errors name the same part is nice.
+    # The bytes do not depend on the order; sorted, errors name the same part each time.
     ordered = sorted(parts, key=lambda part: (part.weights_digest, part.weight))
-    opened = [open_part(store, keys, part, base) for part in ordered]
-    kept = _to_keep(recipe, ordered, opened[0], desk.output)
-    weights, seal = merged(opened, [part.weight for part in opened], desk, kept)
-    return Soup(weights, MergeWay.FROM_SCRATCH, _bytes_of(opened), seal)
+    opened = [open_ingredient(store, keys, part, base) for part in ordered]
+    plan = _plan_to_keep(recipe, ordered, opened[0], context.output)
+    weights, seal = write_ingredients_mean(opened, [part.weight for part in opened], context, plan)
+    return MergedSoup(weights, MergeWay.FROM_SCRATCH, _bytes_of(opened), seal)
 
 
-def merge(parts: Sequence[Part], desk: Desk) -> Weights:
-    """Write the mean of open parts, and keep nothing else.
+def merge(parts: Sequence[OpenIngredient], context: MergeContext) -> Weights:
+    """Write the mean of open ingredients, and keep no sums.
 
     Raises:
-        Refused: The parts do not fit, or one is not what was named; or an element is too large
-            for the output (exit 46).
+        Refused: The ingredients do not fit each other, or one has another digest than was named;
+            or an element is too large for the output (exit 46).
     """
-    return merged(parts, [part.weight for part in parts], desk, None)[0]
+    return write_ingredients_mean(parts, [part.weight for part in parts], context, None)[0]
 
 
-def merged(
-    parts: Sequence[Part], weights: Sequence[int], desk: Desk, kept: Kept | None
+def write_ingredients_mean(
+    parts: Sequence[OpenIngredient],
+    weights: Sequence[int],
+    context: MergeContext,
+    plan: SumsPlan | None,
 ) -> tuple[Weights, Digest | None]:
-    """Write the mean, and the sums where they are kept; each part is held to its digest."""
+    """Write the mean, and sums if there is a plan; check each ingredient's digest."""
     checkpoints = [part.checkpoint for part in parts]
     hashed = [part.first_bytes for part in parts]
 
-    def require(found: Sequence[Digest]) -> None:
-        for part, digest in zip(parts, found, strict=True):
+    def require(digests: Sequence[Digest]) -> None:
+        for part, digest in zip(parts, digests, strict=True):
             part.require_digest(digest)
 
-    return averaged(checkpoints, weights, desk, kept, hashed, require)
+    return write_mean(checkpoints, weights, context, plan, hashed, require)
 
 
-def averaged(
-    checkpoints: Sequence[Checkpoint],
+def write_mean(
+    checkpoints: Sequence[OpenCheckpoint],
     weights: Sequence[int],
-    desk: Desk,
-    kept: Kept | None = None,
+    context: MergeContext,
+    plan: SumsPlan | None = None,
     hashed: Sequence[bytes] | None = None,
     require: Callable[[Sequence[Digest]], None] = lambda _: None,
 ) -> tuple[Weights, Digest | None]:
-    """Write the mean of checkpoints, and the sums where they are kept."""
+    """Write the mean of checkpoints, and sums if there is a plan."""
     require_equal_layout(checkpoints)
-    header = output_header(checkpoints[0].tensors, desk.output)
-    lying = runs(checkpoints, header)
+    header = output_header(checkpoints[0].tensors, context.output)
+    runs = find_runs(checkpoints, header)
     before = sum(len(data) for data in hashed or ())
     given_bytes = sum(
         source.size_bytes for checkpoint in checkpoints for source in checkpoint.sources
     )
-    sums_bytes = kept.old.source.size_bytes if kept and kept.old else 0
-    desk.progress.begin("merging", total_steps=given_bytes + sums_bytes)
+    sums_bytes = plan.old.source.size_bytes if plan and plan.old else 0
+    context.progress.begin("merging", total_steps=given_bytes + sums_bytes)
     with ExitStack() as stack:
-        target = stack.enter_context(desk.soup(header.size_bytes))
-        ledger = None
-        if kept is not None:
-            run = lying[0]
-            kernel = desk.settings.kernel
-            ledger = Ledger(
-                kept.old, kept.seal, kept.step, run.given, run.output, kernel, desk.sums
+        target = stack.enter_context(context.soup(header.size_bytes))
+        sums = None
+        if plan is not None:
+            run = runs[0]
+            kernel = context.settings.kernel
+            sums = IncrementalSums(
+                plan.old, plan.seal, plan.step, run.given, run.output, kernel, context.sums
             )
-            stack.callback(ledger.close)
+            stack.callback(sums.close)
         made = average(
             [checkpoint.name for checkpoint in checkpoints],
             weights,
-            lying,
+            runs,
             header,
             target,
-            desk.settings,
+            context.settings,
             hashed=hashed,
-            # Sums are read in step with the ingredients.
-            advance=lambda done: desk.progress.advance(
+            # Sums are read at the pace of the ingredients.
+            advance=lambda done: context.progress.advance(
                 before + done + sums_bytes * (before + done) // given_bytes
             ),
-            stop=desk.stop,
-            ledger=ledger,
+            stop=context.stop,
+            sums_hook=sums,
         )
         require(made.inputs)
         seal = None
-        if kept is not None and ledger is not None:
+        if plan is not None and sums is not None:
             layout = layout_digest(canonical_header(checkpoints[0].tensors))
-            seal = ledger.finish(kept.recipe, layout, lying[0].elements)
-    facts: TensorFacts = facts_of(header, desk.output.name, made.largest)
+            seal = sums.finish(plan.recipe, layout, runs[0].elements)
+    facts: TensorFacts = facts_of(header, context.output.name, made.largest)
     return Weights(made.digest, header.size_bytes, header, facts), seal
 
 
@@ -210,46 +216,48 @@ def _from_sums(
     recipe: str,
     candidate: Candidate,
     base: Digest,
-    desk: Desk,
-) -> Soup | None:
-    """Go by the sums of another recipe; None where that is not cheaper, or cannot be exact."""
+    context: MergeContext,
+) -> MergedSoup | None:
+    """Start from the sums of another recipe; None if that is not cheaper or cannot be exact."""
     step, read = candidate.step, candidate.read
-    # Sums are never smaller than two ingredients: most often this needs no look at them.
+    # Sums are never smaller than two ingredients: this decides most cases without reading them.
     if not is_cheaper(2, len(read), step.members, 1) or len(read) > MOST_AT_ONCE:
         return None
     old = candidate.opened(store)
     given = FORMATS[old.index.given]
-    one_bytes = old.index.elements * given.item_bytes
-    if not is_cheaper(old.source.size_bytes, len(read), step.members, one_bytes):
+    ingredient_bytes = old.index.elements * given.item_bytes
+    if not is_cheaper(old.source.size_bytes, len(read), step.members, ingredient_bytes):
         return None
-    if not step.fits(given, desk.output):
+    if not step.fits(given, context.output):
         return None
-    opened = [open_part(store, keys, part, base) for part in read]
+    opened = [open_ingredient(store, keys, part, base) for part in read]
     layout = layout_digest(canonical_header(opened[0].checkpoint.tensors))
     if layout != old.index.layout:
-        raise refused(old.source.name, "it is of ingredients of another layout")
+        raise refused(old.source.name, "it sums ingredients of another layout")
     seal = candidate.manifest.digest
-    kept = Kept(recipe, step, old, seal)
-    weights, new_seal = merged(opened, [1] * len(opened), desk, kept)
+    plan = SumsPlan(recipe, step, old, seal)
+    weights, new_seal = write_ingredients_mean(opened, [1] * len(opened), context, plan)
     read_bytes = _bytes_of(opened) + old.source.size_bytes
-    return Soup(weights, MergeWay.INCREMENTAL, read_bytes, new_seal, candidate.folder_key)
+    return MergedSoup(weights, MergeWay.INCREMENTAL, read_bytes, new_seal, candidate.folder_key)
 
 
-def _to_keep(recipe: str, parts: Sequence[RecipePart], first: Part, output: Format) -> Kept | None:
-    """Decide whether sums are kept of a recipe that is made from scratch."""
+def _plan_to_keep(
+    recipe: str, parts: Sequence[RecipePart], first: OpenIngredient, output: Format
+) -> SumsPlan | None:
+    """Plan which sums a merge from scratch keeps; None if it keeps none."""
     types = {dtype for _, dtype, _ in first.checkpoint.tensors}
     if len(types) > 1 or len(parts) > MOST_AT_ONCE:
         return None
     given = FORMATS[types.pop()]
-    wanted = {named(part): part.weight for part in parts}
+    wanted = {ingredient_key(part): part.weight for part in parts}
     step, read = step_between({}, wanted)
     if not is_worth_keeping(step.members, step.total, given) or not step.fits(given, output):
         return None
-    order = [read.index(named(part)) for part in parts]
+    order = [read.index(ingredient_key(part)) for part in parts]
     weights = tuple(step.weights[at] for at in order)
     joins = tuple(step.joins[at] for at in order)
-    return Kept(recipe, Step(1, 1, weights, joins, 0, step.total, step.members), None, None)
+    return SumsPlan(recipe, Step(1, 1, weights, joins, 0, step.total, step.members), None, None)
 
 
-def _bytes_of(parts: Sequence[Part]) -> int:
+def _bytes_of(parts: Sequence[OpenIngredient]) -> int:
     return sum(source.size_bytes for part in parts for source in part.checkpoint.sources)

@@ -1,8 +1,8 @@
-"""The verb: make the soup of a recipe, and put it into the store with its lineage.
+"""The merge run: makes the soup of a recipe and publishes it in the store with its lineage.
 
-Memory is bounded, whatever the model and however many ingredients: they are read side by side in
-blocks, and the soup goes straight into the store, without a file in between. Its lineage stands
-there before its first byte, and what it is called by, its digest, when the last one is written.
+Memory is bounded for any model and any number of ingredients: they are read side by side in blocks,
+and the soup is written straight to the store, without a file in between. Its manifest with the
+lineage is written before its first byte; the digest is added when the last byte is written.
 """
 
 import shutil
@@ -21,11 +21,11 @@ from stockpot.core import recipe
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.merging.accumulators import lineage_of, publish_sums, retire
-from stockpot.merging.checkpoints import of_sources, own_files
-from stockpot.merging.engine import MergeSettings, Target
+from stockpot.merging.checkpoints import help_for_own_files, read_checkpoint
 from stockpot.merging.formats import OUTPUTS
+from stockpot.merging.interfaces import MergeSettings, Target
 from stockpot.merging.kernel import installed
-from stockpot.merging.recipes import Desk, Soup, averaged, make
+from stockpot.merging.recipes import MergeContext, MergedSoup, make, write_mean
 from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
 from stockpot.process.cpu_limit import cores
@@ -39,20 +39,20 @@ from stockpot.store.receipts import chain_head
 from stockpot.store.tombstones import refuse_forgotten
 
 FIGURES = ("seconds", "way", "readBytes")
-"""Of a merge, in its result."""
+"""The manifest's facts that a run's result repeats."""
 
 log = structlog.get_logger()
 
 
 def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Make the exact weighted mean of a recipe; of no parts, the base itself.
+    """Make the exact weighted mean of a recipe; a recipe without parts yields the base itself.
 
     Raises:
-        Refused: An ingredient is not there, not the one that was named, or does not fit (exit
-            46); a shard of the recipe was forgotten (47); the recipe's digest is of another
+        Refused: An ingredient is missing, has another digest than the recipe names, or does not
+            fit (exit 46); a shard of the recipe was forgotten (47); the digest is that of another
             recipe (48); the base is refused (43, 45).
         Transient: The store or the disk fails.
-        StockpotError: It was asked to end (75); nothing was published.
+        StockpotError: The merge was stopped (75); nothing was published.
     """
     began_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
@@ -61,9 +61,9 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     _require_own_digest(spec)
     refuse_forgotten(store, keys, shards, pairs)
     folder_key = keys.revision(spec.soup.uid, spec.recipe_digest)
-    found = _find_made(store, folder_key, spec)
-    if found is not None:
-        return _result(found, reused=True)
+    finished_before = _find_finished(store, folder_key, spec)
+    if finished_before is not None:
+        return _result(finished_before, reused=True)
 
     @contextmanager
     def soup(size_bytes: int) -> Iterator[Target]:
@@ -78,32 +78,32 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         settings = MergeSettings(cores(), installed())
-        desk = Desk(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
+        context = MergeContext(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
         if spec.parts:
             base = _base_digest(spec, store, scratch)
             uid, digest = spec.soup.uid, spec.recipe_digest
-            made = make(store, keys, uid, digest, spec.parts, base, desk)
+            made = make(store, keys, uid, digest, spec.parts, base, context)
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            with own_files(), opened(opened_base.unet_weights) as source:
-                only = of_sources(source.name, [source])
-                weights, _ = averaged([only], [1], desk)
-                made = Soup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)
+            with help_for_own_files(), opened(opened_base.unet_weights) as source:
+                only = read_checkpoint(source.name, [source])
+                weights, _ = write_mean([only], [1], context)
+                made = MergedSoup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)
         finished = _finished(_manifest(spec, base), made, time.monotonic() - began_s)
         head = chain_head(store, keys, spec.soup.uid)
-        # Who takes the receipts away has to take away what was made after them, too.
+        # Removing receipts then shows, unless every soup that was made after them is removed too.
         finished = finished.model_copy(update={"chain": head if head.sequence else None})
         manifest = finish(store, folder_key, finished)
         if spec.parts:
-            _keep_sums(store, keys, spec.soup.uid, made, desk.sums, manifest)
+            _keep_sums(store, keys, spec.soup.uid, made, context.sums, manifest)
         return _result(manifest, reused=False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _require_own_digest(spec: MergeRun) -> None:
-    """Refuse a recipe under another's name: it would be served as that one."""
+    """Refuse a recipe under another recipe's digest: it would be served as that one."""
     parts = sorted(
         recipe.WeightedIngredient(
             recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
@@ -116,7 +116,7 @@ def _require_own_digest(spec: MergeRun) -> None:
     if digest != spec.recipe_digest:
         raise Refused(
             f"the run {spec.name} is for the recipe {spec.recipe_digest}; its parts are {digest}",
-            help="whoever started the run is of another version: run the same one everywhere",
+            help="another version of Stockpot started the run: use the same version everywhere",
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
 
@@ -127,27 +127,27 @@ def _base_digest(spec: MergeRun, store: ObjectStore, scratch: Path) -> Digest:
     return open_base(spec.base, store, scratch).digest
 
 
-def _find_made(store: ObjectStore, folder_key: str, spec: MergeRun) -> Manifest | None:
-    """Find the revision finished; one whose file is gone or has another size is made again."""
-    found = find_complete(store, folder_key)
-    if found is None:
+def _find_finished(store: ObjectStore, folder_key: str, spec: MergeRun) -> Manifest | None:
+    """Find the finished revision; None if its file is gone or has another size: merge it again."""
+    manifest = find_complete(store, folder_key)
+    if manifest is None:
         return None
-    told = spec.base.digest
-    if found.recipe_digest != spec.recipe_digest or told not in (None, found.base_digest):
+    base = spec.base.digest
+    if manifest.recipe_digest != spec.recipe_digest or base not in (None, manifest.base_digest):
         raise Refused(
-            f"{folder_key} holds the recipe {found.recipe_digest} of the base {found.base_digest}; "
-            f"{spec.recipe_digest} of {told} was asked for",
+            f"{folder_key} holds the recipe {manifest.recipe_digest} of the base "
+            f"{manifest.base_digest}; the run is for {spec.recipe_digest} of {base}",
             help="delete that folder in the store to have it merged again",
             exit_code=ExitCode.BAD_WEIGHTS,
         )
-    return found
+    return manifest
 
 
 def _keep_sums(
-    store: ObjectStore, keys: Keys, soup_uid: str, made: Soup, path: Path, revision: Manifest
+    store: ObjectStore, keys: Keys, soup_uid: str, made: MergedSoup, path: Path, revision: Manifest
 ) -> None:
-    """Keep the sums beside the revision, which is published: all is well without them too."""
-    keep = {made.went_by} if made.went_by else set()
+    """Keep the sums beside the published revision. A failure is logged: sums are only a cache."""
+    keep = {made.sums_used} if made.sums_used else set()
     try:
         if made.seal is not None:
             uids = {pair.shard for pair in revision.lineage}
@@ -172,7 +172,7 @@ def _manifest(spec: MergeRun, base: Digest) -> Manifest:
     )
 
 
-def _finished(manifest: Manifest, made: Soup, seconds: float) -> Manifest:
+def _finished(manifest: Manifest, made: MergedSoup, seconds: float) -> Manifest:
     weights = made.weights
     facts = {"seconds": f"{seconds:.1f}", "way": made.way, "readBytes": str(made.read_bytes)}
     return manifest.model_copy(
@@ -192,5 +192,5 @@ def _result(manifest: Manifest, *, reused: bool) -> RunResult:
         size_bytes=manifest.size_bytes,
         recipe_digest=manifest.recipe_digest,
         base_digest=manifest.base_digest,
-        figures={one: manifest.facts[one] for one in FIGURES if one in manifest.facts},
+        figures={name: manifest.facts[name] for name in FIGURES if name in manifest.facts},
     )

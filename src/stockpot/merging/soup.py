@@ -1,8 +1,8 @@
-"""Average checkpoints of any origin: what `stockpot merge` does, as a function.
+"""`merge`, the function behind `stockpot merge`: averages checkpoints of any origin.
 
     from stockpot.merging import merge
-    made = merge({"a.safetensors": "0.7", "b.safetensors": "0.3"}, "soup.safetensors")
-    print(made.digest)
+    result = merge({"a.safetensors": "0.7", "b.safetensors": "0.3"}, "soup.safetensors")
+    print(result.digest)
 
 No operator, no cluster and no torch.
 """
@@ -15,80 +15,81 @@ from dataclasses import dataclass
 
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import own_files, require_local_or_s3
+from stockpot.merging.checkpoints import help_for_own_files, require_local_or_s3
 from stockpot.merging.destination import Destination
-from stockpot.merging.engine import MergeSettings, average
+from stockpot.merging.engine import average
 from stockpot.merging.formats import FORMATS
 from stockpot.merging.inputs import open_inputs
+from stockpot.merging.interfaces import MergeSettings
 from stockpot.merging.kernel import installed
-from stockpot.merging.layout import output_header, runs
+from stockpot.merging.layout import find_runs, output_header
 from stockpot.merging.verify import verify
-from stockpot.merging.weights import Weight, Where, listed, whole
+from stockpot.merging.weights import PathOrUrl, Weight, parse_inputs, whole_weights
 from stockpot.process.cpu_limit import cores
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
-Inputs = Mapping[Where, Weight] | Iterable[Where | tuple[Where, Weight]]
+Inputs = Mapping[PathOrUrl, Weight] | Iterable[PathOrUrl | tuple[PathOrUrl, Weight]]
 
 
 @dataclass(frozen=True)
-class Made:
-    """A soup that was made."""
+class MergeResult:
+    """The soup that a merge wrote."""
 
     path: str
     digest: Digest
-    """Its SHA-256."""
+    """The SHA-256 of the soup."""
     size_bytes: int
     parameters: int
-    """How many numbers were averaged."""
+    """The number of elements that were averaged."""
     weights: tuple[tuple[str, int], ...]
-    """The checkpoints with their weights, as whole numbers; those of weight 0 are left out."""
+    """The checkpoints with their weights as whole numbers; those of weight 0 are left out."""
     copied: tuple[str, ...] = ()
-    """Tensors of types that are not averaged: equal in all checkpoints, and copied."""
+    """The tensors that were copied: their types are not averaged, and all checkpoints agree."""
 
 
 def merge(
     inputs: Inputs,
-    output: Where,
+    output: PathOrUrl,
     *,
-    base: Where | None = None,
+    base: PathOrUrl | None = None,
     out_dtype: str | None = None,
     threads: int | None = None,
     verified: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: threading.Event | None = None,
-) -> Made:
-    """Write the exact weighted mean of checkpoints: of each element the rational, rounded once.
+) -> MergeResult:
+    """Write the exact weighted mean of checkpoints: each element's rational mean, rounded once.
 
     Args:
         inputs: Checkpoints with their weights: a safetensors file, an index of several, a folder
             with one of these, each also as `s3://bucket/key`. A weight is a whole number, a
-            Fraction or text (`"0.3"`, `"1/3"`); without one it is 1.
+            Fraction or text (`"0.3"`, `"1/3"`); the default is 1.
         output: A file, which appears whole or not at all, and replaces nothing but a regular file
             (see `stockpot.store.outputs`); `s3://bucket/key`; or `-` for standard output.
             `{digest}` in a file's name becomes the 64 digits of its SHA-256.
-        base: What LoRAs among the checkpoints are folded into, each by itself, before they are
-            averaged; named as a checkpoint is. A weight is then a LoRA's share of the mean, and
-            not how strongly it is applied. See `stockpot.merging.lora_fusion` for the definition.
-        out_dtype: `fp16`, `bf16` or `fp32`; None: each tensor keeps its type; the base's, if there
-            is a base.
-        threads: None: as many as the container may use. The bytes do not depend on it.
-        verified: Read the result again, and hold a sample of it against the definition.
-        progress: Told how many bytes are done, and of how many.
-        stop: Ends it soon after it is set.
+        base: The checkpoint that each LoRA among the inputs is folded into before it is averaged;
+            named as an input is. A weight is then a LoRA's share of the mean, and not how strongly
+            it is applied. See `stockpot.merging.lora_fusion` for the definition.
+        out_dtype: `fp16`, `bf16` or `fp32`. None keeps the type of each tensor (of the base's
+            tensor, if there is a base).
+        threads: None uses as many as the container may use. The bytes do not depend on it.
+        verified: Read the result again and check a sample of it against the definition.
+        progress: Called with the number of bytes that are done, and of all bytes.
+        stop: Ends the merge soon after it is set.
 
     Returns:
-        What was made.
+        What was written.
 
     Raises:
-        Refused: The weights are none, or nothing may be written there (exit 2); a checkpoint is
+        Refused: A weight is invalid, or the output may not be written (exit 2); a checkpoint is
             broken, holds a NaN or an infinity, or does not fit the others or the base; or the mean
             is too large for the output (46).
-        Transient: Something cannot be read or written (7).
-        StockpotError: It was stopped (75).
+        Transient: A file or object cannot be read or written (7).
+        StockpotError: The merge was stopped (75).
     """
-    pairs = listed(inputs)
-    given = whole([weight for _, weight in pairs])
+    pairs = parse_inputs(inputs)
+    given = whole_weights([weight for _, weight in pairs])
     wanted = _wanted(out_dtype)
     weights = [weight for weight in given if weight]
     names = [where for (where, _), weight in zip(pairs, given, strict=True) if weight]
@@ -98,22 +99,22 @@ def merge(
     final = Destination(where)
     if verified and final.is_stream:
         raise Refused(
-            "what goes to standard output cannot be read again to be verified",
+            "a soup on standard output cannot be verified: it cannot be read again",
             help="name a file, or leave the verification out",
             exit_code=ExitCode.USAGE,
         )
-    with own_files(), ExitStack() as stack:
+    with help_for_own_files(), ExitStack() as stack:
         opened = open_inputs(names, base, stack)
         final.require_no_input(opened.files)
         checkpoints = opened.checkpoints
         header = output_header(opened.tensors, FORMATS[wanted] if wanted else None)
-        lying = runs(checkpoints, header)
-        total = sum(run.elements * run.given.item_bytes for run in lying) * len(checkpoints)
+        runs = find_runs(checkpoints, header)
+        total = sum(run.elements * run.given.item_bytes for run in runs) * len(checkpoints)
         with final.target(header.size_bytes) as target:
             made = average(
                 [checkpoint.name for checkpoint in checkpoints],
                 weights,
-                lying,
+                runs,
                 header,
                 target,
                 MergeSettings(threads or cores(), installed()),
@@ -121,7 +122,7 @@ def merge(
                 stop=stop or threading.Event(),
             )
             final.digest = made.digest
-    soup = Made(
+    soup = MergeResult(
         final.path,
         made.digest,
         header.size_bytes,
@@ -139,8 +140,8 @@ def _wanted(out_dtype: str | None) -> str | None:
         return None
     if out_dtype not in DTYPES:
         raise Refused(
-            f"{out_dtype!r} is no type to round to",
-            help=f"it is one of {', '.join(DTYPES)}",
+            f"{out_dtype!r} is not a type that soups are rounded to",
+            help=f"choose one of {', '.join(DTYPES)}",
             exit_code=ExitCode.USAGE,
         )
     return DTYPES[out_dtype]

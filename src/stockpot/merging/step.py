@@ -1,4 +1,4 @@
-"""From the sums of one recipe to those of another, in whole numbers: what is to be added."""
+"""The step from the sums of one recipe to those of another, in whole numbers."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,23 @@ MOST_TIMES_BITS = 26
 
 @dataclass(frozen=True)
 class Step:
-    """From the sums of one recipe to those of another."""
+    """What turns the sums of one recipe into those of another: see `accumulator_blocks`."""
 
     times: int
     divisor: int
     weights: tuple[int, ...]
     """For each ingredient that is read: d_j, never 0."""
     joins: tuple[int, ...]
-    """For each: 1 where it comes, -1 where it leaves, 0 where it stays with another weight."""
+    """For each: 1 if it joins, -1 if it leaves, 0 if it stays with another weight."""
     old_total: int
-    """Of the weights before; 0 where there were none."""
+    """The sum of the old recipe's weights; 0 if there is no old recipe."""
     total: int
+    """The sum of the new recipe's weights."""
     members: int
     """How many ingredients the new recipe has."""
 
     def fits(self, given: Format, output: Format) -> bool:
-        """Whether float64 holds what `accumulator_blocks` and `kernel` ask for."""
+        """Whether float64 meets the requirements of `accumulator_blocks` and `kernel`."""
         widest = max(abs(weight).bit_length() for weight in self.weights)
         return (
             self.total.bit_length() + output.precision + 1 <= 53
@@ -35,6 +36,6 @@ class Step:
         )
 
     def plain(self, given: Format) -> bool:
-        """Whether no sum can be inexact, so that none must be looked at."""
+        """Whether no sum can be inexact, so that none needs a check."""
         most = self.times * self.old_total + sum(abs(weight) for weight in self.weights)
         return given is F16 and most <= PLAIN_TOTAL

@@ -1,8 +1,8 @@
-"""Which way a recipe is merged: from scratch, or from the sums of another. Pure decisions.
+"""Decides whether a recipe is merged from scratch or from the sums of another recipe.
 
-Costs are bytes that are moved, for that is what a merge takes its time for. From scratch every
-ingredient is read. From sums they are read and written again, and the ingredients that changed are
-read; what is written beside is the same.
+Costs are bytes moved, which take most of a merge's time. From scratch, every ingredient is read.
+From sums, the sums are read and written again, and the ingredients that changed are read. The soup
+is written in both cases.
 """
 
 from collections import Counter
@@ -16,57 +16,57 @@ from stockpot.merging.formats import F16, F32, Format
 from stockpot.merging.step import Step
 
 MOST_AT_ONCE = 256
-"""How many ingredients are read side by side where sums are kept: their blocks take room."""
+"""How many ingredients are read side by side if sums are kept: their blocks take memory."""
 LIGHT_TOTAL = 128
-"""Sums of F16 are taken to fit 4 bytes up to this sum of the weights: so they do where the mean of
-each block's largest elements is below 1, and a wrong guess costs some time only."""
+"""Sums of F16 are assumed to fit 4 bytes up to this sum of the weights. They do if the mean of each
+block's largest elements is below 1; a wrong guess only costs time."""
 HEAVY_TOTAL = 1 << 20
-"""From here on float64 holds too few sums of F32: of fine-tunes one in a thousand is an exception,
-and more than there is room for in a large model."""
+"""From this sum of the weights on, float64 holds too few sums of F32: of fine-tuned models one in
+a thousand is an exception, more than an accumulator of a large model may have."""
 
 
-class Named(NamedTuple):
-    """An ingredient, by what a recipe says of it."""
+class IngredientKey(NamedTuple):
+    """What identifies an ingredient in a recipe, without its weight."""
 
     shard_uid: str
     training_key: str
     weights_digest: str
 
 
-def named(part: RecipePart) -> Named:
-    """Name the ingredient of a part."""
-    return Named(part.shard_uid, part.training_key, part.weights_digest)
+def ingredient_key(part: RecipePart) -> IngredientKey:
+    """Return the key of a part's ingredient."""
+    return IngredientKey(part.shard_uid, part.training_key, part.weights_digest)
 
 
 def step_between(
-    old: Mapping[Named, int], new: Mapping[Named, int]
-) -> tuple[Step, tuple[Named, ...]]:
-    """Find how the sums of one recipe become those of another, reading as few as can be.
+    old: Mapping[IngredientKey, int], new: Mapping[IngredientKey, int]
+) -> tuple[Step, tuple[IngredientKey, ...]]:
+    """Find the step from the sums of one recipe to another's that reads the fewest ingredients.
 
-    Weights of recipes have no common factor, so that one weight that changes may scale all
-    others: they count as unchanged in the proportion that most of them have.
+    Weights of a recipe have no common factor, so a single change may scale all other weights. The
+    ingredients whose weights changed by the commonest ratio count as unchanged.
 
     Args:
-        old: The weight of each ingredient; none: sums of zero.
-        new: The same; at least one.
+        old: The old weight of each ingredient; empty for sums of zero.
+        new: The new weight of each ingredient; at least one.
 
     Returns:
-        The step, and the ingredients that it reads, in order of name.
+        The step, and the ingredients that it reads, sorted by key.
     """
-    ratios = Counter(Fraction(old[one], new[one]) for one in old.keys() & new.keys())
-    # The commonest; of these the one of the smallest numbers, so that sums stay small.
+    ratios = Counter(Fraction(old[key], new[key]) for key in old.keys() & new.keys())
+    # The commonest; of several the one with the smallest numbers, so that sums stay small.
     ratio = min(
         ratios or [Fraction(1)],
-        key=lambda one: (-ratios[one], one.numerator + one.denominator, one),
+        key=lambda ratio: (-ratios[ratio], ratio.numerator + ratio.denominator, ratio),
     )
     divisor, times = ratio.numerator, ratio.denominator
-    changed = {one: divisor * new.get(one, 0) - times * old.get(one, 0) for one in {*old, *new}}
-    read = tuple(sorted(one for one, weight in changed.items() if weight))
+    changed = {key: divisor * new.get(key, 0) - times * old.get(key, 0) for key in {*old, *new}}
+    read = tuple(sorted(key for key, weight in changed.items() if weight))
     step = Step(
         times,
         divisor,
-        tuple(changed[one] for one in read),
-        tuple(int(one in new) - int(one in old) for one in read),
+        tuple(changed[key] for key in read),
+        tuple(int(key in new) - int(key in old) for key in read),
         sum(old.values()),
         sum(new.values()),
         len(new),
@@ -75,19 +75,19 @@ def step_between(
 
 
 def is_cheaper(sums_bytes: int, changed: int, members: int, ingredient_bytes: int) -> bool:
-    """Whether to go by the sums of another recipe.
+    """Whether to start from the sums of another recipe.
 
     Args:
-        sums_bytes: Of these.
-        changed: How many ingredients are read for it.
-        members: Of the new recipe.
-        ingredient_bytes: Of one.
+        sums_bytes: The size of these sums.
+        changed: How many ingredients must be read beside the sums.
+        members: The number of ingredients of the new recipe.
+        ingredient_bytes: The size of one ingredient.
     """
     return 2 * sums_bytes + changed * ingredient_bytes < members * ingredient_bytes
 
 
 def is_worth_keeping(members: int, total: int, given: Format) -> bool:
-    """Whether a change of one ingredient would be cheaper with the sums of this recipe."""
+    """Whether the sums of this recipe would make a later change of one ingredient cheaper."""
     if given is F32 and total >= HEAVY_TOTAL:
         return False
     width = NARROW if given is F16 and total <= LIGHT_TOTAL else WIDE

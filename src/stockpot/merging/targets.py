@@ -1,4 +1,4 @@
-"""Where a soup is written: a file that appears whole, or an object of a bucket. Or nowhere."""
+"""Targets that a soup is written to: a file, an object, an open descriptor, or nothing."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from stockpot.errors import Transient
-from stockpot.merging.engine import Target
+from stockpot.merging.interfaces import Target
 from stockpot.store.atomic import appearing, problem
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import Files
@@ -19,27 +19,27 @@ _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 @runtime_checkable
-class Uploads(Protocol):
-    """A store that takes an object as a stream, and shows it whole or not at all."""
+class StreamUploads(Protocol):
+    """A store that takes an object as a stream, and publishes it whole or not at all."""
 
     def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
-        """Write the bytes of a stream, replacing what was there."""
+        """Write the bytes of a stream, replacing an existing object."""
         ...
 
 
 def store_target(store: ObjectStore, key: str, size_bytes: int) -> AbstractContextManager[Target]:
-    """Write an object of a store as it is made, without a file in between.
+    """Write an object of a store while it is computed, without a file in between.
 
-    It appears under its key, whole, when the block ends well, and not at all where it does not.
+    It appears under its key, whole, when the block ends without an exception, and else not at all.
 
     Args:
-        store: Where to.
-        key: Of the object.
-        size_bytes: Of the whole object.
+        store: The store.
+        key: The key of the object.
+        size_bytes: The size of the whole object.
     """
     if isinstance(store, Files):
         return file_target(store.file_of(key), size_bytes)
-    assert isinstance(store, Uploads)
+    assert isinstance(store, StreamUploads)
     return object_target(store, key, size_bytes)
 
 
@@ -61,20 +61,20 @@ class _Descriptor:
 def file_target(
     path: Path, size_bytes: int, opened: AbstractContextManager[BinaryIO] | None = None
 ) -> Iterator[Target]:
-    """Write a file that appears under its name, on the disk, when the block ends well.
+    """Write a file that appears under its name when the block ends without an exception.
 
     Args:
         path: The final name.
-        size_bytes: Of the whole file. The room is taken at once: a full disk says so before the
-            first byte is read, and one extent is written faster than many.
-        opened: Makes the file, and gives it its name when all is written; None: as an object of a
-            store is made.
+        size_bytes: The size of the whole file. Its space is allocated at once: a full disk is
+            reported before the first byte is read, and one extent is written faster than many.
+        opened: Creates the file, and gives it its name when all is written. None creates it as an
+            object of a store.
     """
     with opened or appearing(path) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
         except (AttributeError, OSError) as error:
-            # Not every file system can: then the file grows as it is written.
+            # Not every file system can allocate; then the file grows while it is written.
             if isinstance(error, OSError) and error.errno not in _CANNOT_ALLOCATE:
                 raise
         yield _Descriptor(path, file.fileno())
@@ -92,8 +92,8 @@ class _Stream:
                 data = data[os.write(self._descriptor, data) :]
         except BrokenPipeError as error:
             raise Transient(
-                "whoever reads standard output ended before all was written",
-                help="look at what reads it; what it has is cut short",
+                "the process that reads standard output ended before all was written",
+                help="check that process; what it read is cut short",
             ) from error
         except OSError as error:
             raise problem(error, Path(STDOUT)) from error
@@ -101,12 +101,12 @@ class _Stream:
 
 @contextmanager
 def stream_target(descriptor: int) -> Iterator[Target]:
-    """Write to an open pipe or file, in order; after an exception what is there is cut short."""
+    """Write to an open pipe or file, in order; after an exception the output is cut short."""
     yield _Stream(descriptor)
 
 
 class _Pipe:
-    """Passes bytes on, but the last ones only when it is told that all is well."""
+    """Passes bytes on, but holds back the last ones until `finish`."""
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self.in_order = True
@@ -124,16 +124,16 @@ class _Pipe:
 
 
 @contextmanager
-def object_target(store: Uploads, key: str, size_bytes: int) -> Iterator[Target]:
-    """Write an object, in parts, without a file in between. After an exception there is none.
+def object_target(store: StreamUploads, key: str, size_bytes: int) -> Iterator[Target]:
+    """Write an object in parts, without a file in between. After an exception there is no object.
 
-    The upload reads from a pipe. Where that ends before all bytes have come, the upload fails and
-    is taken back: so the last bytes are held back until the block has ended well.
+    The upload reads from a pipe. If the pipe ends before all bytes have come, the upload fails and
+    is aborted: so the last bytes are held back until the block has ended without an exception.
 
     Args:
-        store: Where to.
-        key: Of the object.
-        size_bytes: Of the whole object.
+        store: The store.
+        key: The key of the object.
+        size_bytes: The size of the whole object.
     """
     failures: list[BaseException] = []
     ours, theirs = os.pipe()
@@ -158,8 +158,8 @@ def object_target(store: Uploads, key: str, size_bytes: int) -> Iterator[Target]
         raise failures[0]
 
 
-class Nowhere:
-    """Keep nothing: only the digest is of interest."""
+class NullTarget:
+    """Discards what is written, for a merge of which only the digest is wanted."""
 
     in_order = False
 
@@ -167,7 +167,7 @@ class Nowhere:
         del offset, data
 
 
-def nowhere(size_bytes: int) -> AbstractContextManager[Target]:
-    """Write so many bytes to where nothing is kept."""
+def null_target(size_bytes: int) -> AbstractContextManager[Target]:
+    """Open a target that discards what is written."""
     del size_bytes
-    return nullcontext(Nowhere())
+    return nullcontext(NullTarget())

@@ -1,8 +1,7 @@
-"""Elements of any type as numbers: for what is compared and shown, and never averaged.
+"""Decodes elements of every safetensors type to numbers, to compare and show them.
 
-Every type of the safetensors format is known here. Narrow floating-point types are those of the OCP
-specification for 8-bit and microscaling formats; the ones that end in FNUZ have one zero, one NaN
-and no infinity.
+Narrow floating-point types are those of the OCP specification for 8-bit and microscaling formats;
+the ones that end in FNUZ have one zero, one NaN and no infinity.
 """
 
 from collections.abc import Mapping
@@ -20,24 +19,24 @@ _PLAIN: Mapping[str, str] = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8",
 }  # fmt: skip
-"""Types that numpy has itself."""
+"""Types that numpy supports."""
 _NARROW: Mapping[str, tuple[int, int]] = {
     "F4": (2, 1), "F6_E2M3": (2, 3), "F6_E3M2": (3, 2), "F8_E8M0": (8, 0),
     "F8_E4M3": (4, 3), "F8_E5M2": (5, 2), "F8_E4M3FNUZ": (4, 3), "F8_E5M2FNUZ": (5, 2),
 }  # fmt: skip
-"""Bits of exponent and of fraction."""
+"""Bits of the exponent and of the fraction."""
 
 
 def numbers_of(data: bytes | NDArray[np.uint8], dtype: str) -> Numbers:
-    """Read whole elements as numbers, exactly.
+    """Decode whole elements exactly.
 
     Args:
-        data: As they lie in a file.
-        dtype: As safetensors says it.
+        data: The bytes of the elements in a file.
+        dtype: The type's name in safetensors.
 
     Returns:
-        Shape (elements,): whole numbers, floats or complex numbers, of numpy's type where it has
-        the same, and of float64 where not.
+        Shape (elements,): whole numbers, floats or complex numbers, in numpy's own type if it has
+        one, else in float32 (BF16) or float64.
     """
     raw = np.frombuffer(data, np.uint8)
     if dtype in _PLAIN:
@@ -48,9 +47,9 @@ def numbers_of(data: bytes | NDArray[np.uint8], dtype: str) -> Numbers:
 
 
 def distances(first: Numbers, second: Numbers) -> NDArray[np.float64]:
-    """Return the absolute difference of each pair, zero where both are equal or both NaN."""
+    """Return the absolute difference of each pair; it is zero if both are equal or both NaN."""
     if first.dtype.kind in "iu":
-        # The difference of two numbers of 64 bits needs 64 bits, and no sign.
+        # The difference of two 64-bit numbers needs 64 bits without a sign.
         wide = np.int64 if first.dtype.kind == "i" else np.uint64
         a, b = first.astype(wide), second.astype(wide)
         apart = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
@@ -58,9 +57,9 @@ def distances(first: Numbers, second: Numbers) -> NDArray[np.float64]:
     wide_float = np.complex128 if first.dtype.kind == "c" else np.float64
     x, y = first.astype(wide_float), second.astype(wide_float)
     with np.errstate(invalid="ignore", over="ignore"):
-        found: NDArray[np.float64] = np.abs(x - y)
-    found[(x == y) | (np.isnan(x) & np.isnan(y))] = 0.0
-    return found
+        apart_float: NDArray[np.float64] = np.abs(x - y)
+    apart_float[(x == y) | (np.isnan(x) & np.isnan(y))] = 0.0
+    return apart_float
 
 
 def _codes(raw: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
@@ -73,7 +72,7 @@ def _codes(raw: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 @cache
 def _table(dtype: str) -> NDArray[np.float64]:
-    """List the value of each bit pattern of a narrow type."""
+    """Return the value of each bit pattern of a narrow type."""
     bits, (exponent_bits, fraction_bits) = ELEMENT_BITS[dtype], _NARROW[dtype]
     if dtype == "F8_E8M0":
         return np.array([2.0 ** (code - 127) for code in range(255)] + [np.nan])

@@ -1,7 +1,7 @@
-"""Hold a soup against its definition, with nothing in common with how it was made.
+"""`verify`: checks a soup against its definition, independently of the code that merged it.
 
-Every byte of the file is hashed, every header read again; of each tensor the first, the last and
-some elements in between are averaged in rationals. Tensors that are copied are compared whole.
+It hashes every byte of the file and reads every header again. Of each tensor it averages the first,
+the last and some elements in between in rationals. Tensors that are copied are compared whole.
 """
 
 import hashlib
@@ -15,28 +15,28 @@ import numpy as np
 
 from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused
-from stockpot.merging.checkpoints import Checkpoint, open_checkpoint, own_files
+from stockpot.merging.checkpoints import OpenCheckpoint, help_for_own_files, open_checkpoint
 from stockpot.merging.copies import is_copied, read_bytes
 from stockpot.merging.formats import FORMATS, Format
 from stockpot.merging.inputs import open_inputs
 from stockpot.merging.layout import differences
 from stockpot.merging.lora_fusion import fold_plainly
-from stockpot.merging.weights import Weight, Where, listed, whole
+from stockpot.merging.weights import PathOrUrl, Weight, parse_inputs, whole_weights
 from stockpot.store.ranges import ByteSource, ObjectBytes, blocks
 from stockpot.store.safetensors import ELEMENT_BYTES, tensor_bytes
 
 SAMPLES = 4096
-"""Elements of the whole soup."""
+"""How many elements of the whole soup are checked, about."""
 FETCH_BYTES = 1 << 20
 AHEAD_BYTES = 256 << 10
-"""Fetched at once of an object in a far store, of which one element alone is wanted first."""
+"""Bytes fetched at once of an object in a store, for one element and those that follow it."""
 
 
 def verify(
-    soup: Where,
-    inputs: Mapping[Where, Weight] | Iterable[Where | tuple[Where, Weight]],
+    soup: PathOrUrl,
+    inputs: Mapping[PathOrUrl, Weight] | Iterable[PathOrUrl | tuple[PathOrUrl, Weight]],
     *,
-    base: Where | None = None,
+    base: PathOrUrl | None = None,
     digest: str | None = None,
     samples: int = SAMPLES,
 ) -> int:
@@ -45,46 +45,47 @@ def verify(
     Args:
         soup: The file, or `s3://bucket/key`.
         inputs: The checkpoints with their weights, as for `merge`.
-        base: What LoRAs were folded into, as for `merge`.
-        digest: What the file must hash to; None: it is not hashed.
+        base: The base that LoRAs were folded into, as for `merge`.
+        digest: The digest that the file must have. None skips hashing.
         samples: How many elements to average in rationals, about; at least two of each tensor.
 
     Returns:
         How many elements were averaged.
 
     Raises:
-        Refused: It is not (exit 43); or something cannot be understood, as in `merge`.
+        Refused: The soup is not the mean (exit 43); or an input is invalid, as in `merge`.
     """
-    pairs = [(where, weight) for where, weight in listed(inputs) if weight]
-    weights = whole([weight for _, weight in pairs])
-    with own_files(), ExitStack() as stack:
+    pairs = [(where, weight) for where, weight in parse_inputs(inputs) if weight]
+    weights = whole_weights([weight for _, weight in pairs])
+    with help_for_own_files(), ExitStack() as stack:
         made = open_checkpoint(soup, stack)
         if digest is not None:
             _require_digest(made, digest)
-        # Folded in numpy: whatever was compiled has made the soup.
+        # Folded in numpy, because compiled code may have written the soup.
         parts = open_inputs((where for where, _ in pairs), base, stack, fold_plainly).checkpoints
         for part in parts:
             alike = [(key, "", shape) for key, _, shape in part.tensors]
-            if found := differences([(key, "", shape) for key, _, shape in made.tensors], alike):
-                raise _not_it(made.name, f"{part.name} does not fit it: {found[0]}")
+            soup_shapes = [(key, "", shape) for key, _, shape in made.tensors]
+            if differing := differences(soup_shapes, alike):
+                raise _not_the_mean(made.name, f"{part.name} does not fit it: {differing[0]}")
         return _compare(made, parts, weights, samples)
 
 
-def _require_digest(made: Checkpoint, digest: str) -> None:
+def _require_digest(made: OpenCheckpoint, digest: str) -> None:
     for source in made.sources:
         sha256 = hashlib.sha256()
         for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
             sha256.update(block)
-        if (found := PREFIX + sha256.hexdigest()) != digest:
-            raise _not_it(source.name, f"it is {found}, and {digest} was named")
+        if (actual := PREFIX + sha256.hexdigest()) != digest:
+            raise _not_the_mean(source.name, f"its digest is {actual}, not {digest}")
 
 
 def _compare(
-    made: Checkpoint, parts: Sequence[Checkpoint], weights: Sequence[int], samples: int
+    made: OpenCheckpoint, parts: Sequence[OpenCheckpoint], weights: Sequence[int], samples: int
 ) -> int:
     dice = random.Random(0)  # noqa: S311 - the same ones each time
     parameters = sum(prod(shape) for _, _, shape in made.tensors)
-    averaged, made_of = _Elements(made), [_Elements(part) for part in parts]
+    averaged, made_of = _ElementReader(made), [_ElementReader(part) for part in parts]
     compared = 0
     for number, tensor in enumerate(made.tensors):
         key, dtype, shape = tensor
@@ -104,41 +105,43 @@ def _compare(
                 ),
                 start=Fraction(0),
             ) / sum(weights)
-            found = averaged.exact(number, element)
-            if not _is_rounded(exact, found, FORMATS[dtype]):
-                raise _not_it(
+            actual = averaged.exact(number, element)
+            if not _is_rounded(exact, actual, FORMATS[dtype]):
+                raise _not_the_mean(
                     made.name,
-                    f"tensor {key} has {float(found)} at element {element}; the mean is "
+                    f"tensor {key} has {float(actual)} at element {element}; the mean is "
                     f"{float(exact)}",
                 )
         compared += len(chosen)
     return compared
 
 
-def _require_copied(made: Checkpoint, parts: Sequence[Checkpoint], number: int) -> None:
-    """Refuse a soup that has other bytes than each checkpoint, where the tensor is a copy."""
+def _require_copied(made: OpenCheckpoint, parts: Sequence[OpenCheckpoint], number: int) -> None:
+    """Refuse a soup whose copied tensor differs from that of a checkpoint."""
     key, dtype, shape = made.tensors[number]
     size_bytes = tensor_bytes(dtype, shape)
     for part in parts:
         if part.tensors[number][1] != dtype:
-            raise _not_it(made.name, f"tensor {key} is {dtype}, in {part.name} of another type")
+            raise _not_the_mean(
+                made.name, f"tensor {key} is {dtype}, in {part.name} of another type"
+            )
         for begin in range(0, size_bytes, FETCH_BYTES):
             length = min(FETCH_BYTES, size_bytes - begin)
             ours = read_bytes(made.places[number], begin, length)
             if not np.array_equal(ours, read_bytes(part.places[number], begin, length)):
-                raise _not_it(made.name, f"tensor {key} is no copy of that of {part.name}")
+                raise _not_the_mean(made.name, f"tensor {key} differs from that of {part.name}")
 
 
-class _Elements:
-    """Single elements of a checkpoint, asked for in the order in which they lie."""
+class _ElementReader:
+    """Reads single elements of a checkpoint, in the order in which they lie."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: OpenCheckpoint) -> None:
         self._checkpoint = checkpoint
         self._source: ByteSource | None = None
         self._at, self._data = 0, b""
 
     def exact(self, number: int, element: int) -> Fraction:
-        """The value of one element of the tensor of this number."""
+        """Return the value of an element of the tensor with this number."""
         _, dtype, _ = self._checkpoint.tensors[number]
         source, offset = self._checkpoint.places[number]
         form, size_bytes = FORMATS[dtype], ELEMENT_BYTES[dtype]
@@ -148,7 +151,7 @@ class _Elements:
     def _read(self, source: ByteSource, offset: int, length: int) -> bytes:
         if not isinstance(source, ObjectBytes):
             return source.read(offset, length)
-        # A request costs as much as a megabyte, and the next element is often not so far away.
+        # A request costs as much as a megabyte, and the next element is often nearer than that.
         begin = offset - self._at
         if source is not self._source or not 0 <= begin <= len(self._data) - length:
             self._data = source.read(offset, AHEAD_BYTES)
@@ -156,20 +159,21 @@ class _Elements:
         return self._data[begin : begin + length]
 
 
-def _is_rounded(exact: Fraction, found: Fraction, form: Format) -> bool:
-    """Whether a number of a format is the nearest to a rational, or the even one of two."""
+def _is_rounded(exact: Fraction, actual: Fraction, form: Format) -> bool:
+    """Whether `actual` is the number of a format nearest to `exact`, ties to even."""
     if not exact:
-        return not found
+        return not actual
     exponent = abs(exact.numerator).bit_length() - exact.denominator.bit_length()
     if Fraction(2) ** exponent > abs(exact):
         exponent -= 1
     quantum = Fraction(2) ** (max(exponent, form.min_exponent) - form.precision + 1)
-    return round(exact / quantum) * quantum == found
+    return round(exact / quantum) * quantum == actual
 
 
-def _not_it(name: str, why: str) -> Refused:
+def _not_the_mean(name: str, why: str) -> Refused:
     return Refused(
         f"{name} is not the mean of these checkpoints: {why}",
-        help="were they changed since? else make it again, and look at the disk and the memory",
+        help="if the checkpoints have not changed since, merge them again, and check the disk and "
+        "the memory for faults",
         exit_code=ExitCode.WRONG_DIGEST,
     )

@@ -1,1 +1,1 @@
-"""The numbers that people and Prometheus look at, and where they are asked for."""
+"""Metrics for Prometheus, the Grafana dashboard, and the HTTP endpoints of probes and progress."""

@@ -1,23 +1,23 @@
-"""The dashboard *Soup quality*: what it asks Prometheus.
+"""The Grafana dashboard *Soup quality*: its rows, panels, variables and annotations.
 
-Expressions may name `$namespace` and `$soup`, which a person chooses above the panels. Series of
-the operator say their soup themselves; those of servers have it from whoever scrapes them.
+Expressions may name the variables `$namespace` and `$soup`. The operator's series have these labels
+themselves; the scrape configuration adds them to the servers' series.
 """
 
 from typing import Any
 
-from stockpot.metrics.grafana import Choice, Mark, Panel, Query, Row, dashboard_json
+from stockpot.metrics.grafana import Annotation, Panel, Query, Row, Variable, dashboard_json
 
 
 def dashboard() -> str:
-    """The text of `charts/stockpot/dashboards/soup-quality.json`."""
+    """Return the content of `charts/stockpot/dashboards/soup-quality.json`."""
     return dashboard_json(
         uid="stockpot-soup-quality",
         title="Soup quality",
-        about="Soups, their shards and revisions, and what is being forgotten.",
+        description="Soups, their shards and revisions, and unlearnings in progress.",
         rows=ROWS,
-        choices=CHOICES,
-        marks=MARKS,
+        variables=VARIABLES,
+        annotations=ANNOTATIONS,
     )
 
 
@@ -42,9 +42,9 @@ _ROUND_S = "stockpot_reconcile_duration_seconds_bucket"
 _SOUP = "{{namespace}}/{{soup}}"
 
 
-def _stat(title: str, about: str, expr: str, **more: Any) -> Panel:
-    queries = [Query(expr, "", at_once=True)]
-    return Panel(title, about, queries, kind="stat", width=3, height=4, **more)
+def _stat(title: str, description: str, expr: str, **more: Any) -> Panel:
+    queries = [Query(expr, "", instant=True)]
+    return Panel(title, description, queries, kind="stat", width=3, height=4, **more)
 
 
 ROWS = (
@@ -63,39 +63,39 @@ ROWS = (
             ),
             _stat(
                 "Shards stalled",
-                "They wait for a person: kubectl describe shard says for what.",
+                "Shards that need your action: see kubectl describe shard.",
                 f"sum({_of('stockpot_shards', state='Stalled')})",
-                limits=(("green", None), ("red", 1)),
+                thresholds=(("green", None), ("red", 1)),
             ),
             _stat(
                 "Servers ready",
-                "Servers that answer.",
+                "Servers that are ready for requests.",
                 f"sum({_of('stockpot_servers', ready='true')})",
-                limits=(("red", None), ("green", 1)),
+                thresholds=(("red", None), ("green", 1)),
             ),
             _stat(
                 "Being forgotten",
-                "Shards whose deletion was asked for, and whose receipt is not stored yet.",
+                "Shards whose deletion was requested, and whose receipt is not stored yet.",
                 f"sum({_of('stockpot_deletions_in_flight')})",
-                limits=(("green", None), ("orange", 1)),
+                thresholds=(("green", None), ("orange", 1)),
             ),
             _stat(
                 "Oldest deletion",
-                "How long the oldest of them has taken so far.",
+                "How long the oldest deletion in progress has taken so far.",
                 f"max({_of('stockpot_deletion_age_seconds')})",
                 unit="s",
-                limits=(("green", None), ("orange", 60), ("red", 3600)),
+                thresholds=(("green", None), ("orange", 60), ("red", 3600)),
             ),
             _stat(
                 "Receipts",
-                "Unlearnings that were carried out and signed.",
+                "Unlearnings that were completed and signed.",
                 f"sum({_of('stockpot_receipts')})",
             ),
             _stat(
                 "Leaders",
-                "Operators that act: one. None for longer than 20 seconds: see their logs.",
+                "Operators that hold the lease. If there is none for 20 seconds, see their logs.",
                 "sum(stockpot_leader)",
-                limits=(("red", None), ("green", 1), ("red", 2)),
+                thresholds=(("red", None), ("green", 1), ("red", 2)),
             ),
         ),
     ),
@@ -104,8 +104,8 @@ ROWS = (
         (
             Panel(
                 "$metric of each revision",
-                "What was measured of each revision, beside the base's. A revision's line begins "
-                "when its figures are there, and ends when it is cleared away.",
+                "The figures of each revision and of the base. A revision's line begins when it is "
+                "evaluated, and ends when it is deleted.",
                 (
                     Query(_of("stockpot_revision_quality", metric="$metric"), "{{revision}}"),
                     Query(_of("stockpot_baseline_quality", metric="$metric"), "base"),
@@ -117,12 +117,12 @@ ROWS = (
             ),
             Panel(
                 "All figures now",
-                "The last that was measured of each revision that is kept.",
+                "The latest figures of each revision that is kept.",
                 (
                     Query(
-                        _of("stockpot_revision_quality"), "{{metric}} · {{revision}}", at_once=True
+                        _of("stockpot_revision_quality"), "{{metric}} · {{revision}}", instant=True
                     ),
-                    Query(_of("stockpot_baseline_quality"), "{{metric}} · base", at_once=True),
+                    Query(_of("stockpot_baseline_quality"), "{{metric}} · base", instant=True),
                 ),
                 kind="bargauge",
                 height=9,
@@ -135,22 +135,22 @@ ROWS = (
         (
             Panel(
                 "Shards by state",
-                "Where the soup's shards are.",
+                "How many of the soup's shards are in each state.",
                 (Query(f"sum by (state) ({_of('stockpot_shards')})", "{{state}}"),),
                 stacked=True,
             ),
             Panel(
                 "Training",
-                "How far the training of each shard is.",
+                "The progress of each shard's training.",
                 (Query(_of("stockpot_training_progress_ratio"), "{{shard}}"),),
                 unit="percentunit",
             ),
             Panel(
                 "Unlearning",
-                "The age of the oldest deletion that is under way, and how many there are.",
+                "The age of the oldest deletion in progress, and the number of all.",
                 (
                     Query(_of("stockpot_deletion_age_seconds"), f"{_SOUP} oldest"),
-                    Query(_of("stockpot_deletions_in_flight"), f"{_SOUP} under way"),
+                    Query(_of("stockpot_deletions_in_flight"), f"{_SOUP} in progress"),
                 ),
             ),
         ),
@@ -160,15 +160,15 @@ ROWS = (
         (
             Panel(
                 "Requests",
-                "Requests for pictures in a second, by the code of their answer.",
+                "Requests for pictures per second, by the status code of their response.",
                 (Query(f"sum by (code) ({_rate(_REQUESTS)})", "{{code}}"),),
                 unit="reqps",
                 width=6,
             ),
             Panel(
                 "Errors",
-                "The share of requests that a server could not answer. A changed soup adds none; "
-                "a deletion ends requests that outlast drainSeconds.",
+                "The share of requests that failed with a server error. A changed soup causes "
+                "none; a deletion ends requests that outlast drainSeconds.",
                 (
                     Query(
                         f"(sum({_rate(_ERRORS)}) or on() vector(0)) / sum({_rate(_REQUESTS)})",
@@ -180,23 +180,23 @@ ROWS = (
             ),
             Panel(
                 "Latency",
-                "From a request to the end of its answer.",
+                "From a request to the end of its response.",
                 (
-                    Query(_quantile(0.5, _REQUEST_S), "half within"),
-                    Query(_quantile(0.95, _REQUEST_S), "19 of 20 within"),
+                    Query(_quantile(0.5, _REQUEST_S), "p50"),
+                    Query(_quantile(0.95, _REQUEST_S), "p95"),
                 ),
                 unit="s",
                 width=6,
             ),
             Panel(
-                "Revision that answers",
-                "Of each server. They differ only while a revision is rolled out.",
+                "Revision served",
+                "The revision of each server. They differ only while a revision is rolled out.",
                 (
                     Query(_of("stockpot_serving_revision_number"), "{{pod}}"),
-                    Query(f"max({_of('stockpot_current_revision_number')})", "told"),
+                    Query(f"max({_of('stockpot_current_revision_number')})", "promoted"),
                 ),
                 width=6,
-                dashed="told",
+                dashed="promoted",
             ),
         ),
     ),
@@ -204,18 +204,18 @@ ROWS = (
         "Operator",
         (
             Panel(
-                "Rounds",
-                "How long a round of one soup takes.",
+                "Reconcile duration",
+                "How long the reconciliation of one soup takes.",
                 (
-                    Query(_quantile(0.5, _ROUND_S), "half within"),
-                    Query(_quantile(0.99, _ROUND_S), "99 of 100 within"),
+                    Query(_quantile(0.5, _ROUND_S), "p50"),
+                    Query(_quantile(0.99, _ROUND_S), "p99"),
                 ),
                 unit="s",
                 width=6,
             ),
             Panel(
-                "Rounds that failed",
-                "In a second, by the error. Each is tried again.",
+                "Reconcile errors",
+                "Failed reconciliations per second, by error. Each is retried.",
                 (
                     Query(
                         "sum by (error) (rate(stockpot_reconcile_errors_total[$__rate_interval]))"
@@ -228,9 +228,9 @@ ROWS = (
             ),
             Panel(
                 "Queue",
-                "Soups that wait for a round. It should come back to 0.",
+                "Soups that wait for reconciliation. It should return to 0.",
                 (
-                    # One that stands by is told of everything, and does none of it.
+                    # A standby operator queues every event and processes none.
                     Query(
                         "stockpot_queue_depth and on (job, instance) (stockpot_leader == 1)",
                         "waiting",
@@ -240,7 +240,7 @@ ROWS = (
             ),
             Panel(
                 "Memory",
-                "Of each operator; one leads, the others stand by with a warm cache.",
+                "The memory of each operator: of the leader, and of standbys with a warm cache.",
                 (
                     Query(
                         "process_resident_memory_bytes and on (job, instance) stockpot_leader",
@@ -255,15 +255,17 @@ ROWS = (
 )
 
 _OF_NAMESPACE = 'stockpot_shards{namespace=~"$namespace"}'
-CHOICES = (
-    Choice("namespace", "label_values(stockpot_shards, namespace)"),
-    Choice("soup", f"label_values({_OF_NAMESPACE}, soup)"),
-    Choice(
-        "metric", f"label_values({_of('stockpot_revision_quality')}, metric)", first="heldout_loss"
+VARIABLES = (
+    Variable("namespace", "label_values(stockpot_shards, namespace)"),
+    Variable("soup", f"label_values({_OF_NAMESPACE}, soup)"),
+    Variable(
+        "metric",
+        f"label_values({_of('stockpot_revision_quality')}, metric)",
+        default="heldout_loss",
     ),
 )
-MARKS = (
-    Mark(
+ANNOTATIONS = (
+    Annotation(
         "Promotions",
         f"changes({_of('stockpot_current_revision_number')}[$__interval]) > 0",
         "A revision was promoted",

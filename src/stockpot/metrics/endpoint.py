@@ -1,4 +1,4 @@
-"""`/progress` and `/metrics` of a run, for as long as it runs."""
+"""Serves `/progress` and `/metrics` of a run while it runs."""
 
 import json
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from stockpot.metrics.listening import Answer, answering
+from stockpot.metrics.http_server import Response, serve_routes
 from stockpot.metrics.progress import Progress
 
 
 class _ProgressCollector(Collector):
-    """The progress of a run as Prometheus reads it."""
+    """Exports the progress of a run to Prometheus."""
 
     def __init__(self, progress: Progress, verb: str) -> None:
         self._progress = progress
@@ -43,34 +43,34 @@ class _ProgressCollector(Collector):
 def serve_progress(
     progress: Progress, *, verb: str, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[str]:
-    """Answer `/progress` (JSON) and `/metrics` while the context lasts.
+    """Serve `/progress` (JSON) and `/metrics` while the context lasts.
 
     Args:
-        progress: What to tell.
-        verb: The label of its metrics.
+        progress: The progress to serve.
+        verb: The value of the metrics' label `verb`.
         host: The address to listen on.
-        port: 0: any free one.
+        port: The port; 0 chooses a free one.
 
     Yields:
-        The URL that it is asked under from this machine, without a path.
+        The URL of the server from this machine, without a path.
 
     Raises:
-        Refused: The port is taken, or the host is not ours (exit 6).
+        Refused: The port is taken, or the host is not an address of this machine (exit 6).
     """
     registry = CollectorRegistry()
     registry.register(_ProgressCollector(progress, verb))
     ProcessCollector(registry=registry)
 
-    def progress_now() -> Answer:
-        return Answer(200, "application/json", json.dumps(asdict(progress.snapshot())).encode())
+    def progress_now() -> Response:
+        return Response(200, "application/json", json.dumps(asdict(progress.snapshot())).encode())
 
-    def metrics() -> Answer:
-        return Answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+    def metrics() -> Response:
+        return Response(200, CONTENT_TYPE_LATEST, generate_latest(registry))
 
-    with answering(
+    with serve_routes(
         {"/progress": progress_now, "/metrics": metrics},
         host=host,
         port=port,
-        instead="name another with --progress HOST:PORT; port 0 is any free one",
+        port_help="name another with --progress HOST:PORT; port 0 is any free one",
     ) as url:
         yield url

@@ -1,4 +1,4 @@
-"""What is counted of one soup: plain values, taken from its objects. No clock, no registry."""
+"""The facts of one soup that metrics show: plain values taken from its objects."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +12,12 @@ from stockpot.api.v1alpha1 import DataShard, Figure, Inclusion, Soup, SoupRevisi
 
 
 class ShardState(StrEnum):
-    """Where a shard is; each is in one of them. The label `state` of `stockpot_shards`."""
+    """The state of a shard: the label `state` of `stockpot_shards`. Each shard has exactly one."""
 
     PENDING = "Pending"
     """Not trained; nothing is wrong."""
     TRAINING = "Training"
-    """A run of it says how far it is."""
+    """Its training run reports progress."""
     TRAINED = "Trained"
     """Its ingredient is stored, and no revision with it serves yet."""
     INCLUDED = "Included"
@@ -25,9 +25,9 @@ class ShardState(StrEnum):
     EXCLUDED = "Excluded"
     """Out of the soup, because its inclusion says so."""
     STALLED = "Stalled"
-    """It waits for a person."""
+    """It needs a user's action."""
     UNLEARNING = "Unlearning"
-    """It is being forgotten."""
+    """It is being unlearned."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class SoupFacts:
     """One soup at the end of a round."""
 
     shards: Mapping[ShardState, int] = field(default_factory=dict)
-    """How many are in each state; a state that is not named has none."""
+    """The number of shards in each state; missing states have none."""
     revision_number: int | None = None
-    """Of the revision that servers are told to serve; 0 is the base, None: not even that."""
+    """The number of the promoted revision; 0 is the base. None if nothing is promoted."""
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """For each revision, by name, its figures, by metric."""
+    """Figures by revision name and metric."""
     baseline: Mapping[str, float] = field(default_factory=dict)
     """The base's figures, by metric."""
     unlearning_since_s: tuple[float, ...] = ()
-    """When each unlearning that is under way was asked for: seconds since 1970.
+    """When each unlearning in progress was requested, in seconds since 1970.
 
-    Of shards, of records that left one, and of shards whose objects went by force.
+    It covers shards, records that left a shard, and shards whose objects were force-deleted.
     """
     unlearning_deadline_s: float = float("inf")
-    """How long one may take."""
+    """How long an unlearning may take."""
     receipts: int = 0
     """How many unlearnings were signed."""
     servers: int = 0
     ready_servers: int = 0
     omissions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """For each shard, by name, how much of its data is not used exactly as given, by reason."""
+    """By shard name and reason, how much of the data is not used exactly as given."""
     held_out_omissions: Mapping[str, int] = field(default_factory=dict)
     """How much of the held-out data is not in the current revision's figures, by reason."""
 
@@ -66,13 +66,13 @@ def soup_facts(
     *,
     in_training: Iterable[str] = (),
 ) -> SoupFacts:
-    """Take what is counted from what the objects say of themselves.
+    """Collect the facts of a soup from its objects.
 
     Args:
-        soup: With the status that the round wrote.
-        shards: All of the soup's.
-        revisions: Those whose figures are shown.
-        in_training: Names of shards whose run is under way.
+        soup: The Soup with the status that the reconciliation wrote.
+        shards: All shards of the soup.
+        revisions: The revisions whose figures are shown.
+        in_training: The names of shards whose training is in progress.
     """
     shards, revisions, names = tuple(shards), tuple(revisions), frozenset(in_training)
     status = soup.status
@@ -86,7 +86,9 @@ def soup_facts(
             if (figures := _numbers(revision.status.evaluation))
         },
         baseline={
-            one.metric: float(one.baseline) for one in status.quality if one.baseline is not None
+            figure.metric: float(figure.baseline)
+            for figure in status.quality
+            if figure.baseline is not None
         },
         unlearning_since_s=tuple(_all_since_s(soup, shards)),
         unlearning_deadline_s=soup.spec.unlearning.deadline_seconds,
@@ -116,20 +118,20 @@ def _by_reason(omissions: Iterable[Omission]) -> dict[str, int]:
 def _state(shard: DataShard, in_training: bool) -> ShardState:
     if shard.status.unlearning or shard.metadata.deletion_timestamp:
         return ShardState.UNLEARNING
-    if _so(shard, ConditionType.STALLED):
+    if _is_true(shard, ConditionType.STALLED):
         return ShardState.STALLED
-    if _so(shard, ConditionType.INCLUDED):
+    if _is_true(shard, ConditionType.INCLUDED):
         return ShardState.INCLUDED
     if shard.spec.inclusion is Inclusion.EXCLUDED:
         return ShardState.EXCLUDED
-    if _so(shard, ConditionType.TRAINED):
+    if _is_true(shard, ConditionType.TRAINED):
         return ShardState.TRAINED
     return ShardState.TRAINING if in_training else ShardState.PENDING
 
 
-def _so(shard: DataShard, type_: ConditionType) -> bool:
-    said = find(shard.status.conditions, type_)
-    return said is not None and said.status is ConditionStatus.TRUE
+def _is_true(shard: DataShard, type_: ConditionType) -> bool:
+    condition = find(shard.status.conditions, type_)
+    return condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def _all_since_s(soup: Soup, shards: Iterable[DataShard]) -> Iterator[float]:
@@ -143,8 +145,8 @@ def _all_since_s(soup: Soup, shards: Iterable[DataShard]) -> Iterator[float]:
 
 
 def _leaving_since(shard: DataShard) -> str | None:
-    if _so(shard, ConditionType.UNLEARNED):
-        return None  # It expired and is forgotten; only its object stays.
+    if _is_true(shard, ConditionType.UNLEARNED):
+        return None  # It expired and is unlearned; only its object stays.
     unlearning = shard.status.unlearning
     return unlearning.requested_at if unlearning else shard.metadata.deletion_timestamp
 

@@ -1,4 +1,4 @@
-"""Grafana's own form of a dashboard. What is in ours stands in `dashboard.py`."""
+"""Builds the JSON model of a Grafana dashboard; `dashboard` has the content."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SCHEMA = 39
-"""Of Grafana 11; later ones read it, too."""
+"""The schema version of Grafana 11, which later versions read as well."""
 _WIDTH = 24
 """Columns of Grafana's grid."""
 
@@ -15,21 +15,21 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Query:
-    """One expression, and how its series are called."""
+    """A PromQL expression, and the legend of its series."""
 
     expr: str
     legend: str
-    at_once: bool = False
-    """Asked for one moment, not for the whole time."""
+    instant: bool = False
+    """Whether it is an instant query instead of a range query."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture."""
+    """A panel of the dashboard."""
 
     title: str
-    about: str
-    """What it tells, and what to do about it."""
+    description: str
+    """What it shows, and what to do about it."""
     queries: Sequence[Query]
     unit: str = "short"
     kind: Literal["timeseries", "stat", "bargauge"] = "timeseries"
@@ -37,38 +37,38 @@ class Panel:
     height: int = 8
     stacked: bool = False
     dashed: str = ""
-    """Series of this name are drawn dashed: what the others are compared with."""
-    limits: Sequence[tuple[str, float | None]] = ()
-    """Colours from a value upwards; the first has none."""
+    """The legend of the series that is drawn dashed, as the reference for the others."""
+    thresholds: Sequence[tuple[str, float | None]] = ()
+    """Colours, each with the value that it begins at; None for the first."""
     decimals: int | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under one heading."""
+    """A row of panels under a heading."""
 
     title: str
     panels: Sequence[Panel] = field(default=())
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a person chooses above the panels."""
+class Variable:
+    """A variable that users choose above the panels."""
 
     name: str
-    """Expressions name it with a `$`."""
+    """Expressions refer to it as `$name`."""
     query: str
-    first: str = ""
-    """What is chosen at first; empty: everything, and then several may be."""
+    default: str = ""
+    """The initial value. Empty selects all values, and permits several."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Moments that are marked in every picture over time."""
+class Annotation:
+    """Marks points in time in every time series panel."""
 
     name: str
     expr: str
-    """Has a sample when there is something to mark."""
+    """Has a sample at each point in time to mark."""
     title: str
     text: str
 
@@ -77,24 +77,24 @@ def dashboard_json(
     *,
     uid: str,
     title: str,
-    about: str,
+    description: str,
     rows: Sequence[Row],
-    choices: Sequence[Choice],
-    marks: Sequence[Mark],
+    variables: Sequence[Variable],
+    annotations: Sequence[Annotation],
 ) -> str:
-    """Write a dashboard as Grafana imports it; the data source is chosen above the panels."""
+    """Build a dashboard for import into Grafana; the data source is a variable."""
     document = {
         "uid": uid,
         "title": title,
-        "description": about,
+        "description": description,
         "tags": ["stockpot"],
         "schemaVersion": SCHEMA,
         "editable": False,
         "graphTooltip": 1,
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
-        "templating": {"list": [_DATA_SOURCE, *map(_choice, choices)]},
-        "annotations": {"list": [_mark(mark) for mark in marks]},
+        "templating": {"list": [_DATA_SOURCE, *map(_variable, variables)]},
+        "annotations": {"list": [_annotation(annotation) for annotation in annotations]},
         "panels": _panels(rows),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -112,33 +112,33 @@ _DATA_SOURCE: Json = {
 }
 
 
-def _choice(choice: Choice) -> Json:
-    said: Json = {
-        "name": choice.name,
-        "label": choice.name.capitalize(),
+def _variable(variable: Variable) -> Json:
+    document: Json = {
+        "name": variable.name,
+        "label": variable.name.capitalize(),
         "type": "query",
         "datasource": _SOURCE,
-        "query": {"query": choice.query, "refId": choice.name},
-        "definition": choice.query,
+        "query": {"query": variable.query, "refId": variable.name},
+        "definition": variable.query,
         "refresh": 2,
         "sort": 1,
     }
-    if choice.first:
-        return said | {"current": {"text": choice.first, "value": choice.first}}
-    # Of everything, too, what has no such label.
+    if variable.default:
+        return document | {"current": {"text": variable.default, "value": variable.default}}
+    # "All" also matches series without the label.
     all_ = {"text": "All", "value": "$__all"}
-    return said | {"includeAll": True, "multi": True, "allValue": ".*", "current": all_}
+    return document | {"includeAll": True, "multi": True, "allValue": ".*", "current": all_}
 
 
-def _mark(mark: Mark) -> Json:
+def _annotation(annotation: Annotation) -> Json:
     return {
-        "name": mark.name,
+        "name": annotation.name,
         "datasource": _SOURCE,
         "enable": True,
         "iconColor": "purple",
-        "expr": mark.expr,
-        "titleFormat": mark.title,
-        "textFormat": mark.text,
+        "expr": annotation.expr,
+        "titleFormat": annotation.title,
+        "textFormat": annotation.text,
     }
 
 
@@ -166,7 +166,7 @@ def _panel(panel: Panel) -> Json:
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.about,
+        "description": panel.description,
         "datasource": _SOURCE,
         "targets": [_target(number, query) for number, query in enumerate(panel.queries)],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
@@ -180,32 +180,32 @@ def _target(number: int, query: Query) -> Json:
         "datasource": _SOURCE,
         "expr": query.expr,
         "legendFormat": query.legend,
-        "instant": query.at_once,
-        "range": not query.at_once,
+        "instant": query.instant,
+        "range": not query.instant,
     }
 
 
 def _defaults(panel: Panel) -> Json:
-    said: Json = {"unit": panel.unit, "min": 0}
+    document: Json = {"unit": panel.unit, "min": 0}
     if panel.unit == "percentunit":
-        said["max"] = 1
+        document["max"] = 1
     if panel.decimals is not None:
-        said["decimals"] = panel.decimals
-        # Figures differ little: from 0 upwards they would all look the same.
-        del said["min"]
-    steps = [{"color": colour, "value": value} for colour, value in panel.limits]
-    said["thresholds"] = {
+        document["decimals"] = panel.decimals
+        # The figures differ little: on an axis from 0 they would look the same.
+        del document["min"]
+    steps = [{"color": colour, "value": value} for colour, value in panel.thresholds]
+    document["thresholds"] = {
         "mode": "absolute",
         "steps": steps or [{"color": "blue" if panel.kind == "stat" else "green", "value": None}],
     }
     if panel.kind == "timeseries":
-        said["custom"] = {
+        document["custom"] = {
             "lineWidth": 2,
             "fillOpacity": 30 if panel.stacked else 0,
             "showPoints": "never",
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         }
-    return said
+    return document
 
 
 def _overrides(panel: Panel) -> list[Json]:

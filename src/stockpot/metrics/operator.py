@@ -1,7 +1,7 @@
-"""What the operator measures, for Prometheus. One registry an operator, never the global one.
+"""The operator's Prometheus metrics, in a registry of their own.
 
-Series of a soup are made anew at each scrape from the last facts of it, so that they go when the
-soup goes. What only counts (rounds, errors) has no soup in its labels, and stays.
+Series of a soup are built at each scrape from its latest facts, so that they end with the soup.
+Counters (reconciliations, errors) have no soup label, and stay.
 """
 
 import threading
@@ -32,11 +32,11 @@ class OperatorMetrics:
     """The metrics of one operator. Safe to use from any thread."""
 
     def __init__(self, *, version: str, now_s: Callable[[], float] = time.time) -> None:
-        """Begin with no soup.
+        """Create metrics without any soup.
 
         Args:
-            version: What `stockpot_build_info` says.
-            now_s: Seconds since 1970: ages are counted when they are asked for.
+            version: The version label of `stockpot_build_info`.
+            now_s: Returns seconds since 1970; ages are computed at each scrape.
         """
         self.registry = CollectorRegistry()
         self._lock = threading.Lock()
@@ -61,15 +61,15 @@ class OperatorMetrics:
         build = Gauge("stockpot_build_info", "1.", ["version"], registry=self.registry)
         build.labels(version).set(1)
         ProcessCollector(registry=self.registry)
-        self.registry.register(_SoupCollector(self._see, now_s))
+        self.registry.register(_SoupCollector(self._snapshot, now_s))
 
     def observe_round(self, key: SoupName, facts: SoupFacts | None, duration_s: float) -> None:
-        """Take in a round that ended well.
+        """Record a successful reconciliation.
 
         Args:
             key: Namespace and name of the soup.
-            facts: What it came to; None: there is no such soup (any more).
-            duration_s: How long the round took.
+            facts: The facts of the soup; None if it does not exist any more.
+            duration_s: How long the reconciliation took.
         """
         self._round_s.observe(duration_s)
         if facts is None:
@@ -79,15 +79,14 @@ class OperatorMetrics:
             self._soups[key] = facts
 
     def observe_failure(self, error: BaseException, duration_s: float) -> None:
-        """Take in a round that ended with an error: what is known of the soup stays."""
+        """Record a failed reconciliation; the soup keeps its latest facts."""
         self._round_s.observe(duration_s)
         self._errors.labels(type(error).__name__).inc()
 
     def observe_progress(self, key: SoupName, ratios: Mapping[str, float]) -> None:
-        """Take in how far each shard's training is, 0 to 1, by the shard's name.
+        """Set the training progress of a soup's shards, 0 to 1, by shard name.
 
-        What is said replaces what was said of the soup before: a shard that is not named any
-        longer has no such series.
+        It replaces the soup's earlier progress: a shard that is missing has no series any more.
         """
         with self._lock:
             if ratios:
@@ -102,41 +101,43 @@ class OperatorMetrics:
             self._progress.pop(key, None)
 
     def set_leader(self, leads: bool) -> None:
-        """Say whether this operator acts, or stands by."""
+        """Set whether this operator leads or stands by."""
         self._leads.set(1 if leads else 0)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Read the length of the queue whenever it is asked for. Once."""
+        """Register the gauge of the queue's length, read at each scrape. Call it once."""
         Gauge(
             "stockpot_queue_depth", "Soups that wait for a round.", registry=self.registry
         ).set_function(depth)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _see(self) -> tuple[dict[SoupName, SoupFacts], dict[SoupName, Mapping[str, float]]]:
+    def _snapshot(self) -> tuple[dict[SoupName, SoupFacts], dict[SoupName, Mapping[str, float]]]:
         with self._lock:
             return dict(self._soups), dict(self._progress)
 
 
 class _SoupCollector(Collector):
-    """The series that have a soup in their labels."""
+    """Collects the series that have a soup label."""
 
     def __init__(
         self,
-        see: Callable[[], tuple[dict[SoupName, SoupFacts], dict[SoupName, Mapping[str, float]]]],
+        snapshot: Callable[
+            [], tuple[dict[SoupName, SoupFacts], dict[SoupName, Mapping[str, float]]]
+        ],
         now_s: Callable[[], float],
     ) -> None:
-        self._see = see
+        self._snapshot = snapshot
         self._now_s = now_s
 
     def describe(self) -> Iterator[Metric]:
-        """Say nothing beforehand: the names are fixed, and nothing else registers them."""
+        """Return nothing: the names are fixed, and nothing else registers them."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        soups, progress = self._see()
+        soups, progress = self._snapshot()
         families = _Families()
         for (namespace, name), facts in sorted(soups.items()):
             families.add_soup((namespace, name), facts, self._now_s())
@@ -147,7 +148,7 @@ class _SoupCollector(Collector):
 
 
 class _Families:
-    """One scrape's families, filled soup by soup."""
+    """The metric families of one scrape, filled soup by soup."""
 
     def __init__(self) -> None:
         self.shards = _gauge("shards", "Shards of a soup, by where they are.", "state")
@@ -203,9 +204,9 @@ class _Families:
             self.revision.add_metric(soup, facts.revision_number)
         since_s = facts.unlearning_since_s
         self.deletions.add_metric(soup, len(since_s))
-        # Clocks differ: the API server's may be ahead of ours.
+        # The API server's clock may be ahead of the operator's.
         self.deletion_age_s.add_metric(soup, max(0.0, now_s - min(since_s)) if since_s else 0.0)
-        late = [one for one in since_s if now_s - one > facts.unlearning_deadline_s]
+        late = [begin_s for begin_s in since_s if now_s - begin_s > facts.unlearning_deadline_s]
         self.overdue.add_metric(soup, len(late))
         self.receipts.add_metric(soup, facts.receipts)
         for shard, counts in facts.omissions.items():

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from stockpot.metrics.listening import Answer, answering
+from stockpot.metrics.http_server import Response, serve_routes
 from stockpot.metrics.operator import OperatorMetrics
 
 
@@ -18,36 +18,36 @@ def serve_operator(
     host: str = "0.0.0.0",  # noqa: S104 - the kubelet and Prometheus come from outside the pod
     port: int = 8080,
 ) -> Iterator[str]:
-    """Answer on threads of its own while the context lasts, so that work never looks like death.
+    """Serve probes and metrics on threads of their own, so that they respond during long work.
 
     Args:
-        meters: What `/metrics` shows.
-        is_live: False: the kubelet kills the container. Asked from another thread.
-        is_ready: False: it is not counted as available. Asked from another thread.
+        meters: The metrics of `/metrics`.
+        is_live: If False, the kubelet restarts the container. Called from another thread.
+        is_ready: If False, the pod does not count as available. Called from another thread.
         host: The address to listen on.
-        port: 0: any free one.
+        port: The port; 0 chooses a free one.
 
     Yields:
-        The URL that it is asked under from the same machine, without a path.
+        The URL of the server from this machine, without a path.
 
     Raises:
         Refused: The port is taken (exit 6).
     """
 
-    def probe(is_so: Callable[[], bool]) -> Callable[[], Answer]:
-        def answer() -> Answer:
-            good = is_so()
-            return Answer(200 if good else 503, "text/plain", b"yes\n" if good else b"no\n")
+    def probe(check: Callable[[], bool]) -> Callable[[], Response]:
+        def answer() -> Response:
+            good = check()
+            return Response(200 if good else 503, "text/plain", b"yes\n" if good else b"no\n")
 
         return answer
 
-    def metrics() -> Answer:
-        return Answer(200, CONTENT_TYPE_PLAIN_0_0_4, meters.text())
+    def metrics() -> Response:
+        return Response(200, CONTENT_TYPE_PLAIN_0_0_4, meters.text())
 
-    with answering(
+    with serve_routes(
         {"/livez": probe(is_live), "/readyz": probe(is_ready), "/metrics": metrics},
         host=host,
         port=port,
-        instead="another operator may run here: end it",
+        port_help="another operator may run here: end it",
     ) as url:
         yield url

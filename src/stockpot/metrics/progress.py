@@ -1,4 +1,4 @@
-"""How far a run has come: set by the verb, read by `/progress`. Its only clock is monotonic."""
+"""The progress of a run: set by the workload, read by `/progress`. Uses only a monotonic clock."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far it is, at one moment."""
+    """The progress at one moment."""
 
     phase: str = "starting"
     """A word or two for people: `encoding`, `training`, `publishing`."""
@@ -15,7 +15,7 @@ class Snapshot:
     total_steps: int = 0
     elapsed_s: float = 0.0
     eta_s: float | None = None
-    """Until the phase ends; none while it cannot be known."""
+    """Seconds until the phase ends; None while unknown."""
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -29,19 +29,19 @@ class Progress:
         self._first_step = 0
 
     def begin(self, phase: str, total_steps: int = 0, first_step: int = 0) -> None:
-        """Enter a phase of so many steps; a resumed one begins at its first step."""
+        """Begin a phase of `total_steps`; a resumed phase begins at `first_step`."""
         with self._lock:
             self._began_s = time.monotonic()
             self._first_step = first_step
             self._now = Snapshot(phase, first_step, total_steps, figures=self._now.figures)
 
     def advance(self, step: int, **figures: float) -> None:
-        """Say that so many steps of the phase are done, and what was measured."""
+        """Set how many steps of the phase are done, and the latest figures."""
         with self._lock:
             self._now = replace(self._now, step=step, figures={**self._now.figures, **figures})
 
     def snapshot(self) -> Snapshot:
-        """See where it is, with the time that is left at the pace so far."""
+        """Return the current progress, with the time left at the pace so far."""
         with self._lock:
             now, done = self._now, self._now.step - self._first_step
             elapsed_s = time.monotonic() - self._began_s

@@ -1,1 +1,1 @@
-"""Where artefacts lie: the port, its adapters, and how weights are written and read."""
+"""The object store: its interface and adapters, the artefacts in it, and weights files."""

@@ -1,12 +1,12 @@
-"""What lies in the store, with where it came from: folders that begin and end with a manifest.
+"""Artefacts in the store: folders whose manifest records the lineage of everything in them.
 
-Two phases, so that no object ever lies without a lineage:
+They are written in two phases, so that no object ever lies in the store without a lineage:
 
-    begin    manifest.json without a digest     the lineage is known, nothing else is there
-    publish  the files, then manifest.json      complete, and only now
-    finish   manifest.json                      the same, where the file was written straight there
+    begin    manifest.json without a digest     the lineage is recorded, nothing else is there
+    publish  the files, then manifest.json      the artefact is complete only now
+    finish   manifest.json                      as publish, if the file was written straight there
 
-Cut off in between, it is begun again; the lineage that stands there covers what was left.
+A write that was interrupted is begun again; its first manifest covers the files that it left.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ from stockpot.store.ranges import blocks, object_bytes
 
 EVALUATION = "evaluation.json"
 FETCH_BYTES = 8 << 20
-"""One request to the store."""
+"""The size of one request to the store."""
 SHALLOWEST = 3
-"""How deep in the store the first manifest may lie: below namespace, kind and UID."""
+"""The least depth of a manifest in the store: below namespace, kind and UID."""
 
 
 def begin(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:
-    """Say what will lie in a folder before anything does. An artefact there is no more complete.
+    """Record a folder's lineage before anything is written to it; the artefact is then incomplete.
 
     Args:
-        store: Where.
-        folder_key: Of the artefact, ending in a slash.
-        manifest: Its kind and its lineage; what only a finished one has is left out.
+        store: The store.
+        folder_key: The folder of the artefact, ending in a slash.
+        manifest: Its kind and lineage; digest, size and files are left out.
 
     Raises:
-        Refused: Something of another lineage lies there (exit 46).
+        Refused: The folder holds an artefact with other shards in its lineage (exit 46).
     """
     before = read_manifest(store, folder_key)
     if before is not None and _shards(before) - _shards(manifest):
@@ -57,16 +57,16 @@ def begin(store: ObjectStore, folder_key: str, manifest: Manifest) -> None:
 def publish(
     store: ObjectStore, folder_key: str, files: Mapping[str, Path], manifest: Manifest
 ) -> None:
-    """Write an artefact's files, and at last the manifest that makes it complete.
+    """Write an artefact's files, and then the manifest that makes it complete.
 
     Args:
-        store: Where.
-        folder_key: Of the artefact, ending in a slash; `begin` was called for it.
+        store: The store.
+        folder_key: The folder of the artefact, ending in a slash; `begin` was called for it.
         files: Names below the folder, each with the local file to read.
-        manifest: The finished one; the names of the files are set here.
+        manifest: The finished manifest; the names of the files are set here.
 
     Raises:
-        Refused: The manifest lacks what its kind promises, or its size is not the file's (46).
+        Refused: The manifest lacks what its kind requires, or its size is not the file's (46).
     """
     named = manifest.model_copy(update={"files": tuple(sorted(files))})
     _require_promised(folder_key, files, named)
@@ -76,7 +76,7 @@ def publish(
 
 
 def sweep(store: ObjectStore, folder_key: str) -> None:
-    """Remove what writes into an artefact's folder left that were killed, where we may."""
+    """Remove what killed writes left in an artefact's folder, if the store permits it."""
     with suppress(Transient):
         for info in list(store.list_versions(folder_key)):
             if info.is_unfinished:
@@ -84,23 +84,23 @@ def sweep(store: ObjectStore, folder_key: str) -> None:
 
 
 def finish(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
-    """Write the manifest that makes weights complete which were written straight into the store.
+    """Complete weights that were written straight into the store, by writing their manifest.
 
     Args:
-        store: Where.
-        folder_key: Of the artefact, ending in a slash; `begin` was called for it.
-        manifest: The finished one; the name of the file is set here.
+        store: The store.
+        folder_key: The folder of the artefact, ending in a slash; `begin` was called for it.
+        manifest: The finished manifest; the name of the file is set here.
 
     Returns:
-        What was written.
+        The manifest that was written.
 
     Raises:
-        Refused: The weights are not there, or their size is not the manifest's (exit 46).
+        Refused: The weights are missing, or their size is not the manifest's (exit 46).
     """
     key = folder_key + WEIGHTS
-    found = store.head(key)
-    if found is None or manifest.digest is None or found.size_bytes != manifest.size_bytes:
-        size = f"it has {found.size_bytes} bytes" if found else "it is not there"
+    info = store.head(key)
+    if info is None or manifest.digest is None or info.size_bytes != manifest.size_bytes:
+        size = f"it has {info.size_bytes} bytes" if info else "it is not there"
         raise _refused(key, f"{size}; {manifest.size_bytes} were written")
     named = manifest.model_copy(update={"files": (WEIGHTS,)})
     _write_manifest(store, folder_key, named)
@@ -108,10 +108,10 @@ def finish(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(store: ObjectStore, folder_key: str) -> Manifest | None:
-    """Read what a folder's manifest says, or None where there is none.
+    """Read a folder's manifest; None if there is none.
 
     Raises:
-        Refused: It is no manifest, or one that this version does not understand (exit 46).
+        Refused: The manifest is invalid, or of a version that is not supported (exit 46).
     """
     data = store.get(folder_key + MANIFEST)
     return _parsed(folder_key + MANIFEST, data) if data is not None else None
@@ -130,7 +130,7 @@ def _parsed(key: str, data: bytes) -> Manifest:
 
 
 def is_complete(manifest: Manifest) -> bool:
-    """Whether the artefact has what its kind promises. A training under way never has."""
+    """Whether the artefact has what its kind requires. A training in progress never is complete."""
     match manifest.kind:
         case ArtefactKind.INGREDIENT | ArtefactKind.REVISION | ArtefactKind.ACCUMULATOR:
             return manifest.digest is not None
@@ -141,34 +141,35 @@ def is_complete(manifest: Manifest) -> bool:
 
 
 def find_complete(store: ObjectStore, folder_key: str) -> Manifest | None:
-    """Find a finished artefact whose files still lie there; weights and sums with their size.
+    """Read the manifest of a finished artefact; None if it is not finished or a file is missing.
 
-    So that one that was deleted by hand or cut short is made again, not relied on.
+    Weights and sums must also have the manifest's size. So an artefact that was deleted by hand or
+    cut short is made again instead of being used.
 
     Raises:
-        Refused: As `read_manifest`.
+        Refused: The manifest is invalid, or of a version that is not supported (exit 46).
     """
     manifest = read_manifest(store, folder_key)
     if manifest is None or not is_complete(manifest):
         return None
-    found = {name: store.head(folder_key + name) for name in manifest.files}
-    if None in found.values():
+    infos = {name: store.head(folder_key + name) for name in manifest.files}
+    if None in infos.values():
         return None
-    weights = found.get(_measured(manifest))
+    weights = infos.get(_measured(manifest))
     return manifest if weights is None or weights.size_bytes == manifest.size_bytes else None
 
 
 def fetch_weights(store: ObjectStore, folder_key: str, into: Path, digest: str) -> Path:
-    """Bring an artefact's weights file here, and look at every byte on the way.
+    """Download an artefact's weights file, and check its digest on the way.
 
     Args:
-        store: Where it lies.
-        folder_key: Of the artefact, ending in a slash.
+        store: The store.
+        folder_key: The folder of the artefact, ending in a slash.
         into: A folder; the file keeps its name there, and appears whole or not at all.
-        digest: The weights digest that was named.
+        digest: The weights digest that the file must have.
 
     Raises:
-        Refused: It is not there, was cut short or edited (exit 46).
+        Refused: The file is missing, was cut short or edited (exit 46).
     """
     source = object_bytes(store, folder_key + WEIGHTS)
     path = into / WEIGHTS
@@ -177,11 +178,11 @@ def fetch_weights(store: ObjectStore, folder_key: str, into: Path, digest: str) 
         for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
             sha256.update(block)
             file.write(block)
-        found = PREFIX + sha256.hexdigest()
-        if found != digest:
+        actual = PREFIX + sha256.hexdigest()
+        if actual != digest:
             raise _refused(
                 source.name,
-                f"it was edited or cut short: it is {found} of {source.size_bytes} bytes, and "
+                f"it was edited or cut short: it is {actual} of {source.size_bytes} bytes, and "
                 f"{digest} was named",
             )
     return path
@@ -190,13 +191,13 @@ def fetch_weights(store: ObjectStore, folder_key: str, into: Path, digest: str) 
 def covering_manifests(
     store: ObjectStore, prefix: str
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
-    """Find everything under a prefix, each with the manifest of the nearest folder that has one.
+    """List everything under a prefix, each with the manifest of the nearest folder that has one.
 
-    All that `list_versions` shows. Where a bucket keeps versions, a folder that was deleted has
-    its manifest in an older one, and that still says whose the others are. A manifest that cannot
-    be understood or read covers nothing: None says that the lineage is unknown, and what is
-    unknown is not clean. Nor does one that lies above all artefacts: it would vouch for whatever
-    anybody laid below it.
+    It lists all that `list_versions` shows. If a bucket keeps versions, a deleted folder still has
+    its manifest in an older version, which gives the lineage of the folder's other versions. None
+    stands for an unknown lineage, which must not be taken for a clean one. A manifest that is
+    invalid or cannot be read covers nothing, and neither does one that lies above all artefacts: it
+    would vouch for objects that anybody put below it.
     """
     return with_manifests(store, store.list_versions(prefix))
 
@@ -204,10 +205,10 @@ def covering_manifests(
 def with_manifests(
     store: ObjectStore, infos: Iterable[ObjectInfo]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
-    """Find for each of some objects what `covering_manifests` says of it.
+    """Yield each of some objects with its manifest, as `covering_manifests` does.
 
-    Listing and reading manifests take time, and somebody else may remove or write meanwhile. So an
-    object of unknown lineage counts only if it is there, and under no manifest, at a second look.
+    Listing and reading manifests take time, and other processes may remove or write meanwhile. So
+    an object of unknown lineage is yielded only if a second check still finds it uncovered.
     """
     listed = list(infos)
     former = _former_manifests(listed)
@@ -219,10 +220,10 @@ def with_manifests(
         else:
             unknown.append(info)
     if unknown:
-        yield from _second_look(store, unknown, former)
+        yield from _check_again(store, unknown, former)
 
 
-def _second_look(
+def _check_again(
     store: ObjectStore, unknown: Sequence[ObjectInfo], former: Mapping[str, Sequence[ObjectInfo]]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
     known: dict[str, Manifest | None] = {}
@@ -236,7 +237,7 @@ def _second_look(
 
 
 def _objects_in(store: ObjectStore, folder_key: str) -> set[ObjectInfo]:
-    """List a folder: all versions, or what shows now where we may not see the others."""
+    """List all versions in a folder; only the current ones if the store denies the others."""
     try:
         return set(store.list_versions(folder_key))
     except Transient:
@@ -262,33 +263,33 @@ def _covering(
         return None
     if folder_key not in known:
         try:
-            found = read_manifest(store, folder_key)
-            if found is None and folder_key in former:
-                found = _former_manifest(store, former[folder_key])
+            manifest = read_manifest(store, folder_key)
+            if manifest is None and folder_key in former:
+                manifest = _former_manifest(store, former[folder_key])
         except Refused:
             known[folder_key] = None
         else:
-            if found is None:
-                found = _covering(store, _folder_of(folder_key.rstrip("/")), known, former)
-            known[folder_key] = found
+            if manifest is None:
+                manifest = _covering(store, _folder_of(folder_key.rstrip("/")), known, former)
+            known[folder_key] = manifest
     return known[folder_key]
 
 
 def _former_manifest(store: ObjectStore, versions: Sequence[ObjectInfo]) -> Manifest | None:
-    """What the older versions of a manifest said: of all shards that any of them named."""
-    found = []
+    """Read the older versions of a manifest; the lineage is the union of theirs."""
+    manifests = []
     for info in versions:
         try:
             data = store.get_version(info)
-        except Transient:  # Without the right to older versions: unknown, as it was before.
+        except Transient:  # The store denies older versions: the lineage stays unknown.
             return None
         if data is not None:
-            found.append(_parsed(info.key, data))
-    if not found:
+            manifests.append(_parsed(info.key, data))
+    if not manifests:
         return None
-    lineage = {pair for manifest in found for pair in manifest.lineage}
+    lineage = {pair for manifest in manifests for pair in manifest.lineage}
     in_order = tuple(sorted(lineage, key=lambda pair: (pair.shard, pair.training_key)))
-    return found[0].model_copy(update={"lineage": in_order})
+    return manifests[0].model_copy(update={"lineage": in_order})
 
 
 def _folder_of(key: str) -> str:
@@ -315,7 +316,7 @@ def _require_promised(folder_key: str, files: Mapping[str, Path], manifest: Mani
 
 
 def _measured(manifest: Manifest) -> str:
-    """Name the file that digest and size are of."""
+    """Return the name of the file that the manifest's digest and size describe."""
     return SUMS if manifest.kind is ArtefactKind.ACCUMULATOR else WEIGHTS
 
 

@@ -1,7 +1,7 @@
-"""How a local file comes to be: whole, under its name, on the disk, or not at all.
+"""Atomic writes: a local file appears under its name whole and on the disk, or not at all.
 
-Only that. The bytes go into a temporary file beside the name, are flushed to the disk, and
-take the name in one step. What the operating system says against it becomes a sentence.
+The bytes go into a temporary file in the same folder, are flushed to the disk, and take the name in
+one step. Errors of the operating system become StockpotErrors.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 
 UNFINISHED = ".unfinished"
-"""What the name of a temporary file ends in. No object may have such a name."""
+"""The suffix of temporary files. No object may have such a name."""
 
 _TEMPORARY = re.compile(r"^\.(?P<target>.+)\.[0-9a-f]{16}\.unfinished$", re.DOTALL)
 
@@ -26,24 +26,24 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
 _NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
 MOST_TRIES = 100
-"""How often a folder that others prune is made again, before it counts as unusable."""
+"""How often a folder that other processes prune is created, before it counts as unusable."""
 _CANNOT_SYNC = (*_FORBIDDEN, errno.EINVAL, errno.ENOTSUP)
 
 
 def target_of(name: str) -> str | None:
-    """Say what a temporary file was to become, or None where the name is no temporary one's."""
-    found = _TEMPORARY.match(name)
-    return found["target"] if found else None
+    """Return the final name of a temporary file; None if the name is not a temporary one."""
+    match = _TEMPORARY.match(name)
+    return match["target"] if match else None
 
 
 @contextmanager
 def appearing(
     path: Path, settle: Callable[[Path, Path], object] = os.replace
 ) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name when the block ends well.
+    """Open a file for writing that appears under its name when the block ends without an exception.
 
     It is then on the disk, with mode 0644 whatever the umask is: pods of other users read it.
-    Missing folders above it are made. After an exception nothing is left.
+    Missing folders above it are created. After an exception nothing is left.
 
     Args:
         path: The final name.
@@ -69,14 +69,14 @@ def appearing(
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file that appears under its name whole, replacing what was there."""
+    """Write a small file that appears under its name whole, replacing an existing one."""
     with appearing(path) as file:
         file.write(data)
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about a path into a sentence of ours."""
+    """Turn the operating system's errors about a path into StockpotErrors."""
     try:
         yield
     except OSError as error:
@@ -84,7 +84,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def problem(error: OSError, path: Path) -> StockpotError:
-    """Say what went wrong with a path, and what to do about it."""
+    """Return the StockpotError for an OSError: what went wrong with a path, and what to do."""
     why = (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return Transient(
@@ -120,13 +120,13 @@ def problem(error: OSError, path: Path) -> StockpotError:
 
 
 def quoted(path: Path | str) -> str:
-    """Write a path as one word of a shell command, which is no option, whatever stands in it."""
+    """Quote a path as one word of a shell command that is not taken for an option."""
     text = os.fspath(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the file system can."""
+    """Flush the names in a folder to the disk, if the file system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -139,14 +139,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Make a temporary file in the folder of the final name; make the folder if need be."""
+    """Create a temporary file in the folder of the final name, and the folder if it is missing."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}"
     for _ in range(MOST_TRIES):
         _make_folder(path.parent)
         with suppress(FileNotFoundError):
-            # Gone again: somebody who deleted the last file in it took the empty folder away.
+            # Missing again if another process deleted the last file in it, and pruned the folder.
             return temporary, temporary.open("xb")
-    # A deleted working directory and /proc are folders in which nothing can be made.
+    # Files cannot be created in a deleted working directory or in /proc.
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 

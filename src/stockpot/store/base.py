@@ -1,7 +1,7 @@
-"""The base: a diffusers pipeline folder, let in by an allow-list of files and classes.
+"""Admission of a base: a diffusers pipeline folder, checked by allow-lists of files and classes.
 
-What is not on a list is refused by name. To let in another architecture, add its class to
-PIPELINES or COMPONENTS; nothing else knows their names.
+Files and classes that are not listed are refused by name. To support another architecture, add its
+class to PIPELINES or COMPONENTS; their names occur nowhere else.
 """
 
 import json
@@ -25,7 +25,7 @@ UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 PIPELINES = frozenset({"StableDiffusionPipeline"})
 
 Class = tuple[str, str]
-"""Library and class, as model_index.json says them."""
+"""Library and class, as in model_index.json."""
 
 COMPONENTS: Mapping[str, frozenset[Class]] = {
     "unet": frozenset({("diffusers", "UNet2DConditionModel")}),
@@ -57,7 +57,7 @@ COMPONENTS: Mapping[str, frozenset[Class]] = {
     ),
     "image_encoder": frozenset(),
 }
-"""What each component of a pipeline may be. Null is always allowed but for NEEDED ones."""
+"""The classes that each component of a pipeline may have. Null is allowed, but not for NEEDED."""
 
 NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "unet": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
@@ -66,7 +66,7 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tokenizer": (("tokenizer_config.json",), ("vocab.txt", "vocab.json", "tokenizer.json")),
     "scheduler": (("scheduler_config.json",),),
 }
-"""The components that there must be, each with its files; of those in one group any will do."""
+"""The required components with their files; any file of a group will do."""
 
 SUFFIXES = frozenset({".json", ".safetensors", ".txt"})
 TEXTS = frozenset({"README", "LICENSE", "LICENCE", "NOTICE", "COPYING", "MODEL_CARD"})
@@ -79,7 +79,7 @@ CONFIGS = frozenset(
 LONGEST_CONFIG_BYTES = 4 << 20
 
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipeline"})
-"""By these a config names code to fetch and run."""
+"""Keys by which a configuration names code to fetch and run."""
 
 _WHY: Mapping[str, str] = {
     ".py": "it is code",
@@ -95,7 +95,7 @@ _WHY: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class OpenBase:
-    """A base that was let in."""
+    """A base that was admitted."""
 
     folder: Path
     digest: Digest
@@ -107,16 +107,16 @@ class OpenBase:
 
 
 def open_base(base: BaseRef, store: ObjectStore, work: Path) -> OpenBase:
-    """Bring the base here, and let it in or say what is wrong with it.
+    """Fetch the base, and admit it or refuse it.
 
     Args:
-        base: Where it lies, and which digest it must have.
-        store: For a base in a store.
-        work: Scratch; a base from a store is downloaded to `base` below it.
+        base: The location of the base, and the digest that it must have.
+        store: Holds a base that is in the store.
+        work: Scratch folder; a base from the store is downloaded to `base` below it.
 
     Raises:
-        Refused: It is no diffusers folder, one that brings code or pickles, of unknown classes,
-            or broken (exit 45); or not the one that was named (exit 43).
+        Refused: It is no diffusers folder, holds code or pickles, has unknown classes, or is broken
+            (exit 45); or it has another digest than was named (exit 43).
         Transient: The store or the disk fails.
     """
     folder = fetch_folder(base.location, store, work / "base", exit_code=ExitCode.BAD_BASE)
@@ -133,10 +133,10 @@ def open_base(base: BaseRef, store: ObjectStore, work: Path) -> OpenBase:
 
 
 def require_base(folder: Path) -> None:
-    """Look at every file of a pipeline folder.
+    """Check every file of a pipeline folder.
 
     Raises:
-        Refused: Something in it is on no list, missing or broken (exit 45).
+        Refused: A file or class is not listed, missing or broken (exit 45).
     """
     files = tree_files(folder, exit_code=ExitCode.BAD_BASE)
     if PIPELINE_INDEX not in files:
@@ -156,10 +156,10 @@ def require_base(folder: Path) -> None:
 
 
 def pixels_per_latent(folder: Path) -> int | None:
-    """How many pixels a latent spans, along one side; None where the codec does not say it.
+    """Return how many pixels a latent spans along one side; None if the codec does not say.
 
     Args:
-        folder: A base that was let in.
+        folder: A base that was admitted.
     """
     path = folder / "vae/config.json"
     levels = _read_config("vae/config.json", path).get("block_out_channels")
@@ -167,7 +167,7 @@ def pixels_per_latent(folder: Path) -> int | None:
 
 
 def unet_parameters(folder: Path) -> int:
-    """How many numbers the UNet of a base that was let in has."""
+    """Return the number of parameters of the UNet of a base that was admitted."""
     with opened(folder / UNET_WEIGHTS) as source:
         return sum(span.elements for span in read_header(source).spans)
 
@@ -201,12 +201,12 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
             )
         data = path.read_bytes()
     try:
-        found = json.loads(data.decode("utf-8"))
+        config = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _refused(f"{name} of the base is no JSON: {error}", _SAVE_AGAIN) from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise _refused(f"{name} of the base is no JSON object", _SAVE_AGAIN)
-    return found
+    return config
 
 
 def _require_no_code(name: str, config: Mapping[str, Any]) -> None:
@@ -248,7 +248,7 @@ def _require_component(component: str, value: Any) -> None:
         )
     if value == [None, None]:
         return
-    if not isinstance(value, list) or value not in [list(one) for one in allowed]:
+    if not isinstance(value, list) or value not in [list(known) for known in allowed]:
         known = ", ".join(f"{library}.{name}" for library, name in sorted(allowed)) or "null alone"
         raise _refused(
             f"the {component} of the base is of a class that is on no list: {json.dumps(value)}",

@@ -1,4 +1,4 @@
-"""An object store that is a folder: local mode, tests, and a shared PersistentVolumeClaim.
+"""The object store adapter for a folder: local mode, tests, and a shared PersistentVolumeClaim.
 
 A key is a path below the root. Writes are atomic and on the disk when they return. Symbolic
 links below the root are never followed: a listing of versions shows them, so that a purge
@@ -23,26 +23,26 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class FolderStore:
-    """Objects as files below a root folder, which the first write makes."""
+    """Objects as files below a root folder, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
 
     def file_of(self, key: str) -> Path:
-        """Say where an object lies, or would."""
+        """Return the file of an object, whether or not it exists."""
         return self._path(key)
 
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
         with explained(path):
             try:
-                found = path.lstat()
+                status = path.lstat()
             except _ABSENT:
                 return None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return None
-        modified_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.st_mtime))
-        return ObjectInfo(key, found.st_size, modified_at=modified_at)
+        modified_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.st_mtime))
+        return ObjectInfo(key, status.st_size, modified_at=modified_at)
 
     def get(self, key: str) -> bytes | None:
         path = self._path(key)
@@ -148,7 +148,7 @@ class FolderStore:
         return file
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Find every file under the prefix, a temporary one under the key it was meant for."""
+        """List every file under the prefix; a temporary file has the key of its final name."""
         require_prefix(prefix)
         folder = prefix[: prefix.rfind("/") + 1]
         if not _behind_a_link(self.root / folder):
@@ -166,7 +166,7 @@ class FolderStore:
             return
         except OSError as error:
             raise problem(error, path) from error
-        # With its slash a folder sorts among the files just as its objects' keys do.
+        # A folder's name with its slash sorts among the files just as the keys of its objects do.
         for name, entry in named:
             if name.endswith("/"):
                 inner = folder + name
@@ -184,7 +184,7 @@ class FolderStore:
                 path.unlink()
             except _ABSENT:
                 return
-            # A purge that the power takes back would have been no purge.
+            # A power failure must not undo a purge.
             with suppress(FileNotFoundError):
                 sync_folder(path.parent)
             self._prune(path.parent)
@@ -192,7 +192,7 @@ class FolderStore:
     def _prune(self, folder: Path) -> None:
         """Remove folders that became empty, from the bottom up.
 
-        Only an empty one goes, in one step: a writer's temporary file holds its folder.
+        `rmdir` removes only empty folders, atomically: a writer's temporary file keeps its folder.
         """
         while folder != self.root:
             try:
@@ -205,7 +205,7 @@ class FolderStore:
 
 
 def _open(path: Path) -> BinaryIO | None:
-    """Open a regular file, or None where there is none. A link is none."""
+    """Open a regular file; None if there is none. A link does not count."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return None
@@ -215,7 +215,7 @@ def _open(path: Path) -> BinaryIO | None:
 
 
 def _behind_a_link(folder: Path) -> bool:
-    """Whether a link stands in the path of a folder below the root, whose own are resolved."""
+    """Whether the path of a folder below the (resolved) root contains a symbolic link."""
     return os.path.realpath(folder) != str(folder)
 
 

@@ -1,4 +1,4 @@
-"""Where each artefact lies. Pure: strings in, strings out.
+"""The keys of everything in the store.
 
 <namespace>/
     shards/<shard uid>/<training key>/diffusion_pytorch_model.safetensors, manifest.json
@@ -21,7 +21,7 @@ from stockpot.core.digests import PREFIX
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "manifest.json"
 SUMS = "sums"
-"""Of an accumulator."""
+"""The sums file of an accumulator."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Keys:
     namespace: str
 
     def shard(self, shard_uid: str) -> str:
-        """Everything that was ever made from one shard alone, ending in a slash."""
+        """The prefix of everything that was made from one shard alone, ending in a slash."""
         return f"{self.namespace}/shards/{shard_uid}/"
 
     def ingredient(self, shard_uid: str, training_key: str) -> str:
@@ -39,15 +39,15 @@ class Keys:
         return f"{self.shard(shard_uid)}{bare(training_key)}/"
 
     def training_run(self, shard_uid: str, request: str) -> str:
-        """What a training leaves for its next attempt, ending in a slash."""
+        """The folder of what a training leaves for its next attempt, ending in a slash."""
         return f"{self.shard(shard_uid)}runs/{bare(request)}/"
 
     def commitments(self, shard_uid: str) -> str:
-        """The salts of commitments to a shard's records, ending in a slash."""
+        """The folder of the salts of commitments to a shard's records, ending in a slash."""
         return f"{self.shard(shard_uid)}commitments/"
 
     def soup(self, soup_uid: str) -> str:
-        """Everything of one soup, ending in a slash."""
+        """The prefix of everything of one soup, ending in a slash."""
         return f"{self.namespace}/soups/{soup_uid}/"
 
     def revision(self, soup_uid: str, recipe_digest: str) -> str:
@@ -55,7 +55,7 @@ class Keys:
         return f"{self.soup(soup_uid)}revisions/{bare(recipe_digest)}/"
 
     def accumulators(self, soup_uid: str) -> str:
-        """All accumulators of a soup, ending in a slash."""
+        """The prefix of all accumulators of a soup, ending in a slash."""
         return f"{self.soup(soup_uid)}accumulators/"
 
     def accumulator(self, soup_uid: str, recipe_digest: str) -> str:
@@ -67,15 +67,15 @@ class Keys:
         return f"{self.revision(soup_uid, recipe_digest)}evaluation/"
 
     def tombstone(self, shard_uid: str) -> str:
-        """The mark that nothing of this shard may be written or read any more."""
+        """The tombstone of a shard: nothing of the shard may be written or read any more."""
         return f"{self.namespace}/tombstones/{shard_uid}"
 
     def inventory(self, shard_uid: str) -> str:
-        """What a purge found and removed."""
+        """The inventory of what a purge found and removed."""
         return f"{self.namespace}/inventories/{shard_uid}.json"
 
     def receipts(self, soup_uid: str) -> str:
-        """The chain of a soup's receipts, ending in a slash."""
+        """The folder of a soup's receipt chain, ending in a slash."""
         return f"{self.namespace}/receipts/{soup_uid}/"
 
     def receipt(self, soup_uid: str, sequence: int) -> str:
@@ -84,5 +84,5 @@ class Keys:
 
 
 def bare(digest: str) -> str:
-    """A digest as it stands in a key."""
+    """Return a digest as it is written in keys, without `sha256:`."""
     return digest.removeprefix(PREFIX)

@@ -1,19 +1,19 @@
-"""Files that a user names as an output: what a command may write to, and how it does so.
+"""Output files that a user names: which names a command may write to, and how it writes them.
 
-`atomic` makes the store's own files. This module makes everything else, and keeps one rule: what a
-command writes under a name is either a new file or a regular file that is replaced as a whole.
+`atomic` writes the store's own files. This module writes all other files, by one rule: a command
+creates a new file, or replaces a regular file as a whole.
 
-    lies under the name          what happens
-    nothing                      a new file: mode 0666 less the umask; missing folders are made
+    the name is                  what happens
+    unused                       a new file: mode 0666 less the umask; missing folders are created
     a regular file, one name     replaced in one step; mode, owner, ACL and attributes stay
     a regular file, more names   refused: the other names would keep the old bytes
-    a symbolic link              refused, wherever it leads: the file behind it has a name itself
-    a folder, or NAME/           refused: nothing is made under a name that was not given
-    a device, pipe or socket     refused: `-` writes to a pipe where a command offers that
+    a symbolic link              refused, wherever it leads: name the file behind it
+    a folder, or NAME/           refused: no file is created under a name that was not given
+    a device, pipe or socket     refused: commands with `-o -` write to a pipe
 
-While it is written the file has no name at all (O_TMPFILE), so a process that is killed, by any
-signal, leaves nothing. Where the file system has no such files it has a hidden name and a lock; the
-next output in that folder removes those whose lock nobody holds, which are those of dead processes.
+While it is written the file has no name (O_TMPFILE), so a process that is killed by any signal
+leaves nothing. If the file system does not support that, the file has a hidden name and a lock; the
+next output in that folder removes hidden files without a lock, which belong to dead processes.
 """
 
 import errno
@@ -31,7 +31,7 @@ from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import UNFINISHED, explained, quoted, sync_folder
 
 FileIdentity = tuple[int, int]
-"""Device and inode: the same for every name of one file."""
+"""Device and inode, which all names of a file share."""
 
 _TEMPORARY = re.compile(rf"\.stockpot-[0-9a-f]{{16}}{re.escape(UNFINISHED)}")
 _OPEN_FILES = Path("/proc/self/fd")
@@ -50,7 +50,7 @@ _KINDS = (
 
 
 def output_path(text: str) -> Path:
-    """Read the name of a file that is to be written.
+    """Parse the name of an output file.
 
     Raises:
         Refused: It is empty, or names a folder, as `dir/` and `..` do (exit 2).
@@ -65,14 +65,14 @@ def output_path(text: str) -> Path:
 
 
 def require_output(path: Path) -> os.stat_result | None:
-    """Refuse a name under which something lies that no output may replace.
+    """Refuse a name that no output may replace.
 
     Returns:
-        The regular file that lies there, or None where there is nothing.
+        The status of the existing regular file; None if the name is unused.
 
     Raises:
-        Refused: It is no regular file, or one with several names (exit 2).
-        Transient: It cannot be looked at.
+        Refused: The name is no regular file, or a file with several names (exit 2).
+        Transient: Its status cannot be read.
     """
     standing = require_regular(path)
     if standing is not None and standing.st_nlink > 1:
@@ -85,14 +85,14 @@ def require_output(path: Path) -> os.stat_result | None:
 
 
 def require_regular(path: Path) -> os.stat_result | None:
-    """Refuse a name under which something else lies than a regular file.
+    """Refuse a name that exists and is no regular file.
 
     Returns:
-        The file that lies there, or None where there is nothing.
+        The status of the existing file; None if the name is unused.
 
     Raises:
-        Refused: It is a link, a folder, a device, a pipe or a socket (exit 2).
-        Transient: It cannot be looked at.
+        Refused: The name is a link, a folder, a device, a pipe or a socket (exit 2).
+        Transient: Its status cannot be read.
     """
     with explained(path):
         try:
@@ -123,20 +123,20 @@ def output_file(
     final_name: Callable[[], Path] | None = None,
     inputs: Sequence[FileIdentity] = (),
 ) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name, on the disk, when the block ends well.
+    """Open a file for writing that appears under its name when the block ends without an exception.
 
-    After an exception, and after a signal, nothing is left: no file, and no folder made for it.
+    After an exception, and after a signal, nothing is left: no file, and no folder created for it.
 
     Args:
         path: The name.
-        mode: Of a new file, less the umask. One that is replaced keeps its own.
-        is_new: Replace nothing.
-        final_name: Chooses another name in the same folder when all is written; None: `path`.
+        mode: The mode of a new file, less the umask. A file that is replaced keeps its mode.
+        is_new: Refuse to replace an existing file.
+        final_name: Chooses another name in the same folder when all is written. None keeps `path`.
         inputs: Files that are read, and must not be replaced.
 
     Raises:
-        Refused: Something lies there that no output may replace (exit 2), or that another process
-            put there meanwhile; a file stands where a folder is needed (7).
+        Refused: The name may not be replaced (exit 2), or another process used it meanwhile; a
+            file is where a folder is needed (7).
         Transient: The file or its folder cannot be written, or the disk is full.
     """
     standing = None if final_name else require_output(path)
@@ -166,7 +166,7 @@ def output_file(
                             _take_over(output.file.fileno(), path, standing)
                     output.settle(path, standing)
                     kept = True
-                    # It had no name when it was synced: its count of names is new.
+                    # Its count of names has changed since it was flushed without a name.
                     os.fsync(output.file.fileno())
             sync_folder(path.parent)
         finally:
@@ -177,14 +177,14 @@ def output_file(
 
 
 def write_output(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a small file that a user named: whole, or not at all."""
+    """Write a small file that a user named, whole or not at all."""
     with output_file(path, mode=mode) as file:
         file.write(data)
 
 
 @contextmanager
 def appended_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to add to its end, unbuffered and locked; it is made where there is none.
+    """Open a file to append to it, unbuffered and locked; it is created if it is missing.
 
     Raises:
         Refused: It is a symbolic link or no regular file (exit 2).
@@ -204,12 +204,12 @@ def appended_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def identity_of(standing: os.stat_result) -> FileIdentity:
-    """Return what tells one file from every other."""
+    """Return the identity of a file, which all of its names share."""
     return standing.st_dev, standing.st_ino
 
 
 class _Output:
-    """A file under way: without a name, or with a hidden one."""
+    """A file that is being written: without a name, or with a hidden one."""
 
     def __init__(self, folder: int, file: BinaryIO, hidden: str | None) -> None:
         self.folder, self.file, self.hidden = folder, file, hidden
@@ -223,7 +223,7 @@ class _Output:
         if now is None or identity_of(now) != identity_of(standing):
             raise _changed(path)
         if self.hidden is None:
-            # A file without a name cannot replace one that has it: it needs one to be renamed.
+            # Only a rename replaces a file, and needs a name to rename.
             hidden = _hidden_name()
             self._link(hidden)
             self.hidden = hidden
@@ -231,7 +231,7 @@ class _Output:
         self.hidden = None
 
     def _appear(self, path: Path) -> None:
-        """Take a name that must still be free."""
+        """Take a name that must still be unused."""
         try:
             self._link(path.name)
         except FileExistsError as error:
@@ -252,7 +252,7 @@ class _Output:
             os.link(self.hidden, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
 
     def clear(self) -> None:
-        """Remove the hidden name, where there is one still."""
+        """Remove the hidden name if there still is one."""
         if self.hidden is not None:
             with suppress(OSError):
                 os.unlink(self.hidden, dir_fd=self.folder)
@@ -270,12 +270,12 @@ def _new_file(folder: int, mode: int) -> Iterator[_Output]:
         try:
             yield output
         finally:
-            # Before the lock goes, which says that somebody still writes it.
+            # Before the lock is released, which protects the file from other processes' sweeps.
             output.clear()
 
 
 def _unnamed_file(folder: int, mode: int) -> int | None:
-    """Make a file without a name; None where the file system has none, or gives it no name."""
+    """Create a file without a name; None if it is not supported, or could not get a name later."""
     if not hasattr(os, "O_TMPFILE") or not _OPEN_FILES.is_dir():
         return None
     try:
@@ -298,17 +298,17 @@ def _hidden_file(folder: int, mode: int) -> tuple[str, int]:
 
 
 def _hidden_name() -> str:
-    # Not with the name of the output in it: together they may be too long.
+    # It does not contain the name of the output: together they may be too long.
     return f".stockpot-{secrets.token_hex(8)}{UNFINISHED}"
 
 
 def _lock(descriptor: int) -> None:
-    with suppress(OSError):  # Without locks nothing is swept either.
+    with suppress(OSError):  # If the file system has no locks, no process sweeps.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _sweep(folder: int) -> None:
-    """Remove what outputs of dead processes left: our own hidden files that nobody locks."""
+    """Remove what dead processes left: hidden files of this user that no process locks."""
     with suppress(OSError):
         for name in os.listdir(folder):
             if _TEMPORARY.fullmatch(name):
@@ -336,7 +336,7 @@ def _open_folder(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | flags)
     except PermissionError:
-        # One can write to a folder without reading it, as to a letter box.
+        # Permission to write to a folder does not imply permission to read it.
         descriptor = os.open(path, os.O_PATH | flags)
     try:
         if not os.fstat(descriptor).st_nlink:
@@ -347,7 +347,7 @@ def _open_folder(path: Path) -> Iterator[int]:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it; return those that were missing, the outermost first."""
+    """Create a folder and its parents; return those that were missing, the outermost first."""
     missing = []
     while not os.path.lexists(folder) and folder != folder.parent:
         missing.append(folder)
@@ -363,7 +363,7 @@ def _make_folders(folder: Path) -> list[Path]:
 
 
 def _require_replaceable(path: Path, standing: os.stat_result, folder: int) -> None:
-    """Ask the kernel whether the file that lies there may be written, and write nothing."""
+    """Check that the existing file may be written, by opening it without writing."""
     if standing.st_dev != os.fstat(folder).st_dev:
         raise _refused(f"{path} is mounted by itself and cannot be replaced", "choose another name")
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -390,13 +390,13 @@ def _take_over(descriptor: int, path: Path, standing: os.stat_result) -> None:
     if _ACCESS not in names:
         with suppress(OSError):
             os.removexattr(descriptor, _ACCESS)  # The folder's default for new files.
-    # As a write does, it ends the right to run as another user.
+    # Drops the setuid and setgid bits, as a write does.
     os.fchmod(descriptor, stat.S_IMODE(standing.st_mode) & 0o777)
     for name in sorted(names):
         try:
             os.setxattr(descriptor, name, os.getxattr(path, name, follow_symlinks=False))
         except OSError:
-            # Who may read it must stay as it was; other attributes are kept where that can be.
+            # The ACL decides who may read the file and must be kept; other attributes are optional.
             if name == _ACCESS:
                 raise
 
@@ -413,8 +413,8 @@ def _require_no_input(
 ) -> None:
     if standing is not None and identity_of(standing) in inputs:
         raise _refused(
-            f"{path} is one of the files that are read, and would be replaced",
-            "choose another name; move it there when all is well",
+            f"{path} is one of the inputs, and would be replaced",
+            "choose another name, and move the result there afterwards",
         )
 
 

@@ -1,4 +1,4 @@
-"""What we ask of an object store. One contract suite runs on every adapter.
+"""The interface of an object store. One contract suite runs on every adapter.
 
 Keys are POSIX paths without a leading slash. An object appears under its key whole or not at
 all. Listing and reading see every finished write (as S3 has it since 2020).
@@ -13,13 +13,13 @@ from stockpot.errors import Refused
 from stockpot.store.atomic import UNFINISHED
 
 LONGEST_KEY_BYTES = 1024
-"""What S3 allows."""
+"""The limit of S3."""
 LONGEST_PART_BYTES = 200
-"""File systems allow 255; a temporary file's name is longer by a few."""
+"""File systems allow 255; the name of a temporary file is somewhat longer than the final one."""
 UPLOAD = "upload:"
-"""Begins the version of an unfinished upload."""
+"""The prefix of an unfinished upload's version."""
 CONNECTIONS = 8
-"""How many requests one process makes at a time, at most."""
+"""The most requests that one process makes at a time."""
 
 
 @dataclass(frozen=True)
@@ -31,38 +31,38 @@ class ObjectInfo:
     version: str = ""
     is_delete_marker: bool = False
     modified_at: str = field(default="", compare=False)
-    """When it was written, by the store's clock: RFC 3339 to the second. Only `head` says it."""
+    """When it was written, by the store's clock: RFC 3339 to the second. Only `head` sets it."""
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether it is a write that has not ended: under way, or left by one that was killed."""
+        """Whether it is an unfinished write: in progress, or left by a process that was killed."""
         return self.version.startswith(UPLOAD) or self.version.endswith(UNFINISHED)
 
 
 @dataclass(frozen=True)
 class Custody:
-    """What a store does with objects beside keeping them, as far as we may see."""
+    """A store's object locks and replication, as far as the credentials permit to see them."""
 
     locks: bool | None = False
-    """Whether it can keep objects from being removed; None: we may not see."""
+    """Whether it can keep objects from being removed; None if access is denied."""
     replicas: tuple[str, ...] | None = ()
-    """Where it copies them to by itself; None: we may not see."""
+    """The buckets that it replicates objects to; None if access is denied."""
 
 
 class ObjectStore(Protocol):
     """Bytes under keys. Safe to use from several threads.
 
     Raises:
-        Transient: (any method) The store is unreachable, full or refuses us; the message says
-            which store and which key. Trying again later may work.
+        Transient: (any method) The store is unreachable, full or denies access; the message names
+            the store and the key. A later retry may succeed.
     """
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Say how large the object is, or None where there is none."""
+        """Return the object's size and time of writing; None if there is no object."""
         ...
 
     def get(self, key: str) -> bytes | None:
-        """Read a small object whole, or None where there is none."""
+        """Read a small object whole; None if there is none."""
         ...
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
@@ -74,19 +74,19 @@ class ObjectStore(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write a small object, replacing what was there."""
+        """Write a small object, replacing an existing one."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write it only where nothing is; say whether we did.
+        """Write an object only if there is none; return whether it was written.
 
-        Correctness must not rest on this alone: some servers let two writers both win, and where
-        the answer to our own first try was lost, the second try says no. Read what is there.
+        Correctness must not rest on the result alone: some servers let two writers both win, and if
+        the response to the first try was lost, the retry returns False. Read the object instead.
         """
         ...
 
     def put_file(self, key: str, path: Path) -> None:
-        """Write the bytes of a local file, replacing what was there."""
+        """Write the bytes of a local file, replacing an existing object."""
         ...
 
     def get_file(self, key: str, path: Path) -> None:
@@ -102,38 +102,35 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object if there is one."""
         ...
 
     def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List everything under the prefix that holds bytes or a trace of a name.
-
-        All versions, delete markers, and unfinished writes of any age.
-        """
+        """List all versions, delete markers and unfinished writes of any age under the prefix."""
         ...
 
     def get_version(self, info: ObjectInfo) -> bytes | None:
-        """Read a small thing that `list_versions` named; None where it has no bytes to read."""
+        """Read a small version that `list_versions` yielded; None if it has no bytes to read."""
         ...
 
     def purge(self, info: ObjectInfo) -> None:
-        """Remove one thing that `list_versions` named, for good."""
+        """Remove a version that `list_versions` yielded, permanently."""
         ...
 
     def why_kept(self, info: ObjectInfo) -> str:
-        """Say what keeps a thing that could not be removed: a lock, and until when.
+        """Return which lock keeps a version that could not be removed, and until when.
 
-        Empty where nothing does, or where we may not see it.
+        Empty if there is no lock, or access is denied.
         """
         ...
 
     def custody(self) -> Custody:
-        """Say what the store does with objects beside keeping them."""
+        """Return the store's object locks and replication."""
         ...
 
 
 def require_key(key: str) -> str:
-    """Return the key, where every adapter can hold it and it stays below the store's root.
+    """Return the key if every adapter can hold it and it stays below the store's root.
 
     Raises:
         Refused: It is empty, absolute, too long, has an empty, `.` or `..` part, a control
@@ -147,7 +144,7 @@ def require_key(key: str) -> str:
 
 
 def require_prefix(prefix: str) -> str:
-    """Return the prefix, where keys can begin with it. It may end anywhere, or be empty."""
+    """Return the prefix if keys can begin with it. It may end anywhere, or be empty."""
     whole, _, last = prefix.rpartition("/")
     why = _fault_of(whole.split("/")) if "/" in prefix else None
     if why or (why := _fault_of_text(last)):

@@ -1,4 +1,4 @@
-"""Bytes that can be read by ranges: of a local file, or of an object in a store. Only that."""
+"""Sources of bytes that are read by ranges: a local file, or an object in a store."""
 
 import os
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from stockpot.store.port import ObjectStore
 
 BLOCK_BYTES = 1 << 20
 FIRST_BYTES = 1 << 17
-"""Of an object, fetched at once when its beginning is asked for: most headers are shorter."""
+"""How much of an object is fetched when its beginning is read: most headers are shorter."""
 
 
 IN_STORE = "restore it, or delete it to have it made again"
 ABSENT_FROM_STORE = "restore it, or have it made again"
-"""What to do about an artefact of a store, which can be made again from data. Whoever reads a
-person's own files says something else: `merging.checkpoints.own_files`."""
+"""Help for an artefact of a store, which can be made again from data. For a user's own files
+`merging.checkpoints.help_for_own_files` replaces it."""
 
 
 class ByteSource(Protocol):
@@ -32,22 +32,22 @@ class ByteSource(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes it has."""
+        """The number of bytes."""
         ...
 
     @property
     def is_near(self) -> bool:
-        """Whether a small read costs no more for its bytes than a large one."""
+        """Whether small reads are as cheap per byte as large ones, as from a local file."""
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read `length` bytes from `offset`; fewer only where it ends."""
+        """Read `length` bytes from `offset`; fewer only at the end."""
         ...
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill a buffer from `offset`; say how many bytes there were, fewer only at the end.
+        """Fill a buffer from `offset`; return how many bytes were read, fewer only at the end.
 
-        Many threads may do this at once.
+        Safe to call from many threads at once.
         """
         ...
 
@@ -62,7 +62,7 @@ class FileBytes:
 
     @cached_property
     def descriptor(self) -> int:
-        """Of the open file, for who reads it without Python."""
+        """The descriptor of the open file, for compiled code."""
         return self._file.fileno()
 
     def read(self, offset: int, length: int) -> bytes:
@@ -78,7 +78,7 @@ class FileBytes:
 
 
 class StoredFile:
-    """An object of a store that is a file: opened for each read, so that nobody must close it."""
+    """An object of a folder store. It is opened for each read, so that it needs no closing."""
 
     is_near = True
 
@@ -104,7 +104,7 @@ class StoredFile:
 
 def _read_into(descriptor: int, offset: int, buffer: memoryview) -> int:
     done = os.preadv(descriptor, (buffer,), offset)
-    # A read may stop early, at two gigabytes or when a signal comes.
+    # A read may stop early, at two gigabytes or at a signal.
     while 0 < done < len(buffer):
         read = os.preadv(descriptor, (buffer[done:],), offset + done)
         if not read:
@@ -118,7 +118,7 @@ class Files(Protocol):
     """A store whose objects are files."""
 
     def file_of(self, key: str) -> Path:
-        """Say where an object lies, or would."""
+        """Return the file of an object, whether or not it exists."""
         ...
 
 
@@ -134,7 +134,7 @@ class ObjectBytes:
     def read(self, offset: int, length: int) -> bytes:
         end = offset + length
         if offset == 0 and length < FIRST_BYTES and not self._first:
-            # A request costs as much as a megabyte, and who reads the first bytes reads the next.
+            # A request costs as much as a megabyte, and a reader of the first bytes reads on.
             self._first = self._range(0, min(FIRST_BYTES, self.size_bytes))
         if end <= len(self._first):
             return self._first[offset:end]
@@ -174,7 +174,7 @@ def opened(path: Path) -> Iterator[FileBytes]:
 
 
 def object_bytes(store: ObjectStore, key: str) -> ObjectBytes | StoredFile:
-    """Look at an object of a store as a source of ranges.
+    """Open an object of a store as a source of ranges.
 
     Raises:
         Refused: There is none (exit 46).
@@ -188,23 +188,23 @@ def object_bytes(store: ObjectStore, key: str) -> ObjectBytes | StoredFile:
 
 
 class InOrder:
-    """A range that is read from its beginning to its end, in whatever pieces."""
+    """A range that is read in order from its beginning to its end, in pieces of any size."""
 
     def __init__(self, source: ByteSource, offset: int, length: int) -> None:
         self._source, self._at = source, offset
         self._stream: _Stream | None = None
-        # One request for all of it, where a store can: small ranges would each cost as much.
+        # One request for the whole range, if the store supports it: each small one costs as much.
         if isinstance(source, ObjectBytes) and isinstance(source.store, _Streams):
             self._stream = source.store.stream(source.name, offset, length)
 
     def begin(self) -> None:
-        """Ask for it, so that the first bytes are on their way; `fill` does so itself."""
+        """Send the request in advance; `fill` sends it otherwise."""
         if self._stream is not None:
             with self._present():
                 self._stream.begin()
 
     def fill(self, buffer: memoryview) -> None:
-        """Fill a buffer with what comes next.
+        """Fill a buffer with the next bytes.
 
         Raises:
             Refused: The source ends before the buffer is full (exit 46).
@@ -221,7 +221,7 @@ class InOrder:
             raise cut_short(self._source, self._at)
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Close its connection."""
         if self._stream is not None:
             self._stream.close()
 
@@ -275,7 +275,7 @@ def fill(source: ByteSource, offset: int, buffer: memoryview) -> None:
 
 
 def cut_short(source: ByteSource, offset: int) -> Refused:
-    """Say that a source ends where its header says that it does not."""
+    """Return the refusal of a source that ends earlier than its header says."""
     return Refused(
         f"{source.name} is cut short: it ends at byte {offset}, inside of what was read",
         help=IN_STORE,

@@ -1,7 +1,7 @@
-"""Where a soup's chain of receipts ends in a store. Looking only: nothing is checked here.
+"""Finds the head of a soup's receipt chain in the store, without checking the entries.
 
-Whoever serves or merges says which head it saw, so that a store that was set back, or another
-one, shows. What the entries say, and whether they are to be believed, is `unlearning`'s.
+Server and merge record the head that they read, which reveals a store that was rolled back or
+exchanged. `unlearning` reads and verifies the entries.
 """
 
 import base64
@@ -15,11 +15,11 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 
 ROTATION = "https://stockpot.dev/key-rotation/v1"
-"""The type of an entry that is no receipt."""
+"""The predicate type of a chain entry that rotates the key and is no receipt."""
 
 
 def chain_head(store: ObjectStore, keys: Keys, soup_uid: str) -> ChainHead:
-    """Find the last entry of a chain, by its name.
+    """Return the last entry of a chain, by its name.
 
     Raises:
         Transient: The store cannot be read.
@@ -40,12 +40,12 @@ def chain_head(store: ObjectStore, keys: Keys, soup_uid: str) -> ChainHead:
 def receipts_without(
     store: ObjectStore, keys: Keys, soup_uid: str, recorded: Sequence[tuple[int, int]]
 ) -> Iterator[int]:
-    """Yield the receipts of a chain, by sequence, that are not among those that are recorded.
+    """Yield the sequences of a chain's receipts that are not recorded.
 
     Args:
-        store: Where they lie.
-        keys: Keys of the soup's namespace.
-        soup_uid: UID of the soup.
+        store: The store.
+        keys: The keys of the soup's namespace.
+        soup_uid: The UID of the soup.
         recorded: Ranges of sequences, both ends included.
 
     Raises:
@@ -60,7 +60,7 @@ def receipts_without(
 
 
 def _entries(store: ObjectStore, keys: Keys, soup_uid: str) -> dict[int, str]:
-    """Find the entries of a chain by their names: the key of each, by its number."""
+    """List the entries of a chain by their names: the key of each, by its number."""
     folder = keys.receipts(soup_uid)
     numbers = {}
     for info in store.list(folder):
@@ -72,7 +72,7 @@ def _entries(store: ObjectStore, keys: Keys, soup_uid: str) -> dict[int, str]:
 
 def _is_rotation(envelope: bytes) -> bool:
     try:
-        said = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
-        return bool(said["predicateType"] == ROTATION)
+        statement = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+        return bool(statement["predicateType"] == ROTATION)
     except (ValueError, KeyError, TypeError, binascii.Error):
         return False

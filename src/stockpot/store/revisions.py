@@ -1,6 +1,6 @@
-"""A revision's weights, from the store to a local file, with every reason to refuse them. No torch.
+"""Fetches a revision's weights from the store to a local file, after every check. No torch.
 
-Whoever loads a revision, to serve it or to look at it, gets it here.
+Serving and evaluation load revisions through this module.
 """
 
 from pathlib import Path
@@ -18,22 +18,22 @@ from stockpot.store.weights import inspect_weights
 def fetch_revision(
     store: ObjectStore, keys: Keys, soup_uid: str, revision: RevisionRef, into: Path
 ) -> Path:
-    """Bring the weights of a revision here, looked at in full.
+    """Download the weights of a revision, and check them in full.
 
     Args:
-        store: Where it lies.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        revision: Which one, by its digests, and what it is said to be made from.
+        store: The store.
+        keys: The keys of the soup's namespace.
+        soup_uid: The UID of the soup.
+        revision: The digests of the revision, and its expected lineage.
         into: A folder for the file, which appears whole or not at all.
 
     Returns:
-        The local file: of the digest that was named, canonical, all of its numbers finite.
+        The local file: it has the named digest, is canonical, and all of its numbers are finite.
 
     Raises:
-        Refused: A tombstone stands for a shard of the lineage, before or after the fetch (exit
-            47). There is no such revision, it was cut short or edited, or it was made from more
-            than was said (46).
+        Refused: A shard of the lineage has a tombstone, before or after the fetch (exit 47). There
+            is no such revision, it was cut short or edited, or its lineage holds shards that were
+            not named (46).
         Transient: The store fails.
     """
     named = {pair.shard for pair in revision.lineage}
@@ -42,10 +42,10 @@ def fetch_revision(
     manifest = read_manifest(store, folder_key)
     if manifest is None or manifest.kind is not ArtefactKind.REVISION:
         raise _refused(folder_key, "there is no revision there")
-    unsaid = sorted({pair.shard for pair in manifest.lineage} - named)
-    if unsaid:
-        # Whoever asked would report to hold less than is held.
-        raise _refused(folder_key, f"it was made from shards that were not named: {unsaid}")
+    unnamed = sorted({pair.shard for pair in manifest.lineage} - named)
+    if unnamed:
+        # The caller would report a smaller lineage than it holds.
+        raise _refused(folder_key, f"it was made from shards that were not named: {unnamed}")
     path = fetch_weights(store, folder_key, into, revision.weights_digest)
     inspect_weights(path)
     refuse_forgotten(store, keys, named, revision.lineage)

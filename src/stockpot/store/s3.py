@@ -1,4 +1,4 @@
-"""An object store that speaks S3: AWS, SeaweedFS, MinIO, Ceph and their like.
+"""The object store adapter for S3: AWS, SeaweedFS, MinIO, Ceph and compatible servers.
 
 Credentials come from the environment, never from a RunSpec. Every object lies below the
 store's prefix, so that no key can name another tenant's.
@@ -19,11 +19,11 @@ from urllib3 import BaseHTTPResponse
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.port import UPLOAD, Custody, ObjectInfo, require_key, require_prefix
-from stockpot.store.retry import WAITS_S, Answer, patiently
+from stockpot.store.retry import WAITS_S, Response, with_retries
 from stockpot.store.s3_client import (
-    ANSWERS,
+    CLIENT_ERRORS,
     client_of,
-    may_pass,
+    is_transient,
     no_bucket,
     problem,
     unfinished_uploads,
@@ -44,14 +44,13 @@ class S3Store:
 
     Args:
         endpoint: `http://host:port` or `https://host`.
-        bucket: Must exist; nobody but an admin makes buckets.
-        prefix: What stands before every key; a slash is set between.
-        waits_s: How long to wait before each further try, where a request fails in a manner that
-            may pass.
+        bucket: Must exist; only an administrator creates buckets.
+        prefix: Precedes every key, followed by a slash.
+        waits_s: How long to wait before each retry of a transient error.
 
     Raises:
-        Refused: The environment holds no credentials, or the endpoint or the bucket's name cannot
-            be one.
+        Refused: The environment holds no credentials, or the endpoint or the bucket's name is
+            invalid.
     """
 
     def __init__(
@@ -70,12 +69,12 @@ class S3Store:
         self._client = client_of(endpoint, self.name)
 
     def require_bucket(self) -> None:
-        """Ask whether the bucket is there.
+        """Check that the bucket exists.
 
         Raises:
-            Refused: It is not.
+            Refused: It does not.
         """
-        if not self._ask("the bucket", lambda: self._client.bucket_exists(self.bucket)):
+        if not self._request("the bucket", lambda: self._client.bucket_exists(self.bucket)):
             raise no_bucket(self.name, self.bucket)
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -83,39 +82,39 @@ class S3Store:
 
         def stat() -> ObjectInfo | None:
             try:
-                found = self._client.stat_object(self.bucket, name)
+                status = self._client.stat_object(self.bucket, name)
             except S3Error as error:
                 if error.code in _NO_KEY:
                     return None
                 raise
-            written = found.last_modified
+            written = status.last_modified
             modified_at = f"{written.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if written else ""
-            return ObjectInfo(key, found.size or 0, modified_at=modified_at)
+            return ObjectInfo(key, status.size or 0, modified_at=modified_at)
 
-        return self._ask(key, stat)
+        return self._request(key, stat)
 
     def get(self, key: str) -> bytes | None:
         with suppress(KeyError):
-            return self._ask(key, lambda: self._read(key))
+            return self._request(key, lambda: self._read(key))
         return None
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
-        if length == 0:  # Which the client would take for "to the end".
+        if length == 0:  # The client takes 0 for "to the end".
             if self.head(key) is None:
                 raise KeyError(key)
             return b""
         try:
-            return self._ask(key, lambda: self._read(key, offset, length))
+            return self._request(key, lambda: self._read(key, offset, length))
         except BeyondTheEndError:
             return b""
 
     def stream(self, key: str, offset: int, length: int) -> S3Stream:
-        """Read a range in order, over one connection: cheaper than range by range."""
-        return S3Stream(self._ask, self._opened, key, offset, length)
+        """Open a range to read it in order over one connection: cheaper than many requests."""
+        return S3Stream(self._request, self._opened, key, offset, length)
 
     def put(self, key: str, data: bytes) -> None:
         name = self._name(key)
-        self._ask(
+        self._request(
             key,
             lambda: self._client.put_object(
                 self.bucket, name, BytesIO(data), len(data), part_size=PART_BYTES
@@ -139,7 +138,7 @@ class S3Store:
                 raise
             return True
 
-        return self._ask(key, put)
+        return self._request(key, put)
 
     def put_file(self, key: str, path: Path) -> None:
         name = self._name(key)
@@ -156,10 +155,10 @@ class S3Store:
                     num_parallel_uploads=1,
                 )
 
-        self._ask(key, put)
+        self._request(key, put)
 
     def put_stream(self, key: str, stream: BinaryIO, size_bytes: int) -> None:
-        """Write what a stream holds: so many bytes, or nothing. Tried once: it is read but once."""
+        """Write the bytes of a stream, all or none. Without retries: it can be read only once."""
         name = self._name(key)
 
         def put() -> None:
@@ -175,10 +174,10 @@ class S3Store:
             except OSError as error:
                 raise Transient(
                     f"{key} was not written to {self.name}: its bytes ended too early",
-                    help="whoever wrote them says why; run it again",
+                    help="the error of the process that writes it says why; run it again",
                 ) from error
 
-        self._ask(key, put, waits_s=())
+        self._request(key, put, waits_s=())
 
     def get_file(self, key: str, path: Path) -> None:
         def get() -> None:
@@ -186,42 +185,44 @@ class S3Store:
                 for block in response.stream(COPY_BYTES):
                     file.write(block)
 
-        self._ask(key, get)
+        self._request(key, get)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         name = self._prefix + require_prefix(prefix)
 
-        def seen() -> tuple[ObjectInfo, ...]:
-            found = self._client.list_objects(self.bucket, name, recursive=True)
-            return tuple(ObjectInfo(self._key(one.object_name), one.size or 0) for one in found)
+        def list_all() -> tuple[ObjectInfo, ...]:
+            objects = self._client.list_objects(self.bucket, name, recursive=True)
+            return tuple(
+                ObjectInfo(self._key(item.object_name), item.size or 0) for item in objects
+            )
 
-        # Not every server lists in order: SeaweedFS goes folder by folder.
-        yield from sorted(self._ask(prefix, seen), key=lambda info: info.key)
+        # Not every server lists in order: SeaweedFS lists folder by folder.
+        yield from sorted(self._request(prefix, list_all), key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
         name = self._name(key)
-        self._ask(key, lambda: self._client.remove_object(self.bucket, name))
+        self._request(key, lambda: self._client.remove_object(self.bucket, name))
 
     def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
         name = self._prefix + require_prefix(prefix)
 
-        def seen() -> tuple[ObjectInfo, ...]:
-            found = self._client.list_objects(
+        def list_all() -> tuple[ObjectInfo, ...]:
+            objects = self._client.list_objects(
                 self.bucket, name, recursive=True, include_version=True
             )
             versions = [
                 ObjectInfo(
-                    self._key(one.object_name),
-                    one.size or 0,
-                    one.version_id or "",
-                    one.is_delete_marker,
+                    self._key(item.object_name),
+                    item.size or 0,
+                    item.version_id or "",
+                    item.is_delete_marker,
                 )
-                for one in found
+                for item in objects
             ]
             return (*versions, *self._uploads(name))
 
-        # All of it before the first is shown: a listing that is begun anew shows nothing twice.
-        yield from self._ask(prefix, seen)
+        # Listed completely before the first is yielded, so that a retry yields nothing twice.
+        yield from self._request(prefix, list_all)
 
     def get_version(self, info: ObjectInfo) -> bytes | None:
         if info.is_delete_marker or info.version.startswith(UPLOAD):
@@ -240,10 +241,10 @@ class S3Store:
                 response.release_conn()
                 return data
 
-        return self._ask(info.key, get)
+        return self._request(info.key, get)
 
     def purge(self, info: ObjectInfo) -> None:
-        name = self._prefix + info.key  # Listed, so it exists, whatever others named it.
+        name = self._prefix + info.key  # Not checked: other tools may have written such a key.
 
         def remove() -> None:
             if not info.version.startswith(UPLOAD):
@@ -256,21 +257,23 @@ class S3Store:
                 if error.code != "NoSuchUpload":
                     raise
 
-        self._ask(info.key, remove)
+        self._request(info.key, remove)
 
     def why_kept(self, info: ObjectInfo) -> str:
         if info.version.startswith(UPLOAD):
             return ""
         name = self._prefix + info.key
-        return self._ask(info.key, lambda: why_kept(self._client, self.bucket, name, info.version))
+        return self._request(
+            info.key, lambda: why_kept(self._client, self.bucket, name, info.version)
+        )
 
     def custody(self) -> Custody:
-        return self._ask(self.bucket, lambda: custody_of(self._client, self.bucket))
+        return self._request(self.bucket, lambda: custody_of(self._client, self.bucket))
 
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
-        """Find uploads that were begun and neither ended nor aborted."""
-        for found, upload in unfinished_uploads(self._client, self.bucket, name):
-            yield ObjectInfo(self._key(found), 0, f"{UPLOAD}{upload}")
+        """List uploads that were begun and neither completed nor aborted."""
+        for object_name, upload in unfinished_uploads(self._client, self.bucket, name):
+            yield ObjectInfo(self._key(object_name), 0, f"{UPLOAD}{upload}")
 
     def _name(self, key: str) -> str:
         return self._prefix + require_key(key)
@@ -298,11 +301,13 @@ class S3Store:
             yield response
             response.release_conn()
 
-    def _ask(
-        self, what: str, request: Callable[[], Answer], waits_s: Sequence[float] | None = None
-    ) -> Answer:
-        """Ask patiently, and turn what the client and the network raise into a sentence of ours."""
+    def _request(
+        self, what: str, request: Callable[[], Response], waits_s: Sequence[float] | None = None
+    ) -> Response:
+        """Send a request with retries; turn errors of client and network into StockpotErrors."""
         try:
-            return patiently(request, may_pass, self._waits_s if waits_s is None else waits_s)
-        except ANSWERS as error:
+            return with_retries(
+                request, is_transient, self._waits_s if waits_s is None else waits_s
+            )
+        except CLIENT_ERRORS as error:
             raise problem(error, self.name, self.bucket, what) from error

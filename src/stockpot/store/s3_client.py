@@ -1,7 +1,4 @@
-"""How a client of S3 is made, and what its errors mean to us.
-
-What is asked of it is in `s3`.
-"""
+"""Creates the S3 client and maps its errors to StockpotErrors. `s3` sends the requests."""
 
 import os
 import re
@@ -23,12 +20,12 @@ _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+(:[0-9]+)?)/?", re
 _LATER = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable")
 _NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 
-ANSWERS = (MinioException, HTTPError, ParseError)
-"""All that the client and the network raise."""
+CLIENT_ERRORS = (MinioException, HTTPError, ParseError)
+"""All exceptions that the client and the network raise."""
 
 
 def problem(error: Exception, store: str, bucket: str, what: str) -> StockpotError:
-    """Turn what the client or the network raised into a sentence of ours."""
+    """Return the StockpotError for an error of the client or the network."""
     if not isinstance(error, S3Error):
         return Transient(
             f"the store {store} does not answer, asked about {what!r}: {_brief(error)}",
@@ -48,7 +45,7 @@ def problem(error: Exception, store: str, bucket: str, what: str) -> StockpotErr
 
 
 def no_bucket(store: str, bucket: str) -> Refused:
-    """Say that the bucket is not there."""
+    """Return the refusal of a store whose bucket does not exist."""
     return Refused(
         f"the store {store} has no bucket {bucket}",
         help="create it, or correct the store's url: s3://bucket/prefix",
@@ -56,21 +53,21 @@ def no_bucket(store: str, bucket: str) -> Refused:
     )
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether a server that is busy or restarts, or a network that was cut, would say this."""
+def is_transient(error: Exception) -> bool:
+    """Whether the error may come from a busy or restarting server, or an interrupted network."""
     match error:
         case S3Error():
             return error.response.status >= 500 or error.code in _LATER
         case ServerError():
             return error.status_code >= 500
-        case MinioException():  # Something in between answered, in no language of S3.
+        case MinioException():  # The response is not in the S3 protocol: a proxy sent it.
             return True
         case _:
             return isinstance(error, HTTPError | ParseError)
 
 
 def unfinished_uploads(client: Minio, bucket: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Find uploads that were begun and neither ended nor aborted: names and numbers of uploads."""
+    """Yield object name and upload ID of uploads that were neither completed nor aborted."""
     key_marker = upload_marker = None
     while True:
         page = client._list_multipart_uploads(
@@ -84,9 +81,9 @@ def unfinished_uploads(client: Minio, bucket: str, prefix: str) -> Iterator[tupl
 
 
 def next_upload_marker(page: ListMultipartUploadsResult) -> str | None:
-    """Where the next page of unfinished uploads begins."""
-    # minio 7.2.20 keeps it under a name with a typing error; without it a second page of uploads
-    # of one key would be skipped, and a purge would leave them.
+    """Return where the next page of unfinished uploads begins."""
+    # minio 7.2.20 stores it under a misspelled attribute; without it a second page of uploads of
+    # one key would be skipped, and a purge would leave them.
     return page.next_upload_id_marker or getattr(page, "self._next_upload_id_marker", None)
 
 
@@ -95,19 +92,19 @@ def _brief(error: Exception) -> str:
 
 
 def client_of(endpoint: str, name: str) -> Minio:
-    """Make a client with the credentials of the environment.
+    """Create a client with the credentials of the environment.
 
     Args:
         endpoint: `http://host:port` or `https://host`.
         name: What messages call the store.
 
     Raises:
-        Refused: There are no credentials, or the endpoint is none.
+        Refused: There are no credentials, or the endpoint is invalid.
     """
-    found = _ENDPOINT.fullmatch(endpoint)
-    if found is None:
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None:
         raise Refused(
-            f"the store {name} has no endpoint that we can ask",
+            f"the store {name} has no valid endpoint",
             help="write it as http://host:port or https://host",
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
@@ -120,14 +117,14 @@ def client_of(endpoint: str, name: str) -> Minio:
             exit_code=ExitCode.STORAGE,
         )
     return Minio(
-        found["host"],
+        match["host"],
         access,
         secret,
         os.environ.get("AWS_SESSION_TOKEN"),
-        secure=found["scheme"] == "https",
-        # Named, so that the client does not ask the bucket for it before every first request.
+        secure=match["scheme"] == "https",
+        # Without a region the client requests the bucket's before its first request.
         region=os.environ.get("AWS_REGION") or "us-east-1",
-        # Whole requests are made again by us: one that was cut off while it was read as well.
+        # `with_retries` repeats whole requests, including those cut off while being read.
         http_client=PoolManager(
             timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
             retries=False,

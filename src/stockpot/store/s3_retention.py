@@ -1,6 +1,6 @@
-"""What an S3 bucket does with objects beside keeping them: locks that outlast a deletion, copies.
+"""Reads an S3 bucket's object locks and replication, as far as the credentials permit.
 
-Looking only, and as far as our identity may: a bucket's replication is an admin's to see.
+They may keep or copy objects beyond a deletion. Often only an administrator may read replication.
 """
 
 from minio import Minio
@@ -22,16 +22,16 @@ _NO_REPLICATION = ("ReplicationConfigurationNotFoundError",)
 
 
 def custody_of(client: Minio, bucket: str) -> Custody:
-    """Look at a bucket's settings.
+    """Read a bucket's settings.
 
     Raises:
-        S3Error: The server failed otherwise than by not letting us look.
+        S3Error: The server failed for another reason than denied access.
     """
     return Custody(_locks(client, bucket), _replicas(client, bucket))
 
 
 def why_kept(client: Minio, bucket: str, name: str, version: str) -> str:
-    """Say which lock a version has; nothing where it has none, or where we may not look."""
+    """Return which lock a version has; empty if it has none, or access is denied."""
     try:
         retention = client.get_object_retention(bucket, name, version_id=version or None)
         if retention:
@@ -59,9 +59,9 @@ def _locks(client: Minio, bucket: str) -> bool | None:
 
 def _replicas(client: Minio, bucket: str) -> tuple[str, ...] | None:
     try:
-        found = client.get_bucket_replication(bucket)
+        replication = client.get_bucket_replication(bucket)
     except S3Error as error:
         return () if error.code in _NO_REPLICATION else None
-    rules = found.rules if found else ()
+    rules = replication.rules if replication else ()
     places = (rule.destination.bucket_arn for rule in rules if rule.destination)
     return tuple(sorted({place for place in places if place}))

@@ -1,7 +1,7 @@
-"""A range of an object in S3, read in order over one connection, into buffers of the reader.
+"""Reads a range of an S3 object in order over one connection, into the caller's buffers.
 
-Each byte is copied once, by the kernel, to where it is wanted. The client's own reading would make
-a new piece of memory for each answer and copy it from there: half of what reading costs.
+The operating system copies each byte once, straight into the buffer. The client's own reading would
+allocate memory for each response and copy it again, which is half of the cost of reading.
 """
 
 from collections.abc import Callable
@@ -13,61 +13,63 @@ from urllib3.exceptions import ProtocolError
 
 
 class BeyondTheEndError(Exception):
-    """A range that begins behind the last byte."""
+    """The range begins beyond the last byte."""
 
 
-class Asks(Protocol):
-    """Asks again while what goes wrong may pass, and raises errors of ours."""
+class RequestWithRetries(Protocol):
+    """Sends a request with retries of transient errors, and raises StockpotErrors."""
 
     def __call__(self, what: str, request: Callable[[], int]) -> int:
-        """Return what the request does."""
+        """Return the result of the request."""
         ...
 
 
 Open = Callable[[str, int, int], BaseHTTPResponse]
-"""Ask for a range: key, offset, length."""
+"""Requests a range. Args: key, offset, length."""
 
 
 class S3Stream:
-    """A range of an object, under way. Where it is cut off, it is taken up again."""
+    """A range of an object. If its connection breaks, it is requested again from where it broke."""
 
-    def __init__(self, ask: Asks, opened: Open, key: str, offset: int, length: int) -> None:
-        self._ask, self._opened, self._key = ask, opened, key
+    def __init__(
+        self, request: RequestWithRetries, opened: Open, key: str, offset: int, length: int
+    ) -> None:
+        self._request, self._opened, self._key = request, opened, key
         self._at, self._end = offset, offset + length
         self._response: BaseHTTPResponse | None = None
 
     def begin(self) -> None:
-        """Ask for the range; whoever reads does so too, but then nobody else can meanwhile.
+        """Send the request in advance, so that several streams can wait for responses in parallel.
 
         Raises:
             KeyError: There is no such object.
-            Transient: The store fails, also when asked again.
+            Transient: The store fails, also on retries.
         """
         if self._at < self._end:
-            self._ask(self._key, lambda: self._some(memoryview(b"")))
+            self._request(self._key, lambda: self._some(memoryview(b"")))
 
     def read_into(self, buffer: memoryview) -> int:
-        """Fill a buffer with what comes next; say how many bytes there were.
+        """Fill a buffer with the next bytes.
 
         Returns:
-            Less than the buffer holds where the server sent less at once; 0 where the range or the
-            object ends.
+            The number of bytes: fewer than the buffer holds if fewer have arrived; 0 at the end of
+            the range or the object.
 
         Raises:
             KeyError: There is no such object.
-            Transient: The store fails, also when asked again.
+            Transient: The store fails, also on retries.
         """
         if self._at >= self._end:
             return 0
         wanted = buffer[: self._end - self._at]
-        count = self._ask(self._key, lambda: self._some(wanted))
+        count = self._request(self._key, lambda: self._some(wanted))
         self._at += count
         if self._at >= self._end:
             self.close()
         return count
 
     def close(self) -> None:
-        """Give the connection back; one with bytes left on it is of no more use."""
+        """Release the connection; it is closed if it has unread bytes, for it cannot be reused."""
         if self._response is not None:
             if self._at < self._end:
                 self._response.close()
@@ -87,12 +89,12 @@ class S3Stream:
 
 
 def received(response: BaseHTTPResponse, buffer: memoryview) -> int:
-    """Receive what comes next of an answer into a buffer that is not empty; 0 where it ends.
+    """Receive the next bytes of a response into a non-empty buffer; return 0 at its end.
 
     Raises:
-        HTTPError: It was cut off.
+        HTTPError: The connection broke.
     """
-    # urllib3 reads into a buffer by copying; Python's answer beneath it lets the kernel do it.
+    # urllib3 copies into the buffer; Python's response beneath it reads into it directly.
     beneath = getattr(response, "_fp", None)
     if not isinstance(beneath, HTTPResponse):
         data = response.read(len(buffer), decode_content=False)

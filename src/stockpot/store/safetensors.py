@@ -1,9 +1,8 @@
 """The safetensors format: a strict reader of its header, and the canonical form.
 
-Eight bytes say how long the header is, the header is JSON that says where each tensor lies,
-the rest is the tensors' bytes. A file of any size costs no more than its header. Refused is
-whatever two readers could understand differently. What the numbers are worth is decided in
-`weights.py`.
+Eight bytes hold the length of the header, the header is JSON with the place of each tensor, and the
+rest is the tensors' bytes. Only the header of a file is read. A file that two readers could
+interpret differently is refused. `weights` checks the numbers.
 """
 
 import hashlib
@@ -23,9 +22,9 @@ LENGTH_BYTES = 8
 LONGEST_HEADER_BYTES = 16 << 20
 """About 100,000 tensors; a longer one is a mistake or an attack."""
 MOST_DIMENSIONS = 64
-"""As many as numpy and torch can hold."""
+"""The limit of numpy and torch."""
 LARGEST_NUMBER = 2**53 - 1
-"""Above it JSON's numbers differ between languages."""
+"""Larger numbers of JSON are read differently by different languages."""
 
 ELEMENT_BITS: Mapping[str, int] = {
     **dict.fromkeys(("F4",), 4),
@@ -36,12 +35,12 @@ ELEMENT_BITS: Mapping[str, int] = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
-"""Every type that there is. Of the narrow ones several elements share a byte."""
+"""Every type of the format. Several elements of a narrow type share a byte."""
 
 ELEMENT_BYTES: Mapping[str, int] = {
     dtype: bits // 8 for dtype, bits in ELEMENT_BITS.items() if bits % 8 == 0
 }
-"""The types of whole bytes, which can be cut into ranges by element."""
+"""The types whose elements are whole bytes, so that ranges can begin at any element."""
 
 Shape = tuple[int, ...]
 Tensor = tuple[str, str, Shape]
@@ -50,47 +49,47 @@ Tensor = tuple[str, str, Shape]
 
 @dataclass(frozen=True)
 class TensorSpan:
-    """One tensor, and where in the file it lies."""
+    """A tensor and its place in the file."""
 
     key: str
     dtype: str
     shape: Shape
     offset: int
-    """Of its first byte, counted from the beginning of the file."""
+    """The offset of its first byte from the beginning of the file."""
     size_bytes: int
 
     @property
     def elements(self) -> int:
-        """How many numbers it has; 1 for one of no dimensions."""
+        """The number of elements; 1 if it has no dimensions."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds, in order of key."""
+    """The header of a file, in order of key."""
 
     spans: tuple[TensorSpan, ...]
     data_offset: int
     """Where the first tensor begins: the size of length and header together."""
     size_bytes: int
-    """Of the whole file."""
+    """The size of the whole file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Key, dtype and shape of each, in order of key."""
+        """Key, dtype and shape of each tensor, in order of key."""
         return tuple((span.key, span.dtype, span.shape) for span in self.spans)
 
 
 def read_header(source: ByteSource) -> Header:
-    """Read and check what a safetensors file says of itself.
+    """Read and check the header of a safetensors file.
 
-    After it every span lies inside of the file and has the size that its dtype and shape say,
-    and every byte of the data belongs to exactly one tensor.
+    It guarantees that every span lies inside of the file and has the size of its dtype and shape,
+    and that every byte of the data belongs to exactly one tensor.
 
     Raises:
-        Refused: The file is cut short, is no safetensors, or contradicts itself (exit 46). The
-            message names the file, and the tensor where there is one.
+        Refused: The file is cut short, is no safetensors file, or contradicts itself (exit 46). The
+            message names the file, and the tensor if there is one.
     """
     document, data_offset = _read_document(source)
     metadata = document.pop("__metadata__", {})
@@ -121,12 +120,12 @@ def canonical_header(tensors: Iterable[Tensor]) -> Header:
 
 
 def tensor_bytes(dtype: str, shape: Iterable[int]) -> int:
-    """Return how many bytes a tensor has."""
+    """Return the number of bytes of a tensor."""
     return ELEMENT_BITS[dtype] * math.prod(shape) // 8
 
 
 def header_bytes(header: Header) -> bytes:
-    """Write what stands before the data: the length, the JSON, and spaces up to 8 bytes.
+    """Return the bytes before the data: the length, the JSON, and spaces to a multiple of 8.
 
     For a canonical header these are the first bytes of the canonical file. Metadata is left out.
     """
@@ -174,9 +173,9 @@ def canonicalise(source: Path, target: Path) -> Digest:
 
 
 def refuse(name: str, why: str, advice: str = IN_STORE) -> NoReturn:
-    """Refuse a weights file, in the one way in which all of them are refused."""
+    """Refuse a weights file."""
     raise Refused(
-        # Parts of it are the file's own words, which may be megabytes of them.
+        # The reason may quote the file, which may be megabytes.
         f"{name} is refused: {why if len(why) <= 400 else why[:400] + ' …'}",
         help=advice,
         exit_code=ExitCode.BAD_WEIGHTS,
@@ -184,7 +183,7 @@ def refuse(name: str, why: str, advice: str = IN_STORE) -> NoReturn:
 
 
 def _read_document(source: ByteSource) -> tuple[dict[str, Any], int]:
-    """Read the JSON of the header, and say where the data begins."""
+    """Read the JSON of the header; return it and the offset of the data."""
     name, size_bytes = source.name, source.size_bytes
     first = source.read(0, LENGTH_BYTES + 1)
     if len(first) < LENGTH_BYTES:
@@ -229,18 +228,18 @@ def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object, for `json.loads`.
 
     Raises:
-        ValueError: A key stands in it twice.
+        ValueError: A key occurs twice.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    document = dict(pairs)
+    if len(document) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"{twice!r} stands in it twice")
-    return found
+    return document
 
 
 def _whole(text: str) -> int:
-    # Python reads a zero, others a fraction.
+    # Python reads it as the integer 0, other readers as a float.
     if text == "-0":
         raise ValueError("-0 is no whole number")
     return int(text)
@@ -251,8 +250,8 @@ def _no_constant(text: str) -> NoReturn:
 
 
 def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
-    """Read the entry of one tensor; its offset is made one of the file."""
-    if not key.isprintable():  # Nor can half of a surrogate pair be written again.
+    """Read the entry of one tensor; its offset becomes one from the beginning of the file."""
+    if not key.isprintable():  # Also refuses half of a surrogate pair, which cannot be written.
         refuse(name, f"the key {key!r} cannot be printed")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         refuse(name, f"tensor {key} does not say just its dtype, shape and data_offsets")
@@ -272,12 +271,12 @@ def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written again: JSON can hold halves of surrogate pairs."""
+    """Whether it is text that can be written as UTF-8: JSON can hold halves of surrogate pairs."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _are_numbers(value: Any) -> bool:
-    """Whether it is a list of whole numbers, none of them negative. True is no number."""
+    """Whether it is a list of non-negative integers; booleans do not count."""
     return isinstance(value, list) and all(
         type(number) is int and 0 <= number <= LARGEST_NUMBER for number in value
     )

@@ -1,7 +1,7 @@
-"""Folders that a run reads, wherever they lie, and how a whole folder gets its name.
+"""Fetches the folders that a run reads, from a mount or the store, and computes their digests.
 
-A STORE place is a prefix below the store's root, its url's own prefix included: so a run sees
-nothing of the bucket that its store does not cover.
+A STORE place is a prefix below the store's root, which includes the prefix of its URL: so a run
+reads nothing of the bucket outside its store.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ def fetch_folder(
     *,
     exit_code: ExitCode = ExitCode.BAD_DATA,
 ) -> Path:
-    """Bring a folder to where it can be read as files.
+    """Make a folder available as local files.
 
     Args:
-        location: A mounted folder, used where it is; or a prefix, which is downloaded.
-        store: Where the prefix lies.
-        into: A folder of this fetch alone; what was there is replaced. Untouched for a mount.
-        exit_code: How a process ends that needs the folder and finds none.
+        location: A mounted folder, which is used in place; or a prefix, which is downloaded.
+        store: Holds the prefix.
+        into: A folder for this fetch alone, whose content is replaced. Unused for a mount.
+        exit_code: The exit code of the refusal if there is no such folder.
 
     Returns:
-        The folder to read.
+        The local folder.
 
     Raises:
         Refused: There is no such folder, or nothing under the prefix.
@@ -54,7 +54,7 @@ def fetch_folder(
     prefix = location.path.strip("/") + "/"
     with explained(into), suppress(FileNotFoundError):
         shutil.rmtree(into)
-    # Some tools write an empty object for each folder.
+    # Some tools write an empty object for each folder; these are skipped.
     keys = [info.key for info in store.list(prefix) if not info.key.endswith("/")]
     if not keys:
         raise Refused(
@@ -71,16 +71,16 @@ def fetch_folder(
         except KeyError as error:
             raise Transient(
                 f"{key} was removed from the store while {prefix} was read",
-                help="let whoever changes the folder come to an end, then run it again",
+                help="wait until the folder is no longer being changed, then run it again",
             ) from error
 
-    # Small files wait for the network and the disk in turn: several at once wait together.
+    # Small files alternate between waiting for network and disk: fetching several overlaps both.
     pool = ThreadPoolExecutor(CONNECTIONS)
     try:
         for _ in pool.map(fetch, keys):
             pass
     finally:
-        # After the first that fails, those that wait are not begun.
+        # After the first failure, pending fetches are not begun.
         pool.shutdown(cancel_futures=True)
     return into
 
@@ -97,17 +97,17 @@ def _path_of(key: str, exit_code: ExitCode) -> str:
 
 
 def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict[str, Path]:
-    """Find every file of a folder, hidden ones too, by its POSIX path relative to the folder.
+    """List every file of a folder, including hidden ones, by its POSIX path in the folder.
 
-    A symbolic link to a file of the same folder is that file. Everything else that is no plain
-    file or folder is refused, because its bytes are not the folder's.
+    A symbolic link to a file of the same folder counts as that file. Everything else that is no
+    plain file or folder is refused, because its bytes do not belong to the folder.
 
     Raises:
-        Refused: A link leaves the folder or leads to a folder; a socket, pipe or device; a name
-            that is no UTF-8.
+        Refused: There is a link that leaves the folder or leads to a folder; a socket, pipe or
+            device; or a name that is not UTF-8.
         Transient: A folder cannot be read.
     """
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     root = folder.resolve()
 
     def unreadable(error: OSError) -> None:
@@ -124,17 +124,17 @@ def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict
                     help=f"copy the folder with its links resolved: cp -rL {quoted(folder)} COPY",
                     exit_code=exit_code,
                 )
-            found[path.relative_to(folder).as_posix()] = path
-    return found
+            by_name[path.relative_to(folder).as_posix()] = path
+    return by_name
 
 
 def tree_digest(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> Digest:
-    """Name a folder by all of its files: a Merkle root over (path, SHA-256), sorted by path.
+    """Compute the digest of a folder: a Merkle root over (path, SHA-256), sorted by path.
 
-    Nothing is skipped, hidden files neither; empty folders do not count.
+    It covers every file, including hidden ones; empty folders do not count.
 
     Raises:
-        Refused: As `tree_files`.
+        Refused: The folder holds what `tree_files` refuses.
         Transient: A file cannot be read.
     """
     files = tree_files(folder, exit_code=exit_code)
@@ -142,7 +142,7 @@ def tree_digest(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> Dig
 
 
 def file_digest(path: Path) -> Digest:
-    """Name a file by the SHA-256 of its bytes, read in blocks."""
+    """Compute the SHA-256 of a file, read in blocks."""
     with explained(path), path.open("rb") as file:
         return Digest(PREFIX + hashlib.file_digest(file, "sha256").hexdigest())
 

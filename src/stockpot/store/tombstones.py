@@ -1,4 +1,4 @@
-"""The marks that a shard was forgotten. Whoever reads or writes weights asks here first."""
+"""Tombstones: mark forgotten shards. Checked before weights are read or written."""
 
 from collections.abc import Iterable
 
@@ -10,23 +10,23 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 
 LEAST = ".least"
-"""What stands behind a shard's UID in the name of the mark of how many records it leaves out."""
+"""The suffix of a shard's mark that holds how many records its trainings must leave out."""
 
 
 def leave_out_at_least(store: ObjectStore, keys: Keys, shard_uid: str, count: int) -> None:
-    """Say how many records every training of a shard leaves out from now on.
+    """Record how many records every training of a shard must leave out from now on.
 
-    A record that left a shard stays out, so whoever leaves out fewer was asked before it was named.
+    A record that left a shard stays out, so a training that leaves out fewer was requested earlier.
     """
     if count > _least(store, keys, shard_uid):
         store.put(keys.tombstone(shard_uid + LEAST), str(count).encode())
 
 
 def refuse_too_many(store: ObjectStore, keys: Keys, shard_uid: str, left_out: int) -> None:
-    """Refuse a training that leaves out fewer records than were told to leave its shard.
+    """Refuse a training that leaves out fewer records than have left its shard.
 
     Raises:
-        Refused: It was asked for before they were named (exit 47).
+        Refused: The training was requested before the records were named (exit 47).
     """
     least = _least(store, keys, shard_uid)
     if left_out < least:
@@ -38,40 +38,40 @@ def refuse_too_many(store: ObjectStore, keys: Keys, shard_uid: str, left_out: in
 
 
 def refuse_outdated(store: ObjectStore, keys: Keys, shard_uid: str, left_out: int) -> None:
-    """Refuse to purge by what was known before still more records left the shard.
+    """Refuse a purge that was requested before more records left the shard.
 
-    A purge of records removes all of a shard's own but what it was told is kept. One that wakes up
-    late would remove the training that was made without them.
+    A purge of records removes everything of a shard but what its spec says to keep. A late one
+    would remove the training that was made without the records that left since.
 
     Raises:
-        Waiting: More records have left the shard since the purge was asked for.
+        Waiting: More records have left the shard since the purge was requested.
     """
     least = _least(store, keys, shard_uid)
     if left_out < least:
         raise Waiting(
             f"{least} records have left shard {shard_uid}, and this purge was asked for when "
             f"{left_out} had",
-            help="nothing needs doing: it is asked for again",
+            help="nothing needs doing: the purge is requested again",
         )
 
 
 def _least(store: ObjectStore, keys: Keys, shard_uid: str) -> int:
-    said = store.get(keys.tombstone(shard_uid + LEAST))
-    return int(said) if said is not None else 0
+    count = store.get(keys.tombstone(shard_uid + LEAST))
+    return int(count) if count is not None else 0
 
 
 def refuse_forgotten(
     store: ObjectStore, keys: Keys, shard_uids: Iterable[str], pairs: Iterable[LineagePair] = ()
 ) -> None:
-    """Refuse to go on where a tombstone stands for one of the shards, or one of the trainings.
+    """Refuse to continue if one of the shards or trainings has a tombstone.
 
-    A training has one of its own where records left its shard: the shard goes on without them.
+    A training has a tombstone of its own if records left its shard and the shard stays.
 
-    Every verb asks at its start, and again right before it publishes: a purge writes the
-    tombstone first and sweeps twice, so whatever was written in between is found.
+    Every run checks at its start, and again right before it publishes: a purge writes the tombstone
+    first and sweeps twice, so it finds what was written in between.
 
     Raises:
-        Refused: One of them was forgotten (exit 47); the message names its UID.
+        Refused: A shard or training was forgotten (exit 47); the message names its UID.
     """
     trainings = {
         former_of(Ingredient(ShardUID(pair.shard), Digest(pair.training_key)))

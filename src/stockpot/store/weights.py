@@ -1,6 +1,6 @@
-"""Admission of weights: which files of numbers may become part of a soup. No torch.
+"""Admission of weights: checks which weights files may become part of a soup. No torch.
 
-An admitted file is canonical, of one type that we can average, and holds no NaN and no
+An admitted file is canonical, has a single type that can be averaged, and holds no NaN and no
 infinity. It is read once, in blocks, so that memory does not grow with the model.
 """
 
@@ -41,14 +41,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FloatFormat:
-    """How a floating-point type lies in its bits."""
+    """The bit layout of a floating-point type."""
 
     bits: np.dtype[np.unsignedinteger]
-    """Little-endian, as safetensors has it."""
+    """An unsigned integer of the same width, little-endian as in safetensors."""
     magnitude: int
-    """All bits but the sign. As whole numbers, magnitudes stand in the order of their values."""
+    """The mask of all bits but the sign. Magnitudes as integers are ordered like their values."""
     infinity: int
-    """The first magnitude that is no number; above it are the NaNs."""
+    """The magnitude of infinity; those above it are NaNs."""
 
 
 FLOATS: Mapping[str, FloatFormat] = {
@@ -61,7 +61,7 @@ FLOATS: Mapping[str, FloatFormat] = {
 
 @dataclass(frozen=True)
 class Weights:
-    """What there is to know of an admitted weights file without reading it again."""
+    """The facts of an admitted weights file."""
 
     digest: Digest
     """The weights digest: the SHA-256 of the file."""
@@ -71,11 +71,11 @@ class Weights:
 
 
 def inspect_weights(path: Path) -> Weights:
-    """Read a weights file once and admit it, or say what is wrong with it.
+    """Read a weights file once, and admit or refuse it.
 
     Raises:
-        Refused: It is no safetensors file, not canonical, holds no tensor, a type that we cannot
-            average, several types, a NaN or an infinity (exit 46). The message names the file,
+        Refused: It is no safetensors file, not canonical, holds no tensor, a type that cannot be
+            averaged, several types, a NaN or an infinity (exit 46). The message names the file,
             the tensor and the index.
     """
     with opened(path) as source:
@@ -97,10 +97,10 @@ def inspect_weights(path: Path) -> Weights:
 
 
 def facts_of(header: Header, dtype: str, largest: int) -> TensorFacts:
-    """Say of weights what admission needs to know.
+    """Collect the facts of weights that their manifest records.
 
     Args:
-        header: Of the file.
+        header: The header of the file.
         dtype: The type of all of its tensors.
         largest: The largest magnitude of any element, as bits of that type.
     """
@@ -114,7 +114,7 @@ def facts_of(header: Header, dtype: str, largest: int) -> TensorFacts:
 
 
 def layout_digest(header: Header) -> Digest:
-    """Name what can be averaged together: every key with its dtype and shape, not the numbers."""
+    """Compute the digest of keys, types and shapes: checkpoints that share it can be averaged."""
     return digest_of_json(
         "layout/1", [[key, dtype, list(shape)] for key, dtype, shape in header.tensors]
     )
@@ -138,7 +138,7 @@ def _only_dtype(name: str, header: Header) -> str:
 
 
 def _largest_magnitude(source: ByteSource, span: TensorSpan, sha256: "hashlib._Hash") -> int:
-    """Read one tensor; return the largest magnitude of it, as bits."""
+    """Read a tensor; return its largest magnitude, as bits."""
     form = FLOATS[span.dtype]
     largest = done = 0
     for block in blocks(source, span.offset, span.size_bytes):
@@ -156,7 +156,7 @@ def _largest_magnitude(source: ByteSource, span: TensorSpan, sha256: "hashlib._H
 
 
 def _value(dtype: str, magnitude: int) -> float:
-    """Turn the bits of a magnitude into the number, which a Python float holds exactly."""
+    """Convert the bits of a magnitude to the number, which a Python float holds exactly."""
     match dtype:
         case "F16":
             return float(np.uint16(magnitude).view(np.float16))

@@ -89,13 +89,13 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
 
     from stockpot.merging import merge
     from stockpot.merging.accumulator import open_accumulator
-    from stockpot.merging.engine import MergeSettings
     from stockpot.merging.formats import FORMATS
-    from stockpot.merging.ingredients import of_canonical
+    from stockpot.merging.ingredients import read_canonical
+    from stockpot.merging.interfaces import MergeSettings
     from stockpot.merging.kernel import installed
-    from stockpot.merging.recipes import Desk, Kept, averaged
+    from stockpot.merging.recipes import MergeContext, SumsPlan, write_mean
     from stockpot.merging.step import Step
-    from stockpot.merging.targets import _Descriptor, nowhere
+    from stockpot.merging.targets import _Descriptor, null_target
     from stockpot.metrics.progress import Progress
     from stockpot.store.ranges import opened
 
@@ -112,34 +112,36 @@ def stockpot_verb(*, keep: bool = False, change: str = "") -> Merge:
         yield _Descriptor(Path(output), descriptor)
         os.close(descriptor)
 
-    def make(chosen: list[Path], desk: Desk, kept: Kept | None) -> str:
-        parts = [of_canonical(stack.enter_context(opened(path)), 1, "") for path in chosen]
+    def make(chosen: list[Path], context: MergeContext, kept: SumsPlan | None) -> str:
+        parts = [read_canonical(stack.enter_context(opened(path)), 1, "") for path in chosen]
         hashed = [part.first_bytes for part in parts]
         checkpoints = [part.checkpoint for part in parts]
-        seal = averaged(checkpoints, [1] * len(parts), desk, kept, hashed)[1]
+        seal = write_mean(checkpoints, [1] * len(parts), context, kept, hashed)[1]
         stack.close()
         return str(seal)
 
-    def fresh(count: int) -> Kept:
+    def fresh(count: int) -> SumsPlan:
         ones = (1,) * count
-        return Kept("bench", Step(1, 1, ones, ones, 0, count, count), None, None)
+        return SumsPlan("bench", Step(1, 1, ones, ones, 0, count, count), None, None)
 
     merge(inputs[:1], output)
     new_sums.write_bytes(bytes(4 * Path(output).stat().st_size))
     if not change:
-        desk = Desk(soup, new_sums, form, settings, Progress(), stop)
-        return lambda: make(files, desk, fresh(len(files)) if keep else None)
+        context = MergeContext(soup, new_sums, form, settings, Progress(), stop)
+        return lambda: make(files, context, fresh(len(files)) if keep else None)
     before = files[:-1] if change == "add" else [*files, files[0]]
     seal = make(
-        before, Desk(nowhere, old_sums, form, settings, Progress(), stop), fresh(len(before))
+        before,
+        MergeContext(null_target, old_sums, form, settings, Progress(), stop),
+        fresh(len(before)),
     )
     delta, changed = (1, files[-1]) if change == "add" else (-1, files[0])
 
     def run() -> None:
         old = open_accumulator(others.enter_context(opened(old_sums)))
         step = Step(1, 1, (delta,), (delta,), len(before), len(files), len(files))
-        desk = Desk(soup, new_sums, form, settings, Progress(), stop)
-        make([changed], desk, Kept("bench", step, old, seal))
+        context = MergeContext(soup, new_sums, form, settings, Progress(), stop)
+        make([changed], context, SumsPlan("bench", step, old, seal))
 
     return run
 
@@ -156,8 +158,8 @@ def torch_sum() -> Merge:
         mean = {}
         for key, tensor in loaded[0].items():
             total = torch.zeros(tensor.shape, dtype=torch.float32)
-            for one in loaded:
-                total += one[key].float()
+            for tensors in loaded:
+                total += tensors[key].float()
             mean[key] = (total / len(loaded)).to(tensor.dtype)
         save_file(mean, output)
 
@@ -220,8 +222,8 @@ def sd_mecha() -> Merge:
 def _header() -> dict[str, dict[str, object]]:
     with open(inputs[0], "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        found: dict[str, dict[str, object]] = json.loads(file.read(length))
-    return found
+        document: dict[str, dict[str, object]] = json.loads(file.read(length))
+    return document
 
 
 def _dtype() -> str:

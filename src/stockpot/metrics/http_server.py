@@ -1,4 +1,4 @@
-"""A small HTTP server on a thread of its own, for what is asked often and answered at once."""
+"""A small HTTP server on a thread of its own, for probes, scrapes and progress."""
 
 import socket
 import sys
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from stockpot.errors import ExitCode, Refused
 
-PATIENCE_S = 10.0
-"""How long one caller may take to ask; each of them has a thread."""
+REQUEST_TIMEOUT_S = 10.0
+"""How long a client may take to send its request; each client has a thread."""
 
 
-class Answer(NamedTuple):
-    """What is said to a GET."""
+class Response(NamedTuple):
+    """The response to a GET request."""
 
     status: int
     content_type: str
@@ -23,26 +23,26 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def answering(
-    routes: Mapping[str, Callable[[], Answer]], *, host: str, port: int, instead: str
+def serve_routes(
+    routes: Mapping[str, Callable[[], Response]], *, host: str, port: int, port_help: str
 ) -> Iterator[str]:
-    """Answer GETs while the context lasts.
+    """Serve GET requests while the context lasts.
 
     Args:
-        routes: What makes the answer, by path. Called from many threads.
-        host: The address to listen on; `0.0.0.0` or `::`: all of this machine's.
-        port: 0: any free one.
-        instead: What to do where the port is taken, for the message.
+        routes: The handlers by path. Called from many threads.
+        host: The address to listen on; `0.0.0.0` or `::` for all of this machine's.
+        port: The port; 0 chooses a free one.
+        port_help: What to do if the port is taken, for the error.
 
     Yields:
-        The URL that it is asked under from this machine, without a path.
+        The URL of the server from this machine, without a path.
 
     Raises:
-        Refused: The port is taken, or the host is not ours (exit 6).
+        Refused: The port is taken, or the host is not an address of this machine (exit 6).
     """
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = PATIENCE_S
+        timeout = REQUEST_TIMEOUT_S
 
         def do_GET(self) -> None:
             route = routes.get(self.path.partition("?")[0])
@@ -57,10 +57,10 @@ def answering(
             self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing: who asks, asks often."""
+            """Log nothing: probes and scrapes are frequent."""
 
     what = " and ".join(routes)
-    server = _listening(host, port, Handler, f"for {what}", instead)
+    server = _bind(host, port, Handler, f"for {what}", port_help)
     thread = threading.Thread(target=server.serve_forever, name=f"http-{port}", daemon=True)
     thread.start()
     try:
@@ -75,7 +75,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of one who went before he had his answer: a probe, past its timeout."""
+        """Ignore clients that disconnect before the response, such as a probe that timed out."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -84,15 +84,15 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _listening(
-    host: str, port: int, handler: type[BaseHTTPRequestHandler], what: str, instead: str
+def _bind(
+    host: str, port: int, handler: type[BaseHTTPRequestHandler], what: str, port_help: str
 ) -> _Server:
     try:
         return (_Server6 if ":" in host else _Server)((host, port), handler)
     except OSError as error:
         raise Refused(
             f"Port {port} of {host} cannot be used {what}: {error.strerror}.",
-            help=instead,
+            help=port_help,
             exit_code=ExitCode.PORT_TAKEN,
         ) from error
 

@@ -1,4 +1,4 @@
-"""Local files that the kernel reads by itself: the bytes and the sentences of the plain way."""
+"""Local files that the kernel reads itself give the same bytes and errors as reads in Python."""
 
 import os
 from collections.abc import Callable
@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.merging.compiled import fresh_kernel
+from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.test_bad_checkpoints import refusal
 from tests.merging.test_kernel import adversarial
 from tests.merging.test_soup import a_file
 
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode
-from stockpot.merging import engine, merge
+from stockpot.merging import merge, schedule
 from stockpot.merging.formats import FORMATS, Stored
 from stockpot.merging.kernel import FilesToRead, PreparedMean
 from stockpot.store.ranges import FileBytes
 
 ROWS, COLUMNS = 37, 1001
-"""Of the larger tensor: several blocks of several pieces, and no whole number of either."""
+"""The shape of the larger tensor: several blocks of several pieces, the last ones incomplete."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +27,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     if fresh_kernel() is None:
         pytest.skip("no C compiler, or a processor without AVX2 and F16C")
     for name, size_bytes in {"PIECE_BYTES": 1 << 12, "PIECED_BLOCK_BYTES": 1 << 14}.items():
-        monkeypatch.setattr(engine, name, size_bytes)
-    monkeypatch.setattr(engine, "NEAR_BLOCK_BYTES", 1 << 13)
+        monkeypatch.setattr(schedule, name, size_bytes)
+    monkeypatch.setattr(schedule, "NEAR_BLOCK_BYTES", 1 << 13)
 
 
 def use_kernel(monkeypatch: pytest.MonkeyPatch, used: bool) -> None:
-    found = fresh_kernel() if used else None
-    monkeypatch.setattr("stockpot.merging.soup.installed", lambda: found)
+    outcome = fresh_kernel() if used else None
+    monkeypatch.setattr("stockpot.merging.soup.installed", lambda: outcome)
 
 
 def checkpoints(folder: Path, dtype: str = "F16", wild: bool = False) -> list[Path]:
@@ -48,22 +48,22 @@ def checkpoints(folder: Path, dtype: str = "F16", wild: bool = False) -> list[Pa
         a_file(
             folder / f"{i}.safetensors",
             {
-                "a": (dtype, (70,), one[:70].tobytes()),
-                "b": (dtype, (ROWS, COLUMNS), one.tobytes()),
+                "a": (dtype, (70,), values[:70].tobytes()),
+                "b": (dtype, (ROWS, COLUMNS), values.tobytes()),
             },
         )
-        for i, one in enumerate(numbers)
+        for i, values in enumerate(numbers)
     ]
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["like each other", "adversarial"])
 @pytest.mark.parametrize("dtype", list(FORMATS))
-def test_the_kernel_reads_all_and_no_byte_is_another(
+def test_the_kernel_reads_all_blocks_and_gives_the_same_bytes(
     dtype: str, wild: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, weights = checkpoints(tmp_path, dtype, wild), [1, 2, 3, 1, 1]
     inputs = dict(zip(files, weights, strict=True))
-    output = "fp32" if wild else None  # What is adversarial is too large for others.
+    output = "fp32" if wild else None  # Adversarial numbers are too large for other types.
     use_kernel(monkeypatch, False)
     plain = merge(inputs, tmp_path / "plain.safetensors", out_dtype=output)
     averaged, read_by_python = 0, 0
@@ -73,9 +73,9 @@ def test_the_kernel_reads_all_and_no_byte_is_another(
         self: PreparedMean, out_at: int, files: FilesToRead, first: int, elements: int
     ) -> tuple[int, Stored, int]:
         nonlocal averaged
-        found = real(self, out_at, files, first, elements)
-        averaged += found[0]
-        return found
+        outcome = real(self, out_at, files, first, elements)
+        averaged += outcome[0]
+        return outcome
 
     def counting_read(self: FileBytes, offset: int, buffer: memoryview) -> int:
         nonlocal read_by_python
@@ -96,7 +96,7 @@ def test_the_kernel_reads_all_and_no_byte_is_another(
 
 
 def once(change: Callable[[], None]) -> Callable[[int, int], None]:
-    """Do something when the first block is done."""
+    """Return a progress callback that calls `change` when the first block is done."""
     done: list[int] = []
 
     def progress(at: int, total: int) -> None:
@@ -117,10 +117,10 @@ def descriptor_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_file_that_is_cut_short_meanwhile_is_refused_in_the_same_words(
+def test_a_file_truncated_during_the_merge_gives_the_same_error(
     threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
+    errors = []
     for used in (True, False):
         files = checkpoints(tmp_path)
         end = files[3].stat().st_size - 1000
@@ -135,15 +135,15 @@ def test_a_file_that_is_cut_short_meanwhile_is_refused_in_the_same_words(
 
         assert error.exit_code == ExitCode.BAD_WEIGHTS
         assert error.message.startswith(f"{files[3]} is cut short: it ends at byte {end},")
-        said.append((error.message, error.help))
-    assert said[0] == said[1]
+        errors.append((error.message, error.help))
+    assert errors[0] == errors[1]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_file_that_cannot_be_read_any_more_is_an_error_in_the_same_words(
+def test_a_read_error_during_the_merge_gives_the_same_error(
     threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, said = checkpoints(tmp_path), []
+    files, errors = checkpoints(tmp_path), []
 
     def fail() -> None:
         broken = os.open(tmp_path, os.O_RDONLY)  # To read a folder is an error: EISDIR.
@@ -157,11 +157,11 @@ def test_a_file_that_cannot_be_read_any_more_is_an_error_in_the_same_words(
 
         assert error.exit_code == ExitCode.STORAGE
         assert str(files[3]) in error.message
-        said.append((error.message, error.help))
-    assert said[0] == said[1]
+        errors.append((error.message, error.help))
+    assert errors[0] == errors[1]
 
 
-def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was(
+def test_a_file_replaced_during_the_merge_is_read_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_kernel(monkeypatch, True)
@@ -181,7 +181,7 @@ def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was(
 
 
 @pytest.mark.parametrize("element", [0, 2047, 2048, 20_000, ROWS * COLUMNS - 1])
-def test_a_nan_is_named_wherever_it_lies(
+def test_a_nan_is_reported_in_any_block(
     element: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = checkpoints(tmp_path)
@@ -198,10 +198,10 @@ def test_a_nan_is_named_wherever_it_lies(
         )
 
 
-def test_a_piece_that_a_signal_kept_from_being_read_is_read_again(
+def test_a_piece_whose_read_was_interrupted_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As a signal does: the kernel gives up before a piece, and the plain way reads it.
+    # As at a signal, the kernel gives up before a piece, and Python reads it.
     use_kernel(monkeypatch, True)
     files = checkpoints(tmp_path)
     before = merge(files, tmp_path / "before.safetensors")

@@ -1,4 +1,4 @@
-"""What is removed or written between a listing and its manifests is not of unknown lineage."""
+"""Objects removed or written between a listing and its manifests do not get an unknown lineage."""
 
 import itertools
 import threading
@@ -23,7 +23,7 @@ BEES = CATS.model_copy(update={"uid": "uid-bees", "name": "bees"})
 
 
 class ListedThen(FolderStore):
-    """A store in which something happens right after the whole namespace was listed."""
+    """A store that calls a function right after the whole namespace was listed."""
 
     def __init__(self, root: Path, happens: Callable[[], object]) -> None:
         super().__init__(root)
@@ -53,7 +53,7 @@ def unknown_in(store: FolderStore) -> list[str]:
     return [key for key in unknown if key.startswith(("ml/soups/", "ml/shards/"))]
 
 
-def test_what_another_purge_removed_meanwhile_is_not_unknown(root: Path) -> None:
+def test_objects_that_another_purge_removed_are_not_unknown(root: Path) -> None:
     store = ListedThen(root, lambda: purged(root, CATS))
 
     assert unknown_in(store) == []
@@ -61,19 +61,19 @@ def test_what_another_purge_removed_meanwhile_is_not_unknown(root: Path) -> None
     assert list(FolderStore(root).list_versions(KEYS.shard(CATS.uid))) == []
 
 
-def test_what_got_its_manifest_meanwhile_is_known(root: Path) -> None:
+def test_objects_that_got_a_manifest_meanwhile_are_known(root: Path) -> None:
     folder = KEYS.ingredient(BEES.uid, key_of(BEES.uid))
     manifest = FolderStore(root).get(folder + MANIFEST)
     assert manifest
     FolderStore(root).delete(folder + MANIFEST)
     writer = ListedThen(root, lambda: FolderStore(root).put(folder + MANIFEST, manifest))
 
-    found = {info.key: manifest for info, manifest in covering_manifests(writer, "ml/")}
+    covered = {info.key: manifest for info, manifest in covering_manifests(writer, "ml/")}
 
-    assert all(manifest for key, manifest in found.items() if key.startswith(folder))
+    assert all(manifest for key, manifest in covered.items() if key.startswith(folder))
 
 
-def test_what_stays_under_no_manifest_is_unknown_at_the_second_look_too(root: Path) -> None:
+def test_objects_without_a_manifest_stay_unknown_when_checked_again(root: Path) -> None:
     FolderStore(root).put("ml/soups/soup-1/stray", b"who knows")
 
     assert unknown_in(ListedThen(root, lambda: None)) == ["ml/soups/soup-1/stray"]
@@ -82,7 +82,7 @@ def test_what_stays_under_no_manifest_is_unknown_at_the_second_look_too(root: Pa
 def test_two_purges_side_by_side_leave_no_residuals(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One has listed for its last sweep when another purges, from its first step to its last."""
+    """A purge has listed for its last sweep when another one runs completely."""
     with_manifests, sweeps = artefacts.with_manifests, itertools.count(1)
 
     def overtaken(store: ObjectStore, infos: Sequence[ObjectInfo]) -> Iterator[Any]:

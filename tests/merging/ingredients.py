@@ -1,4 +1,4 @@
-"""A store with ingredients, for tests: tiny, seeded, without torch."""
+"""Tiny seeded ingredients in a folder store, and merge runs over them, without torch."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def key_of(shard: str) -> Digest:
 
 
 def file_bytes(tensors: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> bytes:
-    """A canonical file of (dtype, shape, data) by key."""
+    """Write a canonical file of (dtype, shape, data) by key."""
     header = canonical_header((key, dtype, shape) for key, (dtype, shape, _) in tensors.items())
     return header_bytes(header) + b"".join(tensors[key][2] for key in sorted(tensors))
 
@@ -49,7 +49,7 @@ def some_tensors(
 def an_ingredient(
     root: Path, shard: str, data: bytes, work: Path, base: Digest = BASE, **facts: Any
 ) -> RecipePart:
-    """Publish an ingredient as a training does; say how a recipe names it."""
+    """Publish an ingredient as a training does; return its part of a recipe."""
     path = work / f"{shard}.safetensors"
     path.write_bytes(data)
     pair = LineagePair(shard=shard, training_key=key_of(shard))
@@ -107,7 +107,7 @@ def soup_bytes(root: Path, spec: MergeRun) -> bytes:
 
 
 def everything(root: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, with the digest of its bytes."""
+    """Return the digest of every file below a folder, including hidden ones."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -116,7 +116,7 @@ def everything(root: Path) -> dict[str, str]:
 
 
 def a_base_folder(folder: Path, unet: bytes) -> Path:
-    """A pipeline folder that is let in; only its UNet's weights are of interest here."""
+    """Write a pipeline folder that is admitted as a base, with the given UNet weights."""
     tiny = file_bytes(some_tensors(0))
     index = {
         "_class_name": "StableDiffusionPipeline",

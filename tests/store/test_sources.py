@@ -1,4 +1,4 @@
-"""Folders from mounts and stores, and how a folder gets its name."""
+"""Fetching folders from mounts and stores, and their digests."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def a_folder(root: Path, *names: str) -> Path:
     return root
 
 
-def test_a_mounted_folder_is_used_where_it_is(tmp_path: Path) -> None:
+def test_a_mounted_folder_is_used_in_place(tmp_path: Path) -> None:
     mounted = a_folder(tmp_path / "data", "a.png")
     store = FolderStore(tmp_path / "store")
 
@@ -41,11 +41,11 @@ def test_a_prefix_of_the_store_is_downloaded(tmp_path: Path, path: str) -> None:
     folder = fetch_folder(Location(place=Place.STORE, path=path), store, into)
 
     assert folder == into
-    found = {p.relative_to(into).as_posix(): p.read_bytes() for p in into.rglob("*.*")}
-    assert found == {"metadata.jsonl": b"{}", "pictures/a.png": b"png"}
+    contents = {p.relative_to(into).as_posix(): p.read_bytes() for p in into.rglob("*.*")}
+    assert contents == {"metadata.jsonl": b"{}", "pictures/a.png": b"png"}
 
 
-def test_a_key_that_can_be_no_file_is_bad_data_before_anything_is_downloaded(
+def test_a_key_that_cannot_be_a_file_is_refused_before_any_download(
     tmp_path: Path,
 ) -> None:
     store = FolderStore(tmp_path / "store")
@@ -58,7 +58,7 @@ def test_a_key_that_can_be_no_file_is_bad_data_before_anything_is_downloaded(
     assert not (tmp_path / "into").exists()
 
 
-def test_a_place_with_nothing_in_it_is_named(tmp_path: Path) -> None:
+def test_an_empty_location_is_named(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
 
     with pytest.raises(Refused, match="nothing lies in the store under data/food/") as refusal:
@@ -73,21 +73,21 @@ def test_a_place_with_nothing_in_it_is_named(tmp_path: Path) -> None:
     assert "whether its volume is mounted" in refusal.value.help
 
 
-def test_the_digest_of_a_folder_is_of_paths_and_bytes_alone(tmp_path: Path) -> None:
-    one = a_folder(tmp_path / "one", "b/c.json", "a.txt", ".hidden")
+def test_the_digest_of_a_folder_depends_only_on_paths_and_bytes(tmp_path: Path) -> None:
+    first = a_folder(tmp_path / "first", "b/c.json", "a.txt", ".hidden")
     two = a_folder(tmp_path / "two", ".hidden", "a.txt", "b/c.json")
     (two / "empty").mkdir()
     os.utime(two / "a.txt", (0, 0))
 
-    assert tree_digest(one) == tree_digest(two)
-    assert tree_digest(one) == digest_of_tree(
+    assert tree_digest(first) == tree_digest(two)
+    assert tree_digest(first) == digest_of_tree(
         {name: digest_of_bytes(name.encode()) for name in ("a.txt", "b/c.json", ".hidden")}
     )
 
 
 @pytest.mark.parametrize("change", ["rename", "edit", "add", "remove"])
 def test_any_change_gives_a_folder_another_digest(tmp_path: Path, change: str) -> None:
-    folder = a_folder(tmp_path / "one", "b/c.json", "a.txt")
+    folder = a_folder(tmp_path / "first", "b/c.json", "a.txt")
     before = tree_digest(folder)
 
     match change:
@@ -103,8 +103,8 @@ def test_any_change_gives_a_folder_another_digest(tmp_path: Path, change: str) -
     assert tree_digest(folder) != before
 
 
-def test_a_link_within_the_folder_is_the_file_that_it_leads_to(tmp_path: Path) -> None:
-    linked = a_folder(tmp_path / "one", "blobs/a")
+def test_a_link_within_the_folder_counts_as_its_target(tmp_path: Path) -> None:
+    linked = a_folder(tmp_path / "first", "blobs/a")
     (linked / "a.txt").symlink_to("blobs/a")
     plain = a_folder(tmp_path / "two", "blobs/a")
     (plain / "a.txt").write_text("blobs/a")
@@ -123,11 +123,11 @@ def test_a_link_within_the_folder_is_the_file_that_it_leads_to(tmp_path: Path) -
         ("up", "..", "is a link that leaves the folder"),
     ],
 )
-def test_a_link_to_what_is_not_a_file_of_the_folder_is_refused(
+def test_a_link_to_anything_but_a_file_of_the_folder_is_refused(
     tmp_path: Path, name: str, target: str, why: str
 ) -> None:
     (tmp_path / "secret").write_text("x")
-    folder = a_folder(tmp_path / "one", "sub/a.txt")
+    folder = a_folder(tmp_path / "first", "sub/a.txt")
     (folder / name).symlink_to(target)
 
     with pytest.raises(Refused) as refusal:
@@ -137,14 +137,14 @@ def test_a_link_to_what_is_not_a_file_of_the_folder_is_refused(
     assert f"cp -rL {folder} COPY" in refusal.value.help
 
 
-def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(Refused, match="pipe is no plain file"):
         tree_digest(tmp_path)
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.json")).touch()
 
     with pytest.raises(Refused, match=r"caf\\udce9.json has a name that is no UTF-8"):
@@ -152,14 +152,14 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 class Vanishing(FolderStore):
-    """A store that another one empties while it is read."""
+    """A store that another process empties while it is read."""
 
     def get_file(self, key: str, path: Path) -> None:
         self.delete(key)
         super().get_file(key, path)
 
 
-def test_a_folder_that_goes_while_it_is_read_is_worth_another_try(tmp_path: Path) -> None:
+def test_a_folder_removed_while_it_is_read_is_a_transient_error(tmp_path: Path) -> None:
     store = Vanishing(tmp_path / "store")
     store.put("data/a.png", b"")
 
@@ -169,7 +169,7 @@ def test_a_folder_that_goes_while_it_is_read_is_worth_another_try(tmp_path: Path
     assert "run it again" in problem.value.help
 
 
-def test_a_place_outside_of_the_store_is_refused(tmp_path: Path) -> None:
+def test_a_location_outside_the_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be a key of the store"):
         fetch_folder(
             Location(place=Place.STORE, path="../other/"), FolderStore(tmp_path), tmp_path / "into"

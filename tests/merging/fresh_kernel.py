@@ -1,4 +1,4 @@
-"""The kernel, compiled from the source as it is now: never one that was left lying about."""
+"""Compiles the kernels from their current source, so that no stale library is tested."""
 
 import functools
 import tempfile
@@ -11,7 +11,7 @@ from stockpot.merging.kernel import Kernel, load
 
 @functools.cache
 def fresh_kernel() -> Kernel | None:
-    """Compile and load it; None where there is no compiler or the processor cannot run it."""
+    """Compile and load the kernel; None without a compiler or if the processor cannot run it."""
     if compiler() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -23,7 +23,7 @@ def fresh_kernel() -> Kernel | None:
 
 @functools.cache
 def fresh_fold() -> lora_fusion.Fold | None:
-    """Compile and load what folds; None where there is no compiler."""
+    """Compile and load the folding of LoRAs; None without a compiler."""
     if compiler() is None:
         return None
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Folding LoRAs into a base: its bytes are defined, and the mean of them is as exact as any."""
+"""Folding LoRAs into a base follows its definition, and the mean of the results is exact."""
 
 import json
 from fractions import Fraction
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.merging.compiled import fresh_fold
+from tests.merging.fresh_kernel import fresh_fold
 from tests.merging.test_soup import a_file, stockpot
 
 from stockpot.errors import ExitCode, StockpotError
@@ -41,7 +41,7 @@ def a_base(folder: Path, dtype: str = "F16") -> Path:
 
 
 def a_lora(path: Path, seed: int, rank: int = 2, dtype: str = "F16", **more: Any) -> Path:
-    """PEFT's names, as diffusers writes them."""
+    """Write a LoRA with PEFT's names, as diffusers does."""
     shapes: dict[str, tuple[int, ...]] = {
         "unet.blocks.0.to_q.lora_A.weight": (rank, 5),
         "unet.blocks.0.to_q.lora_B.weight": (6, rank),
@@ -56,22 +56,22 @@ def a_lora(path: Path, seed: int, rank: int = 2, dtype: str = "F16", **more: Any
 
 
 def read(path: Path | str) -> dict[str, NDArray[np.float64]]:
-    """Tensors of a file, widened."""
+    """Read the tensors of a file as float64."""
     data = Path(path).read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
-    found = {}
+    tensors = {}
     for key, entry in header.items():
-        begin, end = (8 + length + one for one in entry["data_offsets"])
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
         form = FORMATS[entry["dtype"]]
         stored = np.frombuffer(data[begin:end], form.storage)
-        found[key] = form.exact(stored).reshape(entry["shape"])
-    return found
+        tensors[key] = form.exact(stored).reshape(entry["shape"])
+    return tensors
 
 
 def in_steps(base: float, up: list[float], down: list[float], scale: float) -> np.float32:
-    """One element, each operation in rationals and then rounded to float64."""
+    """Fold one element: each operation in rationals and then rounded to float64."""
     total = Fraction(0)
     for a, b in zip(up, down, strict=True):
         total = Fraction(float(total + Fraction(a) * Fraction(b)))
@@ -80,7 +80,7 @@ def in_steps(base: float, up: list[float], down: list[float], scale: float) -> n
 
 
 def any_floats(dice: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Of many magnitudes, subnormal ones and zeros among them; no product is out of range."""
+    """Generate numbers of many magnitudes, subnormals and zeros; no product overflows."""
     sizes = np.exp2(dice.integers(-149, 60, size=shape).astype(np.float64))
     signs = dice.choice([-1.0, 0.0, 1.0], size=shape, p=[0.45, 0.1, 0.45])
     return (dice.random(shape) * sizes * signs).astype(np.float32)
@@ -106,22 +106,22 @@ def some_factors(
     st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.booleans()
 )
 @settings(max_examples=60, deadline=None)
-def test_every_operation_is_one_of_float64_in_order(
+def test_folding_rounds_each_operation_to_float64_in_order(
     seed: int, rows: int, columns: int, rank: int, alike: bool
 ) -> None:
     base, factors = some_factors(seed, rows, columns, rank, alike=alike)
 
-    found = folded(base, factors)
+    rows_folded = folded(base, factors)
 
     for i in range(rows):
         for j in range(columns):
             expected = in_steps(
                 float(base[i, j]),
-                [float(one) for one in factors.up[i]],
-                [float(one) for one in factors.down[:, j]],
+                [float(number) for number in factors.up[i]],
+                [float(number) for number in factors.down[:, j]],
                 factors.scale,
             )
-            assert found[i, j].tobytes() == expected.tobytes()
+            assert rows_folded[i, j].tobytes() == expected.tobytes()
 
 
 @given(
@@ -133,7 +133,7 @@ def test_every_operation_is_one_of_float64_in_order(
     st.data(),
 )
 @settings(max_examples=150, deadline=None)
-def test_the_compiled_way_makes_the_same_bytes_of_any_stretch(
+def test_compiled_folding_gives_the_same_bytes_for_any_range(
     seed: int, rows: int, columns: int, rank: int, alike: bool, data: st.DataObject
 ) -> None:
     fold = fresh_fold()
@@ -173,28 +173,28 @@ def test_a_lora_alone_is_the_base_with_it_folded_in(
         assert np.array_equal(after[key], before[key])
 
 
-def test_a_mean_of_loras_and_models_is_verified_and_has_the_bases_types(tmp_path: Path) -> None:
+def test_a_mean_of_loras_and_models_is_verified_and_keeps_the_bases_types(tmp_path: Path) -> None:
     base = a_base(tmp_path)
     first, second = (a_lora(tmp_path / f"{i}.safetensors", 10 * i, rank=i) for i in (1, 3))
     inputs = {first: "1", second: "0.3", base: "2"}
 
-    one = merge(inputs, tmp_path / "one.safetensors", base=base, threads=1)
+    single = merge(inputs, tmp_path / "single.safetensors", base=base, threads=1)
     again = merge(
         dict(reversed(inputs.items())), tmp_path / "again.safetensors", base=base, threads=3
     )
     wide = merge(inputs, tmp_path / "wide.safetensors", base=base, out_dtype="fp32")
 
-    assert one.digest == again.digest
+    assert single.digest == again.digest
     elements = sum(int(np.prod(shape)) for shape in SHAPES.values())
-    for made in (one, wide):
+    for made in (single, wide):
         assert verify(made.path, inputs, base=base, samples=10**6) == elements
-    assert {array.shape for array in read(one.path).values()} == set(SHAPES.values())
+    assert {array.shape for array in read(single.path).values()} == set(SHAPES.values())
     with pytest.raises(StockpotError, match="is not the mean of these checkpoints"):
-        verify(one.path, {**inputs, second: "0.4"}, base=base, samples=10**6)
+        verify(single.path, {**inputs, second: "0.4"}, base=base, samples=10**6)
 
 
-def test_what_is_named_otherwise_is_folded_alike(tmp_path: Path) -> None:
-    """One LoRA as PEFT, diffusers, older diffusers and kohya name it; alpha is half the rank."""
+def test_the_same_lora_under_other_names_is_folded_alike(tmp_path: Path) -> None:
+    """Folds one LoRA in the names of PEFT, diffusers, older diffusers and kohya."""
     base = a_base(tmp_path)
     up, down = numbers(1, (6, 2), "F16"), numbers(2, (2, 5), "F16")
     alpha = ("F32", (), np.float32(1).tobytes())
@@ -238,8 +238,8 @@ def test_what_is_named_otherwise_is_folded_alike(tmp_path: Path) -> None:
     )
 
     digests = {
-        merge([one], tmp_path / "out.safetensors", base=base).digest
-        for one in (peft, diffusers, kohya, older)
+        merge([lora], tmp_path / "out.safetensors", base=base).digest
+        for lora in (peft, diffusers, kohya, older)
     }
 
     assert len(digests) == 1
@@ -260,7 +260,7 @@ def test_a_lora_without_a_base_is_refused(tmp_path: Path) -> None:
         merge([lora], tmp_path / "out.safetensors")
 
     assert caught.value.exit_code == ExitCode.USAGE
-    assert caught.value.message == f"{lora} is a LoRA, and what it changes is not named"
+    assert caught.value.message == f"{lora} is a LoRA, and no base is named"
 
 
 def test_a_model_that_does_not_fit_the_base_is_refused_by_name(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_model_that_does_not_fit_the_base_is_refused_by_name(tmp_path: Path) -
         merge([other], tmp_path / "out.safetensors", base=base)
 
 
-def test_a_factor_that_is_not_finite_is_named_by_the_tensor_that_it_changes(tmp_path: Path) -> None:
+def test_a_nonfinite_factor_is_reported_with_the_tensor_that_it_changes(tmp_path: Path) -> None:
     base = a_base(tmp_path)
     wild = np.array([[1, np.inf], [0, 0]] * 3, "<f2").tobytes()
     lora = a_lora(
@@ -287,7 +287,7 @@ def test_a_factor_that_is_not_finite_is_named_by_the_tensor_that_it_changes(tmp_
     assert "tensor blocks.0.to_q.weight has a NaN or an infinity at [0, 0]" in caught.value.message
 
 
-def test_the_command_folds(tmp_path: Path) -> None:
+def test_the_merge_command_folds_a_lora(tmp_path: Path) -> None:
     base = a_base(tmp_path)
     lora, soup = a_lora(tmp_path / "lora.safetensors", 1), tmp_path / "soup.safetensors"
 

@@ -1,13 +1,13 @@
-"""Run a verb in a process that kills itself, with SIGKILL, at a chosen moment.
+"""Runs a workload in a process that kills itself with SIGKILL at a chosen file operation.
 
-Moments are counted in what the process is about to do to files below a folder: open, rename, link,
-remove, make and remove folders. So a kill lands before any one of them, the same one each time.
+It counts the process's operations on files below a folder: open, rename, link, remove, and creating
+and removing folders. So it can be killed before any of them, reproducibly.
 
-    with Mortal("stockpot.merging.run", spec, below) as mortal:
-        moments = mortal.lives()    runs it to its end: how many moments there were
-        mortal.dies(at=17)          runs it again; it dies before the 17th
+    with KilledRun("stockpot.merging.run", spec, below) as killed_run:
+        moments = killed_run.run_to_end()    runs it to its end: returns the number of operations
+        killed_run.run_and_kill(at=17)       runs it again, and kills it before the 17th
 
-One process loads the verb, and forks for each run: loading takes longer than running.
+One process loads the workload, and forks for each run: loading takes longer than running.
 """
 
 import importlib
@@ -26,15 +26,15 @@ EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Mortal:
-    """A verb that can be run, and killed, again and again; `below / "work"` is its work folder."""
+class KilledRun:
+    """A workload that is run and killed repeatedly; `below / "work"` is its work folder."""
 
     def __init__(self, module: str, spec: RunSpec, below: Path) -> None:
         (below / "work").mkdir(parents=True, exist_ok=True)
         (below / "spec.json").write_bytes(RUN_SPEC.dump_json(spec))
         paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.merging.killing", module, str(below)],
+            [sys.executable, "-m", "tests.merging.kill_points", module, str(below)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -42,7 +42,7 @@ class Mortal:
             env={**os.environ, "PYTHONPATH": paths},
         )
 
-    def __enter__(self) -> "Mortal":
+    def __enter__(self) -> "KilledRun":
         return self
 
     def __exit__(
@@ -52,16 +52,16 @@ class Mortal:
         trace: TracebackType | None,
     ) -> None:
         with self._process:
-            pass  # Its input ends, and so does it.
+            pass  # Closes its input, at whose end it exits.
 
-    def lives(self) -> int:
-        """Run to the end; say how many moments there were."""
+    def run_to_end(self) -> int:
+        """Run to the end; return the number of file operations."""
         how, moments = self._run(at=0)
         assert how == "lived"
         return moments
 
-    def dies(self, at: int) -> None:
-        """Run until it kills itself before this moment."""
+    def run_and_kill(self, at: int) -> None:
+        """Run until it kills itself before this file operation."""
         how, moments = self._run(at)
         assert how == "killed", f"it {how}, after {moments} moments"
 
@@ -94,7 +94,7 @@ def main(module: str, below: str) -> None:
 
 
 def live(verb: object, spec: RunSpec, below: str, at: int, writer: int) -> None:
-    """Run the verb, in a process of its own, and end that process."""
+    """Run the workload in this (forked) process, and end the process."""
     moments = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
