@@ -1,3 +1,5 @@
+"""Invariant 10."""
+
 import json
 
 import pytest

@@ -1,4 +1,7 @@
-"""A shard that was deleted climbs the ladder of invariant 3, and never skips a rung."""
+"""A shard that was deleted climbs the ladder of invariant 3, and never skips a rung.
+
+Invariants 3, 4.
+"""
 
 from dataclasses import replace
 

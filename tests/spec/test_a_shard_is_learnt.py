@@ -1,4 +1,7 @@
-"""A shard that lives: held, trained, included, served. Nothing here looks at a file."""
+"""A shard that lives: held, trained, included, served. Nothing here looks at a file.
+
+Invariant 5.
+"""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""Which receipts are signed together, and when one counts as recorded: never by another's."""
+"""Which receipts are signed together, and when one counts as recorded: never by another's.
+
+Invariant 16.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
