@@ -24,15 +24,15 @@ Mutate = Callable[[Patch], None]
 
 def _without(stage: Stage) -> Mutate:
     def mutate(patch: Patch) -> None:
-        pending = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
-        patch.setattr(checks, "UNLEARNING", pending)
+        kept = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
+        patch.setattr(checks, "UNLEARNING", kept)
 
     return mutate
 
 
 def _without_holding(patch: Patch) -> None:
-    pending = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
-    patch.setattr(checks, "LEARNING", pending)
+    kept = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
+    patch.setattr(checks, "LEARNING", kept)
 
 
 def _always(thing: type, name: str, answer: Any) -> Mutate:
@@ -61,11 +61,11 @@ def _silence_is_innocence(patch: Patch) -> None:
         world = replace(inputs.world, servers=heard, ended=silent)
         return verified(target, replace(inputs, world=world))
 
-    _rung(patch, Stage.VERIFIED, mutant)
-    _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
+    _replace_check(patch, Stage.VERIFIED, mutant)
+    _replace_check(patch, Stage.ROLLED_OUT, lambda *_: None)
 
 
-def _rung(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
+def _replace_check(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
@@ -118,7 +118,7 @@ def _freed_by_another_receipt(patch: Patch) -> None:
             return None
         return receipted(target, inputs)
 
-    _rung(patch, Stage.RECEIPTED, mutant)
+    _replace_check(patch, Stage.RECEIPTED, mutant)
 
 
 def _the_lost_are_not_looked_for(patch: Patch) -> None:

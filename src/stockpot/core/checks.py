@@ -1,7 +1,7 @@
 """The two ladders of checks, and the assessment of a soup that comes of them.
 
 A shard climbs a ladder towards being served; an unlearning target climbs one towards its receipt.
-The stage of each is the first check that the world does not show, looked for again from the first
+The stage of each is the first check that the world does not show, searched from the first
 at every round. So a late writer, a server that comes back or a crash needs no case of its own: the
 shard or target is simply found on the rung that broke.
 

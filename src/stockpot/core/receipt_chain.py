@@ -32,7 +32,9 @@ def receipt_chain_diverged(world: World, now: datetime) -> Blocker | None:
             needs_person=True,
         )
     stored = [
-        server.chain for server in world.servers if server.chain and _has_looked(server, world, now)
+        server.chain
+        for server in world.servers
+        if server.chain and _is_up_to_date(server, world, now)
     ]
     behind = min((head.receipt for head in stored), default=soup.receipts)
     if behind < soup.receipts:
@@ -68,8 +70,8 @@ def _may_be_unrecorded(world: World) -> bool:
     return signs or any(target.uid not in world.receipted for target in world.targets)
 
 
-def _has_looked(server: Server, world: World, now: datetime) -> bool:
+def _is_up_to_date(server: Server, world: World, now: datetime) -> bool:
     """Whether a server read the chain after the last receipt was stored."""
     last = next((o.signed_at for o in world.receipts if o.sequence == world.soup.receipts), None)
-    looked_at = now - timedelta(seconds=server.chain_age_s)
-    return server.answers and (last is None or looked_at > last + SKEW)
+    read_at = now - timedelta(seconds=server.chain_age_s)
+    return server.answers and (last is None or read_at > last + SKEW)

@@ -39,13 +39,13 @@ def due_at(failure: Failure, tries: int) -> datetime | None:
     return failure.at + timedelta(seconds=wait_s)
 
 
-def rescan_again_at(looked_at: datetime, quiet: int) -> datetime:
+def rescan_again_at(last_at: datetime, quiet: int) -> datetime:
     """Return the time of the next rescan: ever less often, then daily.
 
     A suspended writer may resume a second later, or a month later.
     """
     wait_s = min(LONGEST_COLLECTION_S, FIRST_COLLECTION_S * 2 ** min(quiet, 20))
-    return looked_at + timedelta(seconds=wait_s)
+    return last_at + timedelta(seconds=wait_s)
 
 
 def purge_again_at(ended_at: datetime | None, tries: int) -> datetime | None:

@@ -22,7 +22,7 @@ def plan_servers(world: World) -> Iterator[Action]:
     without it. A late grant has an earlier epoch or an earlier boot, and is refused.
     """
     wanted = wanted_replicas(world)
-    if world.replicas != wanted or (wanted and not world.is_as_told):
+    if world.replicas != wanted or (wanted and not world.is_as_declared):
         yield Scale(wanted)
     for grant in world.soup.granted:
         if grant.uid in world.ended:

@@ -30,7 +30,7 @@ class World:
     servers: tuple[Server, ...] = ()
     replicas: int = 0
     """How many servers are requested."""
-    is_as_told: bool = True
+    is_as_declared: bool = True
     """Whether the servers' workload is as we declare it: it has not drifted."""
     startup_blocker: StartupBlocker | None = None
     """Why requested servers cannot start."""
