@@ -13,7 +13,7 @@ import urllib3
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import TrainingProgress
+from stockpot.core.runs import TrainingProgress
 
 PROGRESS_PORT = 8082
 TIMEOUT_S = 3.0
