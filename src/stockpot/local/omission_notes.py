@@ -20,16 +20,13 @@ def new_omissions(layout: Layout, shards: Sequence[DataShard]) -> tuple[DataShar
     reported = _read(layout)
     if current != reported:
         write_whole(layout.reported_omissions, json.dumps(current, indent=2).encode())
-    return tuple(
-        shard
-        for shard in shards
-        if (text := current.get(shard.metadata.uid)) and reported.get(shard.metadata.uid) != text
-    )
+    news = {uid for uid, text in current.items() if reported.get(uid) != text}
+    return tuple(shard for shard in shards if shard.metadata.uid in news)
 
 
 def _read(layout: Layout) -> dict[str, str]:
     try:
-        reported: dict[str, str] = json.loads(layout.reported_omissions.read_bytes())
+        reported = json.loads(layout.reported_omissions.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}  # At worst a note is printed again.
     return reported if isinstance(reported, dict) else {}
