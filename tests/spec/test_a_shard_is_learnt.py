@@ -39,6 +39,15 @@ def test_only_so_many_train_at_once() -> None:
     assert actions_for(world) == (training("ants"),)
 
 
+def test_a_shard_without_a_training_slot_is_queued() -> None:
+    soup = a_soup().of().with_fields(parallelism=1)
+    world = a_world(soup, a_shard("ants"), a_shard("bees"), a_run(training("bees")))
+
+    assert why(world, "ants") == Reason.QUEUED
+    assert why(world, "bees") == Reason.TRAINING
+    assert actions_for(world) == ()
+
+
 def test_what_a_training_came_to_is_written_down() -> None:
     run = ended(
         training("cats"),

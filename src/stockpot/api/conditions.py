@@ -1,8 +1,8 @@
-"""The words in which an object says how it is: condition types and reasons, a sentence each.
+"""Condition types and reasons, each with a sentence that explains it.
 
-One grammar for reasons: a state or a past participle in CamelCase, never an order. What a
-reason means is written here once; the reference page and `stockpot local get` read it from
-here. The facts of one case stand in the condition's message.
+A reason is a state or a past participle in CamelCase, never an order. The reference page and
+`stockpot local get` read the explanations from here; the facts of a case are in the condition's
+message. A reason whose explanation begins with "Deprecated:" is not used by this version.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from stockpot.api.model import Model, Timestamp
 
 
 class Explained(StrEnum):
-    """A word with the sentence that explains it."""
+    """A string with a sentence that explains it."""
 
     meaning: str
 
@@ -28,7 +28,7 @@ class Explained(StrEnum):
 
 
 class ConditionStatus(StrEnum):
-    """Whether it is so."""
+    """Whether the condition holds."""
 
     TRUE = "True"
     FALSE = "False"
@@ -36,21 +36,24 @@ class ConditionStatus(StrEnum):
 
 
 class ConditionType(Explained):
-    """What a condition is about. The first three are kstatus', and mean what it says they mean."""
+    """The type of a condition. The first three are those of kstatus."""
 
-    READY = "Ready", "Everything that the spec asks for is so."
-    RECONCILING = "Reconciling", "Work is under way; only there while it is."
-    STALLED = "Stalled", "It will not go on before a person acts; only there while that is so."
+    READY = "Ready", "The object is as its spec asks."
+    RECONCILING = "Reconciling", "The operator is working on the object; present only while it is."
+    STALLED = (
+        "Stalled",
+        "The operator waits for a person to act; present only while it does.",
+    )
     TRAINED = "Trained", "DataShard: its ingredient is in the store."
-    INCLUDED = "Included", "DataShard: the revision that serves was made with it."
-    UNLEARNED = "Unlearned", "DataShard: its deletion is carried out, and the receipt is stored."
+    INCLUDED = "Included", "DataShard: the promoted revision includes the shard."
+    UNLEARNED = "Unlearned", "DataShard: the shard is unlearned, and its receipt is stored."
     TRAINING_COMPLETE = "TrainingComplete", "Soup: every included shard has its ingredient."
-    EVALUATED = "Evaluated", "Soup: the current revision has its figures."
-    SERVING = "Serving", "Soup: every server answers with the current revision."
-    UNLEARNING = "Unlearning", "Soup: one of its shards is being unlearned; only there meanwhile."
+    EVALUATED = "Evaluated", "Soup: the current revision is evaluated."
+    SERVING = "Serving", "Soup: every server serves the current revision."
+    UNLEARNING = "Unlearning", "Soup: a shard is being unlearned; present only while it is."
     RECEIPTS_MISSING = (
         "ReceiptsMissing",
-        "Soup: the store has receipts without an UnlearningReceipt; only there while that is so.",
+        "Soup: the store has receipts without an UnlearningReceipt; present only while it has.",
     )
 
 
@@ -58,70 +61,88 @@ class Reason(Explained):
     """Why a condition has its status."""
 
     # All is well.
-    AS_DECLARED = "AsDeclared", "It is what its spec asks for."
-    SETTLED = "Settled", "Nothing is left to do."
+    AS_DECLARED = "AsDeclared", "Deprecated: not used; see Settled."
+    SETTLED = "Settled", "The object is as its spec asks; nothing is left to do."
     TRAINED = "Trained", "The ingredient is in the store."
-    INCLUDED = "Included", "The revision that serves was made with the shard."
-    EVALUATED = "Evaluated", "The current revision has its figures."
-    SERVED = "Served", "Every server answers with the current revision."
+    INCLUDED = "Included", "The promoted revision includes the shard."
+    EVALUATED = "Evaluated", "The current revision is evaluated."
+    SERVED = "Served", "Every server serves the current revision."
     BASE_SERVED = "BaseServed", "No shard is in the soup, so the base itself is served."
-    UNLEARNED = "Unlearned", "The shard is out of servers and store, and the receipt is stored."
+    UNLEARNED = (
+        "Unlearned",
+        "No server and no object in the store has the shard, and its receipt is stored.",
+    )
 
     # The spec asks for something that is not there.
-    SOUP_NOT_FOUND = "SoupNotFound", "No Soup of the name in soupRef is in the namespace."
+    SOUP_NOT_FOUND = "SoupNotFound", "The namespace has no Soup with the name in soupRef."
     UNKNOWN_WEIGHTING = "UnknownWeighting", "No weighting of that name is installed."
     WEIGHTING_FAILED = (
         "WeightingFailed",
-        "The weighting cannot be loaded, raised an error, or gave weights that are none.",
+        "The weighting cannot be loaded, raised an error, or returned invalid weights.",
     )
     UNKNOWN_METHOD = "UnknownMethod", "No training method of that name is installed."
     UNKNOWN_EVALUATOR = "UnknownEvaluator", "No evaluator of that name is installed."
     STORE_NOT_FOUND = "StoreNotFound", "No store of that name is declared."
-    SOURCE_NOT_FOUND = "SourceNotFound", "The place that the source names is not known here."
+    SOURCE_NOT_FOUND = "SourceNotFound", "The location that the source names is not known."
     WEIGHTLESS = (
         "Weightless",
-        "The weights of all shards are 0: they have no mean, and the base is served.",
+        "All shards have the weight 0, so there is no mean and the base is served.",
     )
 
     # On the way into the soup.
     NOT_TRAINED = "NotTrained", "The shard has no ingredient yet."
-    QUEUED = "Queued", "The soup already trains as many shards at once as it may."
+    QUEUED = (
+        "Queued",
+        "The training waits for a slot: training.parallelism is used up.",
+    )
     TRAINING = "Training", "The shard is being trained."
-    TRAINING_FAILED = "TrainingFailed", "The training failed as often as it may."
-    NOT_MERGED = "NotMerged", "The revision of these shards is not made yet."
-    MERGING = "Merging", "The revision of these shards is being made."
-    MERGE_FAILED = "MergeFailed", "The revision could not be made."
-    NOT_EVALUATED = "NotEvaluated", "The current revision has no figures yet."
-    EVALUATION_FAILED = "EvaluationFailed", "The figures could not be had; the revision serves."
-    ROLLING_OUT = "RollingOut", "Not every server answers with the current revision yet."
+    TRAINING_FAILED = "TrainingFailed", "The training failed training.maxAttempts times."
+    NOT_MERGED = "NotMerged", "The revision of these shards is not merged yet."
+    MERGING = "Merging", "The revision of these shards is being merged."
+    MERGE_FAILED = "MergeFailed", "The merge failed."
+    NOT_EVALUATED = "NotEvaluated", "The current revision is not evaluated yet."
+    EVALUATION_FAILED = (
+        "EvaluationFailed",
+        "The evaluation failed; the revision is served all the same.",
+    )
+    ROLLING_OUT = "RollingOut", "Not every server serves the current revision yet."
     BEING_DELETED = "BeingDeleted", "The Soup, or its namespace, is being deleted."
     SERVER_NOT_RUNNING = "ServerNotRunning", "A server is starting, or has ended."
-    SERVER_FAILED = "ServerFailed", "A server could not take its revision."
+    SERVER_FAILED = "ServerFailed", "A server cannot load its revision."
     HELD_BY_SUSPEND = "HeldBySuspend", "The soup is suspended: additions wait, deletions do not."
     HELD_BY_MIN_SHARDS = "HeldByMinShards", "Fewer shards are trained than membership.minShards."
     HELD_BY_SETTLE = "HeldBySettle", "The membership changed less than settleSeconds ago."
     EXCLUDED = "Excluded", "The shard's inclusion is Excluded."
-    NOT_IN_SOUP = "NotInSoup", "The revision that serves was made without the shard."
+    NOT_IN_SOUP = (
+        "NotInSoup",
+        "Deprecated: not used; Included has a more specific reason.",
+    )
 
-    # On the way out: the rungs of an unlearning, in order.
-    NOT_TOMBSTONED = "NotTombstoned", "No tombstone stands for the deleted shard yet."
-    STILL_IN_SOUP = "StillInSoup", "The current revision was made with the deleted shard."
-    STILL_SERVED = "StillServed", "A server still answers with the deleted shard in its lineage."
-    STILL_WRITTEN = "StillWritten", "A run that may write the deleted shard has not ended."
-    NOT_PURGED = "NotPurged", "The deleted shard's lineage is still in the store."
-    STILL_HELD = "StillHeld", "A server still holds the deleted shard, or has not answered."
+    # On the way out: the stages of an unlearning, in order.
+    NOT_TOMBSTONED = "NotTombstoned", "The deletion of the shard is not recorded yet."
+    STILL_IN_SOUP = "StillInSoup", "The current revision includes the deleted shard."
+    STILL_SERVED = (
+        "StillServed",
+        "A server still serves a revision that includes the deleted shard.",
+    )
+    STILL_WRITTEN = (
+        "StillWritten",
+        "A run that may write artifacts of the deleted shard has not ended.",
+    )
+    NOT_PURGED = "NotPurged", "The store still has artifacts of the deleted shard."
+    STILL_HELD = "StillHeld", "A server still holds the deleted shard, or does not answer."
     NOT_SIGNED = "NotSigned", "The receipt is not stored yet."
-    NO_SIGNING_KEY = "NoSigningKey", "There is no key to sign the receipt with."
-    PURGE_FAILED = "PurgeFailed", "The purge ended with an error; it is tried again."
-    SIGNING_FAILED = "SigningFailed", "The receipt could not be written; it is tried again."
+    NO_SIGNING_KEY = "NoSigningKey", "The key to sign the receipt is missing."
+    PURGE_FAILED = "PurgeFailed", "The purge failed; it is retried."
+    SIGNING_FAILED = "SigningFailed", "The signing of the receipt failed; it is retried."
     RESIDUALS_LEFT = (
         "ResidualsLeft",
-        "The store has objects of unknown lineage, or such as a lock keeps; a purge leaves them.",
+        "The purge left objects in the store: of unknown lineage, or kept by an object lock.",
     )
-    UNREACHABLE_NODE = "UnreachableNode", "A server that was granted the shard cannot be asked."
+    UNREACHABLE_NODE = "UnreachableNode", "A server that was granted the shard cannot be reached."
     RECEIPTS_OUT_OF_STEP = (
         "ReceiptsOutOfStep",
-        "Store and objects know different receipts: one of them came back from a backup.",
+        "The store and the objects have different receipts: one was restored from a backup.",
     )
     RECEIPTS_NOT_RECORDED = (
         "ReceiptsNotRecorded",
@@ -129,45 +150,51 @@ class Reason(Explained):
     )
     DEADLINE_PASSED = "DeadlinePassed", "An unlearning takes longer than its deadlineSeconds."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."
-    RECEIPT_STORED = "ReceiptStored", "The receipt of the unlearning is stored."
+    RECEIPT_STORED = "ReceiptStored", "Deprecated: not used; see Unlearned."
 
-    # The cluster does not give what was asked for.
+    # The cluster does not provide what a workload needs.
     IMAGE_UNAVAILABLE = "ImageUnavailable", "An image cannot be pulled."
-    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or the key in it, is not there."
-    CLAIM_UNBOUND = "ClaimUnbound", "A PersistentVolumeClaim is not there, or has no volume."
-    UNSCHEDULABLE = "Unschedulable", "No node has what the pod asks for."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret, or a key in it, does not exist."
+    CLAIM_UNBOUND = "ClaimUnbound", "A PersistentVolumeClaim does not exist, or is not bound."
+    UNSCHEDULABLE = "Unschedulable", "No node can run the pod."
     QUOTA_EXCEEDED = "QuotaExceeded", "The namespace's quota does not allow the pod."
-    FORBIDDEN = "Forbidden", "The API server does not allow it."
-    NODE_LOST = "NodeLost", "The node that the pod is on does not answer."
-    CRASHING = "Crashing", "The container ends again and again."
-    NAME_TAKEN = "NameTaken", "An object that is not ours has the name that is needed."
+    FORBIDDEN = "Forbidden", "The API server forbids the request."
+    NODE_LOST = "NodeLost", "The pod's node does not answer."
+    CRASHING = "Crashing", "The container crashes repeatedly."
+    NAME_TAKEN = "NameTaken", "An object that Stockpot does not own has the required name."
 
-    # What was found is not what was promised.
+    # Data or weights are not what was expected.
     BAD_DATA = "BadData", "The data is empty, missing, corrupt or without captions."
-    WRONG_DIGEST = "WrongDigest", "The bytes are not those that the digest names."
-    DIVERGED = "Diverged", "The loss stopped being a number."
-    BAD_BASE = "BadBase", "The base is no diffusers pipeline folder, or brings code."
-    BASE_DRIFTED = "BaseDrifted", "The base is no longer the one that was first used."
-    BAD_WEIGHTS = "BadWeights", "An ingredient or revision is cut short, edited or does not fit."
+    WRONG_DIGEST = "WrongDigest", "The bytes do not match their digest."
+    DIVERGED = "Diverged", "The training diverged: the loss is not a number."
+    BAD_BASE = "BadBase", "The base is not a diffusers pipeline folder, or has custom code."
+    BASE_DRIFTED = "BaseDrifted", "The base differs from the one at its first use."
+    BAD_WEIGHTS = (
+        "BadWeights",
+        "An ingredient or revision is truncated, was edited, or does not fit.",
+    )
     FORGOTTEN = "Forgotten", "The data, or a shard in the lineage, was unlearned."
-    BAD_RUN_SPEC = "BadRunSpec", "A run is told what its version does not know, or a wrong option."
-    STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, unwritable or unreachable."
+    BAD_RUN_SPEC = (
+        "BadRunSpec",
+        "A run spec has an invalid option, or a field that the version does not know.",
+    )
+    STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, read-only or unreachable."
 
 
 class Condition(Model):
-    """One thing that can be so or not, and why."""
+    """One aspect of an object's state, and the reason for it."""
 
     type: Annotated[str, Field(max_length=64)]
-    """One word of the list in the reference; others may add theirs."""
+    """One of the types in the reference; other controllers may add theirs."""
     status: ConditionStatus
     reason: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=128)]
-    """Why, in one word; programs may rely on it."""
+    """The reason, in one word; programs may rely on it."""
     message: Annotated[str, Field(max_length=32768)] = ""
-    """Why, in a sentence with the facts, and what to do about it."""
+    """The reason, in a sentence with the facts, and what to do."""
     observed_generation: int = 0
-    """The generation of the object that this was said of."""
+    """The generation of the object that was observed."""
     last_transition_time: Timestamp = ""
-    """When the status last changed; a changed reason does not count."""
+    """When the status last changed; a change of the reason does not count."""
 
 
 Conditions = Annotated[
@@ -179,9 +206,9 @@ Conditions = Annotated[
         }
     ),
 ]
-"""One of each type."""
+"""At most one condition of each type."""
 
 
 def find(conditions: Sequence[Condition], type_: str) -> Condition | None:
-    """The condition of that type, or None where nothing is said."""
+    """Return the condition of a type; None if there is none."""
     return next((condition for condition in conditions if condition.type == type_), None)

@@ -24,7 +24,7 @@ from stockpot.api.v1alpha1 import (
 )
 
 HEADER = (
-    "# Generated from src/stockpot/api/v1alpha1.py. To change it: edit there, `make generate`.\n"
+    "# Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`.\n"
 )
 
 AnyKind = type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt]

@@ -1,4 +1,4 @@
-"""What the commands that look at a cluster have in common: which cluster, and which namespace."""
+"""Options and observation that the commands on a cluster share."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,18 +17,20 @@ RELEASE_NAMESPACE = "stockpot-system"
 
 OPTIONS = (
     click.argument("soup", required=False, default="", metavar="[SOUP]"),
-    click.option("-n", "--namespace", default="", help="Where the soup is; else the context's."),
-    click.option("--context", default="", help="Of the kubeconfig; else its current one."),
+    click.option(
+        "-n", "--namespace", default="", help="Namespace of the soup; by default the context's."
+    ),
+    click.option("--context", default="", help="By default the current context."),
     click.option(
         "--kubeconfig",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Else KUBECONFIG, or ~/.kube/config.",
+        help="By default KUBECONFIG, or ~/.kube/config.",
     ),
     click.option(
         "--release-namespace",
         default=lambda: os.environ.get("STOCKPOT_NAMESPACE", RELEASE_NAMESPACE),
         show_default=RELEASE_NAMESPACE,
-        help="Where the chart is installed, and purges run.",
+        help="Namespace of the chart, in which purges run.",
     ),
 )
 

@@ -54,7 +54,7 @@ def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -
     "files",
     multiple=True,
     type=click.Path(path_type=Path, allow_dash=True),
-    help="A manifest, a folder of them, or -. None: go on with what is there.",
+    help="A manifest, a folder of manifests, or - for stdin. Without it, work goes on as applied.",
 )
 @click.option(
     "--claim",
@@ -62,15 +62,15 @@ def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -
     multiple=True,
     callback=_claims,
     metavar="NAME=FOLDER",
-    help="The folder that stands for a PersistentVolumeClaim; remembered.",
+    help="The folder to use for a PersistentVolumeClaim; remembered.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="Where to serve; remembered.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to serve on; remembered.")
 @FOLDER
 @NO_WAIT
 def apply(
     files: tuple[Path, ...], claims: dict[str, Path], port: int | None, folder: Path, no_wait: bool
 ) -> int:
-    """Apply manifests, and work until what they ask for is so."""
+    """Apply manifests, and work until the soups are as they ask."""
     layout = Layout(folder)
     asked = ApplyRequest(files, claims, port)
     if no_wait:
@@ -88,7 +88,7 @@ def apply(
 @NAMESPACE
 @NO_WAIT
 def delete(named: tuple[str, ...], folder: Path, namespace: str, no_wait: bool) -> int:
-    """Delete shards or soups, as shard/food, and work until they are forgotten."""
+    """Delete shards or soups, such as shard/food, and work until they are unlearned."""
     layout = Layout(folder)
     if no_wait:
         commands.delete(layout, named, namespace, tables.print_change, None)
@@ -111,7 +111,7 @@ def get(kind: str, output: str, folder: Path, namespace: str) -> None:
 @local.command()
 @FOLDER
 def plan(folder: Path) -> None:
-    """Say where each shard stands and what the next round would ask for; change nothing."""
+    """Show what each shard lacks, and what comes next. Changes nothing."""
     for text in commands.plans(Layout(folder)):
         click.echo(text, nl=False)
 
@@ -119,14 +119,14 @@ def plan(folder: Path) -> None:
 @local.command()
 @FOLDER
 def watch(folder: Path) -> None:
-    """Look on while another process works on the folder; ends when it does."""
+    """Show the progress of another process that works on the folder, until it ends."""
     screen.look_on(Session(Layout(folder)))
 
 
 @local.command()
 @FOLDER
 def down(folder: Path) -> None:
-    """End the server and whatever still runs; objects and store stay."""
+    """End the server and all runs; objects and store stay."""
     ended = commands.down(Layout(folder))
     for name in ended:
         click.echo(f"ended {name}")

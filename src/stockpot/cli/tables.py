@@ -14,6 +14,7 @@ from stockpot.core.digests import short
 from stockpot.errors import ExitCode
 from stockpot.local.commands import Change
 from stockpot.local.objects import text_of
+from stockpot.local.omission_notes import new_omissions
 from stockpot.local.session import Session
 
 Kind = type[Soup] | type[DataShard] | type[SoupRevision] | type[UnlearningReceipt]
@@ -62,7 +63,7 @@ def print_verdict(session: Session) -> int:
         say(f"{where} {said.reason}: ", message, is_bad=True)
         if advice:
             say("  help: ", advice)
-    _print_omissions(shards, to_stderr=True)
+    _print_omissions(new_omissions(session.layout, shards), to_stderr=True)
     return ExitCode.NOT_SETTLED if stalled else ExitCode.OK
 
 

@@ -61,6 +61,14 @@ def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
     if soup.suspended and not shard.leaving_records:
         message = f"Soup {soup.name} is suspended"
         return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false")
+    active = inputs.world.active_trainings
+    if active >= soup.parallelism and not shard.leaving_records:
+        return Blocker(
+            Reason.QUEUED,
+            f"{shard.name} waits for a slot: Soup {soup.name} is training {active} shards, and "
+            f"training.parallelism is {soup.parallelism}",
+            "wait, or raise spec.training.parallelism",
+        )
     return Blocker(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
 
 
@@ -147,7 +155,7 @@ def rolled_out_everywhere(world: World) -> Blocker | None:
     names = ", ".join(server.name for server in late)
     if problem := next((server.problem for server in late if server.problem), ""):
         return Blocker(
-            Reason.ROLLING_OUT, f"{names} cannot load the soup: {problem}", "see its log"
+            Reason.SERVER_FAILED, f"{names} cannot load the soup: {problem}", "see its log"
         )
     return Blocker(
         Reason.ROLLING_OUT,

@@ -125,9 +125,7 @@ def plan(assessment: Assessment, now: datetime) -> Plan:
 
 def _shards(assessment: Assessment, now: datetime) -> Iterator[Action]:
     world = assessment.inputs.world
-    free = world.soup.parallelism - sum(
-        1 for run in world.runs if run.is_active and run.name.startswith("train-")
-    )
+    free = world.soup.parallelism - world.active_trainings
     # Targets first: unlearning does not wait for training slots.
     for target in sorted(world.targets, key=lambda target: target.name):
         if isinstance(target.owner, ShardObject) and target.owner.shard.records_asked_at:

@@ -97,7 +97,7 @@ def residuals(run: Run) -> int:
 def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """The store has the tombstone, and a purge after it removed all of the lineage."""
     start = purge_of(target)
-    if blocker := failed(start, inputs.world, Reason.NOT_PURGED, f"the purge of {target.name}"):
+    if blocker := failed(start, inputs.world, Reason.PURGE_FAILED, f"the purge of {target.name}"):
         return blocker
     run = last_attempt(start, inputs.world)
     if run is None and target.uid in inputs.world.receipted and not target.is_being_deleted:
@@ -202,6 +202,6 @@ def receipted(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     # An active run says more than one that failed before it.
     for run in sorted(runs, key=lambda run: run.is_active, reverse=True):
         what = f"the receipt of {target.name}"
-        if blocker := failed_run(run, inputs.world, Reason.NOT_SIGNED, what, is_owed=True):
+        if blocker := failed_run(run, inputs.world, Reason.SIGNING_FAILED, what, is_owed=True):
             return blocker
     return Blocker(Reason.NOT_SIGNED, f"the receipt of {target.name} is not signed yet", "wait")

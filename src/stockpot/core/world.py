@@ -85,6 +85,11 @@ class World:
         return frozenset(recorded | named)
 
     @property
+    def active_trainings(self) -> int:
+        """Number of training runs that are active, which training.parallelism limits."""
+        return sum(1 for run in self.runs if run.is_active and run.name.startswith("train-"))
+
+    @property
     def vanished(self) -> tuple[ServerGrant, ...]:
         """Servers with a grant that are not observed and whose end is not confirmed."""
         known = {server.uid for server in self.servers} | self.ended

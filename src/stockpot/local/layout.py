@@ -3,6 +3,7 @@
 <folder>/
     lock                      who works on it
     places.json               folders that stand for claims; the server's port
+    reported-omissions.json   what was already printed about data that is not used as given
     objects/<namespace>/<plural>/<name>.yaml
     runs/<namespace>.<soup>/<run>/   spec.json lineage.json result.json log.txt lock work/
     servers/<namespace>.<soup>/      the same, of the server
@@ -29,6 +30,11 @@ class Layout:
     def places(self) -> Path:
         """What the user said of this machine."""
         return self.root / "places.json"
+
+    @property
+    def reported_omissions(self) -> Path:
+        """The omissions of each shard's data, as last printed."""
+        return self.root / "reported-omissions.json"
 
     @property
     def store(self) -> Path:

@@ -1,0 +1,64 @@
+"""Names, constants and metadata that all kinds of `stockpot.dev/v1alpha1` share."""
+
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from stockpot.api.model import (
+    Model,
+    Timestamp,
+)
+
+GROUP = "stockpot.dev"
+VERSION = "v1alpha1"
+API_VERSION: Final = "stockpot.dev/v1alpha1"
+FINALIZER = "stockpot.dev/unlearn"
+"""On every DataShard that may have left a trace: the object stays until its receipt is stored."""
+FORCE_DELETE = "stockpot.dev/force-delete"
+"""Annotation of a DataShard: let its object go at once. It takes the verb `force-delete`."""
+MAX_NAME = 50
+"""Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
+]
+ShortName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=MAX_NAME
+    ),
+]
+
+
+OPTIONAL_NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+
+
+class ObjectMeta(Model):
+    """The metadata of a Kubernetes object, as far as Stockpot reads it."""
+
+    name: ObjectName
+    namespace: ObjectName = "default"
+    uid: str = ""
+    """Set when the object is stored; a later object of the same name has another UID."""
+    generation: int = 0
+    """Counts changes of the spec."""
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    creation_timestamp: Timestamp | None = None
+    deletion_timestamp: Timestamp | None = None
+    """When the deletion was requested; the object goes once it has no finalizer."""
+
+
+class NamedRef(Model):
+    """The name of an object in the same namespace."""
+
+    name: ShortName
+
+
+class UidRef(Model):
+    """A reference to one object; a later object of the same name has another UID."""
+
+    name: ObjectName
+    uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
