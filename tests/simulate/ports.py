@@ -13,7 +13,7 @@ from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
 from stockpot.core.world import Promotion, Run, RunName, Server, ServerGrant
-from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
 from stockpot.reconcile.unlearned import is_same_receipt
 from stockpot.reconcile.views import server_view
@@ -147,12 +147,7 @@ class _Servers:
         pod = next((pods[uid] for uid in pods.seen() if pods[uid].name == server), None)
         if pod is None or pod.is_silent:
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(boot, promotion)
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
         pairs = grant.revision.lineage
         lineage = {name for pair in pairs for name in lineage_of(pair.shard, pair.training_key)}

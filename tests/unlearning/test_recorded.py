@@ -16,7 +16,7 @@ from stockpot.unlearning.chain import read_chain
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory
 from stockpot.unlearning.rotation import state_rotation
-from stockpot.unlearning.statement import Statement, state
+from stockpot.unlearning.statement import UnlearningStatement, state
 from stockpot.unlearning.tombstone import Tombstone
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -49,7 +49,7 @@ def test_a_recorded_receipt_is_signed_again_byte_by_byte(
     chain = read_chain(store, KEYS, "soup-1", OLD_KEY.public_key()).require_sound()
     receipt = chain.receipts[place]
 
-    again: Statement = state(receipt.statement.predicate)
+    again: UnlearningStatement = state(receipt.statement.predicate)
 
     assert seal(again.canonical, key) == recorded(f"{receipt.sequence:08}.dsse.json")
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from stockpot.api.runspec import Ending, ServeRun
-from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding
@@ -33,7 +32,7 @@ from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
-from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
+from stockpot.reconcile.orders import serve_run, server_grant, soup_ref
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
 from stockpot.reconcile.views import server_view
 
@@ -200,12 +199,7 @@ class ClusterServers:
         endpoint = self._found.get(server)
         if endpoint is None or not endpoint.ip:
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(boot, promotion)
         self._asking.tell(endpoint.admin_url, verb, grant)
 
 

@@ -10,10 +10,10 @@ import pydantic
 import urllib3
 
 from stockpot.api.runspec import Ending, Problem, ServeRun
-from stockpot.api.serving import Grant, ServerState
+from stockpot.api.serving import ServerState
 from stockpot.core.world import Promotion, Server, ServerGrant
 from stockpot.local.processes import Process
-from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedServers
 from stockpot.reconcile.views import server_view
 
@@ -109,12 +109,7 @@ class ProcessServers:
     def _send(self, verb: str, boot: str, promotion: Promotion) -> None:
         if not (endpoint := self.endpoint):
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(boot, promotion)
         # What it says to this does not count: only what its state shows in the next round.
         with suppress(urllib3.exceptions.HTTPError):
             self._http.request(

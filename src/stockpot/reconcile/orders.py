@@ -21,6 +21,7 @@ from stockpot.api.runspec import (
     SignRun,
     TrainRun,
 )
+from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.actions import (
     DueReceipt,
@@ -204,6 +205,16 @@ def revision_ref(revision: Revision) -> RevisionRef:
         recipe_digest=revision.recipe.digest,
         weights_digest=revision.weights,
         lineage=lineage_pairs(revision.lineage),
+    )
+
+
+def server_grant(instance_id: str, promotion: Promotion) -> Grant:
+    """Grant a promoted revision to one instance of a server."""
+    return Grant(
+        boot=instance_id,
+        epoch=promotion.epoch,
+        number=promotion.number,
+        revision=revision_ref(promotion.revision),
     )
 
 

@@ -18,7 +18,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.envelope import BadEnvelopeError, OtherKeyError, key_name, unseal
 from stockpot.unlearning.rotation import Rotation
-from stockpot.unlearning.statement import Statement, Unlearning
+from stockpot.unlearning.statement import Unlearning, UnlearningStatement
 from stockpot.unlearning.succession import Succession, is_rotation, read_handover, succession
 
 
@@ -31,7 +31,7 @@ class Receipt:
     """Where in the store it lies."""
     digest: Digest
     """Of the envelope's bytes: what the next one names."""
-    statement: Statement
+    statement: UnlearningStatement
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Link:
     key: str
     digest: Digest | None = None
     """Of the bytes that lie there; none where nothing does."""
-    statement: Statement | None = None
+    statement: UnlearningStatement | None = None
     """What a receipt says; none where it is not signed with the key, and for rotations."""
     rotation: Rotation | None = None
     """What a rotation says, where both keys have signed it."""
@@ -184,14 +184,14 @@ def _link(
     if data is None:
         return Link(sequence, key, misplaced="it went away while the chain was read")
     digest = digest_of_bytes(data)
-    statement: Statement | None = None
+    statement: UnlearningStatement | None = None
     rotation: Rotation | None = None
     try:
         if is_rotation(data):
             rotation = _rotation(data, sequence, who)
         else:
             payload = unseal(data, who.key_at(sequence))
-            statement = Statement.model_validate_json(payload)
+            statement = UnlearningStatement.model_validate_json(payload)
     except BadEnvelopeError as error:
         is_other = isinstance(error, OtherKeyError)
         lost = "; no rotation leads from the one to the other" if is_other else ""

@@ -7,7 +7,6 @@ put a key of their own in. It stands in the chain as receipts do, and binds all 
 
 from typing import Final, Literal
 
-import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
@@ -16,8 +15,8 @@ from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.unlearning.clock import now
+from stockpot.unlearning.in_toto import Statement, Subject
 from stockpot.unlearning.keys import public_text, read_public_text
-from stockpot.unlearning.statement import Subject
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/key-rotation/v1"
 
@@ -49,20 +48,11 @@ class Rotation(Model):
         return read_public_text(self.old_key), read_public_text(self.new_key)
 
 
-class RotationStatement(Model):
-    """An in-toto Statement, version 1, about the new key."""
+class RotationStatement(Statement):
+    """The in-toto Statement of a rotation, about the new key."""
 
-    statement_type: Literal["https://in-toto.io/Statement/v1"] = Field(
-        default="https://in-toto.io/Statement/v1", alias="_type"
-    )
-    subject: tuple[Subject, ...]
     predicate_type: Literal["https://stockpot.dev/key-rotation/v1"] = PREDICATE_TYPE
     predicate: Rotation
-
-    @property
-    def canonical(self) -> bytes:
-        """As it is signed: RFC 8785."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
 
 
 def state_rotation(

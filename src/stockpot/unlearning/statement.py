@@ -6,23 +6,15 @@ serves in their place, and what each server said that it holds, after the remova
 
 from typing import Final, Literal
 
-import rfc8785
 from pydantic import Field
 
 from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import EndedReport, HeldReport, ObjectRef, RevisionRef
 from stockpot.core.digests import PREFIX
+from stockpot.unlearning.in_toto import Statement, Subject
 from stockpot.unlearning.residuals import NamedResidual
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/unlearning-receipt/v1"
-
-
-class Subject(Model):
-    """What the statement is about."""
-
-    name: str
-    digest: dict[str, str]
-    """Hex digits by algorithm, as in-toto has it: no prefix."""
 
 
 class Purged(Model):
@@ -82,23 +74,14 @@ class Unlearning(Model):
     """Of the program."""
 
 
-class Statement(Model):
-    """An in-toto Statement, version 1."""
+class UnlearningStatement(Statement):
+    """The in-toto Statement of a receipt, about the weights that serve without the shard."""
 
-    statement_type: Literal["https://in-toto.io/Statement/v1"] = Field(
-        default="https://in-toto.io/Statement/v1", alias="_type"
-    )
-    subject: tuple[Subject, ...]
     predicate_type: Literal["https://stockpot.dev/unlearning-receipt/v1"] = PREDICATE_TYPE
     predicate: Unlearning
 
-    @property
-    def canonical(self) -> bytes:
-        """As it is signed: RFC 8785."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
 
-
-def state(unlearning: Unlearning) -> Statement:
+def state(unlearning: Unlearning) -> UnlearningStatement:
     """Make a statement about the weights that serve now; about the purge where none do."""
     soup, successor = unlearning.soup, unlearning.successor
     if successor is not None:
@@ -106,4 +89,4 @@ def state(unlearning: Unlearning) -> Statement:
     else:
         name, digest = f"inventory of {unlearning.shard.uid}", unlearning.purge.inventory_digest
     subject = Subject(name=name, digest={"sha256": digest.removeprefix(PREFIX)})
-    return Statement(subject=(subject,), predicate=unlearning)
+    return UnlearningStatement(subject=(subject,), predicate=unlearning)
