@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 from click.testing import CliRunner
-from tests.unlearning.cellar import DOGS, SOUP, a_cellar, a_purge, a_signing
+from tests.unlearning.receipt_fixtures import DOGS, SOUP, a_cellar, a_purge, a_signing
 
 from stockpot.api.v1alpha1 import (
     ObjectMeta,

@@ -7,7 +7,7 @@ import pytest
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 from tests.contract.conftest import Server
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
     KEYS,

@@ -16,7 +16,7 @@ from tests.contract.conftest import (
     SHARED_PREFIX,
     Server,
 )
-from tests.serving.kitchen import Pantry, a_server
+from tests.serving.server_fixtures import Pantry, a_server
 from tests.training.runs import a_training
 
 from stockpot.api.manifest import LineagePair

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Server
-from tests.unlearning.cellar import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
 from tests.unlearning.history import History, a_history, causes, one
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
 
 from stockpot.api.runspec import RunResult, StoreRef
 from stockpot.errors import ExitCode, Transient

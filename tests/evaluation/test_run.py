@@ -14,7 +14,7 @@ from PIL import Image
 from tests import tiny
 from tests.diffusion.pictures import animated
 from tests.plugins import install
-from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
+from tests.serving.server_fixtures import KEYS, SOUP, Pantry, a_pantry
 
 from stockpot import extensions
 from stockpot.api.manifest import ArtefactKind, Manifest

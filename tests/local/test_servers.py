@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.serving.kitchen import Pantry, a_serve_run
+from tests.serving.server_fixtures import Pantry, a_serve_run
 
 from stockpot.api.runspec import RUN_SPEC, RunSpec, ServeRun
 from stockpot.local.processes import GRACE_S, Process

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serving.kitchen import Pantry, Server, a_pantry, a_server
+from tests.serving.server_fixtures import Pantry, Server, a_pantry, a_server
 
 from stockpot.api.runspec import RevisionRef
 

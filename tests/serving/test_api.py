@@ -5,7 +5,7 @@ import io
 
 import pytest
 from PIL import Image
-from tests.serving.kitchen import SOUP, Answer, Pantry, Server, a_server
+from tests.serving.server_fixtures import SOUP, Answer, Pantry, Server, a_server
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import RevisionRef

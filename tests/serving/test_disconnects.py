@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from tests.serving.kitchen import Answer, Pantry, Server, a_server, until
+from tests.serving.server_fixtures import Answer, Pantry, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving import http_server, run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from tests.serving.kitchen import Pantry, a_server
+from tests.serving.server_fixtures import Pantry, a_server
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.metrics.endpoint import serve_progress

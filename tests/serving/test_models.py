@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.serving.kitchen import until
+from tests.serving.server_fixtures import until
 from tests.serving.test_grants import a_grant, a_revision
 from torch.nn import Linear, Module
 

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from PIL import Image
-from tests.serving.kitchen import SOUP, Server
+from tests.serving.server_fixtures import SOUP, Server
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import RevisionRef

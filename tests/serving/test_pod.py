@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.local.tiny_soup import environment
-from tests.serving.kitchen import Answer, Pantry, Server, a_serve_run, until
+from tests.serving.server_fixtures import Answer, Pantry, Server, a_serve_run, until
 
 from stockpot.api.runspec import RevisionRef
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests import tiny
-from tests.serving.kitchen import KEYS, SOUP, Pantry, Server, a_pantry, a_server
+from tests.serving.server_fixtures import KEYS, SOUP, Pantry, Server, a_pantry, a_server
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.serving.kitchen import Answer, Pantry, a_serve_run, a_server, until
+from tests.serving.server_fixtures import Answer, Pantry, a_serve_run, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.errors import ExitCode, Refused

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import tiny
-from tests.serving.kitchen import KEYS, SOUP, Answer, Pantry, Server, a_server, until
+from tests.serving.server_fixtures import KEYS, SOUP, Answer, Pantry, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts

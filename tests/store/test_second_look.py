@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unlearning.cellar import CATS, KEYS, a_cellar, a_purge, key_of
+from tests.unlearning.receipt_fixtures import CATS, KEYS, a_cellar, a_purge, key_of
 
 from stockpot.api.runspec import RunResult
 from stockpot.metrics.progress import Progress

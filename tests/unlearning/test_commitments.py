@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.cellar import DOGS, KEYS, a_cellar, a_purge
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_cellar, a_purge
 
 from stockpot.errors import Refused
 from stockpot.metrics.progress import Progress

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.merging.killing import Mortal
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
     a_cellar,

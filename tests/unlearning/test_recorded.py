@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unlearning.cellar import KEYS
+from tests.unlearning.receipt_fixtures import KEYS
 
 from stockpot.api.model import Model
 from stockpot.core.digests import Digest

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
     SOUP,

@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unlearning.cellar import (
-    CATS,
-    DOGS,
-    KEYS,
-    SOUP,
-    a_cellar,
-    a_purge,
-    a_signing,
-)
+from tests.unlearning.receipt_fixtures import CATS, DOGS, KEYS, SOUP, a_cellar, a_purge, a_signing
 
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import Digest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 from cryptography.exceptions import InvalidSignature
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
     KEYS,

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.serving.chain import Chain
+from stockpot.serving.chain_head import Chain
 from stockpot.serving.grants import GrantRefused
 from stockpot.serving.metrics import CONTENT_TYPE, Meters
 from stockpot.serving.models import Models

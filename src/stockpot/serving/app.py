@@ -20,7 +20,7 @@ from starlette.types import Receive
 from stockpot.api.chain import ChainHead
 from stockpot.errors import StockpotError
 from stockpot.serving import http_errors
-from stockpot.serving.chain import Chain
+from stockpot.serving.chain_head import Chain
 from stockpot.serving.disconnects import leaves_before
 from stockpot.serving.http_body import read_object
 from stockpot.serving.metrics import Meters

@@ -24,7 +24,7 @@ from stockpot.diffusion.pipeline import load_parts
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
-from stockpot.serving.chain import Chain
+from stockpot.serving.chain_head import Chain
 from stockpot.serving.http_server import LINGER_S, HttpServer, answering, listen
 from stockpot.serving.metrics import Meters
 from stockpot.serving.models import Models

@@ -28,7 +28,6 @@ from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_outdated
 from stockpot.unlearning.clock import now
-from stockpot.unlearning.collect import collect
 from stockpot.unlearning.commitments import keep
 from stockpot.unlearning.inventory import (
     Inventory,
@@ -45,6 +44,7 @@ from stockpot.unlearning.removal import (
     is_outdated,
     learnt_in,
 )
+from stockpot.unlearning.rescan import collect
 from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
 
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200

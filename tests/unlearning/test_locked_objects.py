@@ -9,7 +9,16 @@ import pytest
 from minio.commonconfig import GOVERNANCE
 from minio.retention import Retention
 from tests.contract.conftest import Server, s3_server
-from tests.unlearning.cellar import DOGS, KEYS, SOUP, a_purge, a_signing, fill, key_of, recipe_of
+from tests.unlearning.receipt_fixtures import (
+    DOGS,
+    KEYS,
+    SOUP,
+    a_purge,
+    a_signing,
+    fill,
+    key_of,
+    recipe_of,
+)
 
 from stockpot.api.runspec import RunResult, StoreRef
 from stockpot.metrics.progress import Progress

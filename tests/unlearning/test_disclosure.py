@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.unlearning.cellar import DOGS, KEYS, a_cellar
 from tests.unlearning.history import History, one
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_cellar
 
 from stockpot.cli.opening import opening
 from stockpot.errors import ExitCode, Refused

@@ -2,13 +2,13 @@
 
 import threading
 
-from tests.serving.kitchen import KEYS, SOUP, Pantry, Server, until
+from tests.serving.server_fixtures import KEYS, SOUP, Pantry, Server, until
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import RevisionRef
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import Transient
-from stockpot.serving.chain import AT_ONCE_S, OLD_S, Chain
+from stockpot.serving.chain_head import AT_ONCE_S, OLD_S, Chain
 
 
 class Clock:

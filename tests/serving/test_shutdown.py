@@ -18,7 +18,7 @@ import pytest
 import urllib3
 from fastapi import FastAPI
 from tests.local.tiny_soup import environment
-from tests.serving.kitchen import Answer, Pantry, Server, a_serve_run, a_server, until
+from tests.serving.server_fixtures import Answer, Pantry, Server, a_serve_run, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving.http_server import HttpServer, answering, listen
