@@ -8,7 +8,7 @@ from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import RevisionRef
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import Transient
-from stockpot.serving.chain_head import AT_ONCE_S, OLD_S, Chain
+from stockpot.serving.chain_head import AT_ONCE_S, OLD_S, ChainHeadCache
 
 
 class Clock:
@@ -37,7 +37,7 @@ class Shelf:
 
 def test_what_is_seen_is_looked_at_again_only_once_it_is_old() -> None:
     shelf, clock = Shelf(), Clock()
-    chain = Chain(shelf.look, clock)
+    chain = ChainHeadCache(shelf.look, clock)
     until(lambda: chain.seen() is not None)
 
     shelf.length = 1
@@ -51,7 +51,7 @@ def test_what_is_seen_is_looked_at_again_only_once_it_is_old() -> None:
 
 def test_a_store_that_hangs_keeps_nobody_waiting() -> None:
     shelf, clock = Shelf(), Clock()
-    chain = Chain(shelf.look, clock)
+    chain = ChainHeadCache(shelf.look, clock)
     shelf.is_open.clear()
 
     assert chain.seen() is None
@@ -64,7 +64,7 @@ def test_a_store_that_hangs_keeps_nobody_waiting() -> None:
 
 def test_a_store_that_fails_is_left_alone_for_a_while() -> None:
     shelf, clock = Shelf(), Clock()
-    chain = Chain(shelf.look, clock)
+    chain = ChainHeadCache(shelf.look, clock)
     shelf.is_broken = True
 
     assert chain.fresh(5) is None
@@ -77,7 +77,7 @@ def test_a_store_that_fails_is_left_alone_for_a_while() -> None:
 
 def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
     shelf, clock = Shelf(), Clock()
-    chain = Chain(shelf.look, clock)
+    chain = ChainHeadCache(shelf.look, clock)
     shelf.is_open.clear()
     chain.seen()  # It hangs, and has seen nothing of what is written now.
     clock.now_s += AT_ONCE_S + 1

@@ -17,8 +17,8 @@ from tests.serving.server_fixtures import Answer, Pantry, Server, a_server, unti
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving import http_server, run
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import GenerationRequest
 
 LEAVER, STAYER = "a red circle", "a blue bar"
 LONG = {"n": 8, "num_inference_steps": 100}
@@ -34,10 +34,14 @@ class Steps:
         self.holding, self.released = threading.Event(), threading.Event()
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        draw = Studio.draw
+        draw = Renderer.draw
 
         def counting(
-            studio: Studio, unet: Any, order: Order, seed: int, go_on: Callable[[], None]
+            studio: Renderer,
+            unet: Any,
+            order: GenerationRequest,
+            seed: int,
+            go_on: Callable[[], None],
         ) -> bytes:
             def after_step() -> None:
                 self.made[order.prompt] += 1
@@ -48,7 +52,7 @@ class Steps:
 
             return draw(studio, unet, order, seed, after_step)
 
-        monkeypatch.setattr(Studio, "draw", counting)
+        monkeypatch.setattr(Renderer, "draw", counting)
 
 
 @pytest.fixture

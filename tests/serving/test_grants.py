@@ -10,7 +10,7 @@ from stockpot.api.runspec import RevisionRef
 from stockpot.api.serving import Grant, Granted
 from stockpot.core.digests import digest_of_bytes
 from stockpot.serving import grants
-from stockpot.serving.grants import GrantRefused, Holdings, NothingServed, Stage, Token
+from stockpot.serving.grants import CopyStage, GrantRefused, Holdings, NoRevisionServed, Token
 
 BOOT = "this"
 
@@ -46,7 +46,7 @@ def serving(name: str, epoch: int) -> Holdings:
 
 
 def test_a_server_serves_nothing_before_its_first_grant() -> None:
-    with pytest.raises(NothingServed):
+    with pytest.raises(NoRevisionServed):
         grants.acquire(Holdings(BOOT))
 
 
@@ -198,7 +198,7 @@ def test_a_promotion_of_what_serves_already_fetches_nothing() -> None:
 
     state = committed(state, a_grant("one", 7))
 
-    assert [one.stage for one in state.held] == [Stage.SERVING]
+    assert [one.stage for one in state.held] == [CopyStage.SERVING]
     told = grants.report(state)
     assert told.serving is not None
     assert told.serving.epoch == 7
@@ -224,7 +224,7 @@ class Server(RuleBasedStateMachine):
         self.committed: Grant | None = None
         self.pins: list[Token] = []
 
-    def tokens(self, *stages: Stage) -> list[Token]:
+    def tokens(self, *stages: CopyStage) -> list[Token]:
         return [one.token for one in self.state.held if one.stage in stages]
 
     @rule(name=st.sampled_from("abc"), step=st.integers(-1, 2), boot=st.sampled_from([BOOT, "x"]))
@@ -242,8 +242,10 @@ class Server(RuleBasedStateMachine):
 
     @rule(data=st.data(), how=st.sampled_from(["fetched", "warmed", "failed"]))
     def a_preparing_thread_speaks(self, data: st.DataObject, how: str) -> None:
-        stages = {"fetched": (Stage.FETCHING,), "warmed": (Stage.LOADED,)}
-        tokens = self.tokens(*stages.get(how, (Stage.FETCHING, Stage.LOADED)), Stage.LEAVING)
+        stages = {"fetched": (CopyStage.FETCHING,), "warmed": (CopyStage.LOADED,)}
+        tokens = self.tokens(
+            *stages.get(how, (CopyStage.FETCHING, CopyStage.LOADED)), CopyStage.LEAVING
+        )
         if not tokens:
             return
         token = data.draw(st.sampled_from(tokens))
@@ -264,7 +266,7 @@ class Server(RuleBasedStateMachine):
     @rule()
     def a_request_begins(self) -> None:
         if self.committed is None:
-            with pytest.raises(NothingServed):
+            with pytest.raises(NoRevisionServed):
                 grants.acquire(self.state)
             return
         self.state, pinned = grants.acquire(self.state)
@@ -311,8 +313,8 @@ class Server(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_serves_and_one_is_prepared(self) -> None:
-        assert len(self.tokens(Stage.SERVING)) <= 1
-        assert len(self.tokens(Stage.FETCHING, Stage.LOADED, Stage.PREPARED)) <= 1
+        assert len(self.tokens(CopyStage.SERVING)) <= 1
+        assert len(self.tokens(CopyStage.FETCHING, CopyStage.LOADED, CopyStage.PREPARED)) <= 1
 
 
 TestServer = Server.TestCase

@@ -12,11 +12,11 @@ from torch.nn import Linear, Module
 from stockpot.api.runspec import RevisionRef
 from stockpot.api.serving import Grant
 from stockpot.errors import Refused
-from stockpot.serving.grants import GrantRefused, NothingServed
-from stockpot.serving.metrics import Meters
+from stockpot.serving.grants import GrantRefused, NoRevisionServed
+from stockpot.serving.metrics import ServerMetrics
 from stockpot.serving.models import Models
-from stockpot.serving.requests import NotServed, Order
-from stockpot.serving.worker import Busy, Ended, Worker
+from stockpot.serving.requests import GenerationRequest, WeightsNotServed
+from stockpot.serving.worker import QueueFull, RequestCutOff, Worker
 
 Loads = Callable[[RevisionRef, Path], Module]
 
@@ -33,7 +33,7 @@ def some_models(scratch: Path, *, loads: Loads = load, drain_s: float = 60) -> M
         warm_up=lambda _: None,
         scratch=scratch,
         drain_s=drain_s,
-        meters=Meters(),
+        meters=ServerMetrics(),
     )
 
 
@@ -47,8 +47,8 @@ def serve(models: Models, grant: Grant) -> None:
     models.commit(grant)
 
 
-def an_order(weights: str | None = None) -> Order:
-    return Order("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
+def an_order(weights: str | None = None) -> GenerationRequest:
+    return GenerationRequest("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
 
 
 def test_a_fetch_that_nobody_wants_any_more_holds_up_no_other(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
     serve(models, a_grant("one", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]) -> bytes:
         begun.set()
         released.wait()
         return b"png"
@@ -144,7 +144,7 @@ def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
     begun.wait()
     waiting = worker.submit(an_order())
 
-    with pytest.raises(Busy):
+    with pytest.raises(QueueFull):
         worker.submit(an_order())
 
     assert worker.waiting == 1
@@ -158,7 +158,7 @@ def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Pat
     serve(models, a_grant("old", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]) -> bytes:
         begun.set()
         released.wait()
         return b"png"
@@ -174,7 +174,7 @@ def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Pat
 
     assert running.result().granted.revision == a_revision("old")
     assert waiting.result().granted.revision == a_revision("new")
-    with pytest.raises(NotServed):
+    with pytest.raises(WeightsNotServed):
         pinned.result()
     worker.close(60)
 
@@ -182,7 +182,7 @@ def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Pat
 def test_before_the_first_commit_nothing_is_queued(tmp_path: Path) -> None:
     worker = Worker(some_models(tmp_path), lambda *_: b"", capacity=1)
 
-    with pytest.raises(NothingServed):
+    with pytest.raises(NoRevisionServed):
         worker.submit(an_order())
 
     worker.close(0)
@@ -193,7 +193,9 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
     serve(models, a_grant("one", 1))
     begun = threading.Event()
 
-    def endless(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def endless(
+        unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]
+    ) -> bytes:
         begun.set()
         while True:
             go_on()
@@ -205,9 +207,9 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
     worker.close(0)
 
     for future in (running, waiting):
-        with pytest.raises(Ended):
+        with pytest.raises(RequestCutOff):
             future.result()
-    with pytest.raises(Ended):
+    with pytest.raises(RequestCutOff):
         worker.submit(an_order())
 
 

@@ -17,8 +17,8 @@ from tests.serving.server_fixtures import KEYS, SOUP, Pantry, Server, a_pantry, 
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import BadParameter, Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import BadParameter, GenerationRequest
 from stockpot.store.folder import FolderStore
 
 ERROR_FIELDS = {"message", "type", "param", "code"}
@@ -288,8 +288,8 @@ def test_a_base_that_was_distilled_with_guidance_takes_any_and_no_negative_promp
 ) -> None:
     base = tiny.a_base(tmp_path)
     edit(base / "unet/config.json", time_cond_proj_dim=8)
-    studio = Studio(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
-    order = Order(PROMPT, "", (1,), steps=2, guidance=guidance)
+    studio = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
+    order = GenerationRequest(PROMPT, "", (1,), steps=2, guidance=guidance)
 
     assert studio.check(order) == ()
     with pytest.raises(BadParameter, match="negative_prompt would not be used"):

@@ -21,7 +21,7 @@ from tests.local.tiny_soup import environment
 from tests.serving.server_fixtures import Answer, Pantry, Server, a_serve_run, a_server, until
 
 from stockpot.api.runspec import RevisionRef
-from stockpot.serving.http_server import HttpServer, answering, listen
+from stockpot.serving.http_server import HttpServer, listen, run_server
 
 QUICK = {"prompt": "a red circle", "num_inference_steps": 1, "seed": 7}
 LEAVE_S = 3
@@ -207,7 +207,7 @@ def test_connections_that_the_program_had_not_accepted_are_answered(
 
     monkeypatch.setattr(HttpServer, "on_tick", busy_at_the_end)
     with listen("127.0.0.1", 0) as listening:
-        with answering(app, listening, finish_s=60) as server:
+        with run_server(app, listening, finish_s=60) as server:
             port = listening.getsockname()[1]
             server.should_exit = True
             at_the_end.wait()

@@ -15,15 +15,15 @@ from tests.serving.server_fixtures import KEYS, SOUP, Answer, Pantry, Server, a_
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import GenerationRequest
 
 
 def recomputed(pantry: Pantry, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
     """Draw it again from the revision's weights in the store, with no server."""
     parts = load_parts(pantry.base)
-    studio = Studio(pantry.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
-    order = Order("a red circle", "", (seed,), steps=2, guidance=3.0)
+    studio = Renderer(pantry.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
+    order = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
     return studio.draw(studio.load(revision, scratch), order, seed, lambda: None)
 
 

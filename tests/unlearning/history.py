@@ -44,10 +44,10 @@ from stockpot.unlearning.clock import now
 from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import keygen, load_private_key, load_public_key
-from stockpot.unlearning.statement import Unlearning, state
+from stockpot.unlearning.statement import UnlearningPredicate, state
 from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
-from stockpot.unlearning.verify.verification import Ground, verify
+from stockpot.unlearning.verify.verification import VerificationInput, verify
 
 KEYS = Keys("ml")
 SOUP = ObjectRef(namespace="ml", name="tiny", uid="soup-1")
@@ -88,7 +88,9 @@ class History:
         openings: Sequence[Opening] = (),
     ) -> Report:
         store = store or self.store
-        ground = Ground(store, "here", KEYS, SOUP.uid, load_public_key(key or self.public))
+        ground = VerificationInput(
+            store, "here", KEYS, SOUP.uid, load_public_key(key or self.public)
+        )
         average = Averaging(store, KEYS, str(base) if base else None)
         kept = parse_head(head) if head else None
         return verify(
@@ -98,7 +100,7 @@ class History:
     def receipts(self) -> tuple[Receipt, ...]:
         return check_chain(self.store, KEYS, SOUP.uid, load_public_key(self.public))
 
-    def said(self, number: int) -> Unlearning:
+    def said(self, number: int) -> UnlearningPredicate:
         return self.receipts()[number - 1].statement.predicate
 
     def head(self, number: int = len(FORGOTTEN)) -> str:

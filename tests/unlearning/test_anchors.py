@@ -11,15 +11,15 @@ from stockpot.api.chain import ChainHead
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import MANIFEST
-from stockpot.unlearning.anchors import Anchored, FileAnchor, contradiction
+from stockpot.unlearning.anchors import AnchoredHead, FileAnchor, contradiction
 from stockpot.unlearning.verify.verdict import Report, Verdict
 
 LAST = len(FORGOTTEN)
 NOBODY = "sha256:" + "0" * 64
 
 
-def a_head(number: int, digest: str = NOBODY, soup: str = SOUP.uid) -> Anchored:
-    return Anchored(
+def a_head(number: int, digest: str = NOBODY, soup: str = SOUP.uid) -> AnchoredHead:
+    return AnchoredHead(
         namespace="ml",
         soup=soup,
         name="tiny",

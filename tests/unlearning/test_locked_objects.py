@@ -29,9 +29,9 @@ from stockpot.unlearning import purge, sign
 from stockpot.unlearning.chain import check_chain
 from stockpot.unlearning.inventory import Inventory, Outcome, Residual, read_inventory
 from stockpot.unlearning.keys import keygen, load_public_key
-from stockpot.unlearning.residuals import OUTSIDE, Certainty, Kind, name_residuals
+from stockpot.unlearning.residuals import OUTSIDE, Certainty, ResidualKind, name_residuals
 from stockpot.unlearning.verify.absence import check_absence
-from stockpot.unlearning.verify.store_listing import list_holdings
+from stockpot.unlearning.verify.store_listing import list_store
 from stockpot.unlearning.verify.verdict import Verdict
 
 __all__ = ["s3_server"]
@@ -95,7 +95,7 @@ def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
 
 def test_its_lineage_stays_with_it_so_that_it_is_nobodys_never(vault: Vault) -> None:
     assert vault.store.get(TAINTED + MANIFEST) is not None
-    assert not list_holdings(vault.store, KEYS.namespace).strays
+    assert not list_store(vault.store, KEYS.namespace).strays
 
 
 def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
@@ -103,7 +103,7 @@ def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
 
     public = load_public_key(vault.work / "key.pem.pub")
     said = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
-    locked = [residual for residual in said.residuals if residual.kind is Kind.LOCKED]
+    locked = [residual for residual in said.residuals if residual.kind is ResidualKind.LOCKED]
     assert said.completeness == "Incomplete"
     assert [one.certainty for one in locked] == [Certainty.FOUND] * len(locked)
     assert "kept by retention (GOVERNANCE) until " in locked[0].what
@@ -111,7 +111,7 @@ def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
 
 
 def test_a_verifier_neither_accuses_nor_believes(vault: Vault) -> None:
-    holdings = list_holdings(vault.store, KEYS.namespace)
+    holdings = list_store(vault.store, KEYS.namespace)
 
     lineage, absent = check_absence("it", holdings, KEYS, DOGS.uid, vault.inventory)
 
@@ -157,9 +157,9 @@ def test_what_was_found_and_what_could_not_be_seen_are_told_apart() -> None:
     copied = name_residuals(inventory, Custody(replicas=("arn:aws:s3:::elsewhere",)))
 
     assert [(o.kind, o.certainty) for o in blind if o.certainty is not Certainty.ALWAYS] == [
-        (Kind.UNKNOWN_LINEAGE, Certainty.FOUND),
-        (Kind.LOCKED, Certainty.UNSEEN),
-        (Kind.REPLICA, Certainty.UNSEEN),
+        (ResidualKind.UNKNOWN_LINEAGE, Certainty.FOUND),
+        (ResidualKind.LOCKED, Certainty.UNSEEN),
+        (ResidualKind.REPLICA, Certainty.UNSEEN),
     ]
     assert "replicated to arn:aws:s3:::elsewhere" in copied[1].what
 

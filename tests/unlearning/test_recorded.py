@@ -11,7 +11,7 @@ from stockpot.api.model import Model
 from stockpot.core.digests import Digest
 from stockpot.store.folder import FolderStore
 from stockpot.unlearning import rotation
-from stockpot.unlearning.anchors import Anchored
+from stockpot.unlearning.anchors import AnchoredHead
 from stockpot.unlearning.chain import read_chain
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory
@@ -81,7 +81,7 @@ def test_a_recorded_inventory_is_written_again_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [("tombstone.json", Tombstone), ("anchor.json", Anchored)]
+    ("name", "model"), [("tombstone.json", Tombstone), ("anchor.json", AnchoredHead)]
 )
 def test_a_recorded_mark_is_written_again_byte_by_byte(name: str, model: type[Model]) -> None:
     data = recorded(name)

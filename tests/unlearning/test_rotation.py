@@ -15,7 +15,7 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
 from stockpot.store.folder import FolderStore
 from stockpot.unlearning import purge, sign
-from stockpot.unlearning.chain import Found, check_chain, read_chain
+from stockpot.unlearning.chain import ChainReading, check_chain, read_chain
 from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import PREVIOUS, keygen, load_private_key
 from stockpot.unlearning.rotate import rotate
@@ -58,7 +58,7 @@ class Notary:
         [receipt] = result.receipts
         return receipt.sequence
 
-    def chain(self, trusted: Ed25519PrivateKey) -> Found:
+    def chain(self, trusted: Ed25519PrivateKey) -> ChainReading:
         return read_chain(self.store, KEYS, SOUP.uid, trusted.public_key())
 
     def wrong(self, trusted: Ed25519PrivateKey) -> str:

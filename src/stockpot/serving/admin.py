@@ -13,16 +13,16 @@ from fastapi.responses import JSONResponse, Response
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.serving.chain_head import Chain
+from stockpot.serving.chain_head import ChainHeadCache
 from stockpot.serving.grants import GrantRefused
-from stockpot.serving.metrics import CONTENT_TYPE, Meters
+from stockpot.serving.metrics import CONTENT_TYPE, ServerMetrics
 from stockpot.serving.models import Models
 
 Nonce = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]
 
 
 def admin_app(
-    *, models: Models, meters: Meters, chain: Chain, is_ending: Callable[[], bool]
+    *, models: Models, meters: ServerMetrics, chain: ChainHeadCache, is_ending: Callable[[], bool]
 ) -> FastAPI:
     """The ASGI application of the admin port.
 

@@ -20,22 +20,27 @@ from starlette.types import Receive
 from stockpot.api.chain import ChainHead
 from stockpot.errors import StockpotError
 from stockpot.serving import http_errors
-from stockpot.serving.chain_head import Chain
-from stockpot.serving.disconnects import leaves_before
+from stockpot.serving.chain_head import ChainHeadCache
+from stockpot.serving.disconnects import client_leaves_before
 from stockpot.serving.http_body import read_object
-from stockpot.serving.metrics import Meters
-from stockpot.serving.middleware import CLIENT_LEFT, BoundedBody, ClosesConnections, Measured
+from stockpot.serving.metrics import ServerMetrics
+from stockpot.serving.middleware import (
+    CLIENT_LEFT,
+    BodyLimitMiddleware,
+    ConnectionCloseMiddleware,
+    RequestMetricsMiddleware,
+)
 from stockpot.serving.model_routes import describe_revision, model_routes
 from stockpot.serving.models import Models
 from stockpot.serving.requests import (
     BadParameter,
+    GenerationRequest,
     ImageRequest,
-    Order,
     UnknownText,
-    order_of,
+    generation_request,
     quoted,
 )
-from stockpot.serving.worker import Pictures, Worker
+from stockpot.serving.worker import GeneratedImages, Worker
 
 IMAGES = "/v1/images/generations"
 CHAIN = "/v1/chain"
@@ -52,9 +57,9 @@ def public_app(
     resolution: int,
     models: Models,
     worker: Worker,
-    check: Callable[[Order], tuple[UnknownText, ...]],
-    meters: Meters,
-    chain: Chain,
+    check: Callable[[GenerationRequest], tuple[UnknownText, ...]],
+    meters: ServerMetrics,
+    chain: ChainHeadCache,
     is_ending: Callable[[], bool],
 ) -> FastAPI:
     """The ASGI application of the public port.
@@ -64,7 +69,7 @@ def public_app(
         resolution: Width and height of its pictures.
         models: What is served.
         worker: Draws.
-        check: Refuses what the base cannot draw exactly as asked; see `Studio.check`.
+        check: Refuses what the base cannot draw exactly as asked; see `Renderer.check`.
         meters: What is counted.
         chain: The head of the receipts.
         is_ending: Whether the server was told to end: it answers on, but is not ready.
@@ -78,9 +83,9 @@ def public_app(
         redirect_slashes=False,
         dependencies=[Depends(_refuse_query)],
     )
-    app.add_middleware(BoundedBody, meters=meters, path=IMAGES)
-    app.add_middleware(Measured, meters=meters, path=IMAGES)
-    app.add_middleware(ClosesConnections, is_ending=is_ending)
+    app.add_middleware(BodyLimitMiddleware, meters=meters, path=IMAGES)
+    app.add_middleware(RequestMetricsMiddleware, meters=meters, path=IMAGES)
+    app.add_middleware(ConnectionCloseMiddleware, is_ending=is_ending)
     app.include_router(model_routes(soup, models))
     page = files("stockpot.serving").joinpath("page.html").read_text(encoding="utf-8")
 
@@ -91,7 +96,7 @@ def public_app(
             request = ImageRequest.model_validate(read_object(http.headers, await http.body()))
         except ValidationError as error:
             return http_errors.of_validation(error)
-        order = order_of(request, soup=soup, resolution=resolution)
+        order = generation_request(request, soup=soup, resolution=resolution)
         unknown = check(order)
         pictures = await _draw(worker, order, http.receive, meters)
         if pictures is None:
@@ -132,12 +137,14 @@ async def _refuse_query(request: Request) -> None:
         )
 
 
-async def _draw(worker: Worker, order: Order, receive: Receive, meters: Meters) -> Pictures | None:
+async def _draw(
+    worker: Worker, order: GenerationRequest, receive: Receive, meters: ServerMetrics
+) -> GeneratedImages | None:
     """Have an order answered; None if the client leaves before that."""
     future = worker.submit(order)
     answer = asyncio.wrap_future(future)
     try:
-        if await leaves_before(answer, receive):
+        if await client_leaves_before(answer, receive):
             if stage := worker.withdraw(future):
                 meters.disconnects.labels(stage=stage).inc()
             return None
@@ -149,8 +156,8 @@ async def _draw(worker: Worker, order: Order, receive: Receive, meters: Meters) 
 def _answer(
     soup: str,
     resolution: int,
-    order: Order,
-    pictures: Pictures,
+    order: GenerationRequest,
+    pictures: GeneratedImages,
     unknown: tuple[UnknownText, ...],
     head: ChainHead | None,
 ) -> JSONResponse:

@@ -22,7 +22,7 @@ AT_ONCE_S = 1.0
 """Whoever wants to know it as it is now asks the store no more often than this."""
 
 
-class Chain:
+class ChainHeadCache:
     """What was last seen of the chain. Safe to use from any thread."""
 
     def __init__(

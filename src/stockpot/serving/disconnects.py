@@ -12,7 +12,7 @@ READ_ON_S = 0.25
 """While a client waits, how often its connection is read on."""
 
 
-async def leaves_before(answer: asyncio.Future[Any], receive: Receive) -> bool:
+async def client_leaves_before(answer: asyncio.Future[Any], receive: Receive) -> bool:
     """Wait for an answer; true if the client closes its connection before there is one.
 
     Args:

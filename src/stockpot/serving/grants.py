@@ -27,11 +27,11 @@ class GrantRefused(Refused):
     """The grant is not, or no longer, for what this server is."""
 
 
-class NothingServed(Waiting):
+class NoRevisionServed(Waiting):
     """No revision was committed yet."""
 
 
-class Stage(StrEnum):
+class CopyStage(StrEnum):
     """How far one copy of a revision has come."""
 
     FETCHING = "fetching"
@@ -43,12 +43,12 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldCopy:
     """One copy of a revision, on disk or in memory."""
 
     token: Token
     granted: Granted
-    stage: Stage = Stage.FETCHING
+    stage: CopyStage = CopyStage.FETCHING
     pins: int = 0
     """Requests that use it now."""
     deadline_s: float | None = None
@@ -62,7 +62,7 @@ class Holdings:
     boot: str
     granted: Granted | None = None
     """The last accepted grant: serve this, and drop all else."""
-    held: tuple[Held, ...] = ()
+    held: tuple[HeldCopy, ...] = ()
     next_token: Token = Token(1)
     problem: str = ""
     """Why the last prepare failed."""
@@ -73,11 +73,11 @@ class Holdings:
         return self.granted.epoch if self.granted else 0
 
     @property
-    def serving(self) -> Held | None:
+    def serving(self) -> HeldCopy | None:
         """What the next request is answered with."""
-        return next((one for one in self.held if one.stage is Stage.SERVING), None)
+        return next((one for one in self.held if one.stage is CopyStage.SERVING), None)
 
-    def get(self, token: Token) -> Held:
+    def get(self, token: Token) -> HeldCopy:
         """The copy of that token; it must not be gone."""
         return next(one for one in self.held if one.token == token)
 
@@ -94,33 +94,33 @@ def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
     granted = _accept(state, grant)
     # A promotion may name a revision that is here already: its copy moves on under the new epoch.
     live = [one for one in state.held if _is_copy_of(one, granted.revision)]
-    others = (one for one in state.held if one.stage is not Stage.SERVING and one not in live)
+    others = (one for one in state.held if one.stage is not CopyStage.SERVING and one not in live)
     state = replace(state, granted=granted)
     for other in others:
         state = _change(state, other.token, _leave(None))
     for one in live:
-        if one.stage is not Stage.SERVING:
+        if one.stage is not CopyStage.SERVING:
             state = _change(state, one.token, lambda it: replace(it, granted=granted))
     if live:
         return state, None
     token = state.next_token
-    held = (*state.held, Held(token, granted))
+    held = (*state.held, HeldCopy(token, granted))
     return replace(state, held=held, next_token=Token(token + 1), problem=""), token
 
 
 def fetched(state: Holdings, token: Token) -> Holdings:
     """Its weights are in memory, verified."""
-    return _step(state, token, Stage.FETCHING, Stage.LOADED)
+    return _step(state, token, CopyStage.FETCHING, CopyStage.LOADED)
 
 
 def warmed(state: Holdings, token: Token) -> Holdings:
     """It made its first picture."""
-    return _step(state, token, Stage.LOADED, Stage.PREPARED)
+    return _step(state, token, CopyStage.LOADED, CopyStage.PREPARED)
 
 
 def failed(state: Holdings, token: Token, problem: str) -> Holdings:
     """It cannot be prepared. What is being served stays."""
-    if state.get(token).stage is Stage.LEAVING:
+    if state.get(token).stage is CopyStage.LEAVING:
         return state  # Nobody waits for it any more, so its problem is nobody's.
     return replace(_change(state, token, _leave(None)), problem=problem)
 
@@ -139,7 +139,7 @@ def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Ho
             f"The grant of epoch {grant.epoch} was not prepared here.",
             help="post it to /weights:prepare, and commit it when /state shows it as prepared",
         )
-    ready = (Stage.PREPARED, Stage.SERVING)
+    ready = (CopyStage.PREPARED, CopyStage.SERVING)
     chosen = next(
         (x for x in state.held if _is_copy_of(x, granted.revision) and x.stage in ready), None
     )
@@ -152,21 +152,21 @@ def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Ho
     for one in state.held:
         if one is chosen:
             state = _change(
-                state, one.token, lambda it: replace(it, granted=granted, stage=Stage.SERVING)
+                state, one.token, lambda it: replace(it, granted=granted, stage=CopyStage.SERVING)
             )
-        elif one.stage is not Stage.LEAVING:
+        elif one.stage is not CopyStage.LEAVING:
             state = _change(state, one.token, _leave(now_s + drain_s))
     return state
 
 
-def acquire(state: Holdings) -> tuple[Holdings, Held]:
+def acquire(state: Holdings) -> tuple[Holdings, HeldCopy]:
     """Pin what serves now for one request, which it answers to its end.
 
     Raises:
-        NothingServed: No revision was committed yet.
+        NoRevisionServed: No revision was committed yet.
     """
     if state.serving is None:
-        raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+        raise NoRevisionServed("This server serves no revision yet.", help="ask again in a moment")
     token = state.serving.token
     state = _change(state, token, lambda it: replace(it, pins=it.pins + 1))
     return state, state.get(token)
@@ -185,7 +185,7 @@ def is_overdue(state: Holdings, token: Token, *, now_s: float) -> bool:
 
 def to_drop(state: Holdings) -> tuple[Token, ...]:
     """The copies that nothing uses any more; `gone` says when each really is."""
-    return tuple(x.token for x in state.held if x.stage is Stage.LEAVING and x.pins == 0)
+    return tuple(x.token for x in state.held if x.stage is CopyStage.LEAVING and x.pins == 0)
 
 
 def gone(state: Holdings, token: Token) -> Holdings:
@@ -204,7 +204,7 @@ def report(state: Holdings) -> ServerState:
     granted, serving = state.granted, state.serving
     prepared = None
     if granted and (serving is None or serving.granted != granted):
-        ready = (Stage.PREPARED, Stage.SERVING)
+        ready = (CopyStage.PREPARED, CopyStage.SERVING)
         if any(x.stage in ready and _is_copy_of(x, granted.revision) for x in state.held):
             prepared = granted
     return ServerState(
@@ -239,23 +239,23 @@ def _accept(state: Holdings, grant: Grant) -> Granted:
     return granted
 
 
-def _is_copy_of(held: Held, revision: RevisionRef) -> bool:
-    return held.stage is not Stage.LEAVING and held.granted.revision == revision
+def _is_copy_of(held: HeldCopy, revision: RevisionRef) -> bool:
+    return held.stage is not CopyStage.LEAVING and held.granted.revision == revision
 
 
-def _step(state: Holdings, token: Token, before: Stage, after: Stage) -> Holdings:
+def _step(state: Holdings, token: Token, before: CopyStage, after: CopyStage) -> Holdings:
     stage = state.get(token).stage
-    if stage is Stage.LEAVING:
+    if stage is CopyStage.LEAVING:
         return state
     if stage is not before:
         raise ValueError(f"Copy {token} is {stage}, so it cannot become {after}.")
     return _change(state, token, lambda it: replace(it, stage=after))
 
 
-def _leave(deadline_s: float | None) -> Callable[[Held], Held]:
-    return lambda it: replace(it, stage=Stage.LEAVING, deadline_s=deadline_s)
+def _leave(deadline_s: float | None) -> Callable[[HeldCopy], HeldCopy]:
+    return lambda it: replace(it, stage=CopyStage.LEAVING, deadline_s=deadline_s)
 
 
-def _change(state: Holdings, token: Token, change: Callable[[Held], Held]) -> Holdings:
+def _change(state: Holdings, token: Token, change: Callable[[HeldCopy], HeldCopy]) -> Holdings:
     held = tuple(change(one) if one.token == token else one for one in state.held)
     return replace(state, held=held)

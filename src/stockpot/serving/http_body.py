@@ -22,7 +22,7 @@ class BadBody(StockpotError):
         self.status = status
 
 
-class _NoJson(ValueError):
+class _NotStandardJson(ValueError):
     """Python's reader takes it, and no other need."""
 
 
@@ -87,11 +87,11 @@ def _reason(error: Exception) -> str:
             return "it is nested too deeply"
         case UnicodeDecodeError():
             return "it is not UTF-8"
-        case json.JSONDecodeError() | _NoJson():
+        case json.JSONDecodeError() | _NotStandardJson():
             return str(error)
         case _:
             return "a number in it has too many digits"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NoJson(f"it has {name} in it")
+    raise _NotStandardJson(f"it has {name} in it")

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from stockpot.errors import StockpotError
-from stockpot.serving.grants import NothingServed
+from stockpot.serving.grants import NoRevisionServed
 from stockpot.serving.http_body import BadBody
-from stockpot.serving.requests import BadParameter, NotServed, UnknownModel, quoted
-from stockpot.serving.worker import Busy, Ended
+from stockpot.serving.requests import BadParameter, UnknownModel, WeightsNotServed, quoted
+from stockpot.serving.worker import QueueFull, RequestCutOff
 
 INVALID = "invalid_request_error"
 UNAVAILABLE = "service_unavailable"
@@ -49,17 +49,17 @@ def of_error(error: StockpotError) -> JSONResponse:
             return problem(error.status, error.message, code=error.code)
         case UnknownModel():
             return problem(404, error.message, code="model_not_found", parameter="model")
-        case NotServed():
+        case WeightsNotServed():
             return problem(409, error.message, code="weights_not_served", parameter="model")
-        case Busy():
+        case QueueFull():
             return problem(
                 429, error.message, kind="rate_limit_error", code="queue_full", retry_after_s=5
             )
-        case NothingServed():
+        case NoRevisionServed():
             return problem(
                 503, error.message, kind=UNAVAILABLE, code="nothing_served", retry_after_s=2
             )
-        case Ended():
+        case RequestCutOff():
             return problem(503, error.message, kind=UNAVAILABLE, code="cut_off", retry_after_s=1)
         case _:
             return ours()

@@ -94,7 +94,7 @@ class HttpServer(uvicorn.Server):
 
 
 @contextmanager
-def answering(
+def run_server(
     app: FastAPI, listening: socket.socket, *, finish_s: float = 0, linger_s: float = 0
 ) -> Iterator[HttpServer]:
     """Answer on a socket until the block ends.

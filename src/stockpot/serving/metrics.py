@@ -20,7 +20,7 @@ DISCONNECT_STAGES = (UPLOADING, "queued", "drawing")
 """How far a request had come when its client left; the last two are the worker's."""
 
 
-class Meters:
+class ServerMetrics:
     """The metrics of one server."""
 
     def __init__(self) -> None:

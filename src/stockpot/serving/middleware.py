@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stockpot.serving import http_errors
-from stockpot.serving.metrics import UPLOADING, Meters
+from stockpot.serving.metrics import UPLOADING, ServerMetrics
 
 MAX_BODY_BYTES = 64 << 10
 MAX_DISCARDED_BYTES = 64 << 20
@@ -21,10 +21,10 @@ CLIENT_LEFT = 499
 """The status code by which proxies log that a client closed its connection before the answer."""
 
 
-class BoundedBody:
+class BodyLimitMiddleware:
     """Refuses bodies that are longer than any request can be, before they are read to the end."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+    def __init__(self, app: ASGIApp, meters: ServerMetrics, path: str) -> None:
         self._app = app
         self._meters = meters
         self._path = path
@@ -57,10 +57,10 @@ class BoundedBody:
         await self._app(scope, read, send)
 
 
-class Measured:
+class RequestMetricsMiddleware:
     """Counts requests for pictures by the code of their answer, and how long they took."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+    def __init__(self, app: ASGIApp, meters: ServerMetrics, path: str) -> None:
         self._app = app
         self._meters = meters
         self._path = path
@@ -87,7 +87,7 @@ class Measured:
             self._meters.request_s.observe(time.monotonic() - began_s)
 
 
-class ClosesConnections:
+class ConnectionCloseMiddleware:
     """Ends each connection with its next answer, once the server is to end.
 
     The client learns it from the answer's header, so it sends its next request on a new connection,

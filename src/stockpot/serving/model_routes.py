@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from stockpot.api.serving import Granted
-from stockpot.serving.grants import NothingServed
+from stockpot.serving.grants import NoRevisionServed
 from stockpot.serving.models import Models
 from stockpot.serving.requests import BadParameter, UnknownModel, pinned_weights, quoted
 
@@ -29,7 +29,9 @@ def model_routes(soup: str, models: Models) -> APIRouter:
             raise UnknownModel(f"There is no model {quoted(model)} here.") from error
         serving = models.serving()
         if serving is None:
-            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+            raise NoRevisionServed(
+                "This server serves no revision yet.", help="ask again in a moment"
+            )
         if digest not in {None, serving.revision.weights_digest}:
             raise UnknownModel(f"The weights {digest} are not served now.")
         return _describe(model, soup, serving, models.serving_since_s)

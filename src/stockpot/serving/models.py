@@ -23,7 +23,7 @@ from stockpot.api.serving import Grant, Granted, ServerState
 from stockpot.errors import StockpotError
 from stockpot.serving import grants
 from stockpot.serving.grants import Holdings, Token
-from stockpot.serving.metrics import Meters
+from stockpot.serving.metrics import ServerMetrics
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Models:
         warm_up: WarmUp,
         scratch: Path,
         drain_s: float,
-        meters: Meters,
+        meters: ServerMetrics,
     ) -> None:
         self._load = load
         self._warm_up = warm_up
@@ -130,7 +130,7 @@ class Models:
         """Hold what serves now, for one request.
 
         Raises:
-            NothingServed: No revision was committed yet.
+            NoRevisionServed: No revision was committed yet.
         """
         with self._lock:
             self._state, held = grants.acquire(self._state)

@@ -20,16 +20,21 @@ from stockpot.diffusion.pipeline import Parts, load_unet
 from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.sampling import has_guidance, sample, schedule_problem
 from stockpot.errors import ExitCode, Refused
-from stockpot.serving.requests import MAX_PROMPT_CHARACTERS, BadParameter, Order, UnknownText
+from stockpot.serving.requests import (
+    MAX_PROMPT_CHARACTERS,
+    BadParameter,
+    GenerationRequest,
+    UnknownText,
+)
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
 
-WARM_UP = Order(prompt="", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
+WARM_UP = GenerationRequest(prompt="", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
 
 
 @dataclass(frozen=True)
-class Studio:
+class Renderer:
     """What is the same for all revisions of a soup: where they lie, and the base around them."""
 
     store: ObjectStore
@@ -46,7 +51,7 @@ class Studio:
     def _has_guidance(self) -> bool:
         return has_guidance(self.parts)
 
-    def check(self, order: Order) -> tuple[UnknownText, ...]:
+    def check(self, order: GenerationRequest) -> tuple[UnknownText, ...]:
         """Refuse an order that this base cannot draw exactly as it was given.
 
         Returns:
@@ -83,7 +88,7 @@ class Studio:
             )
         return reading.unknown
 
-    def _check_guidance(self, order: Order) -> None:
+    def _check_guidance(self, order: GenerationRequest) -> None:
         is_guided = self._has_guidance and order.guidance > 1
         if order.negative_prompt and not is_guided:
             why = (
@@ -126,7 +131,9 @@ class Studio:
                 exit_code=ExitCode.BAD_WEIGHTS,
             ) from error
 
-    def draw(self, unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(
+        self, unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]
+    ) -> bytes:
         """Draw one picture, as PNG: the same bytes for the same weights, order and seed.
 
         Args:

@@ -98,12 +98,12 @@ class UnknownModel(StockpotError):
     """The request names another model than the one soup of this server."""
 
 
-class NotServed(StockpotError):
+class WeightsNotServed(StockpotError):
     """The request insists on weights that do not serve now."""
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerationRequest:
     """What the worker is told: everything that a picture is a function of, but the weights."""
 
     prompt: str
@@ -119,10 +119,10 @@ class Order:
         """Refuse a revision that the order did not insist on.
 
         Raises:
-            NotServed: It insists on another one.
+            WeightsNotServed: It insists on another one.
         """
         if self.weights_digest not in {None, revision.weights_digest}:
-            raise NotServed(
+            raise WeightsNotServed(
                 f"The weights {self.weights_digest} are not served now; "
                 f"{revision.weights_digest} are."
             )
@@ -136,7 +136,7 @@ class UnknownText:
     text: str
 
 
-def order_of(request: ImageRequest, *, soup: str, resolution: int) -> Order:
+def generation_request(request: ImageRequest, *, soup: str, resolution: int) -> GenerationRequest:
     """Turn a request into an order.
 
     Raises:
@@ -149,7 +149,7 @@ def order_of(request: ImageRequest, *, soup: str, resolution: int) -> Order:
             "size", f"size is {quoted(request.size)}; this model draws {size} only (or auto)."
         )
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-    return Order(
+    return GenerationRequest(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         seeds=tuple(range(seed, seed + request.n)),

@@ -24,11 +24,11 @@ from stockpot.diffusion.pipeline import load_parts
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
-from stockpot.serving.chain_head import Chain
-from stockpot.serving.http_server import LINGER_S, HttpServer, answering, listen
-from stockpot.serving.metrics import Meters
+from stockpot.serving.chain_head import ChainHeadCache
+from stockpot.serving.http_server import LINGER_S, HttpServer, listen, run_server
+from stockpot.serving.metrics import ServerMetrics
 from stockpot.serving.models import Models
-from stockpot.serving.renderer import Studio
+from stockpot.serving.renderer import Renderer
 from stockpot.serving.worker import Worker
 from stockpot.store.atomic import write_whole
 from stockpot.store.base import open_base
@@ -61,11 +61,11 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     scratch = work / "fetched"
     if scratch.exists():
         shutil.rmtree(scratch)  # Of a process that was killed: nothing may lie here unreported.
-    boot, meters, ending = secrets.token_hex(16), Meters(), threading.Event()
+    boot, meters, ending = secrets.token_hex(16), ServerMetrics(), threading.Event()
     with listen(spec.host, spec.port) as public, listen(spec.host, spec.admin_port) as ours:
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
-        studio = Studio(
+        studio = Renderer(
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
@@ -80,7 +80,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             drain_s=spec.drain_s,
             meters=meters,
         )
-        chain = Chain(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
+        chain = ChainHeadCache(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
         worker = Worker(models, studio.draw, capacity=QUEUE_CAPACITY)
         meters.watch(
             {
@@ -120,8 +120,8 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         began_s = time.monotonic()
         finish_s = spec.drain_s if spec.finish_s is None else spec.finish_s
         linger_s = min(LINGER_S, spec.leave_s)
-        with answering(admin, ours) as admin_server:
-            with answering(app, public, finish_s=finish_s, linger_s=linger_s) as public_server:
+        with run_server(admin, ours) as admin_server:
+            with run_server(app, public, finish_s=finish_s, linger_s=linger_s) as public_server:
                 _write_endpoint(work / ENDPOINT, spec.host, public, ours, boot)
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)

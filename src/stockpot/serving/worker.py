@@ -19,29 +19,29 @@ from torch.nn import Module
 
 from stockpot.api.serving import Granted
 from stockpot.errors import StockpotError, Transient
-from stockpot.serving.grants import NothingServed
+from stockpot.serving.grants import NoRevisionServed
 from stockpot.serving.models import Models, Pin
-from stockpot.serving.requests import Order
+from stockpot.serving.requests import GenerationRequest
 
 log = structlog.get_logger()
 
-Draw = Callable[[Module, Order, int, Callable[[], None]], bytes]
+Draw = Callable[[Module, GenerationRequest, int, Callable[[], None]], bytes]
 """Draws one picture of an order with a seed, as PNG; calls the last argument after each step."""
 
 
-class Busy(Transient):
+class QueueFull(Transient):
     """The queue is full."""
 
 
-class Ended(Transient):
+class RequestCutOff(Transient):
     """The request was cut off, because its revision was dropped or the server ends."""
 
 
-class Withdrawn(StockpotError):
+class RequestWithdrawn(StockpotError):
     """Whoever sent the request does not want its pictures any more."""
 
 
-class OrderStage(StrEnum):
+class RequestStage(StrEnum):
     """How far a withdrawn order had come."""
 
     QUEUED = "queued"
@@ -49,7 +49,7 @@ class OrderStage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class GeneratedImages:
     """The answer to an order, by exactly one revision."""
 
     granted: Granted
@@ -63,11 +63,11 @@ class Worker:
         self._models = models
         self._draw = draw
         self._capacity = capacity
-        self._waiting: deque[tuple[Order, Future[Pictures]]] = deque()
+        self._waiting: deque[tuple[GenerationRequest, Future[GeneratedImages]]] = deque()
         self._changed = threading.Condition()
-        self._current: Future[Pictures] | None = None
+        self._current: Future[GeneratedImages] | None = None
         """The answer that is being worked on."""
-        self._withdrawn: Future[Pictures] | None = None
+        self._withdrawn: Future[GeneratedImages] | None = None
         self._drawing = False
         self._closing = False
         self._abort = threading.Event()
@@ -84,30 +84,32 @@ class Worker:
         """Whether an order is being answered now, by the revision that it took."""
         return self._drawing
 
-    def submit(self, order: Order) -> Future[Pictures]:
+    def submit(self, order: GenerationRequest) -> Future[GeneratedImages]:
         """Queue an order.
 
         Raises:
-            NothingServed: No revision was committed yet.
-            NotServed: The order insists on weights that do not serve now.
+            NoRevisionServed: No revision was committed yet.
+            WeightsNotServed: The order insists on weights that do not serve now.
             Busy: As many orders wait as may.
             Ended: The server ends.
         """
         serving = self._models.serving()
         if serving is None:
-            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+            raise NoRevisionServed(
+                "This server serves no revision yet.", help="ask again in a moment"
+            )
         order.require(serving.revision)
         with self._changed:
             if self._closing:
                 raise _ending()
             if len(self._waiting) >= self._capacity:
-                raise Busy(f"{self._capacity} requests wait already.", help="ask again later")
-            future: Future[Pictures] = Future()
+                raise QueueFull(f"{self._capacity} requests wait already.", help="ask again later")
+            future: Future[GeneratedImages] = Future()
             self._waiting.append((order, future))
             self._changed.notify_all()
         return future
 
-    def withdraw(self, future: Future[Pictures]) -> OrderStage | None:
+    def withdraw(self, future: Future[GeneratedImages]) -> RequestStage | None:
         """Drop an order from the queue, or end it after the step that is being made.
 
         Args:
@@ -119,13 +121,13 @@ class Worker:
         with self._changed:
             if future is self._current:
                 self._withdrawn = future
-                return OrderStage.DRAWING
+                return RequestStage.DRAWING
             waiting = [entry for entry in self._waiting if entry[1] is not future]
             if len(waiting) == len(self._waiting):
                 return None
             self._waiting = deque(waiting)
         future.cancel()
-        return OrderStage.QUEUED
+        return RequestStage.QUEUED
 
     def close(self, timeout_s: float) -> None:
         """Finish what is queued, for so long; then cut off what is left."""
@@ -144,12 +146,12 @@ class Worker:
                 self._current = self._withdrawn = None
                 self._drawing = False
             # Nothing of the revision is referred to from here on: not even from a traceback.
-            if isinstance(answer, Pictures):
+            if isinstance(answer, GeneratedImages):
                 future.set_result(answer)
             else:
                 future.set_exception(answer)
 
-    def _take(self) -> tuple[Order, Future[Pictures]] | None:
+    def _take(self) -> tuple[GenerationRequest, Future[GeneratedImages]] | None:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
@@ -160,7 +162,9 @@ class Worker:
                     self._current = future
                     return order, future
 
-    def _answer(self, order: Order, future: Future[Pictures]) -> Pictures | Exception:
+    def _answer(
+        self, order: GenerationRequest, future: Future[GeneratedImages]
+    ) -> GeneratedImages | Exception:
         try:
             with self._models.pin() as pin:
                 self._drawing = True
@@ -170,21 +174,23 @@ class Worker:
                     self._go_on(pin, future)
                     go_on = partial(self._go_on, pin, future)
                     pngs.append(self._draw(pin.unet, order, seed, go_on))
-                return Pictures(pin.granted, tuple(pngs))
+                return GeneratedImages(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)
         except Exception:
             log.exception("Could not draw a picture")
             return RuntimeError("a picture could not be drawn")
 
-    def _go_on(self, pin: Pin, future: Future[Pictures]) -> None:
+    def _go_on(self, pin: Pin, future: Future[GeneratedImages]) -> None:
         if self._withdrawn is future:
-            raise Withdrawn("The client left before its pictures were drawn.")
+            raise RequestWithdrawn("The client left before its pictures were drawn.")
         if self._abort.is_set():
             raise _ending()
         if pin.is_overdue():
-            raise Ended("The model was replaced while it drew this picture.", help="ask again")
+            raise RequestCutOff(
+                "The model was replaced while it drew this picture.", help="ask again"
+            )
 
 
-def _ending() -> Ended:
-    return Ended("This server is ending.", help="ask again")
+def _ending() -> RequestCutOff:
+    return RequestCutOff("This server is ending.", help="ask again")

@@ -22,7 +22,7 @@ from stockpot.store.atomic import explained, quoted
 from stockpot.store.outputs import appended_file
 
 
-class Anchored(Model):
+class AnchoredHead(Model):
     """The head of one chain, as it was seen by whoever anchored it."""
 
     version: int = 1
@@ -38,10 +38,10 @@ class Anchored(Model):
 
 
 @dataclass(frozen=True)
-class Kept:
+class AnchorContents:
     """What an anchor has of one chain."""
 
-    heads: tuple[Anchored, ...] = ()
+    heads: tuple[AnchoredHead, ...] = ()
     """In the order in which they were added."""
     unreadable: int = 0
     """Things in it that nobody can read: a line that was cut off, or edited."""
@@ -50,7 +50,7 @@ class Kept:
 class Anchor(Protocol):
     """Keeps heads. Whoever can write the store must not be able to change what is here."""
 
-    def append(self, head: Anchored) -> None:
+    def append(self, head: AnchoredHead) -> None:
         """Add a head; it stays when this returns.
 
         Raises:
@@ -58,7 +58,7 @@ class Anchor(Protocol):
         """
         ...
 
-    def read(self, namespace: str, soup_uid: str) -> Kept:
+    def read(self, namespace: str, soup_uid: str) -> AnchorContents:
         """Return what is kept of one chain.
 
         Raises:
@@ -83,7 +83,7 @@ class FileAnchor:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, head: Anchored) -> None:
+    def append(self, head: AnchoredHead) -> None:
         """Add a line, whole and on the disk."""
         line = rfc8785.dumps(head.model_dump(mode="json", by_alias=True)) + b"\n"
         with appended_file(self._path) as file:
@@ -92,16 +92,16 @@ class FileAnchor:
             is_cut = size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
             file.write(b"\n" + line if is_cut else line)
 
-    def read(self, namespace: str, soup_uid: str) -> Kept:
+    def read(self, namespace: str, soup_uid: str) -> AnchorContents:
         """Read the lines of one chain."""
         heads, unreadable = self._lines(namespace)
-        return Kept(tuple(head for head in heads if head.soup == soup_uid), unreadable)
+        return AnchorContents(tuple(head for head in heads if head.soup == soup_uid), unreadable)
 
     def soups(self, namespace: str) -> dict[str, str]:
         """Read whose lines there are."""
         return {one.soup: one.name for one in self._lines(namespace)[0]}
 
-    def _lines(self, namespace: str) -> tuple[list[Anchored], int]:
+    def _lines(self, namespace: str) -> tuple[list[AnchoredHead], int]:
         if not self._path.is_file():
             raise Refused(
                 f"there is no anchor at {self._path}",
@@ -113,7 +113,7 @@ class FileAnchor:
         heads, unreadable = [], 0
         for line in filter(None, lines):
             try:
-                head = Anchored.model_validate_json(line)
+                head = AnchoredHead.model_validate_json(line)
             except ValidationError:
                 unreadable += 1
                 continue
@@ -122,7 +122,7 @@ class FileAnchor:
         return heads, unreadable
 
 
-def contradiction(kept: Kept, entries: Sequence[tuple[int, str]]) -> str:
+def contradiction(kept: AnchorContents, entries: Sequence[tuple[int, str]]) -> str:
     """Say why a chain is not the one whose heads were kept; nothing where it may be.
 
     Args:

@@ -18,7 +18,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.envelope import BadEnvelopeError, OtherKeyError, key_name, unseal
 from stockpot.unlearning.rotation import Rotation
-from stockpot.unlearning.statement import Unlearning, UnlearningStatement
+from stockpot.unlearning.statement import UnlearningPredicate, UnlearningStatement
 from stockpot.unlearning.succession import Succession, is_rotation, read_handover, succession
 
 
@@ -61,7 +61,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Found:
+class ChainReading:
     """A chain as it was found, right or wrong."""
 
     links: tuple[Link, ...]
@@ -73,7 +73,7 @@ class Found:
         """What lies in the chain's places."""
         return tuple(link for link in self.links if link.digest and link.sequence)
 
-    def require_sound(self) -> "Chain":
+    def require_sound(self) -> "ReceiptChain":
         """Return the chain, where nothing is wrong with it.
 
         Raises:
@@ -90,7 +90,7 @@ class Found:
             if link.digest and link.statement
         )
         last = self.links[-1] if self.links else None
-        return Chain(
+        return ReceiptChain(
             receipts,
             last.sequence if last else 0,
             last.digest if last else None,
@@ -99,7 +99,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Chain:
+class ReceiptChain:
     """A chain that was checked from its first entry to its last."""
 
     receipts: tuple[Receipt, ...]
@@ -133,7 +133,7 @@ def check_chain(
 
 def read_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
-) -> Found:
+) -> ChainReading:
     """Look at every place of a soup's chain, and go on where something is wrong with one.
 
     Returns:
@@ -154,7 +154,7 @@ def read_chain(
             links.append(before)
         before = _link(numbers[number], data, number, soup_uid, before, who)
         links.append(before)
-    return Found(tuple(links), who)
+    return ChainReading(tuple(links), who)
 
 
 def _gap(keys: Keys, soup_uid: str, first: int, last: int) -> Link:
@@ -221,7 +221,7 @@ def _rotation(data: bytes, sequence: int, who: Succession) -> Rotation:
 
 
 def _misplaced(
-    said: Unlearning | Rotation, sequence: int, soup_uid: str, before: Link | None
+    said: UnlearningPredicate | Rotation, sequence: int, soup_uid: str, before: Link | None
 ) -> Iterator[str]:
     if said.soup.uid != soup_uid:
         yield f"it is a receipt of another soup: {said.soup.uid}"

@@ -8,7 +8,7 @@ from pydantic import Field
 from stockpot.api.model import Model
 
 
-class Subject(Model):
+class StatementSubject(Model):
     """What a statement is about."""
 
     name: str
@@ -22,7 +22,7 @@ class Statement(Model):
     statement_type: Literal["https://in-toto.io/Statement/v1"] = Field(
         default="https://in-toto.io/Statement/v1", alias="_type"
     )
-    subject: tuple[Subject, ...]
+    subject: tuple[StatementSubject, ...]
 
     @property
     def canonical(self) -> bytes:

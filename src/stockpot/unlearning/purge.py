@@ -52,7 +52,7 @@ NAMED_RESIDUALS, LONGEST_KEY = 3, 200
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepResult:
     """What one sweep saw."""
 
     tainted: tuple[ObjectInfo, ...]
@@ -122,7 +122,7 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
 
 def sweep(
     store: ObjectStore, keys: Keys, shard_uid: str, former: FormerRecords | None = None
-) -> Found:
+) -> SweepResult:
     """Look at everything in the namespace.
 
     Args:
@@ -143,7 +143,7 @@ def sweep(
             tainted.append(info)
         elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
             unknown.append(info)
-    return Found(in_order(tainted), tuple(unknown))
+    return SweepResult(in_order(tainted), tuple(unknown))
 
 
 def _kept_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
@@ -188,7 +188,7 @@ def _is_tainted(
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 
-def _seen(inventory: Inventory, found: Found) -> Inventory:
+def _seen(inventory: Inventory, found: SweepResult) -> Inventory:
     look = Sweep(at=now(), found=len(found.tainted))
     return inventory.model_copy(
         update={

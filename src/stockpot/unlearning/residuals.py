@@ -11,7 +11,7 @@ from stockpot.store.port import Custody
 from stockpot.unlearning.inventory import Inventory
 
 
-class Kind(StrEnum):
+class ResidualKind(StrEnum):
     """Of what kind it is."""
 
     UNKNOWN_LINEAGE = "UnknownLineage"
@@ -37,16 +37,16 @@ class Certainty(StrEnum):
 class NamedResidual(Model):
     """One thing that may still hold something, or tell of it."""
 
-    kind: Kind
+    kind: ResidualKind
     certainty: Certainty
     what: str
 
 
 OUTSIDE = (
-    (Kind.BACKUP, "backups of the store, and snapshots of its disks"),
-    (Kind.SOURCE, "the bucket or volume that the data was read from"),
-    (Kind.LOG, "logs of pods, of the API server and of the store, which name the shard"),
-    (Kind.TIME_SERIES, "time series with the shard's or the soup's name on them"),
+    (ResidualKind.BACKUP, "backups of the store, and snapshots of its disks"),
+    (ResidualKind.SOURCE, "the bucket or volume that the data was read from"),
+    (ResidualKind.LOG, "logs of pods, of the API server and of the store, which name the shard"),
+    (ResidualKind.TIME_SERIES, "time series with the shard's or the soup's name on them"),
 )
 
 
@@ -71,17 +71,17 @@ def _found(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
     kept = sorted({residual.kept_by for residual in inventory.residuals if residual.kept_by})
     if strays:
         what = f"{len(strays)} objects under no manifest: the inventory lists them"
-        yield NamedResidual(kind=Kind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
     for why in kept:
         count = sum(1 for residual in inventory.residuals if residual.kept_by == why)
         what = f"{count} objects and versions of it are kept by {why}"
-        yield NamedResidual(kind=Kind.LOCKED, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.FOUND, what=what)
     if custody.locks is None:
         what = "whether the bucket locks objects"
-        yield NamedResidual(kind=Kind.LOCKED, certainty=Certainty.UNSEEN, what=what)
+        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.UNSEEN, what=what)
     for place in custody.replicas or ():
         what = f"the bucket is replicated to {place}"
-        yield NamedResidual(kind=Kind.REPLICA, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.FOUND, what=what)
     if custody.replicas is None:
         what = "whether the bucket is replicated"
-        yield NamedResidual(kind=Kind.REPLICA, certainty=Certainty.UNSEEN, what=what)
+        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.UNSEEN, what=what)

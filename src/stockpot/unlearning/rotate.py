@@ -10,7 +10,7 @@ from stockpot.api.runspec import ObjectRef
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Chain, Found, read_chain
+from stockpot.unlearning.chain import ChainReading, ReceiptChain, read_chain
 from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import PREVIOUS
 from stockpot.unlearning.rotation import state_rotation
@@ -21,7 +21,7 @@ HOW_TO = "docs/how-to/rotate-the-signing-key.md"
 
 def rotate(
     store: ObjectStore, keys: Keys, soup: ObjectRef, old: Ed25519PrivateKey, new: Ed25519PrivateKey
-) -> Chain:
+) -> ReceiptChain:
     """Let the new key sign from here on; asked again, nothing is written.
 
     Returns:
@@ -46,7 +46,7 @@ def chain_to_go_on(
     soup: ObjectRef,
     key: Ed25519PrivateKey,
     previous: Ed25519PrivateKey | None,
-) -> Chain | None:
+) -> ReceiptChain | None:
     """Read the chain that a key is to continue; let the previous key hand over to it first.
 
     Returns:
@@ -73,7 +73,7 @@ def chain_to_go_on(
     raise _swapped(soup, ending, key_name(mine), previous)
 
 
-def _is_swapped(found: Found) -> bool:
+def _is_swapped(found: ChainReading) -> bool:
     """Whether the last entry says that a key signed it that no rotation leads to."""
     return bool(found.entries) and found.entries[-1].by_other_key
 
@@ -82,7 +82,7 @@ def _hand_over(
     store: ObjectStore,
     keys: Keys,
     soup: ObjectRef,
-    chain: Chain,
+    chain: ReceiptChain,
     old: Ed25519PrivateKey,
     new: Ed25519PrivateKey,
 ) -> None:
@@ -92,7 +92,7 @@ def _hand_over(
 
 
 def _swapped(
-    soup: ObjectRef, found: Found, mine: str, previous: Ed25519PrivateKey | None
+    soup: ObjectRef, found: ChainReading, mine: str, previous: Ed25519PrivateKey | None
 ) -> Refused:
     last = found.entries[-1]
     who = last.unsigned if last.by_other_key else f"{found.succession.names[-1]} signs there now"

@@ -15,7 +15,7 @@ from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.unlearning.clock import now
-from stockpot.unlearning.in_toto import Statement, Subject
+from stockpot.unlearning.in_toto import Statement, StatementSubject
 from stockpot.unlearning.keys import public_text, read_public_text
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/key-rotation/v1"
@@ -64,7 +64,7 @@ def state_rotation(
 ) -> RotationStatement:
     """Say that a key hands over to another, at a place of a chain."""
     new_key = public_text(new)
-    subject = Subject(
+    subject = StatementSubject(
         name=f"the key of {soup.namespace}/{soup.name}",
         digest={"sha256": digest_of_bytes(new_key.encode()).removeprefix(PREFIX)},
     )

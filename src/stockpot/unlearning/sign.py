@@ -30,14 +30,14 @@ from stockpot.metrics.progress import Progress
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Chain, Receipt, check_chain
+from stockpot.unlearning.chain import Receipt, ReceiptChain, check_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
 from stockpot.unlearning.keys import load_previous_key, load_private_key
 from stockpot.unlearning.residuals import name_residuals
 from stockpot.unlearning.rotate import chain_to_go_on
-from stockpot.unlearning.statement import Purged, Unlearning, state
+from stockpot.unlearning.statement import PurgeSummary, UnlearningPredicate, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
 MOST_TRIES = 20
@@ -69,7 +69,7 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     progress.begin("signing", total_steps=len(spec.receipts))
     key, previous = load_private_key(path := Path(spec.signing_key)), load_previous_key(path)
-    signing = _Signing(spec, store, keys, key, previous)
+    signing = _ReceiptSigner(spec, store, keys, key, previous)
     signed: list[Receipt] = []
     failures: list[StockpotError] = []
     is_new = False
@@ -91,7 +91,7 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
 
 
 @dataclass(frozen=True)
-class _Signing:
+class _ReceiptSigner:
     """One run, with what it signs with."""
 
     spec: SignRun
@@ -145,7 +145,7 @@ def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
     return said.shard.uid == request.shard.uid and is_new
 
 
-def _require_recorded(spec: SignRun, chain: Chain) -> None:
+def _require_recorded(spec: SignRun, chain: ReceiptChain) -> None:
     """Refuse to go on with a chain that lacks what was recorded of it: it was set back."""
     if (known := spec.chain) is None or known.digest is None:
         return
@@ -207,12 +207,12 @@ def _unlearning(
     spec: SignRun,
     request: ReceiptRequest,
     inventory: Inventory,
-    chain: Chain,
+    chain: ReceiptChain,
     store: ObjectStore,
-) -> Unlearning:
+) -> UnlearningPredicate:
     keys, uid = Keys(spec.soup.namespace), request.shard.uid
     stored = store.head(keys.inventory(uid))
-    return Unlearning(
+    return UnlearningPredicate(
         soup=spec.soup,
         shard=request.shard,
         data_digest=request.data_digest,
@@ -226,7 +226,7 @@ def _unlearning(
         successor=spec.successor,
         successor_manifest=_manifest_digest(spec, store, keys),
         tainted=tuple(sorted(_recipes(item.key for item in inventory.items))),
-        purge=Purged(
+        purge=PurgeSummary(
             objects=len(inventory.items),
             bytes=inventory.size_bytes,
             inventory_digest=inventory.digest,

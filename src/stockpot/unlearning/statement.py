@@ -11,13 +11,13 @@ from pydantic import Field
 from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import EndedReport, HeldReport, ObjectRef, RevisionRef
 from stockpot.core.digests import PREFIX
-from stockpot.unlearning.in_toto import Statement, Subject
+from stockpot.unlearning.in_toto import Statement, StatementSubject
 from stockpot.unlearning.residuals import NamedResidual
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/unlearning-receipt/v1"
 
 
-class Purged(Model):
+class PurgeSummary(Model):
     """What the purge did, in short; the inventory has the lists."""
 
     objects: int
@@ -27,7 +27,7 @@ class Purged(Model):
     """Objects that were left: of unknown lineage, or kept by a lock."""
 
 
-class Unlearning(Model):
+class UnlearningPredicate(Model):
     """The predicate."""
 
     soup: ObjectRef
@@ -53,7 +53,7 @@ class Unlearning(Model):
     """Of the bytes of the successor's manifest: its recipe, parts and weights with it."""
     tainted: tuple[DigestString, ...] = ()
     """The recipes that were made with the shard, and removed with it."""
-    purge: Purged
+    purge: PurgeSummary
     residuals: tuple[NamedResidual, ...] = ()
     """What the purge could not reach, or only in part. Receipts from before say nothing of it."""
     servers: tuple[HeldReport, ...] = ()
@@ -78,15 +78,15 @@ class UnlearningStatement(Statement):
     """The in-toto Statement of a receipt, about the weights that serve without the shard."""
 
     predicate_type: Literal["https://stockpot.dev/unlearning-receipt/v1"] = PREDICATE_TYPE
-    predicate: Unlearning
+    predicate: UnlearningPredicate
 
 
-def state(unlearning: Unlearning) -> UnlearningStatement:
+def state(unlearning: UnlearningPredicate) -> UnlearningStatement:
     """Make a statement about the weights that serve now; about the purge where none do."""
     soup, successor = unlearning.soup, unlearning.successor
     if successor is not None:
         name, digest = f"{soup.namespace}/{soup.name}", successor.weights_digest
     else:
         name, digest = f"inventory of {unlearning.shard.uid}", unlearning.purge.inventory_digest
-    subject = Subject(name=name, digest={"sha256": digest.removeprefix(PREFIX)})
+    subject = StatementSubject(name=name, digest={"sha256": digest.removeprefix(PREFIX)})
     return UnlearningStatement(subject=(subject,), predicate=unlearning)

@@ -9,14 +9,14 @@ from stockpot.core.recipe import is_meant
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.inventory import Inventory
-from stockpot.unlearning.verify.store_listing import Holdings
+from stockpot.unlearning.verify.store_listing import StoreListing
 from stockpot.unlearning.verify.verdict import Check, failed, proven, unknown
 
 SHOWN = 3
 
 
 def check_absence(
-    about: str, holdings: Holdings, keys: Keys, shard_uid: str, inventory: Inventory | None
+    about: str, holdings: StoreListing, keys: Keys, shard_uid: str, inventory: Inventory | None
 ) -> Iterator[Check]:
     """Look for one shard in a full listing."""
     # What the signed inventory itself says that a lock keeps is no lie: it is not gone.
@@ -66,7 +66,7 @@ def check_absence(
         yield proven(about, claim, f"a full listing: {len(holdings.things)} objects and versions")
 
 
-def check_strays(about: str, holdings: Holdings) -> Check:
+def check_strays(about: str, holdings: StoreListing) -> Check:
     """Say whether everything in the store has a lineage."""
     claim = "everything in it has a lineage"
     keys = sorted({info.key for info in holdings.strays})

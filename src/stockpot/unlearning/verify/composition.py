@@ -19,7 +19,7 @@ from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import MANIFEST, WEIGHTS, Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import blocks, object_bytes
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 FETCH_BYTES = 8 << 20
@@ -52,7 +52,7 @@ Raises Refused where an ingredient is not what was named, CannotAverageError whe
 
 
 @dataclass(frozen=True)
-class Recipe:
+class VerifiedRecipe:
     """What a successor was made of, found and checked against its digest."""
 
     parts: tuple[RecipePart, ...]
@@ -60,7 +60,7 @@ class Recipe:
     base: Digest
 
 
-class Compositions:
+class CompositionChecker:
     """Checks successors of one soup; each recipe is averaged once."""
 
     def __init__(self, store: ObjectStore, keys: Keys, soup_uid: str, average: Average) -> None:
@@ -70,7 +70,9 @@ class Compositions:
         self._average = average
         self._known: dict[tuple[RevisionRef, str | None], tuple[Check, ...]] = {}
 
-    def check(self, about: str, said: Unlearning, gone: Mapping[str, int]) -> Iterator[Check]:
+    def check(
+        self, about: str, said: UnlearningPredicate, gone: Mapping[str, int]
+    ) -> Iterator[Check]:
         """Check the successor that a receipt names.
 
         Args:
@@ -101,7 +103,7 @@ class Compositions:
         for check in self._known[known]:
             yield check.model_copy(update={"about": about})
 
-    def _checks(self, said: Unlearning, successor: RevisionRef) -> Iterator[Check]:
+    def _checks(self, said: UnlearningPredicate, successor: RevisionRef) -> Iterator[Check]:
         folder = self._keys.revision(self._soup_uid, successor.recipe_digest)
         try:
             manifest = read_manifest(self._store, folder)
@@ -130,7 +132,7 @@ class Compositions:
         if parts:
             yield self._alone(found.parts)
 
-    def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> Recipe | None:
+    def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> VerifiedRecipe | None:
         """Find the parts that have the digest that was signed, or None."""
         parts = manifest.parts if manifest and manifest.parts else self._equal_parts(successor)
         if parts is None:
@@ -140,7 +142,7 @@ class Compositions:
         for output in outputs:
             if _digest(parts, output) == successor.recipe_digest:
                 base = self._base_of(manifest, parts)
-                return Recipe(parts, output, base) if base else None
+                return VerifiedRecipe(parts, output, base) if base else None
         return None
 
     def _equal_parts(self, successor: RevisionRef) -> tuple[RecipePart, ...] | None:
@@ -167,7 +169,7 @@ class Compositions:
             manifest = read_manifest(self._store, folder)
         return Digest(manifest.base_digest) if manifest and manifest.base_digest else None
 
-    def _mean(self, found: Recipe, successor: RevisionRef) -> Check:
+    def _mean(self, found: VerifiedRecipe, successor: RevisionRef) -> Check:
         for part in found.parts:
             key = self._keys.ingredient(part.shard_uid, part.training_key) + WEIGHTS
             if self._store.head(key) is None:
@@ -210,7 +212,7 @@ class Compositions:
         else:
             yield failed("", STORED, f"{key} is {found}, not {successor.weights_digest}")
 
-    def _signed_manifest(self, folder: str, said: Unlearning) -> Iterator[Check]:
+    def _signed_manifest(self, folder: str, said: UnlearningPredicate) -> Iterator[Check]:
         data = self._store.get(folder + MANIFEST)
         if said.successor_manifest is None or data is None:
             return
@@ -221,7 +223,9 @@ class Compositions:
             yield unknown("", SIGNED, why)
 
 
-def _contradiction(manifest: Manifest | None, said: Unlearning, successor: RevisionRef) -> str:
+def _contradiction(
+    manifest: Manifest | None, said: UnlearningPredicate, successor: RevisionRef
+) -> str:
     """Why a revision's manifest cannot be of the successor that was signed, or nothing."""
     if manifest is None:
         return ""

@@ -19,7 +19,7 @@ from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor, contradiction
 from stockpot.unlearning.chain import Link
 from stockpot.unlearning.verify.chain_head import CHAIN
-from stockpot.unlearning.verify.store_listing import Holdings
+from stockpot.unlearning.verify.store_listing import StoreListing
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 TIMEOUT_S = 20.0
@@ -42,7 +42,9 @@ def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequenc
     return proven(CHAIN, claim, f"number {last.sequence}, anchored {last.at}{more}")
 
 
-def check_manifests(holdings: Holdings, folder: str, entries: Sequence[Link]) -> Iterator[Check]:
+def check_manifests(
+    holdings: StoreListing, folder: str, entries: Sequence[Link]
+) -> Iterator[Check]:
     """Say whether the chain has every head that a revision names; nothing where none names one.
 
     Args:

@@ -12,14 +12,14 @@ from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.chain import Link, read_chain
 from stockpot.unlearning.envelope import key_name
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.tombstone import tombstoned_at
-from stockpot.unlearning.verify.store_listing import list_holdings
+from stockpot.unlearning.verify.store_listing import list_store
 from stockpot.unlearning.verify.verdict import Report
-from stockpot.unlearning.verify.verification import Ground
+from stockpot.unlearning.verify.verification import VerificationInput
 
 
-class Learnt(Model):
+class StoredTraining(Model):
     """One training of a member that lies in the store."""
 
     training_key: DigestString
@@ -29,14 +29,14 @@ class Learnt(Model):
     stored_at: str
 
 
-class Member(Model):
+class MemberHistory(Model):
     """One shard that is in the soup, or was."""
 
     shard: str
     """Its UID."""
     name: str
     """Empty where nothing says it."""
-    learnt: tuple[Learnt, ...] = ()
+    learnt: tuple[StoredTraining, ...] = ()
     receipt: int | None = None
     """The number of the last receipt that says that it was forgotten."""
     completeness: str | None = None
@@ -48,7 +48,7 @@ class Member(Model):
     removed_bytes: int | None = None
 
 
-class Passage(Model):
+class ReceiptSummary(Model):
     """What one receipt says of the soup's members."""
 
     sequence: int
@@ -60,7 +60,7 @@ class Passage(Model):
     weights_digest: DigestString | None
 
 
-class Handed(Model):
+class KeyHandover(Model):
     """One signing key that handed over to the next."""
 
     sequence: int
@@ -71,7 +71,7 @@ class Handed(Model):
     signed_at: str
 
 
-class Made(Model):
+class RevisionHistory(Model):
     """One revision that lies in the store."""
 
     recipe_digest: DigestString | None
@@ -87,17 +87,17 @@ class Audit(Model):
     namespace: str
     soup: str
     name: str
-    members: tuple[Member, ...]
+    members: tuple[MemberHistory, ...]
     """Those who are in it first, then those who were forgotten, in order."""
-    passages: tuple[Passage, ...]
-    rotations: tuple[Handed, ...] = ()
+    passages: tuple[ReceiptSummary, ...]
+    rotations: tuple[KeyHandover, ...] = ()
     """Of the key that signs receipts."""
-    revisions: tuple[Made, ...]
+    revisions: tuple[RevisionHistory, ...]
     """In order of time."""
     report: Report
 
 
-def tell(ground: Ground, report: Report) -> Audit:
+def tell(ground: VerificationInput, report: Report) -> Audit:
     """Read the history of a soup's members.
 
     Args:
@@ -130,21 +130,23 @@ def tell(ground: Ground, report: Report) -> Audit:
     )
 
 
-def _manifests(ground: Ground) -> Iterator[tuple[ObjectInfo, Manifest]]:
-    for info, manifest in list_holdings(ground.store, ground.keys.namespace).things:
+def _manifests(ground: VerificationInput) -> Iterator[tuple[ObjectInfo, Manifest]]:
+    for info, manifest in list_store(ground.store, ground.keys.namespace).things:
         if manifest and info.key.endswith(f"/{MANIFEST}"):
             head = ground.store.head(info.key)
             if head and not info.is_delete_marker:
                 yield head, manifest
 
 
-def _revisions(ground: Ground, manifests: Sequence[tuple[ObjectInfo, Manifest]]) -> Iterator[Made]:
+def _revisions(
+    ground: VerificationInput, manifests: Sequence[tuple[ObjectInfo, Manifest]]
+) -> Iterator[RevisionHistory]:
     folder, seen = ground.keys.soup(ground.soup_uid), set()
     for info, manifest in manifests:
         is_ours = info.key.startswith(folder) and manifest.kind is ArtefactKind.REVISION
         if is_ours and info.key not in seen:
             seen.add(info.key)
-            yield Made(
+            yield RevisionHistory(
                 recipe_digest=manifest.recipe_digest,
                 weights_digest=manifest.digest,
                 members=tuple(sorted({pair.shard for pair in manifest.lineage})),
@@ -153,11 +155,11 @@ def _revisions(ground: Ground, manifests: Sequence[tuple[ObjectInfo, Manifest]])
 
 
 def _member(
-    ground: Ground,
+    ground: VerificationInput,
     uid: str,
     manifests: Sequence[tuple[ObjectInfo, Manifest]],
-    signed: Sequence[tuple[Link, Unlearning]],
-) -> Member:
+    signed: Sequence[tuple[Link, UnlearningPredicate]],
+) -> MemberHistory:
     folder = ground.keys.shard(uid)
     found = {
         info.key: (info, manifest)
@@ -165,7 +167,7 @@ def _member(
         if info.key.startswith(folder) and manifest.kind is ArtefactKind.INGREDIENT
     }
     learnt = tuple(
-        Learnt(
+        StoredTraining(
             training_key=manifest.lineage[0].training_key,
             weights_digest=manifest.digest,
             data_digest=manifest.data_digest,
@@ -178,14 +180,14 @@ def _member(
     named = [manifest.shard_name for _, manifest in found.values() if manifest.shard_name]
     gone = [(link, said) for link, said in signed if said.shard.uid == uid]
     if not gone:
-        return Member(
+        return MemberHistory(
             shard=uid,
             name=named[0] if named else "",
             learnt=learnt,
             tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
         )
     link, said = gone[-1]
-    return Member(
+    return MemberHistory(
         shard=uid,
         name=said.shard.name,
         learnt=learnt,
@@ -199,11 +201,11 @@ def _member(
     )
 
 
-def _handed(links: Sequence[Link]) -> Iterator[Handed]:
+def _handed(links: Sequence[Link]) -> Iterator[KeyHandover]:
     for link in links:
         if link.rotation and link.digest:
             old, new = (key_name(key) for key in link.rotation.keys)
-            yield Handed(
+            yield KeyHandover(
                 sequence=link.sequence,
                 digest=link.digest,
                 old_key=old,
@@ -212,11 +214,11 @@ def _handed(links: Sequence[Link]) -> Iterator[Handed]:
             )
 
 
-def _passage(link: Link, said: Unlearning) -> Passage:
+def _passage(link: Link, said: UnlearningPredicate) -> ReceiptSummary:
     assert link.digest is not None
     successor = said.successor
     lineage = {pair.shard for pair in successor.lineage} if successor else set()
-    return Passage(
+    return ReceiptSummary(
         sequence=link.sequence,
         digest=link.digest,
         shard=said.shard.uid,

@@ -12,7 +12,7 @@ from stockpot.errors import Refused
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.verify.verdict import Check, attested, failed, unknown
 
 TIMEOUT_S = 60.0
@@ -22,7 +22,7 @@ CLAIM = "it answers from what was never made with a forgotten shard"
 
 
 def check_live(
-    url: str, store: ObjectStore, keys: Keys, soup_uid: str, receipts: Sequence[Unlearning]
+    url: str, store: ObjectStore, keys: Keys, soup_uid: str, receipts: Sequence[UnlearningPredicate]
 ) -> Iterator[Check]:
     """Ask a server for a picture, and look at which revision it says drew it."""
     about = f"the server at {url}"

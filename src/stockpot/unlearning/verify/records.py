@@ -14,7 +14,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.inventory import Inventory, read_inventory
 from stockpot.unlearning.residuals import Certainty
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
@@ -31,7 +31,7 @@ CLOCKS_APART = timedelta(seconds=300)
 
 
 def check_tombstone(
-    about: str, store: ObjectStore, keys: Keys, said: Unlearning
+    about: str, store: ObjectStore, keys: Keys, said: UnlearningPredicate
 ) -> Iterator[Check]:
     """Say whether a tombstone keeps the shard out, and is the one that was signed."""
     claim = "a tombstone keeps it out"
@@ -49,7 +49,7 @@ def check_tombstone(
 
 
 def check_inventory(
-    about: str, store: ObjectStore, keys: Keys, said: Unlearning, later: Collection[str]
+    about: str, store: ObjectStore, keys: Keys, said: UnlearningPredicate, later: Collection[str]
 ) -> tuple[Inventory | None, tuple[Check, ...]]:
     """Find what the purge wrote down, and say whether it is what was signed.
 
@@ -89,7 +89,7 @@ def check_inventory(
     return inventory, tuple(checks)
 
 
-def check_completeness(about: str, said: Unlearning) -> Check:
+def check_completeness(about: str, said: UnlearningPredicate) -> Check:
     """Say whether the receipt itself admits that something is missing."""
     claim, left = "the receipt says that nothing is missing", said.purge.residuals
     admitted = [f"{left} objects were left"] if left else []
@@ -102,7 +102,7 @@ def check_completeness(about: str, said: Unlearning) -> Check:
     return unknown(about, claim, f"it is Incomplete: {why or 'it does not say of what'}")
 
 
-def check_residuals(about: str, said: Unlearning) -> Iterator[Check]:
+def check_residuals(about: str, said: UnlearningPredicate) -> Iterator[Check]:
     """Show what the receipt itself names that no purge reaches; nothing where it names nothing."""
     claim = "it names what may be left elsewhere"
     words = {Certainty.FOUND: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
@@ -117,7 +117,10 @@ def check_residuals(about: str, said: Unlearning) -> Iterator[Check]:
 
 
 def check_times(
-    about: str, said: Unlearning, inventory: Inventory | None, before: Unlearning | None
+    about: str,
+    said: UnlearningPredicate,
+    inventory: Inventory | None,
+    before: UnlearningPredicate | None,
 ) -> Check:
     """Say whether the times of several clocks follow each other."""
     claim = "it was done when it says"
@@ -146,7 +149,7 @@ def check_times(
     return attested(about, claim, clocks)
 
 
-def check_servers(about: str, said: Unlearning) -> Check:
+def check_servers(about: str, said: UnlearningPredicate) -> Check:
     """Say whether a server was seen to hold what was removed."""
     claim = "no server held anything of it after the purge"
     tainted = set(said.tainted)

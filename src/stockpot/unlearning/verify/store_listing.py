@@ -10,7 +10,7 @@ from stockpot.unlearning.removal import learnt_in
 
 
 @dataclass(frozen=True)
-class Holdings:
+class StoreListing:
     """One full listing."""
 
     things: tuple[tuple[ObjectInfo, Manifest | None], ...]
@@ -26,7 +26,7 @@ class Holdings:
         )
 
 
-def list_holdings(store: ObjectStore, namespace: str) -> Holdings:
+def list_store(store: ObjectStore, namespace: str) -> StoreListing:
     """List a namespace with all versions; without, where the store refuses to show them.
 
     Raises:
@@ -38,7 +38,7 @@ def list_holdings(store: ObjectStore, namespace: str) -> Holdings:
     except Transient as error:
         blind = error.message
         infos = list(store.list(root))
-    return Holdings(tuple(with_manifests(store, learnt_in(infos))), blind)
+    return StoreListing(tuple(with_manifests(store, learnt_in(infos))), blind)
 
 
 def _has_bytes(info: ObjectInfo) -> bool:

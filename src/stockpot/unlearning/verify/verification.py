@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor
-from stockpot.unlearning.chain import Found, Link, read_chain
+from stockpot.unlearning.chain import ChainReading, Link, read_chain
 from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.absence import check_absence, check_strays
 from stockpot.unlearning.verify.chain_head import CHAIN, Head, check_head
-from stockpot.unlearning.verify.composition import Average, Compositions
+from stockpot.unlearning.verify.composition import Average, CompositionChecker
 from stockpot.unlearning.verify.cross_checks import check_anchor, check_manifests, check_server
 from stockpot.unlearning.verify.disclosure import check_openings
 from stockpot.unlearning.verify.live import check_live
@@ -26,14 +26,14 @@ from stockpot.unlearning.verify.records import (
     check_times,
     check_tombstone,
 )
-from stockpot.unlearning.verify.store_listing import Holdings, list_holdings
+from stockpot.unlearning.verify.store_listing import StoreListing, list_store
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict, failed, proven, unknown
 
 STORE = "the store"
 
 
 @dataclass(frozen=True)
-class Ground:
+class VerificationInput:
     """What a verifier has: a store to read, a key to trust, and whose receipts to check."""
 
     store: ObjectStore
@@ -45,7 +45,7 @@ class Ground:
 
 
 def verify(
-    ground: Ground,
+    ground: VerificationInput,
     *,
     head: Head | None,
     average: Average,
@@ -69,7 +69,7 @@ def verify(
     """
     found = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
     links, lying = found.links, found.entries
-    holdings = list_holdings(ground.store, ground.keys.namespace)
+    holdings = list_store(ground.store, ground.keys.namespace)
     checks = (
         *_chain(ground, found, head, anchor),
         *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
@@ -89,7 +89,7 @@ def verify(
 
 
 def _chain(
-    ground: Ground, found: Found, head: Head | None, anchor: Anchor | None
+    ground: VerificationInput, found: ChainReading, head: Head | None, anchor: Anchor | None
 ) -> Iterator[Check]:
     links, lying = found.links, found.entries
     yield from _signatures(found)
@@ -109,7 +109,7 @@ def _chain(
         yield from _tombstones(ground, links)
 
 
-def _signatures(found: Found) -> Iterator[Check]:
+def _signatures(found: ChainReading) -> Iterator[Check]:
     lying = found.entries
     claim = "every receipt is signed with the key, and unedited since"
     for link in lying:
@@ -125,7 +125,7 @@ def _signatures(found: Found) -> Iterator[Check]:
         yield proven(CHAIN, claim, f"number {link.sequence}: {old} → {new}")
 
 
-def _tombstones(ground: Ground, links: Sequence[Link]) -> Iterator[Check]:
+def _tombstones(ground: VerificationInput, links: Sequence[Link]) -> Iterator[Check]:
     """Tombstones without a receipt: a chain that was cut off leaves them behind."""
     claim = "every tombstone of the soup has its receipt"
     waiting = _unreceipted(ground, links)
@@ -139,7 +139,7 @@ def _tombstones(ground: Ground, links: Sequence[Link]) -> Iterator[Check]:
         yield proven(CHAIN, claim)
 
 
-def _unreceipted(ground: Ground, links: Sequence[Link]) -> dict[str, str]:
+def _unreceipted(ground: VerificationInput, links: Sequence[Link]) -> dict[str, str]:
     """Shards of the soup that a tombstone stands for and no receipt: UID, and since when."""
     receipted = {link.statement.predicate.shard.uid for link in links if link.statement}
     folder = ground.keys.tombstone("")
@@ -153,10 +153,10 @@ def _unreceipted(ground: Ground, links: Sequence[Link]) -> dict[str, str]:
 
 
 def _receipts(
-    ground: Ground, links: Sequence[Link], holdings: Holdings, average: Average
+    ground: VerificationInput, links: Sequence[Link], holdings: StoreListing, average: Average
 ) -> Iterator[Check]:
     store, keys = ground.store, ground.keys
-    compositions = Compositions(store, keys, ground.soup_uid, average)
+    compositions = CompositionChecker(store, keys, ground.soup_uid, average)
     going = dict.fromkeys(_unreceipted(ground, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
     for number, (sequence, said) in enumerate(signed):
@@ -187,7 +187,7 @@ def _superseded(check: Check) -> Check:
     return check.model_copy(update={"superseded": True}) if is_open else check
 
 
-def _live(ground: Ground, found: Found, url: str) -> Iterator[Check]:
+def _live(ground: VerificationInput, found: ChainReading, url: str) -> Iterator[Check]:
     store, keys, uid = ground.store, ground.keys, ground.soup_uid
     signed = [link.statement.predicate for link in found.links if link.statement]
     yield from check_live(url, store, keys, uid, signed)
