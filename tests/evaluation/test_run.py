@@ -14,7 +14,7 @@ from PIL import Image
 from tests import tiny
 from tests.diffusion.pictures import animated
 from tests.plugins import install
-from tests.serving.server_fixtures import KEYS, SOUP, Pantry, a_pantry
+from tests.serving.server_fixtures import KEYS, SOUP, RevisionStore, a_revision_store
 
 from stockpot import extensions
 from stockpot.api.manifest import ArtefactKind, Manifest
@@ -45,22 +45,22 @@ def afterwards() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pantry(tmp_path_factory: pytest.TempPathFactory) -> Pantry:
-    pantry = a_pantry(tmp_path_factory.mktemp("pantry"))
-    tiny.some_data(pantry.root / "held-out", n=RECORDS, seed=5)
-    return pantry
+def revisions(tmp_path_factory: pytest.TempPathFactory) -> RevisionStore:
+    revisions = a_revision_store(tmp_path_factory.mktemp("revisions"))
+    tiny.some_data(revisions.root / "held-out", n=RECORDS, seed=5)
+    return revisions
 
 
 @pytest.fixture
-def evaluate(pantry: Pantry, tmp_path: Path) -> Evaluate:
+def evaluate(revisions: RevisionStore, tmp_path: Path) -> Evaluate:
     def evaluate(revision: RevisionRef, **fields: Any) -> RunResult:
         told: dict[str, Any] = {
             "name": "evaluate",
-            "store": pantry.ref,
+            "store": revisions.ref,
             "soup": SOUP,
             "revision": revision,
-            "base": pantry.base_ref,
-            "held_out": Location(place=Place.FOLDER, path=str(pantry.root / "held-out")),
+            "base": revisions.base_ref,
+            "held_out": Location(place=Place.FOLDER, path=str(revisions.root / "held-out")),
             "suite": SUITE,
             "resolution": tiny.RESOLUTION,
         }
@@ -75,43 +75,45 @@ def folder_of(revision: RevisionRef) -> str:
     return KEYS.evaluation(SOUP.uid, revision.recipe_digest)
 
 
-def said_of(pantry: Pantry, revision: RevisionRef) -> dict[str, Any]:
+def said_of(revisions: RevisionStore, revision: RevisionRef) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(
-        pantry.store.get(folder_of(revision) + "evaluation.json") or b""
+        revisions.store.get(folder_of(revision) + "evaluation.json") or b""
     )
     return said
 
 
-def manifest_of(pantry: Pantry, revision: RevisionRef) -> Manifest:
-    manifest = read_manifest(pantry.store, folder_of(revision))
+def manifest_of(revisions: RevisionStore, revision: RevisionRef) -> Manifest:
+    manifest = read_manifest(revisions.store, folder_of(revision))
     assert manifest is not None
     return manifest
 
 
 def test_figures_and_samples_lie_beside_the_revision_with_its_lineage(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("one", seed=1)
+    revision = revisions.publish("one", seed=1)
 
     result = evaluate(revision)
 
-    manifest = manifest_of(pantry, revision)
+    manifest = manifest_of(revisions, revision)
     assert manifest.kind is ArtefactKind.EVALUATION
     assert manifest.lineage == revision.lineage
     assert is_complete(manifest)
-    said = said_of(pantry, revision)
+    said = said_of(revisions, revision)
     assert said["weightsDigest"] == revision.weights_digest
     assert set(said["metrics"]) == {"heldout_loss", "saturation_mean", "dark_share"}
     assert len(said["metrics"]["heldout_loss"]["items"]) == RECORDS
     assert len(said["metrics"]["saturation_mean"]["items"]) == 3
-    sheet = Image.open(io.BytesIO(pantry.store.get(folder_of(revision) + "samples.png") or b""))
+    sheet = Image.open(io.BytesIO(revisions.store.get(folder_of(revision) + "samples.png") or b""))
     assert sheet.format == "PNG"
     assert result.figures["heldout_loss"] == f"{said['metrics']['heldout_loss']['value']:.6f}"
     assert not (tmp_path / "evaluate").exists()
 
 
-def test_what_was_evaluated_is_not_evaluated_again(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("twice", seed=2)
+def test_what_was_evaluated_is_not_evaluated_again(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    revision = revisions.publish("twice", seed=2)
     first = evaluate(revision)
 
     again = evaluate(revision)
@@ -120,33 +122,37 @@ def test_what_was_evaluated_is_not_evaluated_again(pantry: Pantry, evaluate: Eva
     assert again.figures == first.figures
 
 
-def test_another_question_is_asked_anew(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("asked", seed=3)
+def test_another_question_is_asked_anew(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("asked", seed=3)
     evaluate(revision)
 
     other = evaluate(revision, suite=SUITE[:1])
 
     assert not other.reused
     assert set(other.figures) == {"heldout_loss"}
-    assert manifest_of(pantry, revision).files == ("evaluation.json",)
+    assert manifest_of(revisions, revision).files == ("evaluation.json",)
 
 
-def test_the_same_weights_have_the_same_figures(pantry: Pantry, evaluate: Evaluate) -> None:
-    one, other = pantry.publish("here", seed=4), pantry.publish("there", seed=4)
+def test_the_same_weights_have_the_same_figures(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    one, other = revisions.publish("here", seed=4), revisions.publish("there", seed=4)
     evaluate(one)
     evaluate(other)
 
     assert one.recipe_digest != other.recipe_digest
-    assert said_of(pantry, one)["metrics"] == said_of(pantry, other)["metrics"]
+    assert said_of(revisions, one)["metrics"] == said_of(revisions, other)["metrics"]
 
 
-def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: Evaluate) -> None:
-    near, far = pantry.publish("near", scale=0.0), pantry.publish("far", scale=0.05)
+def test_two_revisions_are_compared_record_by_record(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    near, far = revisions.publish("near", scale=0.0), revisions.publish("far", scale=0.05)
     evaluate(near, suite=SUITE[:1])
     evaluate(far, suite=SUITE[:1])
 
     one, other = (
-        Figure.from_json(said_of(pantry, revision)["metrics"]["heldout_loss"])
+        Figure.from_json(said_of(revisions, revision)["metrics"]["heldout_loss"])
         for revision in (far, near)
     )
 
@@ -154,24 +160,24 @@ def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: E
 
 
 def test_a_record_more_leaves_the_losses_of_the_others_alone(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("growing", seed=5)
+    revision = revisions.publish("growing", seed=5)
     less, more = (tiny.some_data(tmp_path / f"of-{count}", n=count, seed=6) for count in (3, 4))
     found: list[Mapping[str, float]] = []
     for folder in (less, more):
         place = Location(place=Place.FOLDER, path=str(folder))
         evaluate(revision, suite=SUITE[:1], held_out=place)
-        found.append(said_of(pantry, revision)["metrics"]["heldout_loss"]["items"])
+        found.append(said_of(revisions, revision)["metrics"]["heldout_loss"]["items"])
 
     assert len(found[1]) == 4
     assert {name: found[1][name] for name in found[0]} == pytest.approx(found[0], rel=1e-5)
 
 
 def test_what_of_the_held_out_data_is_not_used_is_counted_and_named(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("counted", seed=9)
+    revision = revisions.publish("counted", seed=9)
     folder = tiny.some_data(tmp_path / "held-out", n=3, seed=6)
     (folder / "0000.png").write_bytes(animated("GIF"))
     (folder / "unlisted.png").write_bytes(b"x")
@@ -192,8 +198,10 @@ def test_what_of_the_held_out_data_is_not_used_is_counted_and_named(
     assert again.omissions == first.omissions
 
 
-def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("prompted", seed=6)
+def test_prompts_may_be_given_in_place_of_records(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    revision = revisions.publish("prompted", seed=6)
     prompts = {"prompts": "a red circle|a blue bar", "steps": "1"}
     suite = (
         Named(name="style", options={**prompts, "count": "2"}),
@@ -202,7 +210,7 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
 
     evaluate(revision, suite=suite, held_out=None)
 
-    items = said_of(pantry, revision)["metrics"]["dark_share"]["items"]
+    items = said_of(revisions, revision)["metrics"]["dark_share"]["items"]
     assert list(items) == ["a red circle #0", "a blue bar #1"]
 
 
@@ -218,32 +226,32 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
     ],
 )
 def test_a_suite_that_cannot_be_asked_is_refused(
-    pantry: Pantry, evaluate: Evaluate, suite: tuple[Named, ...], because: str
+    revisions: RevisionStore, evaluate: Evaluate, suite: tuple[Named, ...], because: str
 ) -> None:
-    revision = pantry.publish("unasked", seed=7)
+    revision = revisions.publish("unasked", seed=7)
 
     with pytest.raises(Refused, match=because) as refused:
         evaluate(revision, suite=suite, held_out=None)
 
     assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
-def test_a_forgotten_shard_is_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("forgotten", seed=8)
-    pantry.forget("forgotten")
+def test_a_forgotten_shard_is_not_evaluated(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("forgotten", seed=8)
+    revisions.forget("forgotten")
 
     with pytest.raises(Refused) as refused:
         evaluate(revision)
 
     assert refused.value.exit_code == ExitCode.FORGOTTEN
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
 def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
-    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("meanwhile", seed=9)
+    revision = revisions.publish("meanwhile", seed=9)
 
     class Forgetful:
         """An evaluator during which somebody deletes the shard."""
@@ -251,7 +259,7 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
         def evaluate(self, subject: object) -> object:
             from stockpot.evaluation.subject import Findings
 
-            pantry.forget("meanwhile")
+            revisions.forget("meanwhile")
             return Findings()
 
     module = types.ModuleType("forgetful")
@@ -263,7 +271,7 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
         evaluate(revision, suite=(Named(name="forgetful"),))
 
     assert refused.value.exit_code == ExitCode.FORGOTTEN
-    assert list(pantry.store.list(folder_of(revision))) == []
+    assert list(revisions.store.list(folder_of(revision))) == []
 
 
 BROKEN = {
@@ -295,7 +303,7 @@ def test_an_evaluator_of_another_package_that_breaks_is_named(
 
 
 def test_two_evaluators_of_one_figure_are_refused_rather_than_one_of_them_lost(
-    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = (
         "from stockpot.evaluation.figures import Figure\n"
@@ -304,15 +312,15 @@ def test_two_evaluators_of_one_figure_are_refused_rather_than_one_of_them_lost(
         "  def evaluate(self, subject): return Findings({'beauty': Figure({'a': 1.0})})\n"
     )
     install(monkeypatch, tmp_path / "p", "same", code, {GROUP: {"one": "Same", "two": "Same"}})
-    revision = pantry.publish("twice", seed=11)
+    revision = revisions.publish("twice", seed=11)
 
     with pytest.raises(Refused, match="Two evaluators of the suite give the figure beauty"):
         evaluate(revision, suite=(Named(name="one"), Named(name="two")))
 
 
-def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("edited", seed=10)
-    file = pantry.weights_file(revision)
+def test_edited_weights_are_not_evaluated(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("edited", seed=10)
+    file = revisions.weights_file(revision)
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
 
     with pytest.raises(Refused) as refused:
@@ -322,9 +330,9 @@ def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) ->
 
 
 def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
-    pantry: Pantry, evaluate: Evaluate
+    revisions: RevisionStore, evaluate: Evaluate
 ) -> None:
-    revision = pantry.publish("ended", seed=11)
+    revision = revisions.publish("ended", seed=11)
     stop = threading.Event()
     stop.set()
 
@@ -332,14 +340,14 @@ def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
         evaluate(revision, stop=stop)
 
     assert ended.value.exit_code == ExitCode.INTERRUPTED
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
 @pytest.mark.parametrize("evaluator", ["samples", "style"])
 def test_a_prompt_beyond_the_text_encoders_window_is_refused_by_name(
-    pantry: Pantry, evaluate: Evaluate, evaluator: str
+    revisions: RevisionStore, evaluate: Evaluate, evaluator: str
 ) -> None:
-    revision = pantry.publish(f"long-{evaluator}")
+    revision = revisions.publish(f"long-{evaluator}")
     prompts = "a red bar|a big red circle cat"
     suite = (Named(name=evaluator, options={"prompts": prompts, "steps": "1"}),)
 

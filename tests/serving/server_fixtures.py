@@ -46,7 +46,7 @@ BAD_PREDICTION = 30_000.0
 
 
 @dataclass(frozen=True)
-class Pantry:
+class RevisionStore:
     """A base, and a store for its soup's revisions."""
 
     root: Path
@@ -105,11 +105,11 @@ class Pantry:
         self.store.put(KEYS.tombstone(shard), b"{}")
 
 
-def a_pantry(root: Path) -> Pantry:
+def a_revision_store(root: Path) -> RevisionStore:
     """Make a base and an empty store."""
     torch.set_num_threads(1)
     tiny.a_base(root / "base")
-    return Pantry(root)
+    return RevisionStore(root)
 
 
 @dataclass
@@ -182,13 +182,13 @@ class Server:
         return {pair.shard for hold in self.state().holds for pair in hold.lineage}
 
 
-def a_serve_run(pantry: Pantry, **fields: Any) -> ServeRun:
+def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
     """What a server is told."""
     told: dict[str, Any] = {
         "name": "serve-emoji",
-        "store": pantry.ref,
+        "store": revisions.ref,
         "soup": SOUP,
-        "base": pantry.base_ref,
+        "base": revisions.base_ref,
         "port": 0,
         "admin_port": 0,
         "resolution": tiny.RESOLUTION,
@@ -198,9 +198,9 @@ def a_serve_run(pantry: Pantry, **fields: Any) -> ServeRun:
 
 
 @contextmanager
-def a_server(pantry: Pantry, work: Path, **fields: Any) -> Iterator[Server]:
+def a_server(revisions: RevisionStore, work: Path, **fields: Any) -> Iterator[Server]:
     """Run a server until the block ends."""
-    spec, stop, results = a_serve_run(pantry, **fields), threading.Event(), list[RunResult]()
+    spec, stop, results = a_serve_run(revisions, **fields), threading.Event(), list[RunResult]()
     work.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(
         target=lambda: results.append(run(spec, work=work, progress=Progress(), stop=stop))

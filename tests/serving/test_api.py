@@ -5,7 +5,7 @@ import io
 
 import pytest
 from PIL import Image
-from tests.serving.server_fixtures import SOUP, Answer, Pantry, Server, a_server
+from tests.serving.server_fixtures import SOUP, Answer, RevisionStore, Server, a_server
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import RevisionRef
@@ -179,7 +179,7 @@ def test_the_page_needs_nothing_from_elsewhere(serving: Server) -> None:
 
 
 def test_requests_are_counted_by_the_code_of_their_answer(
-    pantry: Pantry, old: RevisionRef, server: Server
+    revisions: RevisionStore, old: RevisionRef, server: Server
 ) -> None:
     server.draw()
     server.serve(old, epoch=1)
@@ -203,8 +203,8 @@ def test_requests_are_counted_by_the_code_of_their_answer(
         assert line in metrics
 
 
-def test_a_server_of_another_resolution_says_so(pantry: Pantry, server: Server) -> None:
-    with a_server(pantry, server.work / "other", resolution=32) as other:
+def test_a_server_of_another_resolution_says_so(revisions: RevisionStore, server: Server) -> None:
+    with a_server(revisions, server.work / "other", resolution=32) as other:
         answer = other.draw(size="16x16")
 
     assert "32x32" in answer.json()["error"]["message"]

@@ -2,7 +2,7 @@
 
 import threading
 
-from tests.serving.server_fixtures import KEYS, SOUP, Pantry, Server, until
+from tests.serving.server_fixtures import KEYS, SOUP, RevisionStore, Server, until
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import RevisionRef
@@ -92,7 +92,7 @@ def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
 
 
 def test_a_picture_and_the_state_name_the_head_that_was_seen(
-    pantry: Pantry, serving: Server, old: RevisionRef
+    revisions: RevisionStore, serving: Server, old: RevisionRef
 ) -> None:
     assert serving.get("/v1/chain").json() == {
         "soup": SOUP.name,
@@ -102,7 +102,7 @@ def test_a_picture_and_the_state_name_the_head_that_was_seen(
     }
 
     data = b'{"payload": "", "payloadType": "", "signatures": []}'
-    pantry.store.put(KEYS.receipt(SOUP.uid, 1), data)
+    revisions.store.put(KEYS.receipt(SOUP.uid, 1), data)
     try:
         until(lambda: serving.get("/v1/chain").json()["sequence"] == 1)
 
@@ -110,7 +110,7 @@ def test_a_picture_and_the_state_name_the_head_that_was_seen(
         assert serving.draw(num_inference_steps=1).headers["x-stockpot-chain-head"] == head
         assert str(serving.state().chain) == head
     finally:
-        pantry.store.delete(KEYS.receipt(SOUP.uid, 1))
+        revisions.store.delete(KEYS.receipt(SOUP.uid, 1))
 
 
 def test_the_state_repeats_the_nonce_of_whoever_asks(serving: Server) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from tests.serving.server_fixtures import Answer, Pantry, Server, a_server, until
+from tests.serving.server_fixtures import Answer, RevisionStore, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving import http_server, run
@@ -64,9 +64,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
 
 @pytest.fixture
-def drawing(pantry: Pantry, old: RevisionRef, steps: Steps, tmp_path: Path) -> Iterator[Server]:
+def drawing(
+    revisions: RevisionStore, old: RevisionRef, steps: Steps, tmp_path: Path
+) -> Iterator[Server]:
     """A server whose drawing is watched, and whose drain time is longer than any test."""
-    with a_server(pantry, tmp_path / "work", drain_s=240) as server:
+    with a_server(revisions, tmp_path / "work", drain_s=240) as server:
         server.serve(old, epoch=1)
         yield server
         steps.released.set()
@@ -174,7 +176,7 @@ def test_a_kept_connection_that_closes_during_its_second_request_is_noticed(
 
 
 def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
-    pantry: Pantry,
+    revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
     tmp_path: Path,
@@ -182,7 +184,7 @@ def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
 ) -> None:
     for name in ("PROBE_IDLE_S", "PROBE_EVERY_S", "PROBES"):
         monkeypatch.setattr(http_server, name, 1)
-    with a_server(pantry, tmp_path, drain_s=240) as server, connect(server) as client:
+    with a_server(revisions, tmp_path, drain_s=240) as server, connect(server) as client:
         server.serve(old, epoch=1)
         client.sendall(request_bytes(LEAVER, **LONG))
         steps.holding.wait()
@@ -219,14 +221,14 @@ def test_a_client_that_leaves_the_queue_is_never_drawn(drawing: Server, steps: S
 
 
 def test_whoever_leaves_the_queue_makes_room_in_it(
-    pantry: Pantry,
+    revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run, "QUEUE_CAPACITY", 1)
-    with a_server(pantry, tmp_path, drain_s=240) as server:
+    with a_server(revisions, tmp_path, drain_s=240) as server:
         server.serve(old, epoch=1)
         with connect(server) as drawn, connect(server) as queued:
             drawn.sendall(request_bytes(LEAVER, num_inference_steps=Steps.HELD_AT))

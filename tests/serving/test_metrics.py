@@ -5,7 +5,7 @@ from pathlib import Path
 
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from tests.serving.server_fixtures import Pantry, a_server
+from tests.serving.server_fixtures import RevisionStore, a_server
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.metrics.endpoint import serve_progress
@@ -37,9 +37,9 @@ def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def test_a_server_measures_what_its_page_says(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path) as server:
+    with a_server(revisions, tmp_path) as server:
         idle = server.admin("/metrics").body.decode()
         server.serve(old, epoch=7)
         assert server.draw().status == 200

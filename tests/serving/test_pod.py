@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 from tests.local.tiny_soup import environment
-from tests.serving.server_fixtures import Answer, Pantry, Server, a_serve_run, until
+from tests.serving.server_fixtures import Answer, RevisionStore, Server, a_serve_run, until
 
 from stockpot.api.runspec import RevisionRef
 
 
 @contextmanager
-def a_process(pantry: Pantry, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Server]]:
+def a_process(
+    revisions: RevisionStore, folder: Path
+) -> Iterator[tuple[subprocess.Popen[str], Server]]:
     spec, work = folder / "spec.json", folder / "work"
-    spec.write_text(a_serve_run(pantry, host="0.0.0.0", drain_s=120).model_dump_json())
+    spec.write_text(a_serve_run(revisions, host="0.0.0.0", drain_s=120).model_dump_json())
     command = [sys.executable, "-m", "stockpot.workload", spec, "--work", work]
     with subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -34,10 +36,10 @@ def a_process(pantry: Pantry, folder: Path) -> Iterator[tuple[subprocess.Popen[s
 
 
 def test_a_signalled_server_answers_all_that_came_in_and_nothing_more(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
     answers: list[Answer] = []
-    with a_process(pantry, tmp_path) as (process, server):
+    with a_process(revisions, tmp_path) as (process, server):
         server.serve(old, epoch=1)
         clients = [
             threading.Thread(target=lambda: answers.append(server.draw(num_inference_steps=40)))

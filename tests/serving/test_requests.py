@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests import tiny
-from tests.serving.server_fixtures import KEYS, SOUP, Pantry, Server, a_pantry, a_server
+from tests.serving.server_fixtures import (
+    KEYS,
+    SOUP,
+    RevisionStore,
+    Server,
+    a_revision_store,
+    a_server,
+)
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
@@ -262,10 +269,10 @@ def test_the_description_of_the_api_takes_nulls(serving: Server) -> None:
 @pytest.fixture(scope="module")
 def few_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose base has a schedule of 10 noise levels."""
-    pantry = a_pantry(tmp_path_factory.mktemp("few"))
-    edit(pantry.base / "scheduler/scheduler_config.json", num_train_timesteps=10)
-    revision = pantry.publish("one")
-    with a_server(pantry, pantry.root / "work") as server:
+    revisions = a_revision_store(tmp_path_factory.mktemp("few"))
+    edit(revisions.base / "scheduler/scheduler_config.json", num_train_timesteps=10)
+    revision = revisions.publish("one")
+    with a_server(revisions, revisions.root / "work") as server:
         server.serve(revision, epoch=1)
         yield server
 
@@ -297,10 +304,10 @@ def test_a_base_that_was_distilled_with_guidance_takes_any_and_no_negative_promp
 
 
 def test_a_base_whose_encoder_ends_before_its_tokenizer_reads_what_the_encoder_can(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    other = Pantry(tmp_path / "long")
-    shutil.copytree(pantry.root, other.root)
+    other = RevisionStore(tmp_path / "long")
+    shutil.copytree(revisions.root, other.root)
     edit(other.base / "tokenizer/tokenizer_config.json", model_max_length=77)
     with a_server(other, tmp_path / "work") as server:
         server.serve(old, epoch=1)

@@ -18,7 +18,14 @@ import pytest
 import urllib3
 from fastapi import FastAPI
 from tests.local.tiny_soup import environment
-from tests.serving.server_fixtures import Answer, Pantry, Server, a_serve_run, a_server, until
+from tests.serving.server_fixtures import (
+    Answer,
+    RevisionStore,
+    Server,
+    a_serve_run,
+    a_server,
+    until,
+)
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving.http_server import HttpServer, listen, run_server
@@ -29,10 +36,10 @@ LEAVE_S = 3
 
 @contextmanager
 def server_process(
-    pantry: Pantry, folder: Path, **fields: object
+    revisions: RevisionStore, folder: Path, **fields: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], Server]]:
     spec, work = folder / "spec.json", folder / "work"
-    spec.write_text(a_serve_run(pantry, drain_s=120, **fields).model_dump_json())
+    spec.write_text(a_serve_run(revisions, drain_s=120, **fields).model_dump_json())
     command = [sys.executable, "-m", "stockpot.workload", spec, "--work", work]
     with subprocess.Popen(command, env=environment()) as process:
         try:
@@ -73,9 +80,9 @@ class Client:
 
 
 def test_a_live_client_sees_no_failure_until_it_is_refused(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with server_process(pantry, tmp_path, leave_s=LEAVE_S) as (process, server):
+    with server_process(revisions, tmp_path, leave_s=LEAVE_S) as (process, server):
         server.serve(old, epoch=1)
         clients = [Client(server.url, keeps_alive=index % 2 == 0) for index in range(6)]
         threads = [threading.Thread(target=client.run) for client in clients]
@@ -103,9 +110,9 @@ def test_a_live_client_sees_no_failure_until_it_is_refused(
 
 
 def test_it_goes_on_taking_requests_for_as_long_as_it_was_told(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=2) as server:
+    with a_server(revisions, tmp_path, leave_s=2) as server:
         server.serve(old, epoch=1)
         server.stop.set()
         until(lambda: server.admin("/readyz").status == 503)
@@ -130,9 +137,9 @@ def accepts_connections(server: Server) -> bool:
 
 
 def test_an_idle_connection_may_send_a_last_request_after_the_port_closed(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=1) as server:
+    with a_server(revisions, tmp_path, leave_s=1) as server:
         server.serve(old, epoch=1)
         kept = urllib3.connection_from_url(server.url, maxsize=1, retries=False)
         assert kept.request("POST", "/v1/images/generations", json=QUICK).status == 200
@@ -147,9 +154,9 @@ def test_an_idle_connection_may_send_a_last_request_after_the_port_closed(
 
 
 def test_a_server_that_ends_still_forgets(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=5, drain_s=240) as server:
+    with a_server(revisions, tmp_path, leave_s=5, drain_s=240) as server:
         server.serve(old, epoch=1)
         server.stop.set()
         until(lambda: server.admin("/readyz").status == 503)
@@ -161,8 +168,10 @@ def test_a_server_that_ends_still_forgets(
         assert answer.headers["x-stockpot-weights-digest"] == new.weights_digest
 
 
-def test_a_server_that_never_was_ready_ends_at_once(pantry: Pantry, tmp_path: Path) -> None:
-    with a_server(pantry, tmp_path, leave_s=3600) as server:
+def test_a_server_that_never_was_ready_ends_at_once(
+    revisions: RevisionStore, tmp_path: Path
+) -> None:
+    with a_server(revisions, tmp_path, leave_s=3600) as server:
         assert server.draw().status == 503
 
     assert server.results[0].problem is None
@@ -170,10 +179,10 @@ def test_a_server_that_never_was_ready_ends_at_once(pantry: Pantry, tmp_path: Pa
 
 @pytest.mark.parametrize(("finish_s", "status"), [(240, 200), (0, 503)])
 def test_what_came_in_is_finished_for_as_long_as_the_end_allows(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path, finish_s: int, status: int
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path, finish_s: int, status: int
 ) -> None:
     answers: list[Answer] = []
-    with a_server(pantry, tmp_path, drain_s=120, finish_s=finish_s) as server:
+    with a_server(revisions, tmp_path, drain_s=120, finish_s=finish_s) as server:
         server.serve(old, epoch=1)
         client = threading.Thread(
             target=lambda: answers.append(server.draw(n=2, num_inference_steps=30))

@@ -14,7 +14,7 @@ __all__ = ["s3_server"]
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> History:
+def shared_history(tmp_path_factory: pytest.TempPathFactory) -> History:
     """The history as the verbs left it in a folder: nobody edits this one."""
     torch.set_num_threads(1)
     below = tmp_path_factory.mktemp("history")
@@ -30,21 +30,21 @@ def bucket(s3_server: Server) -> StoreRef:
 
 
 @pytest.fixture(params=["folder", "s3"])
-def history(request: pytest.FixtureRequest, told: History, tmp_path: Path) -> History:
+def history(request: pytest.FixtureRequest, shared_history: History, tmp_path: Path) -> History:
     """A copy to edit."""
     if request.param == "folder":
-        return in_a_folder(told, tmp_path)
+        return in_a_folder(shared_history, tmp_path)
     place: StoreRef = request.getfixturevalue("bucket")
-    return told.copied_to(place.model_copy(update={"url": f"{place.url}/{uuid4().hex}"}))
+    return shared_history.copied_to(place.model_copy(update={"url": f"{place.url}/{uuid4().hex}"}))
 
 
 @pytest.fixture
-def in_folder(told: History, tmp_path: Path) -> History:
+def in_folder(shared_history: History, tmp_path: Path) -> History:
     """A copy in a folder, for what has nothing to do with the kind of store."""
-    return in_a_folder(told, tmp_path)
+    return in_a_folder(shared_history, tmp_path)
 
 
-def in_a_folder(told: History, tmp_path: Path) -> History:
+def in_a_folder(shared_history: History, tmp_path: Path) -> History:
     root = tmp_path / "copied"
     root.mkdir()
-    return told.copied_to(StoreRef(url=root.as_uri()))
+    return shared_history.copied_to(StoreRef(url=root.as_uri()))

@@ -100,7 +100,7 @@ class History:
     def receipts(self) -> tuple[Receipt, ...]:
         return check_chain(self.store, KEYS, SOUP.uid, load_public_key(self.public))
 
-    def said(self, number: int) -> UnlearningPredicate:
+    def predicate(self, number: int) -> UnlearningPredicate:
         return self.receipts()[number - 1].statement.predicate
 
     def head(self, number: int = len(FORGOTTEN)) -> str:
@@ -108,7 +108,7 @@ class History:
 
     def forge(self, number: int, **edits: Any) -> None:
         """Sign another receipt in the place of one: what only who has the key can do."""
-        edited = self.said(number).model_copy(update=edits)
+        edited = self.predicate(number).model_copy(update=edits)
         data = seal(state(edited).canonical, load_private_key(self.key))
         self.store.put(KEYS.receipt(SOUP.uid, number), data)
 
@@ -132,14 +132,14 @@ class History:
 
     def parts(self, number: int) -> tuple[RecipePart, ...]:
         """What the successor of a receipt was made of."""
-        successor = self.said(number).successor
+        successor = self.predicate(number).successor
         assert successor is not None
         manifest = read_manifest(self.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
         assert manifest is not None
         return manifest.parts
 
-    def cook(self, below: Path) -> "Cook":
-        return Cook(self.ref, below, self.key, self.base)
+    def runner(self, below: Path) -> "VerbRunner":
+        return VerbRunner(self.ref, below, self.key, self.base)
 
     def copied_to(self, ref: StoreRef) -> "History":
         into = open_store(ref)
@@ -149,7 +149,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Cook:
+class VerbRunner:
     """Runs verbs on a store."""
 
     ref: StoreRef
@@ -241,29 +241,30 @@ class Cook:
 
 def a_history(ref: StoreRef, below: Path) -> History:
     """Learn five shards, serve them, and forget three, one after the other."""
-    cook = Cook(ref, below, below / "key.pem", below / "base")
-    a_base(cook.base)
-    keygen(cook.key)
-    parts = {name: cook.learn(name, seed) for seed, name in enumerate(WEIGHTS_OF)}
-    cook.mix(tuple(parts.values()))
+    runner = VerbRunner(ref, below, below / "key.pem", below / "base")
+    a_base(runner.base)
+    keygen(runner.key)
+    parts = {name: runner.learn(name, seed) for seed, name in enumerate(WEIGHTS_OF)}
+    runner.mix(tuple(parts.values()))
     for name in FORGOTTEN:
         del parts[name]
-        cook.forget(name, cook.mix(tuple(parts.values())))
-    return History(ref, cook.key, cook.base)
+        runner.forget(name, runner.mix(tuple(parts.values())))
+    return History(ref, runner.key, runner.base)
 
 
-def those(report: Report, verdict: Verdict) -> list[Check]:
+def checks_with(report: Report, verdict: Verdict) -> list[Check]:
     return [check for check in report.checks if check.verdict is verdict]
 
 
 def causes(report: Report) -> str:
     """Why checks failed, each on a line."""
     return "\n".join(
-        f"{check.about}: {check.claim}: {check.why}" for check in those(report, Verdict.FAILED)
+        f"{check.about}: {check.claim}: {check.why}"
+        for check in checks_with(report, Verdict.FAILED)
     )
 
 
-def one(report: Report, about: str, claim: str) -> Check:
+def check_about(report: Report, about: str, claim: str) -> Check:
     """The one check of that claim."""
     [found] = [check for check in report.checks if about in check.about and claim in check.claim]
     return found

@@ -37,7 +37,7 @@ def lineage(*shards: str) -> tuple[LineagePair, ...]:
     return tuple(LineagePair(shard=shard, training_key=key_of(shard)) for shard in shards)
 
 
-def a_cellar(root: Path, work: Path) -> FolderStore:
+def a_filled_store(root: Path, work: Path) -> FolderStore:
     """The same in a folder."""
     store = FolderStore(root)
     fill(store, work)

@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.unlearning.history import FORGOTTEN, KEYS, SOUP, History, causes, one
+from tests.unlearning.history import FORGOTTEN, KEYS, SOUP, History, causes, check_about
 
 from stockpot.api.chain import ChainHead
 from stockpot.errors import ExitCode, Refused
@@ -115,7 +115,7 @@ def anchored(history: History, file: FileAnchor, *numbers: int) -> FileAnchor:
 
 
 def complete(report: Report) -> tuple[Verdict, str]:
-    found = one(report, "the chain", "it is complete")
+    found = check_about(report, "the chain", "it is complete")
     return found.verdict, found.why
 
 
@@ -180,7 +180,7 @@ def test_an_anchor_with_lines_that_nobody_can_read_proves_nothing(
 
 def noted(history: History, head: ChainHead) -> str:
     """Let the manifest of what serves say after which entry it was made."""
-    successor = history.said(LAST).successor
+    successor = history.predicate(LAST).successor
     assert successor is not None
     folder = KEYS.revision(SOUP.uid, successor.recipe_digest)
     manifest = read_manifest(history.store, folder)
@@ -194,7 +194,7 @@ def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> 
     # The second successor was merged after the first receipt, the third after the second.
     named = {}
     for number in range(1, LAST + 1):
-        successor = in_folder.said(number).successor
+        successor = in_folder.predicate(number).successor
         assert successor is not None
         manifest = read_manifest(in_folder.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
         if manifest is not None:
@@ -206,7 +206,7 @@ def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> 
 def test_a_revision_that_was_made_after_a_receipt_vouches_for_it(in_folder: History) -> None:
     noted(in_folder, ChainHead(sequence=2, digest=in_folder.receipts()[1].digest, receipt=2))
 
-    found = one(in_folder.verified(), "the chain", "a revision in the store was made after")
+    found = check_about(in_folder.verified(), "the chain", "a revision in the store was made after")
 
     assert found.verdict is Verdict.PROVEN
 

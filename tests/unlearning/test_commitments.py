@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_cellar, a_purge
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_filled_store, a_purge
 
 from stockpot.errors import Refused
 from stockpot.metrics.progress import Progress
@@ -25,7 +25,7 @@ RECORDS = ("rex.png", "bello.png")
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
-    return a_cellar(tmp_path / "store", tmp_path / "laid")
+    return a_filled_store(tmp_path / "store", tmp_path / "laid")
 
 
 def test_the_same_record_has_another_commitment_each_time() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.unlearning.history import History, one
-from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_cellar
+from tests.unlearning.history import History, check_about
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_filled_store
 
 from stockpot.cli.opening import opening
 from stockpot.errors import ExitCode, Refused
@@ -15,7 +15,7 @@ from stockpot.unlearning.verify.verdict import Verdict
 
 
 def test_the_copy_that_was_handed_out_opens_what_the_purge_commits_to(tmp_path: Path) -> None:
-    store = a_cellar(tmp_path / "store", tmp_path / "laid")
+    store = a_filled_store(tmp_path / "store", tmp_path / "laid")
     asked = [DOGS.uid, "rex.png", "--store", str(store.root), "-n", "ml"]
 
     done = CliRunner().invoke(opening, asked, catch_exceptions=False)
@@ -38,12 +38,12 @@ def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: Hist
 
     report = in_folder.verified(openings=(rex, bello))
 
-    found = one(report, "record rex.png", "a receipt says that it was left out")
+    found = check_about(report, "record rex.png", "a receipt says that it was left out")
     assert (found.verdict, found.why) == (
         Verdict.PROVEN,
         "receipt 3 has the commitment that it opens, shard dogs",
     )
-    assert one(report, "record bello.png", "left out").verdict is Verdict.NOT_CHECKABLE
+    assert check_about(report, "record bello.png", "left out").verdict is Verdict.NOT_CHECKABLE
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"record": "rex.png", "salt": "short"}'])

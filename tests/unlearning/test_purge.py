@@ -11,7 +11,7 @@ from tests.merging.killing import Mortal
 from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
-    a_cellar,
+    a_filled_store,
     a_purge,
     key_of,
     keys_below,
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    return a_cellar(root, tmp_path / "work")
+    return a_filled_store(root, tmp_path / "work")
 
 
 def purged(root: Path, progress: Progress | None = None) -> RunResult:
@@ -316,7 +316,7 @@ def test_a_shard_that_was_never_trained_is_forgotten_all_the_same(
 
 def test_a_killed_purge_leaves_nothing_unaccounted_and_a_rerun_completes(tmp_path: Path) -> None:
     root, pristine = tmp_path / "store", tmp_path / "pristine"
-    store = a_cellar(root, tmp_path / "laid")
+    store = a_filled_store(root, tmp_path / "laid")
     shutil.copytree(root, pristine)
     survivor = KEYS.revision("soup-1", recipe_of("uid-cats"))
     with Mortal("stockpot.unlearning.purge", a_purge(root), tmp_path) as mortal:

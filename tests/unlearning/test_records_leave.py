@@ -8,7 +8,7 @@ from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
     SOUP,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_signing,
     asking_for,
@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
     """The cellar, where dogs is being trained without rex.png, and a soup has that already."""
-    cellar = a_cellar(root, tmp_path / "work")
+    cellar = a_filled_store(root, tmp_path / "work")
     run = KEYS.training_run("uid-dogs", NEW_REQUEST)
     pairs = new_pair("uid-dogs")
     begin(cellar, run, Manifest(kind=ArtefactKind.TRAINING, lineage=pairs, request=NEW_REQUEST))

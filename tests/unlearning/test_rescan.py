@@ -8,7 +8,7 @@ from tests.unlearning.receipt_fixtures import (
     DOGS,
     KEYS,
     SOUP,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_signing,
     key_of,
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
     """The cellar without dogs."""
-    cellar = a_cellar(root, tmp_path / "work")
+    cellar = a_filled_store(root, tmp_path / "work")
     run(a_purge(root), tmp_path)
     return cellar
 
@@ -96,7 +96,7 @@ def test_the_inventory_that_a_receipt_names_stays_as_it_is(
 def test_a_single_training_that_came_back_goes_and_the_shard_stays(
     root: Path, tmp_path: Path
 ) -> None:
-    store = a_cellar(root, tmp_path / "work")
+    store = a_filled_store(root, tmp_path / "work")
     cats = KEYS.ingredient("uid-cats", key_of("uid-cats"))
     newer = KEYS.ingredient("uid-cats", key_of("uid-cats without tom"))
     lay(store, newer, ArtefactKind.INGREDIENT, lineage("uid-cats without tom"), tmp_path)
@@ -110,7 +110,7 @@ def test_a_single_training_that_came_back_goes_and_the_shard_stays(
 def test_in_a_store_that_was_set_back_the_tombstones_stand_again(
     root: Path, tmp_path: Path
 ) -> None:
-    store = a_cellar(root, tmp_path / "work")
+    store = a_filled_store(root, tmp_path / "work")
 
     looked(root, "uid-dogs")
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unlearning.receipt_fixtures import CATS, DOGS, KEYS, SOUP, a_cellar, a_purge, a_signing
+from tests.unlearning.receipt_fixtures import (
+    CATS,
+    DOGS,
+    KEYS,
+    SOUP,
+    a_filled_store,
+    a_purge,
+    a_signing,
+)
 
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import Digest
@@ -28,7 +36,7 @@ class Notary:
     """A store with receipts, and the keys that sign them: `key` now, others by name."""
 
     def __init__(self, root: Path) -> None:
-        a_cellar(root / "store", root / "laid")
+        a_filled_store(root / "store", root / "laid")
         self.root, self.store = root, FolderStore(root / "store")
         self.secret = root / "secret"
         """As a Secret is mounted: the signing key, and the one before it."""

@@ -12,7 +12,7 @@ from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
     KEYS,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_request,
     a_signing,
@@ -48,7 +48,7 @@ BEES = CATS.model_copy(update={"uid": "uid-bees", "name": "bees"})
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    a_cellar(tmp_path / "store", tmp_path / "work")
+    a_filled_store(tmp_path / "store", tmp_path / "work")
     return tmp_path / "store"
 
 

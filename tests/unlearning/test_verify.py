@@ -12,9 +12,9 @@ from tests.unlearning.history import (
     SOUP,
     History,
     causes,
-    one,
+    check_about,
+    checks_with,
     shard_ref,
-    those,
 )
 
 from stockpot.api.manifest import LineagePair
@@ -44,7 +44,7 @@ PROVEN_OF_THE_LAST = {
 
 
 def successor_folder(history: History, number: int = LAST) -> str:
-    successor = history.said(number).successor
+    successor = history.predicate(number).successor
     assert successor is not None
     return KEYS.revision(SOUP.uid, successor.recipe_digest)
 
@@ -55,17 +55,17 @@ def test_a_soup_that_tells_the_truth_is_proven_as_far_as_anybody_can(history: Hi
     assert causes(report) == ""
     assert report.exit_code == ExitCode.OK
     assert (report.receipts, report.head) == (LAST, history.head())
-    proven = {one.claim for one in those(report, Verdict.PROVEN) if "receipt 3" in one.about}
+    proven = {one.claim for one in checks_with(report, Verdict.PROVEN) if "receipt 3" in one.about}
     assert proven == PROVEN_OF_THE_LAST
     chain = {check.verdict for check in report.checks if check.about == "the chain"}
     assert chain == {Verdict.PROVEN}
-    assert one(report, "the store", "lineage").verdict is Verdict.PROVEN
+    assert check_about(report, "the store", "lineage").verdict is Verdict.PROVEN
 
 
 def test_what_only_the_signer_saw_is_attested_and_never_proven(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head())
 
-    attested = {one.claim for one in those(report, Verdict.ATTESTED)}
+    attested = {one.claim for one in checks_with(report, Verdict.ATTESTED)}
     assert attested == {
         "each ingredient was trained from its own shard alone",
         "everything of it was removed",
@@ -84,7 +84,7 @@ def test_one_flipped_byte_in_an_ingredient(history: History, at: int) -> None:
     report = history.verified(head=history.head())
 
     assert report.exit_code == ExitCode.DISPROVEN
-    found = one(report, "receipt 3", "exact mean")
+    found = check_about(report, "receipt 3", "exact mean")
     assert found.verdict is Verdict.FAILED
     assert key in found.why
     assert "edited" in found.why or "NaN" in found.why
@@ -96,9 +96,9 @@ def test_an_ingredient_whose_manifest_is_no_manifest(history: History) -> None:
 
     report = history.verified(head=history.head())
 
-    assert one(report, "receipt 3", "exact mean").verdict is Verdict.FAILED
+    assert check_about(report, "receipt 3", "exact mean").verdict is Verdict.FAILED
     assert f"{key} is refused: it is no manifest" in causes(report)
-    assert one(report, "the store", "lineage").verdict is Verdict.NOT_CHECKABLE
+    assert check_about(report, "the store", "lineage").verdict is Verdict.NOT_CHECKABLE
 
 
 def test_a_receipt_missing_in_the_middle(history: History) -> None:
@@ -108,7 +108,7 @@ def test_a_receipt_missing_in_the_middle(history: History) -> None:
     report = history.verified(head=head)
 
     assert f"{KEYS.receipt(SOUP.uid, 2)}: it is missing, and others come after it" in causes(report)
-    unreceipted = one(report, "the chain", "every tombstone")
+    unreceipted = check_about(report, "the chain", "every tombstone")
     assert unreceipted.verdict is Verdict.NOT_CHECKABLE
     assert shard_ref("bees").uid in unreceipted.why
 
@@ -132,8 +132,10 @@ def test_the_last_receipt_missing_is_never_taken_for_proven_without_the_head(
     report = in_folder.verified()
 
     assert report.exit_code == ExitCode.NOT_PROVEN
-    assert "neither --head nor --anchor was given" in one(report, "the chain", "complete").why
-    assert "its receipt was taken away" in one(report, "the chain", "every tombstone").why
+    assert (
+        "neither --head nor --anchor was given" in check_about(report, "the chain", "complete").why
+    )
+    assert "its receipt was taken away" in check_about(report, "the chain", "every tombstone").why
 
 
 def test_a_forked_chain(history: History) -> None:
@@ -142,7 +144,9 @@ def test_a_forked_chain(history: History) -> None:
 
     report = history.verified(head=head)
 
-    assert one(report, "the chain", "signed").verdict is Verdict.PROVEN, "who forks has the key"
+    assert check_about(report, "the chain", "signed").verdict is Verdict.PROVEN, (
+        "who forks has the key"
+    )
     assert "it was forked or edited: number 3 is sha256:" in causes(report)
     assert head.removeprefix("3:") in causes(report)
 
@@ -171,7 +175,7 @@ def test_a_wrong_key(history: History, tmp_path: Path) -> None:
     report = history.verified(head=history.head(), key=other)
 
     assert report.exit_code == ExitCode.DISPROVEN
-    failed = those(report, Verdict.FAILED)
+    failed = checks_with(report, Verdict.FAILED)
     assert len(failed) == LAST
     assert all("it was signed by another key" in one.why for one in failed)
     assert not [check for check in report.checks if check.about.startswith("receipt")]
@@ -191,7 +195,7 @@ def test_a_chain_that_was_handed_over_is_proven_from_the_first_key_and_from_the_
         assert report.exit_code == ExitCode.OK
         names = tuple(key_name(one.public_key()) for one in (old, new))
         assert (report.receipts, report.keys) == (LAST, names)
-        handed = one(report, "the chain", "both the old key and the new one have signed")
+        handed = check_about(report, "the chain", "both the old key and the new one have signed")
         assert (handed.verdict, handed.why) == (
             Verdict.PROVEN,
             f"number 4: {names[0]} → {names[1]}",
@@ -229,7 +233,7 @@ def test_a_rotation_with_a_wrong_second_signature(in_folder: History, tmp_path: 
 
 
 def test_a_receipt_that_names_the_shard_in_its_own_successor(in_folder: History) -> None:
-    successor = in_folder.said(LAST).successor
+    successor = in_folder.predicate(LAST).successor
     assert successor is not None
     inside = LineagePair(shard="uid-dogs", training_key=successor.lineage[0].training_key)
     lineage = (*successor.lineage, inside)
@@ -246,15 +250,20 @@ def test_a_successor_whose_manifest_has_the_shard_inside(history: History) -> No
 
     report = history.verified()
 
-    without = one(report, "receipt 3", "without it")
+    without = check_about(report, "receipt 3", "without it")
     assert without.verdict is Verdict.FAILED
     assert without.why == f"{manifest} says that it was made with shard uid-dogs"
-    assert "these were made with it" in one(report, "receipt 3", "no lineage").why
+    assert "these were made with it" in check_about(report, "receipt 3", "no lineage").why
 
 
-def test_a_successor_whose_weights_have_the_shard_inside(told: History, history: History) -> None:
+def test_a_successor_whose_weights_have_the_shard_inside(
+    shared_history: History, history: History
+) -> None:
     # Who has the key and the store signs weights that were averaged with the shard.
-    honest, tainted = told.said(LAST).successor, told.said(LAST - 1).successor
+    honest, tainted = (
+        shared_history.predicate(LAST).successor,
+        shared_history.predicate(LAST - 1).successor,
+    )
     assert honest is not None
     assert tainted is not None
     folder = successor_folder(history)
@@ -264,7 +273,7 @@ def test_a_successor_whose_weights_have_the_shard_inside(told: History, history:
 
     report = history.verified()
 
-    mean = one(report, "receipt 3", "exact mean")
+    mean = check_about(report, "receipt 3", "exact mean")
     assert mean.verdict is Verdict.FAILED
     assert f"their mean is {honest.weights_digest}" in mean.why
 
@@ -275,8 +284,8 @@ def test_weights_in_the_store_that_are_not_the_successor(history: History) -> No
 
     report = history.verified()
 
-    assert one(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
-    assert f"{key} is sha256:" in one(report, "receipt 3", "weights in the store").why
+    assert check_about(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
+    assert f"{key} is sha256:" in check_about(report, "receipt 3", "weights in the store").why
 
 
 def test_an_ingredient_that_came_back(history: History) -> None:
@@ -285,9 +294,9 @@ def test_an_ingredient_that_came_back(history: History) -> None:
 
     report = history.verified()
 
-    found = one(report, "receipt 3", "nothing lies")
+    found = check_about(report, "receipt 3", "nothing lies")
     assert (found.verdict, found.why) == (Verdict.FAILED, f"this is there again: {key}")
-    assert one(report, "receipt 2", "nothing lies").verdict is Verdict.PROVEN
+    assert check_about(report, "receipt 2", "nothing lies").verdict is Verdict.PROVEN
 
 
 def test_an_ingredient_that_lies_elsewhere_under_its_lineage(in_folder: History) -> None:
@@ -298,17 +307,19 @@ def test_an_ingredient_that_lies_elsewhere_under_its_lineage(in_folder: History)
 
     report = in_folder.verified()
 
-    assert "these were made with it: ml/mixes/x/" in one(report, "receipt 2", "no lineage").why
+    assert (
+        "these were made with it: ml/mixes/x/" in check_about(report, "receipt 2", "no lineage").why
+    )
 
 
 def test_a_tainted_revision_that_came_back_without_its_manifest(in_folder: History) -> None:
-    tainted = in_folder.said(LAST).tainted
+    tainted = in_folder.predicate(LAST).tainted
     key = KEYS.revision(SOUP.uid, tainted[0]) + WEIGHTS
     in_folder.store.put(key, b"the mean with dogs")
 
     report = in_folder.verified()
 
-    assert one(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
+    assert check_about(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
 
 
 def test_a_time_that_was_edited_in_a_receipt(history: History) -> None:
@@ -328,7 +339,7 @@ def test_a_time_that_was_edited_in_a_receipt(history: History) -> None:
 
 
 def test_a_time_that_was_edited_in_the_tombstone(history: History) -> None:
-    at = history.said(LAST).tombstoned_at
+    at = history.predicate(LAST).tombstoned_at
     assert at is not None
     history.edit(KEYS.tombstone("uid-dogs"), at.encode(), b"2026-01-01T00:00:00Z")
 
@@ -379,7 +390,7 @@ def test_a_tombstone_that_was_taken_away(in_folder: History) -> None:
 
 
 def test_a_receipt_that_contradicts_itself_about_servers(in_folder: History) -> None:
-    said = in_folder.said(LAST)
+    said = in_folder.predicate(LAST)
     held = said.servers[0].model_copy(update={"holds": said.tainted})
     in_folder.forge(LAST, servers=(held,))
 
@@ -387,11 +398,11 @@ def test_a_receipt_that_contradicts_itself_about_servers(in_folder: History) -> 
 
 
 def test_who_was_asked_and_who_had_ended_is_shown_and_only_attested(in_folder: History) -> None:
-    asked = in_folder.said(LAST).servers[0].model_copy(update={"nonce": "0123456789abcdef"})
+    asked = in_folder.predicate(LAST).servers[0].model_copy(update={"nonce": "0123456789abcdef"})
     gone = EndedReport(server="tiny-1", uid="pod-1", node="node-b", how=Ending.KUBELET)
     in_folder.forge(LAST, servers=(asked,), ended=(gone,))
 
-    found = one(in_folder.verified(), f"receipt {LAST}", "no server held anything")
+    found = check_about(in_folder.verified(), f"receipt {LAST}", "no server held anything")
 
     assert (found.verdict, found.why) == (
         Verdict.ATTESTED,
@@ -401,7 +412,7 @@ def test_who_was_asked_and_who_had_ended_is_shown_and_only_attested(in_folder: H
 
 def test_a_receipt_whose_server_held_something_made_with_the_shard(in_folder: History) -> None:
     held = (LineagePair(shard="uid-dogs", training_key="sha256:" + "0" * 64),)
-    asked = in_folder.said(LAST).servers[0].model_copy(update={"beside": held})
+    asked = in_folder.predicate(LAST).servers[0].model_copy(update={"beside": held})
     in_folder.forge(LAST, servers=(asked,))
 
     assert "the receipt itself says that tiny-0 held what was made with it" in causes(
@@ -410,25 +421,27 @@ def test_a_receipt_whose_server_held_something_made_with_the_shard(in_folder: Hi
 
 
 def test_figures_that_are_not_the_inventorys(in_folder: History) -> None:
-    purge = in_folder.said(LAST).purge
+    purge = in_folder.predicate(LAST).purge
     in_folder.forge(LAST, purge=purge.model_copy(update={"objects": purge.objects + 1}))
 
     assert "figures are not those of the inventory" in causes(in_folder.verified())
 
 
-def test_no_byte_of_what_is_signed_can_be_changed_unseen(told: History, tmp_path: Path) -> None:
+def test_no_byte_of_what_is_signed_can_be_changed_unseen(
+    shared_history: History, tmp_path: Path
+) -> None:
     dice = random.Random(0)
     keys = [
         *(KEYS.receipt(SOUP.uid, number) for number in range(1, LAST + 1)),
         *(KEYS.inventory(f"uid-{name}") for name in FORGOTTEN),
         *(KEYS.tombstone(f"uid-{name}") for name in FORGOTTEN),
-        *(told.ingredient(name) for name in ("cats", "eels")),
-        successor_folder(told) + WEIGHTS,
-        successor_folder(told) + MANIFEST,
+        *(shared_history.ingredient(name) for name in ("cats", "eels")),
+        successor_folder(shared_history) + WEIGHTS,
+        successor_folder(shared_history) + MANIFEST,
     ]
-    head, root = told.head(), tmp_path / "store"
+    head, root = shared_history.head(), tmp_path / "store"
     root.mkdir()
-    copy = told.copied_to(told.ref.model_copy(update={"url": root.as_uri()}))
+    copy = shared_history.copied_to(shared_history.ref.model_copy(update={"url": root.as_uri()}))
     for key in keys * 2:
         size_bytes = len(copy.store.get(key) or b"")
         at = dice.randrange(size_bytes)

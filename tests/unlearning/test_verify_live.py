@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from tests.unlearning.history import KEYS, SOUP, History, one
+from tests.unlearning.history import KEYS, SOUP, History, check_about
 
 from stockpot.errors import ExitCode
 from stockpot.store.keys import MANIFEST
@@ -51,11 +51,13 @@ def saying(
 
 def asked(history: History, recipe: str, weights: str, header: str | None = None) -> Check:
     with saying(recipe, weights, header) as url:
-        return one(history.verified(head=history.head(), urls=(url,)), "the server", "answers")
+        return check_about(
+            history.verified(head=history.head(), urls=(url,)), "the server", "answers"
+        )
 
 
 def test_the_successor_is_attested_and_never_proven(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
 
     found = asked(in_folder, successor.recipe_digest, successor.weights_digest)
@@ -65,7 +67,7 @@ def test_the_successor_is_attested_and_never_proven(in_folder: History) -> None:
 
 
 def test_a_server_that_serves_what_was_removed(in_folder: History) -> None:
-    found = asked(in_folder, in_folder.said(3).tainted[0], NOBODY)
+    found = asked(in_folder, in_folder.predicate(3).tainted[0], NOBODY)
 
     assert found.verdict is Verdict.FAILED
     assert found.why.endswith("removed with shard dogs")
@@ -86,7 +88,7 @@ def test_a_server_whose_revision_was_made_with_a_forgotten_shard(in_folder: Hist
 
 
 def test_a_server_with_other_weights_than_the_stores(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
 
     found = asked(in_folder, successor.recipe_digest, NOBODY)
@@ -105,14 +107,14 @@ def test_a_server_that_names_what_the_store_does_not_know(
 
 
 def test_an_honest_server_does_not_keep_the_check_from_ending_well(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
     chain = a_head(in_folder, 3)
     with saying(successor.recipe_digest, successor.weights_digest, chain=chain) as url:
         report = in_folder.verified(head=in_folder.head(), urls=(url,))
 
     assert report.exit_code == ExitCode.OK
-    seen = one(report, "the server", "sees the same receipts")
+    seen = check_about(report, "the server", "sees the same receipts")
     assert (seen.verdict, seen.why) == (
         Verdict.ATTESTED,
         f"it says that they end with {in_folder.head()}",
@@ -127,7 +129,7 @@ def a_head(history: History, number: int) -> dict[str, object]:
 
 def seen_by_a_server(history: History, chain: object) -> Check:
     with saying(NOBODY, NOBODY, chain=chain) as url:
-        return one(history.verified(urls=(url,)), "the server", "sees the same receipts")
+        return check_about(history.verified(urls=(url,)), "the server", "sees the same receipts")
 
 
 @pytest.mark.parametrize(("number", "what"), [(2, "number 2"), (0, "no receipt at all")])

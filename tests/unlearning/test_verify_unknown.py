@@ -7,7 +7,15 @@ from uuid import uuid4
 
 from tests.contract.conftest import Server
 from tests.unlearning.blind_store import refusing_versions
-from tests.unlearning.history import KEYS, SOUP, History, a_history, causes, one, those
+from tests.unlearning.history import (
+    KEYS,
+    SOUP,
+    History,
+    a_history,
+    causes,
+    check_about,
+    checks_with,
+)
 
 from stockpot.api.runspec import StoreRef
 from stockpot.core.digests import Digest
@@ -23,7 +31,7 @@ from stockpot.unlearning.verify.verdict import Check, Report, Verdict
 def only_unknown(report: Report) -> Check:
     """The one thing that is open, but for what later receipts superseded."""
     assert causes(report) == ""
-    [found] = [one for one in those(report, Verdict.NOT_CHECKABLE) if not one.superseded]
+    [found] = [one for one in checks_with(report, Verdict.NOT_CHECKABLE) if not one.superseded]
     assert report.exit_code == ExitCode.NOT_PROVEN
     return found
 
@@ -48,7 +56,7 @@ def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history:
 
 
 def test_a_head_that_is_not_the_last_says_how_many_came_after(in_folder: History) -> None:
-    found = one(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
+    found = check_about(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
 
     assert found.verdict is Verdict.PROVEN
     assert found.why == "the head is number 1; 2 came after it"
@@ -64,9 +72,9 @@ def test_an_unlearning_under_way_is_no_fault(in_folder: History) -> None:
 
     assert causes(report) == ""
     assert report.exit_code == ExitCode.NOT_PROVEN
-    tombstones = one(report, "the chain", "every tombstone")
+    tombstones = check_about(report, "the chain", "every tombstone")
     assert "shard uid-eels, forgotten at 2026-11-23T00:00:00Z, has none" in tombstones.why
-    mean = one(report, "receipt 3", "exact mean")
+    mean = check_about(report, "receipt 3", "exact mean")
     assert mean.why == "an ingredient of it is being forgotten"
 
 
@@ -86,13 +94,13 @@ def test_a_recipe_whose_weights_nobody_wrote_down(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head())
 
     for claim in ("without it", "exact mean"):
-        found = one(report, "receipt 3", claim)
+        found = check_about(report, "receipt 3", claim)
         assert found.verdict is Verdict.NOT_CHECKABLE
         assert "and their weights, is not to be found" in found.why
 
 
 def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
     for info in [*in_folder.store.list(KEYS.revision(SOUP.uid, successor.recipe_digest))]:
         in_folder.store.delete(info.key)
@@ -100,7 +108,7 @@ def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: Hist
     report = in_folder.verified(head=in_folder.head())
 
     assert causes(report) == ""
-    assert one(report, "receipt 3", "without it").verdict is Verdict.NOT_CHECKABLE
+    assert check_about(report, "receipt 3", "without it").verdict is Verdict.NOT_CHECKABLE
 
 
 def test_a_manifest_that_was_written_again_is_told_from_the_one_that_was_signed(
@@ -154,10 +162,10 @@ def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder:
     report = in_folder.verified(head=in_folder.head(4))
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
-    found = one(report, "receipt 3", "nothing is missing")
+    found = check_about(report, "receipt 3", "nothing is missing")
     assert (found.verdict, found.superseded) == (Verdict.NOT_CHECKABLE, True)
     assert found.why == "it is Incomplete: not confirmed: server tiny-1"
-    assert one(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
+    assert check_about(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
 
 
 def test_a_receipt_that_names_no_server(in_folder: History) -> None:
@@ -180,8 +188,8 @@ def test_an_inventory_that_a_later_purge_added_to(in_folder: History) -> None:
     assert "a later purge added to it" in unknown.why
 
 
-def test_the_base_alone_needs_the_base(told: History, tmp_path: Path) -> None:
-    history = down_to_the_base(told, tmp_path)
+def test_the_base_alone_needs_the_base(shared_history: History, tmp_path: Path) -> None:
+    history = down_to_the_base(shared_history, tmp_path)
 
     without = history.verified(head=history.head(5))
     wrong = history.verified(head=history.head(5), base=tmp_path)
@@ -189,7 +197,7 @@ def test_the_base_alone_needs_the_base(told: History, tmp_path: Path) -> None:
 
     assert "which is not at hand: give it with --base" in only_unknown(without).why
     assert "no model_index.json" in only_unknown(wrong).why
-    assert one(given, "receipt 5", "exact mean").verdict is Verdict.PROVEN
+    assert check_about(given, "receipt 5", "exact mean").verdict is Verdict.PROVEN
     assert given.exit_code == ExitCode.OK
 
 
@@ -204,7 +212,7 @@ def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: His
 def test_a_server_that_cannot_be_asked(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head(), urls=("http://127.0.0.1:9",))
 
-    drawn, seen = (o for o in those(report, Verdict.NOT_CHECKABLE) if not o.superseded)
+    drawn, seen = (o for o in checks_with(report, Verdict.NOT_CHECKABLE) if not o.superseded)
     assert drawn.about == seen.about == "the server at http://127.0.0.1:9"
     assert "it gives no answer that names a revision" in drawn.why
     assert "it does not say which it sees" in seen.why
@@ -220,12 +228,14 @@ def test_the_verbs_leave_nothing_in_a_bucket_that_keeps_versions(
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
     for number in (1, 2, 3):
-        assert one(report, f"receipt {number}", "nothing lies").verdict is Verdict.PROVEN
+        assert check_about(report, f"receipt {number}", "nothing lies").verdict is Verdict.PROVEN
 
 
-def test_a_version_that_only_a_full_listing_shows(bucket: StoreRef, told: History) -> None:
+def test_a_version_that_only_a_full_listing_shows(
+    bucket: StoreRef, shared_history: History
+) -> None:
     place = bucket.model_copy(update={"url": f"{bucket.url}/{uuid4().hex}"})
-    history = told.copied_to(place)
+    history = shared_history.copied_to(place)
     key = KEYS.ingredient("uid-dogs", Digest("sha256:" + "b" * 64)) + WEIGHTS
     history.store.put(key, b"the same weights as before")
     history.store.delete(key)
@@ -233,14 +243,14 @@ def test_a_version_that_only_a_full_listing_shows(bucket: StoreRef, told: Histor
 
     report = history.verified(head=history.head())
 
-    assert one(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
+    assert check_about(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
 
 
 def test_without_the_right_to_list_versions_absence_is_not_proven(
-    s3_server: Server, bucket: StoreRef, told: History
+    s3_server: Server, bucket: StoreRef, shared_history: History
 ) -> None:
     place = bucket.model_copy(update={"url": f"{bucket.url}/{uuid4().hex}"})
-    history = told.copied_to(place)
+    history = shared_history.copied_to(place)
     with refusing_versions(s3_server.endpoint) as endpoint:
         seen = replace(history, ref=place.model_copy(update={"endpoint": endpoint}))
         report = seen.verified(head=history.head())
@@ -250,16 +260,18 @@ def test_without_the_right_to_list_versions_absence_is_not_proven(
 
     assert report.exit_code == ExitCode.NOT_PROVEN
     for number in (1, 2, 3):
-        found = one(report, f"receipt {number}", "nothing lies")
+        found = check_about(report, f"receipt {number}", "nothing lies")
         assert found.verdict is Verdict.NOT_CHECKABLE
         assert "older versions were not shown" in found.why
         assert "AccessDenied" in found.why
-    assert one(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
-    assert one(again, "receipt 3", "nothing lies").verdict is Verdict.FAILED, "what shows, shows"
+    assert check_about(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
+    assert check_about(again, "receipt 3", "nothing lies").verdict is Verdict.FAILED, (
+        "what shows, shows"
+    )
 
 
 def successor_folder(history: History) -> str:
-    successor = history.said(3).successor
+    successor = history.predicate(3).successor
     assert successor is not None
     return KEYS.revision(SOUP.uid, successor.recipe_digest)
 
@@ -271,14 +283,14 @@ def strip_parts(history: History) -> None:
     history.store.put(key, json.dumps(found).encode())
 
 
-def down_to_the_base(told: History, tmp_path: Path) -> History:
+def down_to_the_base(shared_history: History, tmp_path: Path) -> History:
     """Forget the last two as well."""
     root = tmp_path / "store"
     root.mkdir()
-    history = told.copied_to(StoreRef(url=root.as_uri()))
-    cook = history.cook(tmp_path)
+    history = shared_history.copied_to(StoreRef(url=root.as_uri()))
+    runner = history.runner(tmp_path)
     parts = history.parts(3)
     eels = next(part for part in parts if part.shard_uid == "uid-eels")
-    cook.forget("cats", cook.mix((eels,)))
-    cook.forget("eels", cook.mix(()))
+    runner.forget("cats", runner.mix((eels,)))
+    runner.forget("eels", runner.mix(()))
     return history
