@@ -130,7 +130,7 @@ class Server:
 
     url: str
     admin_url: str
-    boot: str
+    instance_id: str
     work: Path
     stop: threading.Event
     results: list[RunResult] = field(default_factory=list)
@@ -156,8 +156,13 @@ class Server:
     def state(self) -> ServerState:
         return ServerState.model_validate_json(self.admin("/state").body)
 
-    def grant(self, revision: RevisionRef, epoch: int, boot: str | None = None) -> Grant:
-        return Grant(boot=boot or self.boot, epoch=epoch, number=epoch, revision=revision)
+    def grant(self, revision: RevisionRef, epoch: int, instance_id: str | None = None) -> Grant:
+        return Grant(
+            instance_id=instance_id or self.instance_id,
+            epoch=epoch,
+            number=epoch,
+            revision=revision,
+        )
 
     def prepare(self, grant: Grant) -> Answer:
         return self.ask("POST", f"{self.admin_url}/weights:prepare", grant.model_dump())

@@ -12,7 +12,7 @@ from stockpot.core.digests import digest_of_bytes
 from stockpot.serving import grants
 from stockpot.serving.grants import CopyStage, GrantRefused, Holdings, NoRevisionServed, Token
 
-BOOT = "this"
+INSTANCE = "this"
 
 
 def a_revision(name: str) -> RevisionRef:
@@ -22,8 +22,8 @@ def a_revision(name: str) -> RevisionRef:
     )
 
 
-def a_grant(name: str, epoch: int, boot: str = BOOT) -> Grant:
-    return Grant(boot=boot, epoch=epoch, number=epoch, revision=a_revision(name))
+def a_grant(name: str, epoch: int, instance_id: str = INSTANCE) -> Grant:
+    return Grant(instance_id=instance_id, epoch=epoch, number=epoch, revision=a_revision(name))
 
 
 def names(state: Holdings) -> set[str]:
@@ -42,12 +42,12 @@ def committed(state: Holdings, grant: Grant, now_s: float = 0) -> Holdings:
 
 def serving(name: str, epoch: int) -> Holdings:
     grant = a_grant(name, epoch)
-    return committed(prepared(Holdings(BOOT), grant), grant)
+    return committed(prepared(Holdings(INSTANCE), grant), grant)
 
 
 def test_a_server_serves_nothing_before_its_first_grant() -> None:
     with pytest.raises(NoRevisionServed):
-        grants.acquire(Holdings(BOOT))
+        grants.acquire(Holdings(INSTANCE))
 
 
 def test_a_prepared_revision_does_not_serve_until_it_is_committed() -> None:
@@ -106,7 +106,7 @@ def test_a_commit_may_come_twice() -> None:
 
 
 def test_a_prepare_may_come_twice() -> None:
-    state, first = grants.prepare(Holdings(BOOT), a_grant("one", 1))
+    state, first = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
 
     again, second = grants.prepare(state, a_grant("one", 1))
 
@@ -119,7 +119,7 @@ def test_a_prepare_may_come_twice() -> None:
         (a_grant("other", 4), "late"),
         (a_grant("other", 5), "Another revision"),
         (a_grant("one", 5).model_copy(update={"number": 9}), "Another revision"),
-        (a_grant("other", 6, boot="before"), "another boot"),
+        (a_grant("other", 6, instance_id="before"), "another instance"),
     ],
 )
 def test_a_late_grant_changes_nothing(late: Grant, because: str) -> None:
@@ -137,7 +137,7 @@ def test_a_commit_needs_its_prepare() -> None:
 
 
 def test_a_commit_before_the_warm_up_is_refused() -> None:
-    state, token = grants.prepare(Holdings(BOOT), a_grant("one", 1))
+    state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
 
     with pytest.raises(GrantRefused, match="not prepared"):
@@ -157,7 +157,7 @@ def test_a_failed_prepare_says_why_and_leaves_the_old_one_serving() -> None:
 
 
 def test_after_a_failure_the_same_grant_is_tried_again() -> None:
-    state, token = grants.prepare(Holdings(BOOT), a_grant("one", 1))
+    state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
     state = grants.failed(state, token, "the store is away")
 
@@ -168,7 +168,7 @@ def test_after_a_failure_the_same_grant_is_tried_again() -> None:
 
 
 def test_what_was_granted_counts_as_held_even_where_fetching_it_failed() -> None:
-    state, token = grants.prepare(Holdings(BOOT), a_grant("one", 1))
+    state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
 
     state = grants.gone(grants.failed(state, token, "no"), token)
@@ -177,7 +177,7 @@ def test_what_was_granted_counts_as_held_even_where_fetching_it_failed() -> None
 
 
 def test_a_newer_grant_replaces_what_was_being_prepared() -> None:
-    state, first = grants.prepare(Holdings(BOOT), a_grant("one", 1))
+    state, first = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert first is not None
 
     state, second = grants.prepare(state, a_grant("two", 2))
@@ -218,7 +218,7 @@ class Server(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = Holdings(BOOT)
+        self.state = Holdings(INSTANCE)
         self.highest = 0
         self.now_s = 0.0
         self.committed: Grant | None = None
@@ -227,16 +227,20 @@ class Server(RuleBasedStateMachine):
     def tokens(self, *stages: CopyStage) -> list[Token]:
         return [one.token for one in self.state.held if one.stage in stages]
 
-    @rule(name=st.sampled_from("abc"), step=st.integers(-1, 2), boot=st.sampled_from([BOOT, "x"]))
-    def prepare(self, name: str, step: int, boot: str) -> None:
-        grant = a_grant(name, max(1, self.highest + step), boot)
+    @rule(
+        name=st.sampled_from("abc"),
+        step=st.integers(-1, 2),
+        instance_id=st.sampled_from([INSTANCE, "x"]),
+    )
+    def prepare(self, name: str, step: int, instance_id: str) -> None:
+        grant = a_grant(name, max(1, self.highest + step), instance_id)
         before = self.state
         try:
             self.state, _ = grants.prepare(self.state, grant)
         except GrantRefused:
             assert self.state == before
         else:
-            assert grant.boot == BOOT
+            assert grant.instance_id == INSTANCE
             assert grant.epoch >= self.highest
             self.highest = grant.epoch
 
@@ -324,7 +328,7 @@ TestServer.settings = settings(max_examples=60, stateful_step_count=30, deadline
 @settings(deadline=None)  # A busy machine is no failure.
 @given(epochs=st.lists(st.integers(1, 6), min_size=1, max_size=8))
 def test_however_late_grants_arrive_the_highest_epoch_serves_in_the_end(epochs: list[int]) -> None:
-    state = Holdings(BOOT)
+    state = Holdings(INSTANCE)
 
     for epoch in epochs:
         try:

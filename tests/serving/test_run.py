@@ -23,7 +23,7 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
         assert said == {
             "url": server.url,
             "adminUrl": server.admin_url,
-            "boot": server.state().boot,
+            "boot": server.state().instance_id,
             "pid": os.getpid(),
         }
         assert server.admin("/livez").status == 200
@@ -37,7 +37,7 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
 
 def test_each_boot_is_another(revisions: RevisionStore, tmp_path: Path) -> None:
     with a_server(revisions, tmp_path / "a") as one, a_server(revisions, tmp_path / "b") as other:
-        assert one.boot != other.boot
+        assert one.instance_id != other.instance_id
 
 
 @pytest.mark.parametrize("field", ["port", "admin_port"])

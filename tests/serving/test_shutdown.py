@@ -45,8 +45,8 @@ def server_process(
         try:
             until(lambda: (work / "endpoint.json").exists() or process.poll() is not None)
             endpoint = json.loads((work / "endpoint.json").read_text())
-            url, admin_url, boot = (endpoint[name] for name in ("url", "adminUrl", "boot"))
-            yield process, Server(url, admin_url, boot, work, threading.Event())
+            url, admin_url, instance_id = (endpoint[name] for name in ("url", "adminUrl", "boot"))
+            yield process, Server(url, admin_url, instance_id, work, threading.Event())
         finally:
             process.kill()
 

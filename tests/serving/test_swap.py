@@ -89,7 +89,11 @@ def test_a_late_grant_is_refused(
 
     answers = [
         getattr(server, verb)(late)
-        for late in (server.grant(old, 4), server.grant(old, 5), server.grant(old, 6, boot="x"))
+        for late in (
+            server.grant(old, 4),
+            server.grant(old, 5),
+            server.grant(old, 6, instance_id="x"),
+        )
     ]
 
     assert [answer.status for answer in answers] == [409, 409, 409]

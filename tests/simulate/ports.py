@@ -132,22 +132,24 @@ class _Servers:
         self._kitchen.step()
         self._kitchen.pods.scale(replicas)
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
-        self._send(grants.prepare, server, boot, promotion)
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
+        self._send(grants.prepare, server, instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         def commit(state: Holdings, grant: Grant) -> tuple[Holdings, None]:
             return grants.commit(state, grant, now_s=0.0, drain_s=0.0), None
 
-        self._send(commit, server, boot, promotion)
+        self._send(commit, server, instance_id, promotion)
 
-    def _send(self, do: Callable[..., Any], server: str, boot: str, promotion: Promotion) -> None:
+    def _send(
+        self, do: Callable[..., Any], server: str, instance_id: str, promotion: Promotion
+    ) -> None:
         self._kitchen.step()
         pods = self._kitchen.pods
         pod = next((pods[uid] for uid in pods.seen() if pods[uid].name == server), None)
         if pod is None or pod.is_silent:
             return
-        grant = server_grant(boot, promotion)
+        grant = server_grant(instance_id, promotion)
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
         pairs = grant.revision.lineage
         lineage = {name for pair in pairs for name in lineage_of(pair.shard, pair.training_key)}

@@ -226,7 +226,9 @@ class VerbRunner:
         requested_at = now()
         purging = PurgeRun(name=f"purge-{name}", store=self.ref, soup=SOUP, shard=shard_ref(name))
         self._run(purge.run, purging)
-        server = HeldReport(server="tiny-0", boot="boot", epoch=2, holds=(successor.recipe_digest,))
+        server = HeldReport(
+            server="tiny-0", instance_id="boot", epoch=2, holds=(successor.recipe_digest,)
+        )
         signing = SignRun(
             name=f"sign-{name}",
             store=self.ref,

@@ -108,7 +108,7 @@ def broken(store: FolderStore, key: Path) -> str:
 
 def test_a_receipt_is_an_in_toto_statement_in_a_dsse_envelope(root: Path, key: Path) -> None:
     purged(root)
-    report = HeldReport(server="emoji-0", boot="b", epoch=3, holds=(recipe_of("uid-cats"),))
+    report = HeldReport(server="emoji-0", instance_id="b", epoch=3, holds=(recipe_of("uid-cats"),))
 
     result = signed(a_signing(root, key, servers=[report]))
 
@@ -259,7 +259,7 @@ def test_a_successor_that_was_made_with_the_shard_is_refused(root: Path, key: Pa
 def test_a_server_that_holds_what_was_purged_is_waited_for(root: Path, key: Path) -> None:
     purged(root)
     tainted = recipe_of("uid-cats", "uid-dogs")
-    report = HeldReport(server="emoji-1", boot="b", epoch=3, holds=(tainted,))
+    report = HeldReport(server="emoji-1", instance_id="b", epoch=3, holds=(tainted,))
 
     with pytest.raises(Waiting) as caught:
         signed(a_signing(root, key, servers=[report]))
@@ -277,7 +277,7 @@ def test_a_receipt_says_who_answered_which_nonce_and_who_ended_how(
         uid="pod-0",
         node="node-a",
         nonce="00ff",
-        boot="b",
+        instance_id="b",
         epoch=3,
         holds=(recipe_of("uid-cats"),),
     )

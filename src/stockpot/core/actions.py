@@ -348,7 +348,7 @@ class Prepare:
     """Tell one server to fetch what was promoted, beside what it serves."""
 
     server: str
-    boot: str
+    instance_id: str
     promotion: Promotion
 
 
@@ -357,7 +357,7 @@ class Commit:
     """Tell one server to serve what it prepared, and to drop all else."""
 
     server: str
-    boot: str
+    instance_id: str
     promotion: Promotion
 
 

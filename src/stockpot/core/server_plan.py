@@ -18,7 +18,7 @@ def plan_servers(world: World) -> Iterator[Action]:
     """Tell every server that does not serve it yet what to serve, and nothing besides.
 
     From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
-    survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
+    survivors. A late grant is of an earlier promotion, or for an earlier process: it is refused.
     """
     wanted = wanted_replicas(world)
     if world.replicas != wanted or (wanted and not world.is_as_told):
@@ -41,7 +41,7 @@ def plan_servers(world: World) -> Iterator[Action]:
             continue
         ready = server.epoch == promoted.epoch and server.prepared
         act = Commit if ready == promoted.revision.recipe.digest else Prepare
-        yield act(server.name, server.boot, promoted)
+        yield act(server.name, server.instance_id, promoted)
 
 
 def wanted_replicas(world: World) -> int:

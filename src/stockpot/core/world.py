@@ -247,7 +247,7 @@ class Server:
     uid: str = ""
     """Of the pod or process; empty: it has not begun. One is never used again."""
     node: str = ""
-    boot: str = ""
+    instance_id: str = ""
     answers: bool = True
     ready: bool = False
     epoch: Epoch = Epoch(0)

@@ -115,13 +115,13 @@ class ClusterServers:
         except NamespaceEnding:
             return
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
-        self._tell("prepare", server, boot, promotion)
+        self._tell("prepare", server, instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
-        self._tell("commit", server, boot, promotion)
+        self._tell("commit", server, instance_id, promotion)
 
     @property
     def _soup(self) -> Soup | None:
@@ -195,11 +195,11 @@ class ClusterServers:
         if taken(live) is None and not is_as_told(live, told):
             self._cache.see(SERVICES, self._client.apply(SERVICES, told))
 
-    def _tell(self, verb: str, server: str, boot: str, promotion: Promotion) -> None:
+    def _tell(self, verb: str, server: str, instance_id: str, promotion: Promotion) -> None:
         endpoint = self._found.get(server)
         if endpoint is None or not endpoint.ip:
             return
-        grant = server_grant(boot, promotion)
+        grant = server_grant(instance_id, promotion)
         self._asking.tell(endpoint.admin_url, verb, grant)
 
 

@@ -96,20 +96,20 @@ class ProcessServers:
         local = spec.model_copy(update={"port": self._port, "admin_port": 0, "finish_s": FINISH_S})
         self.process.start(local)
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
         del server
-        self._send("prepare", boot, promotion)
+        self._send("prepare", instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
         del server
-        self._send("commit", boot, promotion)
+        self._send("commit", instance_id, promotion)
 
-    def _send(self, verb: str, boot: str, promotion: Promotion) -> None:
+    def _send(self, verb: str, instance_id: str, promotion: Promotion) -> None:
         if not (endpoint := self.endpoint):
             return
-        grant = server_grant(boot, promotion)
+        grant = server_grant(instance_id, promotion)
         # What it says to this does not count: only what its state shows in the next round.
         with suppress(urllib3.exceptions.HTTPError):
             self._http.request(

@@ -211,7 +211,7 @@ def revision_ref(revision: Revision) -> RevisionRef:
 def server_grant(instance_id: str, promotion: Promotion) -> Grant:
     """Grant a promoted revision to one instance of a server."""
     return Grant(
-        boot=instance_id,
+        instance_id=instance_id,
         epoch=promotion.epoch,
         number=promotion.number,
         revision=revision_ref(promotion.revision),
@@ -243,7 +243,7 @@ def held_report(server: Server, current: Promotion | None) -> HeldReport:
         uid=server.uid,
         node=server.node,
         nonce=server.nonce,
-        boot=server.boot,
+        instance_id=server.instance_id,
         epoch=server.epoch,
         holds=tuple(sorted(hold.recipe for hold in server.holds)),
         beside=lineage_pairs(beside),

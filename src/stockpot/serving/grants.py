@@ -59,7 +59,7 @@ class HeldCopy:
 class Holdings:
     """All that one server holds."""
 
-    boot: str
+    instance_id: str
     granted: Granted | None = None
     """The last accepted grant: serve this, and drop all else."""
     held: tuple[HeldCopy, ...] = ()
@@ -88,7 +88,7 @@ def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
     The same grant again changes nothing, unless fetching it failed: then it is tried again.
 
     Raises:
-        GrantRefused: It is for another boot, of a lower epoch, or says another thing under the
+        GrantRefused: It is for another instance, of a lower epoch, or says another thing under the
             epoch of the last one.
     """
     granted = _accept(state, grant)
@@ -208,7 +208,7 @@ def report(state: Holdings) -> ServerState:
         if any(x.stage in ready and _is_copy_of(x, granted.revision) for x in state.held):
             prepared = granted
     return ServerState(
-        boot=state.boot,
+        instance_id=state.instance_id,
         epoch=state.epoch,
         granted=granted,
         prepared=prepared,
@@ -220,10 +220,10 @@ def report(state: Holdings) -> ServerState:
 
 
 def _accept(state: Holdings, grant: Grant) -> Granted:
-    if grant.boot != state.boot:
+    if grant.instance_id != state.instance_id:
         raise GrantRefused(
-            "The grant is for another boot of this server.",
-            help="read /state, and grant to the boot that it names",
+            "The grant is for another instance of this server.",
+            help="read /state, and send the grant to the instance whose ID it names (`boot`)",
         )
     if grant.epoch < state.epoch:
         raise GrantRefused(

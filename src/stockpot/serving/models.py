@@ -48,7 +48,7 @@ class Models:
 
     def __init__(
         self,
-        boot: str,
+        instance_id: str,
         *,
         load: Load,
         warm_up: WarmUp,
@@ -62,7 +62,7 @@ class Models:
         self._drain_s = drain_s
         self._meters = meters
         self._lock = threading.Lock()
-        self._state = Holdings(boot)
+        self._state = Holdings(instance_id)
         self._serving_since_s = 0
         self._copies: dict[Token, Module] = {}
         self._busy: set[Token] = set()

@@ -61,7 +61,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     scratch = work / "fetched"
     if scratch.exists():
         shutil.rmtree(scratch)  # Of a process that was killed: nothing may lie here unreported.
-    boot, meters, ending = secrets.token_hex(16), ServerMetrics(), threading.Event()
+    instance_id, meters, ending = secrets.token_hex(16), ServerMetrics(), threading.Event()
     with listen(spec.host, spec.port) as public, listen(spec.host, spec.admin_port) as ours:
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
@@ -73,7 +73,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             spec.resolution,
         )
         models = Models(
-            boot,
+            instance_id,
             load=studio.load,
             warm_up=studio.warm_up,
             scratch=scratch,
@@ -122,7 +122,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         linger_s = min(LINGER_S, spec.leave_s)
         with run_server(admin, ours) as admin_server:
             with run_server(app, public, finish_s=finish_s, linger_s=linger_s) as public_server:
-                _write_endpoint(work / ENDPOINT, spec.host, public, ours, boot)
+                _write_endpoint(work / ENDPOINT, spec.host, public, ours, instance_id)
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)
                 log.info("Ending: not ready, and answering on", seconds=spec.leave_s)
@@ -150,11 +150,11 @@ def _wait(stop: threading.Event, *servers: HttpServer) -> None:
 
 
 def _write_endpoint(
-    path: Path, host: str, public: socket.socket, admin: socket.socket, boot: str
+    path: Path, host: str, public: socket.socket, admin: socket.socket, instance_id: str
 ) -> None:
     """Say where it answers, to whoever started it. The file appears whole."""
     said = {"url": _url(host, public), "adminUrl": _url(host, admin)}
-    write_whole(path, json.dumps({**said, "boot": boot, "pid": os.getpid()}).encode())
+    write_whole(path, json.dumps({**said, "boot": instance_id, "pid": os.getpid()}).encode())
 
 
 def _url(host: str, listening: socket.socket) -> str:
