@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     LISTED = "Listed"
     """It was there, and is about to be removed."""
     REMOVED = "Removed"
-    KEPT = "AnchorContents"
+    KEPT = "Kept"
     """A lock of the store keeps it: it stays until that ends."""
 
 
