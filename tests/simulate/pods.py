@@ -26,9 +26,9 @@ class Pod:
     def move(self, *, dropping: bool = True) -> None:
         """Do what is under way: fetch, warm up, and drop, unless requests still use it."""
         for one in self.holdings.held:
-            if one.stage is grants.Stage.FETCHING:
+            if one.stage is grants.CopyStage.FETCHING:
                 self.holdings = grants.fetched(self.holdings, one.token)
-            elif one.stage is grants.Stage.LOADED:
+            elif one.stage is grants.CopyStage.LOADED:
                 self.holdings = grants.warmed(self.holdings, one.token)
         for token in grants.to_drop(self.holdings) if dropping else ():
             self.holdings = grants.gone(self.holdings, token)
@@ -36,7 +36,7 @@ class Pod:
     @property
     def is_moving(self) -> bool:
         """Whether anything is still to be fetched, warmed up or dropped."""
-        return any(one.stage is not grants.Stage.SERVING for one in self.holdings.held)
+        return any(one.stage is not grants.CopyStage.SERVING for one in self.holdings.held)
 
 
 @dataclass

@@ -34,7 +34,7 @@ def admin_app(
     """
     app = FastAPI(title="Stockpot admin", docs_url=None, redoc_url=None)
 
-    def told(nonce: str = "") -> ServerState:
+    def current_state(nonce: str = "") -> ServerState:
         state = models.state()
         ready = state.ready and not is_ending()
         head = {"chain": chain.seen(), "chain_age_s": chain.age_s()}
@@ -42,17 +42,17 @@ def admin_app(
 
     @app.get("/state")
     def state(nonce: Nonce = "") -> Response:
-        return _json(told(nonce))
+        return _json(current_state(nonce))
 
     @app.post("/weights:prepare")
     def prepare(grant: Grant) -> Response:
         models.prepare(grant)
-        return _json(told(), 202)
+        return _json(current_state(), 202)
 
     @app.post("/weights:commit")
     def commit(grant: Grant) -> Response:
         models.commit(grant)
-        return _json(told())
+        return _json(current_state())
 
     @app.get("/livez")
     async def live() -> dict[str, bool]:
@@ -60,11 +60,11 @@ def admin_app(
 
     @app.get("/readyz")
     def ready() -> Response:
-        state = told()
+        state = current_state()
         return _json(state, 200 if state.ready else 503)
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    def prometheus_metrics() -> Response:
         return Response(meters.text(), media_type=CONTENT_TYPE)
 
     @app.exception_handler(GrantRefused)

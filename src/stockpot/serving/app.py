@@ -107,10 +107,10 @@ def public_app(
     @app.get(CHAIN)
     def head() -> JSONResponse:
         """Say where the soup's receipts end in this server's store, as it is now."""
-        found = chain.fresh(CHAIN_TIMEOUT_S)
-        if found is None:
+        current = chain.fresh(CHAIN_TIMEOUT_S)
+        if current is None:
             return http_errors.problem(503, "The store does not say where the receipts end.")
-        return JSONResponse({"soup": soup, **found.model_dump(mode="json")})
+        return JSONResponse({"soup": soup, **current.model_dump(mode="json")})
 
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
@@ -190,10 +190,10 @@ def _image_request_schema() -> dict[str, Any]:
     schema = ImageRequest.model_json_schema()
     for name, field in schema["properties"].items():
         if name not in schema["required"] and "anyOf" not in field:
-            told = {
+            annotations = {
                 key: field.pop(key) for key in ("title", "description", "default") if key in field
             }
-            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **told}
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **annotations}
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 

@@ -75,11 +75,11 @@ class Holdings:
     @property
     def serving(self) -> HeldCopy | None:
         """What the next request is answered with."""
-        return next((one for one in self.held if one.stage is CopyStage.SERVING), None)
+        return next((copy for copy in self.held if copy.stage is CopyStage.SERVING), None)
 
     def get(self, token: Token) -> HeldCopy:
         """The copy of that token; it must not be gone."""
-        return next(one for one in self.held if one.token == token)
+        return next(copy for copy in self.held if copy.token == token)
 
 
 def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
@@ -93,14 +93,16 @@ def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
     """
     granted = _accept(state, grant)
     # A promotion may name a revision that is here already: its copy moves on under the new epoch.
-    live = [one for one in state.held if _is_copy_of(one, granted.revision)]
-    others = (one for one in state.held if one.stage is not CopyStage.SERVING and one not in live)
+    live = [copy for copy in state.held if _is_copy_of(copy, granted.revision)]
+    others = (
+        copy for copy in state.held if copy.stage is not CopyStage.SERVING and copy not in live
+    )
     state = replace(state, granted=granted)
     for other in others:
         state = _change(state, other.token, _leave(None))
-    for one in live:
-        if one.stage is not CopyStage.SERVING:
-            state = _change(state, one.token, lambda it: replace(it, granted=granted))
+    for copy in live:
+        if copy.stage is not CopyStage.SERVING:
+            state = _change(state, copy.token, lambda it: replace(it, granted=granted))
     if live:
         return state, None
     token = state.next_token
@@ -149,13 +151,13 @@ def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Ho
             f"The revision of epoch {grant.epoch} is not prepared{why}",
             help="wait until /state shows it as prepared; after a failure, prepare it again",
         )
-    for one in state.held:
-        if one is chosen:
+    for copy in state.held:
+        if copy is chosen:
             state = _change(
-                state, one.token, lambda it: replace(it, granted=granted, stage=CopyStage.SERVING)
+                state, copy.token, lambda it: replace(it, granted=granted, stage=CopyStage.SERVING)
             )
-        elif one.stage is not CopyStage.LEAVING:
-            state = _change(state, one.token, _leave(now_s + drain_s))
+        elif copy.stage is not CopyStage.LEAVING:
+            state = _change(state, copy.token, _leave(now_s + drain_s))
     return state
 
 
@@ -192,12 +194,12 @@ def gone(state: Holdings, token: Token) -> Holdings:
     """Nothing of it is left, neither in memory nor on disk."""
     if token not in to_drop(state):
         raise ValueError(f"Copy {token} is still {state.get(token)}.")
-    return replace(state, held=tuple(one for one in state.held if one.token != token))
+    return replace(state, held=tuple(copy for copy in state.held if copy.token != token))
 
 
 def report(state: Holdings) -> ServerState:
     """All of it, as the operator is told."""
-    names: dict[RevisionRef, None] = {one.granted.revision: None for one in state.held}
+    names: dict[RevisionRef, None] = {copy.granted.revision: None for copy in state.held}
     if state.granted:
         # Even where fetching it failed: the same grant, asked again, would fetch it.
         names[state.granted.revision] = None
@@ -257,5 +259,5 @@ def _leave(deadline_s: float | None) -> Callable[[HeldCopy], HeldCopy]:
 
 
 def _change(state: Holdings, token: Token, change: Callable[[HeldCopy], HeldCopy]) -> Holdings:
-    held = tuple(change(one) if one.token == token else one for one in state.held)
+    held = tuple(change(copy) if copy.token == token else copy for copy in state.held)
     return replace(state, held=held)

@@ -62,14 +62,14 @@ def _is_json(content_type: str) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
         if not _is_text(name):
             raise BadParameter(name, f"{quoted(name)} is no name: it cannot be written in UTF-8.")
-        if name in found:
+        if name in members:
             raise BadParameter(name, f"{quoted(name)} is given twice.")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _is_text(name: str) -> bool:

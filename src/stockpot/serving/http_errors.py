@@ -35,9 +35,9 @@ def problem(
     """An answer in the shape that OpenAI's clients read."""
     if parameter is not None:
         parameter = _printable(parameter)[:_LONGEST_NAME]
-    said = {"message": _printable(message), "type": kind, "param": parameter, "code": code}
+    body = {"message": _printable(message), "type": kind, "param": parameter, "code": code}
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return JSONResponse({"error": said}, status, headers)
+    return JSONResponse({"error": body}, status, headers)
 
 
 def of_error(error: StockpotError) -> JSONResponse:

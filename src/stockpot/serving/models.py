@@ -195,7 +195,7 @@ class Models:
                     continue
                 copy = self._copies.pop(token, None)
                 whole = () if copy is None else (copy, *copy.parameters(), *copy.buffers())
-                self._ghosts[token] = tuple(weakref.ref(one) for one in whole)
+                self._ghosts[token] = tuple(weakref.ref(tensor) for tensor in whole)
                 del copy, whole
             ghosts = dict(self._ghosts)
         if any(_is_alive(ghost) for ghost in ghosts.values()):
@@ -208,4 +208,4 @@ class Models:
 
 
 def _is_alive(ghost: tuple[weakref.ref[object], ...]) -> bool:
-    return any(one() is not None for one in ghost)
+    return any(reference() is not None for reference in ghost)

@@ -153,8 +153,8 @@ def _write_endpoint(
     path: Path, host: str, public: socket.socket, admin: socket.socket, instance_id: str
 ) -> None:
     """Say where it answers, to whoever started it. The file appears whole."""
-    said = {"url": _url(host, public), "adminUrl": _url(host, admin)}
-    write_whole(path, json.dumps({**said, "boot": instance_id, "pid": os.getpid()}).encode())
+    urls = {"url": _url(host, public), "adminUrl": _url(host, admin)}
+    write_whole(path, json.dumps({**urls, "boot": instance_id, "pid": os.getpid()}).encode())
 
 
 def _url(host: str, listening: socket.socket) -> str:

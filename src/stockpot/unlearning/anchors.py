@@ -99,7 +99,7 @@ class FileAnchor:
 
     def soups(self, namespace: str) -> dict[str, str]:
         """Read whose lines there are."""
-        return {one.soup: one.name for one in self._lines(namespace)[0]}
+        return {head.soup: head.name for head in self._lines(namespace)[0]}
 
     def _lines(self, namespace: str) -> tuple[list[AnchoredHead], int]:
         if not self._path.is_file():
@@ -132,14 +132,14 @@ def contradiction(kept: AnchorContents, entries: Sequence[tuple[int, str]]) -> s
     there = dict(entries)
     last = max(there, default=0)
     same = ""
-    for head in sorted(kept.heads, key=lambda one: one.sequence):
-        found = there.get(head.sequence)
-        if found == head.digest:
+    for head in sorted(kept.heads, key=lambda head: head.sequence):
+        digest = there.get(head.sequence)
+        if digest == head.digest:
             same = f"; up to number {head.sequence} it is as it was on {head.at}"
             continue
-        said = f"number {head.sequence} was {head.digest} on {head.at}"
-        if found is not None:
-            return f"it was forked or edited: {said}, and is {found} now{same}"
+        recorded = f"number {head.sequence} was {head.digest} on {head.at}"
+        if digest is not None:
+            return f"it was forked or edited: {recorded}, and is {digest} now{same}"
         end = f"ends with number {last}" if last else "has no entry"
-        return f"it was cut off or rolled back: {said}, and now the chain {end}{same}"
+        return f"it was cut off or rolled back: {recorded}, and now the chain {end}{same}"
     return ""

@@ -81,7 +81,7 @@ class ChainReading:
                 the one before it (exit 43). The message names the file.
         """
         # What is missing first: all that comes after it is doubtful for that alone.
-        for link in sorted(self.links, key=lambda one: not (one.is_absent or one.sequence == 0)):
+        for link in sorted(self.links, key=lambda link: not (link.is_absent or link.sequence == 0)):
             if why := link.unsigned or link.misplaced:
                 raise _broken(link.key, why)
         receipts = tuple(
@@ -139,22 +139,22 @@ def read_chain(
     Returns:
         What lies there. Nothing is wrong with the chain where no link says why.
     """
-    found = [info.key for info in store.list(keys.receipts(soup_uid))]
-    numbers = {number: key for key in found if (number := _number(keys, soup_uid, key))}
-    strangers = sorted(set(found) - set(numbers.values()))
+    listed = [info.key for info in store.list(keys.receipts(soup_uid))]
+    numbers = {number: key for key in listed if (number := _number(keys, soup_uid, key))}
+    strangers = sorted(set(listed) - set(numbers.values()))
     links = [Link(0, key, misplaced="it is no receipt") for key in strangers]
     there = {number: store.get(key) for number, key in numbers.items()}
-    data = {number: one for number, one in there.items() if one is not None}
-    who = succession(data, public_key)
+    data = {number: entry for number, entry in there.items() if entry is not None}
+    signers = succession(data, public_key)
     before: Link | None = None
     for number in sorted(numbers):
         expected = before.sequence + 1 if before else 1
         if number != expected:
             before = _gap(keys, soup_uid, expected, number - 1)
             links.append(before)
-        before = _link(numbers[number], data, number, soup_uid, before, who)
+        before = _link(numbers[number], data, number, soup_uid, before, signers)
         links.append(before)
-    return ChainReading(tuple(links), who)
+    return ChainReading(tuple(links), signers)
 
 
 def _gap(keys: Keys, soup_uid: str, first: int, last: int) -> Link:
@@ -178,7 +178,7 @@ def _link(
     sequence: int,
     soup_uid: str,
     before: Link | None,
-    who: Succession,
+    signers: Succession,
 ) -> Link:
     data = entries.get(sequence)
     if data is None:
@@ -188,9 +188,9 @@ def _link(
     rotation: Rotation | None = None
     try:
         if is_rotation(data):
-            rotation = _rotation(data, sequence, who)
+            rotation = _rotation(data, sequence, signers)
         else:
-            payload = unseal(data, who.key_at(sequence))
+            payload = unseal(data, signers.key_at(sequence))
             statement = UnlearningStatement.model_validate_json(payload)
     except BadEnvelopeError as error:
         is_other = isinstance(error, OtherKeyError)
@@ -201,37 +201,37 @@ def _link(
         at = ".".join(str(part) for part in first["loc"])
         why = f"it says what this version does not know: {at} {first['msg']}"
         return Link(sequence, key, digest, unsigned=why)
-    said = statement.predicate if statement else rotation
-    assert said is not None
-    misplaced = next(_misplaced(said, sequence, soup_uid, before), "")
+    predicate = statement.predicate if statement else rotation
+    assert predicate is not None
+    misplaced = next(_misplaced(predicate, sequence, soup_uid, before), "")
     return Link(sequence, key, digest, statement, rotation, misplaced=misplaced)
 
 
-def _rotation(data: bytes, sequence: int, who: Succession) -> Rotation:
+def _rotation(data: bytes, sequence: int, signers: Succession) -> Rotation:
     """Read a rotation that leads on from the key that signs here.
 
     Raises:
         BadEnvelopeError: It does not.
     """
     handover = read_handover(data)
-    if sequence not in who.handovers:
-        old, here = key_name(handover.old), key_name(who.key_at(sequence))
+    if sequence not in signers.handovers:
+        old, here = key_name(handover.old), key_name(signers.key_at(sequence))
         raise OtherKeyError(f"it hands over from {old}, and what signs here is {here}")
     return handover.statement.predicate
 
 
 def _misplaced(
-    said: UnlearningPredicate | Rotation, sequence: int, soup_uid: str, before: Link | None
+    predicate: UnlearningPredicate | Rotation, sequence: int, soup_uid: str, before: Link | None
 ) -> Iterator[str]:
-    if said.soup.uid != soup_uid:
-        yield f"it is a receipt of another soup: {said.soup.uid}"
-    if said.sequence != sequence:
-        yield f"it says that it is number {said.sequence}"
+    if predicate.soup.uid != soup_uid:
+        yield f"it is a receipt of another soup: {predicate.soup.uid}"
+    if predicate.sequence != sequence:
+        yield f"it says that it is number {predicate.sequence}"
     expected = before.digest if before else None
     is_after_a_gap = before is not None and before.is_absent
-    if said.previous != expected and not is_after_a_gap:
+    if predicate.previous != expected and not is_after_a_gap:
         yield (
-            f"it follows {said.previous or 'no receipt'}, and the one before it is "
+            f"it follows {predicate.previous or 'no receipt'}, and the one before it is "
             f"{expected or 'none'}"
         )
 

@@ -98,15 +98,18 @@ def keep(
     new = sorted(set(records) - kept.keys())
     if new:
         _, salts = commit(new)
-        kept |= {one: Opening(record=one, salt=salt) for one, salt in zip(new, salts, strict=True)}
+        kept |= {
+            record: Opening(record=record, salt=salt)
+            for record, salt in zip(new, salts, strict=True)
+        }
         folder = keys.commitments(shard_uid)
         begin(
             store,
             folder,
             Manifest(kind=ArtefactKind.COMMITMENTS, lineage=(LineagePair(shard=shard_uid),)),
         )
-        said = _Openings(openings=tuple(kept[name] for name in sorted(kept)))
-        store.put(folder + OPENINGS, rfc8785.dumps(said.model_dump(mode="json", by_alias=True)))
+        document = _Openings(openings=tuple(kept[name] for name in sorted(kept)))
+        store.put(folder + OPENINGS, rfc8785.dumps(document.model_dump(mode="json", by_alias=True)))
     return tuple(sorted(commitment_of(kept[record]) for record in set(records)))
 
 
@@ -121,12 +124,12 @@ def openings(store: ObjectStore, keys: Keys, shard_uid: str) -> tuple[Opening, .
     if data is None:
         return ()
     try:
-        found = _Openings.model_validate_json(data)
+        document = _Openings.model_validate_json(data)
     except ValidationError as error:
         raise _refused(key, f"it is no list of openings: {error.errors()[0]['msg']}") from error
-    if found.version != 1:
-        raise _refused(key, f"it is of version {found.version}; this program reads 1")
-    return found.openings
+    if document.version != 1:
+        raise _refused(key, f"it is of version {document.version}; this program reads 1")
+    return document.openings
 
 
 def _refused(key: str, why: str) -> Refused:

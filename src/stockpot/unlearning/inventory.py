@@ -72,10 +72,10 @@ class Inventory(Model):
     complete: bool = False
     """The last sweep found nothing but what locks keep: all other items are removed."""
 
-    def listing(self, found: Iterable[ObjectInfo]) -> "Inventory":
+    def listing(self, infos: Iterable[ObjectInfo]) -> "Inventory":
         """Add what is about to be removed; what stands here already is removed once more."""
         items = {(item.key, item.version, item.size_bytes): item for item in self.items}
-        for info in found:
+        for info in infos:
             item = Item(key=info.key, version=info.version, size_bytes=info.size_bytes)
             items[item.key, item.version, item.size_bytes] = item
         in_order = tuple(items[at] for at in sorted(items))
@@ -87,7 +87,7 @@ class Inventory(Model):
         Args:
             kept: What it is, and by which lock.
         """
-        locked = {(one.key, one.version) for one in kept}
+        locked = {(info.key, info.version) for info in kept}
         items = tuple(
             item.model_copy(
                 update={
@@ -99,8 +99,8 @@ class Inventory(Model):
             for item in self.items
         )
         left = tuple(
-            Residual(key=one.key, version=one.version, size_bytes=one.size_bytes, kept_by=why)
-            for one, why in kept.items()
+            Residual(key=info.key, version=info.version, size_bytes=info.size_bytes, kept_by=why)
+            for info, why in kept.items()
         )
         residuals = (*self.residuals, *left)
         return self.model_copy(update={"items": items, "residuals": residuals, "complete": True})
@@ -113,14 +113,14 @@ class Inventory(Model):
     @property
     def canonical(self) -> bytes:
         """As it is stored, and as its digest covers it."""
-        said = self.model_dump(mode="json", by_alias=True)
+        document = self.model_dump(mode="json", by_alias=True)
         # What earlier versions wrote has neither, and stays the bytes that were signed.
-        if not said["commitments"]:
-            del said["commitments"]
-        for residual in said["residuals"]:
+        if not document["commitments"]:
+            del document["commitments"]
+        for residual in document["residuals"]:
             if not residual["keptBy"]:
                 del residual["keptBy"]
-        return rfc8785.dumps(said)
+        return rfc8785.dumps(document)
 
     @property
     def digest(self) -> Digest:
@@ -146,12 +146,12 @@ def read_inventory(store: ObjectStore, keys: Keys, shard_uid: str) -> Inventory 
     if data is None:
         return None
     try:
-        found = Inventory.model_validate_json(data)
+        inventory = Inventory.model_validate_json(data)
     except ValidationError as error:
         raise _refused(key, f"it is no inventory: {error.errors()[0]['msg']}") from error
-    if found.version != 1 or found.shard.uid != shard_uid or found.canonical != data:
+    if inventory.version != 1 or inventory.shard.uid != shard_uid or inventory.canonical != data:
         raise _refused(key, f"it was edited, or is not of shard {shard_uid}")
-    return found
+    return inventory
 
 
 def write_inventory(store: ObjectStore, keys: Keys, inventory: Inventory) -> None:

@@ -83,22 +83,22 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
         leave_out_at_least(store, keys, spec.former.shard, spec.former.left_out)
     progress.begin("sweeping")
     before = read_inventory(store, keys, uid)
-    found = sweep(store, keys, uid, spec.former)
-    same = before and before.residuals == residuals_of(found.unknown)
-    if before and before.complete and same and not found.tainted:
+    swept = sweep(store, keys, uid, spec.former)
+    same = before and before.residuals == residuals_of(swept.unknown)
+    if before and before.complete and same and not swept.tainted:
         return _result(before, reused=True)
     listed = before or Inventory(soup=spec.soup, shard=spec.shard)
     if spec.former and not listed.commitments:
         # Before their salts go. The sweep that finds those comes after it.
         made = keep(store, keys, spec.former.shard, spec.former.records)
         listed = listed.model_copy(update={"commitments": made})
-        found = sweep(store, keys, uid, spec.former)
-    listed = _seen(listed.listing(found.tainted), found)
+        swept = sweep(store, keys, uid, spec.former)
+    listed = _with_sweep(listed.listing(swept.tainted), swept)
     write_inventory(store, keys, listed)
 
-    progress.begin("purging", total_steps=len(found.tainted))
+    progress.begin("purging", total_steps=len(swept.tainted))
     kept: dict[ObjectInfo, str] = {}
-    for number, info in enumerate(found.tainted, start=1):
+    for number, info in enumerate(swept.tainted, start=1):
         _stop_here(stop)
         # The lineage of what stays has to stay, too.
         if why := _kept_below(info, kept) or _purge(store, info):
@@ -107,15 +107,15 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
 
     progress.begin("sweeping")
     again = sweep(store, keys, uid, spec.former)
-    swept = _seen(listed, again)
+    final = _with_sweep(listed, again)
     if new := [info for info in again.tainted if info not in kept]:
-        write_inventory(store, keys, swept)
+        write_inventory(store, keys, final)
         raise Waiting(
             f"{len(new)} objects of shard {uid} appeared while it was purged, "
             f"{new[0].key} among them",
             help="something that writes it still runs; end it, and run the purge again",
         )
-    inventory = swept.finished(kept)
+    inventory = final.finished(kept)
     write_inventory(store, keys, inventory)
     return _result(inventory, reused=False)
 
@@ -131,13 +131,13 @@ def sweep(
         shard_uid: What is to be found.
         former: Where the shard goes on without some records: what had them, and what is kept.
     """
-    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
+    listing = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
     tainted_folders = {keys.shard(shard_uid)}
-    for info, manifest in seen:
+    for info, manifest in listing:
         if _is_tainted(info, manifest, keys, shard_uid, former):
             tainted_folders.add(folder_of(info.key))
     tainted, unknown = [], []
-    for info, manifest in seen:
+    for info, manifest in listing:
         # All below a tainted folder is tainted, whatever a manifest further down says.
         if any(folder in tainted_folders for folder in folders_above(info.key)):
             tainted.append(info)
@@ -151,7 +151,7 @@ def _kept_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
     if not info.key.endswith(f"/{MANIFEST}"):
         return ""
     folder = folder_of(info.key)
-    return next((why for one, why in kept.items() if one.key.startswith(folder)), "")
+    return next((why for covered, why in kept.items() if covered.key.startswith(folder)), "")
 
 
 def _purge(store: ObjectStore, info: ObjectInfo) -> str:
@@ -188,12 +188,12 @@ def _is_tainted(
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 
-def _seen(inventory: Inventory, found: SweepResult) -> Inventory:
-    look = Sweep(at=now(), found=len(found.tainted))
+def _with_sweep(inventory: Inventory, result: SweepResult) -> Inventory:
+    look = Sweep(at=now(), found=len(result.tainted))
     return inventory.model_copy(
         update={
             "sweeps": (*inventory.sweeps, look),
-            "residuals": residuals_of(found.unknown),
+            "residuals": residuals_of(result.unknown),
         }
     )
 

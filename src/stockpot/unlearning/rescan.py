@@ -50,9 +50,9 @@ def collect(
     for uid in spec.forgotten:
         stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     progress.begin("sweeping")
-    found = in_order(_came_back(store, keys, set(spec.forgotten), spec.kept))
-    progress.begin("purging", total_steps=len(found))
-    for number, info in enumerate(found, start=1):
+    resurrected = in_order(_came_back(store, keys, set(spec.forgotten), spec.kept))
+    progress.begin("purging", total_steps=len(resurrected))
+    for number, info in enumerate(resurrected, start=1):
         if stop.is_set():
             raise StockpotError(
                 "The look for what came back ended when asked to.",
@@ -64,8 +64,8 @@ def collect(
     unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)
     return RunResult(
         unrecorded_receipts=tuple(islice(unrecorded, NAMED_RECEIPTS)),
-        purged_objects=len(found),
-        purged_bytes=sum(info.size_bytes for info in found),
+        purged_objects=len(resurrected),
+        purged_bytes=sum(info.size_bytes for info in resurrected),
         figures={"residuals": "0"},
     )
 
@@ -76,17 +76,17 @@ def _came_back(
     forgotten: Collection[str],
     kept: Collection[KeptTrainings],
 ) -> list[ObjectInfo]:
-    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
+    listing = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
     shards = tuple(keys.shard(uid) for uid in sorted(forgotten) if "." not in uid)
     kept_in = {keys.shard(trainings.shard): trainings for trainings in kept}
     folders = {
         folder_of(info.key)
-        for info, manifest in seen
+        for info, manifest in listing
         if manifest and (_is_forgotten(manifest, forgotten) or _is_old(info, manifest, kept_in))
     }
     return [
         info
-        for info, _ in seen
+        for info, _ in listing
         if info.key.startswith(shards or ("\0",))
         or any(info.key.startswith(folder) for folder in folders)
     ]

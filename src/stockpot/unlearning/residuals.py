@@ -58,7 +58,7 @@ def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidua
         custody: What the store does with objects beside keeping them.
     """
     return (
-        *_found(inventory, custody),
+        *_visible_residuals(inventory, custody),
         *(
             NamedResidual(kind=kind, certainty=Certainty.ALWAYS, what=what)
             for kind, what in OUTSIDE
@@ -66,7 +66,7 @@ def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidua
     )
 
 
-def _found(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
+def _visible_residuals(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
     strays = [residual for residual in inventory.residuals if not residual.kept_by]
     kept = sorted({residual.kept_by for residual in inventory.residuals if residual.kept_by})
     if strays:

@@ -57,12 +57,12 @@ def chain_to_go_on(
         Refused: The chain ends with another key (exit 49), or is broken (43).
     """
     mine = key.public_key()
-    found = read_chain(store, keys, soup.uid, mine)
-    if not _is_swapped(found):
-        chain = found.require_sound()
+    reading = read_chain(store, keys, soup.uid, mine)
+    if not _is_swapped(reading):
+        chain = reading.require_sound()
         if chain.last == 0 or key_name(chain.key) == key_name(mine):
             return chain
-    ending = found
+    ending = reading
     if previous is not None:
         ending = read_chain(store, keys, soup.uid, previous.public_key())
         if not _is_swapped(ending):
@@ -73,9 +73,9 @@ def chain_to_go_on(
     raise _swapped(soup, ending, key_name(mine), previous)
 
 
-def _is_swapped(found: ChainReading) -> bool:
+def _is_swapped(reading: ChainReading) -> bool:
     """Whether the last entry says that a key signed it that no rotation leads to."""
-    return bool(found.entries) and found.entries[-1].by_other_key
+    return bool(reading.entries) and reading.entries[-1].by_other_key
 
 
 def _hand_over(
@@ -92,10 +92,10 @@ def _hand_over(
 
 
 def _swapped(
-    soup: ObjectRef, found: ChainReading, mine: str, previous: Ed25519PrivateKey | None
+    soup: ObjectRef, reading: ChainReading, mine: str, previous: Ed25519PrivateKey | None
 ) -> Refused:
-    last = found.entries[-1]
-    who = last.unsigned if last.by_other_key else f"{found.succession.names[-1]} signs there now"
+    last = reading.entries[-1]
+    who = last.unsigned if last.by_other_key else f"{reading.succession.names[-1]} signs there now"
     beside = f", nor with its {PREVIOUS}, {key_name(previous.public_key())}" if previous else ""
     return Refused(
         f"the receipts of soup {soup.name} do not end with the signing key {mine}{beside}: "

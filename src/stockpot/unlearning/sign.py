@@ -124,7 +124,7 @@ class _ReceiptSigner:
             # Looked at again, for there are stores where two writers both win; the later one did.
             if store.put_if_absent(place, data) and store.get(place) == data:
                 written = check_chain(store, keys, spec.soup.uid, key.public_key())
-                return next(one for one in written if one.sequence > chain.last), True
+                return next(receipt for receipt in written if receipt.sequence > chain.last), True
         raise Transient(
             f"others took the next place in the chain {MOST_TRIES} times",
             help="sign one receipt of a soup at a time",
@@ -140,9 +140,9 @@ def _interrupted() -> StockpotError:
 
 
 def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
-    said = receipt.statement.predicate
-    is_new = receipt.sequence > request.after or said.completeness == "Complete"
-    return said.shard.uid == request.shard.uid and is_new
+    predicate = receipt.statement.predicate
+    is_new = receipt.sequence > request.after or predicate.completeness == "Complete"
+    return predicate.shard.uid == request.shard.uid and is_new
 
 
 def _require_recorded(spec: SignRun, chain: ReceiptChain) -> None:
@@ -200,7 +200,7 @@ def _require_clean(spec: SignRun, request: ReceiptRequest, inventory: Inventory)
 
 
 def _recipes(keys: Iterable[str]) -> set[str]:
-    return {PREFIX + found[1] for key in keys if (found := REVISION.search(key))}
+    return {PREFIX + match[1] for key in keys if (match := REVISION.search(key))}
 
 
 def _unlearning(

@@ -36,7 +36,7 @@ class Succession:
 
     def key_at(self, number: int) -> Ed25519PublicKey:
         """The key that signs an entry; of a rotation the one that hands over."""
-        before = [one for at, one in self.handovers.items() if at < number]
+        before = [handover for at, handover in self.handovers.items() if at < number]
         return before[-1].new if before else self.first
 
     @property
@@ -57,10 +57,10 @@ def is_rotation(data: bytes) -> bool:
     """Whether an envelope says that it is one, whoever signed it."""
     try:
         # Before the whole is understood: what is wrong with it is to be said of a rotation.
-        said = json.loads(payload_unchecked(data))
+        statement = json.loads(payload_unchecked(data))
     except ValueError:
         return False
-    return isinstance(said, dict) and said.get("predicateType") == PREDICATE_TYPE
+    return isinstance(statement, dict) and statement.get("predicateType") == PREDICATE_TYPE
 
 
 def read_handover(data: bytes) -> Handover:
@@ -97,22 +97,24 @@ def succession(entries: Mapping[int, bytes], trusted: Ed25519PublicKey) -> Succe
         trusted: One key of it: the first, the last, or any in between. One that is not of it is
             taken for the first, and nothing that follows will be signed with it.
     """
-    found: dict[int, Handover] = {}
+    handovers: dict[int, Handover] = {}
     for number in sorted(entries):
         if is_rotation(entries[number]):
             try:
-                found[number] = read_handover(entries[number])
+                handovers[number] = read_handover(entries[number])
             except BadEnvelopeError:
                 continue
     name = key_name(trusted)
-    known = max((at for at, one in found.items() if key_name(one.new) == name), default=0)
+    known = max(
+        (at for at, handover in handovers.items() if key_name(handover.new) == name), default=0
+    )
     counting: dict[int, Handover] = {}
     key = trusted
-    for number in sorted((at for at in found if at <= known), reverse=True):
-        if key_name(found[number].new) == key_name(key):
-            counting[number], key = found[number], found[number].old
+    for number in sorted((at for at in handovers if at <= known), reverse=True):
+        if key_name(handovers[number].new) == key_name(key):
+            counting[number], key = handovers[number], handovers[number].old
     first, key = key, trusted
-    for number in sorted(at for at in found if at > known):
-        if key_name(found[number].old) == key_name(key):
-            counting[number], key = found[number], found[number].new
+    for number in sorted(at for at in handovers if at > known):
+        if key_name(handovers[number].old) == key_name(key):
+            counting[number], key = handovers[number], handovers[number].new
     return Succession(first, {at: counting[at] for at in sorted(counting)})

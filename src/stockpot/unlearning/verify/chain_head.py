@@ -28,16 +28,16 @@ def parse_head(text: str) -> Head:
     Raises:
         Refused: It is neither (exit 2).
     """
-    found = _HEAD.fullmatch(text.strip())
-    if found is None:
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
         raise Refused(
             f"{text!r} is no head of a chain",
             help="write the digest of the last receipt, sha256:…, or with its number: 3:sha256:…; "
             "a Soup's status.receipts has both",
             exit_code=ExitCode.USAGE,
         )
-    sequence = found["sequence"]
-    return Head(Digest(found["digest"]), int(sequence) if sequence else None)
+    sequence = match["sequence"]
+    return Head(Digest(match["digest"]), int(sequence) if sequence else None)
 
 
 def check_head(links: Sequence[Link], head: Head | None) -> Check:

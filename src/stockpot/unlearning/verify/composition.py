@@ -71,7 +71,7 @@ class CompositionChecker:
         self._known: dict[tuple[RevisionRef, str | None], tuple[Check, ...]] = {}
 
     def check(
-        self, about: str, said: UnlearningPredicate, gone: Mapping[str, int]
+        self, about: str, predicate: UnlearningPredicate, gone: Mapping[str, int]
     ) -> Iterator[Check]:
         """Check the successor that a receipt names.
 
@@ -81,12 +81,12 @@ class CompositionChecker:
             gone: Shards that were forgotten later: UID, and the number of the receipt; 0 while
                 there is none yet.
         """
-        successor = said.successor
+        successor = predicate.successor
         if successor is None:
             yield attested(about, "nothing serves any more", "the receipt names no successor")
             return
         shards = _names(successor.lineage)
-        if said.shard.uid in shards:
+        if predicate.shard.uid in shards:
             yield failed(about, WITHOUT, "the receipt itself names it in the successor's lineage")
             return
         later = [number for uid in shards & gone.keys() if (number := gone[uid])]
@@ -97,25 +97,25 @@ class CompositionChecker:
         if shards & gone.keys():
             yield unknown(about, MEAN, "an ingredient of it is being forgotten")
             return
-        known = (successor, said.successor_manifest)
+        known = (successor, predicate.successor_manifest)
         if known not in self._known:
-            self._known[known] = tuple(self._checks(said, successor))
+            self._known[known] = tuple(self._checks(predicate, successor))
         for check in self._known[known]:
             yield check.model_copy(update={"about": about})
 
-    def _checks(self, said: UnlearningPredicate, successor: RevisionRef) -> Iterator[Check]:
+    def _checks(self, predicate: UnlearningPredicate, successor: RevisionRef) -> Iterator[Check]:
         folder = self._keys.revision(self._soup_uid, successor.recipe_digest)
         try:
             manifest = read_manifest(self._store, folder)
-            why = _contradiction(manifest, said, successor)
-            found = None if why else self._recipe(manifest, successor)
+            why = _contradiction(manifest, predicate, successor)
+            verified = None if why else self._recipe(manifest, successor)
         except Refused as error:
             yield failed("", WITHOUT, error.message)
             return
         if why:
             yield failed("", WITHOUT, f"{folder}{MANIFEST} says that {why}")
             return
-        if found is None:
+        if verified is None:
             why = (
                 f"which parts its recipe {successor.recipe_digest} has, and their weights, is "
                 f"not to be found: {folder} and the ingredients do not say it"
@@ -123,14 +123,14 @@ class CompositionChecker:
             yield unknown("", WITHOUT, why)
             yield unknown("", MEAN, why)
             return
-        parts = len(found.parts)
+        parts = len(verified.parts)
         made = f"of {parts} ingredients" if parts else "of the base alone"
         yield proven("", WITHOUT, f"its recipe is {made}, and has the digest that was signed")
-        yield self._mean(found, successor)
+        yield self._mean(verified, successor)
         yield from self._stored(folder, successor)
-        yield from self._signed_manifest(folder, said)
+        yield from self._signed_manifest(folder, predicate)
         if parts:
-            yield self._alone(found.parts)
+            yield self._alone(verified.parts)
 
     def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> VerifiedRecipe | None:
         """Find the parts that have the digest that was signed, or None."""
@@ -169,13 +169,13 @@ class CompositionChecker:
             manifest = read_manifest(self._store, folder)
         return Digest(manifest.base_digest) if manifest and manifest.base_digest else None
 
-    def _mean(self, found: VerifiedRecipe, successor: RevisionRef) -> Check:
-        for part in found.parts:
+    def _mean(self, verified: VerifiedRecipe, successor: RevisionRef) -> Check:
+        for part in verified.parts:
             key = self._keys.ingredient(part.shard_uid, part.training_key) + WEIGHTS
             if self._store.head(key) is None:
                 return unknown("", MEAN, f"{key} is not there any more")
         try:
-            digest = self._average(found.parts, found.output, found.base)
+            digest = self._average(verified.parts, verified.output, verified.base)
         except CannotAverageError as error:
             return unknown("", MEAN, str(error))
         except Refused as error:
@@ -206,17 +206,17 @@ class CompositionChecker:
         sha256 = hashlib.sha256()
         for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
             sha256.update(block)
-        found = PREFIX + sha256.hexdigest()
-        if found == successor.weights_digest:
+        digest = PREFIX + sha256.hexdigest()
+        if digest == successor.weights_digest:
             yield proven("", STORED)
         else:
-            yield failed("", STORED, f"{key} is {found}, not {successor.weights_digest}")
+            yield failed("", STORED, f"{key} is {digest}, not {successor.weights_digest}")
 
-    def _signed_manifest(self, folder: str, said: UnlearningPredicate) -> Iterator[Check]:
+    def _signed_manifest(self, folder: str, predicate: UnlearningPredicate) -> Iterator[Check]:
         data = self._store.get(folder + MANIFEST)
-        if said.successor_manifest is None or data is None:
+        if predicate.successor_manifest is None or data is None:
             return
-        if digest_of_bytes(data) == said.successor_manifest:
+        if digest_of_bytes(data) == predicate.successor_manifest:
             yield proven("", SIGNED)
         else:
             why = "it was written again since, as a merge does that finds its file gone"
@@ -224,15 +224,15 @@ class CompositionChecker:
 
 
 def _contradiction(
-    manifest: Manifest | None, said: UnlearningPredicate, successor: RevisionRef
+    manifest: Manifest | None, predicate: UnlearningPredicate, successor: RevisionRef
 ) -> str:
     """Why a revision's manifest cannot be of the successor that was signed, or nothing."""
     if manifest is None:
         return ""
     shards = {pair.shard for pair in manifest.lineage}
     shards |= {part.shard_uid for part in manifest.parts}
-    if said.shard.uid in _names(manifest.lineage) | shards:
-        return f"it was made with shard {said.shard.uid}"
+    if predicate.shard.uid in _names(manifest.lineage) | shards:
+        return f"it was made with shard {predicate.shard.uid}"
     if shards != {pair.shard for pair in successor.lineage}:
         return f"it was made from {', '.join(sorted(shards)) or 'nothing'}: not what was signed"
     if manifest.digest is None:  # It is being merged again.
@@ -248,7 +248,7 @@ def _contradiction(
 
 def _names(lineage: Iterable[LineagePair]) -> set[str]:
     """What receipts can call what a lineage has: shards, and single trainings of shards."""
-    pairs = [(recipe.ShardUID(one.shard), Digest(one.training_key)) for one in lineage]
+    pairs = [(recipe.ShardUID(pair.shard), Digest(pair.training_key)) for pair in lineage]
     return {shard for shard, _ in pairs} | {
         recipe.former_of(recipe.Ingredient(shard, key)) for shard, key in pairs
     }

@@ -76,31 +76,31 @@ def check_server(
     about, claim = f"the server at {url}", "it sees the same receipts"
     last = entries[-1].sequence if entries else 0
     try:
-        seen = _ask(url)
-        if seen.sequence < last:
+        head = _ask(url)
+        if head.sequence < last:
             time.sleep(AGAIN_S)
-            seen = _ask(url)
+            head = _ask(url)
     except (HTTPError, ValueError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         return unknown(about, claim, f"it does not say which it sees: {why}")
-    if seen.sequence < last:
-        what = f"number {seen.sequence}" if seen.sequence else "no receipt at all"
+    if head.sequence < last:
+        what = f"number {head.sequence}" if head.sequence else "no receipt at all"
         why = f"it sees {what} as the last, and the chain has {last}: an older store, or another"
         return failed(about, claim, why)
     there = {link.sequence: link.digest for link in entries}
-    if seen.sequence > last:
+    if head.sequence > last:
         # It may have been signed while this check ran.
-        data = store.get(keys.receipt(soup_uid, seen.sequence))
-        found = digest_of_bytes(data) if data is not None else None
-        if found is None:
-            why = f"it has seen {seen}, and that is not in this store: cut off, or another store"
+        data = store.get(keys.receipt(soup_uid, head.sequence))
+        digest_here = digest_of_bytes(data) if data is not None else None
+        if digest_here is None:
+            why = f"it has seen {head}, and that is not in this store: cut off, or another store"
             return failed(about, claim, why)
     else:
-        found = there.get(seen.sequence)
-    if found != seen.digest:
-        why = f"number {seen.sequence} is {seen.digest} there and {found} here: forked"
+        digest_here = there.get(head.sequence)
+    if digest_here != head.digest:
+        why = f"number {head.sequence} is {head.digest} there and {digest_here} here: forked"
         return failed(about, claim, why)
-    return attested(about, claim, f"it says that they end with {seen}")
+    return attested(about, claim, f"it says that they end with {head}")
 
 
 def _ask(url: str) -> ChainHead:
@@ -108,8 +108,8 @@ def _ask(url: str) -> ChainHead:
     if answer.status != 200:
         raise ValueError(f"HTTP {answer.status}")
     try:
-        said = dict(json.loads(answer.data))
-        said.pop("soup", None)
-        return ChainHead.model_validate(said)
+        body = dict(json.loads(answer.data))
+        body.pop("soup", None)
+        return ChainHead.model_validate(body)
     except (ValueError, TypeError) as error:
         raise ValueError("its answer is no head of a chain") from error

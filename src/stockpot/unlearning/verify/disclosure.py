@@ -33,15 +33,15 @@ def check_openings(openings: Sequence[Opening], entries: Sequence[Link]) -> Iter
     for opening in openings:
         commitment = commitment_of(opening)
         about, claim = f"record {opening.record}", "a receipt says that it was left out"
-        found = [
+        matches = [
             link
             for link in entries
             if link.statement and commitment in link.statement.predicate.commitments
         ]
-        if found:
-            said = found[-1].statement
-            name = said.predicate.shard.name if said else ""
-            why = f"receipt {found[-1].sequence} has the commitment that it opens, shard {name}"
+        if matches:
+            statement = matches[-1].statement
+            name = statement.predicate.shard.name if statement else ""
+            why = f"receipt {matches[-1].sequence} has the commitment that it opens, shard {name}"
             yield proven(about, claim, why)
         else:
             yield unknown(about, claim, f"none has {commitment}, which its opening opens")

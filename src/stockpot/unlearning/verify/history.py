@@ -112,9 +112,11 @@ def tell(ground: VerificationInput, report: Report) -> Audit:
     manifests = list(_manifests(ground))
     revisions = sorted(_revisions(ground, manifests), key=lambda made: made.stored_at)
     uids = {uid for made in revisions for uid in made.members}
-    for _, said in signed:
-        uids |= {said.shard.uid}
-        uids |= {pair.shard for pair in said.successor.lineage} if said.successor else set()
+    for _, predicate in signed:
+        uids |= {predicate.shard.uid}
+        uids |= (
+            {pair.shard for pair in predicate.successor.lineage} if predicate.successor else set()
+        )
     members = [_member(ground, uid, manifests, signed) for uid in sorted(uids)]
     return Audit(
         namespace=ground.keys.namespace,
@@ -123,7 +125,7 @@ def tell(ground: VerificationInput, report: Report) -> Audit:
         members=tuple(
             sorted(members, key=lambda member: (member.receipt or 0, member.name, member.shard))
         ),
-        passages=tuple(_passage(link, said) for link, said in signed),
+        passages=tuple(_passage(link, predicate) for link, predicate in signed),
         rotations=tuple(_handed(links)),
         revisions=tuple(revisions),
         report=report,
@@ -141,11 +143,11 @@ def _manifests(ground: VerificationInput) -> Iterator[tuple[ObjectInfo, Manifest
 def _revisions(
     ground: VerificationInput, manifests: Sequence[tuple[ObjectInfo, Manifest]]
 ) -> Iterator[RevisionHistory]:
-    folder, seen = ground.keys.soup(ground.soup_uid), set()
+    folder, listed = ground.keys.soup(ground.soup_uid), set()
     for info, manifest in manifests:
         is_ours = info.key.startswith(folder) and manifest.kind is ArtefactKind.REVISION
-        if is_ours and info.key not in seen:
-            seen.add(info.key)
+        if is_ours and info.key not in listed:
+            listed.add(info.key)
             yield RevisionHistory(
                 recipe_digest=manifest.recipe_digest,
                 weights_digest=manifest.digest,
@@ -161,7 +163,7 @@ def _member(
     signed: Sequence[tuple[Link, UnlearningPredicate]],
 ) -> MemberHistory:
     folder = ground.keys.shard(uid)
-    found = {
+    ingredients = {
         info.key: (info, manifest)
         for info, manifest in manifests
         if info.key.startswith(folder) and manifest.kind is ArtefactKind.INGREDIENT
@@ -174,11 +176,11 @@ def _member(
             records=manifest.records,
             stored_at=info.modified_at,
         )
-        for info, manifest in found.values()
+        for info, manifest in ingredients.values()
         if manifest.lineage and manifest.lineage[0].training_key
     )
-    named = [manifest.shard_name for _, manifest in found.values() if manifest.shard_name]
-    gone = [(link, said) for link, said in signed if said.shard.uid == uid]
+    named = [manifest.shard_name for _, manifest in ingredients.values() if manifest.shard_name]
+    gone = [(link, predicate) for link, predicate in signed if predicate.shard.uid == uid]
     if not gone:
         return MemberHistory(
             shard=uid,
@@ -186,18 +188,18 @@ def _member(
             learnt=learnt,
             tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
         )
-    link, said = gone[-1]
+    link, predicate = gone[-1]
     return MemberHistory(
         shard=uid,
-        name=said.shard.name,
+        name=predicate.shard.name,
         learnt=learnt,
         receipt=link.sequence,
-        completeness=said.completeness,
-        requested_at=said.requested_at,
-        tombstoned_at=said.tombstoned_at,
-        signed_at=said.signed_at,
-        removed_objects=said.purge.objects,
-        removed_bytes=said.purge.bytes,
+        completeness=predicate.completeness,
+        requested_at=predicate.requested_at,
+        tombstoned_at=predicate.tombstoned_at,
+        signed_at=predicate.signed_at,
+        removed_objects=predicate.purge.objects,
+        removed_bytes=predicate.purge.bytes,
     )
 
 
@@ -214,15 +216,15 @@ def _handed(links: Sequence[Link]) -> Iterator[KeyHandover]:
             )
 
 
-def _passage(link: Link, said: UnlearningPredicate) -> ReceiptSummary:
+def _passage(link: Link, predicate: UnlearningPredicate) -> ReceiptSummary:
     assert link.digest is not None
-    successor = said.successor
+    successor = predicate.successor
     lineage = {pair.shard for pair in successor.lineage} if successor else set()
     return ReceiptSummary(
         sequence=link.sequence,
         digest=link.digest,
-        shard=said.shard.uid,
-        signed_at=said.signed_at,
+        shard=predicate.shard.uid,
+        signed_at=predicate.signed_at,
         members=tuple(sorted(lineage)) if successor else None,
         weights_digest=successor.weights_digest if successor else None,
     )

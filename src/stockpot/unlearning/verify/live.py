@@ -32,12 +32,12 @@ def check_live(
         why = " ".join(str(error).split())[:200] or type(error).__name__
         yield unknown(about, CLAIM, f"it gives no answer that names a revision: {why}")
         return
-    by = [said for said in receipts if recipe_digest in said.tainted]
+    by = [predicate for predicate in receipts if recipe_digest in predicate.tainted]
     if by:
         name = by[0].shard.name
         yield failed(about, CLAIM, f"it serves {recipe_digest}, removed with shard {name}")
         return
-    forgotten = {said.shard.uid: said.shard.name for said in receipts}
+    forgotten = {predicate.shard.uid: predicate.shard.name for predicate in receipts}
     try:
         manifest = read_manifest(store, keys.revision(soup_uid, recipe_digest))
     except Refused as error:
@@ -49,7 +49,7 @@ def check_live(
     made_with = sorted(
         name
         for gone, name in forgotten.items()
-        if any(is_meant(one.shard, one.training_key, gone) for one in manifest.lineage)
+        if any(is_meant(pair.shard, pair.training_key, gone) for pair in manifest.lineage)
     )
     if made_with:
         yield failed(about, CLAIM, f"it serves {recipe_digest}, made with {', '.join(made_with)}")

@@ -29,13 +29,13 @@ def find_soup(
     soups = {**(anchored or {}), **soups_in(store, keys)}
     if name in soups:
         return name
-    found = sorted(uid for uid, called in soups.items() if called == name)
-    if len(found) == 1:
-        return found[0]
-    if found:
+    uids = sorted(uid for uid, called in soups.items() if called == name)
+    if len(uids) == 1:
+        return uids[0]
+    if uids:
         raise Refused(
-            f"several soups were called {name}, one after the other: {', '.join(found)}",
-            help=f"name the one that is meant by its UID: soup/{found[0]}",
+            f"several soups were called {name}, one after the other: {', '.join(uids)}",
+            help=f"name the one that is meant by its UID: soup/{uids[0]}",
             exit_code=ExitCode.USAGE,
         )
     known = ", ".join(f"{called} ({uid})" for uid, called in sorted(soups.items())) or "none"
@@ -49,17 +49,17 @@ def find_soup(
 def soups_in(store: ObjectStore, keys: Keys) -> dict[str, str]:
     """Find the names of soups that have receipts, by UID; empty where a receipt names none."""
     folder = f"{keys.namespace}/receipts/"
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for info in store.list(folder):
         uid = info.key.removeprefix(folder).partition("/")[0]
-        if not found.get(uid):
-            found[uid] = _name(store.get(info.key))
-    return found
+        if not names.get(uid):
+            names[uid] = _name(store.get(info.key))
+    return names
 
 
 def _name(data: bytes | None) -> str:
     try:
-        said = json.loads(payload_unchecked(data or b""))
-        return str(said["predicate"]["soup"]["name"])
+        statement = json.loads(payload_unchecked(data or b""))
+        return str(statement["predicate"]["soup"]["name"])
     except (BadEnvelopeError, ValueError, KeyError, TypeError):
         return ""

@@ -67,21 +67,21 @@ def verify(
         Refused: There is no such anchor.
         Transient: The store cannot be read.
     """
-    found = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
-    links, lying = found.links, found.entries
+    reading = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
+    links, lying = reading.links, reading.entries
     holdings = list_store(ground.store, ground.keys.namespace)
     checks = (
-        *_chain(ground, found, head, anchor),
+        *_chain(ground, reading, head, anchor),
         *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
         *check_openings(openings, lying),
         *_receipts(ground, links, holdings, average),
-        *(one for url in urls for one in _live(ground, found, url)),
+        *(check for url in urls for check in _live(ground, reading, url)),
     )
     return Report(
         store=ground.store_name,
         soup=ground.soup_uid,
         key=key_name(ground.public_key),
-        keys=found.succession.names,
+        keys=reading.succession.names,
         receipts=len(lying) - sum(1 for link in lying if link.rotation),
         head=f"{lying[-1].sequence}:{lying[-1].digest}" if lying else "",
         checks=checks,
@@ -89,10 +89,10 @@ def verify(
 
 
 def _chain(
-    ground: VerificationInput, found: ChainReading, head: Head | None, anchor: Anchor | None
+    ground: VerificationInput, reading: ChainReading, head: Head | None, anchor: Anchor | None
 ) -> Iterator[Check]:
-    links, lying = found.links, found.entries
-    yield from _signatures(found)
+    links, lying = reading.links, reading.entries
+    yield from _signatures(reading)
     claim = "every receipt names the one before it"
     for link in links:
         if link.misplaced:
@@ -109,15 +109,15 @@ def _chain(
         yield from _tombstones(ground, links)
 
 
-def _signatures(found: ChainReading) -> Iterator[Check]:
-    lying = found.entries
+def _signatures(reading: ChainReading) -> Iterator[Check]:
+    lying = reading.entries
     claim = "every receipt is signed with the key, and unedited since"
     for link in lying:
         if link.unsigned:
             yield failed(CHAIN, claim, f"{link.key}: {link.unsigned}")
     rotations = [link for link in lying if link.rotation]
     if not any(link.unsigned for link in lying):
-        through = f", {len(found.succession.names)} keys one after the other" if rotations else ""
+        through = f", {len(reading.succession.names)} keys one after the other" if rotations else ""
         yield proven(CHAIN, claim, f"{len(lying) - len(rotations)} receipts{through}")
     for link in rotations:
         old, new = (key_name(key) for key in link.rotation.keys) if link.rotation else ("", "")
@@ -143,13 +143,13 @@ def _unreceipted(ground: VerificationInput, links: Sequence[Link]) -> dict[str, 
     """Shards of the soup that a tombstone stands for and no receipt: UID, and since when."""
     receipted = {link.statement.predicate.shard.uid for link in links if link.statement}
     folder = ground.keys.tombstone("")
-    found = {}
+    forgotten_at = {}
     for info in ground.store.list(folder):
         uid = info.key.removeprefix(folder)
         mark = read_tombstone(ground.store, ground.keys, uid) if uid not in receipted else None
         if mark and mark.soup == ground.soup_uid:
-            found[uid] = mark.at
-    return found
+            forgotten_at[uid] = mark.at
+    return forgotten_at
 
 
 def _receipts(
@@ -159,23 +159,23 @@ def _receipts(
     compositions = CompositionChecker(store, keys, ground.soup_uid, average)
     going = dict.fromkeys(_unreceipted(ground, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
-    for number, (sequence, said) in enumerate(signed):
-        about = f"receipt {sequence}, shard {said.shard.name}"
+    for number, (sequence, predicate) in enumerate(signed):
+        about = f"receipt {sequence}, shard {predicate.shard.name}"
         after = signed[number + 1 :]
-        later = {one.shard.uid: at for at, one in after}
-        again = [one for _, one in after if one.shard.uid == said.shard.uid]
-        signs = {one.purge.inventory_digest for one in again}
-        inventory, inventoried = check_inventory(about, store, keys, said, signs)
+        later = {other.shard.uid: at for at, other in after}
+        again = [other for _, other in after if other.shard.uid == predicate.shard.uid]
+        signs = {other.purge.inventory_digest for other in again}
+        inventory, inventoried = check_inventory(about, store, keys, predicate, signs)
         before = signed[number - 1][1] if number else None
         checks = (
-            *compositions.check(about, said, going | later),
-            *check_absence(about, holdings, keys, said.shard.uid, inventory),
-            *check_tombstone(about, store, keys, said),
+            *compositions.check(about, predicate, going | later),
+            *check_absence(about, holdings, keys, predicate.shard.uid, inventory),
+            *check_tombstone(about, store, keys, predicate),
             *inventoried,
-            check_completeness(about, said),
-            *check_residuals(about, said),
-            check_servers(about, said),
-            check_times(about, said, inventory, before),
+            check_completeness(about, predicate),
+            *check_residuals(about, predicate),
+            check_servers(about, predicate),
+            check_times(about, predicate, inventory, before),
         )
         # An Incomplete receipt is followed by another of its shard, which is checked as well.
         yield from (_superseded(check) if again else check for check in checks)
@@ -187,8 +187,8 @@ def _superseded(check: Check) -> Check:
     return check.model_copy(update={"superseded": True}) if is_open else check
 
 
-def _live(ground: VerificationInput, found: ChainReading, url: str) -> Iterator[Check]:
+def _live(ground: VerificationInput, reading: ChainReading, url: str) -> Iterator[Check]:
     store, keys, uid = ground.store, ground.keys, ground.soup_uid
-    signed = [link.statement.predicate for link in found.links if link.statement]
+    signed = [link.statement.predicate for link in reading.links if link.statement]
     yield from check_live(url, store, keys, uid, signed)
-    yield check_server(url, store, keys, uid, found.entries)
+    yield check_server(url, store, keys, uid, reading.entries)
