@@ -8,7 +8,7 @@ from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import RevisionRef
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import Transient
-from stockpot.serving.chain_head import AT_ONCE_S, OLD_S, ChainHeadCache
+from stockpot.serving.chain_head import FRESH_S, REFRESH_AFTER_S, ChainHeadCache
 
 
 class Clock:
@@ -38,13 +38,13 @@ class Shelf:
 def test_what_is_seen_is_looked_at_again_only_once_it_is_old() -> None:
     shelf, clock = Shelf(), Clock()
     chain = ChainHeadCache(shelf.look, clock)
-    until(lambda: chain.seen() is not None)
+    until(lambda: chain.last_head() is not None)
 
     shelf.length = 1
-    clock.now_s += OLD_S
-    assert chain.seen() == ChainHead()
+    clock.now_s += REFRESH_AFTER_S
+    assert chain.last_head() == ChainHead()
     clock.now_s += 1
-    until(lambda: chain.seen() == ChainHead(sequence=1, receipt=1))
+    until(lambda: chain.last_head() == ChainHead(sequence=1, receipt=1))
 
     assert shelf.looks == 2
 
@@ -54,10 +54,10 @@ def test_a_store_that_hangs_keeps_nobody_waiting() -> None:
     chain = ChainHeadCache(shelf.look, clock)
     shelf.is_open.clear()
 
-    assert chain.seen() is None
-    assert chain.fresh(0.01) is None
+    assert chain.last_head() is None
+    assert chain.current_head(0.01) is None
     shelf.is_open.set()
-    until(lambda: chain.seen() == ChainHead())
+    until(lambda: chain.last_head() == ChainHead())
 
     assert shelf.looks == 1
 
@@ -67,10 +67,10 @@ def test_a_store_that_fails_is_left_alone_for_a_while() -> None:
     chain = ChainHeadCache(shelf.look, clock)
     shelf.is_broken = True
 
-    assert chain.fresh(5) is None
+    assert chain.current_head(5) is None
     looks = shelf.looks
     for _ in range(10):
-        assert chain.seen() is None
+        assert chain.last_head() is None
 
     assert (looks, shelf.looks) == (2, 2)
 
@@ -79,12 +79,12 @@ def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
     shelf, clock = Shelf(), Clock()
     chain = ChainHeadCache(shelf.look, clock)
     shelf.is_open.clear()
-    chain.seen()  # It hangs, and has seen nothing of what is written now.
-    clock.now_s += AT_ONCE_S + 1
+    chain.last_head()  # It hangs, and has seen nothing of what is written now.
+    clock.now_s += FRESH_S + 1
     shelf.length = 3
     threading.Timer(0.05, shelf.is_open.set).start()
 
-    found = chain.fresh(5)
+    found = chain.current_head(5)
 
     assert found is not None
     assert found.sequence == 3

@@ -39,18 +39,18 @@ class Steps:
         def counting(
             studio: Renderer,
             unet: Any,
-            order: GenerationRequest,
+            request: GenerationRequest,
             seed: int,
             go_on: Callable[[], None],
         ) -> bytes:
             def after_step() -> None:
-                self.made[order.prompt] += 1
-                if order.prompt == LEAVER and self.made[LEAVER] == self.HELD_AT:
+                self.made[request.prompt] += 1
+                if request.prompt == LEAVER and self.made[LEAVER] == self.HELD_AT:
                     self.holding.set()
                     self.released.wait()
                 go_on()
 
-            return draw(studio, unet, order, seed, after_step)
+            return draw(studio, unet, request, seed, after_step)
 
         monkeypatch.setattr(Renderer, "draw", counting)
 

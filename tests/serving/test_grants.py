@@ -33,7 +33,7 @@ def names(state: Holdings) -> set[str]:
 def prepared(state: Holdings, grant: Grant) -> Holdings:
     state, token = grants.prepare(state, grant)
     assert token is not None
-    return grants.warmed(grants.fetched(state, token), token)
+    return grants.mark_warmed(grants.mark_fetched(state, token), token)
 
 
 def committed(state: Holdings, grant: Grant, now_s: float = 0) -> Holdings:
@@ -73,9 +73,9 @@ def test_a_commit_is_what_the_next_request_is_answered_with() -> None:
 
 def test_a_dropped_revision_is_held_until_it_is_gone() -> None:
     state = committed(prepared(serving("old", 1), a_grant("new", 2)), a_grant("new", 2))
-    (old,) = grants.to_drop(state)
+    (old,) = grants.droppable(state)
 
-    before, after = names(state), names(grants.gone(state, old))
+    before, after = names(state), names(grants.mark_gone(state, old))
 
     assert (before, after) == ({"old", "new"}, {"new"})
 
@@ -87,8 +87,8 @@ def test_a_request_keeps_its_revision_until_the_deadline() -> None:
 
     assert not grants.is_overdue(state, pinned.token, now_s=109.9)
     assert grants.is_overdue(state, pinned.token, now_s=110)
-    assert grants.to_drop(state) == ()
-    assert grants.to_drop(grants.release(state, pinned.token)) == (pinned.token,)
+    assert grants.droppable(state) == ()
+    assert grants.droppable(grants.release(state, pinned.token)) == (pinned.token,)
 
 
 def test_what_a_request_uses_cannot_be_called_gone() -> None:
@@ -96,7 +96,7 @@ def test_what_a_request_uses_cannot_be_called_gone() -> None:
     state = committed(state, a_grant("new", 2))
 
     with pytest.raises(ValueError, match="still"):
-        grants.gone(state, pinned.token)
+        grants.mark_gone(state, pinned.token)
 
 
 def test_a_commit_may_come_twice() -> None:
@@ -141,14 +141,14 @@ def test_a_commit_before_the_warm_up_is_refused() -> None:
     assert token is not None
 
     with pytest.raises(GrantRefused, match="not prepared"):
-        committed(grants.fetched(state, token), a_grant("one", 1))
+        committed(grants.mark_fetched(state, token), a_grant("one", 1))
 
 
 def test_a_failed_prepare_says_why_and_leaves_the_old_one_serving() -> None:
     state, token = grants.prepare(serving("old", 1), a_grant("broken", 2))
     assert token is not None
 
-    state = grants.failed(state, token, "it is cut short")
+    state = grants.mark_failed(state, token, "it is cut short")
 
     assert grants.report(state).problem == "it is cut short"
     assert grants.acquire(state)[1].granted.revision == a_revision("old")
@@ -159,7 +159,7 @@ def test_a_failed_prepare_says_why_and_leaves_the_old_one_serving() -> None:
 def test_after_a_failure_the_same_grant_is_tried_again() -> None:
     state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
-    state = grants.failed(state, token, "the store is away")
+    state = grants.mark_failed(state, token, "the store is away")
 
     state, again = grants.prepare(state, a_grant("one", 1))
 
@@ -171,7 +171,7 @@ def test_what_was_granted_counts_as_held_even_where_fetching_it_failed() -> None
     state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
 
-    state = grants.gone(grants.failed(state, token, "no"), token)
+    state = grants.mark_gone(grants.mark_failed(state, token, "no"), token)
 
     assert names(state) == {"one"}
 
@@ -183,10 +183,10 @@ def test_a_newer_grant_replaces_what_was_being_prepared() -> None:
     state, second = grants.prepare(state, a_grant("two", 2))
 
     assert second is not None
-    assert grants.to_drop(state) == (first,)
+    assert grants.droppable(state) == (first,)
     # The thread that fetches the first has not noticed yet; what it says changes nothing.
-    assert grants.warmed(grants.fetched(state, first), first) == state
-    assert grants.failed(state, first, "too late") == state
+    assert grants.mark_warmed(grants.mark_fetched(state, first), first) == state
+    assert grants.mark_failed(state, first, "too late") == state
     with pytest.raises(GrantRefused, match="late"):
         committed(state, a_grant("one", 1))
 
@@ -209,8 +209,8 @@ def test_going_back_to_what_serves_drops_what_was_prepared() -> None:
 
     state, _ = grants.prepare(state, a_grant("one", 3))
 
-    (two,) = grants.to_drop(state)
-    assert names(grants.gone(state, two)) == {"one"}
+    (two,) = grants.droppable(state)
+    assert names(grants.mark_gone(state, two)) == {"one"}
 
 
 class Server(RuleBasedStateMachine):
@@ -254,9 +254,9 @@ class Server(RuleBasedStateMachine):
             return
         token = data.draw(st.sampled_from(tokens))
         if how == "failed":
-            self.state = grants.failed(self.state, token, "no")
+            self.state = grants.mark_failed(self.state, token, "no")
         else:
-            self.state = getattr(grants, how)(self.state, token)
+            self.state = getattr(grants, f"mark_{how}")(self.state, token)
 
     @rule(name=st.sampled_from("abc"), step=st.integers(-1, 1))
     def commit(self, name: str, step: int) -> None:
@@ -290,8 +290,8 @@ class Server(RuleBasedStateMachine):
         for token in [t for t in self.pins if grants.is_overdue(self.state, t, now_s=self.now_s)]:
             self.pins.remove(token)
             self.state = grants.release(self.state, token)
-        for token in grants.to_drop(self.state):
-            self.state = grants.gone(self.state, token)
+        for token in grants.droppable(self.state):
+            self.state = grants.mark_gone(self.state, token)
         if self.committed and self.committed.epoch == self.highest:
             assert names(self.state) == {self.committed.revision.lineage[0].shard}
 
@@ -334,7 +334,7 @@ def test_however_late_grants_arrive_the_highest_epoch_serves_in_the_end(epochs: 
         try:
             state, token = grants.prepare(state, a_grant(f"of {epoch}", epoch))
             if token is not None:
-                state = grants.warmed(grants.fetched(state, token), token)
+                state = grants.mark_warmed(grants.mark_fetched(state, token), token)
             state = committed(state, a_grant(f"of {epoch}", epoch))
         except GrantRefused:
             continue

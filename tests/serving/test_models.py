@@ -33,7 +33,7 @@ def some_models(scratch: Path, *, loads: Loads = load, drain_s: float = 60) -> M
         warm_up=lambda _: None,
         scratch=scratch,
         drain_s=drain_s,
-        meters=ServerMetrics(),
+        metrics=ServerMetrics(),
     )
 
 
@@ -47,7 +47,7 @@ def serve(models: Models, grant: Grant) -> None:
     models.commit(grant)
 
 
-def an_order(weights: str | None = None) -> GenerationRequest:
+def a_request(weights: str | None = None) -> GenerationRequest:
     return GenerationRequest("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
 
 
@@ -134,18 +134,20 @@ def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
     serve(models, a_grant("one", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(
+        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+    ) -> bytes:
         begun.set()
         released.wait()
         return b"png"
 
     worker = Worker(models, draw, capacity=1)
-    running = worker.submit(an_order())
+    running = worker.submit(a_request())
     begun.wait()
-    waiting = worker.submit(an_order())
+    waiting = worker.submit(a_request())
 
     with pytest.raises(QueueFull):
-        worker.submit(an_order())
+        worker.submit(a_request())
 
     assert worker.waiting == 1
     released.set()
@@ -158,16 +160,18 @@ def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Pat
     serve(models, a_grant("old", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(
+        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+    ) -> bytes:
         begun.set()
         released.wait()
         return b"png"
 
     worker = Worker(models, draw, capacity=9)
-    running = worker.submit(an_order())
+    running = worker.submit(a_request())
     begun.wait()
-    waiting = worker.submit(an_order())
-    pinned = worker.submit(an_order(a_revision("old").weights_digest))
+    waiting = worker.submit(a_request())
+    pinned = worker.submit(a_request(a_revision("old").weights_digest))
 
     serve(models, a_grant("new", 2))
     released.set()
@@ -183,7 +187,7 @@ def test_before_the_first_commit_nothing_is_queued(tmp_path: Path) -> None:
     worker = Worker(some_models(tmp_path), lambda *_: b"", capacity=1)
 
     with pytest.raises(NoRevisionServed):
-        worker.submit(an_order())
+        worker.submit(a_request())
 
     worker.close(0)
 
@@ -194,14 +198,14 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
     begun = threading.Event()
 
     def endless(
-        unet: Module, order: GenerationRequest, seed: int, go_on: Callable[[], None]
+        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
     ) -> bytes:
         begun.set()
         while True:
             go_on()
 
     worker = Worker(models, endless, capacity=9)
-    running, waiting = worker.submit(an_order()), worker.submit(an_order())
+    running, waiting = worker.submit(a_request()), worker.submit(a_request())
     begun.wait()
 
     worker.close(0)
@@ -210,7 +214,7 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
         with pytest.raises(RequestCutOff):
             future.result()
     with pytest.raises(RequestCutOff):
-        worker.submit(an_order())
+        worker.submit(a_request())
 
 
 def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
@@ -221,11 +225,11 @@ def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
         raise ValueError("/secret/path")
 
     worker = Worker(models, broken, capacity=9)
-    future = worker.submit(an_order())
+    future = worker.submit(a_request())
 
     with pytest.raises(RuntimeError) as failed:
         future.result()
 
     assert "secret" not in str(failed.value)
-    assert worker.submit(an_order()).exception() is not None  # The worker goes on.
+    assert worker.submit(a_request()).exception() is not None  # The worker goes on.
     worker.close(60)

@@ -23,8 +23,8 @@ def recomputed(revisions: RevisionStore, revision: RevisionRef, seed: int, scrat
     """Draw it again from the revision's weights in the store, with no server."""
     parts = load_parts(revisions.base)
     studio = Renderer(revisions.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
-    order = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
-    return studio.draw(studio.load(revision, scratch), order, seed, lambda: None)
+    request = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
+    return studio.draw(studio.load(revision, scratch), request, seed, lambda: None)
 
 
 def test_no_request_fails_or_is_torn_while_the_soup_changes(

@@ -27,11 +27,11 @@ class Pod:
         """Do what is under way: fetch, warm up, and drop, unless requests still use it."""
         for one in self.holdings.held:
             if one.stage is grants.CopyStage.FETCHING:
-                self.holdings = grants.fetched(self.holdings, one.token)
+                self.holdings = grants.mark_fetched(self.holdings, one.token)
             elif one.stage is grants.CopyStage.LOADED:
-                self.holdings = grants.warmed(self.holdings, one.token)
-        for token in grants.to_drop(self.holdings) if dropping else ():
-            self.holdings = grants.gone(self.holdings, token)
+                self.holdings = grants.mark_warmed(self.holdings, one.token)
+        for token in grants.droppable(self.holdings) if dropping else ():
+            self.holdings = grants.mark_gone(self.holdings, token)
 
     @property
     def is_moving(self) -> bool:

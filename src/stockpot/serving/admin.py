@@ -1,7 +1,7 @@
-"""The admin port: what the operator, the kubelet and Prometheus ask.
+"""The admin port, for the operator, the kubelet and Prometheus: grants, state, probes, metrics.
 
-See `stockpot.api.serving` for the protocol. It runs on a thread of its own, so that a long picture
-is never taken for a server that hangs.
+`stockpot.api.serving` describes the protocol. The port has its own thread, so that its probes
+answer while the worker draws.
 """
 
 from collections.abc import Callable
@@ -22,22 +22,22 @@ Nonce = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]
 
 
 def admin_app(
-    *, models: Models, meters: ServerMetrics, chain: ChainHeadCache, is_ending: Callable[[], bool]
+    *, models: Models, metrics: ServerMetrics, chain: ChainHeadCache, is_ending: Callable[[], bool]
 ) -> FastAPI:
-    """The ASGI application of the admin port.
+    """Build the ASGI application of the admin port.
 
     Args:
-        models: What is granted, and reported.
-        meters: What `/metrics` shows.
-        chain: The head of the receipts.
-        is_ending: Whether the server was told to end: then it is not ready.
+        models: Takes grants and reports what is held.
+        metrics: What `/metrics` shows.
+        chain: The head of the chain of receipts.
+        is_ending: Whether the server is shutting down: then it is not ready.
     """
     app = FastAPI(title="Stockpot admin", docs_url=None, redoc_url=None)
 
     def current_state(nonce: str = "") -> ServerState:
         state = models.state()
         ready = state.ready and not is_ending()
-        head = {"chain": chain.seen(), "chain_age_s": chain.age_s()}
+        head = {"chain": chain.last_head(), "chain_age_s": chain.age_s()}
         return state.model_copy(update={"ready": ready, "nonce": nonce, **head})
 
     @app.get("/state")
@@ -65,7 +65,7 @@ def admin_app(
 
     @app.get("/metrics")
     def prometheus_metrics() -> Response:
-        return Response(meters.text(), media_type=CONTENT_TYPE)
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.exception_handler(GrantRefused)
     async def refused(_: Request, error: GrantRefused) -> Response:

@@ -1,7 +1,7 @@
-"""The head of the soup's chain of receipts as this server sees it in its store.
+"""A cache of the head of the soup's chain of receipts, as this server's store has it.
 
-Looked at beside everything else, and never while somebody waits for a picture: a store that hangs
-must not make a server look dead. So what is said may be some seconds old.
+A background thread reads the store, never the thread of a request: a store that hangs must not make
+the server look dead. So the cached head may be some seconds old.
 """
 
 import math
@@ -16,14 +16,14 @@ from stockpot.errors import StockpotError
 
 log = structlog.get_logger()
 
-OLD_S = 10.0
-"""After this it is looked at again, where somebody asks."""
-AT_ONCE_S = 1.0
-"""Whoever wants to know it as it is now asks the store no more often than this."""
+REFRESH_AFTER_S = 10.0
+"""A head older than this is read again when it is next needed."""
+FRESH_S = 1.0
+"""A head this young counts as current, which limits how often the store is read."""
 
 
 class ChainHeadCache:
-    """What was last seen of the chain. Safe to use from any thread."""
+    """Reads the head in the background and keeps the last one. Safe to use from any thread."""
 
     def __init__(
         self, look: Callable[[], ChainHead], now_s: Callable[[], float] = time.monotonic
@@ -32,29 +32,29 @@ class ChainHeadCache:
         self._changed = threading.Condition()
         self._head: ChainHead | None = None
         self._seen_s = self._tried_s = -math.inf
-        """When the last look that saw it began, and the last one at all."""
+        """When the last successful read began, and the last attempt."""
         self._is_looking = False
 
-    def seen(self) -> ChainHead | None:
-        """What was seen last; none before the first look has ended. Waits for nothing."""
+    def last_head(self) -> ChainHead | None:
+        """Return the cached head without waiting; None before the first read has ended."""
         with self._changed:
-            if self._now_s() - self._tried_s > OLD_S:
+            if self._now_s() - self._tried_s > REFRESH_AFTER_S:
                 self._begin()
             return self._head
 
     def age_s(self) -> float:
-        """How long ago the look began that saw it; 0 before the first."""
+        """Seconds since the read of the cached head began; 0 before the first."""
         with self._changed:
             return 0.0 if self._head is None else self._now_s() - self._seen_s
 
-    def fresh(self, timeout_s: float) -> ChainHead | None:
-        """What the store has now; none where it does not say so in time.
+    def current_head(self, timeout_s: float) -> ChainHead | None:
+        """Return the store's present head; None if it cannot be read in time.
 
         Args:
-            timeout_s: How long to wait for each of two looks: one may have begun too early.
+            timeout_s: How long to wait for each of two reads: the first may have begun too early.
         """
         with self._changed:
-            since_s = self._now_s() - AT_ONCE_S
+            since_s = self._now_s() - FRESH_S
             for _ in range(2):
                 if self._seen_s >= since_s:
                     break
@@ -72,7 +72,7 @@ class ChainHeadCache:
         try:
             head = self._look()
         except StockpotError as error:
-            log.warning("Could not look at the chain of receipts", problem=str(error))
+            log.warning("Could not read the chain of receipts", problem=str(error))
         finally:
             with self._changed:
                 self._is_looking = False

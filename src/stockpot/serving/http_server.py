@@ -1,4 +1,4 @@
-"""One port: a socket that is taken first, a server on a thread, and an end that resets nothing.
+"""Runs an ASGI application on a port, and shuts it down without resetting any connection.
 
     running ──▶ no new connection begins ──▶ those that began are accepted ──▶ the socket closes
             ──▶ requests on open connections are answered for a moment ──▶ idle ones close
@@ -25,21 +25,21 @@ from fastapi import FastAPI
 from stockpot.errors import ExitCode, Refused, StockpotError
 
 LAST_ANSWERS_S = 5
-"""How long the end of the last answers may take, once they are drawn or cut off."""
+"""How long sending the last answers may take, once they are drawn or cut off."""
 KEEP_ALIVE_S = 75
 """How long an idle connection stays open: longer than clients keep it, so that they close it."""
 HANDSHAKES_S = 0.1
-"""What connections that have begun may take to be complete before the socket closes."""
+"""How long TCP handshakes in progress may take before the socket closes."""
 LINGER_S = 1.0
-"""How long after that the requests that clients send on open connections are waited for."""
+"""How long the server then waits for requests on connections that are already open."""
 PROBE_IDLE_S, PROBE_EVERY_S, PROBES = 30, 10, 3
-"""When the kernel asks a silent client whether it is there, how often, and how many times."""
+"""TCP keep-alive: seconds of silence before the first probe, between probes, and their number."""
 _POLL_S = 0.02
 _SO_ATTACH_FILTER = 26
 
 
 class HttpServer(uvicorn.Server):
-    """One port, on a thread and a loop of its own."""
+    """A uvicorn server on a thread and an event loop of its own."""
 
     def __init__(
         self, app: FastAPI, listening: socket.socket, *, finish_s: float, linger_s: float
@@ -77,30 +77,32 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _linger(self) -> None:
-        """Read what clients sent on open connections before they could know of the end."""
+        """Answer what clients sent on open connections before they could know of the shutdown."""
         until_s = time.monotonic() + self._linger_s
         await asyncio.sleep(_POLL_S)
         while self.server_state.connections and time.monotonic() < until_s:
             await asyncio.sleep(_POLL_S)
 
     def require_alive(self) -> None:
-        """Notice that it ended by itself.
+        """Check that the server's thread still runs.
 
         Raises:
-            StockpotError: It did.
+            StockpotError: It ended by itself.
         """
         if not self.thread.is_alive():
-            raise StockpotError("A port stopped answering by itself.", help="the log says why")
+            raise StockpotError(
+                "The HTTP server of a port ended unexpectedly.", help="the log says why"
+            )
 
 
 @contextmanager
 def run_server(
     app: FastAPI, listening: socket.socket, *, finish_s: float = 0, linger_s: float = 0
 ) -> Iterator[HttpServer]:
-    """Answer on a socket until the block ends.
+    """Serve an application on a socket until the block ends.
 
     Args:
-        app: What answers.
+        app: The ASGI application.
         listening: A socket from `listen`.
         finish_s: How long requests may take to be answered after the block.
         linger_s: How long idle connections stay open after the block.
@@ -118,14 +120,14 @@ def run_server(
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Take a port before anything slow is done.
+    """Bind a port. Called before anything slow, so that a conflict shows at once.
 
     Raises:
-        Refused: It is taken, or the host is not ours (exit 6).
+        Refused: The port is taken, or the host is no address of this machine (exit 6).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
-        # A server that ended a moment ago must not stand in the way of the next one.
+        # Otherwise connections of a server that just ended would block the port.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _notice_silent_clients(listening)
         try:
@@ -141,7 +143,10 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _notice_silent_clients(listening: socket.socket) -> None:
-    """Have the kernel close connections whose client is gone without a word; they inherit this."""
+    """Enable TCP keep-alive, so that the kernel closes connections of vanished clients.
+
+    Accepted connections inherit the options.
+    """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, PROBE_IDLE_S),
@@ -152,10 +157,10 @@ def _notice_silent_clients(listening: socket.socket) -> None:
 
 
 def refuse_new_connections(listening: socket.socket) -> None:
-    """Have the kernel drop the packets that begin a connection, and none that complete one.
+    """Make the kernel drop packets that begin a connection, but none that complete one.
 
-    A client sends such a packet again after a second, and is refused then: the socket is closed.
-    Where the kernel has no socket filters, connections of the last moment may be reset.
+    A client repeats such a packet after a second and is then refused, because the socket is closed.
+    On a kernel without socket filters, connections of the last moment may be reset.
     """
     # Classic BPF, where a TCP segment begins with its header: 13 is the byte of its flags.
     program = b"".join(

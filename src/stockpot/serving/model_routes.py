@@ -1,4 +1,4 @@
-"""`/v1/models`: the one model of a server, by the soup's name, alone or with its weights."""
+"""The routes `/v1/models`: a server's one model, by the soup's name, alone or with its weights."""
 
 from fastapi import APIRouter
 
@@ -11,7 +11,7 @@ MODELS = "/v1/models"
 
 
 def model_routes(soup: str, models: Models) -> APIRouter:
-    """Describe what a server serves, as OpenAI's API does."""
+    """Build the routes that describe the served model as OpenAI's API does."""
     router = APIRouter()
 
     @router.get(MODELS)
@@ -20,7 +20,7 @@ def model_routes(soup: str, models: Models) -> APIRouter:
         listed = [_describe(soup, soup, serving, models.serving_since_s)] if serving else []
         return {"object": "list", "data": listed}
 
-    # A name may have slashes in it, which clients escape and servers undo.
+    # A name may contain slashes: clients escape them, and ASGI servers unescape them.
     @router.get(f"{MODELS}/{{model:path}}")
     async def retrieve_model(model: str) -> dict[str, object]:
         try:
@@ -40,7 +40,7 @@ def model_routes(soup: str, models: Models) -> APIRouter:
 
 
 def describe_revision(soup: str, granted: Granted) -> dict[str, object]:
-    """Name a revision in an answer."""
+    """Describe a revision in a response."""
     return {
         "soup": soup,
         "number": granted.number,

@@ -1,9 +1,9 @@
-"""The one thread that draws pictures, and the bounded queue before it. No HTTP here.
+"""The worker thread that draws pictures, and its bounded queue. No HTTP here.
 
-One thread a device: two at once would each take twice as long, and hold twice the memory. An order
-takes its revision when its turn comes, and is answered by that one to its end. So a commit between
-two orders is all that a swap is. An order that is withdrawn leaves the queue at once, or ends after
-the step that is being made.
+One thread per device: two at once would each take twice as long and use twice the memory. A request
+pins the serving revision when its turn comes, and that revision answers all of it; so a swap is
+just a commit between two requests. A withdrawn request leaves the queue at once, or ends after its
+current denoising step.
 """
 
 import threading
@@ -26,7 +26,7 @@ from stockpot.serving.requests import GenerationRequest
 log = structlog.get_logger()
 
 Draw = Callable[[Module, GenerationRequest, int, Callable[[], None]], bytes]
-"""Draws one picture of an order with a seed, as PNG; calls the last argument after each step."""
+"""Draws one picture of a request with a seed, as PNG; calls the last argument after each step."""
 
 
 class QueueFull(Transient):
@@ -34,15 +34,15 @@ class QueueFull(Transient):
 
 
 class RequestCutOff(Transient):
-    """The request was cut off, because its revision was dropped or the server ends."""
+    """The request was cut off, because its revision was dropped or the server shuts down."""
 
 
 class RequestWithdrawn(StockpotError):
-    """Whoever sent the request does not want its pictures any more."""
+    """The client disconnected before its pictures were drawn."""
 
 
 class RequestStage(StrEnum):
-    """How far a withdrawn order had come."""
+    """How far a withdrawn request had come."""
 
     QUEUED = "queued"
     DRAWING = "drawing"
@@ -50,14 +50,14 @@ class RequestStage(StrEnum):
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """The answer to an order, by exactly one revision."""
+    """The pictures of one request, all drawn by one revision."""
 
     granted: Granted
     pngs: tuple[bytes, ...]
 
 
 class Worker:
-    """Answers orders, one after the other."""
+    """Answers requests, one after the other."""
 
     def __init__(self, models: Models, draw: Draw, *, capacity: int) -> None:
         self._models = models
@@ -66,7 +66,7 @@ class Worker:
         self._waiting: deque[tuple[GenerationRequest, Future[GeneratedImages]]] = deque()
         self._changed = threading.Condition()
         self._current: Future[GeneratedImages] | None = None
-        """The answer that is being worked on."""
+        """The answer that is being drawn."""
         self._withdrawn: Future[GeneratedImages] | None = None
         self._drawing = False
         self._closing = False
@@ -76,47 +76,47 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """How many orders wait for their turn."""
+        """How many requests wait for their turn."""
         return len(self._waiting)
 
     @property
     def is_drawing(self) -> bool:
-        """Whether an order is being answered now, by the revision that it took."""
+        """Whether a request is being answered now, by the revision that it pinned."""
         return self._drawing
 
-    def submit(self, order: GenerationRequest) -> Future[GeneratedImages]:
-        """Queue an order.
+    def submit(self, request: GenerationRequest) -> Future[GeneratedImages]:
+        """Queue a request.
 
         Raises:
-            NoRevisionServed: No revision was committed yet.
-            WeightsNotServed: The order insists on weights that do not serve now.
-            Busy: As many orders wait as may.
-            Ended: The server ends.
+            NoRevisionServed: No revision has been committed yet.
+            WeightsNotServed: The request pins weights that do not serve now.
+            QueueFull: The queue is full.
+            RequestCutOff: The server shuts down.
         """
         serving = self._models.serving()
         if serving is None:
             raise NoRevisionServed(
                 "This server serves no revision yet.", help="ask again in a moment"
             )
-        order.require(serving.revision)
+        request.require(serving.revision)
         with self._changed:
             if self._closing:
                 raise _ending()
             if len(self._waiting) >= self._capacity:
                 raise QueueFull(f"{self._capacity} requests wait already.", help="ask again later")
             future: Future[GeneratedImages] = Future()
-            self._waiting.append((order, future))
+            self._waiting.append((request, future))
             self._changed.notify_all()
         return future
 
     def withdraw(self, future: Future[GeneratedImages]) -> RequestStage | None:
-        """Drop an order from the queue, or end it after the step that is being made.
+        """Drop a request from the queue, or end it after its current denoising step.
 
         Args:
             future: What `submit` returned for it.
 
         Returns:
-            How far it had come; None if it was answered already.
+            How far the request had come; None if it was answered already.
         """
         with self._changed:
             if future is self._current:
@@ -130,7 +130,7 @@ class Worker:
         return RequestStage.QUEUED
 
     def close(self, timeout_s: float) -> None:
-        """Finish what is queued, for so long; then cut off what is left."""
+        """Finish queued requests, for `timeout_s` at most; then cut off the rest."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -140,12 +140,12 @@ class Worker:
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            order, future = taken
-            answer = self._answer(order, future)
+            request, future = taken
+            answer = self._answer(request, future)
             with self._changed:
                 self._current = self._withdrawn = None
                 self._drawing = False
-            # Nothing of the revision is referred to from here on: not even from a traceback.
+            # From here on nothing may refer to the revision, not even a traceback.
             if isinstance(answer, GeneratedImages):
                 future.set_result(answer)
             else:
@@ -157,23 +157,23 @@ class Worker:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 if not self._waiting:
                     return None
-                order, future = self._waiting.popleft()
+                request, future = self._waiting.popleft()
                 if future.set_running_or_notify_cancel():
                     self._current = future
-                    return order, future
+                    return request, future
 
     def _answer(
-        self, order: GenerationRequest, future: Future[GeneratedImages]
+        self, request: GenerationRequest, future: Future[GeneratedImages]
     ) -> GeneratedImages | Exception:
         try:
             with self._models.pin() as pin:
                 self._drawing = True
-                order.require(pin.granted.revision)
+                request.require(pin.granted.revision)
                 pngs = []
-                for seed in order.seeds:
+                for seed in request.seeds:
                     self._go_on(pin, future)
                     go_on = partial(self._go_on, pin, future)
-                    pngs.append(self._draw(pin.unet, order, seed, go_on))
+                    pngs.append(self._draw(pin.unet, request, seed, go_on))
                 return GeneratedImages(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)
@@ -193,4 +193,4 @@ class Worker:
 
 
 def _ending() -> RequestCutOff:
-    return RequestCutOff("This server is ending.", help="ask again")
+    return RequestCutOff("This server is shutting down.", help="send the request again")
