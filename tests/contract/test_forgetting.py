@@ -94,7 +94,7 @@ def test_versions_markers_and_uploads_of_the_shard_go_and_others_stay(
     assert result.purged_objects == len(gone)
     inventory = read_inventory(store, KEYS, "uid-dogs")
     assert inventory is not None
-    assert [look.found for look in inventory.sweeps] == [len(gone), 0]
+    assert [look.count for look in inventory.sweeps] == [len(gone), 0]
     assert inventory.complete
     assert inventory.residuals == ()
     assert purged(store, tmp_path, DOGS).reused

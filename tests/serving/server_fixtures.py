@@ -189,7 +189,7 @@ class Server:
 
 def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
     """What a server is told."""
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "name": "serve-emoji",
         "store": revisions.ref,
         "soup": SOUP,
@@ -199,7 +199,7 @@ def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
         "resolution": tiny.RESOLUTION,
         "leave_s": 0,  # Tests of the end set it; the others end at once.
     }
-    return ServeRun(**{**told, **fields})
+    return ServeRun(**{**defaults, **fields})
 
 
 @contextmanager
@@ -214,8 +214,15 @@ def a_server(revisions: RevisionStore, work: Path, **fields: Any) -> Iterator[Se
     endpoint = work / "endpoint.json"
     try:
         until(lambda: endpoint.exists() or not thread.is_alive())
-        said = json.loads(endpoint.read_text())
-        yield Server(said["url"], said["adminUrl"], said["boot"], work, stop, results)
+        endpoint_urls = json.loads(endpoint.read_text())
+        yield Server(
+            endpoint_urls["url"],
+            endpoint_urls["adminUrl"],
+            endpoint_urls["boot"],
+            work,
+            stop,
+            results,
+        )
     finally:
         stop.set()
         thread.join()

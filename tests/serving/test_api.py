@@ -12,7 +12,7 @@ from stockpot.api.runspec import RevisionRef
 
 
 def pngs(answer: Answer) -> list[bytes]:
-    return [base64.b64decode(one["b64_json"]) for one in answer.json()["data"]]
+    return [base64.b64decode(image["b64_json"]) for image in answer.json()["data"]]
 
 
 def test_before_the_first_grant_a_request_is_told_to_come_again(server: Server) -> None:
@@ -32,8 +32,8 @@ def test_a_picture_says_which_revision_made_it(serving: Server, old: RevisionRef
     assert answer.status == 200
     assert answer.headers["x-stockpot-revision"] == "1"
     assert answer.headers["x-stockpot-weights-digest"] == old.weights_digest
-    said = answer.json()
-    assert said["revision"] == {
+    body = answer.json()
+    assert body["revision"] == {
         "soup": SOUP.name,
         "number": 1,
         "recipe_digest": old.recipe_digest,
@@ -50,7 +50,7 @@ def test_the_same_request_gives_the_same_bytes_alone_or_among_others(serving: Se
 
     assert pngs(three) == alone
     assert len(set(alone)) == 3
-    assert [one["seed"] for one in three.json()["data"]] == [7, 8, 9]
+    assert [image["seed"] for image in three.json()["data"]] == [7, 8, 9]
 
 
 def test_a_drawn_seed_can_be_asked_for_again(serving: Server) -> None:
@@ -71,9 +71,9 @@ def test_a_drawn_seed_can_be_asked_for_again(serving: Server) -> None:
     ],
 )
 def test_every_parameter_matters(serving: Server, changed: dict[str, object]) -> None:
-    asked: dict[str, object] = {"prompt": "a red circle", "seed": 7, "num_inference_steps": 2}
+    request: dict[str, object] = {"prompt": "a red circle", "seed": 7, "num_inference_steps": 2}
 
-    assert pngs(serving.draw(**{**asked, **changed})) != pngs(serving.draw(**asked))  # type: ignore[arg-type]
+    assert pngs(serving.draw(**{**request, **changed})) != pngs(serving.draw(**request))  # type: ignore[arg-type]
 
 
 def test_what_clients_send_by_habit_is_accepted(serving: Server, old: RevisionRef) -> None:
@@ -118,9 +118,9 @@ def test_what_cannot_be_done_is_refused_by_name(
     answer = serving.draw(**{"prompt": "a red circle", **body})  # type: ignore[arg-type]
 
     assert answer.status == 400
-    said = answer.json()["error"]
-    assert (said["type"], said["param"]) == ("invalid_request_error", parameter)
-    assert parameter in said["message"]
+    error = answer.json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", parameter)
+    assert parameter in error["message"]
 
 
 def test_another_model_is_not_found(serving: Server) -> None:

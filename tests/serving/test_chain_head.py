@@ -84,10 +84,10 @@ def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
     shelf.length = 3
     threading.Timer(0.05, shelf.is_open.set).start()
 
-    found = chain.current_head(5)
+    head = chain.current_head(5)
 
-    assert found is not None
-    assert found.sequence == 3
+    assert head is not None
+    assert head.sequence == 3
     assert shelf.looks == 2
 
 
@@ -114,8 +114,8 @@ def test_a_picture_and_the_state_name_the_head_that_was_seen(
 
 
 def test_the_state_repeats_the_nonce_of_whoever_asks(serving: Server) -> None:
-    said = serving.admin("/state?nonce=00ff").json()
+    state = serving.admin("/state?nonce=00ff").json()
 
-    assert said["nonce"] == "00ff"
+    assert state["nonce"] == "00ff"
     assert serving.state().nonce == ""
     assert serving.admin("/state?nonce=<b>").status == 400

@@ -56,8 +56,8 @@ def test_a_prepared_revision_does_not_serve_until_it_is_committed() -> None:
     _, pinned = grants.acquire(state)
 
     assert pinned.granted.revision == a_revision("old")
-    told = grants.report(state)
-    assert told.prepared == Granted(epoch=2, number=2, revision=a_revision("new"))
+    state_report = grants.report(state)
+    assert state_report.prepared == Granted(epoch=2, number=2, revision=a_revision("new"))
     assert names(state) == {"old", "new"}
 
 
@@ -67,8 +67,8 @@ def test_a_commit_is_what_the_next_request_is_answered_with() -> None:
     state = committed(state, a_grant("new", 2))
 
     assert grants.acquire(state)[1].granted.revision == a_revision("new")
-    told = grants.report(state)
-    assert (told.epoch, told.prepared) == (2, None)
+    state_report = grants.report(state)
+    assert (state_report.epoch, state_report.prepared) == (2, None)
 
 
 def test_a_dropped_revision_is_held_until_it_is_gone() -> None:
@@ -198,10 +198,10 @@ def test_a_promotion_of_what_serves_already_fetches_nothing() -> None:
 
     state = committed(state, a_grant("one", 7))
 
-    assert [one.stage for one in state.held] == [CopyStage.SERVING]
-    told = grants.report(state)
-    assert told.serving is not None
-    assert told.serving.epoch == 7
+    assert [copy.stage for copy in state.held] == [CopyStage.SERVING]
+    state_report = grants.report(state)
+    assert state_report.serving is not None
+    assert state_report.serving.epoch == 7
 
 
 def test_going_back_to_what_serves_drops_what_was_prepared() -> None:
@@ -225,7 +225,7 @@ class Server(RuleBasedStateMachine):
         self.pins: list[Token] = []
 
     def tokens(self, *stages: CopyStage) -> list[Token]:
-        return [one.token for one in self.state.held if one.stage in stages]
+        return [copy.token for copy in self.state.held if copy.stage in stages]
 
     @rule(
         name=st.sampled_from("abc"),
@@ -297,13 +297,13 @@ class Server(RuleBasedStateMachine):
 
     @invariant()
     def only_what_was_committed_serves(self) -> None:
-        told = grants.report(self.state).serving
+        state_report = grants.report(self.state).serving
         if self.committed is None:
-            assert told is None
+            assert state_report is None
         else:
-            assert told is not None
-            assert told.revision == self.committed.revision
-            assert told.epoch == self.committed.epoch
+            assert state_report is not None
+            assert state_report.revision == self.committed.revision
+            assert state_report.epoch == self.committed.epoch
 
     @invariant()
     def epochs_never_go_down(self) -> None:
@@ -311,7 +311,7 @@ class Server(RuleBasedStateMachine):
 
     @invariant()
     def everything_that_a_request_uses_is_reported_as_held(self) -> None:
-        held = {one.token: one for one in self.state.held}
+        held = {copy.token: copy for copy in self.state.held}
         reported = grants.report(self.state).holds
         assert all(held[token].granted.revision in reported for token in self.pins)
 

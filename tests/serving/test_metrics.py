@@ -25,15 +25,15 @@ def documented(title: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
-    found = {}
+    families = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("stockpot_") and not family.name.endswith("_created"):
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             assert family.documentation.endswith(".") or family.type == "gauge"
             assert name.endswith(UNITS.get(family.type, "")), name
-            found[name] = (family.type, labels)
-    return found
+            families[name] = (family.type, labels)
+    return families
 
 
 def test_a_server_measures_what_its_page_says(

@@ -48,9 +48,9 @@ def client_of(server: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
 
 
-def draw(client: openai.OpenAI, prompt: str = "a red circle", **asked: Any) -> bytes:
-    body = {**QUICK, **asked.pop("extra_body", {})}
-    answer = client.images.generate(prompt=prompt, extra_body=body, **asked)
+def draw(client: openai.OpenAI, prompt: str = "a red circle", **parameters: Any) -> bytes:
+    body = {**QUICK, **parameters.pop("extra_body", {})}
+    answer = client.images.generate(prompt=prompt, extra_body=body, **parameters)
     assert answer.data is not None
     return base64.b64decode(answer.data[0].b64_json or "")
 
@@ -122,9 +122,9 @@ def test_a_model_that_does_not_serve_yet_is_unavailable(server: Server) -> None:
     ],
 )
 def test_what_means_the_default_draws_the_default_picture(
-    client: openai.OpenAI, asked: dict[str, Any]
+    client: openai.OpenAI, parameters: dict[str, Any]
 ) -> None:
-    assert draw(client, **asked) == draw(client)
+    assert draw(client, **parameters) == draw(client)
 
 
 @pytest.mark.parametrize(

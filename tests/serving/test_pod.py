@@ -28,9 +28,12 @@ def a_process(
     ) as process:
         try:
             until(lambda: (work / "endpoint.json").exists() or process.poll() is not None)
-            said = json.loads((work / "endpoint.json").read_text())
+            endpoint = json.loads((work / "endpoint.json").read_text())
             stop = threading.Event()
-            yield process, Server(said["url"], said["adminUrl"], said["boot"], work, stop)
+            yield (
+                process,
+                Server(endpoint["url"], endpoint["adminUrl"], endpoint["boot"], work, stop),
+            )
         finally:
             process.kill()
 

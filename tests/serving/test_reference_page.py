@@ -32,8 +32,10 @@ def test_every_parameter_has_its_row_with_its_default() -> None:
     assert {name for name, values, _ in rows if values == "only `null`"} == NEVER_SUPPORTED
     for name, field in ImageRequest.model_fields.items():
         if field.default and not field.is_required():
-            said = float(defaults[name]) if type(field.default) in {int, float} else defaults[name]
-            assert said == field.default, name
+            documented = (
+                float(defaults[name]) if type(field.default) in {int, float} else defaults[name]
+            )
+            assert documented == field.default, name
 
 
 def test_limits_are_those_of_the_server() -> None:

@@ -40,10 +40,10 @@ def send(
     **headers: str,
 ) -> tuple[int, dict[str, str | None], dict[str, str]]:
     """Send bytes with urllib, which writes all of them before it reads an answer."""
-    told = {"Content-Type": "application/json"} | {
+    all_headers = {"Content-Type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
-    request = urllib.request.Request(server.url + path, body, told, method=method)
+    request = urllib.request.Request(server.url + path, body, all_headers, method=method)
     with pytest.raises(HTTPError) as failed:
         urllib.request.urlopen(request, timeout=60)
     error: dict[str, str | None] = json.loads(failed.value.read())["error"]

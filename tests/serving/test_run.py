@@ -19,8 +19,8 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
     revisions: RevisionStore, tmp_path: Path
 ) -> None:
     with a_server(revisions, tmp_path) as server:
-        said = json.loads((tmp_path / "endpoint.json").read_text())
-        assert said == {
+        endpoint = json.loads((tmp_path / "endpoint.json").read_text())
+        assert endpoint == {
             "url": server.url,
             "adminUrl": server.admin_url,
             "boot": server.state().instance_id,
@@ -36,8 +36,8 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
 
 
 def test_each_boot_is_another(revisions: RevisionStore, tmp_path: Path) -> None:
-    with a_server(revisions, tmp_path / "a") as one, a_server(revisions, tmp_path / "b") as other:
-        assert one.instance_id != other.instance_id
+    with a_server(revisions, tmp_path / "a") as first, a_server(revisions, tmp_path / "b") as other:
+        assert first.instance_id != other.instance_id
 
 
 @pytest.mark.parametrize("field", ["port", "admin_port"])

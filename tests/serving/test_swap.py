@@ -33,8 +33,10 @@ def test_no_request_fails_or_is_torn_while_the_soup_changes(
     server.serve(old, epoch=1)
     seeds = range(3)
     expected = {
-        (one.weights_digest, seed): recomputed(revisions, one, seed, tmp_path / one.weights_digest)
-        for one in (old, new)
+        (revision.weights_digest, seed): recomputed(
+            revisions, revision, seed, tmp_path / revision.weights_digest
+        )
+        for revision in (old, new)
         for seed in seeds
     }
     answers: list[tuple[int, Answer]] = []
@@ -59,9 +61,9 @@ def test_no_request_fails_or_is_torn_while_the_soup_changes(
     served = set()
     for seed, answer in answers:
         digest = answer.headers["x-stockpot-weights-digest"]
-        said = answer.json()
-        assert said["revision"]["weights_digest"] == digest
-        assert base64.b64decode(said["data"][0]["b64_json"]) == expected[digest, seed]
+        body = answer.json()
+        assert body["revision"]["weights_digest"] == digest
+        assert base64.b64decode(body["data"][0]["b64_json"]) == expected[digest, seed]
         served.add(digest)
     assert served == {old.weights_digest, new.weights_digest}
 

@@ -23,18 +23,18 @@ def refusing_versions(endpoint: str) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-            if "versions" in asked or "uploads" in asked:
+            query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+            if "versions" in query or "uploads" in query:
                 self._answer(403, {"Content-Type": "application/xml"}, REFUSED)
                 return
-            found = urllib3.request(
+            answer = urllib3.request(
                 self.command,
                 endpoint + self.path,
                 headers=dict(self.headers.items()),
                 preload_content=True,
                 decode_content=False,
             )
-            self._answer(found.status, dict(found.headers), found.data)
+            self._answer(answer.status, dict(answer.headers), answer.data)
 
         do_HEAD = do_GET  # noqa: N815 - as http.server calls it
 

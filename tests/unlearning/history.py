@@ -88,13 +88,13 @@ class History:
         openings: Sequence[Opening] = (),
     ) -> Report:
         store = store or self.store
-        ground = VerificationInput(
+        inputs = VerificationInput(
             store, "here", KEYS, SOUP.uid, load_public_key(key or self.public)
         )
         average = Averaging(store, KEYS, str(base) if base else None)
         kept = parse_head(head) if head else None
         return verify(
-            ground, head=kept, average=average, urls=urls, anchor=anchor, openings=openings
+            inputs, head=kept, average=average, urls=urls, anchor=anchor, openings=openings
         )
 
     def receipts(self) -> tuple[Receipt, ...]:
@@ -268,5 +268,5 @@ def causes(report: Report) -> str:
 
 def check_about(report: Report, about: str, claim: str) -> Check:
     """The one check of that claim."""
-    [found] = [check for check in report.checks if about in check.about and claim in check.claim]
-    return found
+    [check] = [check for check in report.checks if about in check.about and claim in check.claim]
+    return check

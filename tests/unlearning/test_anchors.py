@@ -93,18 +93,18 @@ def test_a_chain_that_is_not_the_one_that_was_seen(
     file.append(a_head(1))
     file.append(a_head(2))
 
-    found = contradiction(file.read("ml", SOUP.uid), entries)
+    why_not = contradiction(file.read("ml", SOUP.uid), entries)
 
-    assert found.startswith(f"it was {why}") if why else found == ""
+    assert why_not.startswith(f"it was {why}") if why else why_not == ""
 
 
 def test_it_says_up_to_where_the_chain_is_as_it_was(file: FileAnchor) -> None:
     file.append(a_head(1))
     file.append(a_head(2))
 
-    found = contradiction(file.read("ml", SOUP.uid), [(1, NOBODY)])
+    why_not = contradiction(file.read("ml", SOUP.uid), [(1, NOBODY)])
 
-    assert found.endswith("; up to number 1 it is as it was on 2026-11-21T12:00:00Z")
+    assert why_not.endswith("; up to number 1 it is as it was on 2026-11-21T12:00:00Z")
 
 
 def anchored(history: History, file: FileAnchor, *numbers: int) -> FileAnchor:
@@ -115,8 +115,8 @@ def anchored(history: History, file: FileAnchor, *numbers: int) -> FileAnchor:
 
 
 def complete(report: Report) -> tuple[Verdict, str]:
-    found = check_about(report, "the chain", "it is complete")
-    return found.verdict, found.why
+    check = check_about(report, "the chain", "it is complete")
+    return check.verdict, check.why
 
 
 def test_an_anchored_head_is_as_good_as_one_that_was_given(
@@ -185,8 +185,8 @@ def noted(history: History, head: ChainHead) -> str:
     folder = KEYS.revision(SOUP.uid, successor.recipe_digest)
     manifest = read_manifest(history.store, folder)
     assert manifest is not None
-    said = manifest.model_copy(update={"chain": head}).model_dump(mode="json", by_alias=True)
-    history.store.put(folder + MANIFEST, json.dumps(said).encode())
+    document = manifest.model_copy(update={"chain": head}).model_dump(mode="json", by_alias=True)
+    history.store.put(folder + MANIFEST, json.dumps(document).encode())
     return folder + MANIFEST
 
 
@@ -206,9 +206,9 @@ def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> 
 def test_a_revision_that_was_made_after_a_receipt_vouches_for_it(in_folder: History) -> None:
     noted(in_folder, ChainHead(sequence=2, digest=in_folder.receipts()[1].digest, receipt=2))
 
-    found = check_about(in_folder.verified(), "the chain", "a revision in the store was made after")
+    check = check_about(in_folder.verified(), "the chain", "a revision in the store was made after")
 
-    assert found.verdict is Verdict.PROVEN
+    assert check.verdict is Verdict.PROVEN
 
 
 def test_a_revision_that_was_made_after_an_entry_that_is_gone(in_folder: History) -> None:

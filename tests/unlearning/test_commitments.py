@@ -15,7 +15,7 @@ from stockpot.unlearning.commitments import (
     Opening,
     commit,
     commitment_of,
-    keep,
+    keep_commitments,
     openings,
     opens,
 )
@@ -56,19 +56,19 @@ def test_what_a_commitment_covers_never_changes() -> None:
 def test_asked_again_the_same_salts_are_found_and_new_records_get_new_ones(
     store: FolderStore,
 ) -> None:
-    first = keep(store, KEYS, DOGS.uid, ("rex.png",))
+    first = keep_commitments(store, KEYS, DOGS.uid, ("rex.png",))
 
-    both = keep(store, KEYS, DOGS.uid, RECORDS)
+    both = keep_commitments(store, KEYS, DOGS.uid, RECORDS)
 
     assert set(first) < set(both)
-    assert keep(store, KEYS, DOGS.uid, tuple(reversed(RECORDS))) == both
+    assert keep_commitments(store, KEYS, DOGS.uid, tuple(reversed(RECORDS))) == both
     assert {commitment_of(opening) for opening in openings(store, KEYS, DOGS.uid)} == set(both)
 
 
 def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
     store: FolderStore, tmp_path: Path
 ) -> None:
-    keep(store, KEYS, DOGS.uid, RECORDS)
+    keep_commitments(store, KEYS, DOGS.uid, RECORDS)
     copy = openings(store, KEYS, DOGS.uid)
 
     result = purge.run(
@@ -82,8 +82,8 @@ def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
 
 
 @pytest.mark.parametrize("said", [b"{", b'{"openings": [], "version": 2}', b'{"salts": []}'])
-def test_what_is_no_list_of_openings_is_refused(store: FolderStore, said: bytes) -> None:
-    store.put(KEYS.commitments(DOGS.uid) + OPENINGS, said)
+def test_what_is_no_list_of_openings_is_refused(store: FolderStore, stored: bytes) -> None:
+    store.put(KEYS.commitments(DOGS.uid) + OPENINGS, stored)
 
     with pytest.raises(Refused, match="openings"):
-        keep(store, KEYS, DOGS.uid, RECORDS)
+        keep_commitments(store, KEYS, DOGS.uid, RECORDS)

@@ -9,23 +9,23 @@ from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_filled_store
 
 from stockpot.cli.opening import opening
 from stockpot.errors import ExitCode, Refused
-from stockpot.unlearning.commitments import Opening, commit, commitment_of, keep
+from stockpot.unlearning.commitments import Opening, commit, commitment_of, keep_commitments
 from stockpot.unlearning.verify.disclosure import read_openings
 from stockpot.unlearning.verify.verdict import Verdict
 
 
 def test_the_copy_that_was_handed_out_opens_what_the_purge_commits_to(tmp_path: Path) -> None:
     store = a_filled_store(tmp_path / "store", tmp_path / "laid")
-    asked = [DOGS.uid, "rex.png", "--store", str(store.root), "-n", "ml"]
+    opening_run = [DOGS.uid, "rex.png", "--store", str(store.root), "-n", "ml"]
 
-    done = CliRunner().invoke(opening, asked, catch_exceptions=False)
-    again = CliRunner().invoke(opening, asked, catch_exceptions=False)
+    done = CliRunner().invoke(opening, opening_run, catch_exceptions=False)
+    again = CliRunner().invoke(opening, opening_run, catch_exceptions=False)
     (tmp_path / "mine.json").write_text(done.output)
 
     (mine,) = read_openings(tmp_path / "mine.json")
     assert mine.record == "rex.png"
     assert again.output == done.output
-    assert commitment_of(mine) in keep(store, KEYS, DOGS.uid, ("bello.png", "rex.png"))
+    assert commitment_of(mine) in keep_commitments(store, KEYS, DOGS.uid, ("bello.png", "rex.png"))
 
 
 def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: History) -> None:
@@ -38,10 +38,10 @@ def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: Hist
 
     report = in_folder.verified(openings=(rex, bello))
 
-    found = check_about(report, "record rex.png", "a receipt says that it was left out")
-    assert (found.verdict, found.why) == (
+    check = check_about(report, "record rex.png", "a receipt says that it was left out")
+    assert (check.verdict, check.why) == (
         Verdict.PROVEN,
-        "receipt 3 has the commitment that it opens, shard dogs",
+        "receipt 3, shard dogs, has the commitment that it opens",
     )
     assert check_about(report, "record bello.png", "left out").verdict is Verdict.NOT_CHECKABLE
 
@@ -52,7 +52,7 @@ def test_what_is_no_opening_is_refused(tmp_path: Path, text: str | None) -> None
     if text is not None:
         path.write_text(text)
 
-    with pytest.raises(Refused, match="has no openings that can be read") as caught:
+    with pytest.raises(Refused, match="is not a readable list of openings") as caught:
         read_openings(path)
 
     assert caught.value.exit_code == ExitCode.USAGE

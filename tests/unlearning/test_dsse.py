@@ -52,10 +52,10 @@ def test_every_receipt_is_accepted_and_says_the_same(
         data = shared_history.store.get(receipt.key)
         assert data is not None
 
-        found = checked(dsse, shared_history.public, data, tmp_path)
+        checked_envelope = checked(dsse, shared_history.public, data, tmp_path)
 
-        assert found.returncode == 0, found.stderr
-        assert found.stdout == receipt.statement.canonical
+        assert checked_envelope.returncode == 0, checked_envelope.stderr
+        assert checked_envelope.stdout == receipt.statement.canonical
 
 
 def test_a_rotation_is_accepted_with_the_old_key_and_with_the_new_one(
@@ -66,20 +66,20 @@ def test_a_rotation_is_accepted_with_the_old_key_and_with_the_new_one(
     statement = state_rotation(SOUP, *(key.public_key() for key in signers), 4, None)
 
     for key in (shared_history.public, new):
-        found = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)
+        checked_envelope = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)
 
-        assert found.returncode == 0, found.stderr
-        assert found.stdout == statement.canonical
+        assert checked_envelope.returncode == 0, checked_envelope.stderr
+        assert checked_envelope.stdout == statement.canonical
 
 
 def test_an_edited_receipt_is_refused(dsse: Path, shared_history: History, tmp_path: Path) -> None:
     envelope = json.loads(shared_history.store.get(KEYS.receipt(SOUP.uid, 1)) or b"")
     envelope["payloadType"] = "application/json"
 
-    found = checked(dsse, shared_history.public, json.dumps(envelope).encode(), tmp_path)
+    checked_envelope = checked(dsse, shared_history.public, json.dumps(envelope).encode(), tmp_path)
 
-    assert found.returncode == 1
-    assert found.stdout == b""
+    assert checked_envelope.returncode == 1
+    assert checked_envelope.stdout == b""
 
 
 def test_another_key_is_refused(dsse: Path, shared_history: History, tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ class Vault:
 
     @property
     def inventory(self) -> Inventory:
-        found = read_inventory(self.store, KEYS, DOGS.uid)
-        assert found is not None
-        return found
+        inventory = read_inventory(self.store, KEYS, DOGS.uid)
+        assert inventory is not None
+        return inventory
 
 
 @pytest.fixture(scope="module")
@@ -95,25 +95,25 @@ def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
 
 def test_its_lineage_stays_with_it_so_that_it_is_nobodys_never(vault: Vault) -> None:
     assert vault.store.get(TAINTED + MANIFEST) is not None
-    assert not list_store(vault.store, KEYS.namespace).strays
+    assert not list_store(vault.store, KEYS.namespace).unaccounted
 
 
 def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
     vault.sign()
 
     public = load_public_key(vault.work / "key.pem.pub")
-    said = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
-    locked = [residual for residual in said.residuals if residual.kind is ResidualKind.LOCKED]
-    assert said.completeness == "Incomplete"
-    assert [one.certainty for one in locked] == [Certainty.FOUND] * len(locked)
+    predicate = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
+    locked = [residual for residual in predicate.residuals if residual.kind is ResidualKind.LOCKED]
+    assert predicate.completeness == "Incomplete"
+    assert [residual.certainty for residual in locked] == [Certainty.FOUND] * len(locked)
     assert "kept by retention (GOVERNANCE) until " in locked[0].what
     assert vault.store.custody() == Custody(locks=True)
 
 
 def test_a_verifier_neither_accuses_nor_believes(vault: Vault) -> None:
-    holdings = list_store(vault.store, KEYS.namespace)
+    listing = list_store(vault.store, KEYS.namespace)
 
-    lineage, absent = check_absence("it", holdings, KEYS, DOGS.uid, vault.inventory)
+    lineage, absent = check_absence("it", listing, KEYS, DOGS.uid, vault.inventory)
 
     assert {lineage.verdict, absent.verdict} == {Verdict.NOT_CHECKABLE}
     assert "but for what the receipt admits: " in absent.why
@@ -142,9 +142,9 @@ def test_a_lock_that_has_ended_is_purged_by_the_next_run(s3_server: Server, tmp_
 def test_what_nobody_can_look_at_is_named_in_every_receipt() -> None:
     inventory = Inventory(soup=SOUP, shard=DOGS)
 
-    said = name_residuals(inventory, Custody())
+    residuals = name_residuals(inventory, Custody())
 
-    assert [(one.kind, one.certainty) for one in said] == [
+    assert [(residual.kind, residual.certainty) for residual in residuals] == [
         (kind, Certainty.ALWAYS) for kind, _ in OUTSIDE
     ]
 

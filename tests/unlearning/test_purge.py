@@ -53,9 +53,9 @@ def purged(root: Path, progress: Progress | None = None) -> RunResult:
 
 
 def inventory_of(store: FolderStore) -> Inventory:
-    found = read_inventory(store, KEYS, "uid-dogs")
-    assert found is not None
-    return found
+    inventory = read_inventory(store, KEYS, "uid-dogs")
+    assert inventory is not None
+    return inventory
 
 
 def test_everything_made_from_the_shard_goes_in_every_soup(root: Path, store: FolderStore) -> None:
@@ -91,9 +91,9 @@ def test_a_tombstone_stands_from_then_on(root: Path, store: FolderStore) -> None
 
     assert mark is not None
     assert store.get(KEYS.tombstone("uid-dogs")) == mark
-    said = json.loads(mark)
-    assert (said["shard"], said["soup"]) == ("uid-dogs", "soup-1")
-    assert said["at"].endswith("Z")
+    tombstone = json.loads(mark)
+    assert (tombstone["shard"], tombstone["soup"]) == ("uid-dogs", "soup-1")
+    assert tombstone["at"].endswith("Z")
     with pytest.raises(Refused) as caught:
         refuse_forgotten(store, KEYS, ["uid-cats", "uid-dogs"])
     assert caught.value.exit_code == ExitCode.FORGOTTEN
@@ -128,7 +128,7 @@ def test_the_inventory_lists_what_was_removed(root: Path, store: FolderStore) ->
     inventory = inventory_of(store)
     assert {item.key: item.size_bytes for item in inventory.items} == tainted
     assert {item.result for item in inventory.items} == {Outcome.REMOVED}
-    assert [look.found for look in inventory.sweeps] == [len(tainted), 0]
+    assert [look.count for look in inventory.sweeps] == [len(tainted), 0]
     assert inventory.complete
     data = store.get(KEYS.inventory("uid-dogs"))
     assert data is not None
@@ -160,7 +160,7 @@ def test_what_a_late_writer_left_goes_with_the_next_purge(
     assert keys_below(store, folder) == []
     assert first.purged_objects is not None
     assert second.purged_objects == first.purged_objects + 2
-    assert [look.found for look in inventory_of(store).sweeps] == [12, 0, 2, 0]
+    assert [look.count for look in inventory_of(store).sweeps] == [12, 0, 2, 0]
 
 
 def test_a_writer_that_goes_on_keeps_the_purge_from_ending(
@@ -253,7 +253,7 @@ def test_an_unfinished_write_of_the_shard_goes_too(root: Path, store: FolderStor
 
     assert not path.exists()
     assert b"half a dog" not in b"".join(
-        one.read_bytes() for one in root.rglob("*") if one.is_file()
+        path_left.read_bytes() for path_left in root.rglob("*") if path_left.is_file()
     )
 
 

@@ -29,7 +29,7 @@ from stockpot.store.folder import FolderStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_forgotten, refuse_too_many
 from stockpot.unlearning import purge, sign
 from stockpot.unlearning.chain import check_chain
-from stockpot.unlearning.commitments import keep, openings, opens
+from stockpot.unlearning.commitments import keep_commitments, openings, opens
 from stockpot.unlearning.inventory import read_inventory
 from stockpot.unlearning.keys import keygen, load_public_key
 
@@ -170,15 +170,19 @@ def test_the_receipt_commits_to_the_records_and_names_none(
     purged(root)
     spec = a_signing(root, key, DOGS)
     former = a_leaving(root).former
-    told = asking_for(spec, former=former, training_keys=(OLD.key,))
+    spec_with_records = asking_for(spec, former=former, training_keys=(OLD.key,))
 
-    sign.run(told, work=tmp_path, progress=Progress(), stop=threading.Event())
+    sign.run(spec_with_records, work=tmp_path, progress=Progress(), stop=threading.Event())
 
     public = load_public_key(key.with_name("key.pem.pub"))
     [receipt] = check_chain(store, KEYS, SOUP.uid, public)
-    said = receipt.statement.predicate
-    assert (said.scope, said.shard.uid, said.completeness) == ("Records", NAME, "Complete")
-    assert len(said.commitments) == 1
+    predicate = receipt.statement.predicate
+    assert (predicate.scope, predicate.shard.uid, predicate.completeness) == (
+        "Records",
+        NAME,
+        "Complete",
+    )
+    assert len(predicate.commitments) == 1
     assert b"rex" not in (store.get(receipt.key) or b"")
     inventory = read_inventory(store, KEYS, NAME)
     assert inventory is not None
@@ -189,7 +193,7 @@ def test_the_receipt_commits_to_the_records_and_names_none(
 def test_whoever_kept_the_copy_shows_that_the_receipt_means_that_record(
     store: FolderStore, root: Path
 ) -> None:
-    keep(store, KEYS, "uid-dogs", ["rex.png"])
+    keep_commitments(store, KEYS, "uid-dogs", ["rex.png"])
     [copy] = openings(store, KEYS, "uid-dogs")
 
     purged(root)

@@ -49,11 +49,11 @@ class Notary:
         return load_private_key(self.root / name)
 
     def install(self, key: Ed25519PrivateKey, previous: Ed25519PrivateKey | None = None) -> None:
-        for name, one in (("signing-key.pem", key), (PREVIOUS, previous)):
+        for name, which_key in (("signing-key.pem", key), (PREVIOUS, previous)):
             place = self.secret / name
             place.unlink(missing_ok=True)
-            if one is not None:
-                which = {self.old: "old", self.new: "new", self.third: "third"}[one]
+            if which_key is not None:
+                which = {self.old: "old", self.new: "new", self.third: "third"}[which_key]
                 place.write_bytes((self.root / which).read_bytes())
 
     def forget(self, shard: ObjectRef) -> int:
@@ -61,8 +61,8 @@ class Notary:
         purge.run(spec, work=self.root, progress=Progress(), stop=threading.Event())
         signing = a_signing(self.store.root, self.secret / "signing-key.pem", shard)
         # It is left out of what serves: here that of the cats is forgotten as well.
-        told = signing.model_copy(update={"successor": None})
-        result = sign.run(told, work=self.root, progress=Progress(), stop=threading.Event())
+        spec_alone = signing.model_copy(update={"successor": None})
+        result = sign.run(spec_alone, work=self.root, progress=Progress(), stop=threading.Event())
         [receipt] = result.receipts
         return receipt.sequence
 
@@ -240,7 +240,7 @@ def test_a_second_signature_that_does_not_fit(notary: Notary) -> None:
     key = KEYS.receipt(SOUP.uid, 2)
     data = notary.store.get(key) or b""
     other = seal(b"{}", notary.new)
-    wrong, right = (_signature_of(one, name(notary.new)) for one in (other, data))
+    wrong, right = (_signature_of(envelope, name(notary.new)) for envelope in (other, data))
     notary.store.put(key, data.replace(right, wrong))
 
     assert "2: the new key that it names has not signed it: its signature does not fit" in (
@@ -312,17 +312,19 @@ def test_the_old_key_signs_nothing_after_it_handed_over(notary: Notary) -> None:
 def test_a_rotation_that_carries_no_key(notary: Notary, key: str) -> None:
     notary.forget(DOGS)
     statement = state_rotation(SOUP, notary.old.public_key(), notary.new.public_key(), 2, None)
-    said = statement.model_dump(mode="json", by_alias=True)
-    said["predicate"]["newKey"] = key
-    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(said), notary.old, notary.new))
+    statement = statement.model_dump(mode="json", by_alias=True)
+    statement["predicate"]["newKey"] = key
+    notary.store.put(
+        KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(statement), notary.old, notary.new)
+    )
 
     assert "2: it is no rotation: it carries no Ed25519 key" in notary.wrong(notary.old)
 
 
 def test_a_rotation_that_says_what_nobody_knows(notary: Notary) -> None:
     notary.forget(DOGS)
-    said = {"predicateType": "https://stockpot.dev/key-rotation/v1", "predicate": {}}
-    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(said), notary.old))
+    statement = {"predicateType": "https://stockpot.dev/key-rotation/v1", "predicate": {}}
+    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(statement), notary.old))
 
     assert "2: it is no rotation" in notary.wrong(notary.old)
 
@@ -337,5 +339,7 @@ def test_an_unknown_key_leads_to_nothing(notary: Notary) -> None:
 
 def _signature_of(envelope: bytes, who: str) -> bytes:
 
-    found = {one["keyid"]: one["sig"] for one in json.loads(envelope)["signatures"]}
-    return str(found[who]).encode()
+    signatures = {
+        signature["keyid"]: signature["sig"] for signature in json.loads(envelope)["signatures"]
+    }
+    return str(signatures[who]).encode()

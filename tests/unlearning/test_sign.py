@@ -123,16 +123,16 @@ def test_a_receipt_is_an_in_toto_statement_in_a_dsse_envelope(root: Path, key: P
     assert statement["predicateType"] == "https://stockpot.dev/unlearning-receipt/v1"
     weights = digest_of_bytes(b"weights of cats").removeprefix("sha256:")
     assert statement["subject"] == [{"name": "ml/emoji", "digest": {"sha256": weights}}]
-    said = statement["predicate"]
-    assert said["shard"] == {"namespace": "ml", "name": "dogs", "uid": "uid-dogs"}
-    assert said["requestedAt"] == "2026-11-22T12:00:00Z"
-    assert said["signedAt"].endswith("Z")
-    assert said["successor"]["lineage"][0]["shard"] == "uid-cats"
-    assert said["servers"][0]["holds"] == [recipe_of("uid-cats")]
-    assert (said["sequence"], said["previous"]) == (1, None)
-    assert said["completeness"] == "Complete"
+    predicate = statement["predicate"]
+    assert predicate["shard"] == {"namespace": "ml", "name": "dogs", "uid": "uid-dogs"}
+    assert predicate["requestedAt"] == "2026-11-22T12:00:00Z"
+    assert predicate["signedAt"].endswith("Z")
+    assert predicate["successor"]["lineage"][0]["shard"] == "uid-cats"
+    assert predicate["servers"][0]["holds"] == [recipe_of("uid-cats")]
+    assert (predicate["sequence"], predicate["previous"]) == (1, None)
+    assert predicate["completeness"] == "Complete"
     inventory = (root / KEYS.inventory("uid-dogs")).read_bytes()
-    assert said["purge"] == {
+    assert predicate["purge"] == {
         "objects": 12,
         "bytes": sum(item["sizeBytes"] for item in json.loads(inventory)["items"]),
         "inventoryDigest": digest_of_bytes(inventory),
@@ -149,10 +149,10 @@ def test_the_signature_is_over_what_dsse_says(root: Path, key: Path) -> None:
     signature = base64.b64decode(envelope["signatures"][0]["sig"])
     public = load_public_key(key.with_name("key.pem.pub"))
 
-    said = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-    public.verify(signature, said)
+    signed_bytes = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    public.verify(signature, signed_bytes)
     with pytest.raises(InvalidSignature):
-        public.verify(signature, said + b" ")
+        public.verify(signature, signed_bytes + b" ")
 
 
 def test_receipts_chain_by_the_digest_of_the_one_before(
@@ -188,8 +188,8 @@ def test_residuals_make_a_receipt_incomplete(root: Path, store: FolderStore, key
 
     result = signed(a_signing(root, key))
 
-    said = chain_of(store, key)[0].statement.predicate
-    assert (said.completeness, said.purge.residuals) == ("Incomplete", 1)
+    predicate = chain_of(store, key)[0].statement.predicate
+    assert (predicate.completeness, predicate.purge.residuals) == ("Incomplete", 1)
     assert [(receipt.residuals, receipt.missing) for receipt in result.receipts] == [(1, 0)]
 
 
@@ -204,9 +204,9 @@ def test_an_incomplete_receipt_is_followed_by_another_and_a_complete_one_by_none
     assert sequence_of(signed(later)) == 2
     assert sequence_of(signed(asking_for(later, after=2))) == 2
 
-    said = [one.statement.predicate for one in chain_of(store, key)]
-    assert [one.completeness for one in said] == ["Incomplete", "Complete"]
-    assert said[0].missing == ("UnreachableNode: pets-1",)
+    predicates = [entry.statement.predicate for entry in chain_of(store, key)]
+    assert [entry.completeness for entry in predicates] == ["Incomplete", "Complete"]
+    assert predicates[0].missing == ("UnreachableNode: pets-1",)
 
 
 def test_a_soup_that_serves_nothing_more_has_a_receipt_about_the_purge(
@@ -272,7 +272,7 @@ def test_a_receipt_says_who_answered_which_nonce_and_who_ended_how(
     root: Path, store: FolderStore, key: Path
 ) -> None:
     purged(root)
-    asked = HeldReport(
+    held = HeldReport(
         server="emoji-0",
         uid="pod-0",
         node="node-a",
@@ -283,11 +283,11 @@ def test_a_receipt_says_who_answered_which_nonce_and_who_ended_how(
     )
     gone = EndedReport(server="emoji-1", uid="pod-1", node="node-b", how=Ending.OUT_OF_SERVICE)
 
-    spec = a_signing(root, key, servers=[asked])
+    spec = a_signing(root, key, servers=[held])
     signed(spec.model_copy(update={"ended": (gone,)}))
 
-    said = chain_of(store, key)[0].statement.predicate
-    assert (said.servers, said.ended) == ((asked,), (gone,))
+    predicate = chain_of(store, key)[0].statement.predicate
+    assert (predicate.servers, predicate.ended) == ((held,), (gone,))
 
 
 def test_nothing_is_signed_onto_a_chain_that_was_set_back(
@@ -433,7 +433,7 @@ def test_a_statement_that_is_signed_but_not_understood_is_refused(
         seal(b'{"_type": "https://in-toto.io/Statement/v9"}', load_private_key(key))
     )
 
-    assert "it says what this version does not know: _type" in broken(store, key)
+    assert "this version does not support its content: _type" in broken(store, key)
 
 
 def test_sealing_is_repeatable_and_unsealing_gives_back(key: Path) -> None:
@@ -468,7 +468,9 @@ def test_two_who_sign_at_once_get_a_place_each(root: Path, store: FolderStore, k
 
     assert errors == []
     chain = chain_of(store, key)
-    assert {one.statement.predicate.shard.uid for one in chain} == {shard.uid for shard in shards}
+    assert {receipt.statement.predicate.shard.uid for receipt in chain} == {
+        shard.uid for shard in shards
+    }
 
 
 def shards_named(*names: str) -> list[ObjectRef]:
@@ -547,7 +549,7 @@ def test_what_is_only_looked_for_is_found_and_never_written(
     purged(root, ants, bees, cows)
     signed(a_batch(root, key, ants))
     spec = a_batch(root, key, cows)
-    looked_for = (a_request(one, is_only_looked_for=True) for one in (ants, bees))
+    looked_for = (a_request(shard, is_only_looked_for=True) for shard in (ants, bees))
     spec = spec.model_copy(update={"receipts": (*looked_for, *spec.receipts)})
 
     result = signed(spec)

@@ -55,7 +55,9 @@ def test_a_soup_that_tells_the_truth_is_proven_as_far_as_anybody_can(history: Hi
     assert causes(report) == ""
     assert report.exit_code == ExitCode.OK
     assert (report.receipts, report.head) == (LAST, history.head())
-    proven = {one.claim for one in checks_with(report, Verdict.PROVEN) if "receipt 3" in one.about}
+    proven = {
+        check.claim for check in checks_with(report, Verdict.PROVEN) if "receipt 3" in check.about
+    }
     assert proven == PROVEN_OF_THE_LAST
     chain = {check.verdict for check in report.checks if check.about == "the chain"}
     assert chain == {Verdict.PROVEN}
@@ -65,7 +67,7 @@ def test_a_soup_that_tells_the_truth_is_proven_as_far_as_anybody_can(history: Hi
 def test_what_only_the_signer_saw_is_attested_and_never_proven(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head())
 
-    attested = {one.claim for one in checks_with(report, Verdict.ATTESTED)}
+    attested = {check.claim for check in checks_with(report, Verdict.ATTESTED)}
     assert attested == {
         "each ingredient was trained from its own shard alone",
         "everything of it was removed",
@@ -84,10 +86,10 @@ def test_one_flipped_byte_in_an_ingredient(history: History, at: int) -> None:
     report = history.verified(head=history.head())
 
     assert report.exit_code == ExitCode.DISPROVEN
-    found = check_about(report, "receipt 3", "exact mean")
-    assert found.verdict is Verdict.FAILED
-    assert key in found.why
-    assert "edited" in found.why or "NaN" in found.why
+    check = check_about(report, "receipt 3", "exact mean")
+    assert check.verdict is Verdict.FAILED
+    assert key in check.why
+    assert "edited" in check.why or "NaN" in check.why
 
 
 def test_an_ingredient_whose_manifest_is_no_manifest(history: History) -> None:
@@ -135,7 +137,7 @@ def test_the_last_receipt_missing_is_never_taken_for_proven_without_the_head(
     assert (
         "neither --head nor --anchor was given" in check_about(report, "the chain", "complete").why
     )
-    assert "its receipt was taken away" in check_about(report, "the chain", "every tombstone").why
+    assert "its receipt was deleted" in check_about(report, "the chain", "every tombstone").why
 
 
 def test_a_forked_chain(history: History) -> None:
@@ -177,7 +179,7 @@ def test_a_wrong_key(history: History, tmp_path: Path) -> None:
     assert report.exit_code == ExitCode.DISPROVEN
     failed = checks_with(report, Verdict.FAILED)
     assert len(failed) == LAST
-    assert all("it was signed by another key" in one.why for one in failed)
+    assert all("it was signed by another key" in check.why for check in failed)
     assert not [check for check in report.checks if check.about.startswith("receipt")]
 
 
@@ -193,7 +195,7 @@ def test_a_chain_that_was_handed_over_is_proven_from_the_first_key_and_from_the_
 
         assert causes(report) == ""
         assert report.exit_code == ExitCode.OK
-        names = tuple(key_name(one.public_key()) for one in (old, new))
+        names = tuple(key_name(private.public_key()) for private in (old, new))
         assert (report.receipts, report.keys) == (LAST, names)
         handed = check_about(report, "the chain", "both the old key and the new one have signed")
         assert (handed.verdict, handed.why) == (
@@ -224,8 +226,8 @@ def test_a_rotation_with_a_wrong_second_signature(in_folder: History, tmp_path: 
         private.append(load_private_key(tmp_path / name))
     last = in_folder.receipts()[-1].digest
     public = (private[0].public_key(), private[1].public_key())
-    said = state_rotation(SOUP, *public, LAST + 1, last).canonical
-    in_folder.store.put(KEYS.receipt(SOUP.uid, LAST + 1), seal(said, private[0], private[2]))
+    statement = state_rotation(SOUP, *public, LAST + 1, last).canonical
+    in_folder.store.put(KEYS.receipt(SOUP.uid, LAST + 1), seal(statement, private[0], private[2]))
 
     report = in_folder.verified()
 
@@ -294,8 +296,8 @@ def test_an_ingredient_that_came_back(history: History) -> None:
 
     report = history.verified()
 
-    found = check_about(report, "receipt 3", "nothing lies")
-    assert (found.verdict, found.why) == (Verdict.FAILED, f"this is there again: {key}")
+    check = check_about(report, "receipt 3", "nothing lies")
+    assert (check.verdict, check.why) == (Verdict.FAILED, f"this is there again: {key}")
     assert check_about(report, "receipt 2", "nothing lies").verdict is Verdict.PROVEN
 
 
@@ -350,8 +352,8 @@ def test_a_time_that_was_edited_in_the_tombstone(history: History) -> None:
 
 def test_a_time_that_was_edited_in_the_inventory(history: History) -> None:
     key = KEYS.inventory("uid-dogs")
-    found = json.loads(history.store.get(key) or b"")
-    at = found["sweeps"][0]["at"]
+    inventory = json.loads(history.store.get(key) or b"")
+    at = inventory["sweeps"][0]["at"]
     history.edit(key, at.encode(), b"2026-01-01T00:00:00Z")
 
     report = history.verified()
@@ -390,21 +392,21 @@ def test_a_tombstone_that_was_taken_away(in_folder: History) -> None:
 
 
 def test_a_receipt_that_contradicts_itself_about_servers(in_folder: History) -> None:
-    said = in_folder.predicate(LAST)
-    held = said.servers[0].model_copy(update={"holds": said.tainted})
+    predicate = in_folder.predicate(LAST)
+    held = predicate.servers[0].model_copy(update={"holds": predicate.tainted})
     in_folder.forge(LAST, servers=(held,))
 
     assert "the receipt itself says that tiny-0 held" in causes(in_folder.verified())
 
 
 def test_who_was_asked_and_who_had_ended_is_shown_and_only_attested(in_folder: History) -> None:
-    asked = in_folder.predicate(LAST).servers[0].model_copy(update={"nonce": "0123456789abcdef"})
+    held = in_folder.predicate(LAST).servers[0].model_copy(update={"nonce": "0123456789abcdef"})
     gone = EndedReport(server="tiny-1", uid="pod-1", node="node-b", how=Ending.KUBELET)
-    in_folder.forge(LAST, servers=(asked,), ended=(gone,))
+    in_folder.forge(LAST, servers=(held,), ended=(gone,))
 
-    found = check_about(in_folder.verified(), f"receipt {LAST}", "no server held anything")
+    check = check_about(in_folder.verified(), f"receipt {LAST}", "no server held anything")
 
-    assert (found.verdict, found.why) == (
+    assert (check.verdict, check.why) == (
         Verdict.ATTESTED,
         "the signer asked tiny-0 (nonce 01234567…); tiny-1 has ended (its kubelet confirmed it)",
     )
@@ -412,8 +414,8 @@ def test_who_was_asked_and_who_had_ended_is_shown_and_only_attested(in_folder: H
 
 def test_a_receipt_whose_server_held_something_made_with_the_shard(in_folder: History) -> None:
     held = (LineagePair(shard="uid-dogs", training_key="sha256:" + "0" * 64),)
-    asked = in_folder.predicate(LAST).servers[0].model_copy(update={"beside": held})
-    in_folder.forge(LAST, servers=(asked,))
+    held = in_folder.predicate(LAST).servers[0].model_copy(update={"beside": held})
+    in_folder.forge(LAST, servers=(held,))
 
     assert "the receipt itself says that tiny-0 held what was made with it" in causes(
         in_folder.verified()

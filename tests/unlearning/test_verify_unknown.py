@@ -24,23 +24,25 @@ from stockpot.store.keys import MANIFEST, WEIGHTS
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import load_private_key
 from stockpot.unlearning.statement import state
-from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
+from stockpot.unlearning.tombstone import Tombstone, write_tombstone
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
 
 
 def only_unknown(report: Report) -> Check:
     """The one thing that is open, but for what later receipts superseded."""
     assert causes(report) == ""
-    [found] = [one for one in checks_with(report, Verdict.NOT_CHECKABLE) if not one.superseded]
+    [check] = [
+        check for check in checks_with(report, Verdict.NOT_CHECKABLE) if not check.superseded
+    ]
     assert report.exit_code == ExitCode.NOT_PROVEN
-    return found
+    return check
 
 
 def test_without_a_head_completeness_is_unknown(history: History) -> None:
-    found = only_unknown(history.verified())
+    check = only_unknown(history.verified())
 
-    assert (found.about, found.claim) == ("the chain", "it is complete")
-    assert "cut off" in found.why
+    assert (check.about, check.claim) == ("the chain", "it is complete")
+    assert "cut off" in check.why
 
 
 def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history: History) -> None:
@@ -56,15 +58,15 @@ def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history:
 
 
 def test_a_head_that_is_not_the_last_says_how_many_came_after(in_folder: History) -> None:
-    found = check_about(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
+    check = check_about(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
 
-    assert found.verdict is Verdict.PROVEN
-    assert found.why == "the head is number 1; 2 came after it"
+    assert check.verdict is Verdict.PROVEN
+    assert check.why == "the head is number 1; 2 came after it"
 
 
 def test_an_unlearning_under_way_is_no_fault(in_folder: History) -> None:
     mark = Tombstone(shard="uid-eels", soup=SOUP.uid, at="2026-11-23T00:00:00Z")
-    stand_tombstone(in_folder.store, KEYS, mark)
+    write_tombstone(in_folder.store, KEYS, mark)
     for info in [*in_folder.store.list(KEYS.shard("uid-eels"))]:
         in_folder.store.delete(info.key)
 
@@ -82,9 +84,9 @@ def test_an_ingredient_that_is_gone_cannot_be_averaged(in_folder: History) -> No
     key = in_folder.ingredient("cats")
     in_folder.store.delete(key)
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert (found.claim[:13], found.why) == ("the successor", f"{key} is not there any more")
+    assert (check.claim[:13], check.why) == ("the successor", f"{key} is not in the store any more")
 
 
 def test_a_recipe_whose_weights_nobody_wrote_down(in_folder: History) -> None:
@@ -94,9 +96,9 @@ def test_a_recipe_whose_weights_nobody_wrote_down(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head())
 
     for claim in ("without it", "exact mean"):
-        found = check_about(report, "receipt 3", claim)
-        assert found.verdict is Verdict.NOT_CHECKABLE
-        assert "and their weights, is not to be found" in found.why
+        check = check_about(report, "receipt 3", claim)
+        assert check.verdict is Verdict.NOT_CHECKABLE
+        assert "and their weights, cannot be found" in check.why
 
 
 def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: History) -> None:
@@ -117,36 +119,36 @@ def test_a_manifest_that_was_written_again_is_told_from_the_one_that_was_signed(
     folder = successor_folder(in_folder)
     in_folder.edit(folder + MANIFEST, b'"seconds": "', b'"seconds": "1')
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert "it was written again since" in found.why
+    assert "it was written again since" in check.why
 
 
 def test_what_lies_under_no_manifest_is_nobodys_and_so_not_clean(history: History) -> None:
     history.store.put("ml/soups/soup-1/fitted/router.bin", b"who knows")
 
-    found = only_unknown(history.verified(head=history.head()))
+    check = only_unknown(history.verified(head=history.head()))
 
-    assert found.about == "the store"
-    assert found.why == "whose these are, nobody knows: ml/soups/soup-1/fitted/router.bin"
+    assert check.about == "the store"
+    assert check.why == "these are under no manifest: ml/soups/soup-1/fitted/router.bin"
 
 
 def test_what_a_custom_image_trained_from_is_unknown(in_folder: History) -> None:
     folder = in_folder.ingredient("eels").removesuffix(WEIGHTS)
     in_folder.edit(folder + MANIFEST, b'"madeBy": "stockpot', b'"madeBy": "acme-trainer')
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert found.claim == "each ingredient was trained from its own shard alone"
-    assert f"{folder} was made by acme-trainer" in found.why
+    assert check.claim == "each ingredient was trained from its own shard alone"
+    assert f"{folder} was made by acme-trainer" in check.why
 
 
 def test_an_incomplete_receipt_says_so(in_folder: History) -> None:
     in_folder.forge(3, completeness="Incomplete")
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert "it is Incomplete" in found.why
+    assert "it is Incomplete" in check.why
 
 
 def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder: History) -> None:
@@ -162,25 +164,25 @@ def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder:
     report = in_folder.verified(head=in_folder.head(4))
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
-    found = check_about(report, "receipt 3", "nothing is missing")
-    assert (found.verdict, found.superseded) == (Verdict.NOT_CHECKABLE, True)
-    assert found.why == "it is Incomplete: not confirmed: server tiny-1"
+    check = check_about(report, "receipt 3", "nothing is missing")
+    assert (check.verdict, check.superseded) == (Verdict.NOT_CHECKABLE, True)
+    assert check.why == "it is Incomplete: not confirmed: server tiny-1"
     assert check_about(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
 
 
 def test_a_receipt_that_names_no_server(in_folder: History) -> None:
     in_folder.forge(3, servers=())
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert found.why == "the receipt names no server that was asked"
+    assert check.why == "the receipt names no server that was queried"
 
 
 def test_an_inventory_that_a_later_purge_added_to(in_folder: History) -> None:
     key = KEYS.inventory("uid-dogs")
-    found = json.loads(in_folder.store.get(key) or b"")
-    found["sweeps"].append({"at": "2099-01-01T00:00:00Z", "found": 0})
-    data = json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
+    inventory = json.loads(in_folder.store.get(key) or b"")
+    inventory["sweeps"].append({"at": "2099-01-01T00:00:00Z", "found": 0})
+    data = json.dumps(inventory, sort_keys=True, separators=(",", ":")).encode()
     in_folder.store.put(key, data)
 
     unknown = only_unknown(in_folder.verified(head=in_folder.head()))
@@ -212,10 +214,10 @@ def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: His
 def test_a_server_that_cannot_be_asked(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head(), urls=("http://127.0.0.1:9",))
 
-    drawn, seen = (o for o in checks_with(report, Verdict.NOT_CHECKABLE) if not o.superseded)
-    assert drawn.about == seen.about == "the server at http://127.0.0.1:9"
+    drawn, chain = (o for o in checks_with(report, Verdict.NOT_CHECKABLE) if not o.superseded)
+    assert drawn.about == chain.about == "the server at http://127.0.0.1:9"
     assert "it gives no answer that names a revision" in drawn.why
-    assert "it does not say which it sees" in seen.why
+    assert "it gives no answer with a head of the chain" in chain.why
 
 
 def test_the_verbs_leave_nothing_in_a_bucket_that_keeps_versions(
@@ -252,18 +254,18 @@ def test_without_the_right_to_list_versions_absence_is_not_proven(
     place = bucket.model_copy(update={"url": f"{bucket.url}/{uuid4().hex}"})
     history = shared_history.copied_to(place)
     with refusing_versions(s3_server.endpoint) as endpoint:
-        seen = replace(history, ref=place.model_copy(update={"endpoint": endpoint}))
-        report = seen.verified(head=history.head())
+        blinded = replace(history, ref=place.model_copy(update={"endpoint": endpoint}))
+        report = blinded.verified(head=history.head())
         key = KEYS.ingredient("uid-dogs", Digest("sha256:" + "b" * 64)) + WEIGHTS
         history.store.put(key, b"the same weights as before")
-        again = seen.verified(head=history.head())
+        again = blinded.verified(head=history.head())
 
     assert report.exit_code == ExitCode.NOT_PROVEN
     for number in (1, 2, 3):
-        found = check_about(report, f"receipt {number}", "nothing lies")
-        assert found.verdict is Verdict.NOT_CHECKABLE
-        assert "older versions were not shown" in found.why
-        assert "AccessDenied" in found.why
+        check = check_about(report, f"receipt {number}", "nothing lies")
+        assert check.verdict is Verdict.NOT_CHECKABLE
+        assert "older versions were not shown" in check.why
+        assert "AccessDenied" in check.why
     assert check_about(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
     assert check_about(again, "receipt 3", "nothing lies").verdict is Verdict.FAILED, (
         "what shows, shows"
@@ -278,9 +280,9 @@ def successor_folder(history: History) -> str:
 
 def strip_parts(history: History) -> None:
     key = successor_folder(history) + MANIFEST
-    found = json.loads(history.store.get(key) or b"")
-    del found["parts"]
-    history.store.put(key, json.dumps(found).encode())
+    manifest = json.loads(history.store.get(key) or b"")
+    del manifest["parts"]
+    history.store.put(key, json.dumps(manifest).encode())
 
 
 def down_to_the_base(shared_history: History, tmp_path: Path) -> History:

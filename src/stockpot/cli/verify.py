@@ -60,10 +60,10 @@ def verify(
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
-    ground = VerificationInput(store, place, keys, uid, public_key)
+    inputs = VerificationInput(store, place, keys, uid, public_key)
     with waiting("reading and averaging"):
         report = check_all(
-            ground,
+            inputs,
             head=kept,
             average=Averaging(store, keys, base),
             urls=urls,

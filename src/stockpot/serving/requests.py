@@ -20,7 +20,7 @@ MAX_PICTURES = 8
 MAX_STEPS = 100
 MAX_GUIDANCE = 50
 LARGEST_SEED = 2**53 - 1 - MAX_PICTURES
-"""So that each picture's seed is exact in JavaScript."""
+"""The limit that keeps each picture's seed exact in JavaScript."""
 NEVER_SUPPORTED = frozenset({"style", "complexity", "frame_count", "frame_duration_ms", "svg"})
 """Parameters of OpenAI's API that are unsupported whatever their value: only null is accepted."""
 _SHOWN_CHARACTERS = 100

@@ -1,10 +1,9 @@
-"""Where the heads of chains are kept outside of the store: the port, and a file.
+"""Anchors: append-only records of chain heads outside of the store. The port, and a file.
 
-A chain shows whatever is edited in it, and not that its end was cut off, or that all of it was
-replaced. That shows against a head that was kept where whoever runs the store cannot write. This
-is such a place: heads are added to it, and never changed. Other adapters of the port may be an
-RFC 3161 timestamp of each head, which needs a service and its certificate, or a transparency log,
-which needs a log and its key, and proves that others see the same one.
+Editing an entry breaks its chain; cutting off the end or replacing the whole chain does not. A head
+that was recorded where the store's operators cannot write reveals that. Other adapters of the port
+could be an RFC 3161 timestamp of each head, which needs a service and its certificate, or a
+transparency log, which needs a log and its key, and proves that everybody sees the same chain.
 """
 
 import os
@@ -23,43 +22,43 @@ from stockpot.store.outputs import appended_file
 
 
 class AnchoredHead(Model):
-    """The head of one chain, as it was seen by whoever anchored it."""
+    """The head of one chain at the time when it was anchored."""
 
     version: int = 1
     namespace: str
     soup: str
     """The UID of the soup."""
     name: str = ""
-    """What the soup called itself."""
+    """The soup's name."""
     sequence: Annotated[int, Field(ge=1)]
     digest: DigestString
     at: str
-    """RFC 3339, by the clock of whoever anchored it."""
+    """When it was anchored (RFC 3339), by the clock of the machine that did."""
 
 
 @dataclass(frozen=True)
 class AnchorContents:
-    """What an anchor has of one chain."""
+    """The heads of one chain in an anchor."""
 
     heads: tuple[AnchoredHead, ...] = ()
     """In the order in which they were added."""
     unreadable: int = 0
-    """Things in it that nobody can read: a line that was cut off, or edited."""
+    """How many lines cannot be parsed, because they were cut off or edited."""
 
 
 class Anchor(Protocol):
-    """Keeps heads. Whoever can write the store must not be able to change what is here."""
+    """Stores heads. Users who can write the store must not be able to change an anchor."""
 
     def append(self, head: AnchoredHead) -> None:
-        """Add a head; it stays when this returns.
+        """Add a head durably.
 
         Raises:
-            Transient: It could not be kept.
+            Transient: It could not be written.
         """
         ...
 
     def read(self, namespace: str, soup_uid: str) -> AnchorContents:
-        """Return what is kept of one chain.
+        """Return the heads of one chain.
 
         Raises:
             Refused: There is no such anchor.
@@ -68,7 +67,7 @@ class Anchor(Protocol):
         ...
 
     def soups(self, namespace: str) -> dict[str, str]:
-        """Return the names of the soups that something is kept of, by UID.
+        """Return the names of the soups that have heads here, by UID.
 
         Raises:
             Refused: There is no such anchor.
@@ -78,17 +77,17 @@ class Anchor(Protocol):
 
 
 class FileAnchor:
-    """A file with a head on each line, as JSON. Fit for `chattr +a`: it is only ever added to."""
+    """A file with one head per line, as JSON. It is only appended to, so `chattr +a` works."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, head: AnchoredHead) -> None:
-        """Add a line, whole and on the disk."""
+        """Append a whole line, and sync it to the disk."""
         line = rfc8785.dumps(head.model_dump(mode="json", by_alias=True)) + b"\n"
         with appended_file(self._path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            # One that was cut off in the middle of a line must not spoil this one.
+            # A last line that was cut off must not corrupt this one.
             is_cut = size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n"
             file.write(b"\n" + line if is_cut else line)
 
@@ -98,14 +97,14 @@ class FileAnchor:
         return AnchorContents(tuple(head for head in heads if head.soup == soup_uid), unreadable)
 
     def soups(self, namespace: str) -> dict[str, str]:
-        """Read whose lines there are."""
+        """Read the names of the soups in the file, by UID."""
         return {head.soup: head.name for head in self._lines(namespace)[0]}
 
     def _lines(self, namespace: str) -> tuple[list[AnchoredHead], int]:
         if not self._path.is_file():
             raise Refused(
                 f"there is no anchor at {self._path}",
-                help=f"begin one: stockpot anchor SOUP … --to {quoted(self._path)}",
+                help=f"create one: stockpot anchor SOUP … --to {quoted(self._path)}",
                 exit_code=ExitCode.USAGE,
             )
         with explained(self._path):
@@ -123,11 +122,11 @@ class FileAnchor:
 
 
 def contradiction(kept: AnchorContents, entries: Sequence[tuple[int, str]]) -> str:
-    """Say why a chain is not the one whose heads were kept; nothing where it may be.
+    """Return why a chain contradicts its anchored heads, or an empty string.
 
     Args:
-        kept: What the anchor has.
-        entries: The chain: each entry's number and digest.
+        kept: The anchor's heads of the chain.
+        entries: The number and digest of each entry of the chain.
     """
     there = dict(entries)
     last = max(there, default=0)

@@ -1,9 +1,8 @@
-"""The receipts of a soup, one after the other, each naming the one before it by its digest.
+"""Reads and checks a soup's chain of receipts, in which each entry names the previous one's digest.
 
-Among them stand rotations, with which one signing key hands over to the next (`succession`).
-Reading and checking only. An entry that was edited, removed from between or put in breaks the
-chain. That the last ones were cut off does not show in the chain: compare its head with the one
-that the Soup's status recorded.
+Some entries are rotations, with which one signing key hands over to the next (`succession`). An
+entry that is edited, removed from the middle or inserted breaks the chain. Entries that are cut off
+at the end do not: compare the head with the one that the Soup's status recorded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,63 +23,63 @@ from stockpot.unlearning.succession import Succession, is_rotation, read_handove
 
 @dataclass(frozen=True)
 class Receipt:
-    """A receipt that was checked, with all before it."""
+    """A receipt that was checked together with all entries before it."""
 
     sequence: int
     key: str
-    """Where in the store it lies."""
+    """Its key in the store."""
     digest: Digest
-    """Of the envelope's bytes: what the next one names."""
+    """The digest of the envelope's bytes, which the next entry names."""
     statement: UnlearningStatement
 
 
 @dataclass(frozen=True)
 class Link:
-    """One place in the chain as it was found, right or wrong."""
+    """One place of a chain as the store has it, valid or not."""
 
     sequence: int
-    """Zero for what is no entry by its name."""
+    """The number in the chain; 0 for an object whose name is not an entry's."""
     key: str
     digest: Digest | None = None
-    """Of the bytes that lie there; none where nothing does."""
+    """The digest of the object's bytes; None where there is no object."""
     statement: UnlearningStatement | None = None
-    """What a receipt says; none where it is not signed with the key, and for rotations."""
+    """The receipt's statement; None for rotations, and where the signature is not valid."""
     rotation: Rotation | None = None
-    """What a rotation says, where both keys have signed it."""
+    """The rotation, where both keys have signed it."""
     unsigned: str = ""
-    """Why nobody can say that it was signed with the key."""
+    """Why the entry does not count as signed with the key; empty where it does."""
     by_other_key: bool = False
-    """That it was signed, and with a key that no rotation leads to."""
+    """Whether it is signed with a key that no rotation leads to."""
     misplaced: str = ""
-    """Why it cannot stand in this place of this chain."""
+    """Why it cannot have this place in this chain; empty where it can."""
 
     @property
     def is_absent(self) -> bool:
-        """Whether nothing lies there, and others come after it."""
+        """Whether the entry is missing although later ones exist."""
         return self.digest is None
 
 
 @dataclass(frozen=True)
 class ChainReading:
-    """A chain as it was found, right or wrong."""
+    """A chain as the store has it, valid or not."""
 
     links: tuple[Link, ...]
-    """In order: one for each entry, each gap (its first number), and what else lies there."""
+    """In order: one for each entry, each gap (its first number), and each stray object."""
     succession: Succession
 
     @property
     def entries(self) -> tuple[Link, ...]:
-        """What lies in the chain's places."""
+        """The links that have an object and a number."""
         return tuple(link for link in self.links if link.digest and link.sequence)
 
     def require_sound(self) -> "ReceiptChain":
-        """Return the chain, where nothing is wrong with it.
+        """Return the chain if it is valid.
 
         Raises:
             Refused: An entry is missing, was edited, is signed by another key, or does not follow
                 the one before it (exit 43). The message names the file.
         """
-        # What is missing first: all that comes after it is doubtful for that alone.
+        # Missing entries first: they explain the errors of the entries after them.
         for link in sorted(self.links, key=lambda link: not (link.is_absent or link.sequence == 0)):
             if why := link.unsigned or link.misplaced:
                 raise _broken(link.key, why)
@@ -100,30 +99,30 @@ class ChainReading:
 
 @dataclass(frozen=True)
 class ReceiptChain:
-    """A chain that was checked from its first entry to its last."""
+    """A chain that is valid from its first entry to its last."""
 
     receipts: tuple[Receipt, ...]
     last: int
     """The number of its last entry, a receipt or a rotation; 0 where there is none."""
     head: Digest | None
-    """Of the last entry's bytes."""
+    """The digest of the last entry's bytes."""
     key: Ed25519PublicKey
-    """What signs the next entry."""
+    """The key that signs the next entry."""
 
 
 def check_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
 ) -> tuple[Receipt, ...]:
-    """Read a soup's receipts from the first to the last.
+    """Read a soup's receipts from the first to the last, and check their chain.
 
     Args:
-        store: Where they lie.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        public_key: A key of the chain: rotations lead from it to the others.
+        store: The store that has them.
+        keys: The store keys of the soup's namespace.
+        soup_uid: The soup's UID.
+        public_key: Any key of the chain: rotations lead from it to the others.
 
     Returns:
-        In order; empty where there are none.
+        The receipts in order; empty where there are none.
 
     Raises:
         Refused: The chain is broken (exit 43).
@@ -134,10 +133,10 @@ def check_chain(
 def read_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
 ) -> ChainReading:
-    """Look at every place of a soup's chain, and go on where something is wrong with one.
+    """Read every place of a soup's chain, past invalid ones.
 
     Returns:
-        What lies there. Nothing is wrong with the chain where no link says why.
+        The chain as it is. It is valid where no link has a reason in `unsigned` or `misplaced`.
     """
     listed = [info.key for info in store.list(keys.receipts(soup_uid))]
     numbers = {number: key for key in listed if (number := _number(keys, soup_uid, key))}
@@ -158,14 +157,14 @@ def read_chain(
 
 
 def _gap(keys: Keys, soup_uid: str, first: int, last: int) -> Link:
-    """One link for all that is missing in a row: a number may be as large as a stranger likes."""
+    """Make one link for a whole gap: a forged entry's number may be arbitrarily large."""
     who = "it is" if first == last else f"it and all up to number {last} are"
     why = f"{who} missing, and others come after it"
     return Link(first, keys.receipt(soup_uid, first), misplaced=why)
 
 
 def _number(keys: Keys, soup_uid: str, key: str) -> int:
-    """The number that a receipt has by its name, or 0 where that is no receipt's name."""
+    """Parse an entry's number from its key; 0 where the key is not an entry's."""
     name = key.removeprefix(keys.receipts(soup_uid))
     digits = name.partition(".")[0]
     number = int(digits) if digits.isascii() and digits.isdigit() else 0
@@ -182,7 +181,7 @@ def _link(
 ) -> Link:
     data = entries.get(sequence)
     if data is None:
-        return Link(sequence, key, misplaced="it went away while the chain was read")
+        return Link(sequence, key, misplaced="it was deleted while the chain was read")
     digest = digest_of_bytes(data)
     statement: UnlearningStatement | None = None
     rotation: Rotation | None = None
@@ -199,7 +198,7 @@ def _link(
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        why = f"it says what this version does not know: {at} {first['msg']}"
+        why = f"this version does not support its content: {at} {first['msg']}"
         return Link(sequence, key, digest, unsigned=why)
     predicate = statement.predicate if statement else rotation
     assert predicate is not None
@@ -208,10 +207,10 @@ def _link(
 
 
 def _rotation(data: bytes, sequence: int, signers: Succession) -> Rotation:
-    """Read a rotation that leads on from the key that signs here.
+    """Read a rotation that hands over from the key that signs at this place.
 
     Raises:
-        BadEnvelopeError: It does not.
+        BadEnvelopeError: It is not valid, or hands over from another key.
     """
     handover = read_handover(data)
     if sequence not in signers.handovers:

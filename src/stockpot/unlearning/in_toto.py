@@ -1,4 +1,4 @@
-"""The in-toto Statement: what every signed entry of a chain has in common."""
+"""The in-toto Statement, which every entry of a chain is."""
 
 from typing import Literal
 

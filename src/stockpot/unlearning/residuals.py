@@ -1,6 +1,7 @@
-"""What a purge cannot reach, by name: a receipt says it, so that nobody takes it for gone.
+"""Names what a purge cannot reach, so that a receipt does not suggest that it is gone.
 
-What can be found by looking is looked for. The rest is said of every receipt: no proof reaches it.
+Detectable residuals (locks, replication, unknown lineage) are looked up in the store. The others,
+such as backups and logs, are named in every receipt.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from stockpot.unlearning.inventory import Inventory
 
 
 class ResidualKind(StrEnum):
-    """Of what kind it is."""
+    """The kind of a residual."""
 
     UNKNOWN_LINEAGE = "UnknownLineage"
     LOCKED = "Locked"
@@ -24,18 +25,18 @@ class ResidualKind(StrEnum):
 
 
 class Certainty(StrEnum):
-    """How it is known."""
+    """How a residual is known."""
 
     FOUND = "Found"
-    """It was looked for, and is there."""
+    """It was detected."""
     UNSEEN = "Unseen"
-    """Whether it is there could not be seen with the rights that were given."""
+    """The credentials do not allow to detect it."""
     ALWAYS = "Always"
-    """Nobody looked: it is outside of what can be seen from here."""
+    """It cannot be detected from here, so every receipt names it."""
 
 
 class NamedResidual(Model):
-    """One thing that may still hold something, or tell of it."""
+    """One place that may still hold something of a shard, or mention it."""
 
     kind: ResidualKind
     certainty: Certainty
@@ -51,11 +52,11 @@ OUTSIDE = (
 
 
 def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidual, ...]:
-    """Name what is left after a purge.
+    """Name what may be left after a purge.
 
     Args:
-        inventory: What it found, removed and left.
-        custody: What the store does with objects beside keeping them.
+        inventory: The purge's record.
+        custody: Whether the store locks objects, and where it replicates them.
     """
     return (
         *_visible_residuals(inventory, custody),

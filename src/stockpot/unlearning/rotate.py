@@ -1,7 +1,7 @@
-"""Hand a soup's chain over from one signing key to the next: an entry that both of them sign.
+"""Hands a soup's chain over from one signing key to the next, with an entry that both keys sign.
 
-Whoever holds only a new key writes nothing. Two callers: `sign`, which finds the old key beside
-the new one, and whoever runs `stockpot rotate` with both.
+A new key alone cannot continue a chain. Two callers: `sign`, which reads the old key beside the new
+one, and the command `stockpot rotate`, which is given both.
 """
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,25 +22,25 @@ HOW_TO = "docs/how-to/rotate-the-signing-key.md"
 def rotate(
     store: ObjectStore, keys: Keys, soup: ObjectRef, old: Ed25519PrivateKey, new: Ed25519PrivateKey
 ) -> ReceiptChain:
-    """Let the new key sign from here on; asked again, nothing is written.
+    """Let the new key sign from here on. Repeating it writes nothing.
 
     Returns:
         The chain, which the new key continues.
 
     Raises:
         Refused: The chain ends with neither key (exit 49), or is broken (43).
-        Transient: The store fails, or others write without end.
+        Transient: The store fails, or other writers take the next place each time.
     """
     for _ in range(MOST_TRIES):
-        if chain := chain_to_go_on(store, keys, soup, new, old):
+        if chain := chain_to_continue(store, keys, soup, new, old):
             return chain
     raise Transient(
-        f"others took the next place in the chain {MOST_TRIES} times",
+        f"other writers took the next place in the chain {MOST_TRIES} times",
         help="rotate while nothing is being unlearned",
     )
 
 
-def chain_to_go_on(
+def chain_to_continue(
     store: ObjectStore,
     keys: Keys,
     soup: ObjectRef,
@@ -50,8 +50,8 @@ def chain_to_go_on(
     """Read the chain that a key is to continue; let the previous key hand over to it first.
 
     Returns:
-        The chain, with `key` as what signs next; None where somebody else wrote meanwhile, or the
-        handing over was written: look again.
+        The chain, with `key` as the next signer; None where another writer or the handover added an
+        entry: call it again.
 
     Raises:
         Refused: The chain ends with another key (exit 49), or is broken (43).
@@ -74,7 +74,7 @@ def chain_to_go_on(
 
 
 def _is_swapped(reading: ChainReading) -> bool:
-    """Whether the last entry says that a key signed it that no rotation leads to."""
+    """Whether the last entry is signed with a key that no rotation leads to."""
     return bool(reading.entries) and reading.entries[-1].by_other_key
 
 
@@ -100,7 +100,7 @@ def _swapped(
     return Refused(
         f"the receipts of soup {soup.name} do not end with the signing key {mine}{beside}: "
         f"{last.key}: {who}; a new key by itself continues no chain",
-        help="give the key back that signed last; or, to go on with a new one, put the old one "
+        help="restore the key that signed last; or, to go on with a new one, put the old one "
         f"beside it as {PREVIOUS}: {HOW_TO}",
         exit_code=ExitCode.NO_SIGNING_KEY,
     )

@@ -1,8 +1,8 @@
-"""That what serves is the mean of the survivors' ingredients, bit by bit.
+"""Checks that the served weights are the mean of the remaining ingredients, bit by bit.
 
-A receipt signs the successor's recipe digest. The digest covers every part, so the parts may come
-from anywhere: here from the revision's manifest, or from the ingredients' own. How to average is
-not known here; whoever composes the verifier brings it.
+A receipt signs the successor's recipe digest. The digest covers every part, so the parts need no
+trusted source: they come from the revision's manifest, or from those of the ingredients. The caller
+provides the function that averages.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ DTYPES: Mapping[str, WeightsDtype] = {
     "BF16": WeightsDtype.BF16,
     "F32": WeightsDtype.FP32,
 }
-"""What a recipe calls what a file calls otherwise."""
+"""The data types of weights files, as recipes call them."""
 
 OURS = "stockpot "
-"""Begins what our own trainer writes of itself; a custom image says another name."""
+"""How `madeBy` begins in manifests of Stockpot's own trainer; a custom image has another name."""
 
 WITHOUT = "its successor was made without it"
 MEAN = "the successor is the exact mean of its ingredients, bit by bit"
@@ -41,19 +41,19 @@ ALONE = "each ingredient was trained from its own shard alone"
 
 
 class CannotAverageError(Exception):
-    """The mean cannot be computed here; the message says what is lacking."""
+    """The mean cannot be computed here; the message says what is missing."""
 
 
 Average = Callable[[Sequence[RecipePart], WeightsDtype, Digest], Digest]
-"""The digest of the mean of parts; of none, of the base with that digest.
+"""Computes the digest of the parts' mean; without parts, of the base with the given digest.
 
-Raises Refused where an ingredient is not what was named, CannotAverageError where one is lacking.
+Raises Refused where an ingredient does not match its digest, CannotAverageError where one is gone.
 """
 
 
 @dataclass(frozen=True)
 class VerifiedRecipe:
-    """What a successor was made of, found and checked against its digest."""
+    """A successor's recipe, found in the store and checked against the signed digest."""
 
     parts: tuple[RecipePart, ...]
     output: WeightsDtype
@@ -61,7 +61,7 @@ class VerifiedRecipe:
 
 
 class CompositionChecker:
-    """Checks successors of one soup; each recipe is averaged once."""
+    """Checks the successors of one soup; averages each recipe once."""
 
     def __init__(self, store: ObjectStore, keys: Keys, soup_uid: str, average: Average) -> None:
         self._store = store
@@ -76,10 +76,10 @@ class CompositionChecker:
         """Check the successor that a receipt names.
 
         Args:
-            about: The receipt.
-            said: What it says.
-            gone: Shards that were forgotten later: UID, and the number of the receipt; 0 while
-                there is none yet.
+            about: The receipt's name in the report.
+            predicate: The receipt's predicate.
+            gone: Shards that were forgotten later: the number of the receipt by UID; 0 while there
+                is no receipt yet.
         """
         successor = predicate.successor
         if successor is None:
@@ -117,8 +117,8 @@ class CompositionChecker:
             return
         if verified is None:
             why = (
-                f"which parts its recipe {successor.recipe_digest} has, and their weights, is "
-                f"not to be found: {folder} and the ingredients do not say it"
+                f"the parts of its recipe {successor.recipe_digest}, and their weights, cannot be "
+                f"found: neither {folder} nor the ingredients have them"
             )
             yield unknown("", WITHOUT, why)
             yield unknown("", MEAN, why)
@@ -133,7 +133,7 @@ class CompositionChecker:
             yield self._alone(verified.parts)
 
     def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> VerifiedRecipe | None:
-        """Find the parts that have the digest that was signed, or None."""
+        """Find the parts with the signed recipe digest; None where they cannot be found."""
         parts = manifest.parts if manifest and manifest.parts else self._equal_parts(successor)
         if parts is None:
             return None
@@ -146,7 +146,7 @@ class CompositionChecker:
         return None
 
     def _equal_parts(self, successor: RevisionRef) -> tuple[RecipePart, ...] | None:
-        """The survivors' ingredients as the store has them, all with the same weight."""
+        """Return the remaining ingredients as the store has them, all with the same weight."""
         parts = []
         for pair in sorted(successor.lineage, key=lambda pair: (pair.shard, pair.training_key)):
             folder = self._keys.ingredient(pair.shard, pair.training_key)
@@ -173,7 +173,7 @@ class CompositionChecker:
         for part in verified.parts:
             key = self._keys.ingredient(part.shard_uid, part.training_key) + WEIGHTS
             if self._store.head(key) is None:
-                return unknown("", MEAN, f"{key} is not there any more")
+                return unknown("", MEAN, f"{key} is not in the store any more")
         try:
             digest = self._average(verified.parts, verified.output, verified.base)
         except CannotAverageError as error:
@@ -194,7 +194,7 @@ class CompositionChecker:
                 return failed("", ALONE, error.message)
             made_by = manifest.made_by if manifest else ""
             if not made_by.startswith(OURS):
-                why = f"{folder} was made by {made_by or 'nobody knows whom'}, not by Stockpot"
+                why = f"{folder} was made by {made_by or 'an unknown program'}, not by Stockpot"
                 return unknown("", ALONE, why)
         return attested("", ALONE, "their manifests say so; training one again would prove it")
 
@@ -219,14 +219,14 @@ class CompositionChecker:
         if digest_of_bytes(data) == predicate.successor_manifest:
             yield proven("", SIGNED)
         else:
-            why = "it was written again since, as a merge does that finds its file gone"
+            why = "it was written again since: a merge does that if its file is missing"
             yield unknown("", SIGNED, why)
 
 
 def _contradiction(
     manifest: Manifest | None, predicate: UnlearningPredicate, successor: RevisionRef
 ) -> str:
-    """Why a revision's manifest cannot be of the successor that was signed, or nothing."""
+    """Return why a revision's manifest contradicts the signed successor, or an empty string."""
     if manifest is None:
         return ""
     shards = {pair.shard for pair in manifest.lineage}
@@ -247,7 +247,7 @@ def _contradiction(
 
 
 def _names(lineage: Iterable[LineagePair]) -> set[str]:
-    """What receipts can call what a lineage has: shards, and single trainings of shards."""
+    """Return the names that receipts use for a lineage: of shards, and of single trainings."""
     pairs = [(recipe.ShardUID(pair.shard), Digest(pair.training_key)) for pair in lineage]
     return {shard for shard, _ in pairs} | {
         recipe.former_of(recipe.Ingredient(shard, key)) for shard, key in pairs

@@ -1,8 +1,8 @@
-"""Who else saw the chain, and whether it is still the one that they saw.
+"""Checks that the chain is the one that others have seen: anchors, servers and revisions.
 
-An anchor that somebody keeps, the servers that read the same store, the revisions that were made
-after a receipt: each names a head. One that is not in the chain any more gives away that the chain
-was cut off, rolled back or forked, whoever holds the key.
+An anchor, a server that reads the same store, and a revision that was made after a receipt each
+name a head. A head that the chain lacks reveals that the chain was cut off, rolled back or forked,
+even by the owner of the key.
 """
 
 import json
@@ -24,11 +24,11 @@ from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, 
 
 TIMEOUT_S = 20.0
 AGAIN_S = 1.5
-"""A server may say what it saw a second ago; after this it has looked again."""
+"""A server's head may be a second old; after this time it has read the store again."""
 
 
 def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequence[Link]) -> Check:
-    """Say whether the chain still has every head that was kept of it."""
+    """Check that the chain still has every head that was anchored."""
     kept = anchor.read(namespace, soup_uid)
     claim = "it is complete up to the last head that was anchored"
     if why := contradiction(kept, [(entry.sequence, str(entry.digest)) for entry in entries]):
@@ -42,20 +42,18 @@ def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequenc
     return proven(CHAIN, claim, f"number {last.sequence}, anchored {last.at}{more}")
 
 
-def check_manifests(
-    holdings: StoreListing, folder: str, entries: Sequence[Link]
-) -> Iterator[Check]:
-    """Say whether the chain has every head that a revision names; nothing where none names one.
+def check_manifests(listing: StoreListing, folder: str, entries: Sequence[Link]) -> Iterator[Check]:
+    """Check that the chain has every head that a revision names; yields nothing if none names one.
 
     Args:
-        holdings: Everything in the store.
-        folder: Of the soup.
-        entries: Of its chain.
+        listing: Everything in the store.
+        folder: The soup's folder in the store.
+        entries: The entries of its chain.
     """
     there = {(link.sequence, link.digest) for link in entries}
     claim = "it has every entry that a revision in the store was made after"
     naming, unknown_to_it = 0, []
-    for info, manifest in holdings.things:
+    for info, manifest in listing.objects:
         is_ours = info.key.startswith(folder) and info.key.endswith(f"/{MANIFEST}")
         head = manifest.chain if manifest and is_ours else None
         if head is not None and head.digest and not info.is_delete_marker:
@@ -72,7 +70,7 @@ def check_manifests(
 def check_server(
     url: str, store: ObjectStore, keys: Keys, soup_uid: str, entries: Sequence[Link]
 ) -> Check:
-    """Say whether a server sees the same chain, asked after the chain was read here."""
+    """Check that a server sees the same chain. It is queried after the chain was read here."""
     about, claim = f"the server at {url}", "it sees the same receipts"
     last = entries[-1].sequence if entries else 0
     try:
@@ -82,7 +80,7 @@ def check_server(
             head = _ask(url)
     except (HTTPError, ValueError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        return unknown(about, claim, f"it does not say which it sees: {why}")
+        return unknown(about, claim, f"it gives no answer with a head of the chain: {why}")
     if head.sequence < last:
         what = f"number {head.sequence}" if head.sequence else "no receipt at all"
         why = f"it sees {what} as the last, and the chain has {last}: an older store, or another"
@@ -112,4 +110,4 @@ def _ask(url: str) -> ChainHead:
         body.pop("soup", None)
         return ChainHead.model_validate(body)
     except (ValueError, TypeError) as error:
-        raise ValueError("its answer is no head of a chain") from error
+        raise ValueError("its answer is not the head of a chain") from error

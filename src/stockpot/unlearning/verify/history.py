@@ -1,7 +1,7 @@
-"""Who was ever in a soup, as its store tells it: members, receipts, revisions. No judging.
+"""Reads the history of a soup from its store, for an audit: members, receipts and revisions.
 
-What is forgotten has left nothing but its receipt, so that is all that is known of it. When a
-thing was made is said by the store's clock.
+Of a forgotten shard only its receipt is left, so nothing else is known of it. Times of artefacts
+are by the store's clock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from stockpot.unlearning.verify.verification import VerificationInput
 
 
 class StoredTraining(Model):
-    """One training of a member that lies in the store."""
+    """One training of a member, in the store."""
 
     training_key: DigestString
     weights_digest: DigestString | None
@@ -35,12 +35,12 @@ class MemberHistory(Model):
     shard: str
     """Its UID."""
     name: str
-    """Empty where nothing says it."""
+    """Empty where it is unknown."""
     learnt: tuple[StoredTraining, ...] = ()
     receipt: int | None = None
-    """The number of the last receipt that says that it was forgotten."""
+    """The number of the last receipt of its unlearning."""
     completeness: str | None = None
-    """What that receipt says of itself."""
+    """That receipt's completeness."""
     requested_at: str | None = None
     tombstoned_at: str | None = None
     signed_at: str | None = None
@@ -49,19 +49,19 @@ class MemberHistory(Model):
 
 
 class ReceiptSummary(Model):
-    """What one receipt says of the soup's members."""
+    """One receipt, and the soup's members after it."""
 
     sequence: int
     digest: DigestString
     shard: str
     signed_at: str
     members: tuple[str, ...] | None
-    """Who was in the soup from then on; none where nothing served any more."""
+    """The shards in the soup from then on; None where nothing served any more."""
     weights_digest: DigestString | None
 
 
 class KeyHandover(Model):
-    """One signing key that handed over to the next."""
+    """One handover from a signing key to the next."""
 
     sequence: int
     digest: DigestString
@@ -72,7 +72,7 @@ class KeyHandover(Model):
 
 
 class RevisionHistory(Model):
-    """One revision that lies in the store."""
+    """One revision in the store."""
 
     recipe_digest: DigestString | None
     weights_digest: DigestString | None
@@ -88,39 +88,39 @@ class Audit(Model):
     soup: str
     name: str
     members: tuple[MemberHistory, ...]
-    """Those who are in it first, then those who were forgotten, in order."""
+    """Present members first, then forgotten ones by receipt."""
     passages: tuple[ReceiptSummary, ...]
     rotations: tuple[KeyHandover, ...] = ()
-    """Of the key that signs receipts."""
+    """Rotations of the signing key."""
     revisions: tuple[RevisionHistory, ...]
-    """In order of time."""
+    """Sorted by time."""
     report: Report
 
 
-def tell(ground: VerificationInput, report: Report) -> Audit:
+def read_audit(inputs: VerificationInput, report: Report) -> Audit:
     """Read the history of a soup's members.
 
     Args:
-        ground: What to read.
-        report: What the checks of it came to.
+        inputs: The soup and its store.
+        report: The result of the soup's checks.
 
     Raises:
         Transient: The store cannot be read.
     """
-    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key).links
+    links = read_chain(inputs.store, inputs.keys, inputs.soup_uid, inputs.public_key).links
     signed = [(link, link.statement.predicate) for link in links if link.statement]
-    manifests = list(_manifests(ground))
-    revisions = sorted(_revisions(ground, manifests), key=lambda made: made.stored_at)
+    manifests = list(_manifests(inputs))
+    revisions = sorted(_revisions(inputs, manifests), key=lambda made: made.stored_at)
     uids = {uid for made in revisions for uid in made.members}
     for _, predicate in signed:
         uids |= {predicate.shard.uid}
         uids |= (
             {pair.shard for pair in predicate.successor.lineage} if predicate.successor else set()
         )
-    members = [_member(ground, uid, manifests, signed) for uid in sorted(uids)]
+    members = [_member(inputs, uid, manifests, signed) for uid in sorted(uids)]
     return Audit(
-        namespace=ground.keys.namespace,
-        soup=ground.soup_uid,
+        namespace=inputs.keys.namespace,
+        soup=inputs.soup_uid,
         name=signed[-1][1].soup.name if signed else "",
         members=tuple(
             sorted(members, key=lambda member: (member.receipt or 0, member.name, member.shard))
@@ -132,18 +132,18 @@ def tell(ground: VerificationInput, report: Report) -> Audit:
     )
 
 
-def _manifests(ground: VerificationInput) -> Iterator[tuple[ObjectInfo, Manifest]]:
-    for info, manifest in list_store(ground.store, ground.keys.namespace).things:
+def _manifests(inputs: VerificationInput) -> Iterator[tuple[ObjectInfo, Manifest]]:
+    for info, manifest in list_store(inputs.store, inputs.keys.namespace).objects:
         if manifest and info.key.endswith(f"/{MANIFEST}"):
-            head = ground.store.head(info.key)
+            head = inputs.store.head(info.key)
             if head and not info.is_delete_marker:
                 yield head, manifest
 
 
 def _revisions(
-    ground: VerificationInput, manifests: Sequence[tuple[ObjectInfo, Manifest]]
+    inputs: VerificationInput, manifests: Sequence[tuple[ObjectInfo, Manifest]]
 ) -> Iterator[RevisionHistory]:
-    folder, listed = ground.keys.soup(ground.soup_uid), set()
+    folder, listed = inputs.keys.soup(inputs.soup_uid), set()
     for info, manifest in manifests:
         is_ours = info.key.startswith(folder) and manifest.kind is ArtefactKind.REVISION
         if is_ours and info.key not in listed:
@@ -157,12 +157,12 @@ def _revisions(
 
 
 def _member(
-    ground: VerificationInput,
+    inputs: VerificationInput,
     uid: str,
     manifests: Sequence[tuple[ObjectInfo, Manifest]],
     signed: Sequence[tuple[Link, UnlearningPredicate]],
 ) -> MemberHistory:
-    folder = ground.keys.shard(uid)
+    folder = inputs.keys.shard(uid)
     ingredients = {
         info.key: (info, manifest)
         for info, manifest in manifests
@@ -186,7 +186,7 @@ def _member(
             shard=uid,
             name=named[0] if named else "",
             learnt=learnt,
-            tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
+            tombstoned_at=tombstoned_at(inputs.store, inputs.keys, uid),
         )
     link, predicate = gone[-1]
     return MemberHistory(

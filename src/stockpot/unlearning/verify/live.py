@@ -1,4 +1,7 @@
-"""What a running server says of itself, against what was forgotten. Its word, not its memory."""
+"""Checks what a running server reports to serve against the receipts.
+
+It checks the server's report; it cannot see the server's memory.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,14 +20,14 @@ from stockpot.unlearning.verify.verdict import Check, attested, failed, unknown
 
 TIMEOUT_S = 60.0
 PICTURE = {"prompt": "a", "seed": 0, "num_inference_steps": 1, "guidance_scale": 1}
-"""The cheapest request that is answered as every other one."""
+"""The cheapest request that is handled like any other."""
 CLAIM = "it answers from what was never made with a forgotten shard"
 
 
 def check_live(
     url: str, store: ObjectStore, keys: Keys, soup_uid: str, receipts: Sequence[UnlearningPredicate]
 ) -> Iterator[Check]:
-    """Ask a server for a picture, and look at which revision it says drew it."""
+    """Request a picture from a server, and check the revision that the answer names."""
     about = f"the server at {url}"
     try:
         recipe_digest, weights_digest = _ask(url)

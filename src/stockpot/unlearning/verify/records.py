@@ -1,6 +1,6 @@
-"""What a receipt claims of the purge, the times and the servers, and what the records say.
+"""Compares a receipt's claims about the purge, times and servers with the store's records.
 
-Where they agree it is still the signer's word; where they do not, something was edited.
+Where they agree, the claim is attested by the signer; where they differ, something was edited.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -19,7 +19,7 @@ from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 MOST_NAMED = 5
-"""Of servers that are shown; the receipt has them all."""
+"""How many servers a check names; the receipt has them all."""
 HOW_ENDED: Mapping[Ending, str] = {
     Ending.KUBELET: "its kubelet confirmed it",
     Ending.OUT_OF_SERVICE: "its node was tainted as shut down",
@@ -27,18 +27,18 @@ HOW_ENDED: Mapping[Ending, str] = {
     Ending.PROCESS: "its process was gone",
 }
 CLOCKS_APART = timedelta(seconds=300)
-"""How far the clocks of two machines may stand apart before times contradict each other."""
+"""How far the clocks of two machines may differ before times count as contradictory."""
 
 
 def check_tombstone(
     about: str, store: ObjectStore, keys: Keys, predicate: UnlearningPredicate
 ) -> Iterator[Check]:
-    """Say whether a tombstone keeps the shard out, and is the one that was signed."""
+    """Check that the shard has a tombstone, and that it is the signed one."""
     claim = "a tombstone keeps it out"
     key = keys.tombstone(predicate.shard.uid)
     mark = read_tombstone(store, keys, predicate.shard.uid)
     if store.head(key) is None:
-        yield failed(about, claim, f"there is none at {key}: a late writer would not be refused")
+        yield failed(about, claim, f"there is none at {key}, so a late writer would not be refused")
     elif mark is None or mark.shard != predicate.shard.uid or mark.soup != predicate.soup.uid:
         yield failed(about, claim, f"{key} was edited: it is not of this shard and soup")
     elif predicate.tombstoned_at not in (None, mark.at):
@@ -55,13 +55,13 @@ def check_inventory(
     predicate: UnlearningPredicate,
     later: Collection[str],
 ) -> tuple[Inventory | None, tuple[Check, ...]]:
-    """Find what the purge wrote down, and say whether it is what was signed.
+    """Read the purge's inventory, and check that it is the signed one.
 
     Args:
-        about: The receipt.
-        store: Where to look.
-        keys: Of the namespace.
-        said: What the receipt says.
+        about: The receipt's name in the report.
+        store: The store to read.
+        keys: The store keys of the namespace.
+        predicate: The receipt's predicate.
         later: The digests of inventories that later receipts of the same shard sign.
     """
     claim = "the inventory of the purge is the one that was signed"
@@ -94,7 +94,7 @@ def check_inventory(
 
 
 def check_completeness(about: str, predicate: UnlearningPredicate) -> Check:
-    """Say whether the receipt itself admits that something is missing."""
+    """Check whether the receipt reports that something is missing."""
     claim, left = "the receipt says that nothing is missing", predicate.purge.residuals
     admitted = [f"{left} objects were left"] if left else []
     admitted += [f"not confirmed: {item}" for item in predicate.missing]
@@ -103,11 +103,11 @@ def check_completeness(about: str, predicate: UnlearningPredicate) -> Check:
         if admitted:
             return failed(about, claim, f"it is Complete, and says as well: {why}")
         return attested(about, claim, "it is Complete")
-    return unknown(about, claim, f"it is Incomplete: {why or 'it does not say of what'}")
+    return unknown(about, claim, f"it is Incomplete: {why or 'it gives no reason'}")
 
 
 def check_residuals(about: str, predicate: UnlearningPredicate) -> Iterator[Check]:
-    """Show what the receipt itself names that no purge reaches; nothing where it names nothing."""
+    """Show the residuals that the receipt names; yields nothing if it names none."""
     claim = "it names what may be left elsewhere"
     words = {Certainty.FOUND: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
     named = {
@@ -126,7 +126,7 @@ def check_times(
     inventory: Inventory | None,
     before: UnlearningPredicate | None,
 ) -> Check:
-    """Say whether the times of several clocks follow each other."""
+    """Check that the times of several clocks are in order."""
     claim = "it was done when it says"
     sweeps = inventory.sweeps if inventory else ()
     swept = [("swept", sweeps[0].at)] if sweeps else []
@@ -138,7 +138,7 @@ def check_times(
         ("stored", predicate.stored_at or ""),
         ("signed", predicate.signed_at),
     ]
-    # A deletion may be asked for before the receipt of an earlier one is signed.
+    # A deletion may be requested before the receipt of an earlier one is signed.
     order = [stages[1:], [stages[0], stages[-1]]] if before else [stages]
     try:
         for run in order:
@@ -154,7 +154,7 @@ def check_times(
 
 
 def check_servers(about: str, predicate: UnlearningPredicate) -> Check:
-    """Say whether a server was seen to hold what was removed."""
+    """Check that no server reported to hold what was removed."""
     claim = "no server held anything of it after the purge"
     tainted = set(predicate.tainted)
     for server in predicate.servers:
@@ -174,7 +174,7 @@ def check_servers(about: str, predicate: UnlearningPredicate) -> Check:
         for report in predicate.ended[:MOST_NAMED]
     )
     if not predicate.servers and not ended:
-        return unknown(about, claim, "the receipt names no server that was asked")
+        return unknown(about, claim, "the receipt names no server that was queried")
     answered = ", ".join(_answered(server) for server in predicate.servers[:MOST_NAMED])
     more = sum(max(0, len(those) - MOST_NAMED) for those in (predicate.servers, predicate.ended))
     why = "; ".join(filter(None, (f"the signer asked {answered}" if answered else "", ended)))
@@ -182,7 +182,7 @@ def check_servers(about: str, predicate: UnlearningPredicate) -> Check:
 
 
 def _answered(server: HeldReport) -> str:
-    """A server as people are shown it: its name, and whether it answered to a nonce."""
+    """Return a server's name, and the beginning of the nonce that it answered."""
     return f"{server.server} (nonce {server.nonce[:8]}…)" if server.nonce else server.server
 
 
@@ -196,5 +196,5 @@ def _is_after(time: str, other: str) -> bool:
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
-        raise ValueError(f"{text} is no time: it has no zone")
+        raise ValueError(f"{text} is not a valid time: it has no time zone")
     return time

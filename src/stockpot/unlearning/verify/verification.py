@@ -1,4 +1,4 @@
-"""All checks of one soup, in order: the chain, each of its receipts, the store, servers."""
+"""Runs all checks of one soup, in order: the chain, each of its receipts, the store, servers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ STORE = "the store"
 
 @dataclass(frozen=True)
 class VerificationInput:
-    """What a verifier has: a store to read, a key to trust, and whose receipts to check."""
+    """The store to read, the key to trust, and the soup whose receipts to check."""
 
     store: ObjectStore
     store_name: str
-    """As the report calls it."""
+    """The store's name in the report."""
     keys: Keys
     soup_uid: str
     public_key: Ed25519PublicKey
 
 
 def verify(
-    ground: VerificationInput,
+    inputs: VerificationInput,
     *,
     head: Head | None,
     average: Average,
@@ -53,111 +53,112 @@ def verify(
     anchor: Anchor | None = None,
     openings: Sequence[Opening] = (),
 ) -> Report:
-    """Check everything that there is to check of a soup's receipts.
+    """Run all checks of a soup's receipts.
 
     Args:
-        ground: What to read, and what to trust.
-        head: The chain's last receipt as somebody kept it.
+        inputs: The store, the key and the soup.
+        head: The recorded last receipt of the chain.
         average: Computes the digest of a mean.
-        urls: Servers of the soup to ask.
-        openings: Of records that somebody asked to be left out.
-        anchor: Where its heads were kept. Without it and without a head, completeness is not known.
+        urls: URLs of the soup's servers to query.
+        openings: Openings of records whose removal is to be checked.
+        anchor: Has the chain's anchored heads. Without it and without a head, completeness is not
+            checkable.
 
     Raises:
         Refused: There is no such anchor.
         Transient: The store cannot be read.
     """
-    reading = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
-    links, lying = reading.links, reading.entries
-    holdings = list_store(ground.store, ground.keys.namespace)
+    reading = read_chain(inputs.store, inputs.keys, inputs.soup_uid, inputs.public_key)
+    links, entries = reading.links, reading.entries
+    listing = list_store(inputs.store, inputs.keys.namespace)
     checks = (
-        *_chain(ground, reading, head, anchor),
-        *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
-        *check_openings(openings, lying),
-        *_receipts(ground, links, holdings, average),
-        *(check for url in urls for check in _live(ground, reading, url)),
+        *_chain(inputs, reading, head, anchor),
+        *check_manifests(listing, inputs.keys.soup(inputs.soup_uid), entries),
+        *check_openings(openings, entries),
+        *_receipts(inputs, links, listing, average),
+        *(check for url in urls for check in _live(inputs, reading, url)),
     )
     return Report(
-        store=ground.store_name,
-        soup=ground.soup_uid,
-        key=key_name(ground.public_key),
+        store=inputs.store_name,
+        soup=inputs.soup_uid,
+        key=key_name(inputs.public_key),
         keys=reading.succession.names,
-        receipts=len(lying) - sum(1 for link in lying if link.rotation),
-        head=f"{lying[-1].sequence}:{lying[-1].digest}" if lying else "",
+        receipts=len(entries) - sum(1 for link in entries if link.rotation),
+        head=f"{entries[-1].sequence}:{entries[-1].digest}" if entries else "",
         checks=checks,
     )
 
 
 def _chain(
-    ground: VerificationInput, reading: ChainReading, head: Head | None, anchor: Anchor | None
+    inputs: VerificationInput, reading: ChainReading, head: Head | None, anchor: Anchor | None
 ) -> Iterator[Check]:
-    links, lying = reading.links, reading.entries
+    links, entries = reading.links, reading.entries
     yield from _signatures(reading)
     claim = "every receipt names the one before it"
     for link in links:
         if link.misplaced:
             yield failed(CHAIN, claim, f"{link.key}: {link.misplaced}")
-    if any(link.unsigned for link in lying):
-        yield unknown(CHAIN, claim, "what is not signed with the key names nothing")
+    if any(link.unsigned for link in entries):
+        yield unknown(CHAIN, claim, "the content of an entry without a valid signature is unknown")
     elif not any(link.misplaced for link in links):
         yield proven(CHAIN, claim)
     if head is not None or anchor is None:
         yield check_head(links, head)
     if anchor is not None:
-        yield check_anchor(anchor, ground.keys.namespace, ground.soup_uid, lying)
-    if not any(link.unsigned for link in lying):
-        yield from _tombstones(ground, links)
+        yield check_anchor(anchor, inputs.keys.namespace, inputs.soup_uid, entries)
+    if not any(link.unsigned for link in entries):
+        yield from _tombstones(inputs, links)
 
 
 def _signatures(reading: ChainReading) -> Iterator[Check]:
-    lying = reading.entries
+    entries = reading.entries
     claim = "every receipt is signed with the key, and unedited since"
-    for link in lying:
+    for link in entries:
         if link.unsigned:
             yield failed(CHAIN, claim, f"{link.key}: {link.unsigned}")
-    rotations = [link for link in lying if link.rotation]
-    if not any(link.unsigned for link in lying):
+    rotations = [link for link in entries if link.rotation]
+    if not any(link.unsigned for link in entries):
         through = f", {len(reading.succession.names)} keys one after the other" if rotations else ""
-        yield proven(CHAIN, claim, f"{len(lying) - len(rotations)} receipts{through}")
+        yield proven(CHAIN, claim, f"{len(entries) - len(rotations)} receipts{through}")
     for link in rotations:
         old, new = (key_name(key) for key in link.rotation.keys) if link.rotation else ("", "")
         claim = "both the old key and the new one have signed that the one follows the other"
         yield proven(CHAIN, claim, f"number {link.sequence}: {old} → {new}")
 
 
-def _tombstones(ground: VerificationInput, links: Sequence[Link]) -> Iterator[Check]:
-    """Tombstones without a receipt: a chain that was cut off leaves them behind."""
+def _tombstones(inputs: VerificationInput, links: Sequence[Link]) -> Iterator[Check]:
+    """Check for tombstones without a receipt: cutting off a chain leaves them behind."""
     claim = "every tombstone of the soup has its receipt"
-    waiting = _unreceipted(ground, links)
+    waiting = _unreceipted(inputs, links)
     for uid, at in waiting.items():
         why = (
-            f"shard {uid}, forgotten at {at}, has none: its unlearning is under way, or its "
-            "receipt was taken away"
+            f"shard {uid}, forgotten at {at}, has none: its unlearning is in progress, or its "
+            "receipt was deleted"
         )
         yield unknown(CHAIN, claim, why)
     if not waiting:
         yield proven(CHAIN, claim)
 
 
-def _unreceipted(ground: VerificationInput, links: Sequence[Link]) -> dict[str, str]:
-    """Shards of the soup that a tombstone stands for and no receipt: UID, and since when."""
+def _unreceipted(inputs: VerificationInput, links: Sequence[Link]) -> dict[str, str]:
+    """Return the soup's shards with a tombstone and no receipt: the tombstone's time by UID."""
     receipted = {link.statement.predicate.shard.uid for link in links if link.statement}
-    folder = ground.keys.tombstone("")
+    folder = inputs.keys.tombstone("")
     forgotten_at = {}
-    for info in ground.store.list(folder):
+    for info in inputs.store.list(folder):
         uid = info.key.removeprefix(folder)
-        mark = read_tombstone(ground.store, ground.keys, uid) if uid not in receipted else None
-        if mark and mark.soup == ground.soup_uid:
+        mark = read_tombstone(inputs.store, inputs.keys, uid) if uid not in receipted else None
+        if mark and mark.soup == inputs.soup_uid:
             forgotten_at[uid] = mark.at
     return forgotten_at
 
 
 def _receipts(
-    ground: VerificationInput, links: Sequence[Link], holdings: StoreListing, average: Average
+    inputs: VerificationInput, links: Sequence[Link], listing: StoreListing, average: Average
 ) -> Iterator[Check]:
-    store, keys = ground.store, ground.keys
-    compositions = CompositionChecker(store, keys, ground.soup_uid, average)
-    going = dict.fromkeys(_unreceipted(ground, links), 0)
+    store, keys = inputs.store, inputs.keys
+    compositions = CompositionChecker(store, keys, inputs.soup_uid, average)
+    going = dict.fromkeys(_unreceipted(inputs, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
     for number, (sequence, predicate) in enumerate(signed):
         about = f"receipt {sequence}, shard {predicate.shard.name}"
@@ -169,7 +170,7 @@ def _receipts(
         before = signed[number - 1][1] if number else None
         checks = (
             *compositions.check(about, predicate, going | later),
-            *check_absence(about, holdings, keys, predicate.shard.uid, inventory),
+            *check_absence(about, listing, keys, predicate.shard.uid, inventory),
             *check_tombstone(about, store, keys, predicate),
             *inventoried,
             check_completeness(about, predicate),
@@ -177,9 +178,9 @@ def _receipts(
             check_servers(about, predicate),
             check_times(about, predicate, inventory, before),
         )
-        # An Incomplete receipt is followed by another of its shard, which is checked as well.
+        # An Incomplete receipt is followed by another of its shard, which is checked too.
         yield from (_superseded(check) if again else check for check in checks)
-    yield check_strays(STORE, holdings)
+    yield check_strays(STORE, listing)
 
 
 def _superseded(check: Check) -> Check:
@@ -187,8 +188,8 @@ def _superseded(check: Check) -> Check:
     return check.model_copy(update={"superseded": True}) if is_open else check
 
 
-def _live(ground: VerificationInput, reading: ChainReading, url: str) -> Iterator[Check]:
-    store, keys, uid = ground.store, ground.keys, ground.soup_uid
+def _live(inputs: VerificationInput, reading: ChainReading, url: str) -> Iterator[Check]:
+    store, keys, uid = inputs.store, inputs.keys, inputs.soup_uid
     signed = [link.statement.predicate for link in reading.links if link.statement]
     yield from check_live(url, store, keys, uid, signed)
     yield check_server(url, store, keys, uid, reading.entries)
