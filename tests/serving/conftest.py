@@ -1,4 +1,4 @@
-"""One base and store for all tests of serving: they are only read, or extended under new names."""
+"""Fixtures: one base and store for all serving tests, which add revisions but edit none."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def server(revisions: RevisionStore, tmp_path: Path) -> Iterator[Server]:
 def serving(
     revisions: RevisionStore, old: RevisionRef, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server that serves `old`, for tests that leave it so."""
+    """A server that serves `old`, for tests that do not change that."""
     with a_server(revisions, tmp_path_factory.mktemp("serving")) as server:
         server.serve(old, epoch=1)
         yield server

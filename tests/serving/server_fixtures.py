@@ -1,4 +1,4 @@
-"""A store with a base and a few revisions, and a real server over it, for tests of two verbs.
+"""A store with a base and a few revisions, and a real server on it, for tests.
 
 pantry = a_pantry(tmp_path)                  a base and an empty folder store
 one = pantry.publish("one")                  a revision, made from a shard called "one"
@@ -42,7 +42,7 @@ from stockpot.store.weights import canonicalise, inspect_weights
 SOUP = ObjectRef(namespace="ml", name="emoji", uid="soup-uid")
 KEYS = Keys(SOUP.namespace)
 BAD_PREDICTION = 30_000.0
-"""Weights so large that the UNet's answer is not made of numbers any more."""
+"""Weights so large that the UNet's output has NaN values."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class RevisionStore:
         return revision
 
     def weights_file(self, revision: RevisionRef) -> Path:
-        """Where the store keeps a revision's weights, to edit them."""
+        """The path of a revision's weights in the store, for tests that edit them."""
         return self.store.root / KEYS.revision(SOUP.uid, revision.recipe_digest) / WEIGHTS
 
     def forget(self, shard: str) -> None:
@@ -114,7 +114,7 @@ def a_revision_store(root: Path) -> RevisionStore:
 
 @dataclass
 class Answer:
-    """What a port said."""
+    """The response of a port."""
 
     status: int
     headers: dict[str, str]
@@ -126,7 +126,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """A server that runs on a thread of this process, and real ports."""
+    """A server on a thread of this process, with real ports."""
 
     url: str
     admin_url: str
@@ -188,7 +188,7 @@ class Server:
 
 
 def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
-    """What a server is told."""
+    """The RunSpec of a server."""
     defaults: dict[str, Any] = {
         "name": "serve-emoji",
         "store": revisions.ref,
@@ -229,7 +229,7 @@ def a_server(revisions: RevisionStore, work: Path, **fields: Any) -> Iterator[Se
 
 
 def until(is_so: Callable[[], bool], timeout_s: float = 240) -> None:
-    """Wait for another process or thread, as whoever polls it would."""
+    """Poll a condition of another process or thread until it holds."""
     give_up_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < give_up_s, "it did not come about"

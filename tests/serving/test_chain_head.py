@@ -1,4 +1,4 @@
-"""A server says where the receipts end in its store, and never waits for a store to say it."""
+"""A server reports the head of its store's receipts, and no request waits for a slow store."""
 
 import threading
 
@@ -19,8 +19,8 @@ class Clock:
         return self.now_s
 
 
-class Shelf:
-    """A store whose chain grows, hangs or fails as a test says."""
+class ScriptedStore:
+    """A store whose chain grows, hangs or fails on demand."""
 
     def __init__(self) -> None:
         self.length, self.looks = 0, 0
@@ -35,63 +35,63 @@ class Shelf:
         return ChainHead(sequence=self.length, receipt=self.length)
 
 
-def test_what_is_seen_is_looked_at_again_only_once_it_is_old() -> None:
-    shelf, clock = Shelf(), Clock()
-    chain = ChainHeadCache(shelf.look, clock)
+def test_a_head_is_read_again_only_once_it_is_old() -> None:
+    store, clock = ScriptedStore(), Clock()
+    chain = ChainHeadCache(store.look, clock)
     until(lambda: chain.last_head() is not None)
 
-    shelf.length = 1
+    store.length = 1
     clock.now_s += REFRESH_AFTER_S
     assert chain.last_head() == ChainHead()
     clock.now_s += 1
     until(lambda: chain.last_head() == ChainHead(sequence=1, receipt=1))
 
-    assert shelf.looks == 2
+    assert store.looks == 2
 
 
-def test_a_store_that_hangs_keeps_nobody_waiting() -> None:
-    shelf, clock = Shelf(), Clock()
-    chain = ChainHeadCache(shelf.look, clock)
-    shelf.is_open.clear()
+def test_a_store_that_hangs_blocks_no_caller() -> None:
+    store, clock = ScriptedStore(), Clock()
+    chain = ChainHeadCache(store.look, clock)
+    store.is_open.clear()
 
     assert chain.last_head() is None
     assert chain.current_head(0.01) is None
-    shelf.is_open.set()
+    store.is_open.set()
     until(lambda: chain.last_head() == ChainHead())
 
-    assert shelf.looks == 1
+    assert store.looks == 1
 
 
-def test_a_store_that_fails_is_left_alone_for_a_while() -> None:
-    shelf, clock = Shelf(), Clock()
-    chain = ChainHeadCache(shelf.look, clock)
-    shelf.is_broken = True
+def test_a_failing_store_is_not_read_again_at_once() -> None:
+    store, clock = ScriptedStore(), Clock()
+    chain = ChainHeadCache(store.look, clock)
+    store.is_broken = True
 
     assert chain.current_head(5) is None
-    looks = shelf.looks
+    looks = store.looks
     for _ in range(10):
         assert chain.last_head() is None
 
-    assert (looks, shelf.looks) == (2, 2)
+    assert (looks, store.looks) == (2, 2)
 
 
-def test_whoever_wants_it_fresh_gets_no_look_that_began_before() -> None:
-    shelf, clock = Shelf(), Clock()
-    chain = ChainHeadCache(shelf.look, clock)
-    shelf.is_open.clear()
+def test_the_current_head_comes_from_a_read_that_began_after_the_call() -> None:
+    store, clock = ScriptedStore(), Clock()
+    chain = ChainHeadCache(store.look, clock)
+    store.is_open.clear()
     chain.last_head()  # It hangs, and has seen nothing of what is written now.
     clock.now_s += FRESH_S + 1
-    shelf.length = 3
-    threading.Timer(0.05, shelf.is_open.set).start()
+    store.length = 3
+    threading.Timer(0.05, store.is_open.set).start()
 
     head = chain.current_head(5)
 
     assert head is not None
     assert head.sequence == 3
-    assert shelf.looks == 2
+    assert store.looks == 2
 
 
-def test_a_picture_and_the_state_name_the_head_that_was_seen(
+def test_a_picture_and_the_state_name_the_cached_head(
     revisions: RevisionStore, serving: Server, old: RevisionRef
 ) -> None:
     assert serving.get("/v1/chain").json() == {
@@ -113,7 +113,7 @@ def test_a_picture_and_the_state_name_the_head_that_was_seen(
         revisions.store.delete(KEYS.receipt(SOUP.uid, 1))
 
 
-def test_the_state_repeats_the_nonce_of_whoever_asks(serving: Server) -> None:
+def test_the_state_repeats_the_nonce_of_the_request(serving: Server) -> None:
     state = serving.admin("/state?nonce=00ff").json()
 
     assert state["nonce"] == "00ff"

@@ -1,4 +1,4 @@
-"""A client that leaves costs nothing more: no step, no place in the queue, nobody else's bytes."""
+"""After a client disconnects, its request uses no step and no place in the queue."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ LONG = {"n": 8, "num_inference_steps": 100}
 
 
 class Steps:
-    """Counts denoising steps by prompt, and holds the leaver's picture up after its third step."""
+    """Counts denoising steps by prompt, and pauses the leaver's picture after its third step."""
 
     HELD_AT = 3
 
@@ -67,7 +67,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 def drawing(
     revisions: RevisionStore, old: RevisionRef, steps: Steps, tmp_path: Path
 ) -> Iterator[Server]:
-    """A server whose drawing is watched, and whose drain time is longer than any test."""
+    """A server whose steps are counted, and whose drain time is longer than any test."""
     with a_server(revisions, tmp_path / "work", drain_s=240) as server:
         server.serve(old, epoch=1)
         yield server
@@ -108,7 +108,7 @@ def close(client: socket.socket) -> None:
 
 
 def abort(client: socket.socket) -> None:
-    """Close with a reset, as a process does that is killed with unread data."""
+    """Close with a reset, as the kernel does for a killed process with unread data."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
@@ -175,7 +175,7 @@ def test_a_kept_connection_that_closes_during_its_second_request_is_noticed(
     until(lambda: disconnects(drawing, "drawing") == 1)
 
 
-def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
+def test_a_vanished_client_is_detected_by_tcp_keepalive(
     revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
@@ -196,7 +196,7 @@ def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
 
 
 def hear_nothing_more(client: socket.socket) -> None:
-    """Have the kernel drop all that arrives for a socket, as if its machine had lost power."""
+    """Make the kernel drop everything that arrives for a socket, as if its machine lost power."""
     import ctypes
 
     program = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
@@ -220,7 +220,7 @@ def test_a_client_that_leaves_the_queue_is_never_drawn(drawing: Server, steps: S
     assert steps.made["a big bar"] == 0
 
 
-def test_whoever_leaves_the_queue_makes_room_in_it(
+def test_a_client_that_leaves_the_queue_makes_room_in_it(
     revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
@@ -245,7 +245,7 @@ def test_whoever_leaves_the_queue_makes_room_in_it(
             assert server.draw(STAYER, num_inference_steps=1).status == 200
 
 
-def test_the_pictures_of_those_who_stay_are_the_same_bytes(drawing: Server, steps: Steps) -> None:
+def test_pictures_of_other_clients_are_the_same_bytes(drawing: Server, steps: Steps) -> None:
     expected = pictures(drawing.draw(STAYER, seed=7, n=2, num_inference_steps=3))
     answers: list[Answer] = []
     with connect(drawing) as leaver:
@@ -264,7 +264,7 @@ def test_the_pictures_of_those_who_stay_are_the_same_bytes(drawing: Server, step
     assert pictures(answers[0]) == expected
 
 
-def test_weights_are_let_go_of_when_the_last_client_that_used_them_leaves(
+def test_weights_are_released_when_their_last_client_leaves(
     drawing: Server, steps: Steps, new: RevisionRef
 ) -> None:
     grant = drawing.prepared(new, epoch=2)

@@ -1,4 +1,4 @@
-"""What one server may hold and serve, whatever it is told, in whatever order."""
+"""What one server may hold and serve, for grants in any order."""
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +61,7 @@ def test_a_prepared_revision_does_not_serve_until_it_is_committed() -> None:
     assert names(state) == {"old", "new"}
 
 
-def test_a_commit_is_what_the_next_request_is_answered_with() -> None:
+def test_the_next_request_is_answered_by_the_committed_revision() -> None:
     state = prepared(serving("old", 1), a_grant("new", 2))
 
     state = committed(state, a_grant("new", 2))
@@ -91,7 +91,7 @@ def test_a_request_keeps_its_revision_until_the_deadline() -> None:
     assert grants.droppable(grants.release(state, pinned.token)) == (pinned.token,)
 
 
-def test_what_a_request_uses_cannot_be_called_gone() -> None:
+def test_a_copy_in_use_cannot_be_marked_gone() -> None:
     state, pinned = grants.acquire(prepared(serving("old", 1), a_grant("new", 2)))
     state = committed(state, a_grant("new", 2))
 
@@ -167,7 +167,7 @@ def test_after_a_failure_the_same_grant_is_tried_again() -> None:
     assert grants.report(state).problem == ""
 
 
-def test_what_was_granted_counts_as_held_even_where_fetching_it_failed() -> None:
+def test_a_granted_revision_counts_as_held_even_if_its_fetch_failed() -> None:
     state, token = grants.prepare(Holdings(INSTANCE), a_grant("one", 1))
     assert token is not None
 
@@ -184,14 +184,14 @@ def test_a_newer_grant_replaces_what_was_being_prepared() -> None:
 
     assert second is not None
     assert grants.droppable(state) == (first,)
-    # The thread that fetches the first has not noticed yet; what it says changes nothing.
+    # The thread that fetches the first has not noticed yet; its reports change nothing.
     assert grants.mark_warmed(grants.mark_fetched(state, first), first) == state
     assert grants.mark_failed(state, first, "too late") == state
     with pytest.raises(GrantRefused, match="late"):
         committed(state, a_grant("one", 1))
 
 
-def test_a_promotion_of_what_serves_already_fetches_nothing() -> None:
+def test_a_promotion_of_the_served_revision_fetches_nothing() -> None:
     state, token = grants.prepare(serving("one", 1), a_grant("one", 7))
     assert token is None
     assert grants.report(state).prepared == Granted(epoch=7, number=7, revision=a_revision("one"))
@@ -204,7 +204,7 @@ def test_a_promotion_of_what_serves_already_fetches_nothing() -> None:
     assert state_report.serving.epoch == 7
 
 
-def test_going_back_to_what_serves_drops_what_was_prepared() -> None:
+def test_granting_the_served_revision_again_drops_the_prepared_one() -> None:
     state = prepared(serving("one", 1), a_grant("two", 2))
 
     state, _ = grants.prepare(state, a_grant("one", 3))

@@ -1,4 +1,4 @@
-"""What is measured has the names, kinds and labels that its reference page says."""
+"""Metrics have the names, types and labels that their reference page documents."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights in memory: prepared, replaced, pinned and dropped, with threads that are held up."""
+"""Weights in memory: prepared, replaced, pinned and dropped, with paused threads."""
 
 import threading
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def a_request(weights: str | None = None) -> GenerationRequest:
     return GenerationRequest("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
 
 
-def test_a_fetch_that_nobody_wants_any_more_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_superseded_fetch_delays_no_other(tmp_path: Path) -> None:
     released = threading.Event()
 
     def slow(revision: RevisionRef, folder: Path) -> Module:
@@ -111,9 +111,7 @@ def test_a_pin_is_overdue_once_the_drain_time_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [Refused("it is edited"), OSError("it is edited")])
-def test_what_cannot_be_loaded_leaves_nothing_but_its_reason(
-    tmp_path: Path, error: Exception
-) -> None:
+def test_a_failed_load_leaves_nothing_but_its_reason(tmp_path: Path, error: Exception) -> None:
     def fails(revision: RevisionRef, folder: Path) -> Module:
         (folder / "weights").write_bytes(b"half of it")
         raise error
@@ -129,7 +127,7 @@ def test_what_cannot_be_loaded_leaves_nothing_but_its_reason(
         models.commit(a_grant("one", 1))
 
 
-def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
+def test_a_request_waits_only_if_the_queue_has_room(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("one", 1))
     begun, released = threading.Event(), threading.Event()
@@ -155,7 +153,7 @@ def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
     worker.close(60)
 
 
-def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Path) -> None:
+def test_a_waiting_request_takes_the_revision_that_serves_at_its_turn(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("old", 1))
     begun, released = threading.Event(), threading.Event()
@@ -217,7 +215,7 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
         worker.submit(a_request())
 
 
-def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
+def test_an_internal_error_is_reported_without_details(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("one", 1))
 

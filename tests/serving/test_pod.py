@@ -1,4 +1,4 @@
-"""A server as a container runs it: a process, all addresses, and a signal at its end."""
+"""A server as in a container: a process that listens on all addresses and ends by a signal."""
 
 import json
 import signal

@@ -173,7 +173,7 @@ def test_a_value_that_would_not_be_used_is_refused_by_name(
         (b"{}", "prompt"),
     ],
 )
-def test_a_body_that_is_no_request_is_refused_with_its_reason(
+def test_an_invalid_body_is_refused_with_the_reason(
     serving: Server, body: bytes, because: str
 ) -> None:
     status, error, _ = send(serving, body)
@@ -193,7 +193,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_reason(
         ({"Content_Encoding": "identity, br"}, 415),
     ],
 )
-def test_a_body_that_is_said_to_be_something_else_is_refused(
+def test_a_body_with_another_content_type_or_encoding_is_refused(
     serving: Server, headers: dict[str, str], status: int
 ) -> None:
     assert send(serving, b'{"prompt": "a red circle"}', **headers)[0] == status

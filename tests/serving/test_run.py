@@ -1,4 +1,4 @@
-"""A server's beginning and end."""
+"""A server's start and shutdown."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from stockpot.metrics.progress import Progress
 from stockpot.serving.run import run
 
 
-def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
+def test_the_endpoint_file_exists_while_the_server_answers(
     revisions: RevisionStore, tmp_path: Path
 ) -> None:
     with a_server(revisions, tmp_path) as server:
@@ -35,7 +35,7 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
     assert result.figures["images"] == "0"
 
 
-def test_each_boot_is_another(revisions: RevisionStore, tmp_path: Path) -> None:
+def test_each_process_has_another_instance_id(revisions: RevisionStore, tmp_path: Path) -> None:
     with a_server(revisions, tmp_path / "a") as first, a_server(revisions, tmp_path / "b") as other:
         assert first.instance_id != other.instance_id
 

@@ -1,4 +1,4 @@
-"""A server that is told to end: first not ready, then closed, then gone. Nobody is cut off."""
+"""A server's graceful shutdown: not ready, then its port closes, then it ends; no request fails."""
 
 import json
 import signal
@@ -109,7 +109,7 @@ def test_a_live_client_sees_no_failure_until_it_is_refused(
         assert client.closes[-1], "the last answer says that the connection ends"
 
 
-def test_it_goes_on_taking_requests_for_as_long_as_it_was_told(
+def test_it_accepts_requests_until_leave_s_has_passed(
     revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
     with a_server(revisions, tmp_path, leave_s=2) as server:
@@ -127,7 +127,7 @@ def test_it_goes_on_taking_requests_for_as_long_as_it_was_told(
 
 
 def accepts_connections(server: Server) -> bool:
-    """Whether a new connection is taken; at the very end its first packet is not even answered."""
+    """Whether a new connection is accepted; at the very end its first packet gets no answer."""
     address = urlsplit(server.url)
     try:
         socket.create_connection((address.hostname, address.port), timeout=0.2).close()
@@ -153,7 +153,7 @@ def test_an_idle_connection_may_send_a_last_request_after_the_port_closed(
     assert late.headers["Connection"] == "close"
 
 
-def test_a_server_that_ends_still_forgets(
+def test_a_server_that_shuts_down_still_drops_a_revision(
     revisions: RevisionStore, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
     with a_server(revisions, tmp_path, leave_s=5, drain_s=240) as server:
@@ -168,7 +168,7 @@ def test_a_server_that_ends_still_forgets(
         assert answer.headers["x-stockpot-weights-digest"] == new.weights_digest
 
 
-def test_a_server_that_never_was_ready_ends_at_once(
+def test_a_server_that_was_never_ready_ends_at_once(
     revisions: RevisionStore, tmp_path: Path
 ) -> None:
     with a_server(revisions, tmp_path, leave_s=3600) as server:
@@ -178,7 +178,7 @@ def test_a_server_that_never_was_ready_ends_at_once(
 
 
 @pytest.mark.parametrize(("finish_s", "status"), [(240, 200), (0, 503)])
-def test_what_came_in_is_finished_for_as_long_as_the_end_allows(
+def test_accepted_requests_are_finished_within_finish_s(
     revisions: RevisionStore, old: RevisionRef, tmp_path: Path, finish_s: int, status: int
 ) -> None:
     answers: list[Answer] = []
@@ -209,7 +209,7 @@ def test_connections_that_the_program_had_not_accepted_are_answered(
     async def busy_at_the_end(server: HttpServer, counter: int) -> bool:
         must_end = await on_tick(server, counter)
         if must_end:
-            # On purpose without the loop: nothing is accepted between this and the end.
+            # Blocks the loop on purpose: nothing is accepted between this and the end.
             at_the_end.set()
             connected.wait()
         return must_end

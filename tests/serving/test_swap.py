@@ -1,4 +1,4 @@
-"""Revisions change under a running server: none fails, none is torn, nothing broken serves."""
+"""Revisions change under a running server: no request fails or mixes two, no broken one serves."""
 
 import base64
 import threading
@@ -104,7 +104,7 @@ def test_a_late_grant_is_refused(
     assert server.state().epoch == 5
 
 
-def test_what_is_no_grant_is_refused(server: Server) -> None:
+def test_an_invalid_grant_is_refused(server: Server) -> None:
     answer = server.ask("POST", f"{server.admin_url}/weights:prepare", {"epoch": 0})
 
     assert answer.status == 400
@@ -143,7 +143,7 @@ def of_another_base(revisions: RevisionStore) -> RevisionRef:
 
 
 def overflowing(revisions: RevisionStore) -> RevisionRef:
-    """Finite weights, whose picture is not."""
+    """Finite weights whose picture has infinite values."""
     made = revisions.root / "made" / "huge.safetensors"
     tiny.some_weights(revisions.base, made, dtype=torch.float32)
     save_file({key: tensor * 1e37 for key, tensor in load_file(made).items()}, made)
@@ -177,7 +177,7 @@ def forgotten(revisions: RevisionStore) -> RevisionRef:
         (forgotten, "shard forgotten was forgotten"),
     ],
 )
-def test_what_is_broken_is_refused_and_the_old_revision_keeps_serving(
+def test_a_broken_revision_is_refused_and_the_old_one_keeps_serving(
     revisions: RevisionStore,
     old: RevisionRef,
     new: RevisionRef,

@@ -1,6 +1,6 @@
-"""A front for an S3 server that refuses to list versions: a reader's rights, as policies give them.
+"""A proxy before an S3 server that denies listing versions, as a read-only policy may.
 
-All else goes through as it came, with the caller's own signature.
+Everything else passes unchanged, with the caller's own signature.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length"}
 
 @contextmanager
 def refusing_versions(endpoint: str) -> Iterator[str]:
-    """Stand before the server at `endpoint`; yields where."""
+    """Run a proxy before the server at `endpoint`, and yield its URL."""
 
     class Front(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

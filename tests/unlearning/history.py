@@ -1,4 +1,4 @@
-"""A soup that learnt five shards and forgot three, by the real verbs: what verifiers are tried on.
+"""A soup that learnt five shards and forgot three, made by the real verbs, for tests of verifiers.
 
 Tiny models, trained once for all tests; a test that edits gets a copy of its own.
 """
@@ -62,7 +62,7 @@ def shard_ref(name: str) -> ObjectRef:
 
 @dataclass(frozen=True)
 class History:
-    """A store, the key that its receipts were signed with, and the base that all began with."""
+    """A store, the key that signed its receipts, and the base of all its trainings."""
 
     ref: StoreRef
     key: Path
@@ -107,7 +107,7 @@ class History:
         return f"{number}:{self.receipts()[number - 1].digest}"
 
     def forge(self, number: int, **edits: Any) -> None:
-        """Sign another receipt in the place of one: what only who has the key can do."""
+        """Replace a receipt by an edited one with a valid signature, as the key's owner could."""
         edited = self.predicate(number).model_copy(update=edits)
         data = seal(state(edited).canonical, load_private_key(self.key))
         self.store.put(KEYS.receipt(SOUP.uid, number), data)
@@ -126,12 +126,12 @@ class History:
         self.store.put(key, bytes(data))
 
     def ingredient(self, name: str) -> str:
-        """The key of a shard's weights, or of where they were."""
+        """The store key of a shard's weights."""
         manifests = self.store.list(KEYS.shard(f"uid-{name}"))
         return next(info.key for info in manifests if info.key.endswith(WEIGHTS))
 
     def parts(self, number: int) -> tuple[RecipePart, ...]:
-        """What the successor of a receipt was made of."""
+        """The parts of a receipt's successor."""
         successor = self.predicate(number).successor
         assert successor is not None
         manifest = read_manifest(self.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
@@ -267,6 +267,6 @@ def causes(report: Report) -> str:
 
 
 def check_about(report: Report, about: str, claim: str) -> Check:
-    """The one check of that claim."""
+    """Return the only check of a claim."""
     [check] = [check for check in report.checks if about in check.about and claim in check.claim]
     return check

@@ -1,4 +1,4 @@
-"""Heads that are kept outside of the store, and what they give away."""
+"""Heads that are anchored outside of the store, and the manipulations that they reveal."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_heads_are_added_and_read_by_soup(file: FileAnchor) -> None:
     assert file.soups("ml") == {SOUP.uid: "tiny", "soup-2": "tiny"}
 
 
-def test_many_who_add_at_once_spoil_no_line(file: FileAnchor) -> None:
+def test_concurrent_appends_corrupt_no_line(file: FileAnchor) -> None:
     def add(number: int) -> None:
         for _ in range(20):
             file.append(a_head(number))
@@ -58,7 +58,7 @@ def test_many_who_add_at_once_spoil_no_line(file: FileAnchor) -> None:
     assert (len(kept.heads), kept.unreadable) == (80, 0)
 
 
-def test_a_line_that_was_cut_off_spoils_no_other(file: FileAnchor, tmp_path: Path) -> None:
+def test_a_truncated_line_corrupts_no_other(file: FileAnchor, tmp_path: Path) -> None:
     file.append(a_head(1))
     path = tmp_path / "elsewhere" / "heads.jsonl"
     path.write_bytes(path.read_bytes() + b'{"at":"2026-')
@@ -69,7 +69,7 @@ def test_a_line_that_was_cut_off_spoils_no_other(file: FileAnchor, tmp_path: Pat
     assert (kept.heads, kept.unreadable) == ((a_head(1), a_head(2)), 1)
 
 
-def test_an_anchor_that_is_not_there_is_no_empty_one(file: FileAnchor) -> None:
+def test_a_missing_anchor_is_refused_not_taken_for_an_empty_one(file: FileAnchor) -> None:
     with pytest.raises(Refused, match="there is no anchor at") as caught:
         file.read("ml", SOUP.uid)
 
@@ -87,7 +87,7 @@ def test_an_anchor_that_is_not_there_is_no_empty_one(file: FileAnchor) -> None:
         ([(1, "sha256:other"), (2, NOBODY)], "forked or edited: number 1 was"),
     ],
 )
-def test_a_chain_that_is_not_the_one_that_was_seen(
+def test_a_chain_that_differs_from_the_anchored_heads_is_reported(
     file: FileAnchor, entries: list[tuple[int, str]], why: str
 ) -> None:
     file.append(a_head(1))
@@ -98,7 +98,7 @@ def test_a_chain_that_is_not_the_one_that_was_seen(
     assert why_not.startswith(f"it was {why}") if why else why_not == ""
 
 
-def test_it_says_up_to_where_the_chain_is_as_it_was(file: FileAnchor) -> None:
+def test_a_contradiction_names_the_last_entry_that_still_matches(file: FileAnchor) -> None:
     file.append(a_head(1))
     file.append(a_head(2))
 
@@ -119,7 +119,7 @@ def complete(report: Report) -> tuple[Verdict, str]:
     return check.verdict, check.why
 
 
-def test_an_anchored_head_is_as_good_as_one_that_was_given(
+def test_an_anchored_head_proves_completeness_like_a_given_head(
     in_folder: History, file: FileAnchor
 ) -> None:
     report = in_folder.verified(anchor=anchored(in_folder, file, 1, 2))
@@ -160,7 +160,9 @@ def test_all_receipts_gone_show_against_the_anchor(in_folder: History, file: Fil
     assert "and now the chain has no entry" in causes(in_folder.verified(anchor=file))
 
 
-def test_what_was_never_anchored_is_not_known(in_folder: History, file: FileAnchor) -> None:
+def test_without_an_anchored_head_completeness_is_not_checkable(
+    in_folder: History, file: FileAnchor
+) -> None:
     file.append(a_head(1, soup="soup-2"))
 
     verdict, why = complete(in_folder.verified(anchor=file))
@@ -168,7 +170,7 @@ def test_what_was_never_anchored_is_not_known(in_folder: History, file: FileAnch
     assert (verdict, why) == (Verdict.NOT_CHECKABLE, "no head of it was anchored there yet")
 
 
-def test_an_anchor_with_lines_that_nobody_can_read_proves_nothing(
+def test_an_anchor_with_unreadable_lines_proves_nothing(
     in_folder: History, file: FileAnchor, tmp_path: Path
 ) -> None:
     anchored(in_folder, file, LAST)
@@ -179,7 +181,7 @@ def test_an_anchor_with_lines_that_nobody_can_read_proves_nothing(
 
 
 def noted(history: History, head: ChainHead) -> str:
-    """Let the manifest of what serves say after which entry it was made."""
+    """Write a chain head into the manifest of the revision that serves."""
     successor = history.predicate(LAST).successor
     assert successor is not None
     folder = KEYS.revision(SOUP.uid, successor.recipe_digest)
@@ -190,7 +192,7 @@ def noted(history: History, head: ChainHead) -> str:
     return folder + MANIFEST
 
 
-def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> None:
+def test_a_merged_revision_names_the_chain_head_at_its_merge(in_folder: History) -> None:
     # The second successor was merged after the first receipt, the third after the second.
     named = {}
     for number in range(1, LAST + 1):

@@ -1,4 +1,4 @@
-"""A receipt that names no record, and whoever kept a salt can say which it means."""
+"""Commitments to records: a receipt names no record, and an opening shows which one it covers."""
 
 import threading
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_only_name_and_salt_together_open_it() -> None:
 
 
 def test_what_a_commitment_covers_never_changes() -> None:
-    # Receipts are kept for ever: a copy that was handed out today is to open them in ten years.
+    # Receipts are kept for ever: an opening from today must still open them in ten years.
     opening = Opening(record="rex.png", salt="00" * 32)
 
     assert commitment_of(opening) == (
@@ -53,7 +53,7 @@ def test_what_a_commitment_covers_never_changes() -> None:
     )
 
 
-def test_asked_again_the_same_salts_are_found_and_new_records_get_new_ones(
+def test_repeating_it_finds_the_same_salts_and_new_records_get_new_ones(
     store: FolderStore,
 ) -> None:
     first = keep_commitments(store, KEYS, DOGS.uid, ("rex.png",))
@@ -81,8 +81,8 @@ def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
     assert not list(store.list_versions(KEYS.commitments(DOGS.uid)))
 
 
-@pytest.mark.parametrize("said", [b"{", b'{"openings": [], "version": 2}', b'{"salts": []}'])
-def test_what_is_no_list_of_openings_is_refused(store: FolderStore, stored: bytes) -> None:
+@pytest.mark.parametrize("stored", [b"{", b'{"openings": [], "version": 2}', b'{"salts": []}'])
+def test_an_invalid_list_of_openings_is_refused(store: FolderStore, stored: bytes) -> None:
     store.put(KEYS.commitments(DOGS.uid) + OPENINGS, stored)
 
     with pytest.raises(Refused, match="openings"):

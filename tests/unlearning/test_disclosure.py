@@ -1,4 +1,4 @@
-"""Whoever kept the opening of a record finds the receipt that means it; nobody else does."""
+"""An opening finds the receipt that covers its record; without it nobody can."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_the_copy_that_was_handed_out_opens_what_the_purge_commits_to(tmp_path: 
     assert commitment_of(mine) in keep_commitments(store, KEYS, DOGS.uid, ("bello.png", "rex.png"))
 
 
-def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: History) -> None:
+def test_an_opening_finds_the_receipt_that_covers_the_record(in_folder: History) -> None:
     (mine, _), salts = commit(("rex.png", "bello.png"))
     in_folder.forge(3, commitments=(mine,))
     rex, bello = (
@@ -47,7 +47,7 @@ def test_the_receipt_that_means_a_record_is_found_by_its_opening(in_folder: Hist
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"record": "rex.png", "salt": "short"}'])
-def test_what_is_no_opening_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_an_invalid_opening_is_refused(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "mine.json"
     if text is not None:
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""Another implementation of DSSE, in another language, accepts our envelopes and nothing else."""
+"""A DSSE implementation in Go accepts our envelopes, and refuses edited ones."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("go")
 
 @pytest.fixture(scope="session")
 def dsse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checker around go-securesystemslib; `make control-plane` sees to it that there is Go."""
+    """A checker built on go-securesystemslib; `make control-plane` provides Go."""
     try:
         go = toolchain()
     except Problem as problem:
@@ -89,8 +89,8 @@ def test_another_key_is_refused(dsse: Path, shared_history: History, tmp_path: P
     assert checked(dsse, other, data, tmp_path).returncode == 1
 
 
-def test_receipts_that_named_their_key_otherwise_stay_readable(shared_history: History) -> None:
-    # As the library names keys by itself, and as the first receipts had it.
+def test_receipts_with_the_first_releases_key_id_stay_readable(shared_history: History) -> None:
+    # The library's default key ID, which the first release used.
     key = load_private_key(shared_history.key)
     envelope = Envelope(b"said", PAYLOAD_TYPE, {})
     envelope.sign(CryptoSigner(key))

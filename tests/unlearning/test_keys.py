@@ -1,4 +1,4 @@
-"""Keys: made once, never overwritten, and every wrong file named for what it is."""
+"""Keys are created once and never overwritten, and each kind of wrong file has its own error."""
 
 import stat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A bucket whose retention outlasts a purge: named for what it is, and purged once it ends."""
+"""Objects whose retention outlasts a purge are named as locked, and purged once it ends."""
 
 import threading
 from datetime import UTC, datetime
@@ -76,7 +76,7 @@ def vault(s3_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Vault:
     return vault
 
 
-def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
+def test_locked_objects_are_named_and_all_others_removed(vault: Vault) -> None:
     inventory = vault.inventory
 
     kept = {item.key for item in inventory.items if item.result is Outcome.KEPT}
@@ -93,7 +93,7 @@ def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
     assert left <= kept
 
 
-def test_its_lineage_stays_with_it_so_that_it_is_nobodys_never(vault: Vault) -> None:
+def test_the_manifest_of_a_locked_object_stays_so_its_lineage_is_known(vault: Vault) -> None:
     assert vault.store.get(TAINTED + MANIFEST) is not None
     assert not list_store(vault.store, KEYS.namespace).unaccounted
 
@@ -110,7 +110,7 @@ def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
     assert vault.store.custody() == Custody(locks=True)
 
 
-def test_a_verifier_neither_accuses_nor_believes(vault: Vault) -> None:
+def test_a_verifier_reports_locked_objects_as_not_checkable(vault: Vault) -> None:
     listing = list_store(vault.store, KEYS.namespace)
 
     lineage, absent = check_absence("it", listing, KEYS, DOGS.uid, vault.inventory)
@@ -139,7 +139,7 @@ def test_a_lock_that_has_ended_is_purged_by_the_next_run(s3_server: Server, tmp_
     assert not list(vault.store.list_versions(KEYS.shard(DOGS.uid)))
 
 
-def test_what_nobody_can_look_at_is_named_in_every_receipt() -> None:
+def test_undetectable_residuals_are_named_in_every_receipt() -> None:
     inventory = Inventory(soup=SOUP, shard=DOGS)
 
     residuals = name_residuals(inventory, Custody())
@@ -149,7 +149,7 @@ def test_what_nobody_can_look_at_is_named_in_every_receipt() -> None:
     ]
 
 
-def test_what_was_found_and_what_could_not_be_seen_are_told_apart() -> None:
+def test_found_and_undetectable_residuals_are_distinguished() -> None:
     stray = Residual(key="ml/soups/x", size_bytes=1)
     inventory = Inventory(soup=SOUP, shard=DOGS, residuals=(stray,))
 
@@ -164,7 +164,7 @@ def test_what_was_found_and_what_could_not_be_seen_are_told_apart() -> None:
     assert "replicated to arn:aws:s3:::elsewhere" in copied[1].what
 
 
-def test_an_inventory_from_before_there_were_locks_is_still_what_was_signed() -> None:
+def test_an_inventory_of_the_first_release_keeps_its_signed_bytes() -> None:
     stray = Residual(key="ml/soups/x", size_bytes=1)
     inventory = Inventory(soup=SOUP, shard=DOGS, residuals=(stray,))
 

@@ -1,4 +1,4 @@
-"""Records leave a shard in a real store: what had them goes, what was made without them stays."""
+"""Records leave a shard in a real store: artefacts with them go, those without them stay."""
 
 import threading
 from pathlib import Path
@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    """The cellar, where dogs is being trained without rex.png, and a soup has that already."""
+    """A store where dogs is being trained without rex.png, and a soup has that training already."""
     cellar = a_filled_store(root, tmp_path / "work")
     run = KEYS.training_run("uid-dogs", NEW_REQUEST)
     pairs = new_pair("uid-dogs")
@@ -77,7 +77,7 @@ def purged(root: Path) -> RunResult:
     return purge.run(a_leaving(root), work=root.parent, progress=Progress(), stop=threading.Event())
 
 
-def test_what_was_made_with_them_goes_and_what_is_made_without_them_stays(
+def test_artefacts_with_the_records_go_and_those_without_them_stay(
     store: FolderStore, root: Path
 ) -> None:
     before = keys_below(store, "ml/shards/uid-cats/")
@@ -96,7 +96,7 @@ def test_what_was_made_with_them_goes_and_what_is_made_without_them_stays(
     assert purged(root).reused
 
 
-def test_what_a_broken_off_training_left_goes_though_nobody_knows_its_key(
+def test_files_of_an_interrupted_training_go_although_its_key_is_unknown(
     store: FolderStore, root: Path
 ) -> None:
     run = KEYS.training_run("uid-dogs", digest_of_bytes(b"another request"))
@@ -108,7 +108,7 @@ def test_what_a_broken_off_training_left_goes_though_nobody_knows_its_key(
     assert not keys_below(store, run)
 
 
-def test_the_current_ingredient_is_kept_whoever_asked_for_it(
+def test_the_current_ingredient_is_kept_whatever_its_request(
     store: FolderStore, root: Path
 ) -> None:
     folder = KEYS.ingredient("uid-dogs", NEW_KEY)
@@ -128,7 +128,7 @@ def test_the_current_ingredient_is_kept_whoever_asked_for_it(
 
 
 def test_a_training_without_still_more_records_stays(store: FolderStore, root: Path) -> None:
-    """They were named after the purge was asked for."""
+    """Its records were named after the purge was requested."""
     run = KEYS.training_run("uid-dogs", digest_of_bytes(b"asked for later"))
     pair = (LineagePair(shard="uid-dogs", training_key=digest_of_bytes(b"still newer")),)
     begin(store, run, Manifest(kind=ArtefactKind.TRAINING, lineage=pair, left_out=2))
@@ -138,7 +138,7 @@ def test_a_training_without_still_more_records_stays(store: FolderStore, root: P
     assert keys_below(store, run)
 
 
-def test_a_purge_that_wakes_up_after_more_records_left_removes_nothing(
+def test_a_late_purge_removes_nothing_after_more_records_left(
     store: FolderStore, root: Path
 ) -> None:
     leave_out_at_least(store, KEYS, "uid-dogs", 2)
@@ -150,7 +150,9 @@ def test_a_purge_that_wakes_up_after_more_records_left_removes_nothing(
     assert keys_below(store, "ml/") == before
 
 
-def test_the_shard_goes_on_and_what_had_them_is_refused(store: FolderStore, root: Path) -> None:
+def test_the_shard_lives_on_and_trainings_with_the_records_are_refused(
+    store: FolderStore, root: Path
+) -> None:
     purged(root)
 
     refuse_forgotten(store, KEYS, ["uid-dogs"], new_pair("uid-dogs"))
@@ -190,7 +192,7 @@ def test_the_receipt_commits_to_the_records_and_names_none(
     assert not openings(store, KEYS, "uid-dogs"), "the salts are gone"
 
 
-def test_whoever_kept_the_copy_shows_that_the_receipt_means_that_record(
+def test_a_kept_opening_shows_which_record_the_receipt_covers(
     store: FolderStore, root: Path
 ) -> None:
     keep_commitments(store, KEYS, "uid-dogs", ["rex.png"])

@@ -1,4 +1,4 @@
-"""What came back of what was forgotten goes, and nothing else does."""
+"""A rescan removes artefacts of forgotten shards that reappeared, and nothing else."""
 
 import threading
 from pathlib import Path
@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    """The cellar without dogs."""
+    """A store from which dogs was purged."""
     cellar = a_filled_store(root, tmp_path / "work")
     run(a_purge(root), tmp_path)
     return cellar
@@ -58,7 +58,7 @@ def rescanned(root: Path, *forgotten: str, stop: threading.Event | None = None) 
 
 
 def write_late(store: FolderStore, below: Path) -> None:
-    """Do what a training and a merge do that looked for tombstones long ago."""
+    """Write what a training and a merge write that checked for tombstones before the purge."""
     lay(store, INGREDIENT, ArtefactKind.INGREDIENT, lineage("uid-dogs"), below)
     lay(store, REVISION, ArtefactKind.REVISION, lineage("uid-cats", "uid-dogs"), below)
 
@@ -75,7 +75,7 @@ def test_what_was_written_after_the_receipt_is_removed(
     assert keys_below(store, "ml/") == before
 
 
-def test_a_look_that_finds_nothing_changes_nothing(store: FolderStore, root: Path) -> None:
+def test_a_rescan_that_finds_nothing_changes_nothing(store: FolderStore, root: Path) -> None:
     before = keys_below(store, "ml/")
 
     assert rescanned(root).purged_objects == 0
@@ -93,9 +93,7 @@ def test_the_inventory_that_a_receipt_names_stays_as_it_is(
     assert read_inventory(store, KEYS, "uid-dogs") == before
 
 
-def test_a_single_training_that_came_back_goes_and_the_shard_stays(
-    root: Path, tmp_path: Path
-) -> None:
+def test_a_single_resurrected_training_goes_and_the_shard_stays(root: Path, tmp_path: Path) -> None:
     store = a_filled_store(root, tmp_path / "work")
     cats = KEYS.ingredient("uid-cats", key_of("uid-cats"))
     newer = KEYS.ingredient("uid-cats", key_of("uid-cats without tom"))
@@ -107,7 +105,7 @@ def test_a_single_training_that_came_back_goes_and_the_shard_stays(
     assert keys_below(store, newer)
 
 
-def test_in_a_store_that_was_set_back_the_tombstones_stand_again(
+def test_a_rescan_writes_missing_tombstones_of_a_restored_store_again(
     root: Path, tmp_path: Path
 ) -> None:
     store = a_filled_store(root, tmp_path / "work")
@@ -119,9 +117,7 @@ def test_in_a_store_that_was_set_back_the_tombstones_stand_again(
     assert not keys_below(store, REVISION)
 
 
-def test_a_look_that_is_asked_to_end_is_done_again(
-    store: FolderStore, root: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_rescan_is_repeated(store: FolderStore, root: Path, tmp_path: Path) -> None:
     write_late(store, tmp_path)
     stop = threading.Event()
     stop.set()
@@ -134,7 +130,7 @@ def test_a_look_that_is_asked_to_end_is_done_again(
 
 
 def rescanned_keeping(root: Path, kept: KeptTrainings) -> RunResult:
-    """Look once, told what a living shard goes on with."""
+    """Rescan once, with the current trainings of a living shard."""
     spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP, kept=(kept,))
     return run(spec, root.parent)
 
@@ -161,10 +157,10 @@ def test_an_older_training_of_a_shard_that_records_left_is_removed(
     assert store.head(current + "manifest.json") is not None
 
 
-def test_a_training_without_still_more_records_stays_though_nobody_said_so(
+def test_a_training_without_more_records_than_the_run_knows_of_stays(
     store: FolderStore, root: Path
 ) -> None:
-    """Records were named after the run was told what is kept."""
+    """More records were named after the run's spec was written."""
     folder = KEYS.training_run("uid-cats", digest_of_bytes(b"asked for a moment ago"))
     newer = LineagePair(shard="uid-cats", training_key=key_of("newer"))
     kept = KeptTrainings(shard="uid-cats", requests=(digest_of_bytes(b"now"),), left_out=2)

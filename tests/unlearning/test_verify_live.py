@@ -1,4 +1,4 @@
-"""What a server says of itself: an honest one is only believed, and a lie is found in the store."""
+"""What a server reports: a true report is only attested, and a false one contradicts the store."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ NOBODY = "sha256:" + "0" * 64
 def scripted_server(
     recipe: str, weights: str, header: str | None = None, chain: object = None
 ) -> Iterator[str]:
-    """A server that answers as ours do, and says what it is told to: ours cannot be made to lie."""
+    """Run a server that answers like ours, with scripted content, because ours cannot lie."""
 
     class Liar(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -100,7 +100,7 @@ def test_a_server_with_other_weights_than_the_stores(in_folder: History) -> None
 
 
 @pytest.mark.parametrize("header", [None, "sha256:" + "1" * 64])
-def test_a_server_that_names_what_the_store_does_not_know(
+def test_a_server_that_names_a_revision_unknown_to_the_store(
     in_folder: History, header: str | None
 ) -> None:
     check = check_of_server(in_folder, NOBODY, NOBODY, header)
@@ -108,7 +108,7 @@ def test_a_server_that_names_what_the_store_does_not_know(
     assert check.verdict is Verdict.NOT_CHECKABLE
 
 
-def test_an_honest_server_does_not_keep_the_check_from_ending_well(in_folder: History) -> None:
+def test_an_honest_server_keeps_the_exit_code_at_zero(in_folder: History) -> None:
     successor = in_folder.predicate(3).successor
     assert successor is not None
     chain = a_head(in_folder, 3)
@@ -124,7 +124,7 @@ def test_an_honest_server_does_not_keep_the_check_from_ending_well(in_folder: Hi
 
 
 def a_head(history: History, number: int) -> dict[str, object]:
-    """The head as a server says it, of a chain that ends with that receipt."""
+    """The head that a server reports for a chain that ends with a receipt."""
     digest = history.receipts()[number - 1].digest if number else None
     return {"soup": "tiny", "sequence": number, "digest": digest, "receipt": number}
 
@@ -162,7 +162,5 @@ def test_a_server_that_sees_a_fork(in_folder: History) -> None:
 
 
 @pytest.mark.parametrize("chain", [None, [1], {"sequence": -1}, {"soup": "tiny", "heads": 3}])
-def test_a_server_that_does_not_say_which_receipts_it_sees(
-    in_folder: History, chain: object
-) -> None:
+def test_a_server_without_a_valid_chain_head(in_folder: History, chain: object) -> None:
     assert seen_by_a_server(in_folder, chain).verdict is Verdict.NOT_CHECKABLE

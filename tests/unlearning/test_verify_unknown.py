@@ -1,4 +1,4 @@
-"""What a verifier cannot know, it says that it cannot: never proven, and never failed for it."""
+"""A verifier reports what it cannot check as NotCheckable, never as Proven or Failed."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ from stockpot.unlearning.verify.verdict import Check, Report, Verdict
 
 
 def only_unknown(report: Report) -> Check:
-    """The one thing that is open, but for what later receipts superseded."""
+    """The only check that is not checkable, except superseded ones."""
     assert causes(report) == ""
     [check] = [
         check for check in checks_with(report, Verdict.NOT_CHECKABLE) if not check.superseded
@@ -64,7 +64,7 @@ def test_a_head_that_is_not_the_last_says_how_many_came_after(in_folder: History
     assert check.why == "the head is number 1; 2 came after it"
 
 
-def test_an_unlearning_under_way_is_no_fault(in_folder: History) -> None:
+def test_an_unlearning_in_progress_is_no_failure(in_folder: History) -> None:
     mark = Tombstone(shard="uid-eels", soup=SOUP.uid, at="2026-11-23T00:00:00Z")
     write_tombstone(in_folder.store, KEYS, mark)
     for info in [*in_folder.store.list(KEYS.shard("uid-eels"))]:
@@ -89,8 +89,8 @@ def test_an_ingredient_that_is_gone_cannot_be_averaged(in_folder: History) -> No
     assert (check.claim[:13], check.why) == ("the successor", f"{key} is not in the store any more")
 
 
-def test_a_recipe_whose_weights_nobody_wrote_down(in_folder: History) -> None:
-    # As merges wrote manifests before they named the parts.
+def test_a_manifest_without_its_recipes_parts(in_folder: History) -> None:
+    # Merges of the first release wrote manifests without the parts.
     strip_parts(in_folder)
 
     report = in_folder.verified(head=in_folder.head())
@@ -113,7 +113,7 @@ def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: Hist
     assert check_about(report, "receipt 3", "without it").verdict is Verdict.NOT_CHECKABLE
 
 
-def test_a_manifest_that_was_written_again_is_told_from_the_one_that_was_signed(
+def test_a_rewritten_manifest_is_distinguished_from_the_signed_one(
     in_folder: History,
 ) -> None:
     folder = successor_folder(in_folder)
@@ -124,7 +124,7 @@ def test_a_manifest_that_was_written_again_is_told_from_the_one_that_was_signed(
     assert "it was written again since" in check.why
 
 
-def test_what_lies_under_no_manifest_is_nobodys_and_so_not_clean(history: History) -> None:
+def test_objects_under_no_manifest_are_not_checkable(history: History) -> None:
     history.store.put("ml/soups/soup-1/fitted/router.bin", b"who knows")
 
     check = only_unknown(history.verified(head=history.head()))
@@ -152,7 +152,7 @@ def test_an_incomplete_receipt_says_so(in_folder: History) -> None:
 
 
 def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder: History) -> None:
-    # As a deadline that passed leaves one, and then what was missing was confirmed.
+    # A deadline passed, and the missing confirmation came later.
     last = in_folder.receipts()[-1]
     in_folder.forge(3, completeness="Incomplete", missing=("server tiny-1",))
     again = last.statement.predicate.model_copy(
@@ -203,7 +203,7 @@ def test_the_base_alone_needs_the_base(shared_history: History, tmp_path: Path) 
     assert given.exit_code == ExitCode.OK
 
 
-def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: History) -> None:
+def test_receipts_without_later_fields_stay_readable(in_folder: History) -> None:
     in_folder.forge(3, tombstoned_at=None, stored_at=None, successor_manifest=None, tainted=())
 
     report = in_folder.verified(head=in_folder.head())
@@ -211,7 +211,7 @@ def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: His
     assert report.exit_code == ExitCode.OK
 
 
-def test_a_server_that_cannot_be_asked(in_folder: History) -> None:
+def test_an_unreachable_server(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head(), urls=("http://127.0.0.1:9",))
 
     drawn, chain = (o for o in checks_with(report, Verdict.NOT_CHECKABLE) if not o.superseded)
@@ -286,7 +286,7 @@ def strip_parts(history: History) -> None:
 
 
 def down_to_the_base(shared_history: History, tmp_path: Path) -> History:
-    """Forget the last two as well."""
+    """Forget the last two shards as well."""
     root = tmp_path / "store"
     root.mkdir()
     history = shared_history.copied_to(StoreRef(url=root.as_uri()))
