@@ -196,7 +196,7 @@ class VerbRunner:
 
     def mix(self, parts: tuple[RecipePart, ...]) -> RevisionRef:
         in_order = sorted(
-            recipe.Part(
+            recipe.WeightedIngredient(
                 recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
                 Digest(part.weights_digest),
                 part.weight,

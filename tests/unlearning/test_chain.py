@@ -155,7 +155,7 @@ def test_a_stray_file_breaks_the_chain(root: Path, store: FolderStore, key: Path
         (b'{"payload": "", "payloadType": "text/plain", "signatures": []}', "its payload is"),
         (
             b'{"payload": "", "payloadType": "application/vnd.in-toto+json", "signatures": []}',
-            "it was signed by another key: nobody",
+            "it was signed by another key: none",
         ),
     ],
 )

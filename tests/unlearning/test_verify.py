@@ -31,7 +31,7 @@ PROVEN_OF_THE_LAST = {
     "the successor's weights in the store are those bytes",
     "the successor's manifest is the one that was signed",
     "no lineage in the store names it",
-    "nothing lies where it lay, in any version",
+    "none of its objects is back, in any version",
     "a tombstone keeps it out",
     "the inventory of the purge is the one that was signed",
 }
@@ -159,9 +159,9 @@ def test_an_ingredient_that_came_back(history: History) -> None:
 
     report = history.verified()
 
-    check = check_about(report, "receipt 3", "nothing lies")
+    check = check_about(report, "receipt 3", "is back")
     assert (check.verdict, check.why) == (Verdict.FAILED, f"this is there again: {key}")
-    assert check_about(report, "receipt 2", "nothing lies").verdict is Verdict.PROVEN
+    assert check_about(report, "receipt 2", "is back").verdict is Verdict.PROVEN
 
 
 def test_an_ingredient_that_lies_elsewhere_under_its_lineage(in_folder: History) -> None:
@@ -184,7 +184,7 @@ def test_a_tainted_revision_that_came_back_without_its_manifest(in_folder: Histo
 
     report = in_folder.verified()
 
-    assert check_about(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
+    assert check_about(report, "receipt 3", "is back").why == f"this is there again: {key}"
 
 
 def test_a_time_that_was_edited_in_the_tombstone(history: History) -> None:

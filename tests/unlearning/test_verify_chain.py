@@ -28,18 +28,6 @@ from stockpot.unlearning.verify.verdict import Verdict
 LAST = len(FORGOTTEN)
 
 
-PROVEN_OF_THE_LAST = {
-    "its successor was made without it",
-    "the successor is the exact mean of its ingredients, bit by bit",
-    "the successor's weights in the store are those bytes",
-    "the successor's manifest is the one that was signed",
-    "no lineage in the store names it",
-    "nothing lies where it lay, in any version",
-    "a tombstone keeps it out",
-    "the inventory of the purge is the one that was signed",
-}
-
-
 def test_a_receipt_missing_in_the_middle(history: History) -> None:
     head = history.head()
     history.store.delete(KEYS.receipt(SOUP.uid, 2))

@@ -72,7 +72,7 @@ class ChainReading:
         """The links that have an object and a number."""
         return tuple(link for link in self.links if link.digest and link.sequence)
 
-    def require_sound(self) -> "ReceiptChain":
+    def require_sound(self) -> "VerifiedChain":
         """Return the chain if it is valid.
 
         Raises:
@@ -89,7 +89,7 @@ class ChainReading:
             if link.digest and link.statement
         )
         last = self.links[-1] if self.links else None
-        return ReceiptChain(
+        return VerifiedChain(
             receipts,
             last.sequence if last else 0,
             last.digest if last else None,
@@ -98,7 +98,7 @@ class ChainReading:
 
 
 @dataclass(frozen=True)
-class ReceiptChain:
+class VerifiedChain:
     """A chain that is valid from its first entry to its last."""
 
     receipts: tuple[Receipt, ...]

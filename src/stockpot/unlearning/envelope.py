@@ -81,7 +81,7 @@ def _require_signature(envelope: Envelope, key: Ed25519PublicKey) -> None:
     if not named:
         signers = ", ".join(envelope.signatures)
         kind = OtherKeyError if signers else BadEnvelopeError
-        raise kind(f"it was signed by another key: {signers or 'nobody'}, not {names[0]}")
+        raise kind(f"it was signed by another key: {signers or 'none'}, not {names[0]}")
     try:
         envelope.verify([_public(key, named[0])], 1)
     except VerificationError as error:

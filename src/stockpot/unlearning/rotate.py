@@ -10,7 +10,7 @@ from stockpot.api.runspec import ObjectRef
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import ChainReading, ReceiptChain, read_chain
+from stockpot.unlearning.chain import ChainReading, VerifiedChain, read_chain
 from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import PREVIOUS
 from stockpot.unlearning.rotation import state_rotation
@@ -21,7 +21,7 @@ HOW_TO = "docs/how-to/rotate-the-signing-key.md"
 
 def rotate(
     store: ObjectStore, keys: Keys, soup: ObjectRef, old: Ed25519PrivateKey, new: Ed25519PrivateKey
-) -> ReceiptChain:
+) -> VerifiedChain:
     """Let the new key sign from here on. Repeating it writes nothing.
 
     Returns:
@@ -46,7 +46,7 @@ def chain_to_continue(
     soup: ObjectRef,
     key: Ed25519PrivateKey,
     previous: Ed25519PrivateKey | None,
-) -> ReceiptChain | None:
+) -> VerifiedChain | None:
     """Read the chain that a key is to continue; let the previous key hand over to it first.
 
     Returns:
@@ -82,7 +82,7 @@ def _hand_over(
     store: ObjectStore,
     keys: Keys,
     soup: ObjectRef,
-    chain: ReceiptChain,
+    chain: VerifiedChain,
     old: Ed25519PrivateKey,
     new: Ed25519PrivateKey,
 ) -> None:

@@ -30,7 +30,7 @@ from stockpot.metrics.progress import Progress
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Receipt, ReceiptChain, check_chain
+from stockpot.unlearning.chain import Receipt, VerifiedChain, check_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
@@ -146,7 +146,7 @@ def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
     return predicate.shard.uid == request.shard.uid and is_new
 
 
-def _require_recorded(spec: SignRun, chain: ReceiptChain) -> None:
+def _require_recorded(spec: SignRun, chain: VerifiedChain) -> None:
     """Refuse a chain that lacks its recorded head: the store was rolled back."""
     if (known := spec.chain) is None or known.digest is None:
         return
@@ -208,7 +208,7 @@ def _unlearning(
     spec: SignRun,
     request: ReceiptRequest,
     inventory: Inventory,
-    chain: ReceiptChain,
+    chain: VerifiedChain,
     store: ObjectStore,
 ) -> UnlearningPredicate:
     keys, uid = Keys(spec.soup.namespace), request.shard.uid

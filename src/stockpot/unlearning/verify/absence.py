@@ -54,7 +54,7 @@ def check_absence(
             and (info.key.startswith(keys.shard(shard_uid)) or info.key in removed)
         }
     )
-    claim = "nothing lies where it lay, in any version"
+    claim = "none of its objects is back, in any version"
     if back:
         yield failed(about, claim, f"this is there again: {_some(back)}")
     elif kept:

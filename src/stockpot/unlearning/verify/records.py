@@ -75,7 +75,7 @@ def check_inventory(
     if inventory.digest != signed.inventory_digest:
         is_later = inventory.sweeps and _is_after(inventory.sweeps[-1].at, predicate.signed_at)
         if is_later or inventory.digest in later:
-            why = "a later purge added to it, so what was signed cannot be told apart"
+            why = "a later purge added to it, so it no longer has the bytes that were signed"
             return inventory, (unknown(about, claim, why),)
         why = (
             f"{key} was edited: it is {inventory.digest}, and {signed.inventory_digest} was signed"
