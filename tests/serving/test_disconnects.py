@@ -41,14 +41,14 @@ class Steps:
             unet: Any,
             request: GenerationRequest,
             seed: int,
-            go_on: Callable[[], None],
+            on_step: Callable[[], None],
         ) -> bytes:
             def after_step() -> None:
                 self.made[request.prompt] += 1
                 if request.prompt == LEAVER and self.made[LEAVER] == self.HELD_AT:
                     self.holding.set()
                     self.released.wait()
-                go_on()
+                on_step()
 
             return draw(studio, unet, request, seed, after_step)
 

@@ -133,7 +133,7 @@ def test_a_request_waits_only_if_the_queue_has_room(tmp_path: Path) -> None:
     begun, released = threading.Event(), threading.Event()
 
     def draw(
-        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
     ) -> bytes:
         begun.set()
         released.wait()
@@ -159,7 +159,7 @@ def test_a_waiting_request_takes_the_revision_that_serves_at_its_turn(tmp_path: 
     begun, released = threading.Event(), threading.Event()
 
     def draw(
-        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
     ) -> bytes:
         begun.set()
         released.wait()
@@ -196,11 +196,11 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
     begun = threading.Event()
 
     def endless(
-        unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
     ) -> bytes:
         begun.set()
         while True:
-            go_on()
+            on_step()
 
     worker = Worker(models, endless, capacity=9)
     running, waiting = worker.submit(a_request()), worker.submit(a_request())

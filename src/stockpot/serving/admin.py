@@ -63,7 +63,7 @@ def admin_app(
         state = current_state()
         return _json(state, 200 if state.ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", name="metrics")
     def prometheus_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
@@ -72,7 +72,7 @@ def admin_app(
         return JSONResponse({"message": error.message, "help": error.help}, 409)
 
     @app.exception_handler(RequestValidationError)
-    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_grant(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return JSONResponse(

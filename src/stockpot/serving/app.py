@@ -124,7 +124,7 @@ def public_app(
         return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/", include_in_schema=False)
-    async def human() -> HTMLResponse:
+    async def web_page() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     _add_error_handlers(app)

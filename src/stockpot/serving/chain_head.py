@@ -26,20 +26,20 @@ class ChainHeadCache:
     """Reads the head in the background and keeps the last one. Safe to use from any thread."""
 
     def __init__(
-        self, look: Callable[[], ChainHead], now_s: Callable[[], float] = time.monotonic
+        self, read: Callable[[], ChainHead], now_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._look, self._now_s = look, now_s
+        self._read, self._now_s = read, now_s
         self._changed = threading.Condition()
         self._head: ChainHead | None = None
         self._seen_s = self._tried_s = -math.inf
         """When the last successful read began, and the last attempt."""
-        self._is_looking = False
+        self._is_reading = False
 
     def last_head(self) -> ChainHead | None:
         """Return the cached head without waiting; None before the first read has ended."""
         with self._changed:
             if self._now_s() - self._tried_s > REFRESH_AFTER_S:
-                self._begin()
+                self._begin_read()
             return self._head
 
     def age_s(self) -> float:
@@ -58,24 +58,24 @@ class ChainHeadCache:
             for _ in range(2):
                 if self._seen_s >= since_s:
                     break
-                self._begin()
-                self._changed.wait_for(lambda: not self._is_looking, timeout_s)
+                self._begin_read()
+                self._changed.wait_for(lambda: not self._is_reading, timeout_s)
             return self._head if self._seen_s >= since_s else None
 
-    def _begin(self) -> None:
-        if not self._is_looking:
-            self._is_looking, self._tried_s = True, self._now_s()
-            threading.Thread(target=self._look_once, daemon=True).start()
+    def _begin_read(self) -> None:
+        if not self._is_reading:
+            self._is_reading, self._tried_s = True, self._now_s()
+            threading.Thread(target=self._read_head, daemon=True).start()
 
-    def _look_once(self) -> None:
+    def _read_head(self) -> None:
         head = None
         try:
-            head = self._look()
+            head = self._read()
         except StockpotError as error:
             log.warning("Could not read the chain of receipts", problem=str(error))
         finally:
             with self._changed:
-                self._is_looking = False
+                self._is_reading = False
                 if head is not None:
                     self._head, self._seen_s = head, self._tried_s
                 self._changed.notify_all()

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-READ_ON_S = 0.25
+POLL_S = 0.25
 """How often the connection of a waiting client is read, in seconds."""
 
 
@@ -19,20 +19,20 @@ async def client_leaves_before(answer: asyncio.Future[Any], receive: Receive) ->
         answer: What the client waits for; a disconnect does not cancel it.
         receive: The ASGI receive function of a request whose body was read to its end.
     """
-    departure = asyncio.create_task(_departure(receive))
+    disconnect = asyncio.create_task(_disconnected(receive))
     try:
-        await asyncio.wait({answer, departure}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        departure.cancel()
+        disconnect.cancel()
     return not answer.done()
 
 
-async def _departure(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while True:
         try:
             # uvicorn stops reading a connection on which the next request arrives early, and
             # goes on when it is asked for a message: or it would never see the end of it.
-            message = await asyncio.wait_for(receive(), READ_ON_S)
+            message = await asyncio.wait_for(receive(), POLL_S)
         except TimeoutError:
             continue
         if message["type"] == "http.disconnect":

@@ -42,7 +42,7 @@ class HttpServer(uvicorn.Server):
     """A uvicorn server on a thread and an event loop of its own."""
 
     def __init__(
-        self, app: FastAPI, listening: socket.socket, *, finish_s: float, linger_s: float
+        self, app: FastAPI, listener: socket.socket, *, finish_s: float, linger_s: float
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -57,19 +57,19 @@ class HttpServer(uvicorn.Server):
         )
         self._linger_s = linger_s
         self.answers = threading.Event()
-        self.thread = threading.Thread(target=self.run, args=([listening],), daemon=True)
+        self.thread = threading.Thread(target=self.run, args=([listener],), daemon=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answers.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        listening = sockets or []
-        for each in listening:
+        listener = sockets or []
+        for each in listener:
             refuse_new_connections(each)
         await asyncio.sleep(HANDSHAKES_S)
         until_s = time.monotonic() + LINGER_S
-        while any(select.select(listening, [], [], 0)) and time.monotonic() < until_s:
+        while any(select.select(listener, [], [], 0)) and time.monotonic() < until_s:
             await asyncio.sleep(0)  # The loop accepts what waits.
         for server in self.servers:
             server.close()
@@ -97,17 +97,17 @@ class HttpServer(uvicorn.Server):
 
 @contextmanager
 def run_server(
-    app: FastAPI, listening: socket.socket, *, finish_s: float = 0, linger_s: float = 0
+    app: FastAPI, listener: socket.socket, *, finish_s: float = 0, linger_s: float = 0
 ) -> Iterator[HttpServer]:
     """Serve an application on a socket until the block ends.
 
     Args:
         app: The ASGI application.
-        listening: A socket from `listen`.
+        listener: A socket from `listen`.
         finish_s: How long requests may take to be answered after the block.
         linger_s: How long idle connections stay open after the block.
     """
-    server = HttpServer(app, listening, finish_s=finish_s, linger_s=linger_s)
+    server = HttpServer(app, listener, finish_s=finish_s, linger_s=linger_s)
     server.thread.start()
     try:
         while not server.answers.wait(0.1):
@@ -126,37 +126,37 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         Refused: The port is taken, or the host is no address of this machine (exit 6).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
         # Otherwise connections of a server that just ended would block the port.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _notice_silent_clients(listening)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _enable_keepalive(listener)
         try:
-            listening.bind((host, port))
-            listening.listen()
+            listener.bind((host, port))
+            listener.listen()
         except OSError as error:
             raise Refused(
                 f"Port {port} of {host} cannot be used: {error.strerror}.",
                 help=f"end what uses it (ss -ltnp 'sport = :{port}'), or choose another port",
                 exit_code=ExitCode.PORT_TAKEN,
             ) from error
-        yield listening
+        yield listener
 
 
-def _notice_silent_clients(listening: socket.socket) -> None:
+def _enable_keepalive(listener: socket.socket) -> None:
     """Enable TCP keep-alive, so that the kernel closes connections of vanished clients.
 
     Accepted connections inherit the options.
     """
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, PROBE_IDLE_S),
         (socket.TCP_KEEPINTVL, PROBE_EVERY_S),
         (socket.TCP_KEEPCNT, PROBES),
     ):
-        listening.setsockopt(socket.IPPROTO_TCP, option, value)
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def refuse_new_connections(listening: socket.socket) -> None:
+def refuse_new_connections(listener: socket.socket) -> None:
     """Make the kernel drop packets that begin a connection, but none that complete one.
 
     A client repeats such a packet after a second and is then refused, because the socket is closed.
@@ -176,4 +176,4 @@ def refuse_new_connections(listening: socket.socket) -> None:
     code = ctypes.create_string_buffer(program)
     filters = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     with suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)

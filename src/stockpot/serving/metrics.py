@@ -72,7 +72,7 @@ class ServerMetrics:
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
 
-    def drawn(self) -> float:
+    def images_sent(self) -> float:
         """How many pictures were sent."""
         return self.registry.get_sample_value("stockpot_serving_images_total") or 0
 

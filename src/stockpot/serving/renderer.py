@@ -132,7 +132,7 @@ class Renderer:
             ) from error
 
     def draw(
-        self, unet: Module, request: GenerationRequest, seed: int, go_on: Callable[[], None]
+        self, unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
     ) -> bytes:
         """Draw one picture as PNG: the same bytes for the same weights, request and seed.
 
@@ -140,7 +140,7 @@ class Renderer:
             unet: The revision's UNet.
             request: What to draw; its seeds are ignored.
             seed: The seed of this picture.
-            go_on: Called after each denoising step; an exception from it ends the picture.
+            on_step: Called after each denoising step; an exception from it ends the picture.
 
         Raises:
             FloatingPointError: The picture has NaN values.
@@ -156,7 +156,7 @@ class Renderer:
                 guidance=request.guidance,
                 negatives=[request.negative_prompt],
                 resolution=self.resolution,
-                on_step=lambda _: go_on(),
+                on_step=lambda _: on_step(),
             )
         return png_of(picture)
 

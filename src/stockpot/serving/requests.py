@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 100
 """How many characters of a caller's value a message quotes."""
 
 
-def _only_whole(stream: bool) -> bool:
+def _refuse_streaming(stream: bool) -> bool:
     if stream:
         raise ValueError("Input should be false: streaming is not supported")
     return stream
@@ -68,7 +68,7 @@ class ImageRequest(BaseModel):
     """Pictures have no transparency."""
     moderation: Literal["auto"] = "auto"
     """Nothing is filtered."""
-    stream: Annotated[bool, AfterValidator(_only_whole)] = False
+    stream: Annotated[bool, AfterValidator(_refuse_streaming)] = False
     """Streaming is not supported."""
     partial_images: Annotated[int, Field(ge=0, le=0)] = 0
     """Only streams have partial images."""

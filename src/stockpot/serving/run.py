@@ -144,7 +144,10 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
                 public_server.thread.join(finish_s + linger_s)
                 worker.close(0)
             (work / ENDPOINT).unlink(missing_ok=True)
-    figures = {"images": f"{metrics.drawn():.0f}", "seconds": f"{time.monotonic() - began_s:.1f}"}
+    figures = {
+        "images": f"{metrics.images_sent():.0f}",
+        "seconds": f"{time.monotonic() - began_s:.1f}",
+    }
     return RunResult(base_digest=base.digest, figures=figures)
 
 
@@ -166,7 +169,7 @@ def _write_endpoint(
     write_whole(path, json.dumps({**urls, "boot": instance_id, "pid": os.getpid()}).encode())
 
 
-def _url(host: str, listening: socket.socket) -> str:
+def _url(host: str, listener: socket.socket) -> str:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     name = f"[{reachable}]" if ":" in reachable else reachable
-    return f"http://{name}:{listening.getsockname()[1]}"
+    return f"http://{name}:{listener.getsockname()[1]}"

@@ -101,7 +101,7 @@ class Worker:
         request.require(serving.revision)
         with self._changed:
             if self._closing:
-                raise _ending()
+                raise _shutting_down()
             if len(self._waiting) >= self._capacity:
                 raise QueueFull(f"{self._capacity} requests wait already.", help="ask again later")
             future: Future[GeneratedImages] = Future()
@@ -171,9 +171,9 @@ class Worker:
                 request.require(pin.granted.revision)
                 pngs = []
                 for seed in request.seeds:
-                    self._go_on(pin, future)
-                    go_on = partial(self._go_on, pin, future)
-                    pngs.append(self._draw(pin.unet, request, seed, go_on))
+                    self._raise_if_cancelled(pin, future)
+                    on_step = partial(self._raise_if_cancelled, pin, future)
+                    pngs.append(self._draw(pin.unet, request, seed, on_step))
                 return GeneratedImages(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)
@@ -181,16 +181,16 @@ class Worker:
             log.exception("Could not draw a picture")
             return RuntimeError("a picture could not be drawn")
 
-    def _go_on(self, pin: Pin, future: Future[GeneratedImages]) -> None:
+    def _raise_if_cancelled(self, pin: Pin, future: Future[GeneratedImages]) -> None:
         if self._withdrawn is future:
             raise RequestWithdrawn("The client left before its pictures were drawn.")
         if self._abort.is_set():
-            raise _ending()
+            raise _shutting_down()
         if pin.is_overdue():
             raise RequestCutOff(
                 "The model was replaced while it drew this picture.", help="ask again"
             )
 
 
-def _ending() -> RequestCutOff:
+def _shutting_down() -> RequestCutOff:
     return RequestCutOff("This server is shutting down.", help="send the request again")

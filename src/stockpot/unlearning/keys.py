@@ -18,7 +18,7 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import quoted
 from stockpot.store.outputs import output_file
 
-MAKE_ONE = "make one: stockpot keygen --out {path}"
+KEYGEN_HELP = "make one: stockpot keygen --out {path}"
 PREVIOUS = "previous-key.pem"
 """The file beside the signing key with its predecessor, needed while some chain ends with that."""
 
@@ -133,7 +133,7 @@ def _read(path: Path, what: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise Refused(
             f"there is no {what} at {path}",
-            help=MAKE_ONE.format(path=quoted(str(path).removesuffix(".pub"))),
+            help=KEYGEN_HELP.format(path=quoted(str(path).removesuffix(".pub"))),
             exit_code=ExitCode.NO_SIGNING_KEY,
         ) from error
     except PermissionError as error:
@@ -163,6 +163,6 @@ def _taken(path: Path) -> Refused:
 def _wrong_kind(path: Path, why: str) -> Refused:
     return Refused(
         f"{path} {why}",
-        help=MAKE_ONE.format(path="NEW_FILE"),
+        help=KEYGEN_HELP.format(path="NEW_FILE"),
         exit_code=ExitCode.NO_SIGNING_KEY,
     )

@@ -100,9 +100,9 @@ def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
     progress.begin("purging", total_steps=len(swept.tainted))
     kept: dict[ObjectInfo, str] = {}
     for number, info in enumerate(swept.tainted, start=1):
-        _stop_here(stop)
+        _raise_if_stopping(stop)
         # A manifest stays if anything that it covers stays.
-        if why := _kept_below(info, kept) or _purge(store, info):
+        if why := _lock_below(info, kept) or _purge(store, info):
             kept[info] = why
         progress.advance(number)
 
@@ -147,7 +147,7 @@ def sweep(
     return SweepResult(removal_order(tainted), tuple(unknown))
 
 
-def _kept_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
+def _lock_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
     """Return the lock that keeps something which a manifest covers, or an empty string."""
     if not info.key.endswith(f"/{MANIFEST}"):
         return ""
@@ -199,7 +199,7 @@ def _with_sweep(inventory: Inventory, result: SweepResult) -> Inventory:
     )
 
 
-def _stop_here(stop: threading.Event) -> None:
+def _raise_if_stopping(stop: threading.Event) -> None:
     if stop.is_set():
         raise StockpotError(
             "The purge was interrupted after it had removed some objects.",

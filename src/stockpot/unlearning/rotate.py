@@ -15,7 +15,7 @@ from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import PREVIOUS
 from stockpot.unlearning.rotation import state_rotation
 
-MOST_TRIES = 20
+MAX_TRIES = 20
 HOW_TO = "docs/how-to/rotate-the-signing-key.md"
 
 
@@ -31,11 +31,11 @@ def rotate(
         Refused: The chain ends with neither key (exit 49), or is broken (43).
         Transient: The store fails, or other writers take the next place each time.
     """
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         if chain := chain_to_continue(store, keys, soup, new, old):
             return chain
     raise Transient(
-        f"other writers took the next place in the chain {MOST_TRIES} times",
+        f"other writers took the next place in the chain {MAX_TRIES} times",
         help="rotate while nothing is being unlearned",
     )
 
@@ -58,22 +58,22 @@ def chain_to_continue(
     """
     mine = key.public_key()
     reading = read_chain(store, keys, soup.uid, mine)
-    if not _is_swapped(reading):
+    if not _ends_with_other_key(reading):
         chain = reading.require_sound()
         if chain.last == 0 or key_name(chain.key) == key_name(mine):
             return chain
     ending = reading
     if previous is not None:
         ending = read_chain(store, keys, soup.uid, previous.public_key())
-        if not _is_swapped(ending):
+        if not _ends_with_other_key(ending):
             chain = ending.require_sound()
             if key_name(chain.key) == key_name(previous.public_key()):
                 _hand_over(store, keys, soup, chain, previous, key)
                 return None
-    raise _swapped(soup, ending, key_name(mine), previous)
+    raise _wrong_key_refusal(soup, ending, key_name(mine), previous)
 
 
-def _is_swapped(reading: ChainReading) -> bool:
+def _ends_with_other_key(reading: ChainReading) -> bool:
     """Whether the last entry is signed with a key that no rotation leads to."""
     return bool(reading.entries) and reading.entries[-1].by_other_key
 
@@ -91,7 +91,7 @@ def _hand_over(
     store.put_if_absent(keys.receipt(soup.uid, number), seal(statement.canonical, old, new))
 
 
-def _swapped(
+def _wrong_key_refusal(
     soup: ObjectRef, reading: ChainReading, mine: str, previous: Ed25519PrivateKey | None
 ) -> Refused:
     last = reading.entries[-1]

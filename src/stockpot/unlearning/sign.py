@@ -40,7 +40,7 @@ from stockpot.unlearning.rotate import chain_to_continue
 from stockpot.unlearning.statement import PurgeSummary, UnlearningPredicate, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
-MOST_TRIES = 20
+MAX_TRIES = 20
 NAMED_MISSING, MISSING_CHARACTERS = 5, 256
 """Limits on the missing confirmations that a result names per receipt; the receipt has them all."""
 LONGEST_BYTES = 4000
@@ -108,12 +108,14 @@ class _ReceiptSigner:
             only for an existing one, and there is none.
         """
         spec, store, keys, key = self.spec, self.store, self.keys, self.key
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             chain = chain_to_continue(store, keys, spec.soup, key, self.previous_key)
             if chain is None:
                 continue
             _require_recorded(spec, chain)
-            if mine := [receipt for receipt in chain.receipts if _is_asked_for(receipt, request)]:
+            if mine := [
+                receipt for receipt in chain.receipts if _answers_request(receipt, request)
+            ]:
                 return mine[-1], False
             if request.is_only_looked_for:
                 return None, False
@@ -127,7 +129,7 @@ class _ReceiptSigner:
                 written = check_chain(store, keys, spec.soup.uid, key.public_key())
                 return next(receipt for receipt in written if receipt.sequence > chain.last), True
         raise Transient(
-            f"other writers took the next place in the chain {MOST_TRIES} times",
+            f"other writers took the next place in the chain {MAX_TRIES} times",
             help="sign one receipt of a soup at a time",
         )
 
@@ -140,7 +142,7 @@ def _interrupted() -> StockpotError:
     )
 
 
-def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
+def _answers_request(receipt: Receipt, request: ReceiptRequest) -> bool:
     predicate = receipt.statement.predicate
     is_new = receipt.sequence > request.after or predicate.completeness == "Complete"
     return predicate.shard.uid == request.shard.uid and is_new

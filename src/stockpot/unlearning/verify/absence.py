@@ -66,7 +66,7 @@ def check_absence(
         yield proven(about, claim, f"a full listing: {len(listing.objects)} objects and versions")
 
 
-def check_strays(about: str, listing: StoreListing) -> Check:
+def check_lineage(about: str, listing: StoreListing) -> Check:
     """Check that everything in the store has a lineage."""
     claim = "everything in it has a lineage"
     keys = sorted({info.key for info in listing.unaccounted})

@@ -23,7 +23,7 @@ from stockpot.unlearning.verify.store_listing import StoreListing
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 TIMEOUT_S = 20.0
-AGAIN_S = 1.5
+RETRY_S = 1.5
 """A server's head may be a second old; after this time it has read the store again."""
 
 
@@ -76,7 +76,7 @@ def check_server(
     try:
         head = _ask(url)
         if head.sequence < last:
-            time.sleep(AGAIN_S)
+            time.sleep(RETRY_S)
             head = _ask(url)
     except (HTTPError, ValueError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__

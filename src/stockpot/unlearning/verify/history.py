@@ -125,8 +125,8 @@ def read_audit(inputs: VerificationInput, report: Report) -> Audit:
         members=tuple(
             sorted(members, key=lambda member: (member.receipt or 0, member.name, member.shard))
         ),
-        passages=tuple(_passage(link, predicate) for link, predicate in signed),
-        rotations=tuple(_handed(links)),
+        passages=tuple(_receipt_summary(link, predicate) for link, predicate in signed),
+        rotations=tuple(_key_handovers(links)),
         revisions=tuple(revisions),
         report=report,
     )
@@ -203,7 +203,7 @@ def _member(
     )
 
 
-def _handed(links: Sequence[Link]) -> Iterator[KeyHandover]:
+def _key_handovers(links: Sequence[Link]) -> Iterator[KeyHandover]:
     for link in links:
         if link.rotation and link.digest:
             old, new = (key_name(key) for key in link.rotation.keys)
@@ -216,7 +216,7 @@ def _handed(links: Sequence[Link]) -> Iterator[KeyHandover]:
             )
 
 
-def _passage(link: Link, predicate: UnlearningPredicate) -> ReceiptSummary:
+def _receipt_summary(link: Link, predicate: UnlearningPredicate) -> ReceiptSummary:
     assert link.digest is not None
     successor = predicate.successor
     lineage = {pair.shard for pair in successor.lineage} if successor else set()

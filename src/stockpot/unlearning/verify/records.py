@@ -18,7 +18,7 @@ from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.tombstone import read_tombstone
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 """How many servers a check names; the receipt has them all."""
 HOW_ENDED: Mapping[Ending, str] = {
     Ending.KUBELET: "its kubelet confirmed it",
@@ -26,7 +26,7 @@ HOW_ENDED: Mapping[Ending, str] = {
     Ending.NODE_HEARD: "its node has been heard since its pod was gone",
     Ending.PROCESS: "its process was gone",
 }
-CLOCKS_APART = timedelta(seconds=300)
+MAX_CLOCK_SKEW = timedelta(seconds=300)
 """How far the clocks of two machines may differ before times count as contradictory."""
 
 
@@ -144,7 +144,7 @@ def check_times(
         for run in order:
             known = [(what, _time(at), at) for what, at in run if at]
             for (first, early, _), (then, late, said_at) in pairwise(known):
-                if early - late > CLOCKS_APART:
+                if early - late > MAX_CLOCK_SKEW:
                     why = f"{then} at {said_at}, which is before it was {first}"
                     return failed(about, claim, f"the times contradict each other: {why}")
     except ValueError as error:
@@ -171,12 +171,12 @@ def check_servers(about: str, predicate: UnlearningPredicate) -> Check:
             return unknown(about, claim, why) if is_open else failed(about, claim, why)
     ended = "; ".join(
         f"{report.server} has ended ({HOW_ENDED[report.how]})"
-        for report in predicate.ended[:MOST_NAMED]
+        for report in predicate.ended[:MAX_NAMED]
     )
     if not predicate.servers and not ended:
         return unknown(about, claim, "the receipt names no server that was queried")
-    answered = ", ".join(_answered(server) for server in predicate.servers[:MOST_NAMED])
-    more = sum(max(0, len(those) - MOST_NAMED) for those in (predicate.servers, predicate.ended))
+    answered = ", ".join(_answered(server) for server in predicate.servers[:MAX_NAMED])
+    more = sum(max(0, len(those) - MAX_NAMED) for those in (predicate.servers, predicate.ended))
     why = "; ".join(filter(None, (f"the signer asked {answered}" if answered else "", ended)))
     return attested(about, claim, why + (f"; and {more} more" if more > 0 else ""))
 

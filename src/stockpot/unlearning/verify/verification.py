@@ -12,7 +12,7 @@ from stockpot.unlearning.chain import ChainReading, Link, read_chain
 from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
-from stockpot.unlearning.verify.absence import check_absence, check_strays
+from stockpot.unlearning.verify.absence import check_absence, check_lineage
 from stockpot.unlearning.verify.chain_head import CHAIN, Head, check_head
 from stockpot.unlearning.verify.composition import Average, CompositionChecker
 from stockpot.unlearning.verify.cross_checks import check_anchor, check_manifests, check_server
@@ -180,7 +180,7 @@ def _receipts(
         )
         # An Incomplete receipt is followed by another of its shard, which is checked too.
         yield from (_superseded(check) if again else check for check in checks)
-    yield check_strays(STORE, listing)
+    yield check_lineage(STORE, listing)
 
 
 def _superseded(check: Check) -> Check:
