@@ -37,7 +37,7 @@ class Steps:
         draw = Renderer.draw
 
         def counting(
-            studio: Renderer,
+            renderer: Renderer,
             unet: Any,
             request: GenerationRequest,
             seed: int,
@@ -50,7 +50,7 @@ class Steps:
                     self.released.wait()
                 on_step()
 
-            return draw(studio, unet, request, seed, after_step)
+            return draw(renderer, unet, request, seed, after_step)
 
         monkeypatch.setattr(Renderer, "draw", counting)
 

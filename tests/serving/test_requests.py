@@ -295,12 +295,12 @@ def test_a_base_that_was_distilled_with_guidance_takes_any_and_no_negative_promp
 ) -> None:
     base = tiny.a_base(tmp_path)
     edit(base / "unet/config.json", time_cond_proj_dim=8)
-    studio = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
+    renderer = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
     request = GenerationRequest(PROMPT, "", (1,), steps=2, guidance=guidance)
 
-    assert studio.check(request) == ()
+    assert renderer.check(request) == ()
     with pytest.raises(BadParameter, match="negative_prompt would not be used"):
-        studio.check(replace(request, negative_prompt="a bar"))
+        renderer.check(replace(request, negative_prompt="a bar"))
 
 
 def test_a_base_whose_encoder_ends_before_its_tokenizer_reads_what_the_encoder_can(

@@ -22,9 +22,9 @@ from stockpot.serving.requests import GenerationRequest
 def recomputed(revisions: RevisionStore, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
     """Draw it again from the revision's weights in the store, with no server."""
     parts = load_parts(revisions.base)
-    studio = Renderer(revisions.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
+    renderer = Renderer(revisions.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
     request = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
-    return studio.draw(studio.load(revision, scratch), request, seed, lambda: None)
+    return renderer.draw(renderer.load(revision, scratch), request, seed, lambda: None)
 
 
 def test_no_request_fails_or_is_torn_while_the_soup_changes(

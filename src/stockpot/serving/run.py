@@ -70,7 +70,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     ):
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
-        studio = Renderer(
+        renderer = Renderer(
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
@@ -79,14 +79,14 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         )
         models = Models(
             instance_id,
-            load=studio.load,
-            warm_up=studio.warm_up,
+            load=renderer.load,
+            warm_up=renderer.warm_up,
             scratch=scratch,
             drain_s=spec.drain_s,
             metrics=metrics,
         )
         chain = ChainHeadCache(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
-        worker = Worker(models, studio.draw, capacity=QUEUE_CAPACITY)
+        worker = Worker(models, renderer.draw, capacity=QUEUE_CAPACITY)
         metrics.watch(
             {
                 "stockpot_serving_queue_depth": (
@@ -116,7 +116,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             resolution=spec.resolution,
             models=models,
             worker=worker,
-            check=studio.check,
+            check=renderer.check,
             metrics=metrics,
             chain=chain,
             is_ending=ending.is_set,
