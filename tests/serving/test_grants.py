@@ -1,4 +1,7 @@
-"""What one server may hold and serve, for grants in any order."""
+"""What one server may hold and serve, for grants in any order.
+
+Invariant 19.
+"""
 
 import pytest
 from hypothesis import given, settings

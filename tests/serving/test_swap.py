@@ -1,4 +1,7 @@
-"""Revisions change under a running server: no request fails or mixes two, no broken one serves."""
+"""Revisions change under a running server: no request fails or mixes two, no broken one serves.
+
+Invariant 7.
+"""
 
 import base64
 import threading

@@ -1,4 +1,7 @@
-"""What a receipt says, and what is never signed."""
+"""What a receipt says, and what is never signed.
+
+Invariant 17.
+"""
 
 import base64
 import json

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
-from stockpot.core.world import Promotion, Revision, Run, RunName, ServerGrant, TrainingOutcome
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.runs import Run, RunName
+from stockpot.core.servers import ServerGrant
+from stockpot.core.shard import TrainingOutcome
 
 SIGN = "sign-"
 """Prefix of the names of runs that write receipts."""
