@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from stockpot.reconcile.edits import timestamp
 from tests.cli.memory_api import STARTED_AT, MemoryApi
 from tests.cluster.shapes import DIGEST, settings
 
@@ -35,6 +34,7 @@ from stockpot.kube.pod_client import PROGRESS_PORT, PodClient
 from stockpot.kube.snapshot import Observer
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.loop import observe, reconcile
+from stockpot.reconcile.objects.fields import timestamp
 from stockpot.reconcile.orders import serve_run
 from stockpot.reconcile.ports import Ports, SoupKey
 
