@@ -215,7 +215,7 @@ class ServerBuilder:
 
 def a_server(name: str = "pets-1") -> ServerBuilder:
     """A server that answers and holds nothing."""
-    return ServerBuilder(Server(name, f"uid of {name}", boot=f"boot of {name}"))
+    return ServerBuilder(Server(name, f"uid of {name}", instance_id=f"boot of {name}"))
 
 
 def a_run(start: Start) -> Run:

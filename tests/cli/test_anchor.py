@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.unlearning.cellar import CATS, DOGS, KEYS, SOUP
+from tests.unlearning.receipt_fixtures import CATS, DOGS, KEYS, SOUP
 from tests.unlearning.test_rotation import Notary, notary
 
 from stockpot.cli.anchor import anchor

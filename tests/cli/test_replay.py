@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 from click.testing import CliRunner
-from tests.unlearning.cellar import DOGS, SOUP, a_cellar, a_purge, a_signing
+from tests.unlearning.receipt_fixtures import DOGS, SOUP, a_filled_store, a_purge, a_signing
 
 from stockpot.api.v1alpha1 import (
     ObjectMeta,
@@ -23,7 +23,7 @@ from stockpot.unlearning.keys import keygen
 
 def test_what_is_written_is_what_the_operator_wrote(tmp_path: Path) -> None:
     root, key = tmp_path / "store", tmp_path / "key.pem"
-    a_cellar(root, tmp_path / "work")
+    a_filled_store(root, tmp_path / "work")
     keygen(key)
     told = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
     purge.run(a_purge(root), **told)  # type: ignore[arg-type]

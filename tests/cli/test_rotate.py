@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.unlearning.cellar import CATS, DOGS
+from tests.unlearning.receipt_fixtures import CATS, DOGS
 from tests.unlearning.test_rotation import Notary, name, notary
 
 from stockpot.cli.rotate import rotate

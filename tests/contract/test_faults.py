@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from tests.contract.conftest import Server
 from tests.contract.faults import BUSY, CUT, HALF, LOST, a_proxy
-from tests.unlearning.cellar import KEYS, SOUP, a_purge, a_signing, fill
+from tests.unlearning.receipt_fixtures import KEYS, SOUP, a_purge, a_signing, fill
 
 from stockpot.api.runspec import RunResult, StoreRef
 from stockpot.errors import ExitCode, Refused, Transient

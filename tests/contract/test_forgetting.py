@@ -7,7 +7,7 @@ import pytest
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 from tests.contract.conftest import Server
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
     KEYS,
@@ -94,7 +94,7 @@ def test_a_purge_removes_versions_markers_and_uploads_of_its_shard_only(
     assert result.purged_objects == len(gone)
     inventory = read_inventory(store, KEYS, "uid-dogs")
     assert inventory is not None
-    assert [look.found for look in inventory.sweeps] == [len(gone), 0]
+    assert [look.count for look in inventory.sweeps] == [len(gone), 0]
     assert inventory.complete
     assert inventory.residuals == ()
     assert purged(store, tmp_path, DOGS).reused

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.local.tiny_soup import environment
-from tests.unlearning.cellar import a_purge
+from tests.unlearning.receipt_fixtures import a_purge
 
 from stockpot.api.runspec import RunResult, StoreRef
 

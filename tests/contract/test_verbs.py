@@ -16,7 +16,7 @@ from tests.contract.conftest import (
     SHARED_PREFIX,
     Server,
 )
-from tests.serving.kitchen import Pantry, a_server
+from tests.serving.server_fixtures import RevisionStore, a_server
 from tests.training.runs import a_training
 
 from stockpot.api.manifest import LineagePair
@@ -184,7 +184,11 @@ def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
     both = studio.merge(combined_recipe(trained))
     figures = studio.evaluate(both).figures
     with a_server(
-        Pantry(studio.folder), studio.folder / "serve", store=studio.ref, soup=SOUP, base=BASE
+        RevisionStore(studio.folder),
+        studio.folder / "serve",
+        store=studio.ref,
+        soup=SOUP,
+        base=BASE,
     ) as server:
         server.serve(both, epoch=1)
         answer = server.draw()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Server
-from tests.unlearning.cellar import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
-from tests.unlearning.history import History, a_history, causes, one
+from tests.unlearning.history import History, a_history, causes, check_about
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
 
 from stockpot.api.runspec import RunResult, StoreRef
 from stockpot.errors import ExitCode, Transient
@@ -122,7 +122,7 @@ def test_a_read_only_identity_proves_all_claims(
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
     for number in (1, 2, 3):
-        assert one(report, f"receipt {number}", "nothing lies").verdict is Verdict.PROVEN
+        assert check_about(report, f"receipt {number}", "is back").verdict is Verdict.PROVEN
     with pytest.raises(Transient):
         shared.store.put("ml/soups/mine", b"no")
     with pytest.raises(Transient):

@@ -150,7 +150,9 @@ class Receipts:
         requested_at = now()
         purging = PurgeRun(name=f"purge-{name}", store=self.ref, soup=self.soup, shard=shard)
         self._run(purge.run, purging)
-        server = HeldReport(server=SERVER, boot="boot", epoch=2, holds=(successor.recipe_digest,))
+        server = HeldReport(
+            server=SERVER, instance_id="boot", epoch=2, holds=(successor.recipe_digest,)
+        )
         signing = SignRun(
             name=f"sign-{name}",
             store=self.ref,

@@ -14,7 +14,7 @@ from PIL import Image
 from tests import tiny
 from tests.diffusion.pictures import animated
 from tests.plugins import install
-from tests.serving.kitchen import KEYS, SOUP, Pantry, a_pantry
+from tests.serving.server_fixtures import KEYS, SOUP, RevisionStore, a_revision_store
 
 from stockpot import extensions
 from stockpot.api.manifest import ArtefactKind, Manifest
@@ -45,22 +45,22 @@ def afterwards() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pantry(tmp_path_factory: pytest.TempPathFactory) -> Pantry:
-    pantry = a_pantry(tmp_path_factory.mktemp("pantry"))
-    tiny.some_data(pantry.root / "held-out", n=RECORDS, seed=5)
-    return pantry
+def revisions(tmp_path_factory: pytest.TempPathFactory) -> RevisionStore:
+    revisions = a_revision_store(tmp_path_factory.mktemp("revisions"))
+    tiny.some_data(revisions.root / "held-out", n=RECORDS, seed=5)
+    return revisions
 
 
 @pytest.fixture
-def evaluate(pantry: Pantry, tmp_path: Path) -> Evaluate:
+def evaluate(revisions: RevisionStore, tmp_path: Path) -> Evaluate:
     def evaluate(revision: RevisionRef, **fields: Any) -> RunResult:
         defaults: dict[str, Any] = {
             "name": "evaluate",
-            "store": pantry.ref,
+            "store": revisions.ref,
             "soup": SOUP,
             "revision": revision,
-            "base": pantry.base_ref,
-            "held_out": Location(place=Place.FOLDER, path=str(pantry.root / "held-out")),
+            "base": revisions.base_ref,
+            "held_out": Location(place=Place.FOLDER, path=str(revisions.root / "held-out")),
             "suite": SUITE,
             "resolution": tiny.RESOLUTION,
         }
@@ -75,43 +75,43 @@ def folder_of(revision: RevisionRef) -> str:
     return KEYS.evaluation(SOUP.uid, revision.recipe_digest)
 
 
-def evaluation_of(pantry: Pantry, revision: RevisionRef) -> dict[str, Any]:
+def evaluation_of(revisions: RevisionStore, revision: RevisionRef) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(
-        pantry.store.get(folder_of(revision) + "evaluation.json") or b""
+        revisions.store.get(folder_of(revision) + "evaluation.json") or b""
     )
     return content
 
 
-def manifest_of(pantry: Pantry, revision: RevisionRef) -> Manifest:
-    manifest = read_manifest(pantry.store, folder_of(revision))
+def manifest_of(revisions: RevisionStore, revision: RevisionRef) -> Manifest:
+    manifest = read_manifest(revisions.store, folder_of(revision))
     assert manifest is not None
     return manifest
 
 
 def test_figures_and_samples_lie_beside_the_revision_with_its_lineage(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("one", seed=1)
+    revision = revisions.publish("one", seed=1)
 
     result = evaluate(revision)
 
-    manifest = manifest_of(pantry, revision)
+    manifest = manifest_of(revisions, revision)
     assert manifest.kind is ArtefactKind.EVALUATION
     assert manifest.lineage == revision.lineage
     assert is_complete(manifest)
-    evaluation = evaluation_of(pantry, revision)
+    evaluation = evaluation_of(revisions, revision)
     assert evaluation["weightsDigest"] == revision.weights_digest
     assert set(evaluation["metrics"]) == {"heldout_loss", "saturation_mean", "dark_share"}
     assert len(evaluation["metrics"]["heldout_loss"]["items"]) == RECORDS
     assert len(evaluation["metrics"]["saturation_mean"]["items"]) == 3
-    sheet = Image.open(io.BytesIO(pantry.store.get(folder_of(revision) + "samples.png") or b""))
+    sheet = Image.open(io.BytesIO(revisions.store.get(folder_of(revision) + "samples.png") or b""))
     assert sheet.format == "PNG"
     assert result.figures["heldout_loss"] == f"{evaluation['metrics']['heldout_loss']['value']:.6f}"
     assert not (tmp_path / "evaluate").exists()
 
 
-def test_an_evaluation_is_reused(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("twice", seed=2)
+def test_an_evaluation_is_reused(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("twice", seed=2)
     first = evaluate(revision)
 
     again = evaluate(revision)
@@ -120,33 +120,37 @@ def test_an_evaluation_is_reused(pantry: Pantry, evaluate: Evaluate) -> None:
     assert again.figures == first.figures
 
 
-def test_another_suite_is_evaluated_anew(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("asked", seed=3)
+def test_another_suite_is_evaluated_anew(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("asked", seed=3)
     evaluate(revision)
 
     other = evaluate(revision, suite=SUITE[:1])
 
     assert not other.reused
     assert set(other.figures) == {"heldout_loss"}
-    assert manifest_of(pantry, revision).files == ("evaluation.json",)
+    assert manifest_of(revisions, revision).files == ("evaluation.json",)
 
 
-def test_the_same_weights_have_the_same_figures(pantry: Pantry, evaluate: Evaluate) -> None:
-    first, second = pantry.publish("here", seed=4), pantry.publish("there", seed=4)
+def test_the_same_weights_have_the_same_figures(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    first, second = revisions.publish("here", seed=4), revisions.publish("there", seed=4)
     evaluate(first)
     evaluate(second)
 
     assert first.recipe_digest != second.recipe_digest
-    assert evaluation_of(pantry, first)["metrics"] == evaluation_of(pantry, second)["metrics"]
+    assert evaluation_of(revisions, first)["metrics"] == evaluation_of(revisions, second)["metrics"]
 
 
-def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: Evaluate) -> None:
-    near, far = pantry.publish("near", scale=0.0), pantry.publish("far", scale=0.05)
+def test_two_revisions_are_compared_record_by_record(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    near, far = revisions.publish("near", scale=0.0), revisions.publish("far", scale=0.05)
     evaluate(near, suite=SUITE[:1])
     evaluate(far, suite=SUITE[:1])
 
     high, low = (
-        Measurement.from_json(evaluation_of(pantry, revision)["metrics"]["heldout_loss"])
+        Measurement.from_json(evaluation_of(revisions, revision)["metrics"]["heldout_loss"])
         for revision in (far, near)
     )
 
@@ -154,24 +158,24 @@ def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: E
 
 
 def test_a_record_more_leaves_the_losses_of_the_others_alone(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("growing", seed=5)
+    revision = revisions.publish("growing", seed=5)
     less, more = (tiny.some_data(tmp_path / f"of-{count}", n=count, seed=6) for count in (3, 4))
     losses: list[Mapping[str, float]] = []
     for folder in (less, more):
         place = Location(place=Place.FOLDER, path=str(folder))
         evaluate(revision, suite=SUITE[:1], held_out=place)
-        losses.append(evaluation_of(pantry, revision)["metrics"]["heldout_loss"]["items"])
+        losses.append(evaluation_of(revisions, revision)["metrics"]["heldout_loss"]["items"])
 
     assert len(losses[1]) == 4
     assert {name: losses[1][name] for name in losses[0]} == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_unused_held_out_data_is_counted_and_named(
-    pantry: Pantry, evaluate: Evaluate, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("counted", seed=9)
+    revision = revisions.publish("counted", seed=9)
     folder = tiny.some_data(tmp_path / "held-out", n=3, seed=6)
     (folder / "0000.png").write_bytes(animated("GIF"))
     (folder / "unlisted.png").write_bytes(b"x")
@@ -192,8 +196,10 @@ def test_unused_held_out_data_is_counted_and_named(
     assert again.omissions == first.omissions
 
 
-def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("prompted", seed=6)
+def test_prompts_may_be_given_in_place_of_records(
+    revisions: RevisionStore, evaluate: Evaluate
+) -> None:
+    revision = revisions.publish("prompted", seed=6)
     prompts = {"prompts": "a red circle|a blue bar", "steps": "1"}
     suite = (
         Named(name="style", options={**prompts, "count": "2"}),
@@ -202,7 +208,7 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
 
     evaluate(revision, suite=suite, held_out=None)
 
-    items = evaluation_of(pantry, revision)["metrics"]["dark_share"]["items"]
+    items = evaluation_of(revisions, revision)["metrics"]["dark_share"]["items"]
     assert list(items) == ["a red circle #0", "a blue bar #1"]
 
 
@@ -218,32 +224,32 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
     ],
 )
 def test_a_bad_suite_is_refused(
-    pantry: Pantry, evaluate: Evaluate, suite: tuple[Named, ...], because: str
+    revisions: RevisionStore, evaluate: Evaluate, suite: tuple[Named, ...], because: str
 ) -> None:
-    revision = pantry.publish("unasked", seed=7)
+    revision = revisions.publish("unasked", seed=7)
 
     with pytest.raises(Refused, match=because) as refused:
         evaluate(revision, suite=suite, held_out=None)
 
     assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
-def test_a_forgotten_shard_is_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("forgotten", seed=8)
-    pantry.forget("forgotten")
+def test_a_forgotten_shard_is_not_evaluated(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("forgotten", seed=8)
+    revisions.forget("forgotten")
 
     with pytest.raises(Refused) as refused:
         evaluate(revision)
 
     assert refused.value.exit_code == ExitCode.FORGOTTEN
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
 def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
-    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    revision = pantry.publish("meanwhile", seed=9)
+    revision = revisions.publish("meanwhile", seed=9)
 
     class Forgetful:
         """An evaluator that deletes the shard meanwhile."""
@@ -251,7 +257,7 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
         def evaluate(self, subject: object) -> object:
             from stockpot.evaluation.evaluator import EvaluatorResult
 
-            pantry.forget("meanwhile")
+            revisions.forget("meanwhile")
             return EvaluatorResult()
 
     module = types.ModuleType("forgetful")
@@ -263,7 +269,7 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
         evaluate(revision, suite=(Named(name="forgetful"),))
 
     assert refused.value.exit_code == ExitCode.FORGOTTEN
-    assert list(pantry.store.list(folder_of(revision))) == []
+    assert list(revisions.store.list(folder_of(revision))) == []
 
 
 BROKEN = {
@@ -313,7 +319,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_an_evaluator_that_answers_nonsense_is_refused_with_its_package(
-    pantry: Pantry,
+    revisions: RevisionStore,
     evaluate: Evaluate,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -327,18 +333,18 @@ def test_an_evaluator_that_answers_nonsense_is_refused_with_its_package(
         f"class Odd:\n  def evaluate(self, revision):\n    {body}\n"
     )
     install(monkeypatch, tmp_path / "package", name, code, {GROUP: {"Odd": "Odd"}})
-    revision = pantry.publish(f"odd-{case}", seed=12)
+    revision = revisions.publish(f"odd-{case}", seed=12)
 
     with pytest.raises(Refused, match=f"Odd of the package {name} cannot be used") as refused:
         evaluate(revision, suite=(Named(name="Odd"),))
 
     assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
     assert words in refused.value.message
-    assert list(pantry.store.list(folder_of(revision))) == []
+    assert list(revisions.store.list(folder_of(revision))) == []
 
 
 def test_two_evaluators_of_one_figure_are_refused(
-    pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    revisions: RevisionStore, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = (
         "from stockpot.evaluation.measurements import Measurement\n"
@@ -348,15 +354,15 @@ def test_two_evaluators_of_one_figure_are_refused(
         "    return EvaluatorResult({'beauty': Measurement({'a': 1.0})})\n"
     )
     install(monkeypatch, tmp_path / "p", "same", code, {GROUP: {"one": "Same", "two": "Same"}})
-    revision = pantry.publish("twice", seed=11)
+    revision = revisions.publish("twice", seed=11)
 
     with pytest.raises(Refused, match="Two evaluators of the suite give the figure beauty"):
         evaluate(revision, suite=(Named(name="one"), Named(name="two")))
 
 
-def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) -> None:
-    revision = pantry.publish("edited", seed=10)
-    file = pantry.weights_file(revision)
+def test_edited_weights_are_not_evaluated(revisions: RevisionStore, evaluate: Evaluate) -> None:
+    revision = revisions.publish("edited", seed=10)
+    file = revisions.weights_file(revision)
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
 
     with pytest.raises(Refused) as refused:
@@ -366,9 +372,9 @@ def test_edited_weights_are_not_evaluated(pantry: Pantry, evaluate: Evaluate) ->
 
 
 def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
-    pantry: Pantry, evaluate: Evaluate
+    revisions: RevisionStore, evaluate: Evaluate
 ) -> None:
-    revision = pantry.publish("ended", seed=11)
+    revision = revisions.publish("ended", seed=11)
     stop = threading.Event()
     stop.set()
 
@@ -376,14 +382,14 @@ def test_an_evaluation_that_is_asked_to_end_publishes_nothing(
         evaluate(revision, stop=stop)
 
     assert ended.value.exit_code == ExitCode.INTERRUPTED
-    assert read_manifest(pantry.store, folder_of(revision)) is None
+    assert read_manifest(revisions.store, folder_of(revision)) is None
 
 
 @pytest.mark.parametrize("evaluator", ["samples", "style"])
 def test_a_prompt_beyond_the_text_encoders_window_is_refused_by_name(
-    pantry: Pantry, evaluate: Evaluate, evaluator: str
+    revisions: RevisionStore, evaluate: Evaluate, evaluator: str
 ) -> None:
-    revision = pantry.publish(f"long-{evaluator}")
+    revision = revisions.publish(f"long-{evaluator}")
     prompts = "a red bar|a big red circle cat"
     suite = (Named(name=evaluator, options={"prompts": prompts, "steps": "1"}),)
 

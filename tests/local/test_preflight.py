@@ -225,7 +225,7 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "a key that is none": (
         lambda table: key(table).write_text("no key"),
         ExitCode.NO_SIGNING_KEY,
-        "{root}/state/signing-key.pem is no private key in PEM; make one: stockpot keygen",
+        "{root}/state/signing-key.pem is not a private key in PEM; make one: stockpot keygen",
     ),
     "a key that is a folder": (
         lambda table: key(table).mkdir(),
@@ -329,7 +329,7 @@ def test_everything_is_said_at_once(table: Table, taken: int) -> None:
         "soup.yaml:1: there is no training method LoRA",
         'cats.yaml:1: spec.weight is 0.5, a number; write it in quotes: weight: "0.5"',
         f"port {taken} of 127.0.0.1 cannot be used",
-        "is no private key in PEM",
+        "is not a private key in PEM",
         f"soup.yaml:1: Soup tiny: there is no folder {table.root}/base",
     ):
         assert words in said.err

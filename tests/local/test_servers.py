@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.serving.kitchen import Pantry, a_serve_run
+from tests.serving.server_fixtures import RevisionStore, a_serve_run
 
 from stockpot.api.runspec import RUN_SPEC, RunSpec, ServeRun
 from stockpot.local.processes import GRACE_S, Process
@@ -20,7 +20,7 @@ class UnstartedProcess(Process):
 
 def test_a_server_has_ended_by_itself_before_it_would_be_killed(tmp_path: Path) -> None:
     process = UnstartedProcess(tmp_path / "server")
-    spec = a_serve_run(Pantry(tmp_path), leave_s=2, drain_s=3600)
+    spec = a_serve_run(RevisionStore(tmp_path), leave_s=2, drain_s=3600)
 
     ProcessServers(process, port=0).scale(1, spec)
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from stockpot.serving.metrics import CONTENT_TYPE, Meters
+from stockpot.serving.metrics import CONTENT_TYPE, ServerMetrics
 
 
 @contextmanager
-def serve_meters(meters: Meters) -> Iterator[str]:
+def serve_meters(meters: ServerMetrics) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)

@@ -14,12 +14,12 @@ from stockpot.errors import Transient
 from stockpot.metrics.facts import ShardState, SoupFacts
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
-from stockpot.serving.metrics import Meters
+from stockpot.serving.metrics import ServerMetrics
 
 SOUP = ("studio", "emoji")
 
 
-def begin(operator: OperatorMetrics, server: Meters) -> None:
+def begin(operator: OperatorMetrics, server: ServerMetrics) -> None:
     """The base serves, one shard is trained and another is in training."""
     operator.set_leader(True)
     operator.watch_queue(lambda: 1)
@@ -30,7 +30,7 @@ def begin(operator: OperatorMetrics, server: Meters) -> None:
     answer(server, "200", 0.2)
 
 
-def go_on(operator: OperatorMetrics, server: Meters) -> None:
+def go_on(operator: OperatorMetrics, server: ServerMetrics) -> None:
     """A revision with both is promoted and evaluated; then one of them is deleted."""
     facts = SoupFacts(
         shards={ShardState.INCLUDED: 1, ShardState.UNLEARNING: 1},
@@ -48,14 +48,14 @@ def go_on(operator: OperatorMetrics, server: Meters) -> None:
         answer(server, code, 0.3)
 
 
-def answer(server: Meters, code: str, duration_s: float) -> None:
+def answer(server: ServerMetrics, code: str, duration_s: float) -> None:
     server.requests.labels(code).inc()
     server.request_s.observe(duration_s)
 
 
 @pytest.mark.tools
 def test_every_expression_of_the_dashboard_has_a_value(tmp_path: Path) -> None:
-    operator, server = OperatorMetrics(version="test"), Meters()
+    operator, server = OperatorMetrics(version="test"), ServerMetrics()
     begin(operator, server)
     with (
         serve_operator(
@@ -95,7 +95,7 @@ def test_every_expression_of_the_dashboard_has_a_value(tmp_path: Path) -> None:
 @pytest.mark.tools
 @pytest.mark.parametrize("whose", ["operator", "server"])
 def test_promtool_accepts_the_metrics(whose: str) -> None:
-    operator, server = OperatorMetrics(version="test"), Meters()
+    operator, server = OperatorMetrics(version="test"), ServerMetrics()
     begin(operator, server)
     go_on(operator, server)
     text = {"operator": operator.text(), "server": server.text()}[whose]

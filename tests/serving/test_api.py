@@ -1,21 +1,21 @@
-"""The public port, as OpenAI's clients, probes and people meet it."""
+"""The public port, for OpenAI's clients, probes and people."""
 
 import base64
 import io
 
 import pytest
 from PIL import Image
-from tests.serving.kitchen import SOUP, Answer, Pantry, Server, a_server
+from tests.serving.server_fixtures import SOUP, Answer, RevisionStore, Server, a_server
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import RevisionRef
 
 
 def pngs(answer: Answer) -> list[bytes]:
-    return [base64.b64decode(one["b64_json"]) for one in answer.json()["data"]]
+    return [base64.b64decode(image["b64_json"]) for image in answer.json()["data"]]
 
 
-def test_before_the_first_grant_a_request_is_told_to_come_again(server: Server) -> None:
+def test_before_the_first_grant_requests_get_503_with_retry_after(server: Server) -> None:
     answer = server.draw()
 
     assert answer.status == 503
@@ -32,8 +32,8 @@ def test_a_picture_says_which_revision_made_it(serving: Server, old: RevisionRef
     assert answer.status == 200
     assert answer.headers["x-stockpot-revision"] == "1"
     assert answer.headers["x-stockpot-weights-digest"] == old.weights_digest
-    said = answer.json()
-    assert said["revision"] == {
+    body = answer.json()
+    assert body["revision"] == {
         "soup": SOUP.name,
         "number": 1,
         "recipe_digest": old.recipe_digest,
@@ -50,10 +50,10 @@ def test_the_same_request_gives_the_same_bytes_alone_or_among_others(serving: Se
 
     assert pngs(three) == alone
     assert len(set(alone)) == 3
-    assert [one["seed"] for one in three.json()["data"]] == [7, 8, 9]
+    assert [image["seed"] for image in three.json()["data"]] == [7, 8, 9]
 
 
-def test_a_drawn_seed_can_be_asked_for_again(serving: Server) -> None:
+def test_a_random_seed_is_returned_and_can_be_requested(serving: Server) -> None:
     first = serving.draw(num_inference_steps=1)
 
     again = serving.draw(seed=first.json()["seed"], num_inference_steps=1)
@@ -71,12 +71,14 @@ def test_a_drawn_seed_can_be_asked_for_again(serving: Server) -> None:
     ],
 )
 def test_every_parameter_matters(serving: Server, changed: dict[str, object]) -> None:
-    asked: dict[str, object] = {"prompt": "a red circle", "seed": 7, "num_inference_steps": 2}
+    request: dict[str, object] = {"prompt": "a red circle", "seed": 7, "num_inference_steps": 2}
 
-    assert pngs(serving.draw(**{**asked, **changed})) != pngs(serving.draw(**asked))  # type: ignore[arg-type]
+    assert pngs(serving.draw(**{**request, **changed})) != pngs(serving.draw(**request))  # type: ignore[arg-type]
 
 
-def test_what_clients_send_by_habit_is_accepted(serving: Server, old: RevisionRef) -> None:
+def test_parameters_that_clients_commonly_send_are_accepted(
+    serving: Server, old: RevisionRef
+) -> None:
     answer = serving.draw(
         model=f"{SOUP.name}@{old.weights_digest}",
         n=1,
@@ -112,15 +114,15 @@ def test_what_clients_send_by_habit_is_accepted(serving: Server, old: RevisionRe
         ({"prompt": None}, "prompt"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(
+def test_an_unsupported_value_is_refused_by_name(
     serving: Server, body: dict[str, object], parameter: str
 ) -> None:
     answer = serving.draw(**{"prompt": "a red circle", **body})  # type: ignore[arg-type]
 
     assert answer.status == 400
-    said = answer.json()["error"]
-    assert (said["type"], said["param"]) == ("invalid_request_error", parameter)
-    assert parameter in said["message"]
+    error = answer.json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", parameter)
+    assert parameter in error["message"]
 
 
 def test_another_model_is_not_found(serving: Server) -> None:
@@ -140,7 +142,7 @@ def test_weights_that_do_not_serve_are_a_conflict(serving: Server) -> None:
 @pytest.mark.parametrize(
     ("sent", "status"), [(b"{", 400), (b"[]", 400), (b"x" * 70_000, 413), (b'{"prompt": NaN}', 400)]
 )
-def test_a_body_that_is_no_request_is_refused(serving: Server, sent: bytes, status: int) -> None:
+def test_an_invalid_body_is_refused(serving: Server, sent: bytes, status: int) -> None:
     answer = serving.http.request(
         "POST",
         f"{serving.url}/v1/images/generations",
@@ -152,7 +154,7 @@ def test_a_body_that_is_no_request_is_refused(serving: Server, sent: bytes, stat
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_an_unknown_path_is_told_in_the_same_shape(serving: Server) -> None:
+def test_an_unknown_path_gets_an_error_in_the_same_format(serving: Server) -> None:
     answer = serving.get("/v1/chat/completions")
 
     assert answer.status == 404
@@ -179,7 +181,7 @@ def test_the_page_needs_nothing_from_elsewhere(serving: Server) -> None:
 
 
 def test_requests_are_counted_by_the_code_of_their_answer(
-    pantry: Pantry, old: RevisionRef, server: Server
+    revisions: RevisionStore, old: RevisionRef, server: Server
 ) -> None:
     server.draw()
     server.serve(old, epoch=1)
@@ -203,8 +205,8 @@ def test_requests_are_counted_by_the_code_of_their_answer(
         assert line in metrics
 
 
-def test_a_server_of_another_resolution_says_so(pantry: Pantry, server: Server) -> None:
-    with a_server(pantry, server.work / "other", resolution=32) as other:
+def test_an_error_names_the_servers_resolution(revisions: RevisionStore, server: Server) -> None:
+    with a_server(revisions, server.work / "other", resolution=32) as other:
         answer = other.draw(size="16x16")
 
     assert "32x32" in answer.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""A client that leaves costs nothing more: no step, no place in the queue, nobody else's bytes."""
+"""After a client disconnects, its request uses no step and no place in the queue."""
 
 import base64
 import json
@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from tests.serving.kitchen import Answer, Pantry, Server, a_server, until
+from tests.serving.server_fixtures import Answer, RevisionStore, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.serving import http_server, run
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import GenerationRequest
 
 LEAVER, STAYER = "a red circle", "a blue bar"
 LONG = {"n": 8, "num_inference_steps": 100}
 
 
 class Steps:
-    """Counts denoising steps by prompt, and holds the leaver's picture up after its third step."""
+    """Counts denoising steps by prompt, and pauses the leaver's picture after its third step."""
 
     HELD_AT = 3
 
@@ -34,21 +34,25 @@ class Steps:
         self.holding, self.released = threading.Event(), threading.Event()
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        draw = Studio.draw
+        draw = Renderer.draw
 
         def counting(
-            studio: Studio, unet: Any, order: Order, seed: int, go_on: Callable[[], None]
+            renderer: Renderer,
+            unet: Any,
+            request: GenerationRequest,
+            seed: int,
+            on_step: Callable[[], None],
         ) -> bytes:
             def after_step() -> None:
-                self.made[order.prompt] += 1
-                if order.prompt == LEAVER and self.made[LEAVER] == self.HELD_AT:
+                self.made[request.prompt] += 1
+                if request.prompt == LEAVER and self.made[LEAVER] == self.HELD_AT:
                     self.holding.set()
                     self.released.wait()
-                go_on()
+                on_step()
 
-            return draw(studio, unet, order, seed, after_step)
+            return draw(renderer, unet, request, seed, after_step)
 
-        monkeypatch.setattr(Studio, "draw", counting)
+        monkeypatch.setattr(Renderer, "draw", counting)
 
 
 @pytest.fixture
@@ -60,9 +64,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
 
 @pytest.fixture
-def drawing(pantry: Pantry, old: RevisionRef, steps: Steps, tmp_path: Path) -> Iterator[Server]:
-    """A server whose drawing is watched, and whose drain time is longer than any test."""
-    with a_server(pantry, tmp_path / "work", drain_s=240) as server:
+def drawing(
+    revisions: RevisionStore, old: RevisionRef, steps: Steps, tmp_path: Path
+) -> Iterator[Server]:
+    """A server whose steps are counted, and whose drain time is longer than any test."""
+    with a_server(revisions, tmp_path / "work", drain_s=240) as server:
         server.serve(old, epoch=1)
         yield server
         steps.released.set()
@@ -102,7 +108,7 @@ def close(client: socket.socket) -> None:
 
 
 def abort(client: socket.socket) -> None:
-    """Close with a reset, as a process does that is killed with unread data."""
+    """Close with a reset, as the kernel does for a killed process with unread data."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
@@ -169,8 +175,8 @@ def test_a_kept_connection_that_closes_during_its_second_request_is_noticed(
     until(lambda: disconnects(drawing, "drawing") == 1)
 
 
-def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
-    pantry: Pantry,
+def test_a_vanished_client_is_detected_by_tcp_keepalive(
+    revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
     tmp_path: Path,
@@ -178,7 +184,7 @@ def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
 ) -> None:
     for name in ("PROBE_IDLE_S", "PROBE_EVERY_S", "PROBES"):
         monkeypatch.setattr(http_server, name, 1)
-    with a_server(pantry, tmp_path, drain_s=240) as server, connect(server) as client:
+    with a_server(revisions, tmp_path, drain_s=240) as server, connect(server) as client:
         server.serve(old, epoch=1)
         client.sendall(request_bytes(LEAVER, **LONG))
         steps.holding.wait()
@@ -190,7 +196,7 @@ def test_a_client_that_vanishes_without_a_word_is_noticed_by_the_kernel(
 
 
 def hear_nothing_more(client: socket.socket) -> None:
-    """Have the kernel drop all that arrives for a socket, as if its machine had lost power."""
+    """Make the kernel drop everything that arrives for a socket, as if its machine lost power."""
     import ctypes
 
     program = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
@@ -214,15 +220,15 @@ def test_a_client_that_leaves_the_queue_is_never_drawn(drawing: Server, steps: S
     assert steps.made["a big bar"] == 0
 
 
-def test_whoever_leaves_the_queue_makes_room_in_it(
-    pantry: Pantry,
+def test_a_client_that_leaves_the_queue_makes_room_in_it(
+    revisions: RevisionStore,
     old: RevisionRef,
     steps: Steps,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run, "QUEUE_CAPACITY", 1)
-    with a_server(pantry, tmp_path, drain_s=240) as server:
+    with a_server(revisions, tmp_path, drain_s=240) as server:
         server.serve(old, epoch=1)
         with connect(server) as drawn, connect(server) as queued:
             drawn.sendall(request_bytes(LEAVER, num_inference_steps=Steps.HELD_AT))
@@ -239,7 +245,7 @@ def test_whoever_leaves_the_queue_makes_room_in_it(
             assert server.draw(STAYER, num_inference_steps=1).status == 200
 
 
-def test_the_pictures_of_those_who_stay_are_the_same_bytes(drawing: Server, steps: Steps) -> None:
+def test_pictures_of_other_clients_are_the_same_bytes(drawing: Server, steps: Steps) -> None:
     expected = pictures(drawing.draw(STAYER, seed=7, n=2, num_inference_steps=3))
     answers: list[Answer] = []
     with connect(drawing) as leaver:
@@ -258,7 +264,7 @@ def test_the_pictures_of_those_who_stay_are_the_same_bytes(drawing: Server, step
     assert pictures(answers[0]) == expected
 
 
-def test_weights_are_let_go_of_when_the_last_client_that_used_them_leaves(
+def test_weights_are_released_when_their_last_client_leaves(
     drawing: Server, steps: Steps, new: RevisionRef
 ) -> None:
     grant = drawing.prepared(new, epoch=2)

@@ -1,11 +1,11 @@
-"""What is measured has the names, kinds and labels that its reference page says."""
+"""Metrics have the names, types and labels that their reference page documents."""
 
 import re
 from pathlib import Path
 
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
-from tests.serving.kitchen import Pantry, a_server
+from tests.serving.server_fixtures import RevisionStore, a_server
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.metrics.endpoint import serve_progress
@@ -25,21 +25,21 @@ def documented(title: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
-    found = {}
+    families = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("stockpot_") and not family.name.endswith("_created"):
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             assert family.documentation.endswith(".") or family.type == "gauge"
             assert name.endswith(UNITS.get(family.type, "")), name
-            found[name] = (family.type, labels)
-    return found
+            families[name] = (family.type, labels)
+    return families
 
 
 def test_a_server_measures_what_its_page_says(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path) as server:
+    with a_server(revisions, tmp_path) as server:
         idle = server.admin("/metrics").body.decode()
         server.serve(old, epoch=7)
         assert server.draw().status == 200

@@ -1,22 +1,22 @@
-"""Weights in memory: prepared, replaced, pinned and dropped, with threads that are held up."""
+"""Weights in memory: prepared, replaced, pinned and dropped, with paused threads."""
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.serving.kitchen import until
+from tests.serving.server_fixtures import until
 from tests.serving.test_grants import a_grant, a_revision
 from torch.nn import Linear, Module
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.api.serving import Grant
 from stockpot.errors import Refused
-from stockpot.serving.grants import GrantRefused, NothingServed
-from stockpot.serving.metrics import Meters
+from stockpot.serving.grants import GrantRefused, NoRevisionServed
+from stockpot.serving.metrics import ServerMetrics
 from stockpot.serving.models import Models
-from stockpot.serving.requests import NotServed, Order
-from stockpot.serving.worker import Busy, Ended, Worker
+from stockpot.serving.requests import GenerationRequest, WeightsNotServed
+from stockpot.serving.worker import QueueFull, RequestCutOff, Worker
 
 Loads = Callable[[RevisionRef, Path], Module]
 
@@ -33,7 +33,7 @@ def some_models(scratch: Path, *, loads: Loads = load, drain_s: float = 60) -> M
         warm_up=lambda _: None,
         scratch=scratch,
         drain_s=drain_s,
-        meters=Meters(),
+        metrics=ServerMetrics(),
     )
 
 
@@ -47,11 +47,11 @@ def serve(models: Models, grant: Grant) -> None:
     models.commit(grant)
 
 
-def an_order(weights: str | None = None) -> Order:
-    return Order("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
+def a_request(weights: str | None = None) -> GenerationRequest:
+    return GenerationRequest("a cat", "", (1,), steps=1, guidance=1, weights_digest=weights)
 
 
-def test_a_fetch_that_nobody_wants_any_more_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_superseded_fetch_delays_no_other(tmp_path: Path) -> None:
     released = threading.Event()
 
     def slow(revision: RevisionRef, folder: Path) -> Module:
@@ -111,9 +111,7 @@ def test_a_pin_is_overdue_once_the_drain_time_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [Refused("it is edited"), OSError("it is edited")])
-def test_what_cannot_be_loaded_leaves_nothing_but_its_reason(
-    tmp_path: Path, error: Exception
-) -> None:
+def test_a_failed_load_leaves_nothing_but_its_reason(tmp_path: Path, error: Exception) -> None:
     def fails(revision: RevisionRef, folder: Path) -> Module:
         (folder / "weights").write_bytes(b"half of it")
         raise error
@@ -129,23 +127,25 @@ def test_what_cannot_be_loaded_leaves_nothing_but_its_reason(
         models.commit(a_grant("one", 1))
 
 
-def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
+def test_a_request_waits_only_if_the_queue_has_room(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("one", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
+    ) -> bytes:
         begun.set()
         released.wait()
         return b"png"
 
     worker = Worker(models, draw, capacity=1)
-    running = worker.submit(an_order())
+    running = worker.submit(a_request())
     begun.wait()
-    waiting = worker.submit(an_order())
+    waiting = worker.submit(a_request())
 
-    with pytest.raises(Busy):
-        worker.submit(an_order())
+    with pytest.raises(QueueFull):
+        worker.submit(a_request())
 
     assert worker.waiting == 1
     released.set()
@@ -153,28 +153,30 @@ def test_an_order_waits_only_where_there_is_room(tmp_path: Path) -> None:
     worker.close(60)
 
 
-def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Path) -> None:
+def test_a_waiting_request_takes_the_revision_that_serves_at_its_turn(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("old", 1))
     begun, released = threading.Event(), threading.Event()
 
-    def draw(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def draw(
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
+    ) -> bytes:
         begun.set()
         released.wait()
         return b"png"
 
     worker = Worker(models, draw, capacity=9)
-    running = worker.submit(an_order())
+    running = worker.submit(a_request())
     begun.wait()
-    waiting = worker.submit(an_order())
-    pinned = worker.submit(an_order(a_revision("old").weights_digest))
+    waiting = worker.submit(a_request())
+    pinned = worker.submit(a_request(a_revision("old").weights_digest))
 
     serve(models, a_grant("new", 2))
     released.set()
 
     assert running.result().granted.revision == a_revision("old")
     assert waiting.result().granted.revision == a_revision("new")
-    with pytest.raises(NotServed):
+    with pytest.raises(WeightsNotServed):
         pinned.result()
     worker.close(60)
 
@@ -182,8 +184,8 @@ def test_an_order_that_waits_takes_what_serves_when_its_turn_comes(tmp_path: Pat
 def test_before_the_first_commit_nothing_is_queued(tmp_path: Path) -> None:
     worker = Worker(some_models(tmp_path), lambda *_: b"", capacity=1)
 
-    with pytest.raises(NothingServed):
-        worker.submit(an_order())
+    with pytest.raises(NoRevisionServed):
+        worker.submit(a_request())
 
     worker.close(0)
 
@@ -193,25 +195,27 @@ def test_a_closed_worker_cuts_off_what_does_not_end_in_time(tmp_path: Path) -> N
     serve(models, a_grant("one", 1))
     begun = threading.Event()
 
-    def endless(unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
+    def endless(
+        unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
+    ) -> bytes:
         begun.set()
         while True:
-            go_on()
+            on_step()
 
     worker = Worker(models, endless, capacity=9)
-    running, waiting = worker.submit(an_order()), worker.submit(an_order())
+    running, waiting = worker.submit(a_request()), worker.submit(a_request())
     begun.wait()
 
     worker.close(0)
 
     for future in (running, waiting):
-        with pytest.raises(Ended):
+        with pytest.raises(RequestCutOff):
             future.result()
-    with pytest.raises(Ended):
-        worker.submit(an_order())
+    with pytest.raises(RequestCutOff):
+        worker.submit(a_request())
 
 
-def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
+def test_an_internal_error_is_reported_without_details(tmp_path: Path) -> None:
     models = some_models(tmp_path)
     serve(models, a_grant("one", 1))
 
@@ -219,11 +223,11 @@ def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
         raise ValueError("/secret/path")
 
     worker = Worker(models, broken, capacity=9)
-    future = worker.submit(an_order())
+    future = worker.submit(a_request())
 
     with pytest.raises(RuntimeError) as failed:
         future.result()
 
     assert "secret" not in str(failed.value)
-    assert worker.submit(an_order()).exception() is not None  # The worker goes on.
+    assert worker.submit(a_request()).exception() is not None  # The worker goes on.
     worker.close(60)

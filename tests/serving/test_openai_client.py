@@ -1,4 +1,4 @@
-"""OpenAI's own client against a real server: what it sends is understood, what fails is told so."""
+"""OpenAI's own client with a real server: its requests work, and its errors are typed."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from PIL import Image
-from tests.serving.kitchen import SOUP, Server
+from tests.serving.server_fixtures import SOUP, Server
 from tests.tiny import RESOLUTION
 
 from stockpot.api.runspec import RevisionRef
@@ -48,9 +48,9 @@ def client_of(server: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
 
 
-def draw(client: openai.OpenAI, prompt: str = "a red circle", **asked: Any) -> bytes:
-    body = {**QUICK, **asked.pop("extra_body", {})}
-    answer = client.images.generate(prompt=prompt, extra_body=body, **asked)
+def draw(client: openai.OpenAI, prompt: str = "a red circle", **parameters: Any) -> bytes:
+    body = {**QUICK, **parameters.pop("extra_body", {})}
+    answer = client.images.generate(prompt=prompt, extra_body=body, **parameters)
     assert answer.data is not None
     return base64.b64decode(answer.data[0].b64_json or "")
 
@@ -100,7 +100,7 @@ def test_a_model_that_does_not_serve_yet_is_unavailable(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "parameters",
     [
         NULLS,
         {"extra_body": {"seed": 7, "negative_prompt": None, "guidance_scale": None}},
@@ -121,10 +121,10 @@ def test_a_model_that_does_not_serve_yet_is_unavailable(server: Server) -> None:
         {"user": "a user", "safety_identifier": "a hash"},
     ],
 )
-def test_what_means_the_default_draws_the_default_picture(
-    client: openai.OpenAI, asked: dict[str, Any]
+def test_explicit_defaults_draw_the_default_picture(
+    client: openai.OpenAI, parameters: dict[str, Any]
 ) -> None:
-    assert draw(client, **asked) == draw(client)
+    assert draw(client, **parameters) == draw(client)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_means_the_default_draws_the_default_picture(
         ("extra_query", {"n": 2}, "URL"),
     ],
 )
-def test_what_this_server_cannot_do_is_refused_with_what_it_can(
+def test_an_unsupported_value_is_refused_with_the_supported_ones(
     client: openai.OpenAI, parameter: str, value: Any, possible: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as failed:
@@ -160,7 +160,7 @@ def test_what_this_server_cannot_do_is_refused_with_what_it_can(
     assert possible in str(failed.value)
 
 
-def test_an_answer_says_what_is_true_of_its_pictures(client: openai.OpenAI) -> None:
+def test_an_answer_describes_its_pictures_correctly(client: openai.OpenAI) -> None:
     answer = client.images.generate(prompt="a red circle", n=2, extra_body=QUICK)
 
     assert answer.data is not None

@@ -1,4 +1,4 @@
-"""A server as a container runs it: a process, all addresses, and a signal at its end."""
+"""A server as in a container: a process that listens on all addresses and ends by a signal."""
 
 import json
 import signal
@@ -11,33 +11,38 @@ from pathlib import Path
 
 import pytest
 from tests.local.tiny_soup import environment
-from tests.serving.kitchen import Answer, Pantry, Server, a_serve_run, until
+from tests.serving.server_fixtures import Answer, RevisionStore, Server, a_serve_run, until
 
 from stockpot.api.runspec import RevisionRef
 
 
 @contextmanager
-def a_process(pantry: Pantry, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Server]]:
+def a_process(
+    revisions: RevisionStore, folder: Path
+) -> Iterator[tuple[subprocess.Popen[str], Server]]:
     spec, work = folder / "spec.json", folder / "work"
-    spec.write_text(a_serve_run(pantry, host="0.0.0.0", drain_s=120).model_dump_json())
+    spec.write_text(a_serve_run(revisions, host="0.0.0.0", drain_s=120).model_dump_json())
     command = [sys.executable, "-m", "stockpot.workload", spec, "--work", work]
     with subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             until(lambda: (work / "endpoint.json").exists() or process.poll() is not None)
-            said = json.loads((work / "endpoint.json").read_text())
+            endpoint = json.loads((work / "endpoint.json").read_text())
             stop = threading.Event()
-            yield process, Server(said["url"], said["adminUrl"], said["boot"], work, stop)
+            yield (
+                process,
+                Server(endpoint["url"], endpoint["adminUrl"], endpoint["boot"], work, stop),
+            )
         finally:
             process.kill()
 
 
 def test_a_signalled_server_answers_all_that_came_in_and_nothing_more(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
     answers: list[Answer] = []
-    with a_process(pantry, tmp_path) as (process, server):
+    with a_process(revisions, tmp_path) as (process, server):
         server.serve(old, epoch=1)
         clients = [
             threading.Thread(target=lambda: answers.append(server.draw(num_inference_steps=40)))

@@ -1,4 +1,4 @@
-"""The reference page of the server names what the server knows, and nothing else."""
+"""The reference page of the server documents exactly what the server supports."""
 
 import inspect
 import re
@@ -32,8 +32,10 @@ def test_every_parameter_has_its_row_with_its_default() -> None:
     assert {name for name, values, _ in rows if values == "only `null`"} == NEVER_SUPPORTED
     for name, field in ImageRequest.model_fields.items():
         if field.default and not field.is_required():
-            said = float(defaults[name]) if type(field.default) in {int, float} else defaults[name]
-            assert said == field.default, name
+            documented = (
+                float(defaults[name]) if type(field.default) in {int, float} else defaults[name]
+            )
+            assert documented == field.default, name
 
 
 def test_limits_are_those_of_the_server() -> None:
@@ -53,7 +55,7 @@ def test_every_code_of_an_error_has_its_row() -> None:
     assert named >= known
 
 
-def test_the_times_of_an_end_are_those_of_a_pod() -> None:
+def test_shutdown_times_are_those_of_the_pod() -> None:
     times = section("When a server ends")
 
     for seconds in (cluster.PRE_STOP_S, cluster.LEAVE_S, cluster.FINISH_S, cluster.CUT_OFF_S):

@@ -13,12 +13,19 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests import tiny
-from tests.serving.kitchen import KEYS, SOUP, Pantry, Server, a_pantry, a_server
+from tests.serving.server_fixtures import (
+    KEYS,
+    SOUP,
+    RevisionStore,
+    Server,
+    a_revision_store,
+    a_server,
+)
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import BadParameter, Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import BadParameter, GenerationRequest
 from stockpot.store.folder import FolderStore
 
 ERROR_FIELDS = {"message", "type", "param", "code"}
@@ -33,10 +40,10 @@ def send(
     **headers: str,
 ) -> tuple[int, dict[str, str | None], dict[str, str]]:
     """Send bytes with urllib, which writes all of them before it reads an answer."""
-    told = {"Content-Type": "application/json"} | {
+    all_headers = {"Content-Type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
-    request = urllib.request.Request(server.url + path, body, told, method=method)
+    request = urllib.request.Request(server.url + path, body, all_headers, method=method)
     with pytest.raises(HTTPError) as failed:
         urllib.request.urlopen(request, timeout=60)
     error: dict[str, str | None] = json.loads(failed.value.read())["error"]
@@ -166,7 +173,7 @@ def test_a_value_that_would_not_be_used_is_refused_by_name(
         (b"{}", "prompt"),
     ],
 )
-def test_a_body_that_is_no_request_is_refused_with_its_reason(
+def test_an_invalid_body_is_refused_with_the_reason(
     serving: Server, body: bytes, because: str
 ) -> None:
     status, error, _ = send(serving, body)
@@ -186,7 +193,7 @@ def test_a_body_that_is_no_request_is_refused_with_its_reason(
         ({"Content_Encoding": "identity, br"}, 415),
     ],
 )
-def test_a_body_that_is_said_to_be_something_else_is_refused(
+def test_a_body_with_another_content_type_or_encoding_is_refused(
     serving: Server, headers: dict[str, str], status: int
 ) -> None:
     assert send(serving, b'{"prompt": "a red circle"}', **headers)[0] == status
@@ -262,10 +269,10 @@ def test_the_description_of_the_api_takes_nulls(serving: Server) -> None:
 @pytest.fixture(scope="module")
 def few_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose base has a schedule of 10 noise levels."""
-    pantry = a_pantry(tmp_path_factory.mktemp("few"))
-    edit(pantry.base / "scheduler/scheduler_config.json", num_train_timesteps=10)
-    revision = pantry.publish("one")
-    with a_server(pantry, pantry.root / "work") as server:
+    revisions = a_revision_store(tmp_path_factory.mktemp("few"))
+    edit(revisions.base / "scheduler/scheduler_config.json", num_train_timesteps=10)
+    revision = revisions.publish("one")
+    with a_server(revisions, revisions.root / "work") as server:
         server.serve(revision, epoch=1)
         yield server
 
@@ -288,19 +295,19 @@ def test_a_base_that_was_distilled_with_guidance_takes_any_and_no_negative_promp
 ) -> None:
     base = tiny.a_base(tmp_path)
     edit(base / "unet/config.json", time_cond_proj_dim=8)
-    studio = Studio(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
-    order = Order(PROMPT, "", (1,), steps=2, guidance=guidance)
+    renderer = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
+    request = GenerationRequest(PROMPT, "", (1,), steps=2, guidance=guidance)
 
-    assert studio.check(order) == ()
+    assert renderer.check(request) == ()
     with pytest.raises(BadParameter, match="negative_prompt would not be used"):
-        studio.check(replace(order, negative_prompt="a bar"))
+        renderer.check(replace(request, negative_prompt="a bar"))
 
 
 def test_a_base_whose_encoder_ends_before_its_tokenizer_reads_what_the_encoder_can(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    other = Pantry(tmp_path / "long")
-    shutil.copytree(pantry.root, other.root)
+    other = RevisionStore(tmp_path / "long")
+    shutil.copytree(revisions.root, other.root)
     edit(other.base / "tokenizer/tokenizer_config.json", model_max_length=77)
     with a_server(other, tmp_path / "work") as server:
         server.serve(old, epoch=1)

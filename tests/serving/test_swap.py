@@ -1,4 +1,4 @@
-"""Revisions change under a running server: none fails, none is torn, nothing broken serves.
+"""Revisions change under a running server: no request fails or mixes two, no broken one serves.
 
 Invariant 7.
 """
@@ -14,30 +14,32 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import tiny
-from tests.serving.kitchen import KEYS, SOUP, Answer, Pantry, Server, a_server, until
+from tests.serving.server_fixtures import KEYS, SOUP, Answer, RevisionStore, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import GenerationRequest
 
 
-def recomputed(pantry: Pantry, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
+def recomputed(revisions: RevisionStore, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
     """Draw it again from the revision's weights in the store, with no server."""
-    parts = load_parts(pantry.base)
-    studio = Studio(pantry.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
-    order = Order("a red circle", "", (seed,), steps=2, guidance=3.0)
-    return studio.draw(studio.load(revision, scratch), order, seed, lambda: None)
+    parts = load_parts(revisions.base)
+    renderer = Renderer(revisions.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
+    request = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
+    return renderer.draw(renderer.load(revision, scratch), request, seed, lambda: None)
 
 
 def test_no_request_fails_or_is_torn_while_the_soup_changes(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, server: Server, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, new: RevisionRef, server: Server, tmp_path: Path
 ) -> None:
     server.serve(old, epoch=1)
     seeds = range(3)
     expected = {
-        (one.weights_digest, seed): recomputed(pantry, one, seed, tmp_path / one.weights_digest)
-        for one in (old, new)
+        (revision.weights_digest, seed): recomputed(
+            revisions, revision, seed, tmp_path / revision.weights_digest
+        )
+        for revision in (old, new)
         for seed in seeds
     }
     answers: list[tuple[int, Answer]] = []
@@ -62,9 +64,9 @@ def test_no_request_fails_or_is_torn_while_the_soup_changes(
     served = set()
     for seed, answer in answers:
         digest = answer.headers["x-stockpot-weights-digest"]
-        said = answer.json()
-        assert said["revision"]["weights_digest"] == digest
-        assert base64.b64decode(said["data"][0]["b64_json"]) == expected[digest, seed]
+        body = answer.json()
+        assert body["revision"]["weights_digest"] == digest
+        assert base64.b64decode(body["data"][0]["b64_json"]) == expected[digest, seed]
         served.add(digest)
     assert served == {old.weights_digest, new.weights_digest}
 
@@ -92,7 +94,11 @@ def test_a_late_grant_is_refused(
 
     answers = [
         getattr(server, verb)(late)
-        for late in (server.grant(old, 4), server.grant(old, 5), server.grant(old, 6, boot="x"))
+        for late in (
+            server.grant(old, 4),
+            server.grant(old, 5),
+            server.grant(old, 6, instance_id="x"),
+        )
     ]
 
     assert [answer.status for answer in answers] == [409, 409, 409]
@@ -101,63 +107,63 @@ def test_a_late_grant_is_refused(
     assert server.state().epoch == 5
 
 
-def test_what_is_no_grant_is_refused(server: Server) -> None:
+def test_an_invalid_grant_is_refused(server: Server) -> None:
     answer = server.ask("POST", f"{server.admin_url}/weights:prepare", {"epoch": 0})
 
     assert answer.status == 400
     assert server.state().epoch == 0
 
 
-def broken_digest(pantry: Pantry) -> RevisionRef:
-    return pantry.publish("misnamed", seed=3).model_copy(
+def broken_digest(revisions: RevisionStore) -> RevisionRef:
+    return revisions.publish("misnamed", seed=3).model_copy(
         update={"weights_digest": "sha256:" + "0" * 64}
     )
 
 
-def edited(pantry: Pantry) -> RevisionRef:
-    revision = pantry.publish("edited", seed=4)
-    file = pantry.weights_file(revision)
+def edited(revisions: RevisionStore) -> RevisionRef:
+    revision = revisions.publish("edited", seed=4)
+    file = revisions.weights_file(revision)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
     return revision
 
 
-def cut_short(pantry: Pantry) -> RevisionRef:
-    revision = pantry.publish("cut", seed=5)
-    file = pantry.weights_file(revision)
+def cut_short(revisions: RevisionStore) -> RevisionRef:
+    revision = revisions.publish("cut", seed=5)
+    file = revisions.weights_file(revision)
     file.write_bytes(file.read_bytes()[:-2])
     return revision
 
 
-def of_another_base(pantry: Pantry) -> RevisionRef:
-    made = pantry.root / "made" / "other.safetensors"
-    tiny.some_weights(pantry.base, made)
+def of_another_base(revisions: RevisionStore) -> RevisionRef:
+    made = revisions.root / "made" / "other.safetensors"
+    tiny.some_weights(revisions.base, made)
     tensors = load_file(made)
     tensors["conv_in.weight"] = torch.zeros(16, 4, 3, 3, dtype=torch.float16)
     save_file(tensors, made)
-    return pantry.publish_file("other", made)
+    return revisions.publish_file("other", made)
 
 
-def overflowing(pantry: Pantry) -> RevisionRef:
-    """Finite weights, whose picture is not."""
-    made = pantry.root / "made" / "huge.safetensors"
-    tiny.some_weights(pantry.base, made, dtype=torch.float32)
+def overflowing(revisions: RevisionStore) -> RevisionRef:
+    """Finite weights whose picture has infinite values."""
+    made = revisions.root / "made" / "huge.safetensors"
+    tiny.some_weights(revisions.base, made, dtype=torch.float32)
     save_file({key: tensor * 1e37 for key, tensor in load_file(made).items()}, made)
-    return pantry.publish_file("huge", made)
+    return revisions.publish_file("huge", made)
 
 
-def not_there(pantry: Pantry) -> RevisionRef:
+def not_there(revisions: RevisionStore) -> RevisionRef:
     return RevisionRef(recipe_digest="sha256:" + "1" * 64, weights_digest="sha256:" + "2" * 64)
 
 
-def made_from_more(pantry: Pantry) -> RevisionRef:
-    return pantry.publish("more", seed=6).model_copy(update={"lineage": ()})
+def made_from_more(revisions: RevisionStore) -> RevisionRef:
+    return revisions.publish("more", seed=6).model_copy(update={"lineage": ()})
 
 
-def forgotten(pantry: Pantry) -> RevisionRef:
-    revision = pantry.publish("forgotten", seed=7)
-    pantry.forget("forgotten")
+def forgotten(revisions: RevisionStore) -> RevisionRef:
+    revision = revisions.publish("forgotten", seed=7)
+    revisions.forget("forgotten")
     return revision
 
 
@@ -174,16 +180,16 @@ def forgotten(pantry: Pantry) -> RevisionRef:
         (forgotten, "shard forgotten was forgotten"),
     ],
 )
-def test_what_is_broken_is_refused_and_the_old_revision_keeps_serving(
-    pantry: Pantry,
+def test_a_broken_revision_is_refused_and_the_old_one_keeps_serving(
+    revisions: RevisionStore,
     old: RevisionRef,
     new: RevisionRef,
     server: Server,
-    make: Callable[[Pantry], RevisionRef],
+    make: Callable[[RevisionStore], RevisionRef],
     because: str,
 ) -> None:
     server.serve(old, epoch=1)
-    broken = server.grant(make(pantry), epoch=2)
+    broken = server.grant(make(revisions), epoch=2)
 
     assert server.prepare(broken).status == 202
     until(lambda: server.state().problem != "")
@@ -199,11 +205,11 @@ def test_what_is_broken_is_refused_and_the_old_revision_keeps_serving(
 
 
 def test_nan_weights_are_refused_by_the_name_of_their_tensor(
-    pantry: Pantry, new: RevisionRef, server: Server
+    revisions: RevisionStore, new: RevisionRef, server: Server
 ) -> None:
     # No honest merge can publish NaN, so it is written straight into the store.
-    revision = pantry.publish("nan", seed=8)
-    file = pantry.weights_file(revision)
+    revision = revisions.publish("nan", seed=8)
+    file = revisions.weights_file(revision)
     data = np.frombuffer(file.read_bytes(), dtype=np.uint8).copy()
     data[-2:] = np.array([0x7E00], dtype="<u2").view(np.uint8)
     file.write_bytes(data.tobytes())
@@ -218,9 +224,9 @@ def test_nan_weights_are_refused_by_the_name_of_their_tensor(
 
 
 def test_a_running_request_ends_on_the_revision_that_began_it(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path / "work", drain_s=240) as server:
+    with a_server(revisions, tmp_path / "work", drain_s=240) as server:
         server.serve(old, epoch=1)
         grant = server.prepared(new, epoch=2)
         answers: list[Answer] = []
@@ -242,9 +248,9 @@ def test_a_running_request_ends_on_the_revision_that_began_it(
 
 
 def test_after_the_drain_time_a_running_request_is_cut_off(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path / "work", drain_s=0) as server:
+    with a_server(revisions, tmp_path / "work", drain_s=0) as server:
         server.serve(old, epoch=1)
         grant = server.prepared(new, epoch=2)
         answers: list[Answer] = []
@@ -265,12 +271,12 @@ def test_after_the_drain_time_a_running_request_is_cut_off(
 
 
 def test_weights_of_another_type_and_pin_are_taken_at_their_turn(
-    pantry: Pantry, old: RevisionRef, server: Server
+    revisions: RevisionStore, old: RevisionRef, server: Server
 ) -> None:
     made = tiny.some_weights(
-        pantry.base, pantry.root / "made" / "bf16.safetensors", seed=9, dtype=torch.bfloat16
+        revisions.base, revisions.root / "made" / "bf16.safetensors", seed=9, dtype=torch.bfloat16
     )
-    revision = pantry.publish_file("bf16", made)
+    revision = revisions.publish_file("bf16", made)
     server.serve(revision, epoch=1)
 
     pinned = server.draw(

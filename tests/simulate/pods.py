@@ -26,17 +26,17 @@ class Pod:
     def move(self, *, dropping: bool = True) -> None:
         """Go on: fetch, warm up, and drop what no request uses any more."""
         for held in self.holdings.held:
-            if held.stage is grants.Stage.FETCHING:
-                self.holdings = grants.fetched(self.holdings, held.token)
-            elif held.stage is grants.Stage.LOADED:
-                self.holdings = grants.warmed(self.holdings, held.token)
-        for token in grants.to_drop(self.holdings) if dropping else ():
-            self.holdings = grants.gone(self.holdings, token)
+            if held.stage is grants.CopyStage.FETCHING:
+                self.holdings = grants.mark_fetched(self.holdings, held.token)
+            elif held.stage is grants.CopyStage.LOADED:
+                self.holdings = grants.mark_warmed(self.holdings, held.token)
+        for token in grants.droppable(self.holdings) if dropping else ():
+            self.holdings = grants.mark_gone(self.holdings, token)
 
     @property
     def is_moving(self) -> bool:
         """Whether anything is still to be fetched, warmed up or dropped."""
-        return any(held.stage is not grants.Stage.SERVING for held in self.holdings.held)
+        return any(held.stage is not grants.CopyStage.SERVING for held in self.holdings.held)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from stockpot.core.runs import Run, RunName
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.reconcile.objects.receipt import is_same_receipt
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
@@ -136,27 +136,24 @@ class _Servers:
         self._cluster.step()
         self._cluster.pods.scale(replicas)
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
-        self._send(grants.prepare, server, boot, promotion)
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
+        self._send(grants.prepare, server, instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         def commit(state: Holdings, grant: Grant) -> tuple[Holdings, None]:
             return grants.commit(state, grant, now_s=0.0, drain_s=0.0), None
 
-        self._send(commit, server, boot, promotion)
+        self._send(commit, server, instance_id, promotion)
 
-    def _send(self, do: Callable[..., Any], server: str, boot: str, promotion: Promotion) -> None:
+    def _send(
+        self, do: Callable[..., Any], server: str, instance_id: str, promotion: Promotion
+    ) -> None:
         self._cluster.step()
         pods = self._cluster.pods
         pod = next((pods[uid] for uid in pods.observed() if pods[uid].name == server), None)
         if pod is None or pod.is_silent:
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(instance_id, promotion)
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
         pairs = grant.revision.lineage
         lineage = {name for pair in pairs for name in lineage_of(pair.shard, pair.training_key)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unlearning.cellar import CATS, KEYS, a_cellar, a_purge, key_of
+from tests.unlearning.receipt_fixtures import CATS, KEYS, a_filled_store, a_purge, key_of
 
 from stockpot.api.runspec import RunResult
 from stockpot.metrics.progress import Progress
@@ -39,7 +39,7 @@ class ListedThen(FolderStore):
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    a_cellar(tmp_path / "store", tmp_path / "work")
+    a_filled_store(tmp_path / "store", tmp_path / "work")
     return tmp_path / "store"
 
 

@@ -1,6 +1,6 @@
-"""A front for an S3 server that refuses to list versions: a reader's rights, as policies give them.
+"""A proxy before an S3 server that denies listing versions, as a read-only policy may.
 
-All else goes through as it came, with the caller's own signature.
+Everything else passes unchanged, with the caller's own signature.
 """
 
 from collections.abc import Iterator
@@ -17,24 +17,24 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length"}
 
 @contextmanager
 def refusing_versions(endpoint: str) -> Iterator[str]:
-    """Stand before the server at `endpoint`; yields where."""
+    """Run a proxy before the server at `endpoint`, and yield its URL."""
 
     class Front(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-            if "versions" in asked or "uploads" in asked:
+            query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+            if "versions" in query or "uploads" in query:
                 self._answer(403, {"Content-Type": "application/xml"}, REFUSED)
                 return
-            found = urllib3.request(
+            answer = urllib3.request(
                 self.command,
                 endpoint + self.path,
                 headers=dict(self.headers.items()),
                 preload_content=True,
                 decode_content=False,
             )
-            self._answer(found.status, dict(found.headers), found.data)
+            self._answer(answer.status, dict(answer.headers), answer.data)
 
         do_HEAD = do_GET  # noqa: N815 - as http.server calls it
 

@@ -1,4 +1,4 @@
-"""A soup that learnt five shards and forgot three, by the real verbs: what verifiers are tried on.
+"""A soup that learnt five shards and forgot three, made by the real verbs, for tests of verifiers.
 
 Tiny models, trained once for all tests; a test that edits gets a copy of its own.
 """
@@ -44,10 +44,10 @@ from stockpot.unlearning.clock import now
 from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import keygen, load_private_key, load_public_key
-from stockpot.unlearning.statement import Unlearning, state
+from stockpot.unlearning.statement import UnlearningPredicate, state
 from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
-from stockpot.unlearning.verify.verification import Ground, verify
+from stockpot.unlearning.verify.verification import VerificationInput, verify
 
 KEYS = Keys("ml")
 SOUP = ObjectRef(namespace="ml", name="tiny", uid="soup-1")
@@ -62,7 +62,7 @@ def shard_ref(name: str) -> ObjectRef:
 
 @dataclass(frozen=True)
 class History:
-    """A store, the key that its receipts were signed with, and the base that all began with."""
+    """A store, the key that signed its receipts, and the base of all its trainings."""
 
     ref: StoreRef
     key: Path
@@ -88,25 +88,27 @@ class History:
         openings: Sequence[Opening] = (),
     ) -> Report:
         store = store or self.store
-        ground = Ground(store, "here", KEYS, SOUP.uid, load_public_key(key or self.public))
+        inputs = VerificationInput(
+            store, "here", KEYS, SOUP.uid, load_public_key(key or self.public)
+        )
         average = Averaging(store, KEYS, str(base) if base else None)
         kept = parse_head(head) if head else None
         return verify(
-            ground, head=kept, average=average, urls=urls, anchor=anchor, openings=openings
+            inputs, head=kept, average=average, urls=urls, anchor=anchor, openings=openings
         )
 
     def receipts(self) -> tuple[Receipt, ...]:
         return check_chain(self.store, KEYS, SOUP.uid, load_public_key(self.public))
 
-    def said(self, number: int) -> Unlearning:
+    def predicate(self, number: int) -> UnlearningPredicate:
         return self.receipts()[number - 1].statement.predicate
 
     def head(self, number: int = len(FORGOTTEN)) -> str:
         return f"{number}:{self.receipts()[number - 1].digest}"
 
     def forge(self, number: int, **edits: Any) -> None:
-        """Sign another receipt in the place of one: what only who has the key can do."""
-        edited = self.said(number).model_copy(update=edits)
+        """Replace a receipt by an edited one with a valid signature, as the key's owner could."""
+        edited = self.predicate(number).model_copy(update=edits)
         data = seal(state(edited).canonical, load_private_key(self.key))
         self.store.put(KEYS.receipt(SOUP.uid, number), data)
 
@@ -124,20 +126,20 @@ class History:
         self.store.put(key, bytes(data))
 
     def ingredient(self, name: str) -> str:
-        """The key of a shard's weights, or of where they were."""
+        """The store key of a shard's weights."""
         manifests = self.store.list(KEYS.shard(f"uid-{name}"))
         return next(info.key for info in manifests if info.key.endswith(WEIGHTS))
 
     def parts(self, number: int) -> tuple[RecipePart, ...]:
-        """What the successor of a receipt was made of."""
-        successor = self.said(number).successor
+        """The parts of a receipt's successor."""
+        successor = self.predicate(number).successor
         assert successor is not None
         manifest = read_manifest(self.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
         assert manifest is not None
         return manifest.parts
 
-    def cook(self, below: Path) -> "Cook":
-        return Cook(self.ref, below, self.key, self.base)
+    def runner(self, below: Path) -> "VerbRunner":
+        return VerbRunner(self.ref, below, self.key, self.base)
 
     def copied_to(self, ref: StoreRef) -> "History":
         into = open_store(ref)
@@ -147,7 +149,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Cook:
+class VerbRunner:
     """Runs verbs on a store."""
 
     ref: StoreRef
@@ -224,7 +226,9 @@ class Cook:
         requested_at = now()
         purging = PurgeRun(name=f"purge-{name}", store=self.ref, soup=SOUP, shard=shard_ref(name))
         self._run(purge.run, purging)
-        server = HeldReport(server="tiny-0", boot="boot", epoch=2, holds=(successor.recipe_digest,))
+        server = HeldReport(
+            server="tiny-0", instance_id="boot", epoch=2, holds=(successor.recipe_digest,)
+        )
         signing = SignRun(
             name=f"sign-{name}",
             store=self.ref,
@@ -239,29 +243,30 @@ class Cook:
 
 def a_history(ref: StoreRef, below: Path) -> History:
     """Learn five shards, serve them, and forget three, one after the other."""
-    cook = Cook(ref, below, below / "key.pem", below / "base")
-    a_base(cook.base)
-    keygen(cook.key)
-    parts = {name: cook.learn(name, seed) for seed, name in enumerate(WEIGHTS_OF)}
-    cook.mix(tuple(parts.values()))
+    runner = VerbRunner(ref, below, below / "key.pem", below / "base")
+    a_base(runner.base)
+    keygen(runner.key)
+    parts = {name: runner.learn(name, seed) for seed, name in enumerate(WEIGHTS_OF)}
+    runner.mix(tuple(parts.values()))
     for name in FORGOTTEN:
         del parts[name]
-        cook.forget(name, cook.mix(tuple(parts.values())))
-    return History(ref, cook.key, cook.base)
+        runner.forget(name, runner.mix(tuple(parts.values())))
+    return History(ref, runner.key, runner.base)
 
 
-def those(report: Report, verdict: Verdict) -> list[Check]:
+def checks_with(report: Report, verdict: Verdict) -> list[Check]:
     return [check for check in report.checks if check.verdict is verdict]
 
 
 def causes(report: Report) -> str:
     """Why checks failed, each on a line."""
     return "\n".join(
-        f"{check.about}: {check.claim}: {check.why}" for check in those(report, Verdict.FAILED)
+        f"{check.about}: {check.claim}: {check.why}"
+        for check in checks_with(report, Verdict.FAILED)
     )
 
 
-def one(report: Report, about: str, claim: str) -> Check:
-    """The one check of that claim."""
-    [found] = [check for check in report.checks if about in check.about and claim in check.claim]
-    return found
+def check_about(report: Report, about: str, claim: str) -> Check:
+    """Return the only check of a claim."""
+    [check] = [check for check in report.checks if about in check.about and claim in check.claim]
+    return check

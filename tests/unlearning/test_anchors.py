@@ -1,25 +1,25 @@
-"""Heads that are kept outside of the store, and what they give away."""
+"""Heads that are anchored outside of the store, and the manipulations that they reveal."""
 
 import json
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.unlearning.history import FORGOTTEN, KEYS, SOUP, History, causes, one
+from tests.unlearning.history import FORGOTTEN, KEYS, SOUP, History, causes, check_about
 
 from stockpot.api.chain import ChainHead
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import MANIFEST
-from stockpot.unlearning.anchors import Anchored, FileAnchor, contradiction
+from stockpot.unlearning.anchors import AnchoredHead, FileAnchor, contradiction
 from stockpot.unlearning.verify.verdict import Report, Verdict
 
 LAST = len(FORGOTTEN)
 NOBODY = "sha256:" + "0" * 64
 
 
-def a_head(number: int, digest: str = NOBODY, soup: str = SOUP.uid) -> Anchored:
-    return Anchored(
+def a_head(number: int, digest: str = NOBODY, soup: str = SOUP.uid) -> AnchoredHead:
+    return AnchoredHead(
         namespace="ml",
         soup=soup,
         name="tiny",
@@ -43,7 +43,7 @@ def test_heads_are_added_and_read_by_soup(file: FileAnchor) -> None:
     assert file.soups("ml") == {SOUP.uid: "tiny", "soup-2": "tiny"}
 
 
-def test_many_who_add_at_once_spoil_no_line(file: FileAnchor) -> None:
+def test_concurrent_appends_corrupt_no_line(file: FileAnchor) -> None:
     def add(number: int) -> None:
         for _ in range(20):
             file.append(a_head(number))
@@ -58,7 +58,7 @@ def test_many_who_add_at_once_spoil_no_line(file: FileAnchor) -> None:
     assert (len(kept.heads), kept.unreadable) == (80, 0)
 
 
-def test_a_line_that_was_cut_off_spoils_no_other(file: FileAnchor, tmp_path: Path) -> None:
+def test_a_truncated_line_corrupts_no_other(file: FileAnchor, tmp_path: Path) -> None:
     file.append(a_head(1))
     path = tmp_path / "elsewhere" / "heads.jsonl"
     path.write_bytes(path.read_bytes() + b'{"at":"2026-')
@@ -69,7 +69,7 @@ def test_a_line_that_was_cut_off_spoils_no_other(file: FileAnchor, tmp_path: Pat
     assert (kept.heads, kept.unreadable) == ((a_head(1), a_head(2)), 1)
 
 
-def test_an_anchor_that_is_not_there_is_no_empty_one(file: FileAnchor) -> None:
+def test_a_missing_anchor_is_refused_not_taken_for_an_empty_one(file: FileAnchor) -> None:
     with pytest.raises(Refused, match="there is no anchor at") as caught:
         file.read("ml", SOUP.uid)
 
@@ -87,24 +87,24 @@ def test_an_anchor_that_is_not_there_is_no_empty_one(file: FileAnchor) -> None:
         ([(1, "sha256:other"), (2, NOBODY)], "forked or edited: number 1 was"),
     ],
 )
-def test_a_chain_that_is_not_the_one_that_was_seen(
+def test_a_chain_that_differs_from_the_anchored_heads_is_reported(
     file: FileAnchor, entries: list[tuple[int, str]], why: str
 ) -> None:
     file.append(a_head(1))
     file.append(a_head(2))
 
-    found = contradiction(file.read("ml", SOUP.uid), entries)
+    why_not = contradiction(file.read("ml", SOUP.uid), entries)
 
-    assert found.startswith(f"it was {why}") if why else found == ""
+    assert why_not.startswith(f"it was {why}") if why else why_not == ""
 
 
-def test_it_says_up_to_where_the_chain_is_as_it_was(file: FileAnchor) -> None:
+def test_a_contradiction_names_the_last_entry_that_still_matches(file: FileAnchor) -> None:
     file.append(a_head(1))
     file.append(a_head(2))
 
-    found = contradiction(file.read("ml", SOUP.uid), [(1, NOBODY)])
+    why_not = contradiction(file.read("ml", SOUP.uid), [(1, NOBODY)])
 
-    assert found.endswith("; up to number 1 it is as it was on 2026-11-21T12:00:00Z")
+    assert why_not.endswith("; up to number 1 it is as it was on 2026-11-21T12:00:00Z")
 
 
 def anchored(history: History, file: FileAnchor, *numbers: int) -> FileAnchor:
@@ -115,11 +115,11 @@ def anchored(history: History, file: FileAnchor, *numbers: int) -> FileAnchor:
 
 
 def complete(report: Report) -> tuple[Verdict, str]:
-    found = one(report, "the chain", "it is complete")
-    return found.verdict, found.why
+    check = check_about(report, "the chain", "it is complete")
+    return check.verdict, check.why
 
 
-def test_an_anchored_head_is_as_good_as_one_that_was_given(
+def test_an_anchored_head_proves_completeness_like_a_given_head(
     in_folder: History, file: FileAnchor
 ) -> None:
     report = in_folder.verified(anchor=anchored(in_folder, file, 1, 2))
@@ -160,7 +160,9 @@ def test_all_receipts_gone_show_against_the_anchor(in_folder: History, file: Fil
     assert "and now the chain has no entry" in causes(in_folder.verified(anchor=file))
 
 
-def test_what_was_never_anchored_is_not_known(in_folder: History, file: FileAnchor) -> None:
+def test_without_an_anchored_head_completeness_is_not_checkable(
+    in_folder: History, file: FileAnchor
+) -> None:
     file.append(a_head(1, soup="soup-2"))
 
     verdict, why = complete(in_folder.verified(anchor=file))
@@ -168,7 +170,7 @@ def test_what_was_never_anchored_is_not_known(in_folder: History, file: FileAnch
     assert (verdict, why) == (Verdict.NOT_CHECKABLE, "no head of it was anchored there yet")
 
 
-def test_an_anchor_with_lines_that_nobody_can_read_proves_nothing(
+def test_an_anchor_with_unreadable_lines_proves_nothing(
     in_folder: History, file: FileAnchor, tmp_path: Path
 ) -> None:
     anchored(in_folder, file, LAST)
@@ -179,22 +181,22 @@ def test_an_anchor_with_lines_that_nobody_can_read_proves_nothing(
 
 
 def noted(history: History, head: ChainHead) -> str:
-    """Let the manifest of what serves say after which entry it was made."""
-    successor = history.said(LAST).successor
+    """Write a chain head into the manifest of the revision that serves."""
+    successor = history.predicate(LAST).successor
     assert successor is not None
     folder = KEYS.revision(SOUP.uid, successor.recipe_digest)
     manifest = read_manifest(history.store, folder)
     assert manifest is not None
-    said = manifest.model_copy(update={"chain": head}).model_dump(mode="json", by_alias=True)
-    history.store.put(folder + MANIFEST, json.dumps(said).encode())
+    document = manifest.model_copy(update={"chain": head}).model_dump(mode="json", by_alias=True)
+    history.store.put(folder + MANIFEST, json.dumps(document).encode())
     return folder + MANIFEST
 
 
-def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> None:
+def test_a_merged_revision_names_the_chain_head_at_its_merge(in_folder: History) -> None:
     # The second successor was merged after the first receipt, the third after the second.
     named = {}
     for number in range(1, LAST + 1):
-        successor = in_folder.said(number).successor
+        successor = in_folder.predicate(number).successor
         assert successor is not None
         manifest = read_manifest(in_folder.store, KEYS.revision(SOUP.uid, successor.recipe_digest))
         if manifest is not None:
@@ -206,9 +208,9 @@ def test_what_is_merged_names_the_last_entry_that_it_saw(in_folder: History) -> 
 def test_a_revision_that_was_made_after_a_receipt_vouches_for_it(in_folder: History) -> None:
     noted(in_folder, ChainHead(sequence=2, digest=in_folder.receipts()[1].digest, receipt=2))
 
-    found = one(in_folder.verified(), "the chain", "a revision in the store was made after")
+    check = check_about(in_folder.verified(), "the chain", "a revision in the store was made after")
 
-    assert found.verdict is Verdict.PROVEN
+    assert check.verdict is Verdict.PROVEN
 
 
 def test_a_revision_that_was_made_after_an_entry_that_is_gone(in_folder: History) -> None:

@@ -1,10 +1,10 @@
-"""A receipt that names no record, and whoever kept a salt can say which it means."""
+"""Commitments to records: a receipt names no record, and an opening shows which one it covers."""
 
 import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.cellar import DOGS, KEYS, a_cellar, a_purge
+from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_filled_store, a_purge
 
 from stockpot.errors import Refused
 from stockpot.metrics.progress import Progress
@@ -15,7 +15,7 @@ from stockpot.unlearning.commitments import (
     Opening,
     commit,
     commitment_of,
-    keep,
+    keep_commitments,
     openings,
     opens,
 )
@@ -25,7 +25,7 @@ RECORDS = ("rex.png", "bello.png")
 
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
-    return a_cellar(tmp_path / "store", tmp_path / "laid")
+    return a_filled_store(tmp_path / "store", tmp_path / "laid")
 
 
 def test_the_same_record_has_another_commitment_each_time() -> None:
@@ -45,7 +45,7 @@ def test_only_name_and_salt_together_open_it() -> None:
 
 
 def test_what_a_commitment_covers_never_changes() -> None:
-    # Receipts are kept for ever: a copy that was handed out today is to open them in ten years.
+    # Receipts are kept for ever: an opening from today must still open them in ten years.
     opening = Opening(record="rex.png", salt="00" * 32)
 
     assert commitment_of(opening) == (
@@ -53,22 +53,22 @@ def test_what_a_commitment_covers_never_changes() -> None:
     )
 
 
-def test_asked_again_the_same_salts_are_found_and_new_records_get_new_ones(
+def test_repeating_it_finds_the_same_salts_and_new_records_get_new_ones(
     store: FolderStore,
 ) -> None:
-    first = keep(store, KEYS, DOGS.uid, ("rex.png",))
+    first = keep_commitments(store, KEYS, DOGS.uid, ("rex.png",))
 
-    both = keep(store, KEYS, DOGS.uid, RECORDS)
+    both = keep_commitments(store, KEYS, DOGS.uid, RECORDS)
 
     assert set(first) < set(both)
-    assert keep(store, KEYS, DOGS.uid, tuple(reversed(RECORDS))) == both
+    assert keep_commitments(store, KEYS, DOGS.uid, tuple(reversed(RECORDS))) == both
     assert {commitment_of(opening) for opening in openings(store, KEYS, DOGS.uid)} == set(both)
 
 
 def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
     store: FolderStore, tmp_path: Path
 ) -> None:
-    keep(store, KEYS, DOGS.uid, RECORDS)
+    keep_commitments(store, KEYS, DOGS.uid, RECORDS)
     copy = openings(store, KEYS, DOGS.uid)
 
     result = purge.run(
@@ -81,9 +81,9 @@ def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
     assert not list(store.list_versions(KEYS.commitments(DOGS.uid)))
 
 
-@pytest.mark.parametrize("said", [b"{", b'{"openings": [], "version": 2}', b'{"salts": []}'])
-def test_what_is_no_list_of_openings_is_refused(store: FolderStore, said: bytes) -> None:
-    store.put(KEYS.commitments(DOGS.uid) + OPENINGS, said)
+@pytest.mark.parametrize("stored", [b"{", b'{"openings": [], "version": 2}', b'{"salts": []}'])
+def test_an_invalid_list_of_openings_is_refused(store: FolderStore, stored: bytes) -> None:
+    store.put(KEYS.commitments(DOGS.uid) + OPENINGS, stored)
 
     with pytest.raises(Refused, match="openings"):
-        keep(store, KEYS, DOGS.uid, RECORDS)
+        keep_commitments(store, KEYS, DOGS.uid, RECORDS)

@@ -1,4 +1,4 @@
-"""Another implementation of DSSE, in another language, accepts our envelopes and nothing else."""
+"""A DSSE implementation in Go accepts our envelopes, and refuses edited ones."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("go")
 
 @pytest.fixture(scope="session")
 def dsse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checker around go-securesystemslib; `make control-plane` sees to it that there is Go."""
+    """A checker built on go-securesystemslib; `make control-plane` provides Go."""
     try:
         go = toolchain()
     except Problem as problem:
@@ -46,52 +46,52 @@ def checked(dsse: Path, key: Path, data: bytes, work: Path) -> subprocess.Comple
 
 
 def test_every_receipt_is_accepted_and_says_the_same(
-    dsse: Path, told: History, tmp_path: Path
+    dsse: Path, shared_history: History, tmp_path: Path
 ) -> None:
-    for receipt in told.receipts():
-        data = told.store.get(receipt.key)
+    for receipt in shared_history.receipts():
+        data = shared_history.store.get(receipt.key)
         assert data is not None
 
-        found = checked(dsse, told.public, data, tmp_path)
+        checked_envelope = checked(dsse, shared_history.public, data, tmp_path)
 
-        assert found.returncode == 0, found.stderr
-        assert found.stdout == receipt.statement.canonical
+        assert checked_envelope.returncode == 0, checked_envelope.stderr
+        assert checked_envelope.stdout == receipt.statement.canonical
 
 
 def test_a_rotation_is_accepted_with_the_old_key_and_with_the_new_one(
-    dsse: Path, told: History, tmp_path: Path
+    dsse: Path, shared_history: History, tmp_path: Path
 ) -> None:
     new = keygen(tmp_path / "new.pem")
-    signers = load_private_key(told.key), load_private_key(tmp_path / "new.pem")
+    signers = load_private_key(shared_history.key), load_private_key(tmp_path / "new.pem")
     statement = state_rotation(SOUP, *(key.public_key() for key in signers), 4, None)
 
-    for key in (told.public, new):
-        found = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)
+    for key in (shared_history.public, new):
+        checked_envelope = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)
 
-        assert found.returncode == 0, found.stderr
-        assert found.stdout == statement.canonical
+        assert checked_envelope.returncode == 0, checked_envelope.stderr
+        assert checked_envelope.stdout == statement.canonical
 
 
-def test_an_edited_receipt_is_refused(dsse: Path, told: History, tmp_path: Path) -> None:
-    envelope = json.loads(told.store.get(KEYS.receipt(SOUP.uid, 1)) or b"")
+def test_an_edited_receipt_is_refused(dsse: Path, shared_history: History, tmp_path: Path) -> None:
+    envelope = json.loads(shared_history.store.get(KEYS.receipt(SOUP.uid, 1)) or b"")
     envelope["payloadType"] = "application/json"
 
-    found = checked(dsse, told.public, json.dumps(envelope).encode(), tmp_path)
+    checked_envelope = checked(dsse, shared_history.public, json.dumps(envelope).encode(), tmp_path)
 
-    assert found.returncode == 1
-    assert found.stdout == b""
+    assert checked_envelope.returncode == 1
+    assert checked_envelope.stdout == b""
 
 
-def test_another_key_is_refused(dsse: Path, told: History, tmp_path: Path) -> None:
+def test_another_key_is_refused(dsse: Path, shared_history: History, tmp_path: Path) -> None:
     other = keygen(tmp_path / "other.pem")
-    data = told.store.get(KEYS.receipt(SOUP.uid, 1)) or b""
+    data = shared_history.store.get(KEYS.receipt(SOUP.uid, 1)) or b""
 
     assert checked(dsse, other, data, tmp_path).returncode == 1
 
 
-def test_receipts_that_named_their_key_otherwise_stay_readable(told: History) -> None:
-    # As the library names keys by itself, and as the first receipts had it.
-    key = load_private_key(told.key)
+def test_receipts_with_the_first_releases_key_id_stay_readable(shared_history: History) -> None:
+    # The library's default key ID, which the first release used.
+    key = load_private_key(shared_history.key)
     envelope = Envelope(b"said", PAYLOAD_TYPE, {})
     envelope.sign(CryptoSigner(key))
 

@@ -1,4 +1,4 @@
-"""Keys: made once, never overwritten, and every wrong file named for what it is."""
+"""Keys are created once and never overwritten, and each kind of wrong file has its own error."""
 
 import stat
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path, taken: str) -> None:
     with pytest.raises(Refused) as caught:
         keygen(tmp_path / "key.pem")
 
-    assert f"{tmp_path / taken} is there already" in caught.value.message
+    assert f"{tmp_path / taken} exists already" in caught.value.message
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
 
 
@@ -78,7 +78,7 @@ def test_a_locked_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "locked.pem"
     path.write_bytes(pem(Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret")))
 
-    assert "is locked with a password" in refusal_of(path).message
+    assert "is encrypted with a password" in refusal_of(path).message
 
 
 def test_the_public_half_cannot_sign(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_garbage_is_no_key(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----\n")
 
-    assert "is no private key in PEM" in refusal_of(path).message
+    assert "is not a private key in PEM" in refusal_of(path).message
 
 
 def test_the_private_half_is_not_for_checking(tmp_path: Path) -> None:

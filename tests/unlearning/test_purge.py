@@ -1,4 +1,4 @@
-"""Forgetting a shard in a real store: what goes, what stays, what is written down."""
+"""Purging a shard from a real store: what goes, what stays, and what the inventory records."""
 
 import json
 import random
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.merging.kill_points import KilledRun
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
-    a_cellar,
+    a_filled_store,
     a_purge,
     key_of,
     keys_below,
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    return a_cellar(root, tmp_path / "work")
+    return a_filled_store(root, tmp_path / "work")
 
 
 def purged(root: Path, progress: Progress | None = None) -> RunResult:
@@ -53,9 +53,9 @@ def purged(root: Path, progress: Progress | None = None) -> RunResult:
 
 
 def inventory_of(store: FolderStore) -> Inventory:
-    found = read_inventory(store, KEYS, "uid-dogs")
-    assert found is not None
-    return found
+    inventory = read_inventory(store, KEYS, "uid-dogs")
+    assert inventory is not None
+    return inventory
 
 
 def test_everything_made_from_the_shard_goes_in_every_soup(root: Path, store: FolderStore) -> None:
@@ -84,22 +84,22 @@ def test_everything_else_stays(root: Path, store: FolderStore) -> None:
     }
 
 
-def test_a_tombstone_stands_from_then_on(root: Path, store: FolderStore) -> None:
+def test_a_purge_writes_a_tombstone_once(root: Path, store: FolderStore) -> None:
     purged(root)
     mark = store.get(KEYS.tombstone("uid-dogs"))
     purged(root)
 
     assert mark is not None
     assert store.get(KEYS.tombstone("uid-dogs")) == mark
-    said = json.loads(mark)
-    assert (said["shard"], said["soup"]) == ("uid-dogs", "soup-1")
-    assert said["at"].endswith("Z")
+    tombstone = json.loads(mark)
+    assert (tombstone["shard"], tombstone["soup"]) == ("uid-dogs", "soup-1")
+    assert tombstone["at"].endswith("Z")
     with pytest.raises(Refused) as caught:
         refuse_forgotten(store, KEYS, ["uid-cats", "uid-dogs"])
     assert caught.value.exit_code == ExitCode.FORGOTTEN
 
 
-def test_the_tombstone_stands_before_anything_is_looked_at(root: Path, store: FolderStore) -> None:
+def test_the_tombstone_is_written_before_the_first_sweep(root: Path, store: FolderStore) -> None:
     marks = []
 
     class Watched(Progress):
@@ -128,7 +128,7 @@ def test_the_inventory_lists_what_was_removed(root: Path, store: FolderStore) ->
     inventory = inventory_of(store)
     assert {item.key: item.size_bytes for item in inventory.items} == tainted
     assert {item.result for item in inventory.items} == {Outcome.REMOVED}
-    assert [look.found for look in inventory.sweeps] == [len(tainted), 0]
+    assert [look.count for look in inventory.sweeps] == [len(tainted), 0]
     assert inventory.complete
     data = store.get(KEYS.inventory("uid-dogs"))
     assert data is not None
@@ -160,10 +160,10 @@ def test_what_a_late_writer_left_goes_with_the_next_purge(
     assert keys_below(store, folder) == []
     assert first.purged_objects is not None
     assert second.purged_objects == first.purged_objects + 2
-    assert [look.found for look in inventory_of(store).sweeps] == [12, 0, 2, 0]
+    assert [look.count for look in inventory_of(store).sweeps] == [12, 0, 2, 0]
 
 
-def test_a_writer_that_goes_on_keeps_the_purge_from_ending(
+def test_a_concurrent_writer_keeps_the_purge_from_completing(
     root: Path, store: FolderStore, tmp_path: Path
 ) -> None:
     folder = KEYS.revision("soup-1", recipe_of("late"))
@@ -188,7 +188,7 @@ def test_a_writer_that_goes_on_keeps_the_purge_from_ending(
     assert inventory_of(store).complete
 
 
-def test_what_lies_under_no_manifest_is_listed_and_left(root: Path, store: FolderStore) -> None:
+def test_objects_under_no_manifest_are_listed_and_left(root: Path, store: FolderStore) -> None:
     store.put("ml/soups/soup-1/fitted/router.bin", b"who knows")
     store.put("ml/shards/uid-bees/stray", b"who knows?")
     store.put("ml/notes.txt", b"no artefact")
@@ -219,9 +219,7 @@ def test_a_manifest_that_cannot_be_read_makes_its_folder_unknown(
     assert store.head(folder + WEIGHTS) is not None
 
 
-def test_residuals_that_somebody_explained_are_residuals_no_more(
-    root: Path, store: FolderStore
-) -> None:
+def test_a_removed_stray_is_no_residual_of_the_next_purge(root: Path, store: FolderStore) -> None:
     store.put("ml/soups/soup-1/fitted/router.bin", b"who knows")
     purged(root)
     store.delete("ml/soups/soup-1/fitted/router.bin")
@@ -233,9 +231,7 @@ def test_residuals_that_somebody_explained_are_residuals_no_more(
     assert inventory_of(store).complete
 
 
-def test_what_lies_below_a_tainted_folder_is_tainted_whatever_it_says(
-    root: Path, store: FolderStore
-) -> None:
+def test_everything_below_a_tainted_folder_is_tainted(root: Path, store: FolderStore) -> None:
     folder = KEYS.evaluation("soup-1", recipe_of("uid-cats", "uid-dogs"))
     begin(store, folder + "deeper/", Manifest(kind=ArtefactKind.TRAINING))
     store.put(folder + "deeper/sample.png", b"a dog")
@@ -253,7 +249,7 @@ def test_an_unfinished_write_of_the_shard_goes_too(root: Path, store: FolderStor
 
     assert not path.exists()
     assert b"half a dog" not in b"".join(
-        one.read_bytes() for one in root.rglob("*") if one.is_file()
+        path_left.read_bytes() for path_left in root.rglob("*") if path_left.is_file()
     )
 
 
@@ -268,7 +264,7 @@ def test_manifests_go_last_and_inner_ones_first(root: Path, store: FolderStore) 
         assert manifests.index(inner) < manifests.index(outer)
 
 
-def test_a_purge_that_is_asked_to_end_goes_on_the_next_time(root: Path, store: FolderStore) -> None:
+def test_an_interrupted_purge_continues_with_the_next_run(root: Path, store: FolderStore) -> None:
     stop = threading.Event()
 
     class Ending(Progress):
@@ -288,7 +284,7 @@ def test_a_purge_that_is_asked_to_end_goes_on_the_next_time(root: Path, store: F
 @pytest.mark.parametrize(
     ("old", "new"), [(b'"uid":"uid-dogs"', b'"uid":"uid-cats"'), (b'"items"', b'"things"')]
 )
-def test_an_inventory_of_something_else_is_not_believed(
+def test_an_inventory_of_something_else_is_refused(
     root: Path, store: FolderStore, old: bytes, new: bytes
 ) -> None:
     purged(root)
@@ -316,7 +312,7 @@ def test_a_shard_that_was_never_trained_is_forgotten_all_the_same(
 
 def test_a_killed_purge_leaves_nothing_unaccounted_and_a_rerun_completes(tmp_path: Path) -> None:
     root, pristine = tmp_path / "store", tmp_path / "pristine"
-    store = a_cellar(root, tmp_path / "laid")
+    store = a_filled_store(root, tmp_path / "laid")
     shutil.copytree(root, pristine)
     survivor = KEYS.revision("soup-1", recipe_of("uid-cats"))
     with KilledRun("stockpot.unlearning.purge", a_purge(root), tmp_path) as killed_run:

@@ -1,14 +1,14 @@
-"""Records leave a shard in a real store: what had them goes, what was made without them stays."""
+"""Records leave a shard in a real store: artefacts with them go, those without them stay."""
 
 import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     KEYS,
     SOUP,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_signing,
     asking_for,
@@ -29,7 +29,7 @@ from stockpot.store.folder import FolderStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_forgotten, refuse_too_many
 from stockpot.unlearning import purge, sign
 from stockpot.unlearning.chain import check_chain
-from stockpot.unlearning.commitments import keep, openings, opens
+from stockpot.unlearning.commitments import keep_commitments, openings, opens
 from stockpot.unlearning.inventory import read_inventory
 from stockpot.unlearning.keys import keygen, load_public_key
 
@@ -50,8 +50,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    """The cellar, where dogs is being trained without rex.png, and a soup has that already."""
-    cellar = a_cellar(root, tmp_path / "work")
+    """A store where dogs is being trained without rex.png, and a soup has that training already."""
+    cellar = a_filled_store(root, tmp_path / "work")
     run = KEYS.training_run("uid-dogs", NEW_REQUEST)
     pairs = new_pair("uid-dogs")
     begin(cellar, run, Manifest(kind=ArtefactKind.TRAINING, lineage=pairs, request=NEW_REQUEST))
@@ -77,7 +77,7 @@ def purged(root: Path) -> RunResult:
     return purge.run(a_leaving(root), work=root.parent, progress=Progress(), stop=threading.Event())
 
 
-def test_what_was_made_with_them_goes_and_what_is_made_without_them_stays(
+def test_artefacts_with_the_records_go_and_those_without_them_stay(
     store: FolderStore, root: Path
 ) -> None:
     before = keys_below(store, "ml/shards/uid-cats/")
@@ -96,7 +96,7 @@ def test_what_was_made_with_them_goes_and_what_is_made_without_them_stays(
     assert purged(root).reused
 
 
-def test_what_a_broken_off_training_left_goes_though_nobody_knows_its_key(
+def test_files_of_an_interrupted_training_go_although_its_key_is_unknown(
     store: FolderStore, root: Path
 ) -> None:
     run = KEYS.training_run("uid-dogs", digest_of_bytes(b"another request"))
@@ -108,7 +108,7 @@ def test_what_a_broken_off_training_left_goes_though_nobody_knows_its_key(
     assert not keys_below(store, run)
 
 
-def test_the_current_ingredient_is_kept_whoever_asked_for_it(
+def test_the_current_ingredient_is_kept_whatever_its_request(
     store: FolderStore, root: Path
 ) -> None:
     folder = KEYS.ingredient("uid-dogs", NEW_KEY)
@@ -128,7 +128,7 @@ def test_the_current_ingredient_is_kept_whoever_asked_for_it(
 
 
 def test_a_training_without_still_more_records_stays(store: FolderStore, root: Path) -> None:
-    """They were named after the purge was asked for."""
+    """Its records were named after the purge was requested."""
     run = KEYS.training_run("uid-dogs", digest_of_bytes(b"asked for later"))
     pair = (LineagePair(shard="uid-dogs", training_key=digest_of_bytes(b"still newer")),)
     begin(store, run, Manifest(kind=ArtefactKind.TRAINING, lineage=pair, left_out=2))
@@ -138,7 +138,7 @@ def test_a_training_without_still_more_records_stays(store: FolderStore, root: P
     assert keys_below(store, run)
 
 
-def test_a_purge_that_wakes_up_after_more_records_left_removes_nothing(
+def test_a_late_purge_removes_nothing_after_more_records_left(
     store: FolderStore, root: Path
 ) -> None:
     leave_out_at_least(store, KEYS, "uid-dogs", 2)
@@ -150,7 +150,9 @@ def test_a_purge_that_wakes_up_after_more_records_left_removes_nothing(
     assert keys_below(store, "ml/") == before
 
 
-def test_the_shard_goes_on_and_what_had_them_is_refused(store: FolderStore, root: Path) -> None:
+def test_the_shard_lives_on_and_trainings_with_the_records_are_refused(
+    store: FolderStore, root: Path
+) -> None:
     purged(root)
 
     refuse_forgotten(store, KEYS, ["uid-dogs"], new_pair("uid-dogs"))
@@ -170,15 +172,19 @@ def test_the_receipt_commits_to_the_records_and_names_none(
     purged(root)
     spec = a_signing(root, key, DOGS)
     former = a_leaving(root).former
-    told = asking_for(spec, former=former, training_keys=(OLD.key,))
+    spec_with_records = asking_for(spec, former=former, training_keys=(OLD.key,))
 
-    sign.run(told, work=tmp_path, progress=Progress(), stop=threading.Event())
+    sign.run(spec_with_records, work=tmp_path, progress=Progress(), stop=threading.Event())
 
     public = load_public_key(key.with_name("key.pem.pub"))
     [receipt] = check_chain(store, KEYS, SOUP.uid, public)
-    said = receipt.statement.predicate
-    assert (said.scope, said.shard.uid, said.completeness) == ("Records", NAME, "Complete")
-    assert len(said.commitments) == 1
+    predicate = receipt.statement.predicate
+    assert (predicate.scope, predicate.shard.uid, predicate.completeness) == (
+        "Records",
+        NAME,
+        "Complete",
+    )
+    assert len(predicate.commitments) == 1
     assert b"rex" not in (store.get(receipt.key) or b"")
     inventory = read_inventory(store, KEYS, NAME)
     assert inventory is not None
@@ -186,10 +192,10 @@ def test_the_receipt_commits_to_the_records_and_names_none(
     assert not openings(store, KEYS, "uid-dogs"), "the salts are gone"
 
 
-def test_whoever_kept_the_copy_shows_that_the_receipt_means_that_record(
+def test_a_kept_opening_shows_which_record_the_receipt_covers(
     store: FolderStore, root: Path
 ) -> None:
-    keep(store, KEYS, "uid-dogs", ["rex.png"])
+    keep_commitments(store, KEYS, "uid-dogs", ["rex.png"])
     [copy] = openings(store, KEYS, "uid-dogs")
 
     purged(root)

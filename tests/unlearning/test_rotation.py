@@ -1,4 +1,4 @@
-"""One signing key hands over to the next, and nobody else can make it so."""
+"""One signing key hands a chain over to the next, and no other key can."""
 
 import json
 import threading
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
     KEYS,
     SOUP,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_signing,
 )
@@ -23,7 +23,7 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
 from stockpot.store.folder import FolderStore
 from stockpot.unlearning import purge, sign
-from stockpot.unlearning.chain import Found, check_chain, read_chain
+from stockpot.unlearning.chain import ChainReading, check_chain, read_chain
 from stockpot.unlearning.envelope import key_name, seal
 from stockpot.unlearning.keys import PREVIOUS, keygen, load_private_key
 from stockpot.unlearning.rotate import rotate
@@ -36,10 +36,10 @@ class Notary:
     """A store with receipts, and the keys that sign them: `key` now, others by name."""
 
     def __init__(self, root: Path) -> None:
-        a_cellar(root / "store", root / "laid")
+        a_filled_store(root / "store", root / "laid")
         self.root, self.store = root, FolderStore(root / "store")
         self.secret = root / "secret"
-        """As a Secret is mounted: the signing key, and the one before it."""
+        """A folder like a mounted Secret: the signing key, and the previous one."""
         self.secret.mkdir()
         self.old, self.new, self.third = (self._made(name) for name in ("old", "new", "third"))
         self.install(self.old)
@@ -49,24 +49,24 @@ class Notary:
         return load_private_key(self.root / name)
 
     def install(self, key: Ed25519PrivateKey, previous: Ed25519PrivateKey | None = None) -> None:
-        for name, one in (("signing-key.pem", key), (PREVIOUS, previous)):
+        for name, which_key in (("signing-key.pem", key), (PREVIOUS, previous)):
             place = self.secret / name
             place.unlink(missing_ok=True)
-            if one is not None:
-                which = {self.old: "old", self.new: "new", self.third: "third"}[one]
+            if which_key is not None:
+                which = {self.old: "old", self.new: "new", self.third: "third"}[which_key]
                 place.write_bytes((self.root / which).read_bytes())
 
     def forget(self, shard: ObjectRef) -> int:
         spec = a_purge(self.store.root).model_copy(update={"shard": shard})
         purge.run(spec, work=self.root, progress=Progress(), stop=threading.Event())
         signing = a_signing(self.store.root, self.secret / "signing-key.pem", shard)
-        # It is left out of what serves: here that of the cats is forgotten as well.
-        told = signing.model_copy(update={"successor": None})
-        result = sign.run(told, work=self.root, progress=Progress(), stop=threading.Event())
+        # No successor: here the shard that would be left is forgotten as well.
+        spec_alone = signing.model_copy(update={"successor": None})
+        result = sign.run(spec_alone, work=self.root, progress=Progress(), stop=threading.Event())
         [receipt] = result.receipts
         return receipt.sequence
 
-    def chain(self, trusted: Ed25519PrivateKey) -> Found:
+    def chain(self, trusted: Ed25519PrivateKey) -> ChainReading:
         return read_chain(self.store, KEYS, SOUP.uid, trusted.public_key())
 
     def wrong(self, trusted: Ed25519PrivateKey) -> str:
@@ -85,7 +85,7 @@ class Notary:
         soup: ObjectRef = SOUP,
         previous: Digest | None = None,
     ) -> None:
-        """Lay a rotation into the chain, as whoever can write the store would."""
+        """Write a rotation into the chain, as an attacker with write access to the store could."""
         links = {link.sequence: link.digest for link in self.chain(self.old).links}
         before = previous or links.get(number - 1)
         statement = state_rotation(soup, old.public_key(), new.public_key(), number, before)
@@ -114,7 +114,7 @@ def test_a_new_key_beside_the_old_one_hands_over_and_signs(notary: Notary) -> No
 
 
 @pytest.mark.parametrize("trusted", ["old", "new", "third"])
-def test_whoever_trusts_one_key_is_led_to_all_others(notary: Notary, trusted: str) -> None:
+def test_trust_in_one_key_leads_to_all_others(notary: Notary, trusted: str) -> None:
     notary.forget(DOGS)
     notary.install(notary.new, previous=notary.old)
     notary.forget(BEES)
@@ -197,7 +197,7 @@ def test_handing_over_twice_writes_once(notary: Notary) -> None:
     assert len(notary.chain(notary.old).entries) == 2
 
 
-def test_a_rotation_is_nothing_to_build_on_where_the_chain_is_broken(notary: Notary) -> None:
+def test_a_broken_chain_cannot_be_handed_over(notary: Notary) -> None:
     notary.forget(DOGS)
     notary.forget(BEES)
     notary.store.delete(KEYS.receipt(SOUP.uid, 1))
@@ -216,7 +216,7 @@ def test_a_rotation_that_the_new_key_did_not_sign(notary: Notary) -> None:
 
 
 def test_a_rotation_that_only_the_new_key_signed(notary: Notary) -> None:
-    # Who has the store and a key of their own, and not the one that is trusted.
+    # An attacker with write access to the store and a key of their own, without the trusted one.
     notary.forget(DOGS)
     notary.put_in(2, notary.old, notary.new, notary.new)
 
@@ -240,7 +240,7 @@ def test_a_second_signature_that_does_not_fit(notary: Notary) -> None:
     key = KEYS.receipt(SOUP.uid, 2)
     data = notary.store.get(key) or b""
     other = seal(b"{}", notary.new)
-    wrong, right = (_signature_of(one, name(notary.new)) for one in (other, data))
+    wrong, right = (_signature_of(envelope, name(notary.new)) for envelope in (other, data))
     notary.store.put(key, data.replace(right, wrong))
 
     assert "2: the new key that it names has not signed it: its signature does not fit" in (
@@ -297,7 +297,7 @@ def test_a_rotation_that_was_taken_away_leaves_its_successors_without_a_key(
 
 
 def test_the_old_key_signs_nothing_after_it_handed_over(notary: Notary) -> None:
-    # Whoever stole it afterwards: what it signs is not what signs there.
+    # An attacker who stole the old key after the handover.
     notary.forget(DOGS)
     rotate(notary.store, KEYS, SOUP, notary.old, notary.new)
     forged = notary.store.get(KEYS.receipt(SOUP.uid, 1)) or b""
@@ -312,17 +312,19 @@ def test_the_old_key_signs_nothing_after_it_handed_over(notary: Notary) -> None:
 def test_a_rotation_that_carries_no_key(notary: Notary, key: str) -> None:
     notary.forget(DOGS)
     statement = state_rotation(SOUP, notary.old.public_key(), notary.new.public_key(), 2, None)
-    said = statement.model_dump(mode="json", by_alias=True)
-    said["predicate"]["newKey"] = key
-    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(said), notary.old, notary.new))
+    statement = statement.model_dump(mode="json", by_alias=True)
+    statement["predicate"]["newKey"] = key
+    notary.store.put(
+        KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(statement), notary.old, notary.new)
+    )
 
     assert "2: it is no rotation: it carries no Ed25519 key" in notary.wrong(notary.old)
 
 
-def test_a_rotation_that_says_what_nobody_knows(notary: Notary) -> None:
+def test_a_rotation_with_an_invalid_predicate(notary: Notary) -> None:
     notary.forget(DOGS)
-    said = {"predicateType": "https://stockpot.dev/key-rotation/v1", "predicate": {}}
-    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(said), notary.old))
+    statement = {"predicateType": "https://stockpot.dev/key-rotation/v1", "predicate": {}}
+    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(statement), notary.old))
 
     assert "2: it is no rotation" in notary.wrong(notary.old)
 
@@ -337,5 +339,7 @@ def test_an_unknown_key_leads_to_nothing(notary: Notary) -> None:
 
 def _signature_of(envelope: bytes, who: str) -> bytes:
 
-    found = {one["keyid"]: one["sig"] for one in json.loads(envelope)["signatures"]}
-    return str(found[who]).encode()
+    signatures = {
+        signature["keyid"]: signature["sig"] for signature in json.loads(envelope)["signatures"]
+    }
+    return str(signatures[who]).encode()

@@ -1,4 +1,4 @@
-"""What a server says of itself: an honest one is only believed, and a lie is found in the store."""
+"""What a server reports: a true report is only attested, and a false one contradicts the store."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from tests.unlearning.history import KEYS, SOUP, History, one
+from tests.unlearning.history import KEYS, SOUP, History, check_about
 
 from stockpot.errors import ExitCode
 from stockpot.store.keys import MANIFEST
@@ -17,10 +17,10 @@ NOBODY = "sha256:" + "0" * 64
 
 
 @contextmanager
-def saying(
+def scripted_server(
     recipe: str, weights: str, header: str | None = None, chain: object = None
 ) -> Iterator[str]:
-    """A server that answers as ours do, and says what it is told to: ours cannot be made to lie."""
+    """Run a server that answers like ours, with scripted content, because ours cannot lie."""
 
     class Liar(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -49,26 +49,30 @@ def saying(
             thread.join()
 
 
-def asked(history: History, recipe: str, weights: str, header: str | None = None) -> Check:
-    with saying(recipe, weights, header) as url:
-        return one(history.verified(head=history.head(), urls=(url,)), "the server", "answers")
+def check_of_server(
+    history: History, recipe: str, weights: str, header: str | None = None
+) -> Check:
+    with scripted_server(recipe, weights, header) as url:
+        return check_about(
+            history.verified(head=history.head(), urls=(url,)), "the server", "answers"
+        )
 
 
 def test_the_successor_is_attested_and_never_proven(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
 
-    found = asked(in_folder, successor.recipe_digest, successor.weights_digest)
+    check = check_of_server(in_folder, successor.recipe_digest, successor.weights_digest)
 
-    assert found.verdict is Verdict.ATTESTED
-    assert found.why.startswith("it says that the last receipt's successor drew the picture")
+    assert check.verdict is Verdict.ATTESTED
+    assert check.why.startswith("it says that the last receipt's successor drew the picture")
 
 
 def test_a_server_that_serves_what_was_removed(in_folder: History) -> None:
-    found = asked(in_folder, in_folder.said(3).tainted[0], NOBODY)
+    check = check_of_server(in_folder, in_folder.predicate(3).tainted[0], NOBODY)
 
-    assert found.verdict is Verdict.FAILED
-    assert found.why.endswith("removed with shard dogs")
+    assert check.verdict is Verdict.FAILED
+    assert check.why.endswith("removed with shard dogs")
 
 
 def test_a_server_whose_revision_was_made_with_a_forgotten_shard(in_folder: History) -> None:
@@ -77,64 +81,64 @@ def test_a_server_whose_revision_was_made_with_a_forgotten_shard(in_folder: Hist
     manifest = {"kind": "Revision", "lineage": lineage, "digest": NOBODY}
     in_folder.store.put(key, json.dumps(manifest).encode())
 
-    found = asked(in_folder, NOBODY, NOBODY)
+    check = check_of_server(in_folder, NOBODY, NOBODY)
 
-    assert (found.verdict, found.why) == (
+    assert (check.verdict, check.why) == (
         Verdict.FAILED,
         f"it serves {NOBODY}, made with dogs",
     )
 
 
 def test_a_server_with_other_weights_than_the_stores(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
 
-    found = asked(in_folder, successor.recipe_digest, NOBODY)
+    check = check_of_server(in_folder, successor.recipe_digest, NOBODY)
 
-    assert found.verdict is Verdict.FAILED
-    assert f"the store's are {successor.weights_digest}" in found.why
+    assert check.verdict is Verdict.FAILED
+    assert f"the store's are {successor.weights_digest}" in check.why
 
 
 @pytest.mark.parametrize("header", [None, "sha256:" + "1" * 64])
-def test_a_server_that_names_what_the_store_does_not_know(
+def test_a_server_that_names_a_revision_unknown_to_the_store(
     in_folder: History, header: str | None
 ) -> None:
-    found = asked(in_folder, NOBODY, NOBODY, header)
+    check = check_of_server(in_folder, NOBODY, NOBODY, header)
 
-    assert found.verdict is Verdict.NOT_CHECKABLE
+    assert check.verdict is Verdict.NOT_CHECKABLE
 
 
-def test_an_honest_server_does_not_keep_the_check_from_ending_well(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+def test_an_honest_server_keeps_the_exit_code_at_zero(in_folder: History) -> None:
+    successor = in_folder.predicate(3).successor
     assert successor is not None
     chain = a_head(in_folder, 3)
-    with saying(successor.recipe_digest, successor.weights_digest, chain=chain) as url:
+    with scripted_server(successor.recipe_digest, successor.weights_digest, chain=chain) as url:
         report = in_folder.verified(head=in_folder.head(), urls=(url,))
 
     assert report.exit_code == ExitCode.OK
-    seen = one(report, "the server", "sees the same receipts")
-    assert (seen.verdict, seen.why) == (
+    check = check_about(report, "the server", "sees the same receipts")
+    assert (check.verdict, check.why) == (
         Verdict.ATTESTED,
         f"it says that they end with {in_folder.head()}",
     )
 
 
 def a_head(history: History, number: int) -> dict[str, object]:
-    """The head as a server says it, of a chain that ends with that receipt."""
+    """The head that a server reports for a chain that ends with a receipt."""
     digest = history.receipts()[number - 1].digest if number else None
     return {"soup": "tiny", "sequence": number, "digest": digest, "receipt": number}
 
 
 def seen_by_a_server(history: History, chain: object) -> Check:
-    with saying(NOBODY, NOBODY, chain=chain) as url:
-        return one(history.verified(urls=(url,)), "the server", "sees the same receipts")
+    with scripted_server(NOBODY, NOBODY, chain=chain) as url:
+        return check_about(history.verified(urls=(url,)), "the server", "sees the same receipts")
 
 
 @pytest.mark.parametrize(("number", "what"), [(2, "number 2"), (0, "no receipt at all")])
 def test_a_server_whose_store_was_set_back(in_folder: History, number: int, what: str) -> None:
-    found = seen_by_a_server(in_folder, a_head(in_folder, number))
+    check = seen_by_a_server(in_folder, a_head(in_folder, number))
 
-    assert (found.verdict, found.why) == (
+    assert (check.verdict, check.why) == (
         Verdict.FAILED,
         f"it sees {what} as the last, and the chain has 3: an older store, or another",
     )
@@ -144,21 +148,19 @@ def test_a_server_that_has_seen_what_was_cut_off_here(in_folder: History) -> Non
     chain = a_head(in_folder, 3)
     in_folder.store.delete(KEYS.receipt(SOUP.uid, 3))
 
-    found = seen_by_a_server(in_folder, chain)
+    check = seen_by_a_server(in_folder, chain)
 
-    assert found.verdict is Verdict.FAILED
-    assert "that is not in this store: cut off, or another store" in found.why
+    assert check.verdict is Verdict.FAILED
+    assert "that is not in this store: cut off, or another store" in check.why
 
 
 def test_a_server_that_sees_a_fork(in_folder: History) -> None:
-    found = seen_by_a_server(in_folder, a_head(in_folder, 3) | {"digest": NOBODY})
+    check = seen_by_a_server(in_folder, a_head(in_folder, 3) | {"digest": NOBODY})
 
-    assert found.verdict is Verdict.FAILED
-    assert found.why.startswith(f"number 3 is {NOBODY} there and ")
+    assert check.verdict is Verdict.FAILED
+    assert check.why.startswith(f"number 3 is {NOBODY} there and ")
 
 
 @pytest.mark.parametrize("chain", [None, [1], {"sequence": -1}, {"soup": "tiny", "heads": 3}])
-def test_a_server_that_does_not_say_which_receipts_it_sees(
-    in_folder: History, chain: object
-) -> None:
+def test_a_server_without_a_valid_chain_head(in_folder: History, chain: object) -> None:
     assert seen_by_a_server(in_folder, chain).verdict is Verdict.NOT_CHECKABLE

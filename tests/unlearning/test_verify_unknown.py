@@ -1,4 +1,4 @@
-"""What a verifier cannot know, it says that it cannot: never proven, and never failed for it."""
+"""A verifier reports what it cannot check as NotCheckable, never as Proven or Failed."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,15 @@ from uuid import uuid4
 
 from tests.contract.conftest import Server
 from tests.unlearning.blind_store import refusing_versions
-from tests.unlearning.history import KEYS, SOUP, History, a_history, causes, one, those
+from tests.unlearning.history import (
+    KEYS,
+    SOUP,
+    History,
+    a_history,
+    causes,
+    check_about,
+    checks_with,
+)
 
 from stockpot.api.runspec import StoreRef
 from stockpot.core.digests import Digest
@@ -16,23 +24,25 @@ from stockpot.store.keys import MANIFEST, WEIGHTS
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import load_private_key
 from stockpot.unlearning.statement import state
-from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
+from stockpot.unlearning.tombstone import Tombstone, write_tombstone
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict
 
 
 def only_unknown(report: Report) -> Check:
-    """The one thing that is open, but for what later receipts superseded."""
+    """The only check that is not checkable, except superseded ones."""
     assert causes(report) == ""
-    [found] = [one for one in those(report, Verdict.NOT_CHECKABLE) if not one.superseded]
+    [check] = [
+        check for check in checks_with(report, Verdict.NOT_CHECKABLE) if not check.superseded
+    ]
     assert report.exit_code == ExitCode.NOT_PROVEN
-    return found
+    return check
 
 
 def test_without_a_head_completeness_is_unknown(history: History) -> None:
-    found = only_unknown(history.verified())
+    check = only_unknown(history.verified())
 
-    assert (found.about, found.claim) == ("the chain", "it is complete")
-    assert "cut off" in found.why
+    assert (check.about, check.claim) == ("the chain", "it is complete")
+    assert "cut off" in check.why
 
 
 def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history: History) -> None:
@@ -48,15 +58,15 @@ def test_a_successor_whose_ingredients_were_removed_later_is_superseded(history:
 
 
 def test_a_head_that_is_not_the_last_says_how_many_came_after(in_folder: History) -> None:
-    found = one(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
+    check = check_about(in_folder.verified(head=in_folder.head(1)), "the chain", "complete")
 
-    assert found.verdict is Verdict.PROVEN
-    assert found.why == "the head is number 1; 2 came after it"
+    assert check.verdict is Verdict.PROVEN
+    assert check.why == "the head is number 1; 2 came after it"
 
 
-def test_an_unlearning_under_way_is_no_fault(in_folder: History) -> None:
+def test_an_unlearning_in_progress_is_no_failure(in_folder: History) -> None:
     mark = Tombstone(shard="uid-eels", soup=SOUP.uid, at="2026-11-23T00:00:00Z")
-    stand_tombstone(in_folder.store, KEYS, mark)
+    write_tombstone(in_folder.store, KEYS, mark)
     for info in [*in_folder.store.list(KEYS.shard("uid-eels"))]:
         in_folder.store.delete(info.key)
 
@@ -64,9 +74,9 @@ def test_an_unlearning_under_way_is_no_fault(in_folder: History) -> None:
 
     assert causes(report) == ""
     assert report.exit_code == ExitCode.NOT_PROVEN
-    tombstones = one(report, "the chain", "every tombstone")
+    tombstones = check_about(report, "the chain", "every tombstone")
     assert "shard uid-eels, forgotten at 2026-11-23T00:00:00Z, has none" in tombstones.why
-    mean = one(report, "receipt 3", "exact mean")
+    mean = check_about(report, "receipt 3", "exact mean")
     assert mean.why == "an ingredient of it is being forgotten"
 
 
@@ -74,25 +84,25 @@ def test_an_ingredient_that_is_gone_cannot_be_averaged(in_folder: History) -> No
     key = in_folder.ingredient("cats")
     in_folder.store.delete(key)
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert (found.claim[:13], found.why) == ("the successor", f"{key} is not there any more")
+    assert (check.claim[:13], check.why) == ("the successor", f"{key} is not in the store any more")
 
 
-def test_a_recipe_whose_weights_nobody_wrote_down(in_folder: History) -> None:
-    # As merges wrote manifests before they named the parts.
+def test_a_manifest_without_its_recipes_parts(in_folder: History) -> None:
+    # Merges of the first release wrote manifests without the parts.
     strip_parts(in_folder)
 
     report = in_folder.verified(head=in_folder.head())
 
     for claim in ("without it", "exact mean"):
-        found = one(report, "receipt 3", claim)
-        assert found.verdict is Verdict.NOT_CHECKABLE
-        assert "and their weights, is not to be found" in found.why
+        check = check_about(report, "receipt 3", claim)
+        assert check.verdict is Verdict.NOT_CHECKABLE
+        assert "and their weights, cannot be found" in check.why
 
 
 def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: History) -> None:
-    successor = in_folder.said(3).successor
+    successor = in_folder.predicate(3).successor
     assert successor is not None
     for info in [*in_folder.store.list(KEYS.revision(SOUP.uid, successor.recipe_digest))]:
         in_folder.store.delete(info.key)
@@ -100,49 +110,49 @@ def test_a_revision_that_was_collected_leaves_its_recipe_unknown(in_folder: Hist
     report = in_folder.verified(head=in_folder.head())
 
     assert causes(report) == ""
-    assert one(report, "receipt 3", "without it").verdict is Verdict.NOT_CHECKABLE
+    assert check_about(report, "receipt 3", "without it").verdict is Verdict.NOT_CHECKABLE
 
 
-def test_a_manifest_that_was_written_again_is_told_from_the_one_that_was_signed(
+def test_a_rewritten_manifest_is_distinguished_from_the_signed_one(
     in_folder: History,
 ) -> None:
     folder = successor_folder(in_folder)
     in_folder.edit(folder + MANIFEST, b'"seconds": "', b'"seconds": "1')
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert "it was written again since" in found.why
+    assert "it was written again since" in check.why
 
 
-def test_what_lies_under_no_manifest_is_nobodys_and_so_not_clean(history: History) -> None:
+def test_objects_under_no_manifest_are_not_checkable(history: History) -> None:
     history.store.put("ml/soups/soup-1/fitted/router.bin", b"who knows")
 
-    found = only_unknown(history.verified(head=history.head()))
+    check = only_unknown(history.verified(head=history.head()))
 
-    assert found.about == "the store"
-    assert found.why == "whose these are, nobody knows: ml/soups/soup-1/fitted/router.bin"
+    assert check.about == "the store"
+    assert check.why == "these are under no manifest: ml/soups/soup-1/fitted/router.bin"
 
 
 def test_what_a_custom_image_trained_from_is_unknown(in_folder: History) -> None:
     folder = in_folder.ingredient("eels").removesuffix(WEIGHTS)
     in_folder.edit(folder + MANIFEST, b'"madeBy": "stockpot', b'"madeBy": "acme-trainer')
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert found.claim == "each ingredient was trained from its own shard alone"
-    assert f"{folder} was made by acme-trainer" in found.why
+    assert check.claim == "each ingredient was trained from its own shard alone"
+    assert f"{folder} was made by acme-trainer" in check.why
 
 
 def test_an_incomplete_receipt_says_so(in_folder: History) -> None:
     in_folder.forge(3, completeness="Incomplete")
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert "it is Incomplete" in found.why
+    assert "it is Incomplete" in check.why
 
 
 def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder: History) -> None:
-    # As a deadline that passed leaves one, and then what was missing was confirmed.
+    # A deadline passed, and the missing confirmation came later.
     last = in_folder.receipts()[-1]
     in_folder.forge(3, completeness="Incomplete", missing=("server tiny-1",))
     again = last.statement.predicate.model_copy(
@@ -154,25 +164,25 @@ def test_an_incomplete_receipt_is_superseded_by_the_next_of_its_shard(in_folder:
     report = in_folder.verified(head=in_folder.head(4))
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
-    found = one(report, "receipt 3", "nothing is missing")
-    assert (found.verdict, found.superseded) == (Verdict.NOT_CHECKABLE, True)
-    assert found.why == "it is Incomplete: not confirmed: server tiny-1"
-    assert one(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
+    check = check_about(report, "receipt 3", "nothing is missing")
+    assert (check.verdict, check.superseded) == (Verdict.NOT_CHECKABLE, True)
+    assert check.why == "it is Incomplete: not confirmed: server tiny-1"
+    assert check_about(report, "receipt 4", "nothing is missing").verdict is Verdict.ATTESTED
 
 
 def test_a_receipt_that_names_no_server(in_folder: History) -> None:
     in_folder.forge(3, servers=())
 
-    found = only_unknown(in_folder.verified(head=in_folder.head()))
+    check = only_unknown(in_folder.verified(head=in_folder.head()))
 
-    assert found.why == "the receipt names no server that was asked"
+    assert check.why == "the receipt names no server that was queried"
 
 
 def test_an_inventory_that_a_later_purge_added_to(in_folder: History) -> None:
     key = KEYS.inventory("uid-dogs")
-    found = json.loads(in_folder.store.get(key) or b"")
-    found["sweeps"].append({"at": "2099-01-01T00:00:00Z", "found": 0})
-    data = json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
+    inventory = json.loads(in_folder.store.get(key) or b"")
+    inventory["sweeps"].append({"at": "2099-01-01T00:00:00Z", "found": 0})
+    data = json.dumps(inventory, sort_keys=True, separators=(",", ":")).encode()
     in_folder.store.put(key, data)
 
     unknown = only_unknown(in_folder.verified(head=in_folder.head()))
@@ -180,8 +190,8 @@ def test_an_inventory_that_a_later_purge_added_to(in_folder: History) -> None:
     assert "a later purge added to it" in unknown.why
 
 
-def test_the_base_alone_needs_the_base(told: History, tmp_path: Path) -> None:
-    history = down_to_the_base(told, tmp_path)
+def test_the_base_alone_needs_the_base(shared_history: History, tmp_path: Path) -> None:
+    history = down_to_the_base(shared_history, tmp_path)
 
     without = history.verified(head=history.head(5))
     wrong = history.verified(head=history.head(5), base=tmp_path)
@@ -189,11 +199,11 @@ def test_the_base_alone_needs_the_base(told: History, tmp_path: Path) -> None:
 
     assert "which is not at hand: give it with --base" in only_unknown(without).why
     assert "no model_index.json" in only_unknown(wrong).why
-    assert one(given, "receipt 5", "exact mean").verdict is Verdict.PROVEN
+    assert check_about(given, "receipt 5", "exact mean").verdict is Verdict.PROVEN
     assert given.exit_code == ExitCode.OK
 
 
-def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: History) -> None:
+def test_receipts_without_later_fields_stay_readable(in_folder: History) -> None:
     in_folder.forge(3, tombstoned_at=None, stored_at=None, successor_manifest=None, tainted=())
 
     report = in_folder.verified(head=in_folder.head())
@@ -201,13 +211,13 @@ def test_receipts_from_before_there_were_more_words_stay_readable(in_folder: His
     assert report.exit_code == ExitCode.OK
 
 
-def test_a_server_that_cannot_be_asked(in_folder: History) -> None:
+def test_an_unreachable_server(in_folder: History) -> None:
     report = in_folder.verified(head=in_folder.head(), urls=("http://127.0.0.1:9",))
 
-    drawn, seen = (o for o in those(report, Verdict.NOT_CHECKABLE) if not o.superseded)
-    assert drawn.about == seen.about == "the server at http://127.0.0.1:9"
+    drawn, chain = (o for o in checks_with(report, Verdict.NOT_CHECKABLE) if not o.superseded)
+    assert drawn.about == chain.about == "the server at http://127.0.0.1:9"
     assert "it gives no answer that names a revision" in drawn.why
-    assert "it does not say which it sees" in seen.why
+    assert "it gives no answer with a head of the chain" in chain.why
 
 
 def test_the_verbs_leave_nothing_in_a_bucket_that_keeps_versions(
@@ -220,12 +230,14 @@ def test_the_verbs_leave_nothing_in_a_bucket_that_keeps_versions(
 
     assert (causes(report), report.exit_code) == ("", ExitCode.OK)
     for number in (1, 2, 3):
-        assert one(report, f"receipt {number}", "nothing lies").verdict is Verdict.PROVEN
+        assert check_about(report, f"receipt {number}", "is back").verdict is Verdict.PROVEN
 
 
-def test_a_version_that_only_a_full_listing_shows(bucket: StoreRef, told: History) -> None:
+def test_a_version_that_only_a_full_listing_shows(
+    bucket: StoreRef, shared_history: History
+) -> None:
     place = bucket.model_copy(update={"url": f"{bucket.url}/{uuid4().hex}"})
-    history = told.copied_to(place)
+    history = shared_history.copied_to(place)
     key = KEYS.ingredient("uid-dogs", Digest("sha256:" + "b" * 64)) + WEIGHTS
     history.store.put(key, b"the same weights as before")
     history.store.delete(key)
@@ -233,52 +245,52 @@ def test_a_version_that_only_a_full_listing_shows(bucket: StoreRef, told: Histor
 
     report = history.verified(head=history.head())
 
-    assert one(report, "receipt 3", "nothing lies").why == f"this is there again: {key}"
+    assert check_about(report, "receipt 3", "is back").why == f"this is there again: {key}"
 
 
 def test_without_the_right_to_list_versions_absence_is_not_proven(
-    s3_server: Server, bucket: StoreRef, told: History
+    s3_server: Server, bucket: StoreRef, shared_history: History
 ) -> None:
     place = bucket.model_copy(update={"url": f"{bucket.url}/{uuid4().hex}"})
-    history = told.copied_to(place)
+    history = shared_history.copied_to(place)
     with refusing_versions(s3_server.endpoint) as endpoint:
-        seen = replace(history, ref=place.model_copy(update={"endpoint": endpoint}))
-        report = seen.verified(head=history.head())
+        blinded = replace(history, ref=place.model_copy(update={"endpoint": endpoint}))
+        report = blinded.verified(head=history.head())
         key = KEYS.ingredient("uid-dogs", Digest("sha256:" + "b" * 64)) + WEIGHTS
         history.store.put(key, b"the same weights as before")
-        again = seen.verified(head=history.head())
+        again = blinded.verified(head=history.head())
 
     assert report.exit_code == ExitCode.NOT_PROVEN
     for number in (1, 2, 3):
-        found = one(report, f"receipt {number}", "nothing lies")
-        assert found.verdict is Verdict.NOT_CHECKABLE
-        assert "older versions were not shown" in found.why
-        assert "AccessDenied" in found.why
-    assert one(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
-    assert one(again, "receipt 3", "nothing lies").verdict is Verdict.FAILED, "what shows, shows"
+        check = check_about(report, f"receipt {number}", "is back")
+        assert check.verdict is Verdict.NOT_CHECKABLE
+        assert "older versions were not shown" in check.why
+        assert "AccessDenied" in check.why
+    assert check_about(report, "receipt 3", "exact mean").verdict is Verdict.PROVEN
+    assert check_about(again, "receipt 3", "is back").verdict is Verdict.FAILED, "what shows, shows"
 
 
 def successor_folder(history: History) -> str:
-    successor = history.said(3).successor
+    successor = history.predicate(3).successor
     assert successor is not None
     return KEYS.revision(SOUP.uid, successor.recipe_digest)
 
 
 def strip_parts(history: History) -> None:
     key = successor_folder(history) + MANIFEST
-    found = json.loads(history.store.get(key) or b"")
-    del found["parts"]
-    history.store.put(key, json.dumps(found).encode())
+    manifest = json.loads(history.store.get(key) or b"")
+    del manifest["parts"]
+    history.store.put(key, json.dumps(manifest).encode())
 
 
-def down_to_the_base(told: History, tmp_path: Path) -> History:
-    """Forget the last two as well."""
+def down_to_the_base(shared_history: History, tmp_path: Path) -> History:
+    """Forget the last two shards as well."""
     root = tmp_path / "store"
     root.mkdir()
-    history = told.copied_to(StoreRef(url=root.as_uri()))
-    cook = history.cook(tmp_path)
+    history = shared_history.copied_to(StoreRef(url=root.as_uri()))
+    runner = history.runner(tmp_path)
     parts = history.parts(3)
     eels = next(part for part in parts if part.shard_uid == "uid-eels")
-    cook.forget("cats", cook.mix((eels,)))
-    cook.forget("eels", cook.mix(()))
+    runner.forget("cats", runner.mix((eels,)))
+    runner.forget("eels", runner.mix(()))
     return history

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 from tests import tiny
 from tests.local.tiny_soup import environment
-from tests.serving.kitchen import until
+from tests.serving.server_fixtures import until
 from tests.training.runs import Ground, a_training
 from tests.workload.pod import UID, confined, require_namespaces
 

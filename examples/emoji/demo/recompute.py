@@ -10,8 +10,8 @@ import torch
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef, StoreRef
 from stockpot.diffusion.pipeline import load_parts
-from stockpot.serving.renderer import Studio
-from stockpot.serving.requests import Order
+from stockpot.serving.renderer import Renderer
+from stockpot.serving.requests import GenerationRequest
 from stockpot.store.base import open_base
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
@@ -25,16 +25,16 @@ def main(into: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         location = Location(place=Place.FOLDER, path=order["base"])
         base = open_base(BaseRef(location=location), store, Path(work))
-        studio = Studio(store, keys, order["soup"], load_parts(base.folder), 32)
+        renderer = Renderer(store, keys, order["soup"], load_parts(base.folder), 32)
         revision = RevisionRef(
             recipe_digest=order["recipe"],
             weights_digest=order["weights"],
             lineage=tuple(LineagePair(shard=s, training_key=k) for s, k in order["lineage"]),
         )
-        unet = studio.load(revision, Path(work) / "weights")
+        unet = renderer.load(revision, Path(work) / "weights")
         for number, (prompt, seed) in enumerate(order["asked"]):
-            wish = Order(prompt, "", (seed,), steps=20, guidance=3.0)
-            (into / f"{number}.png").write_bytes(studio.draw(unet, wish, seed, lambda: None))
+            request = GenerationRequest(prompt, "", (seed,), steps=20, guidance=3.0)
+            (into / f"{number}.png").write_bytes(renderer.draw(unet, request, seed, lambda: None))
 
 
 if __name__ == "__main__":

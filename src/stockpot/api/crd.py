@@ -23,9 +23,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
 )
 
-HEADER = (
-    "# Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`.\n"
-)
+HEADER = "# Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`.\n"
 
 AnyKind = type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt]
 

@@ -190,7 +190,8 @@ class HeldReport(Model):
     node: str = ""
     nonce: str = ""
     """Drawn for this question, and repeated in the answer; empty where it knows of none."""
-    boot: str
+    instance_id: str = Field(alias="boot")
+    """Which process of the server answered."""
     epoch: int
     holds: tuple[DigestString, ...] = ()
     """Recipe digests: in memory or on disk, granted, being fetched, served or draining."""

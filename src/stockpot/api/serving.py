@@ -5,9 +5,9 @@
     POST /weights:commit     Grant → 200; serves it from the next request on, and drops all else
     GET  /livez, /readyz, /metrics
 
-A grant is the operator's whole word to one boot of one pod. It is refused with 409 where its
-epoch is below the last one accepted, or its boot is not this one's: a late grant is of an
-earlier promotion, or for an earlier boot.
+A grant is the operator's whole word to one instance (one process) of a pod. It is refused with 409
+where its epoch is below the last one accepted, or its instance ID is another one's: a late grant
+is of an earlier promotion, or for an earlier process. The JSON calls the instance ID `boot`.
 """
 
 from pydantic import Field
@@ -20,7 +20,8 @@ from stockpot.api.runspec import RevisionRef
 class Grant(Model):
     """Serve this, and drop all else."""
 
-    boot: str
+    instance_id: str = Field(alias="boot")
+    """The server process that this is for; each process draws one when it starts."""
     epoch: int = Field(ge=1)
     number: int = Field(ge=0)
     """The soup's number of this promotion, for answers and people; 0 is the base."""
@@ -38,7 +39,7 @@ class Granted(Model):
 class ServerState(Model):
     """What a server pod reports of itself."""
 
-    boot: str
+    instance_id: str = Field(alias="boot")
     """Drawn when the process starts."""
     epoch: int = 0
     """Of the last grant that it accepted; it refuses lower ones."""

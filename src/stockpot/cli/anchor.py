@@ -9,7 +9,7 @@ from stockpot.cli.receipt_options import store_ref, where
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
-from stockpot.unlearning.anchors import Anchored, FileAnchor, contradiction
+from stockpot.unlearning.anchors import AnchoredHead, FileAnchor, contradiction
 from stockpot.unlearning.chain import read_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.keys import load_public_key
@@ -54,7 +54,7 @@ def anchor(soup: str, place: str, key: Path, endpoint: str, namespace: str, path
             click.echo(f"{chain.last}:{chain.head} is anchored already")
             return
     assert chain.head is not None
-    head = Anchored(
+    head = AnchoredHead(
         namespace=namespace,
         soup=uid,
         name=chain.receipts[-1].statement.predicate.soup.name if chain.receipts else "",

@@ -20,10 +20,10 @@ from stockpot.store.outputs import write_output
 from stockpot.unlearning.anchors import FileAnchor
 from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.chain_head import parse_head
-from stockpot.unlearning.verify.history import Audit, Member, tell
+from stockpot.unlearning.verify.history import Audit, MemberHistory, read_audit
 from stockpot.unlearning.verify.soups import find_soup
 from stockpot.unlearning.verify.verdict import Verdict
-from stockpot.unlearning.verify.verification import Ground, verify
+from stockpot.unlearning.verify.verification import VerificationInput, verify
 
 
 @click.command()
@@ -61,16 +61,16 @@ def audit(
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
-    ground = Ground(store, place, keys, uid, public_key)
+    inputs = VerificationInput(store, place, keys, uid, public_key)
     with waiting("reading and averaging"):
         report = verify(
-            ground,
+            inputs,
             head=kept,
             average=Averaging(store, keys, base),
             urls=(),
             anchor=file,
         )
-        history = tell(ground, report)
+        history = read_audit(inputs, report)
     if page:
         write_output(page, page_of(history).encode())
     if as_json:
@@ -119,7 +119,7 @@ def _members(history: Audit) -> Table:
     return table
 
 
-def standing(member: Member) -> str:
+def standing(member: MemberHistory) -> str:
     """In a word, how a member stands."""
     if member.receipt is not None:
         how = "forgotten" if member.completeness == "Complete" else "incomplete"

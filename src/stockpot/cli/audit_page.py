@@ -5,7 +5,7 @@ from html import escape
 from itertools import groupby
 
 from stockpot.core.digests import short
-from stockpot.unlearning.verify.history import Audit, Member
+from stockpot.unlearning.verify.history import Audit, MemberHistory
 from stockpot.unlearning.verify.verdict import BEYOND, Check, Verdict
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -125,7 +125,7 @@ def _members(history: Audit) -> str:
     return _table(head, rows)
 
 
-def _standing(member: Member) -> str:
+def _standing(member: MemberHistory) -> str:
     if member.receipt is not None:
         how = "forgotten" if member.completeness == "Complete" else "forgotten, not confirmed"
         return f"{how}, receipt {member.receipt}"
@@ -193,7 +193,7 @@ def _checks(checks: Iterable[Check]) -> str:
     return "".join(groups)
 
 
-def _named(member: Member) -> str:
+def _named(member: MemberHistory) -> str:
     return escape(member.name or f"{member.shard[:8]}…")
 
 

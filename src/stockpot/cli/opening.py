@@ -5,7 +5,7 @@ import click
 from stockpot.cli.receipt_options import ENDPOINT, NAMESPACE, STORE, store_ref
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
-from stockpot.unlearning.commitments import keep, openings
+from stockpot.unlearning.commitments import keep_commitments, openings
 
 
 @click.command()
@@ -25,7 +25,7 @@ def opening(
     again before the purge, it prints the same.
     """
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
-    keep(store, keys, shard_uid, records)
+    keep_commitments(store, keys, shard_uid, records)
     for one in openings(store, keys, shard_uid):
         if one.record in records:
             click.echo(one.model_dump_json(by_alias=True))

@@ -15,7 +15,7 @@ from stockpot.unlearning.keys import load_public_key
 from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.disclosure import read_openings
 from stockpot.unlearning.verify.soups import find_soup
-from stockpot.unlearning.verify.verification import Ground
+from stockpot.unlearning.verify.verification import VerificationInput
 from stockpot.unlearning.verify.verification import verify as check_all
 
 
@@ -60,10 +60,10 @@ def verify(
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
-    ground = Ground(store, place, keys, uid, public_key)
+    inputs = VerificationInput(store, place, keys, uid, public_key)
     with waiting("reading and averaging"):
         report = check_all(
-            ground,
+            inputs,
             head=kept,
             average=Averaging(store, keys, base),
             urls=urls,

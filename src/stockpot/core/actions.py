@@ -351,7 +351,7 @@ class Prepare:
     """Have one server fetch what was promoted, beside what it serves."""
 
     server: str
-    boot: str
+    instance_id: str
     promotion: Promotion
 
 
@@ -360,7 +360,7 @@ class Commit:
     """Have one server serve what it prepared, and drop everything else."""
 
     server: str
-    boot: str
+    instance_id: str
     promotion: Promotion
 
 

@@ -19,7 +19,7 @@ def plan_servers(world: World) -> Iterator[Action]:
     """Grant what was promoted to every server that does not serve it yet.
 
     From the moment a shard is deleted no grant names it: a server that starts waits for the soup
-    without it. A late grant has an earlier epoch or an earlier boot, and is refused.
+    without it. A late grant has an earlier epoch or instance ID, and is refused.
     """
     wanted = wanted_replicas(world)
     if world.replicas != wanted or (wanted and not world.is_as_declared):
@@ -42,7 +42,7 @@ def plan_servers(world: World) -> Iterator[Action]:
             continue
         ready = server.epoch == promoted.epoch and server.prepared
         act = Commit if ready == promoted.revision.recipe.digest else Prepare
-        yield act(server.name, server.boot, promoted)
+        yield act(server.name, server.instance_id, promoted)
 
 
 def wanted_replicas(world: World) -> int:

@@ -24,7 +24,7 @@ class Server:
     uid: str = ""
     """UID of the pod or process, never reused; empty where it has not started."""
     node: str = ""
-    boot: str = ""
+    instance_id: str = ""
     answers: bool = True
     ready: bool = False
     epoch: Epoch = NO_EPOCH

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from stockpot.api.runspec import Ending, ServeRun
-from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding
@@ -36,7 +35,7 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
+from stockpot.reconcile.orders import serve_run, server_grant, soup_ref
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
 
 
@@ -85,7 +84,7 @@ class ClusterServers:
             servers,
             ended=frozenset(endings),
             endings=endings,
-            is_as_told=deployment is None or self._is_applied(soup, deployment, replicas),
+            is_as_declared=deployment is None or self._is_applied(soup, deployment, replicas),
             startup_blocker=self._blocker(soup, deployment, pods),
         )
 
@@ -120,13 +119,13 @@ class ClusterServers:
         except NamespaceEnding:
             return
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
-        self._send("prepare", server, boot, promotion)
+        self._send("prepare", server, instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
-        self._send("commit", server, boot, promotion)
+        self._send("commit", server, instance_id, promotion)
 
     @property
     def _soup(self) -> Soup | None:
@@ -201,16 +200,11 @@ class ClusterServers:
         if service_name_blocker(live) is None and not is_applied(live, desired):
             self._cache.put(SERVICES, self._client.apply(SERVICES, desired))
 
-    def _send(self, verb: str, server: str, boot: str, promotion: Promotion) -> None:
+    def _send(self, verb: str, server: str, instance_id: str, promotion: Promotion) -> None:
         pod = self._server_pods.get(server)
         if pod is None or not pod.ip:
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(instance_id, promotion)
         self._pod_client.send_grant(pod.admin_url, verb, grant)
 
 

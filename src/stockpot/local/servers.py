@@ -10,12 +10,12 @@ import pydantic
 import urllib3
 
 from stockpot.api.runspec import Ending, Problem, ServeRun
-from stockpot.api.serving import Grant, ServerState
+from stockpot.api.serving import ServerState
 from stockpot.core.revision import Promotion
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.local.processes import Process
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import revision_ref
+from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedServers
 
 ASK_TIMEOUT_S = 5.0
@@ -97,25 +97,20 @@ class ProcessServers:
         local = spec.model_copy(update={"port": self._port, "admin_port": 0, "finish_s": FINISH_S})
         self.process.start(local)
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
         del server
-        self._send("prepare", boot, promotion)
+        self._send("prepare", instance_id, promotion)
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
         del server
-        self._send("commit", boot, promotion)
+        self._send("commit", instance_id, promotion)
 
-    def _send(self, verb: str, boot: str, promotion: Promotion) -> None:
+    def _send(self, verb: str, instance_id: str, promotion: Promotion) -> None:
         if not (endpoint := self.endpoint):
             return
-        grant = Grant(
-            boot=boot,
-            epoch=promotion.epoch,
-            number=promotion.number,
-            revision=revision_ref(promotion.revision),
-        )
+        grant = server_grant(instance_id, promotion)
         # What it says to this does not count: only what its state shows in the next round.
         with suppress(urllib3.exceptions.HTTPError):
             self._http.request(

@@ -80,10 +80,10 @@ def apply(action: Action, seen: ObservedObjects, world: World, ports: Ports, now
             ports.runs.start(run_name(action), action.lineage, spec)
         case act.EndRun(name):
             ports.runs.end(name)
-        case act.Prepare(server, boot, promotion):
-            ports.servers.prepare(server, boot, promotion)
-        case act.Commit(server, boot, promotion):
-            ports.servers.commit(server, boot, promotion)
+        case act.Prepare(server, instance_id, promotion):
+            ports.servers.prepare(server, instance_id, promotion)
+        case act.Commit(server, instance_id, promotion):
+            ports.servers.commit(server, instance_id, promotion)
         case act.Scale(replicas):
             ports.servers.scale(replicas, serve_run(soup, ports.surroundings))
         case _:

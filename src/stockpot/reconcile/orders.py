@@ -21,6 +21,7 @@ from stockpot.api.runspec import (
     SignRun,
     TrainRun,
 )
+from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.actions import (
     DueReceipt,
@@ -209,6 +210,16 @@ def revision_ref(revision: Revision) -> RevisionRef:
     )
 
 
+def server_grant(instance_id: str, promotion: Promotion) -> Grant:
+    """Grant a promoted revision to one instance of a server."""
+    return Grant(
+        instance_id=instance_id,
+        epoch=promotion.epoch,
+        number=promotion.number,
+        revision=revision_ref(promotion.revision),
+    )
+
+
 def ended_reports(soup: Soup, world: World, requested_at: str) -> tuple[EndedReport, ...]:
     """Write down which servers have ended since something was to be unlearned, and how."""
     serving = soup.status.serving
@@ -234,7 +245,7 @@ def held_report(server: Server, current: Promotion | None) -> HeldReport:
         uid=server.uid,
         node=server.node,
         nonce=server.nonce,
-        boot=server.boot,
+        instance_id=server.instance_id,
         epoch=server.epoch,
         holds=tuple(sorted(hold.recipe for hold in server.holds)),
         beside=lineage_pairs(beside),

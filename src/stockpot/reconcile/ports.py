@@ -103,7 +103,7 @@ class ObservedServers:
     """How many were asked for."""
     servers: tuple[Server, ...] = ()
     """Every one that ever began, and whose end nobody has confirmed."""
-    is_as_told: bool = True
+    is_as_declared: bool = True
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed, by whoever runs them."""
     endings: Mapping[str, Ending] = field(default_factory=dict)
@@ -128,11 +128,11 @@ class Servers(Protocol):
         """Have so many."""
         ...
 
-    def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
+    def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared; a server that refuses or is silent is asked again later."""
         ...
 
-    def commit(self, server: str, boot: str, promotion: Promotion) -> None:
+    def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
         ...
 

@@ -1,5 +1,5 @@
-"""One server: it holds what it was granted, answers requests for pictures, and says what it holds.
+"""The inference server: loads granted revisions, generates images, and reports what it holds.
 
-Nothing here knows of Kubernetes, or decides which revision should be served: the operator does, and
-tells it on the admin port. See `stockpot.api.serving` for what the two say to each other.
+It knows nothing of Kubernetes and does not choose the revision to serve: the operator does, and
+grants it on the admin port. `stockpot.api.serving` describes that protocol.
 """

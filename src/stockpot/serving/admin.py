@@ -1,7 +1,7 @@
-"""The admin port: what the operator, the kubelet and Prometheus ask.
+"""The admin port, for the operator, the kubelet and Prometheus: grants, state, probes, metrics.
 
-See `stockpot.api.serving` for the protocol. It runs on a thread of its own, so that a long picture
-is never taken for a server that hangs.
+`stockpot.api.serving` describes the protocol. The port has its own thread, so that its probes
+answer while the worker draws.
 """
 
 from collections.abc import Callable
@@ -13,46 +13,46 @@ from fastapi.responses import JSONResponse, Response
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.serving.chain import Chain
+from stockpot.serving.chain_head import ChainHeadCache
 from stockpot.serving.grants import GrantRefused
-from stockpot.serving.metrics import CONTENT_TYPE, Meters
+from stockpot.serving.metrics import CONTENT_TYPE, ServerMetrics
 from stockpot.serving.models import Models
 
 Nonce = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]
 
 
 def admin_app(
-    *, models: Models, meters: Meters, chain: Chain, is_ending: Callable[[], bool]
+    *, models: Models, metrics: ServerMetrics, chain: ChainHeadCache, is_ending: Callable[[], bool]
 ) -> FastAPI:
-    """The ASGI application of the admin port.
+    """Build the ASGI application of the admin port.
 
     Args:
-        models: What is granted, and reported.
-        meters: What `/metrics` shows.
-        chain: The head of the receipts.
-        is_ending: Whether the server was told to end: then it is not ready.
+        models: Takes grants and reports what is held.
+        metrics: What `/metrics` shows.
+        chain: The head of the chain of receipts.
+        is_ending: Whether the server is shutting down: then it is not ready.
     """
     app = FastAPI(title="Stockpot admin", docs_url=None, redoc_url=None)
 
-    def told(nonce: str = "") -> ServerState:
+    def current_state(nonce: str = "") -> ServerState:
         state = models.state()
         ready = state.ready and not is_ending()
-        head = {"chain": chain.seen(), "chain_age_s": chain.age_s()}
+        head = {"chain": chain.last_head(), "chain_age_s": chain.age_s()}
         return state.model_copy(update={"ready": ready, "nonce": nonce, **head})
 
     @app.get("/state")
     def state(nonce: Nonce = "") -> Response:
-        return _json(told(nonce))
+        return _json(current_state(nonce))
 
     @app.post("/weights:prepare")
     def prepare(grant: Grant) -> Response:
         models.prepare(grant)
-        return _json(told(), 202)
+        return _json(current_state(), 202)
 
     @app.post("/weights:commit")
     def commit(grant: Grant) -> Response:
         models.commit(grant)
-        return _json(told())
+        return _json(current_state())
 
     @app.get("/livez")
     async def live() -> dict[str, bool]:
@@ -60,19 +60,19 @@ def admin_app(
 
     @app.get("/readyz")
     def ready() -> Response:
-        state = told()
+        state = current_state()
         return _json(state, 200 if state.ready else 503)
 
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(meters.text(), media_type=CONTENT_TYPE)
+    @app.get("/metrics", name="metrics")
+    def prometheus_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.exception_handler(GrantRefused)
     async def refused(_: Request, error: GrantRefused) -> Response:
         return JSONResponse({"message": error.message, "help": error.help}, 409)
 
     @app.exception_handler(RequestValidationError)
-    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_grant(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return JSONResponse(

@@ -1,7 +1,7 @@
-"""The public port: OpenAI's images API, health as the Open Inference Protocol has it, and a page.
+"""The public port: OpenAI's images API, Open Inference Protocol health checks, and a web page.
 
-Routes only: what a request means is in `orders`, the routes of models are in `model_routes`, who
-draws in `worker`, how a failure is told in `problems`, what surrounds every route in `middleware`.
+Routes only. `requests` parses a request, `model_routes` has the routes of models, `worker` draws,
+`http_errors` maps errors to responses, and `middleware` wraps every route.
 """
 
 import asyncio
@@ -20,22 +20,27 @@ from starlette.types import Receive
 from stockpot.api.chain import ChainHead
 from stockpot.errors import StockpotError
 from stockpot.serving import http_errors
-from stockpot.serving.chain import Chain
-from stockpot.serving.disconnects import leaves_before
+from stockpot.serving.chain_head import ChainHeadCache
+from stockpot.serving.disconnects import client_leaves_before
 from stockpot.serving.http_body import read_object
-from stockpot.serving.metrics import Meters
-from stockpot.serving.middleware import CLIENT_LEFT, BoundedBody, ClosesConnections, Measured
+from stockpot.serving.metrics import ServerMetrics
+from stockpot.serving.middleware import (
+    CLIENT_LEFT,
+    BodyLimitMiddleware,
+    ConnectionCloseMiddleware,
+    RequestMetricsMiddleware,
+)
 from stockpot.serving.model_routes import describe_revision, model_routes
 from stockpot.serving.models import Models
 from stockpot.serving.requests import (
     BadParameter,
+    GenerationRequest,
     ImageRequest,
-    Order,
     UnknownText,
-    order_of,
+    generation_request,
     quoted,
 )
-from stockpot.serving.worker import Pictures, Worker
+from stockpot.serving.worker import GeneratedImages, Worker
 
 IMAGES = "/v1/images/generations"
 CHAIN = "/v1/chain"
@@ -52,22 +57,22 @@ def public_app(
     resolution: int,
     models: Models,
     worker: Worker,
-    check: Callable[[Order], tuple[UnknownText, ...]],
-    meters: Meters,
-    chain: Chain,
+    check: Callable[[GenerationRequest], tuple[UnknownText, ...]],
+    metrics: ServerMetrics,
+    chain: ChainHeadCache,
     is_ending: Callable[[], bool],
 ) -> FastAPI:
-    """The ASGI application of the public port.
+    """Build the ASGI application of the public port.
 
     Args:
         soup: The name of the one model.
-        resolution: Width and height of its pictures.
-        models: What is served.
+        resolution: Width and height of its pictures, in pixels.
+        models: Knows the revision that serves.
         worker: Draws.
-        check: Refuses what the base cannot draw exactly as asked; see `Studio.check`.
-        meters: What is counted.
-        chain: The head of the receipts.
-        is_ending: Whether the server was told to end: it answers on, but is not ready.
+        check: Refuses what the base cannot draw exactly as requested; see `Renderer.check`.
+        metrics: Counts requests and pictures.
+        chain: The head of the chain of receipts.
+        is_ending: Whether the server is shutting down: it still answers, but is not ready.
     """
     # The usual documentation pages load scripts from elsewhere; /openapi.json is enough.
     app = FastAPI(
@@ -78,9 +83,9 @@ def public_app(
         redirect_slashes=False,
         dependencies=[Depends(_refuse_query)],
     )
-    app.add_middleware(BoundedBody, meters=meters, path=IMAGES)
-    app.add_middleware(Measured, meters=meters, path=IMAGES)
-    app.add_middleware(ClosesConnections, is_ending=is_ending)
+    app.add_middleware(BodyLimitMiddleware, metrics=metrics, path=IMAGES)
+    app.add_middleware(RequestMetricsMiddleware, metrics=metrics, path=IMAGES)
+    app.add_middleware(ConnectionCloseMiddleware, is_ending=is_ending)
     app.include_router(model_routes(soup, models))
     page = files("stockpot.serving").joinpath("page.html").read_text(encoding="utf-8")
 
@@ -88,24 +93,26 @@ def public_app(
     async def generate(http: Request) -> Response:
         """Draw pictures. Each is a function of the weights, the prompt, its seed and the steps."""
         try:
-            request = ImageRequest.model_validate(read_object(http.headers, await http.body()))
+            body = ImageRequest.model_validate(read_object(http.headers, await http.body()))
         except ValidationError as error:
-            return http_errors.of_validation(error)
-        order = order_of(request, soup=soup, resolution=resolution)
-        unknown = check(order)
-        pictures = await _draw(worker, order, http.receive, meters)
+            return http_errors.response_to_invalid_body(error)
+        request = generation_request(body, soup=soup, resolution=resolution)
+        unknown = check(request)
+        pictures = await _draw(worker, request, http.receive, metrics)
         if pictures is None:
             return Response(status_code=CLIENT_LEFT)
-        meters.images.inc(len(pictures.pngs))
-        return _answer(soup, resolution, order, pictures, unknown, chain.seen())
+        metrics.images.inc(len(pictures.pngs))
+        return _answer(soup, resolution, request, pictures, unknown, chain.last_head())
 
     @app.get(CHAIN)
     def head() -> JSONResponse:
-        """Say where the soup's receipts end in this server's store, as it is now."""
-        found = chain.fresh(CHAIN_TIMEOUT_S)
-        if found is None:
-            return http_errors.problem(503, "The store does not say where the receipts end.")
-        return JSONResponse({"soup": soup, **found.model_dump(mode="json")})
+        """Return the head of the soup's chain of receipts, read from the store now."""
+        current = chain.current_head(CHAIN_TIMEOUT_S)
+        if current is None:
+            return http_errors.error_response(
+                503, "The head of the chain of receipts could not be read from the store in time."
+            )
+        return JSONResponse({"soup": soup, **current.model_dump(mode="json")})
 
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
@@ -117,10 +124,10 @@ def public_app(
         return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/", include_in_schema=False)
-    async def human() -> HTMLResponse:
+    async def web_page() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
-    _tell_failures(app)
+    _add_error_handlers(app)
     return app
 
 
@@ -128,43 +135,47 @@ async def _refuse_query(request: Request) -> None:
     """Refuse parameters in the URL: no route reads any, and none is ignored."""
     if request.url.path.startswith("/v1/") and (names := list(request.query_params)):
         raise BadParameter(
-            names[0], f"{quoted(names[0])} stands in the URL, where no parameters are read."
+            names[0],
+            f"{quoted(names[0])} is a parameter of the URL, and none are read there; put it into "
+            "the JSON body.",
         )
 
 
-async def _draw(worker: Worker, order: Order, receive: Receive, meters: Meters) -> Pictures | None:
-    """Have an order answered; None if the client leaves before that."""
-    future = worker.submit(order)
+async def _draw(
+    worker: Worker, request: GenerationRequest, receive: Receive, metrics: ServerMetrics
+) -> GeneratedImages | None:
+    """Wait for a request's pictures; return None if the client disconnects first."""
+    future = worker.submit(request)
     answer = asyncio.wrap_future(future)
     try:
-        if await leaves_before(answer, receive):
+        if await client_leaves_before(answer, receive):
             if stage := worker.withdraw(future):
-                meters.disconnects.labels(stage=stage).inc()
+                metrics.disconnects.labels(stage=stage).inc()
             return None
         return answer.result()
     finally:
-        answer.cancel()  # Of one that is left behind, nobody looks at the error it ends with.
+        answer.cancel()  # Otherwise asyncio warns that a withdrawn request's error was not read.
 
 
 def _answer(
     soup: str,
     resolution: int,
-    order: Order,
-    pictures: Pictures,
+    request: GenerationRequest,
+    pictures: GeneratedImages,
     unknown: tuple[UnknownText, ...],
     head: ChainHead | None,
 ) -> JSONResponse:
     granted = pictures.granted
     data = [
         {"b64_json": base64.b64encode(png).decode("ascii"), "seed": seed}
-        for png, seed in zip(pictures.pngs, order.seeds, strict=True)
+        for png, seed in zip(pictures.pngs, request.seeds, strict=True)
     ]
     body: dict[str, object] = {
         "created": int(time.time()),
         "data": data,
         "output_format": "png",
         "size": f"{resolution}x{resolution}",
-        "seed": order.seeds[0],
+        "seed": request.seeds[0],
         "revision": describe_revision(soup, granted),
     }
     if unknown:
@@ -179,29 +190,29 @@ def _answer(
 
 
 def _image_request_schema() -> dict[str, Any]:
-    """Describe the body for /openapi.json: FastAPI does not read it, so it cannot know it."""
+    """Describe the body for /openapi.json: `read_object` parses it, so FastAPI does not know it."""
     schema = ImageRequest.model_json_schema()
     for name, field in schema["properties"].items():
         if name not in schema["required"] and "anyOf" not in field:
-            told = {
+            annotations = {
                 key: field.pop(key) for key in ("title", "description", "default") if key in field
             }
-            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **told}
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **annotations}
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _tell_failures(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(StockpotError)
     async def failed(_: Request, error: StockpotError) -> Response:
-        return http_errors.of_error(error)
+        return http_errors.response_to_error(error)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        answer = http_errors.problem(error.status_code, str(error.detail))
+        answer = http_errors.error_response(error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
-        return http_errors.ours()
+        return http_errors.internal_error()

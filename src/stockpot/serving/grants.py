@@ -1,8 +1,9 @@
-"""What one server holds, and may serve: frozen values, and functions from one to the next.
+"""The state machine of one server: which revisions it holds, and which one it may serve.
 
-No clock, no thread, no weights here: whoever calls these does what they say, and says afterwards
-what was done. Rule 1: nothing serves that was not committed under the last accepted epoch. Rule 2:
-what was once begun counts as held until somebody says that it is gone.
+Pure: frozen states, and functions from one state to the next, without a clock, threads or weights.
+`models` does the work and reports it back. Rule 1: only a revision that was committed under the
+last accepted epoch serves. Rule 2: a copy counts as held from the moment its fetch begins until
+`mark_gone`.
 
        prepare              fetched          warmed             commit
     ───────────▶ FETCHING ──────────▶ LOADED ───────▶ PREPARED ─────────▶ SERVING
@@ -24,14 +25,14 @@ Token = NewType("Token", int)
 
 
 class GrantRefused(Refused):
-    """The grant is not, or no longer, for what this server is."""
+    """The grant is late, for another instance, or not prepared."""
 
 
-class NothingServed(Waiting):
-    """No revision was committed yet."""
+class NoRevisionServed(Waiting):
+    """No revision has been committed yet."""
 
 
-class Stage(StrEnum):
+class CopyStage(StrEnum):
     """How far one copy of a revision has come."""
 
     FETCHING = "fetching"
@@ -39,99 +40,102 @@ class Stage(StrEnum):
     PREPARED = "prepared"
     SERVING = "serving"
     LEAVING = "leaving"
-    """Nothing new may use it; it is held until it is gone."""
+    """No new request may use it; it is held until its weights are gone."""
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldCopy:
     """One copy of a revision, on disk or in memory."""
 
     token: Token
     granted: Granted
-    stage: Stage = Stage.FETCHING
+    stage: CopyStage = CopyStage.FETCHING
     pins: int = 0
-    """Requests that use it now."""
+    """How many requests use it now."""
     deadline_s: float | None = None
-    """When it is leaving: until when requests may go on using it, on the monotonic clock."""
+    """While leaving: until when running requests may use it, in seconds of the monotonic clock."""
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """All that one server holds."""
+    """The copies that one server holds, and the grant that it follows."""
 
-    boot: str
+    instance_id: str
     granted: Granted | None = None
-    """The last accepted grant: serve this, and drop all else."""
-    held: tuple[Held, ...] = ()
+    """The last accepted grant: serve this revision, and drop all others."""
+    held: tuple[HeldCopy, ...] = ()
     next_token: Token = Token(1)
     problem: str = ""
     """Why the last prepare failed."""
 
     @property
     def epoch(self) -> int:
-        """Of the last accepted grant; 0 before the first."""
+        """The epoch of the last accepted grant; 0 before the first."""
         return self.granted.epoch if self.granted else 0
 
     @property
-    def serving(self) -> Held | None:
-        """What the next request is answered with."""
-        return next((one for one in self.held if one.stage is Stage.SERVING), None)
+    def serving(self) -> HeldCopy | None:
+        """The copy that answers the next request."""
+        return next((copy for copy in self.held if copy.stage is CopyStage.SERVING), None)
 
-    def get(self, token: Token) -> Held:
-        """The copy of that token; it must not be gone."""
-        return next(one for one in self.held if one.token == token)
+    def get(self, token: Token) -> HeldCopy:
+        """Return the copy with a token; it must not be gone."""
+        return next(copy for copy in self.held if copy.token == token)
 
 
 def prepare(state: Holdings, grant: Grant) -> tuple[Holdings, Token | None]:
-    """Accept a grant, and say which copy to fetch; none where it is here or on its way.
+    """Accept a grant, and return the token of the copy to fetch.
 
-    The same grant again changes nothing, unless fetching it failed: then it is tried again.
+    The token is None where a copy is here or being fetched. Repeating a grant changes nothing,
+    unless its fetch failed: then it is fetched again.
 
     Raises:
-        GrantRefused: It is for another boot, of a lower epoch, or says another thing under the
-            epoch of the last one.
+        GrantRefused: It is for another instance, of a lower epoch, or grants another revision under
+            the epoch of the last one.
     """
     granted = _accept(state, grant)
     # A promotion may name a revision that is here already: its copy moves on under the new epoch.
-    live = [one for one in state.held if _is_copy_of(one, granted.revision)]
-    others = (one for one in state.held if one.stage is not Stage.SERVING and one not in live)
+    live = [copy for copy in state.held if _is_copy_of(copy, granted.revision)]
+    others = (
+        copy for copy in state.held if copy.stage is not CopyStage.SERVING and copy not in live
+    )
     state = replace(state, granted=granted)
     for other in others:
         state = _change(state, other.token, _leave(None))
-    for one in live:
-        if one.stage is not Stage.SERVING:
-            state = _change(state, one.token, lambda it: replace(it, granted=granted))
+    for copy in live:
+        if copy.stage is not CopyStage.SERVING:
+            state = _change(state, copy.token, lambda it: replace(it, granted=granted))
     if live:
         return state, None
     token = state.next_token
-    held = (*state.held, Held(token, granted))
+    held = (*state.held, HeldCopy(token, granted))
     return replace(state, held=held, next_token=Token(token + 1), problem=""), token
 
 
-def fetched(state: Holdings, token: Token) -> Holdings:
-    """Its weights are in memory, verified."""
-    return _step(state, token, Stage.FETCHING, Stage.LOADED)
+def mark_fetched(state: Holdings, token: Token) -> Holdings:
+    """Record that a copy's weights are in memory and verified."""
+    return _step(state, token, CopyStage.FETCHING, CopyStage.LOADED)
 
 
-def warmed(state: Holdings, token: Token) -> Holdings:
-    """It made its first picture."""
-    return _step(state, token, Stage.LOADED, Stage.PREPARED)
+def mark_warmed(state: Holdings, token: Token) -> Holdings:
+    """Record that a copy drew its first picture."""
+    return _step(state, token, CopyStage.LOADED, CopyStage.PREPARED)
 
 
-def failed(state: Holdings, token: Token, problem: str) -> Holdings:
-    """It cannot be prepared. What is being served stays."""
-    if state.get(token).stage is Stage.LEAVING:
-        return state  # Nobody waits for it any more, so its problem is nobody's.
+def mark_failed(state: Holdings, token: Token, problem: str) -> Holdings:
+    """Record that a copy cannot be prepared. The revision that serves stays."""
+    if state.get(token).stage is CopyStage.LEAVING:
+        return state  # A newer grant replaced it, so its failure matters no more.
     return replace(_change(state, token, _leave(None)), problem=problem)
 
 
 def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Holdings:
-    """Serve the prepared revision from the next request on, and drop all else.
+    """Serve the prepared revision from the next request on, and drop all others.
 
-    Idempotent: a revision that is served under this grant stays so.
+    Idempotent: a revision that already serves under this grant goes on.
 
     Raises:
-        GrantRefused: It is not the grant that was prepared, or preparing has not ended.
+        GrantRefused: The grant was not prepared, or its preparation has not ended.
     """
     granted = _accept(state, grant)
     if granted != state.granted:
@@ -139,7 +143,7 @@ def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Ho
             f"The grant of epoch {grant.epoch} was not prepared here.",
             help="post it to /weights:prepare, and commit it when /state shows it as prepared",
         )
-    ready = (Stage.PREPARED, Stage.SERVING)
+    ready = (CopyStage.PREPARED, CopyStage.SERVING)
     chosen = next(
         (x for x in state.held if _is_copy_of(x, granted.revision) and x.stage in ready), None
     )
@@ -149,66 +153,66 @@ def commit(state: Holdings, grant: Grant, *, now_s: float, drain_s: float) -> Ho
             f"The revision of epoch {grant.epoch} is not prepared{why}",
             help="wait until /state shows it as prepared; after a failure, prepare it again",
         )
-    for one in state.held:
-        if one is chosen:
+    for copy in state.held:
+        if copy is chosen:
             state = _change(
-                state, one.token, lambda it: replace(it, granted=granted, stage=Stage.SERVING)
+                state, copy.token, lambda it: replace(it, granted=granted, stage=CopyStage.SERVING)
             )
-        elif one.stage is not Stage.LEAVING:
-            state = _change(state, one.token, _leave(now_s + drain_s))
+        elif copy.stage is not CopyStage.LEAVING:
+            state = _change(state, copy.token, _leave(now_s + drain_s))
     return state
 
 
-def acquire(state: Holdings) -> tuple[Holdings, Held]:
-    """Pin what serves now for one request, which it answers to its end.
+def acquire(state: Holdings) -> tuple[Holdings, HeldCopy]:
+    """Pin the copy that serves now for one request, which it answers to the end.
 
     Raises:
-        NothingServed: No revision was committed yet.
+        NoRevisionServed: No revision has been committed yet.
     """
     if state.serving is None:
-        raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+        raise NoRevisionServed("This server serves no revision yet.", help="ask again in a moment")
     token = state.serving.token
     state = _change(state, token, lambda it: replace(it, pins=it.pins + 1))
     return state, state.get(token)
 
 
 def release(state: Holdings, token: Token) -> Holdings:
-    """A request has ended."""
+    """Unpin a copy at the end of a request."""
     return _change(state, token, lambda it: replace(it, pins=it.pins - 1))
 
 
 def is_overdue(state: Holdings, token: Token, *, now_s: float) -> bool:
-    """Whether its revision was dropped, and the time for running requests is over."""
+    """Whether a copy was dropped, and the time for running requests is over."""
     deadline_s = state.get(token).deadline_s
     return deadline_s is not None and now_s >= deadline_s
 
 
-def to_drop(state: Holdings) -> tuple[Token, ...]:
-    """The copies that nothing uses any more; `gone` says when each really is."""
-    return tuple(x.token for x in state.held if x.stage is Stage.LEAVING and x.pins == 0)
+def droppable(state: Holdings) -> tuple[Token, ...]:
+    """The leaving copies that no request uses; `mark_gone` follows once their weights are gone."""
+    return tuple(x.token for x in state.held if x.stage is CopyStage.LEAVING and x.pins == 0)
 
 
-def gone(state: Holdings, token: Token) -> Holdings:
-    """Nothing of it is left, neither in memory nor on disk."""
-    if token not in to_drop(state):
+def mark_gone(state: Holdings, token: Token) -> Holdings:
+    """Record that nothing of a copy is left, in memory or on disk."""
+    if token not in droppable(state):
         raise ValueError(f"Copy {token} is still {state.get(token)}.")
-    return replace(state, held=tuple(one for one in state.held if one.token != token))
+    return replace(state, held=tuple(copy for copy in state.held if copy.token != token))
 
 
 def report(state: Holdings) -> ServerState:
-    """All of it, as the operator is told."""
-    names: dict[RevisionRef, None] = {one.granted.revision: None for one in state.held}
+    """Report the state to the operator."""
+    names: dict[RevisionRef, None] = {copy.granted.revision: None for copy in state.held}
     if state.granted:
-        # Even where fetching it failed: the same grant, asked again, would fetch it.
+        # Even where its fetch failed: repeating the grant would fetch it again.
         names[state.granted.revision] = None
     granted, serving = state.granted, state.serving
     prepared = None
     if granted and (serving is None or serving.granted != granted):
-        ready = (Stage.PREPARED, Stage.SERVING)
+        ready = (CopyStage.PREPARED, CopyStage.SERVING)
         if any(x.stage in ready and _is_copy_of(x, granted.revision) for x in state.held):
             prepared = granted
     return ServerState(
-        boot=state.boot,
+        instance_id=state.instance_id,
         epoch=state.epoch,
         granted=granted,
         prepared=prepared,
@@ -220,10 +224,10 @@ def report(state: Holdings) -> ServerState:
 
 
 def _accept(state: Holdings, grant: Grant) -> Granted:
-    if grant.boot != state.boot:
+    if grant.instance_id != state.instance_id:
         raise GrantRefused(
-            "The grant is for another boot of this server.",
-            help="read /state, and grant to the boot that it names",
+            "The grant is for another instance of this server.",
+            help="read /state, and send the grant to the instance whose ID it names (`boot`)",
         )
     if grant.epoch < state.epoch:
         raise GrantRefused(
@@ -239,23 +243,23 @@ def _accept(state: Holdings, grant: Grant) -> Granted:
     return granted
 
 
-def _is_copy_of(held: Held, revision: RevisionRef) -> bool:
-    return held.stage is not Stage.LEAVING and held.granted.revision == revision
+def _is_copy_of(held: HeldCopy, revision: RevisionRef) -> bool:
+    return held.stage is not CopyStage.LEAVING and held.granted.revision == revision
 
 
-def _step(state: Holdings, token: Token, before: Stage, after: Stage) -> Holdings:
+def _step(state: Holdings, token: Token, before: CopyStage, after: CopyStage) -> Holdings:
     stage = state.get(token).stage
-    if stage is Stage.LEAVING:
+    if stage is CopyStage.LEAVING:
         return state
     if stage is not before:
         raise ValueError(f"Copy {token} is {stage}, so it cannot become {after}.")
     return _change(state, token, lambda it: replace(it, stage=after))
 
 
-def _leave(deadline_s: float | None) -> Callable[[Held], Held]:
-    return lambda it: replace(it, stage=Stage.LEAVING, deadline_s=deadline_s)
+def _leave(deadline_s: float | None) -> Callable[[HeldCopy], HeldCopy]:
+    return lambda it: replace(it, stage=CopyStage.LEAVING, deadline_s=deadline_s)
 
 
-def _change(state: Holdings, token: Token, change: Callable[[Held], Held]) -> Holdings:
-    held = tuple(change(one) if one.token == token else one for one in state.held)
+def _change(state: Holdings, token: Token, change: Callable[[HeldCopy], HeldCopy]) -> Holdings:
+    held = tuple(change(copy) if copy.token == token else copy for copy in state.held)
     return replace(state, held=held)

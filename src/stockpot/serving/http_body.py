@@ -1,6 +1,6 @@
-"""Reads the body of a request for pictures: exactly one JSON object, or an error that says why not.
+"""Parses the body of a generation request strictly: one JSON object, or an error with the reason.
 
-Python's reader takes NaN, which is no JSON, and of a name that is given twice only the last value.
+Python's parser accepts NaN, which is not JSON, and keeps only the last value of a duplicate name.
 """
 
 import json
@@ -14,7 +14,7 @@ from stockpot.serving.requests import BadParameter, quoted
 
 
 class BadBody(StockpotError):
-    """The body is no JSON object, or is sent in a way that this server does not read."""
+    """The body is not a JSON object, or has a content type or encoding that is not supported."""
 
     def __init__(self, message: str, *, code: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -22,16 +22,16 @@ class BadBody(StockpotError):
         self.status = status
 
 
-class _NoJson(ValueError):
-    """Python's reader takes it, and no other need."""
+class _NotStandardJson(ValueError):
+    """A constant that Python's parser accepts and the JSON standard does not."""
 
 
 def read_object(headers: Headers, body: bytes) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        BadBody: The body is something else, or is said to be.
-        BadParameter: A name is given twice.
+        BadBody: The body is something else, or its headers say so.
+        BadParameter: A name is given twice, or is not valid Unicode.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
@@ -62,18 +62,18 @@ def _is_json(content_type: str) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
         if not _is_text(name):
             raise BadParameter(name, f"{quoted(name)} is no name: it cannot be written in UTF-8.")
-        if name in found:
+        if name in members:
             raise BadParameter(name, f"{quoted(name)} is given twice.")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _is_text(name: str) -> bool:
-    """Tell a name from one with half of a surrogate pair, which JSON can spell."""
+    """Whether a name is valid Unicode: JSON can spell half of a surrogate pair."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -87,11 +87,11 @@ def _reason(error: Exception) -> str:
             return "it is nested too deeply"
         case UnicodeDecodeError():
             return "it is not UTF-8"
-        case json.JSONDecodeError() | _NoJson():
+        case json.JSONDecodeError() | _NotStandardJson():
             return str(error)
         case _:
             return "a number in it has too many digits"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NoJson(f"it has {name} in it")
+    raise _NotStandardJson(f"it has {name} in it")

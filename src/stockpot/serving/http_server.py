@@ -1,4 +1,4 @@
-"""One port: a socket that is taken first, a server on a thread, and an end that resets nothing.
+"""Runs an ASGI application on a port, and shuts it down without resetting any connection.
 
     running ──▶ no new connection begins ──▶ those that began are accepted ──▶ the socket closes
             ──▶ requests on open connections are answered for a moment ──▶ idle ones close
@@ -25,24 +25,24 @@ from fastapi import FastAPI
 from stockpot.errors import ExitCode, Refused, StockpotError
 
 LAST_ANSWERS_S = 5
-"""How long the end of the last answers may take, once they are drawn or cut off."""
+"""How long sending the last answers may take, once they are drawn or cut off."""
 KEEP_ALIVE_S = 75
 """How long an idle connection stays open: longer than clients keep it, so that they close it."""
 HANDSHAKES_S = 0.1
-"""What connections that have begun may take to be complete before the socket closes."""
+"""How long TCP handshakes in progress may take before the socket closes."""
 LINGER_S = 1.0
-"""How long after that the requests that clients send on open connections are waited for."""
+"""How long the server then waits for requests on connections that are already open."""
 PROBE_IDLE_S, PROBE_EVERY_S, PROBES = 30, 10, 3
-"""When the kernel asks a silent client whether it is there, how often, and how many times."""
+"""TCP keep-alive: seconds of silence before the first probe, between probes, and their number."""
 _POLL_S = 0.02
 _SO_ATTACH_FILTER = 26
 
 
 class HttpServer(uvicorn.Server):
-    """One port, on a thread and a loop of its own."""
+    """A uvicorn server on a thread and an event loop of its own."""
 
     def __init__(
-        self, app: FastAPI, listening: socket.socket, *, finish_s: float, linger_s: float
+        self, app: FastAPI, listener: socket.socket, *, finish_s: float, linger_s: float
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -57,19 +57,19 @@ class HttpServer(uvicorn.Server):
         )
         self._linger_s = linger_s
         self.answers = threading.Event()
-        self.thread = threading.Thread(target=self.run, args=([listening],), daemon=True)
+        self.thread = threading.Thread(target=self.run, args=([listener],), daemon=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answers.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        listening = sockets or []
-        for each in listening:
+        listener = sockets or []
+        for each in listener:
             refuse_new_connections(each)
         await asyncio.sleep(HANDSHAKES_S)
         until_s = time.monotonic() + LINGER_S
-        while any(select.select(listening, [], [], 0)) and time.monotonic() < until_s:
+        while any(select.select(listener, [], [], 0)) and time.monotonic() < until_s:
             await asyncio.sleep(0)  # The loop accepts what waits.
         for server in self.servers:
             server.close()
@@ -77,35 +77,37 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _linger(self) -> None:
-        """Read what clients sent on open connections before they could know of the end."""
+        """Answer what clients sent on open connections before they could know of the shutdown."""
         until_s = time.monotonic() + self._linger_s
         await asyncio.sleep(_POLL_S)
         while self.server_state.connections and time.monotonic() < until_s:
             await asyncio.sleep(_POLL_S)
 
     def require_alive(self) -> None:
-        """Notice that it ended by itself.
+        """Check that the server's thread still runs.
 
         Raises:
-            StockpotError: It did.
+            StockpotError: It ended by itself.
         """
         if not self.thread.is_alive():
-            raise StockpotError("A port stopped answering by itself.", help="the log says why")
+            raise StockpotError(
+                "The HTTP server of a port ended unexpectedly.", help="the log says why"
+            )
 
 
 @contextmanager
-def answering(
-    app: FastAPI, listening: socket.socket, *, finish_s: float = 0, linger_s: float = 0
+def run_server(
+    app: FastAPI, listener: socket.socket, *, finish_s: float = 0, linger_s: float = 0
 ) -> Iterator[HttpServer]:
-    """Answer on a socket until the block ends.
+    """Serve an application on a socket until the block ends.
 
     Args:
-        app: What answers.
-        listening: A socket from `listen`.
+        app: The ASGI application.
+        listener: A socket from `listen`.
         finish_s: How long requests may take to be answered after the block.
         linger_s: How long idle connections stay open after the block.
     """
-    server = HttpServer(app, listening, finish_s=finish_s, linger_s=linger_s)
+    server = HttpServer(app, listener, finish_s=finish_s, linger_s=linger_s)
     server.thread.start()
     try:
         while not server.answers.wait(0.1):
@@ -118,44 +120,47 @@ def answering(
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Take a port before anything slow is done.
+    """Bind a port. Called before anything slow, so that a conflict shows at once.
 
     Raises:
-        Refused: It is taken, or the host is not ours (exit 6).
+        Refused: The port is taken, or the host is no address of this machine (exit 6).
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        # A server that ended a moment ago must not stand in the way of the next one.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _notice_silent_clients(listening)
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        # Otherwise connections of a server that just ended would block the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _enable_keepalive(listener)
         try:
-            listening.bind((host, port))
-            listening.listen()
+            listener.bind((host, port))
+            listener.listen()
         except OSError as error:
             raise Refused(
                 f"Port {port} of {host} cannot be used: {error.strerror}.",
                 help=f"end what uses it (ss -ltnp 'sport = :{port}'), or choose another port",
                 exit_code=ExitCode.PORT_TAKEN,
             ) from error
-        yield listening
+        yield listener
 
 
-def _notice_silent_clients(listening: socket.socket) -> None:
-    """Have the kernel close connections whose client is gone without a word; they inherit this."""
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+def _enable_keepalive(listener: socket.socket) -> None:
+    """Enable TCP keep-alive, so that the kernel closes connections of vanished clients.
+
+    Accepted connections inherit the options.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, PROBE_IDLE_S),
         (socket.TCP_KEEPINTVL, PROBE_EVERY_S),
         (socket.TCP_KEEPCNT, PROBES),
     ):
-        listening.setsockopt(socket.IPPROTO_TCP, option, value)
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def refuse_new_connections(listening: socket.socket) -> None:
-    """Have the kernel drop the packets that begin a connection, and none that complete one.
+def refuse_new_connections(listener: socket.socket) -> None:
+    """Make the kernel drop packets that begin a connection, but none that complete one.
 
-    A client sends such a packet again after a second, and is refused then: the socket is closed.
-    Where the kernel has no socket filters, connections of the last moment may be reset.
+    A client repeats such a packet after a second and is then refused, because the socket is closed.
+    On a kernel without socket filters, connections of the last moment may be reset.
     """
     # Classic BPF, where a TCP segment begins with its header: 13 is the byte of its flags.
     program = b"".join(
@@ -171,4 +176,4 @@ def refuse_new_connections(listening: socket.socket) -> None:
     code = ctypes.create_string_buffer(program)
     filters = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     with suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)

@@ -1,4 +1,4 @@
-"""What a server measures of itself, for Prometheus. One registry a server, never the global one."""
+"""The inference server's Prometheus metrics, in a registry per server, never the global one."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ DISCONNECT_STAGES = (UPLOADING, "queued", "drawing")
 """How far a request had come when its client left; the last two are the worker's."""
 
 
-class Meters:
+class ServerMetrics:
     """The metrics of one server."""
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class Meters:
         )
 
     def watch(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
-        """Add gauges that are read when they are asked for: name, help and reader."""
+        """Add gauges that are read at scrape time: by name, the help text and the reader."""
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
 
-    def drawn(self) -> float:
-        """How many pictures were answered with."""
+    def images_sent(self) -> float:
+        """How many pictures were sent."""
         return self.registry.get_sample_value("stockpot_serving_images_total") or 0
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

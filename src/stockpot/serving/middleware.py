@@ -1,7 +1,6 @@
-"""What surrounds every route of the public port: a bound on bodies, metrics, and the end.
+"""The public port's middleware: limits bodies, counts requests, and closes connections at the end.
 
-Written against ASGI itself: Starlette's base class for middleware hides from a route whether its
-client is still there.
+Written against ASGI itself: with Starlette's base class a route cannot see that its client left.
 """
 
 import time
@@ -11,22 +10,22 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stockpot.serving import http_errors
-from stockpot.serving.metrics import UPLOADING, Meters
+from stockpot.serving.metrics import UPLOADING, ServerMetrics
 
 MAX_BODY_BYTES = 64 << 10
 MAX_DISCARDED_BYTES = 64 << 20
-"""How much of a body that is too long is read and thrown away: an answer that comes before the end
-of its request is lost, where the client sees its connection closed while it still sends."""
+"""How much of a body that is too long is read and discarded: a client that still sends when its
+connection is closed loses the answer."""
 CLIENT_LEFT = 499
 """The status code by which proxies log that a client closed its connection before the answer."""
 
 
-class BoundedBody:
-    """Refuses bodies that are longer than any request can be, before they are read to the end."""
+class BodyLimitMiddleware:
+    """Refuses bodies that are longer than any valid request, before they are read to the end."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, path: str) -> None:
         self._app = app
-        self._meters = meters
+        self._metrics = metrics
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +38,7 @@ class BoundedBody:
             message = await receive()
             if message["type"] == "http.disconnect":
                 if scope["path"] == self._path:
-                    self._meters.disconnects.labels(stage=UPLOADING).inc()
+                    self._metrics.disconnects.labels(stage=UPLOADING).inc()
                 return
             part: bytes = message.get("body", b"")
             size_bytes += len(part)
@@ -47,7 +46,7 @@ class BoundedBody:
             more = message.get("more_body", False)
         if size_bytes > MAX_BODY_BYTES or _will_be_refused(scope):
             text = f"The body is longer than {MAX_BODY_BYTES} bytes."
-            await http_errors.problem(413, text, code="body_too_long")(scope, receive, send)
+            await http_errors.error_response(413, text, code="body_too_long")(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -57,12 +56,12 @@ class BoundedBody:
         await self._app(scope, read, send)
 
 
-class Measured:
-    """Counts requests for pictures by the code of their answer, and how long they took."""
+class RequestMetricsMiddleware:
+    """Counts generation requests by status code, and measures how long they take."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, path: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, path: str) -> None:
         self._app = app
-        self._meters = meters
+        self._metrics = metrics
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,15 +82,15 @@ class Measured:
             code = 500
             raise
         finally:
-            self._meters.requests.labels(code=str(code)).inc()
-            self._meters.request_s.observe(time.monotonic() - began_s)
+            self._metrics.requests.labels(code=str(code)).inc()
+            self._metrics.request_s.observe(time.monotonic() - began_s)
 
 
-class ClosesConnections:
-    """Ends each connection with its next answer, once the server is to end.
+class ConnectionCloseMiddleware:
+    """Adds `Connection: close` to each response while the server shuts down.
 
-    The client learns it from the answer's header, so it sends its next request on a new connection,
-    to a server that goes on. Closing an idle connection instead could cross a request on its way.
+    So the client sends its next request on a new connection, to a server that stays. Closing an
+    idle connection instead could lose a request that is on its way.
     """
 
     def __init__(self, app: ASGIApp, is_ending: Callable[[], bool]) -> None:
@@ -109,7 +108,10 @@ class ClosesConnections:
 
 
 def _will_be_refused(scope: Scope) -> bool:
-    """Whether a client asks before it sends a body that is too long: then it need not send it."""
+    """Whether a client announces a body that is too long with `Expect: 100-continue`.
+
+    It is refused before it sends the body.
+    """
     headers = Headers(scope=scope)
     size = headers.get("content-length", "")
     is_asked = headers.get("expect", "").lower() == "100-continue"

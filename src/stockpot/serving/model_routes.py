@@ -1,9 +1,9 @@
-"""`/v1/models`: the one model of a server, by the soup's name, alone or with its weights."""
+"""The routes `/v1/models`: a server's one model, by the soup's name, alone or with its weights."""
 
 from fastapi import APIRouter
 
 from stockpot.api.serving import Granted
-from stockpot.serving.grants import NothingServed
+from stockpot.serving.grants import NoRevisionServed
 from stockpot.serving.models import Models
 from stockpot.serving.requests import BadParameter, UnknownModel, pinned_weights, quoted
 
@@ -11,7 +11,7 @@ MODELS = "/v1/models"
 
 
 def model_routes(soup: str, models: Models) -> APIRouter:
-    """Describe what a server serves, as OpenAI's API does."""
+    """Build the routes that describe the served model as OpenAI's API does."""
     router = APIRouter()
 
     @router.get(MODELS)
@@ -20,7 +20,7 @@ def model_routes(soup: str, models: Models) -> APIRouter:
         listed = [_describe(soup, soup, serving, models.serving_since_s)] if serving else []
         return {"object": "list", "data": listed}
 
-    # A name may have slashes in it, which clients escape and servers undo.
+    # A name may contain slashes: clients escape them, and ASGI servers unescape them.
     @router.get(f"{MODELS}/{{model:path}}")
     async def retrieve_model(model: str) -> dict[str, object]:
         try:
@@ -29,7 +29,9 @@ def model_routes(soup: str, models: Models) -> APIRouter:
             raise UnknownModel(f"There is no model {quoted(model)} here.") from error
         serving = models.serving()
         if serving is None:
-            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
+            raise NoRevisionServed(
+                "This server serves no revision yet.", help="ask again in a moment"
+            )
         if digest not in {None, serving.revision.weights_digest}:
             raise UnknownModel(f"The weights {digest} are not served now.")
         return _describe(model, soup, serving, models.serving_since_s)
@@ -38,7 +40,7 @@ def model_routes(soup: str, models: Models) -> APIRouter:
 
 
 def describe_revision(soup: str, granted: Granted) -> dict[str, object]:
-    """Name a revision in an answer."""
+    """Describe a revision in a response."""
     return {
         "soup": soup,
         "number": granted.number,

@@ -1,8 +1,8 @@
-"""The weights in memory: prepared beside the ones that serve, pinned by requests, really dropped.
+"""Keeps revisions in memory: prepares the next beside the one that serves, and drops old ones.
 
-`grants` decides; this does it. Each grant is prepared in a thread of its own, so that a slow fetch
-of a revision that nobody wants any more never holds up the next one. A copy counts as held until
-the last reference to any of its tensors has gone, and nothing of it is on the disk.
+`grants` decides; this module does the work. Each grant is prepared in a thread of its own, so that
+a slow fetch of a superseded revision never delays the next one. A copy counts as held until the
+last reference to any of its tensors is gone, and nothing of it is left on disk.
 """
 
 import gc
@@ -23,19 +23,19 @@ from stockpot.api.serving import Grant, Granted, ServerState
 from stockpot.errors import StockpotError
 from stockpot.serving import grants
 from stockpot.serving.grants import Holdings, Token
-from stockpot.serving.metrics import Meters
+from stockpot.serving.metrics import ServerMetrics
 
 log = structlog.get_logger()
 
 Load = Callable[[RevisionRef, Path], Module]
-"""Fetches a revision into an empty folder, verifies it, and loads it into memory of its own."""
+"""Fetches a revision into an empty folder, verifies it, and loads it into separate memory."""
 WarmUp = Callable[[Module], None]
-"""Draws one picture, so that the first request is as quick as the next."""
+"""Draws one picture, so that the first request is as fast as later ones."""
 
 
 @dataclass
 class Pin:
-    """One request's hold on one revision."""
+    """The copy of a revision that one request uses."""
 
     granted: Granted
     unet: Module
@@ -48,30 +48,30 @@ class Models:
 
     def __init__(
         self,
-        boot: str,
+        instance_id: str,
         *,
         load: Load,
         warm_up: WarmUp,
         scratch: Path,
         drain_s: float,
-        meters: Meters,
+        metrics: ServerMetrics,
     ) -> None:
         self._load = load
         self._warm_up = warm_up
         self._scratch = scratch
         self._drain_s = drain_s
-        self._meters = meters
+        self._metrics = metrics
         self._lock = threading.Lock()
-        self._state = Holdings(boot)
+        self._state = Holdings(instance_id)
         self._serving_since_s = 0
         self._copies: dict[Token, Module] = {}
         self._busy: set[Token] = set()
-        """Copies that a preparing thread still works on, or could not clear away."""
-        self._ghosts: dict[Token, tuple[weakref.ref[object], ...]] = {}
-        """Dropped copies, until the last of their tensors has gone."""
+        """Copies that a preparing thread still works on, or whose folder it could not remove."""
+        self._dropped: dict[Token, tuple[weakref.ref[object], ...]] = {}
+        """Weak references to dropped copies, until the last of their tensors is gone."""
 
     def prepare(self, grant: Grant) -> None:
-        """Accept a grant, and begin to fetch its revision where it is not here.
+        """Accept a grant, and begin to fetch its revision unless a copy is here.
 
         Raises:
             GrantRefused: See `grants.prepare`.
@@ -86,7 +86,7 @@ class Models:
         self._sweep()
 
     def commit(self, grant: Grant) -> None:
-        """Serve the granted revision from the next request on, and drop all else.
+        """Serve the granted revision from the next request on, and drop all others.
 
         Raises:
             GrantRefused: See `grants.commit`.
@@ -100,7 +100,7 @@ class Models:
             if self.serving() != (before.serving and before.serving.granted):
                 self._serving_since_s = int(time.time())
         if self._state != before:
-            self._meters.commit_s.observe(time.monotonic() - began_s)
+            self._metrics.commit_s.observe(time.monotonic() - began_s)
             log.info(
                 "Serving a revision",
                 epoch=grant.epoch,
@@ -111,26 +111,26 @@ class Models:
         self._sweep()
 
     def state(self) -> ServerState:
-        """Everything that is held now."""
+        """Report everything that is held now."""
         self._sweep()
         return grants.report(self._state)
 
     def serving(self) -> Granted | None:
-        """What the next request would be answered with."""
+        """The grant of the revision that would answer the next request."""
         serving = self._state.serving
         return serving.granted if serving else None
 
     @property
     def serving_since_s(self) -> int:
-        """When what is served was committed here, in Unix time; 0 before the first commit."""
+        """When the served revision was committed, in Unix time; 0 before the first commit."""
         return self._serving_since_s
 
     @contextmanager
     def pin(self) -> Iterator[Pin]:
-        """Hold what serves now, for one request.
+        """Hold the copy that serves now, for one request.
 
         Raises:
-            NothingServed: No revision was committed yet.
+            NoRevisionServed: No revision has been committed yet.
         """
         with self._lock:
             self._state, held = grants.acquire(self._state)
@@ -139,7 +139,7 @@ class Models:
         try:
             yield pin
         finally:
-            # The caller's variable outlives the hold; the weights must not live in it.
+            # The caller's variable outlives the pin; it must not keep the weights alive.
             del pin.unet
             with self._lock:
                 self._state = grants.release(self._state, token)
@@ -154,18 +154,18 @@ class Models:
         with self._lock:
             if problem:
                 self._copies.pop(token, None)
-                self._state = grants.failed(self._state, token, problem)
-                self._meters.prepare_failures.inc()
+                self._state = grants.mark_failed(self._state, token, problem)
+                self._metrics.prepare_failures.inc()
                 log.warning("Could not prepare a revision", problem=problem)
             else:
-                self._state = grants.warmed(self._state, token)
-                self._meters.prepare_s.observe(time.monotonic() - began_s)
+                self._state = grants.mark_warmed(self._state, token)
+                self._metrics.prepare_s.observe(time.monotonic() - began_s)
             if not self._folder(token).exists():
                 self._busy.discard(token)
         self._sweep()
 
     def _fetch_and_warm(self, token: Token, revision: RevisionRef) -> str:
-        """Do the slow part, and say what was wrong."""
+        """Fetch, load and warm up a copy; return why it failed, or an empty string."""
         folder = self._folder(token)
         try:
             folder.mkdir(parents=True)
@@ -175,7 +175,7 @@ class Models:
                 shutil.rmtree(folder)
             with self._lock:
                 self._copies[token] = unet
-                self._state = grants.fetched(self._state, token)
+                self._state = grants.mark_fetched(self._state, token)
             self._warm_up(unet)
         except StockpotError as error:
             return str(error)
@@ -188,24 +188,24 @@ class Models:
         return self._scratch / str(token)
 
     def _sweep(self) -> None:
-        """Let go of what nothing uses, and say that it is gone once it really is."""
+        """Release the copies that no request uses, and mark each as gone once its tensors are."""
         with self._lock:
-            for token in grants.to_drop(self._state):
-                if token in self._busy or token in self._ghosts:
+            for token in grants.droppable(self._state):
+                if token in self._busy or token in self._dropped:
                     continue
                 copy = self._copies.pop(token, None)
                 whole = () if copy is None else (copy, *copy.parameters(), *copy.buffers())
-                self._ghosts[token] = tuple(weakref.ref(one) for one in whole)
+                self._dropped[token] = tuple(weakref.ref(tensor) for tensor in whole)
                 del copy, whole
-            ghosts = dict(self._ghosts)
-        if any(_is_alive(ghost) for ghost in ghosts.values()):
-            gc.collect()  # Outside of the lock: it may take as long as a picture.
+            dropped = dict(self._dropped)
+        if any(_is_alive(references) for references in dropped.values()):
+            gc.collect()  # Outside of the lock: it may take as long as drawing a picture.
         with self._lock:
-            for token, ghost in ghosts.items():
-                if token in self._ghosts and not _is_alive(ghost):
-                    del self._ghosts[token]
-                    self._state = grants.gone(self._state, token)
+            for token, references in dropped.items():
+                if token in self._dropped and not _is_alive(references):
+                    del self._dropped[token]
+                    self._state = grants.mark_gone(self._state, token)
 
 
-def _is_alive(ghost: tuple[weakref.ref[object], ...]) -> bool:
-    return any(one() is not None for one in ghost)
+def _is_alive(references: tuple[weakref.ref[object], ...]) -> bool:
+    return any(reference() is not None for reference in references)

@@ -1,7 +1,7 @@
-"""From a revision in the store to a UNet in memory, and from an order to a PNG.
+"""Loads a revision's UNet from the store, and draws the pictures of a request as PNG.
 
-Every picture is drawn alone: a batch of another size lets the CPU's kernels add in another order,
-and then the same request would not always get the same bytes. No HTTP and no threads here.
+Each picture is drawn in a batch of its own: in a batch of another size the CPU's kernels add in
+another order, so the same request would not always get the same bytes. No HTTP and no threads here.
 """
 
 import io
@@ -20,17 +20,22 @@ from stockpot.diffusion.pipeline import Parts, load_unet
 from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.sampling import has_guidance, sample, schedule_problem
 from stockpot.errors import ExitCode, Refused
-from stockpot.serving.requests import MAX_PROMPT_CHARACTERS, BadParameter, Order, UnknownText
+from stockpot.serving.requests import (
+    MAX_PROMPT_CHARACTERS,
+    BadParameter,
+    GenerationRequest,
+    UnknownText,
+)
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
 
-WARM_UP = Order(prompt="", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
+WARM_UP = GenerationRequest(prompt="", negative_prompt="", seeds=(0,), steps=1, guidance=3.0)
 
 
 @dataclass(frozen=True)
-class Studio:
-    """What is the same for all revisions of a soup: where they lie, and the base around them."""
+class Renderer:
+    """Draws with a soup's revisions: knows the store, and the base model's other parts."""
 
     store: ObjectStore
     keys: Keys
@@ -46,29 +51,29 @@ class Studio:
     def _has_guidance(self) -> bool:
         return has_guidance(self.parts)
 
-    def check(self, order: Order) -> tuple[UnknownText, ...]:
-        """Refuse an order that this base cannot draw exactly as it was given.
+    def check(self, request: GenerationRequest) -> tuple[UnknownText, ...]:
+        """Refuse a request that this base cannot draw exactly as it was given.
 
         Returns:
-            What the text encoder has no token of its own for: other texts would draw the same.
+            The parts of prompts without a token of their own: other texts would draw the same.
 
         Raises:
-            BadParameter: The text encoder does not read a prompt whole; the scheduler cannot make
-                so many steps; or the guidance is none, or leaves the negative prompt unused.
+            BadParameter: The text encoder would truncate a prompt; the scheduler cannot make so
+                many steps; or the guidance scale is invalid, or leaves the negative prompt unused.
         """
         unknown = [
             UnknownText(name, part)
             for name, text in (
-                ("prompt", order.prompt),
-                ("negative_prompt", order.negative_prompt),
+                ("prompt", request.prompt),
+                ("negative_prompt", request.negative_prompt),
             )
             for part in self._unknown_in(name, text)
         ]
-        self._check_guidance(order)
-        if problem := schedule_problem(self.parts, order.steps):
+        self._check_guidance(request)
+        if problem := schedule_problem(self.parts, request.steps):
             raise BadParameter(
                 "num_inference_steps",
-                f"num_inference_steps is {order.steps}, which the base's scheduler cannot do: "
+                f"num_inference_steps is {request.steps}, which the base's scheduler cannot do: "
                 f"{problem}.",
             )
         return tuple(unknown)
@@ -83,24 +88,24 @@ class Studio:
             )
         return reading.unknown
 
-    def _check_guidance(self, order: Order) -> None:
-        is_guided = self._has_guidance and order.guidance > 1
-        if order.negative_prompt and not is_guided:
+    def _check_guidance(self, request: GenerationRequest) -> None:
+        is_guided = self._has_guidance and request.guidance > 1
+        if request.negative_prompt and not is_guided:
             why = (
-                f"guidance_scale is {order.guidance:g}, and only one above 1 heeds it"
+                f"guidance_scale is {request.guidance:g}, and only a scale above 1 applies it"
                 if self._has_guidance
-                else "this base is guided without one"
+                else "this base was distilled with guidance and takes none"
             )
             raise BadParameter("negative_prompt", f"negative_prompt would not be used: {why}.")
-        if self._has_guidance and 0 < order.guidance < 1:
+        if self._has_guidance and 0 < request.guidance < 1:
             raise BadParameter(
                 "guidance_scale",
-                f"guidance_scale is {order.guidance:g}; guidance begins above 1, and 0 and 1 are "
-                "without it.",
+                f"guidance_scale is {request.guidance:g}; use 0 or 1 for no guidance, or a value "
+                "above 1.",
             )
 
     def load(self, revision: RevisionRef, folder: Path) -> Module:
-        """Fetch and verify a revision; the UNet keeps nothing of the file.
+        """Fetch and verify a revision, and load its UNet, which shares no memory with the file.
 
         Raises:
             Refused: See `fetch_revision` and `load_unet`.
@@ -112,50 +117,52 @@ class Studio:
         return unet
 
     def warm_up(self, unet: Module) -> None:
-        """Draw a first picture, which the first caller would otherwise wait for.
+        """Draw a first picture, so that the first caller does not wait for the warm-up.
 
         Raises:
-            Refused: The picture is not made of numbers.
+            Refused: The picture has NaN values.
         """
         try:
             self.draw(unet, WARM_UP, 0, lambda: None)
         except FloatingPointError as error:
             raise Refused(
                 "The revision's first picture is not made of numbers.",
-                help="its training diverged: look at the last loss of its shards",
+                help="its training diverged: check the last loss of its shards",
                 exit_code=ExitCode.BAD_WEIGHTS,
             ) from error
 
-    def draw(self, unet: Module, order: Order, seed: int, go_on: Callable[[], None]) -> bytes:
-        """Draw one picture, as PNG: the same bytes for the same weights, order and seed.
+    def draw(
+        self, unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
+    ) -> bytes:
+        """Draw one picture as PNG: the same bytes for the same weights, request and seed.
 
         Args:
-            unet: The revision's.
-            order: What to draw; its seeds are not looked at.
-            seed: Of this picture.
-            go_on: Called after each step; what it raises ends the picture.
+            unet: The revision's UNet.
+            request: What to draw; its seeds are ignored.
+            seed: The seed of this picture.
+            on_step: Called after each denoising step; an exception from it ends the picture.
 
         Raises:
-            FloatingPointError: The picture has values that are no numbers.
+            FloatingPointError: The picture has NaN values.
         """
-        # Otherwise a NaN would become some colour, with a warning.
+        # By default NumPy only warns and turns a NaN into some colour.
         with np.errstate(invalid="raise"):
             (picture,) = sample(
                 self.parts,
                 unet,
-                [order.prompt],
+                [request.prompt],
                 [seed],
-                steps=order.steps,
-                guidance=order.guidance,
-                negatives=[order.negative_prompt],
+                steps=request.steps,
+                guidance=request.guidance,
+                negatives=[request.negative_prompt],
                 resolution=self.resolution,
-                on_step=lambda _: go_on(),
+                on_step=lambda _: on_step(),
             )
         return png_of(picture)
 
 
 def png_of(picture: NDArray[np.uint8]) -> bytes:
-    """Encode a picture, shape (H, W, 3)."""
+    """Encode a picture of shape (H, W, 3) as PNG."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=6)
     return file.getvalue()

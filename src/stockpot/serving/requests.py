@@ -1,8 +1,8 @@
-"""A request for pictures: what may be asked for, in OpenAI's words, and what the worker is told.
+"""Parses a generation request: the body as OpenAI's API has it, and what the worker draws from it.
 
-Parsing only. Whatever is not supported is refused by name: a parameter that is silently ignored
-would give a picture that nobody asked for. A null is the same as a parameter that is not given, and
-`auto` is the default where OpenAI's API has it.
+Unsupported parameters are refused by name: ignoring one would return a picture that differs from
+the request. A null means that the parameter is not given; `auto` is the default where OpenAI's API
+has it.
 """
 
 import secrets
@@ -20,16 +20,16 @@ MAX_PICTURES = 8
 MAX_STEPS = 100
 MAX_GUIDANCE = 50
 LARGEST_SEED = 2**53 - 1 - MAX_PICTURES
-"""Every seed, and those of the pictures after the first, are exact in JavaScript."""
+"""The limit that keeps each picture's seed exact in JavaScript."""
 NEVER_SUPPORTED = frozenset({"style", "complexity", "frame_count", "frame_duration_ms", "svg"})
-"""Parameters of OpenAI's API that no value of ours can satisfy: only a null is taken."""
+"""Parameters of OpenAI's API that are unsupported whatever their value: only null is accepted."""
 _SHOWN_CHARACTERS = 100
-"""How much of a caller's value a message quotes."""
+"""How many characters of a caller's value a message quotes."""
 
 
-def _only_whole(stream: bool) -> bool:
+def _refuse_streaming(stream: bool) -> bool:
     if stream:
-        raise ValueError("Input should be false: the answer comes whole")
+        raise ValueError("Input should be false: streaming is not supported")
     return stream
 
 
@@ -47,9 +47,9 @@ class ImageRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
     """How many pictures; the seed of each is one more than that of the one before."""
     size: str = "auto"
-    """Width and height, as `32x32`: the only one is the soup's resolution."""
+    """Width and height, as `32x32`: only the soup's resolution is supported."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = None
-    """Of the first picture; without it one is drawn, and named in the answer."""
+    """The first picture's seed; without it a random one is used, and named in the answer."""
     negative_prompt: str = ""
     """What the pictures should not show; needs guidance."""
     num_inference_steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 20
@@ -57,7 +57,7 @@ class ImageRequest(BaseModel):
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE, allow_inf_nan=False)] = 3.0
     """How closely to follow the prompt; 0 and 1 are without guidance, and take half the time."""
     response_format: Literal["b64_json"] = "b64_json"
-    """Pictures stand in the answer; there are no URLs."""
+    """Pictures are part of the answer; there are no URLs."""
     output_format: Literal["png"] = "png"
     """PNG keeps every pixel."""
     output_compression: Annotated[int, Field(ge=100, le=100)] = 100
@@ -68,12 +68,12 @@ class ImageRequest(BaseModel):
     """Pictures have no transparency."""
     moderation: Literal["auto"] = "auto"
     """Nothing is filtered."""
-    stream: Annotated[bool, AfterValidator(_only_whole)] = False
-    """The answer comes whole."""
+    stream: Annotated[bool, AfterValidator(_refuse_streaming)] = False
+    """Streaming is not supported."""
     partial_images: Annotated[int, Field(ge=0, le=0)] = 0
-    """Only a stream has them."""
+    """Only streams have partial images."""
     user: Annotated[str, Field(max_length=256)] | None = None
-    """The caller's own name for its user: accepted, and neither kept nor logged."""
+    """The caller's own name for its user: accepted, and neither stored nor logged."""
     safety_identifier: Annotated[str, Field(max_length=256)] | None = None
     """As `user`."""
 
@@ -87,7 +87,7 @@ class ImageRequest(BaseModel):
 
 
 class BadParameter(StockpotError):
-    """A parameter has a value that this server cannot do."""
+    """A parameter has a value that this server does not support."""
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
@@ -98,13 +98,13 @@ class UnknownModel(StockpotError):
     """The request names another model than the one soup of this server."""
 
 
-class NotServed(StockpotError):
-    """The request insists on weights that do not serve now."""
+class WeightsNotServed(StockpotError):
+    """The request pins weights that do not serve now."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What the worker is told: everything that a picture is a function of, but the weights."""
+class GenerationRequest:
+    """A validated request: everything that determines its pictures, except the weights."""
 
     prompt: str
     negative_prompt: str
@@ -113,16 +113,16 @@ class Order:
     steps: int
     guidance: float
     weights_digest: str | None = None
-    """Only these may answer; none: whatever serves when the order's turn comes."""
+    """The weights that must answer; None takes those that serve when the request's turn comes."""
 
     def require(self, revision: RevisionRef) -> None:
-        """Refuse a revision that the order did not insist on.
+        """Check that a revision may answer this request.
 
         Raises:
-            NotServed: It insists on another one.
+            WeightsNotServed: The request pins other weights.
         """
         if self.weights_digest not in {None, revision.weights_digest}:
-            raise NotServed(
+            raise WeightsNotServed(
                 f"The weights {self.weights_digest} are not served now; "
                 f"{revision.weights_digest} are."
             )
@@ -130,41 +130,41 @@ class Order:
 
 @dataclass(frozen=True)
 class UnknownText:
-    """A part of a prompt that the text encoder cannot tell from others that it does not know."""
+    """A part of a prompt that the text encoder maps to its token for unknown text."""
 
     parameter: str
     text: str
 
 
-def order_of(request: ImageRequest, *, soup: str, resolution: int) -> Order:
-    """Turn a request into an order.
+def generation_request(body: ImageRequest, *, soup: str, resolution: int) -> GenerationRequest:
+    """Turn a request body into what the worker draws.
 
     Raises:
-        BadParameter: Its size is not the soup's, or its weights are no digest.
+        BadParameter: Its size is not the soup's, or its pinned weights are not a digest.
         UnknownModel: It names another model.
     """
     size = f"{resolution}x{resolution}"
-    if request.size not in {"auto", size}:
+    if body.size not in {"auto", size}:
         raise BadParameter(
-            "size", f"size is {quoted(request.size)}; this model draws {size} only (or auto)."
+            "size", f"size is {quoted(body.size)}; this model draws {size} only (or auto)."
         )
-    seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-    return Order(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        seeds=tuple(range(seed, seed + request.n)),
-        steps=request.num_inference_steps,
-        guidance=request.guidance_scale,
-        weights_digest=pinned_weights(request.model, soup),
+    seed = secrets.randbelow(2**32) if body.seed is None else body.seed
+    return GenerationRequest(
+        prompt=body.prompt,
+        negative_prompt=body.negative_prompt,
+        seeds=tuple(range(seed, seed + body.n)),
+        steps=body.num_inference_steps,
+        guidance=body.guidance_scale,
+        weights_digest=pinned_weights(body.model, soup),
     )
 
 
 def pinned_weights(model: str | None, soup: str) -> str | None:
-    """Read which weights the name of a model insists on: `name` or `name@sha256:…`.
+    """Parse the weights that a model's name pins: `name` or `name@sha256:…`.
 
     Raises:
         UnknownModel: It is not this server's soup.
-        BadParameter: What stands behind the `@` is no digest.
+        BadParameter: The text after `@` is not a digest.
     """
     name, at, pin = (soup if model is None else model).partition("@")
     if name != soup:
@@ -173,13 +173,13 @@ def pinned_weights(model: str | None, soup: str) -> str | None:
         return None
     if len(pin) != len(PREFIX) + 64 or not pin.startswith(PREFIX):
         raise BadParameter(
-            "model", f"model is pinned to {quoted(pin)}, which is no digest (sha256:…)."
+            "model", f"model is pinned to {quoted(pin)}, which is not a digest (sha256:…)."
         )
     return pin
 
 
 def quoted(value: str) -> str:
-    """Quote a caller's text in a message, however long it is."""
+    """Quote a caller's text in a message, truncated if it is long."""
     if len(value) > _SHOWN_CHARACTERS:
         return f"{value[:_SHOWN_CHARACTERS]!r} …"
     return repr(value)

@@ -1,9 +1,10 @@
-"""The verb `serve`: two ports, one worker, and an orderly end.
+"""The verb `serve`: starts two ports and a worker, and shuts them down gracefully.
 
-When it is told to end it says that it is not ready, and goes on answering for `leave_s`, until
-whatever sends it requests has learnt that: readiness probes, proxies on every node, and clients,
-whose connections end with their next answer. Then the port closes, and what came in is answered,
-for `finish_s` at most. Grants are taken until the last moment: who ends may have to forget, too.
+On shutdown the server reports that it is not ready, and goes on answering for `leave_s`, until
+everything that routes requests to it has noticed: readiness probes, the proxies of every node, and
+clients, whose connections close with their next answer. Then the port closes, and accepted requests
+are answered, for `finish_s` at most. Grants are accepted to the end: a server that shuts down may
+still have to drop a revision.
 """
 
 import json
@@ -24,11 +25,11 @@ from stockpot.diffusion.pipeline import load_parts
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
-from stockpot.serving.chain import Chain
-from stockpot.serving.http_server import LINGER_S, HttpServer, answering, listen
-from stockpot.serving.metrics import Meters
+from stockpot.serving.chain_head import ChainHeadCache
+from stockpot.serving.http_server import LINGER_S, HttpServer, listen, run_server
+from stockpot.serving.metrics import ServerMetrics
 from stockpot.serving.models import Models
-from stockpot.serving.renderer import Studio
+from stockpot.serving.renderer import Renderer
 from stockpot.serving.worker import Worker
 from stockpot.store.atomic import write_whole
 from stockpot.store.base import open_base
@@ -40,17 +41,17 @@ log = structlog.get_logger()
 
 ENDPOINT = "endpoint.json"
 QUEUE_CAPACITY = 32
-"""Requests that may wait; at a second each, the last one waits half a minute."""
+"""How many requests may wait; at a second each, the last one waits half a minute."""
 
 
 def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Answer requests until told to stop. Which revision answers them is granted on the admin port.
+    """Answer requests until `stop` is set. The revision that serves is granted on the admin port.
 
     Args:
-        spec: Which base, ports and resolution.
-        work: Gets `endpoint.json` once both ports answer, and what is being fetched.
-        progress: Says how far it is.
-        stop: Set to end: see above.
+        spec: The base, ports and resolution.
+        work: Gets `endpoint.json` once both ports answer, and files while they are fetched.
+        progress: Reports the phase.
+        stop: Set to shut down, as described above.
 
     Raises:
         Refused: A port is taken (exit 6), or the base is refused.
@@ -60,12 +61,16 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     (work / ENDPOINT).unlink(missing_ok=True)
     scratch = work / "fetched"
     if scratch.exists():
-        shutil.rmtree(scratch)  # Of a process that was killed: nothing may lie here unreported.
-    boot, meters, ending = secrets.token_hex(16), Meters(), threading.Event()
-    with listen(spec.host, spec.port) as public, listen(spec.host, spec.admin_port) as ours:
+        # A process that was killed left it: no weights may be here that the state does not report.
+        shutil.rmtree(scratch)
+    instance_id, metrics, ending = secrets.token_hex(16), ServerMetrics(), threading.Event()
+    with (
+        listen(spec.host, spec.port) as public_socket,
+        listen(spec.host, spec.admin_port) as admin_socket,
+    ):
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
-        studio = Studio(
+        renderer = Renderer(
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
@@ -73,16 +78,16 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             spec.resolution,
         )
         models = Models(
-            boot,
-            load=studio.load,
-            warm_up=studio.warm_up,
+            instance_id,
+            load=renderer.load,
+            warm_up=renderer.warm_up,
             scratch=scratch,
             drain_s=spec.drain_s,
-            meters=meters,
+            metrics=metrics,
         )
-        chain = Chain(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
-        worker = Worker(models, studio.draw, capacity=QUEUE_CAPACITY)
-        meters.watch(
+        chain = ChainHeadCache(lambda: chain_head(store, Keys(spec.soup.namespace), spec.soup.uid))
+        worker = Worker(models, renderer.draw, capacity=QUEUE_CAPACITY)
+        metrics.watch(
             {
                 "stockpot_serving_queue_depth": (
                     "Requests that wait for their turn.",
@@ -111,31 +116,38 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             resolution=spec.resolution,
             models=models,
             worker=worker,
-            check=studio.check,
-            meters=meters,
+            check=renderer.check,
+            metrics=metrics,
             chain=chain,
             is_ending=ending.is_set,
         )
-        admin = admin_app(models=models, meters=meters, chain=chain, is_ending=ending.is_set)
+        admin = admin_app(models=models, metrics=metrics, chain=chain, is_ending=ending.is_set)
         began_s = time.monotonic()
         finish_s = spec.drain_s if spec.finish_s is None else spec.finish_s
         linger_s = min(LINGER_S, spec.leave_s)
-        with answering(admin, ours) as admin_server:
-            with answering(app, public, finish_s=finish_s, linger_s=linger_s) as public_server:
-                _write_endpoint(work / ENDPOINT, spec.host, public, ours, boot)
+        with run_server(admin, admin_socket) as admin_server:
+            with run_server(
+                app, public_socket, finish_s=finish_s, linger_s=linger_s
+            ) as public_server:
+                _write_endpoint(
+                    work / ENDPOINT, spec.host, public_socket, admin_socket, instance_id
+                )
                 progress.begin("serving")
                 _wait(stop, public_server, admin_server)
-                log.info("Ending: not ready, and answering on", seconds=spec.leave_s)
+                log.info("Shutting down: not ready, still answering", seconds=spec.leave_s)
                 ending.set()
                 if models.serving() is not None:
-                    # Nobody was sent here who has not seen it ready.
+                    # A server that never served was never ready, so no request is routed to it.
                     time.sleep(spec.leave_s)
-                # What came in is answered: the port closes first, the worker when it is done.
+                # The port closes first; the worker ends when accepted requests are answered.
                 public_server.should_exit = True
                 public_server.thread.join(finish_s + linger_s)
                 worker.close(0)
             (work / ENDPOINT).unlink(missing_ok=True)
-    figures = {"images": f"{meters.drawn():.0f}", "seconds": f"{time.monotonic() - began_s:.1f}"}
+    figures = {
+        "images": f"{metrics.images_sent():.0f}",
+        "seconds": f"{time.monotonic() - began_s:.1f}",
+    }
     return RunResult(base_digest=base.digest, figures=figures)
 
 
@@ -150,14 +162,14 @@ def _wait(stop: threading.Event, *servers: HttpServer) -> None:
 
 
 def _write_endpoint(
-    path: Path, host: str, public: socket.socket, admin: socket.socket, boot: str
+    path: Path, host: str, public_socket: socket.socket, admin: socket.socket, instance_id: str
 ) -> None:
-    """Say where it answers, to whoever started it. The file appears whole."""
-    said = {"url": _url(host, public), "adminUrl": _url(host, admin)}
-    write_whole(path, json.dumps({**said, "boot": boot, "pid": os.getpid()}).encode())
+    """Write the server's URLs for the process that started it. The file appears atomically."""
+    urls = {"url": _url(host, public_socket), "adminUrl": _url(host, admin)}
+    write_whole(path, json.dumps({**urls, "boot": instance_id, "pid": os.getpid()}).encode())
 
 
-def _url(host: str, listening: socket.socket) -> str:
+def _url(host: str, listener: socket.socket) -> str:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     name = f"[{reachable}]" if ":" in reachable else reachable
-    return f"http://{name}:{listening.getsockname()[1]}"
+    return f"http://{name}:{listener.getsockname()[1]}"

@@ -1,9 +1,9 @@
-"""The one thread that draws pictures, and the bounded queue before it. No HTTP here.
+"""The worker thread that draws pictures, and its bounded queue. No HTTP here.
 
-One thread a device: two at once would each take twice as long, and hold twice the memory. An order
-takes its revision when its turn comes, and is answered by that one to its end. So a commit between
-two orders is all that a swap is. An order that is withdrawn leaves the queue at once, or ends after
-the step that is being made.
+One thread per device: two at once would each take twice as long and use twice the memory. A request
+pins the serving revision when its turn comes, and that revision answers all of it; so a swap is
+just a commit between two requests. A withdrawn request leaves the queue at once, or ends after its
+current denoising step.
 """
 
 import threading
@@ -19,55 +19,55 @@ from torch.nn import Module
 
 from stockpot.api.serving import Granted
 from stockpot.errors import StockpotError, Transient
-from stockpot.serving.grants import NothingServed
+from stockpot.serving.grants import NoRevisionServed
 from stockpot.serving.models import Models, Pin
-from stockpot.serving.requests import Order
+from stockpot.serving.requests import GenerationRequest
 
 log = structlog.get_logger()
 
-Draw = Callable[[Module, Order, int, Callable[[], None]], bytes]
-"""Draws one picture of an order with a seed, as PNG; calls the last argument after each step."""
+Draw = Callable[[Module, GenerationRequest, int, Callable[[], None]], bytes]
+"""Draws one picture of a request with a seed, as PNG; calls the last argument after each step."""
 
 
-class Busy(Transient):
+class QueueFull(Transient):
     """The queue is full."""
 
 
-class Ended(Transient):
-    """The request was cut off, because its revision was dropped or the server ends."""
+class RequestCutOff(Transient):
+    """The request was cut off, because its revision was dropped or the server shuts down."""
 
 
-class Withdrawn(StockpotError):
-    """Whoever sent the request does not want its pictures any more."""
+class RequestWithdrawn(StockpotError):
+    """The client disconnected before its pictures were drawn."""
 
 
-class OrderStage(StrEnum):
-    """How far a withdrawn order had come."""
+class RequestStage(StrEnum):
+    """How far a withdrawn request had come."""
 
     QUEUED = "queued"
     DRAWING = "drawing"
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The answer to an order, by exactly one revision."""
+class GeneratedImages:
+    """The pictures of one request, all drawn by one revision."""
 
     granted: Granted
     pngs: tuple[bytes, ...]
 
 
 class Worker:
-    """Answers orders, one after the other."""
+    """Answers requests, one after the other."""
 
     def __init__(self, models: Models, draw: Draw, *, capacity: int) -> None:
         self._models = models
         self._draw = draw
         self._capacity = capacity
-        self._waiting: deque[tuple[Order, Future[Pictures]]] = deque()
+        self._waiting: deque[tuple[GenerationRequest, Future[GeneratedImages]]] = deque()
         self._changed = threading.Condition()
-        self._current: Future[Pictures] | None = None
-        """The answer that is being worked on."""
-        self._withdrawn: Future[Pictures] | None = None
+        self._current: Future[GeneratedImages] | None = None
+        """The answer that is being drawn."""
+        self._withdrawn: Future[GeneratedImages] | None = None
         self._drawing = False
         self._closing = False
         self._abort = threading.Event()
@@ -76,59 +76,61 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """How many orders wait for their turn."""
+        """How many requests wait for their turn."""
         return len(self._waiting)
 
     @property
     def is_drawing(self) -> bool:
-        """Whether an order is being answered now, by the revision that it took."""
+        """Whether a request is being answered now, by the revision that it pinned."""
         return self._drawing
 
-    def submit(self, order: Order) -> Future[Pictures]:
-        """Queue an order.
+    def submit(self, request: GenerationRequest) -> Future[GeneratedImages]:
+        """Queue a request.
 
         Raises:
-            NothingServed: No revision was committed yet.
-            NotServed: The order insists on weights that do not serve now.
-            Busy: As many orders wait as may.
-            Ended: The server ends.
+            NoRevisionServed: No revision has been committed yet.
+            WeightsNotServed: The request pins weights that do not serve now.
+            QueueFull: The queue is full.
+            RequestCutOff: The server shuts down.
         """
         serving = self._models.serving()
         if serving is None:
-            raise NothingServed("This server serves no revision yet.", help="ask again in a moment")
-        order.require(serving.revision)
+            raise NoRevisionServed(
+                "This server serves no revision yet.", help="ask again in a moment"
+            )
+        request.require(serving.revision)
         with self._changed:
             if self._closing:
-                raise _ending()
+                raise _shutting_down()
             if len(self._waiting) >= self._capacity:
-                raise Busy(f"{self._capacity} requests wait already.", help="ask again later")
-            future: Future[Pictures] = Future()
-            self._waiting.append((order, future))
+                raise QueueFull(f"{self._capacity} requests wait already.", help="ask again later")
+            future: Future[GeneratedImages] = Future()
+            self._waiting.append((request, future))
             self._changed.notify_all()
         return future
 
-    def withdraw(self, future: Future[Pictures]) -> OrderStage | None:
-        """Drop an order from the queue, or end it after the step that is being made.
+    def withdraw(self, future: Future[GeneratedImages]) -> RequestStage | None:
+        """Drop a request from the queue, or end it after its current denoising step.
 
         Args:
             future: What `submit` returned for it.
 
         Returns:
-            How far it had come; None if it was answered already.
+            How far the request had come; None if it was answered already.
         """
         with self._changed:
             if future is self._current:
                 self._withdrawn = future
-                return OrderStage.DRAWING
+                return RequestStage.DRAWING
             waiting = [entry for entry in self._waiting if entry[1] is not future]
             if len(waiting) == len(self._waiting):
                 return None
             self._waiting = deque(waiting)
         future.cancel()
-        return OrderStage.QUEUED
+        return RequestStage.QUEUED
 
     def close(self, timeout_s: float) -> None:
-        """Finish what is queued, for so long; then cut off what is left."""
+        """Finish queued requests, for `timeout_s` at most; then cut off the rest."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -138,53 +140,57 @@ class Worker:
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            order, future = taken
-            answer = self._answer(order, future)
+            request, future = taken
+            answer = self._answer(request, future)
             with self._changed:
                 self._current = self._withdrawn = None
                 self._drawing = False
-            # Nothing of the revision is referred to from here on: not even from a traceback.
-            if isinstance(answer, Pictures):
+            # From here on nothing may refer to the revision, not even a traceback.
+            if isinstance(answer, GeneratedImages):
                 future.set_result(answer)
             else:
                 future.set_exception(answer)
 
-    def _take(self) -> tuple[Order, Future[Pictures]] | None:
+    def _take(self) -> tuple[GenerationRequest, Future[GeneratedImages]] | None:
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 if not self._waiting:
                     return None
-                order, future = self._waiting.popleft()
+                request, future = self._waiting.popleft()
                 if future.set_running_or_notify_cancel():
                     self._current = future
-                    return order, future
+                    return request, future
 
-    def _answer(self, order: Order, future: Future[Pictures]) -> Pictures | Exception:
+    def _answer(
+        self, request: GenerationRequest, future: Future[GeneratedImages]
+    ) -> GeneratedImages | Exception:
         try:
             with self._models.pin() as pin:
                 self._drawing = True
-                order.require(pin.granted.revision)
+                request.require(pin.granted.revision)
                 pngs = []
-                for seed in order.seeds:
-                    self._go_on(pin, future)
-                    go_on = partial(self._go_on, pin, future)
-                    pngs.append(self._draw(pin.unet, order, seed, go_on))
-                return Pictures(pin.granted, tuple(pngs))
+                for seed in request.seeds:
+                    self._raise_if_cancelled(pin, future)
+                    on_step = partial(self._raise_if_cancelled, pin, future)
+                    pngs.append(self._draw(pin.unet, request, seed, on_step))
+                return GeneratedImages(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)
         except Exception:
             log.exception("Could not draw a picture")
             return RuntimeError("a picture could not be drawn")
 
-    def _go_on(self, pin: Pin, future: Future[Pictures]) -> None:
+    def _raise_if_cancelled(self, pin: Pin, future: Future[GeneratedImages]) -> None:
         if self._withdrawn is future:
-            raise Withdrawn("The client left before its pictures were drawn.")
+            raise RequestWithdrawn("The client left before its pictures were drawn.")
         if self._abort.is_set():
-            raise _ending()
+            raise _shutting_down()
         if pin.is_overdue():
-            raise Ended("The model was replaced while it drew this picture.", help="ask again")
+            raise RequestCutOff(
+                "The model was replaced while it drew this picture.", help="ask again"
+            )
 
 
-def _ending() -> Ended:
-    return Ended("This server is ending.", help="ask again")
+def _shutting_down() -> RequestCutOff:
+    return RequestCutOff("This server is shutting down.", help="send the request again")

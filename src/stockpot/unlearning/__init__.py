@@ -1,9 +1,10 @@
-"""Forget a shard: remove what was made from it, and sign what was done. No torch.
+"""Unlearning: removes everything made from a shard, and signs a receipt of it. Without torch.
 
-purge       the verb that removes; `inventory` is its record
-sign        the verb that writes the receipt, next in the soup's `chain`
-rotate      how one signing key hands over to the next; `rotation` is its form
-anchors     where the chain's heads are kept outside of the store
-commitments what is said of records that no receipt may name
-statement   what a receipt says; `envelope` signs it, `keys` makes and reads the key
+purge       the verb that removes; `inventory` records it, `rescan` removes what reappears
+sign        the verb that writes the receipt, as the next entry of the soup's `chain`
+rotate      hands a chain over from one signing key to the next; `rotation` is that entry's format
+anchors     stores heads of chains outside of the store
+commitments salted commitments to records, which no receipt may name
+statement   the format of a receipt (`in_toto`); `envelope` signs it, `keys` reads the key
+verify      checks receipts
 """

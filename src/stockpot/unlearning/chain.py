@@ -1,9 +1,8 @@
-"""The receipts of a soup, one after the other, each naming the one before it by its digest.
+"""Reads and checks a soup's chain of receipts, in which each entry names the previous one's digest.
 
-Among them stand rotations, with which one signing key hands over to the next (`succession`).
-Reading and checking only. An entry that was edited, removed from between or put in breaks the
-chain. That the last ones were cut off does not show in the chain: compare its head with the one
-that the Soup's status recorded.
+Some entries are rotations, with which one signing key hands over to the next (`succession`). An
+entry that is edited, removed from the middle or inserted breaks the chain. Entries that are cut off
+at the end do not: compare the head with the one that the Soup's status recorded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,70 +17,70 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.envelope import BadEnvelopeError, OtherKeyError, key_name, unseal
 from stockpot.unlearning.rotation import Rotation
-from stockpot.unlearning.statement import Statement, Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate, UnlearningStatement
 from stockpot.unlearning.succession import Succession, is_rotation, read_handover, succession
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A receipt that was checked, with all before it."""
+    """A receipt that was checked together with all entries before it."""
 
     sequence: int
     key: str
-    """Where in the store it lies."""
+    """Its key in the store."""
     digest: Digest
-    """Of the envelope's bytes: what the next one names."""
-    statement: Statement
+    """The digest of the envelope's bytes, which the next entry names."""
+    statement: UnlearningStatement
 
 
 @dataclass(frozen=True)
 class Link:
-    """One place in the chain as it was found, right or wrong."""
+    """One place of a chain as the store has it, valid or not."""
 
     sequence: int
-    """Zero for what is no entry by its name."""
+    """The number in the chain; 0 for an object whose name is not an entry's."""
     key: str
     digest: Digest | None = None
-    """Of the bytes that lie there; none where nothing does."""
-    statement: Statement | None = None
-    """What a receipt says; none where it is not signed with the key, and for rotations."""
+    """The digest of the object's bytes; None where there is no object."""
+    statement: UnlearningStatement | None = None
+    """The receipt's statement; None for rotations, and where the signature is not valid."""
     rotation: Rotation | None = None
-    """What a rotation says, where both keys have signed it."""
+    """The rotation, where both keys have signed it."""
     unsigned: str = ""
-    """Why nobody can say that it was signed with the key."""
+    """Why the entry does not count as signed with the key; empty where it does."""
     by_other_key: bool = False
-    """That it was signed, and with a key that no rotation leads to."""
+    """Whether it is signed with a key that no rotation leads to."""
     misplaced: str = ""
-    """Why it cannot stand in this place of this chain."""
+    """Why it cannot have this place in this chain; empty where it can."""
 
     @property
     def is_absent(self) -> bool:
-        """Whether nothing lies there, and others come after it."""
+        """Whether the entry is missing although later ones exist."""
         return self.digest is None
 
 
 @dataclass(frozen=True)
-class Found:
-    """A chain as it was found, right or wrong."""
+class ChainReading:
+    """A chain as the store has it, valid or not."""
 
     links: tuple[Link, ...]
-    """In order: one for each entry, each gap (its first number), and what else lies there."""
+    """In order: one for each entry, each gap (its first number), and each stray object."""
     succession: Succession
 
     @property
     def entries(self) -> tuple[Link, ...]:
-        """What lies in the chain's places."""
+        """The links that have an object and a number."""
         return tuple(link for link in self.links if link.digest and link.sequence)
 
-    def require_sound(self) -> "Chain":
-        """Return the chain, where nothing is wrong with it.
+    def require_sound(self) -> "VerifiedChain":
+        """Return the chain if it is valid.
 
         Raises:
             Refused: An entry is missing, was edited, is signed by another key, or does not follow
                 the one before it (exit 43). The message names the file.
         """
-        # What is missing first: all that comes after it is doubtful for that alone.
-        for link in sorted(self.links, key=lambda one: not (one.is_absent or one.sequence == 0)):
+        # Missing entries first: they explain the errors of the entries after them.
+        for link in sorted(self.links, key=lambda link: not (link.is_absent or link.sequence == 0)):
             if why := link.unsigned or link.misplaced:
                 raise _broken(link.key, why)
         receipts = tuple(
@@ -90,7 +89,7 @@ class Found:
             if link.digest and link.statement
         )
         last = self.links[-1] if self.links else None
-        return Chain(
+        return VerifiedChain(
             receipts,
             last.sequence if last else 0,
             last.digest if last else None,
@@ -99,31 +98,31 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A chain that was checked from its first entry to its last."""
+class VerifiedChain:
+    """A chain that is valid from its first entry to its last."""
 
     receipts: tuple[Receipt, ...]
     last: int
     """The number of its last entry, a receipt or a rotation; 0 where there is none."""
     head: Digest | None
-    """Of the last entry's bytes."""
+    """The digest of the last entry's bytes."""
     key: Ed25519PublicKey
-    """What signs the next entry."""
+    """The key that signs the next entry."""
 
 
 def check_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
 ) -> tuple[Receipt, ...]:
-    """Read a soup's receipts from the first to the last.
+    """Read a soup's receipts from the first to the last, and check their chain.
 
     Args:
-        store: Where they lie.
-        keys: Of the soup's namespace.
-        soup_uid: Of the soup.
-        public_key: A key of the chain: rotations lead from it to the others.
+        store: The store that has them.
+        keys: The store keys of the soup's namespace.
+        soup_uid: The soup's UID.
+        public_key: Any key of the chain: rotations lead from it to the others.
 
     Returns:
-        In order; empty where there are none.
+        The receipts in order; empty where there are none.
 
     Raises:
         Refused: The chain is broken (exit 43).
@@ -133,39 +132,39 @@ def check_chain(
 
 def read_chain(
     store: ObjectStore, keys: Keys, soup_uid: str, public_key: Ed25519PublicKey
-) -> Found:
-    """Look at every place of a soup's chain, and go on where something is wrong with one.
+) -> ChainReading:
+    """Read every place of a soup's chain, past invalid ones.
 
     Returns:
-        What lies there. Nothing is wrong with the chain where no link says why.
+        The chain as it is. It is valid where no link has a reason in `unsigned` or `misplaced`.
     """
-    found = [info.key for info in store.list(keys.receipts(soup_uid))]
-    numbers = {number: key for key in found if (number := _number(keys, soup_uid, key))}
-    strangers = sorted(set(found) - set(numbers.values()))
+    listed = [info.key for info in store.list(keys.receipts(soup_uid))]
+    numbers = {number: key for key in listed if (number := _number(keys, soup_uid, key))}
+    strangers = sorted(set(listed) - set(numbers.values()))
     links = [Link(0, key, misplaced="it is no receipt") for key in strangers]
     there = {number: store.get(key) for number, key in numbers.items()}
-    data = {number: one for number, one in there.items() if one is not None}
-    who = succession(data, public_key)
+    data = {number: entry for number, entry in there.items() if entry is not None}
+    signers = succession(data, public_key)
     before: Link | None = None
     for number in sorted(numbers):
         expected = before.sequence + 1 if before else 1
         if number != expected:
             before = _gap(keys, soup_uid, expected, number - 1)
             links.append(before)
-        before = _link(numbers[number], data, number, soup_uid, before, who)
+        before = _link(numbers[number], data, number, soup_uid, before, signers)
         links.append(before)
-    return Found(tuple(links), who)
+    return ChainReading(tuple(links), signers)
 
 
 def _gap(keys: Keys, soup_uid: str, first: int, last: int) -> Link:
-    """One link for all that is missing in a row: a number may be as large as a stranger likes."""
+    """Make one link for a whole gap: a forged entry's number may be arbitrarily large."""
     who = "it is" if first == last else f"it and all up to number {last} are"
     why = f"{who} missing, and others come after it"
     return Link(first, keys.receipt(soup_uid, first), misplaced=why)
 
 
 def _number(keys: Keys, soup_uid: str, key: str) -> int:
-    """The number that a receipt has by its name, or 0 where that is no receipt's name."""
+    """Parse an entry's number from its key; 0 where the key is not an entry's."""
     name = key.removeprefix(keys.receipts(soup_uid))
     digits = name.partition(".")[0]
     number = int(digits) if digits.isascii() and digits.isdigit() else 0
@@ -178,20 +177,20 @@ def _link(
     sequence: int,
     soup_uid: str,
     before: Link | None,
-    who: Succession,
+    signers: Succession,
 ) -> Link:
     data = entries.get(sequence)
     if data is None:
-        return Link(sequence, key, misplaced="it went away while the chain was read")
+        return Link(sequence, key, misplaced="it was deleted while the chain was read")
     digest = digest_of_bytes(data)
-    statement: Statement | None = None
+    statement: UnlearningStatement | None = None
     rotation: Rotation | None = None
     try:
         if is_rotation(data):
-            rotation = _rotation(data, sequence, who)
+            rotation = _rotation(data, sequence, signers)
         else:
-            payload = unseal(data, who.key_at(sequence))
-            statement = Statement.model_validate_json(payload)
+            payload = unseal(data, signers.key_at(sequence))
+            statement = UnlearningStatement.model_validate_json(payload)
     except BadEnvelopeError as error:
         is_other = isinstance(error, OtherKeyError)
         lost = "; no rotation leads from the one to the other" if is_other else ""
@@ -199,39 +198,39 @@ def _link(
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        why = f"it says what this version does not know: {at} {first['msg']}"
+        why = f"this version does not support its content: {at} {first['msg']}"
         return Link(sequence, key, digest, unsigned=why)
-    said = statement.predicate if statement else rotation
-    assert said is not None
-    misplaced = next(_misplaced(said, sequence, soup_uid, before), "")
+    predicate = statement.predicate if statement else rotation
+    assert predicate is not None
+    misplaced = next(_misplaced(predicate, sequence, soup_uid, before), "")
     return Link(sequence, key, digest, statement, rotation, misplaced=misplaced)
 
 
-def _rotation(data: bytes, sequence: int, who: Succession) -> Rotation:
-    """Read a rotation that leads on from the key that signs here.
+def _rotation(data: bytes, sequence: int, signers: Succession) -> Rotation:
+    """Read a rotation that hands over from the key that signs at this place.
 
     Raises:
-        BadEnvelopeError: It does not.
+        BadEnvelopeError: It is not valid, or hands over from another key.
     """
     handover = read_handover(data)
-    if sequence not in who.handovers:
-        old, here = key_name(handover.old), key_name(who.key_at(sequence))
+    if sequence not in signers.handovers:
+        old, here = key_name(handover.old), key_name(signers.key_at(sequence))
         raise OtherKeyError(f"it hands over from {old}, and what signs here is {here}")
     return handover.statement.predicate
 
 
 def _misplaced(
-    said: Unlearning | Rotation, sequence: int, soup_uid: str, before: Link | None
+    predicate: UnlearningPredicate | Rotation, sequence: int, soup_uid: str, before: Link | None
 ) -> Iterator[str]:
-    if said.soup.uid != soup_uid:
-        yield f"it is a receipt of another soup: {said.soup.uid}"
-    if said.sequence != sequence:
-        yield f"it says that it is number {said.sequence}"
+    if predicate.soup.uid != soup_uid:
+        yield f"it is a receipt of another soup: {predicate.soup.uid}"
+    if predicate.sequence != sequence:
+        yield f"it says that it is number {predicate.sequence}"
     expected = before.digest if before else None
     is_after_a_gap = before is not None and before.is_absent
-    if said.previous != expected and not is_after_a_gap:
+    if predicate.previous != expected and not is_after_a_gap:
         yield (
-            f"it follows {said.previous or 'no receipt'}, and the one before it is "
+            f"it follows {predicate.previous or 'no receipt'}, and the one before it is "
             f"{expected or 'none'}"
         )
 

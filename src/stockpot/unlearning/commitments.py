@@ -1,14 +1,15 @@
-"""Say of records that they were forgotten without saying which: salted commitments.
+"""Salted commitments to records, so that a receipt can cover records without naming them.
 
-A receipt is kept for ever, so it names no record. It names a commitment of each: the digest of the
-record's name behind a random salt. Whoever holds name and salt shows that a receipt means that
-record; nobody else can, not even by trying all names. The salts lie in the shard's own folder,
-under its lineage, until the purge removes them with all else. Whoever asked keeps a copy of theirs.
+A receipt is kept for ever, so it names no record. It has a commitment to each instead: the digest
+of a random salt and the record's name. With name and salt (the opening) anybody can show that a
+receipt covers that record; without the salt nobody can, not even by trying all names. The salts are
+stored in the shard's own folder, under its lineage, until the purge removes them with everything
+else. The person who requested the removal keeps a copy of the openings.
 
-    commitments = keep(store, keys, shard_uid, records)   before the purge; asked again, the same
-    openings(store, keys, shard_uid)                      the copy for whoever asked, until then
-    purge                                                 the salts are gone
-    opens(commitment, opening)                            ever after, by whoever kept the copy
+    commitments = keep_commitments(store, keys, shard_uid, records)   before the purge; repeatable
+    openings(store, keys, shard_uid)                                  the openings, until the purge
+    purge                                                             the salts are gone
+    opens(commitment, opening)                                        at any time, with the copy
 """
 
 import hashlib
@@ -33,7 +34,7 @@ _WHAT = b"stockpot.dev/record-commitment/1\0"
 
 
 class Opening(Model):
-    """What shows that a commitment is of one record. Personal: it is for whoever asked."""
+    """A record's name and salt, which open its commitment. Personal data of the requester."""
 
     record: str
     """Its name, as `excludeRecords` has it."""
@@ -49,10 +50,10 @@ def commit(records: Sequence[str]) -> tuple[tuple[Digest, ...], tuple[str, ...]]
     """Commit to records.
 
     Args:
-        records: Names; the same name twice has two salts.
+        records: Their names; the same name twice gets two salts.
 
     Returns:
-        Their commitments and their salts (64 hex digits), each in the order of the records.
+        The commitments and the salts (64 hex digits), each in the order of the records.
     """
     salts = tuple(secrets.token_hex(SALT_BYTES) for _ in records)
     made = tuple(
@@ -64,75 +65,78 @@ def commit(records: Sequence[str]) -> tuple[tuple[Digest, ...], tuple[str, ...]]
 
 def commitment_of(opening: Opening) -> Digest:
     """Compute the commitment that an opening opens."""
-    # The salt has one length, so no other pair of salt and name gives these bytes.
+    # The salt has a fixed length, so no other pair of salt and name gives these bytes.
     data = _WHAT + bytes.fromhex(opening.salt) + opening.record.encode()
     return Digest(PREFIX + hashlib.sha256(data).hexdigest())
 
 
 def opens(commitment: str, opening: Opening) -> bool:
-    """Whether a commitment is of that record."""
+    """Whether an opening opens a commitment."""
     return commitment == commitment_of(opening)
 
 
-def keep(
+def keep_commitments(
     store: ObjectStore, keys: Keys, shard_uid: str, records: Sequence[str]
 ) -> tuple[Digest, ...]:
-    """Commit to a shard's records, and keep the salts beside what was made from it.
+    """Commit to a shard's records, and store the salts beside the shard's artefacts.
 
-    Asked again it finds the same salts, for as long as nothing was purged: what was handed out
-    stays true whatever is cut off in between.
+    Repeating it finds the same salts until the purge, so openings that were handed out stay valid
+    even if a run is interrupted.
 
     Args:
-        store: Where the shard's artefacts lie.
-        keys: Of the namespace.
-        shard_uid: Of the shard.
-        records: Names.
+        store: The store that has the shard's artefacts.
+        keys: The store keys of the namespace.
+        shard_uid: The shard's UID.
+        records: Names of the records.
 
     Returns:
-        A commitment for each different record, sorted: their order tells nothing.
+        A commitment for each distinct record, sorted, so that their order reveals nothing.
 
     Raises:
-        Refused: What lies there is nothing that this version wrote (exit 46).
+        Refused: The stored openings are not valid (exit 46).
     """
     kept = {opening.record: opening for opening in openings(store, keys, shard_uid)}
     new = sorted(set(records) - kept.keys())
     if new:
         _, salts = commit(new)
-        kept |= {one: Opening(record=one, salt=salt) for one, salt in zip(new, salts, strict=True)}
+        kept |= {
+            record: Opening(record=record, salt=salt)
+            for record, salt in zip(new, salts, strict=True)
+        }
         folder = keys.commitments(shard_uid)
         begin(
             store,
             folder,
             Manifest(kind=ArtefactKind.COMMITMENTS, lineage=(LineagePair(shard=shard_uid),)),
         )
-        said = _Openings(openings=tuple(kept[name] for name in sorted(kept)))
-        store.put(folder + OPENINGS, rfc8785.dumps(said.model_dump(mode="json", by_alias=True)))
+        document = _Openings(openings=tuple(kept[name] for name in sorted(kept)))
+        store.put(folder + OPENINGS, rfc8785.dumps(document.model_dump(mode="json", by_alias=True)))
     return tuple(sorted(commitment_of(kept[record]) for record in set(records)))
 
 
 def openings(store: ObjectStore, keys: Keys, shard_uid: str) -> tuple[Opening, ...]:
-    """Read what was kept for a shard's records, by name; empty before, and after the purge.
+    """Read the openings of a shard's records, by name; empty after the purge.
 
     Raises:
-        Refused: What lies there is nothing that this version wrote (exit 46).
+        Refused: The stored openings are not valid (exit 46).
     """
     key = keys.commitments(shard_uid) + OPENINGS
     data = store.get(key)
     if data is None:
         return ()
     try:
-        found = _Openings.model_validate_json(data)
+        document = _Openings.model_validate_json(data)
     except ValidationError as error:
-        raise _refused(key, f"it is no list of openings: {error.errors()[0]['msg']}") from error
-    if found.version != 1:
-        raise _refused(key, f"it is of version {found.version}; this program reads 1")
-    return found.openings
+        raise _refused(key, f"it is not a list of openings: {error.errors()[0]['msg']}") from error
+    if document.version != 1:
+        raise _refused(key, f"it is of version {document.version}; this program reads 1")
+    return document.openings
 
 
 def _refused(key: str, why: str) -> Refused:
     return Refused(
         f"{key} is refused: {why}",
-        help="restore it, or delete its folder: then new salts are drawn, and copies that were "
-        "handed out before show nothing any more",
+        help="restore it, or delete its folder: then new salts are drawn, and openings that were "
+        "handed out before open nothing any more",
         exit_code=ExitCode.BAD_WEIGHTS,
     )

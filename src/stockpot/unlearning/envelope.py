@@ -1,6 +1,6 @@
-"""A signed statement as bytes: a DSSE envelope, Ed25519. All of its cryptography is others'.
+"""DSSE envelopes with Ed25519 signatures: seals and unseals payloads, whatever they contain.
 
-Nothing here knows what a receipt says.
+All cryptography is securesystemslib's and cryptography's.
 """
 
 import base64
@@ -20,15 +20,15 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 class BadEnvelopeError(ValueError):
-    """Bytes that are no envelope of ours, or not signed by the key; the message says which."""
+    """Bytes that are not a valid envelope, or not signed with the key; the message says which."""
 
 
 class OtherKeyError(BadEnvelopeError):
-    """An envelope that others have signed, and not the key."""
+    """An envelope that is signed with other keys only."""
 
 
 def seal(payload: bytes, *signers: Ed25519PrivateKey) -> bytes:
-    """Sign a payload with each of some keys.
+    """Sign a payload with one or more keys.
 
     Returns:
         The envelope as JSON (RFC 8785); the same for the same payload and keys.
@@ -40,19 +40,18 @@ def seal(payload: bytes, *signers: Ed25519PrivateKey) -> bytes:
 
 
 def payload_unchecked(data: bytes) -> bytes:
-    """Return an envelope's payload, whoever signed it: to say what it is of, never to believe it.
+    """Return an envelope's payload without checking its signature: to identify it, never to trust.
 
     Raises:
-        BadEnvelopeError: It is no envelope.
+        BadEnvelopeError: It is not an envelope.
     """
     return bytes(_envelope(data).payload)
 
 
 def key_name(key: Ed25519PublicKey) -> str:
-    """The name that envelopes have for a key: its fingerprint, as OpenSSH shows it.
+    """Return the key ID that envelopes use: the key's fingerprint, as OpenSSH shows it.
 
-    Verifiers in Go give a key that name where nobody told them another, and pass over signatures
-    of other names.
+    Verifiers in Go use that ID by default, and skip signatures with other IDs.
     """
     wire = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1]
     digest = hashlib.sha256(base64.b64decode(wire)).digest()
@@ -60,11 +59,12 @@ def key_name(key: Ed25519PublicKey) -> str:
 
 
 def unseal(data: bytes, key: Ed25519PublicKey, *more: Ed25519PublicKey) -> bytes:
-    """Check that a key signed an envelope, and each of more if need be; return its payload.
+    """Check that each of the keys signed an envelope, and return its payload.
 
     Raises:
         OtherKeyError: One of the keys did not sign it; others did.
-        BadEnvelopeError: It is no envelope, of another payload type, unsigned, or was edited.
+        BadEnvelopeError: It is not an envelope, has another payload type, is unsigned, or was
+            edited.
     """
     envelope = _envelope(data)
     if envelope.payload_type != PAYLOAD_TYPE:
@@ -75,13 +75,13 @@ def unseal(data: bytes, key: Ed25519PublicKey, *more: Ed25519PublicKey) -> bytes
 
 
 def _require_signature(envelope: Envelope, key: Ed25519PublicKey) -> None:
-    # The second is what the first receipts called it.
+    # The second is the key ID in the envelopes of the first release.
     names = (key_name(key), str(SSlibKey.from_crypto(key).keyid))
     named = [name for name in names if name in envelope.signatures]
     if not named:
         signers = ", ".join(envelope.signatures)
         kind = OtherKeyError if signers else BadEnvelopeError
-        raise kind(f"it was signed by another key: {signers or 'nobody'}, not {names[0]}")
+        raise kind(f"it was signed by another key: {signers or 'none'}, not {names[0]}")
     try:
         envelope.verify([_public(key, named[0])], 1)
     except VerificationError as error:
@@ -96,5 +96,5 @@ def _envelope(data: bytes) -> Envelope:
     try:
         return Envelope.from_dict(json.loads(data))
     except Exception as error:
-        # Whatever the bytes are, the library meets them first, and its errors are of many kinds.
+        # The library parses untrusted bytes, and raises exceptions of many types.
         raise BadEnvelopeError("it is no DSSE envelope") from error

@@ -1,4 +1,4 @@
-"""The key that receipts are signed with: Ed25519, PKCS #8 in PEM, and its public half."""
+"""Creates and reads signing keys: Ed25519, the private key as PKCS #8 in PEM."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -18,22 +18,22 @@ from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import quoted
 from stockpot.store.outputs import output_file
 
-MAKE_ONE = "make one: stockpot keygen --out {path}"
+KEYGEN_HELP = "make one: stockpot keygen --out {path}"
 PREVIOUS = "previous-key.pem"
-"""Beside the signing key: the key that signed before it, for as long as some chain ends with it."""
+"""The file beside the signing key with its predecessor, needed while some chain ends with that."""
 
 
 def keygen(path: Path) -> Path:
-    """Make a key; both halves appear whole, and nothing is ever overwritten.
+    """Create a key pair; both files appear atomically, and no file is overwritten.
 
     Args:
-        path: Of the private key, mode 0600; missing folders above it are made.
+        path: The private key's file, with mode 0600; missing parent folders are created.
 
     Returns:
-        The file with the public key: `path` with `.pub` behind it.
+        The public key's file: `path` with the suffix `.pub`.
 
     Raises:
-        Refused: One of the two files is there already.
+        Refused: One of the two files exists already.
         Transient: The folder cannot be written.
     """
     public = path.with_name(f"{path.name}.pub")
@@ -47,7 +47,7 @@ def keygen(path: Path) -> Path:
     try:
         with output_file(path, mode=0o600, is_new=True) as private:
             private.write(secret)
-            # The public half first: a private key that is there has its public one beside it.
+            # The public key first: so a private key never exists without its public key.
             with output_file(public, mode=0o644, is_new=True) as file:
                 file.write(shown)
             is_shown = True
@@ -59,7 +59,7 @@ def keygen(path: Path) -> Path:
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
-    """Read the key that receipts are signed with.
+    """Read the key that signs receipts.
 
     Raises:
         Refused: There is none, or it is of another kind (exit 49).
@@ -70,16 +70,18 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(data, password=None)
     except TypeError as error:
-        raise _wrong_kind(path, "is locked with a password; receipts are signed unasked") from error
+        raise _wrong_kind(
+            path, "is encrypted with a password; receipts are signed without a prompt"
+        ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _wrong_kind(path, "is no private key in PEM") from error
+        raise _wrong_kind(path, "is not a private key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _wrong_kind(path, f"is {_kind(key)}; receipts are signed with Ed25519")
     return key
 
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
-    """Read the key that receipts are checked with.
+    """Read the key that verifies receipts.
 
     Raises:
         Refused: There is none, or it is of another kind (exit 49).
@@ -90,32 +92,32 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _wrong_kind(path, "is no public key in PEM") from error
+        raise _wrong_kind(path, "is not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
         raise _wrong_kind(path, f"is {_kind(key)}; receipts are signed with Ed25519")
     return key
 
 
 def load_previous_key(path: Path) -> Ed25519PrivateKey | None:
-    """Read the key that lies beside a signing key because it signed before; None without one.
+    """Read the previous key beside a signing key; None where there is none.
 
     Raises:
-        Refused: There is something else of its name (exit 49).
+        Refused: The file is not a private key (exit 49).
     """
     beside = path.with_name(PREVIOUS)
     return load_private_key(beside) if beside.exists() else None
 
 
 def public_text(key: Ed25519PublicKey) -> str:
-    """Write a public key as statements carry it: SubjectPublicKeyInfo in PEM."""
+    """Encode a public key for a statement: SubjectPublicKeyInfo in PEM."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def read_public_text(text: str) -> Ed25519PublicKey:
-    """Read a public key that a statement carries.
+    """Decode a public key from a statement.
 
     Raises:
-        ValueError: It is no Ed25519 key.
+        ValueError: It is not an Ed25519 key.
     """
     key: object = None
     with suppress(ValueError, UnsupportedAlgorithm):
@@ -131,13 +133,13 @@ def _read(path: Path, what: str) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise Refused(
             f"there is no {what} at {path}",
-            help=MAKE_ONE.format(path=quoted(str(path).removesuffix(".pub"))),
+            help=KEYGEN_HELP.format(path=quoted(str(path).removesuffix(".pub"))),
             exit_code=ExitCode.NO_SIGNING_KEY,
         ) from error
     except PermissionError as error:
         raise Refused(
             f"the {what} at {path} cannot be read by this user",
-            help=f"give it the right to: ls -l {quoted(path)}",
+            help=f"give this user the right to read it; see: ls -l {quoted(path)}",
             exit_code=ExitCode.NO_SIGNING_KEY,
         ) from error
 
@@ -151,8 +153,9 @@ def _kind(key: object) -> str:
 
 def _taken(path: Path) -> Refused:
     return Refused(
-        f"{path} is there already; a key is never overwritten",
-        help="choose another name: what it signed needs it, to be continued or handed over",
+        f"{path} exists already; a key is never overwritten",
+        help="choose another name: the chains that this key signed need it, to continue or to "
+        "hand over",
         exit_code=ExitCode.USAGE,
     )
 
@@ -160,6 +163,6 @@ def _taken(path: Path) -> Refused:
 def _wrong_kind(path: Path, why: str) -> Refused:
     return Refused(
         f"{path} {why}",
-        help=MAKE_ONE.format(path="NEW_FILE"),
+        help=KEYGEN_HELP.format(path="NEW_FILE"),
         exit_code=ExitCode.NO_SIGNING_KEY,
     )

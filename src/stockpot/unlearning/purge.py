@@ -1,15 +1,15 @@
-"""The verb: remove everything of a shard's lineage from the store, behind a tombstone.
+"""The verb `purge`: writes a shard's tombstone, and removes all of its lineage from the store.
 
     1 tombstone     from here on no verb reads or publishes anything of the shard
-    2 sweep         everything whose manifest names the shard, in every soup, and all that lies
-                    under the shard's own folder
-    3 inventory     what is about to be removed, stored
+    2 sweep         finds everything whose manifest names the shard, in every soup, and everything
+                    in the shard's own folder
+    3 inventory     stores the list of what is about to be removed
     4 removal       files first, manifests last: a crash leaves no object without its lineage
     5 sweep again   must find nothing
-    6 inventory     with the results
+    6 inventory     stores the results
 
-Each step may be cut off and is done again by the next run. What lies under no manifest has no
-known lineage; it is listed, not removed, because it may be somebody else's.
+Each step may be interrupted, and the next run repeats it. An object under no manifest has no known
+lineage; it is listed, not removed, because it may belong to another shard.
 """
 
 import threading
@@ -29,8 +29,7 @@ from stockpot.store.open import open_store
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_outdated
 from stockpot.unlearning.clock import now
-from stockpot.unlearning.collect import collect
-from stockpot.unlearning.commitments import keep
+from stockpot.unlearning.commitments import keep_commitments
 from stockpot.unlearning.inventory import (
     Inventory,
     Sweep,
@@ -42,128 +41,130 @@ from stockpot.unlearning.removal import (
     ARTEFACTS,
     folder_of,
     folders_above,
-    in_order,
     is_outdated,
-    learnt_in,
+    learnt_objects,
+    removal_order,
 )
-from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
+from stockpot.unlearning.rescan import rescan
+from stockpot.unlearning.tombstone import Tombstone, write_tombstone
 
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200
-"""Of what a result names: it is 4,096 bytes at most, and the inventory has them all."""
+"""Limits on a result's residuals: a result has 4,096 bytes at most; the inventory has them all."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one sweep saw."""
+class SweepResult:
+    """The objects that one sweep found."""
 
     tainted: tuple[ObjectInfo, ...]
-    """In the order in which to remove it."""
+    """Objects to remove, in removal order."""
     unknown: tuple[ObjectInfo, ...]
+    """Objects under no readable manifest."""
 
 
 def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Purge one shard; or none, and look for what came back of those that were purged before.
+    """Purge one shard; without a shard, rescan for artefacts of shards that were purged before.
 
     Raises:
         Waiting: Something of the shard was written meanwhile; the next run removes it. Or more
-            records have left the shard since the run was asked for: it knows too little.
+            records have left the shard since this run was requested.
         Refused: The inventory of earlier runs was edited (exit 43).
         Transient: The store fails.
-        StockpotError: It was asked to end (75); the next run goes on.
+        StockpotError: It was interrupted (75); the next run continues.
     """
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     if spec.shard is None:
-        return collect(store, keys, spec, progress, stop)
+        return rescan(store, keys, spec, progress, stop)
     uid = spec.shard.uid
     progress.begin("tombstone")
     if spec.former:
         refuse_outdated(store, keys, spec.former.shard, spec.former.left_out)
-    stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
+    write_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     if spec.former:
         leave_out_at_least(store, keys, spec.former.shard, spec.former.left_out)
     progress.begin("sweeping")
     before = read_inventory(store, keys, uid)
-    found = sweep(store, keys, uid, spec.former)
-    same = before and before.residuals == residuals_of(found.unknown)
-    if before and before.complete and same and not found.tainted:
+    swept = sweep(store, keys, uid, spec.former)
+    same = before and before.residuals == residuals_of(swept.unknown)
+    if before and before.complete and same and not swept.tainted:
         return _result(before, reused=True)
     listed = before or Inventory(soup=spec.soup, shard=spec.shard)
     if spec.former and not listed.commitments:
-        # Before their salts go. The sweep that finds those comes after it.
-        made = keep(store, keys, spec.former.shard, spec.former.records)
+        # Before their salts are removed; the sweep below finds those.
+        made = keep_commitments(store, keys, spec.former.shard, spec.former.records)
         listed = listed.model_copy(update={"commitments": made})
-        found = sweep(store, keys, uid, spec.former)
-    listed = _seen(listed.listing(found.tainted), found)
+        swept = sweep(store, keys, uid, spec.former)
+    listed = _with_sweep(listed.with_listed(swept.tainted), swept)
     write_inventory(store, keys, listed)
 
-    progress.begin("purging", total_steps=len(found.tainted))
+    progress.begin("purging", total_steps=len(swept.tainted))
     kept: dict[ObjectInfo, str] = {}
-    for number, info in enumerate(found.tainted, start=1):
+    for number, info in enumerate(swept.tainted, start=1):
         raise_if_stopping(
             stop,
-            "The purge ended when asked to, with some objects removed.",
-            help="Run it again: it removes the others.",
+            "The purge was interrupted after it had removed some objects.",
+            help="Run it again: it removes the rest.",
         )
-        # The lineage of what stays has to stay, too.
-        if why := _kept_below(info, kept) or _purge(store, info):
+        # A manifest stays if anything that it covers stays.
+        if why := _lock_below(info, kept) or _purge(store, info):
             kept[info] = why
         progress.advance(number)
 
     progress.begin("sweeping")
     again = sweep(store, keys, uid, spec.former)
-    swept = _seen(listed, again)
+    final = _with_sweep(listed, again)
     if new := [info for info in again.tainted if info not in kept]:
-        write_inventory(store, keys, swept)
+        write_inventory(store, keys, final)
         raise Waiting(
             f"{len(new)} objects of shard {uid} appeared while it was purged, "
             f"{new[0].key} among them",
-            help="something that writes it still runs; end it, and run the purge again",
+            help="a run that writes it is still active; end it, and run the purge again",
         )
-    inventory = swept.finished(kept)
+    inventory = final.with_results(kept)
     write_inventory(store, keys, inventory)
     return _result(inventory, reused=False)
 
 
 def sweep(
     store: ObjectStore, keys: Keys, shard_uid: str, former: FormerRecords | None = None
-) -> Found:
-    """Look at everything in the namespace.
+) -> SweepResult:
+    """Find everything of a shard in the namespace.
 
     Args:
-        store: Where.
-        keys: Of the namespace.
-        shard_uid: What is to be found.
-        former: Where the shard goes on without some records: what had them, and what is kept.
+        store: The store to scan.
+        keys: The store keys of the namespace.
+        shard_uid: The shard's UID.
+        former: Where the shard lives on without some records: what had them, and what is kept.
     """
-    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
+    listing = list(with_manifests(store, learnt_objects(store.list_versions(f"{keys.namespace}/"))))
     tainted_folders = {keys.shard(shard_uid)}
-    for info, manifest in seen:
+    for info, manifest in listing:
         if _is_tainted(info, manifest, keys, shard_uid, former):
             tainted_folders.add(folder_of(info.key))
     tainted, unknown = [], []
-    for info, manifest in seen:
-        # All below a tainted folder is tainted, whatever a manifest further down says.
+    for info, manifest in listing:
+        # Everything below a tainted folder is tainted, whatever a manifest further down says.
         if any(folder in tainted_folders for folder in folders_above(info.key)):
             tainted.append(info)
         elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
             unknown.append(info)
-    return Found(in_order(tainted), tuple(unknown))
+    return SweepResult(removal_order(tainted), tuple(unknown))
 
 
-def _kept_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
-    """Of a manifest, which lock keeps something that it covers."""
+def _lock_below(info: ObjectInfo, kept: Mapping[ObjectInfo, str]) -> str:
+    """Return the lock that keeps something which a manifest covers, or an empty string."""
     if not info.key.endswith(f"/{MANIFEST}"):
         return ""
     folder = folder_of(info.key)
-    return next((why for one, why in kept.items() if one.key.startswith(folder)), "")
+    return next((why for covered, why in kept.items() if covered.key.startswith(folder)), "")
 
 
 def _purge(store: ObjectStore, info: ObjectInfo) -> str:
-    """Remove one thing; say which lock keeps it, where one does.
+    """Remove one object; return the lock that keeps it, or an empty string.
 
     Raises:
-        Transient: The store fails, or refuses it for another reason.
+        Transient: The store fails, or refuses the removal for another reason.
     """
     try:
         store.purge(info)
@@ -181,10 +182,10 @@ def _is_tainted(
     shard_uid: str,
     former: FormerRecords | None,
 ) -> bool:
-    """Whether it is of what is unlearned.
+    """Whether an object's lineage has what is unlearned.
 
-    Where a shard goes on without some records, all of its own folder is but what was asked for
-    now: of a training that was broken off to leave out still more records nobody knows the key.
+    Where a shard lives on without some records, that is everything in its own folder except current
+    trainings. The lineage alone would miss a training that was interrupted: its key is not known.
     """
     if manifest is None:
         return False
@@ -193,12 +194,12 @@ def _is_tainted(
     return any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
 
 
-def _seen(inventory: Inventory, found: Found) -> Inventory:
-    look = Sweep(at=now(), found=len(found.tainted))
+def _with_sweep(inventory: Inventory, result: SweepResult) -> Inventory:
+    look = Sweep(at=now(), count=len(result.tainted))
     return inventory.model_copy(
         update={
             "sweeps": (*inventory.sweeps, look),
-            "residuals": residuals_of(found.unknown),
+            "residuals": residuals_of(result.unknown),
         }
     )
 

@@ -1,4 +1,4 @@
-"""Which folders of a namespace hold what was learnt, and in which order it is removed. Pure."""
+"""Which objects of a namespace hold learnt content, and in which order to remove them. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,41 +8,41 @@ from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 
 RECORDS = ("receipts", "tombstones", "inventories")
-"""Folders of a namespace that hold what is kept for ever, and nothing that was learnt."""
+"""Folders of a namespace that are kept for ever; they hold nothing that was learnt."""
 ARTEFACTS = ("soups", "shards")
 
 
-def learnt_in(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
-    """Choose those objects of a namespace that may hold something that was learnt."""
+def learnt_objects(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+    """Select the objects of a namespace that may hold something learnt."""
     return tuple(info for info in infos if info.key.split("/")[1] not in RECORDS)
 
 
-def in_order(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
-    """Files first; then manifests, the innermost first: a crash leaves nothing without lineage."""
+def removal_order(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+    """Sort files first, then manifests, innermost first: a crash leaves none without lineage."""
     return tuple(sorted(infos, key=_order))
 
 
 def folder_of(key: str) -> str:
-    """The folder that a key lies in, ending in a slash."""
+    """Return the folder of a key, ending in a slash."""
     return key[: key.rfind("/") + 1]
 
 
 def folders_above(key: str) -> Sequence[str]:
-    """Every folder that a key lies in, the outermost first."""
+    """Return all parent folders of a key, outermost first."""
     parts = key.split("/")[:-1]
     return ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts) + 1)]
 
 
 def is_outdated(manifest: Manifest, still: FormerRecords | KeptTrainings) -> bool:
-    """Whether what lies in a shard's own folder was made with records that left the shard.
+    """Whether an artefact in a shard's own folder was made with records that left the shard.
 
-    A record that left stays out, so whatever leaves out as many was asked for after that. Where a
-    manifest does not say how many, it is told by what was asked for: of a training that was broken
-    off nobody knows the key.
+    Records never come back, so an artefact that leaves out at least as many was requested later. A
+    manifest without that number is recognised by its request, because an interrupted training has
+    no known key.
 
     Args:
-        manifest: The manifest that covers it.
-        still: What the shard goes on with, as the run was told.
+        manifest: The manifest that covers the artefact.
+        still: What the shard lives on with, from the RunSpec.
     """
     if manifest.left_out:
         return manifest.left_out < still.left_out

@@ -1,6 +1,7 @@
-"""What a purge cannot reach, by name: a receipt says it, so that nobody takes it for gone.
+"""Names what a purge cannot reach, so that a receipt does not suggest that it is gone.
 
-What can be found by looking is looked for. The rest is said of every receipt: no proof reaches it.
+Detectable residuals (locks, replication, unknown lineage) are looked up in the store. The others,
+such as backups and logs, are named in every receipt.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from stockpot.store.port import Custody
 from stockpot.unlearning.inventory import Inventory
 
 
-class Kind(StrEnum):
-    """Of what kind it is."""
+class ResidualKind(StrEnum):
+    """The kind of a residual."""
 
     UNKNOWN_LINEAGE = "UnknownLineage"
     LOCKED = "Locked"
@@ -24,41 +25,41 @@ class Kind(StrEnum):
 
 
 class Certainty(StrEnum):
-    """How it is known."""
+    """How a residual is known."""
 
     FOUND = "Found"
-    """It was looked for, and is there."""
+    """It was detected."""
     UNSEEN = "Unseen"
-    """Whether it is there could not be seen with the rights that were given."""
+    """The credentials do not allow to detect it."""
     ALWAYS = "Always"
-    """Nobody looked: it is outside of what can be seen from here."""
+    """It cannot be detected from here, so every receipt names it."""
 
 
 class NamedResidual(Model):
-    """One thing that may still hold something, or tell of it."""
+    """One place that may still hold something of a shard, or mention it."""
 
-    kind: Kind
+    kind: ResidualKind
     certainty: Certainty
     what: str
 
 
 OUTSIDE = (
-    (Kind.BACKUP, "backups of the store, and snapshots of its disks"),
-    (Kind.SOURCE, "the bucket or volume that the data was read from"),
-    (Kind.LOG, "logs of pods, of the API server and of the store, which name the shard"),
-    (Kind.TIME_SERIES, "time series with the shard's or the soup's name on them"),
+    (ResidualKind.BACKUP, "backups of the store, and snapshots of its disks"),
+    (ResidualKind.SOURCE, "the bucket or volume that the data was read from"),
+    (ResidualKind.LOG, "logs of pods, of the API server and of the store, which name the shard"),
+    (ResidualKind.TIME_SERIES, "time series with the shard's or the soup's name on them"),
 )
 
 
 def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidual, ...]:
-    """Name what is left after a purge.
+    """Name what may be left after a purge.
 
     Args:
-        inventory: What it found, removed and left.
-        custody: What the store does with objects beside keeping them.
+        inventory: The purge's record.
+        custody: Whether the store locks objects, and where it replicates them.
     """
     return (
-        *_found(inventory, custody),
+        *_visible_residuals(inventory, custody),
         *(
             NamedResidual(kind=kind, certainty=Certainty.ALWAYS, what=what)
             for kind, what in OUTSIDE
@@ -66,22 +67,22 @@ def name_residuals(inventory: Inventory, custody: Custody) -> tuple[NamedResidua
     )
 
 
-def _found(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
+def _visible_residuals(inventory: Inventory, custody: Custody) -> Iterator[NamedResidual]:
     strays = [residual for residual in inventory.residuals if not residual.kept_by]
     kept = sorted({residual.kept_by for residual in inventory.residuals if residual.kept_by})
     if strays:
         what = f"{len(strays)} objects under no manifest: the inventory lists them"
-        yield NamedResidual(kind=Kind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
     for why in kept:
         count = sum(1 for residual in inventory.residuals if residual.kept_by == why)
         what = f"{count} objects and versions of it are kept by {why}"
-        yield NamedResidual(kind=Kind.LOCKED, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.FOUND, what=what)
     if custody.locks is None:
         what = "whether the bucket locks objects"
-        yield NamedResidual(kind=Kind.LOCKED, certainty=Certainty.UNSEEN, what=what)
+        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.UNSEEN, what=what)
     for place in custody.replicas or ():
         what = f"the bucket is replicated to {place}"
-        yield NamedResidual(kind=Kind.REPLICA, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.FOUND, what=what)
     if custody.replicas is None:
         what = "whether the bucket is replicated"
-        yield NamedResidual(kind=Kind.REPLICA, certainty=Certainty.UNSEEN, what=what)
+        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.UNSEEN, what=what)

@@ -1,13 +1,12 @@
-"""The entry of a chain with which one signing key hands over to the next. Only its form.
+"""The format of a rotation: the entry of a chain with which a signing key hands over to the next.
 
-Both keys sign it: the old one says who comes after it, the new one that it is there and agrees.
-So whoever trusts one key of a chain can follow it to all others, and who stole neither cannot
-put a key of their own in. It stands in the chain as receipts do, and binds all before it.
+Both keys sign it: the old one names its successor, and the new one proves that it exists and
+agrees. So a verifier who trusts one key of a chain can follow it to all others, and an attacker
+without either key cannot insert one. Like a receipt, it names the entry before it by its digest.
 """
 
 from typing import Final, Literal
 
-import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
@@ -16,53 +15,44 @@ from stockpot.api.model import DigestString, Model
 from stockpot.api.runspec import ObjectRef
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.unlearning.clock import now
+from stockpot.unlearning.in_toto import Statement, StatementSubject
 from stockpot.unlearning.keys import public_text, read_public_text
-from stockpot.unlearning.statement import Subject
 
 PREDICATE_TYPE: Final = "https://stockpot.dev/key-rotation/v1"
 
 
 class Rotation(Model):
-    """The predicate."""
+    """The predicate of a rotation's statement."""
 
     soup: ObjectRef
     old_key: str
-    """What signed until here: SubjectPublicKeyInfo in PEM."""
+    """The key that signed the entries before: SubjectPublicKeyInfo in PEM."""
     new_key: str
-    """What signs from here on."""
+    """The key that signs the entries after it."""
     signed_at: str
-    """RFC 3339, by the clock of whoever signed."""
+    """RFC 3339, by the signer's clock."""
     sequence: int = Field(ge=1)
     """Its place in the soup's chain."""
     previous: DigestString | None = None
-    """Of the bytes of the envelope before it."""
+    """The digest of the envelope before it."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Of the program."""
+    """The program's version."""
 
     @property
     def keys(self) -> tuple[Ed25519PublicKey, Ed25519PublicKey]:
         """The old key and the new one.
 
         Raises:
-            ValueError: One of them is no Ed25519 key.
+            ValueError: One of them is not an Ed25519 key.
         """
         return read_public_text(self.old_key), read_public_text(self.new_key)
 
 
-class RotationStatement(Model):
-    """An in-toto Statement, version 1, about the new key."""
+class RotationStatement(Statement):
+    """The in-toto Statement of a rotation, about the new key."""
 
-    statement_type: Literal["https://in-toto.io/Statement/v1"] = Field(
-        default="https://in-toto.io/Statement/v1", alias="_type"
-    )
-    subject: tuple[Subject, ...]
     predicate_type: Literal["https://stockpot.dev/key-rotation/v1"] = PREDICATE_TYPE
     predicate: Rotation
-
-    @property
-    def canonical(self) -> bytes:
-        """As it is signed: RFC 8785."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
 
 
 def state_rotation(
@@ -72,9 +62,9 @@ def state_rotation(
     sequence: int,
     previous: Digest | None,
 ) -> RotationStatement:
-    """Say that a key hands over to another, at a place of a chain."""
+    """Build the statement that a key hands over to another, at a place of a chain."""
     new_key = public_text(new)
-    subject = Subject(
+    subject = StatementSubject(
         name=f"the key of {soup.namespace}/{soup.name}",
         digest={"sha256": digest_of_bytes(new_key.encode()).removeprefix(PREFIX)},
     )

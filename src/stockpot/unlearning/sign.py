@@ -1,9 +1,9 @@
-"""The verb: write the receipts of unlearnings, one after the other, as the next of a soup's chain.
+"""The verb `sign`: appends the receipts of unlearnings to a soup's chain, one after the other.
 
-It signs what the store and the RunSpec say, after it looked that they do not contradict each
-other. Asked again it is found, not written twice: a shard has one Complete receipt in a chain, and
-before it an Incomplete one for each time that something was missing. A receipt that is refused
-holds up no other: what was signed is the result, and the next run is asked for the rest.
+It signs what the store and the RunSpec say, after it has checked that they do not contradict each
+other. It is idempotent: a shard has one Complete receipt in a chain, and before it an Incomplete
+one for each time that something was missing. A receipt that is refused delays no other: the result
+has those that were signed, and the next run is asked for the rest.
 """
 
 import re
@@ -31,52 +31,52 @@ from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.chain import Chain, Receipt, check_chain
+from stockpot.unlearning.chain import Receipt, VerifiedChain, check_chain
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.inventory import Inventory, read_inventory
 from stockpot.unlearning.keys import load_previous_key, load_private_key
 from stockpot.unlearning.residuals import name_residuals
-from stockpot.unlearning.rotate import chain_to_go_on
-from stockpot.unlearning.statement import Purged, Unlearning, state
+from stockpot.unlearning.rotate import chain_to_continue
+from stockpot.unlearning.statement import PurgeSummary, UnlearningPredicate, state
 from stockpot.unlearning.tombstone import tombstoned_at
 
-MOST_TRIES = 20
+MAX_TRIES = 20
 NAMED_MISSING, MISSING_CHARACTERS = 5, 256
-"""How much of what is missing a result names of each receipt; the receipt itself has all of it."""
+"""Limits on the missing confirmations that a result names per receipt; the receipt has them all."""
 LONGEST_BYTES = 4000
-"""A pod may leave 4,096 bytes behind."""
+"""The longest result: a pod's termination message has 4,096 bytes at most."""
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
 
 
 def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
-    """Sign the receipts that are asked for.
+    """Sign the requested receipts.
 
-    Where the chain ends with another key, and that one lies beside the signing key as
-    `previous-key.pem`, the one hands over to the other first.
+    Where the chain ends with another key, and that key is beside the signing key as
+    `previous-key.pem`, it hands over to the signing key first.
 
     Returns:
-        What was signed, or found already signed: at least one receipt.
+        The receipts that were signed now or before: at least one.
 
     Raises:
         Refused: No receipt could be written. There is no signing key, one of another kind, or one
             that the chain does not end with (exit 49); the chain is broken (43); the successor was
             made with the shard (3).
         Waiting: The purge has not ended, or a server holds what it removed.
-        Transient: The store fails, or others sign without end.
-        StockpotError: It was asked to end (75).
+        Transient: The store fails, or other writers take the next place each time.
+        StockpotError: It was interrupted (75).
     """
     del work
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     progress.begin("signing", total_steps=len(spec.receipts))
     key, previous = load_private_key(path := Path(spec.signing_key)), load_previous_key(path)
-    signing = _Signing(spec, store, keys, key, previous)
+    signing = _ReceiptSigner(spec, store, keys, key, previous)
     signed: list[Receipt] = []
     failures: list[StockpotError] = []
     is_new = False
     for number, request in enumerate(spec.receipts, start=1):
         try:
-            raise_if_stopping(stop, "Signing ended when asked to; nothing was written.")
+            raise_if_stopping(stop, "Signing was interrupted before it wrote a receipt.")
             receipt, was_written = signing.sign(request)
         except StockpotError as error:
             failures.append(error)
@@ -92,8 +92,8 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
 
 
 @dataclass(frozen=True)
-class _Signing:
-    """One run, with what it signs with."""
+class _ReceiptSigner:
+    """Writes one run's receipts."""
 
     spec: SignRun
     store: ObjectStore
@@ -102,18 +102,21 @@ class _Signing:
     previous_key: Ed25519PrivateKey | None
 
     def sign(self, request: ReceiptRequest) -> tuple[Receipt | None, bool]:
-        """Write one receipt, or find it.
+        """Write one receipt, unless the chain has it already.
 
         Returns:
-            The receipt, and whether it was written just now; None where it was only looked for.
+            The receipt, and whether it was written now. The receipt is None where the request is
+            only for an existing one, and there is none.
         """
         spec, store, keys, key = self.spec, self.store, self.keys, self.key
-        for _ in range(MOST_TRIES):
-            chain = chain_to_go_on(store, keys, spec.soup, key, self.previous_key)
+        for _ in range(MAX_TRIES):
+            chain = chain_to_continue(store, keys, spec.soup, key, self.previous_key)
             if chain is None:
                 continue
             _require_recorded(spec, chain)
-            if mine := [receipt for receipt in chain.receipts if _is_asked_for(receipt, request)]:
+            if mine := [
+                receipt for receipt in chain.receipts if _answers_request(receipt, request)
+            ]:
                 return mine[-1], False
             if request.is_only_looked_for:
                 return None, False
@@ -122,24 +125,24 @@ class _Signing:
             place = keys.receipt(spec.soup.uid, chain.last + 1)
             statement = state(_unlearning(spec, request, inventory, chain, store))
             data = seal(statement.canonical, key)
-            # Looked at again, for there are stores where two writers both win; the later one did.
+            # Read back: in some stores two writers both succeed, and the later one wins.
             if store.put_if_absent(place, data) and store.get(place) == data:
                 written = check_chain(store, keys, spec.soup.uid, key.public_key())
-                return next(one for one in written if one.sequence > chain.last), True
+                return next(receipt for receipt in written if receipt.sequence > chain.last), True
         raise Transient(
-            f"others took the next place in the chain {MOST_TRIES} times",
+            f"other writers took the next place in the chain {MAX_TRIES} times",
             help="sign one receipt of a soup at a time",
         )
 
 
-def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:
-    said = receipt.statement.predicate
-    is_new = receipt.sequence > request.after or said.completeness == "Complete"
-    return said.shard.uid == request.shard.uid and is_new
+def _answers_request(receipt: Receipt, request: ReceiptRequest) -> bool:
+    predicate = receipt.statement.predicate
+    is_new = receipt.sequence > request.after or predicate.completeness == "Complete"
+    return predicate.shard.uid == request.shard.uid and is_new
 
 
-def _require_recorded(spec: SignRun, chain: Chain) -> None:
-    """Refuse to go on with a chain that lacks what was recorded of it: it was set back."""
+def _require_recorded(spec: SignRun, chain: VerifiedChain) -> None:
+    """Refuse a chain that lacks its recorded head: the store was rolled back."""
     if (known := spec.chain) is None or known.digest is None:
         return
     if any(
@@ -149,10 +152,10 @@ def _require_recorded(spec: SignRun, chain: Chain) -> None:
         return
     raise Refused(
         f"the store lacks receipt {known.sequence} of soup {spec.soup.name}, {known.digest}, which "
-        f"was recorded; its chain ends with number {chain.last}: the store was set back, or is "
+        f"was recorded; its chain ends with number {chain.last}: the store was rolled back, or is "
         "another one",
-        help=f"bring the files below {Keys(spec.soup.namespace).receipts(spec.soup.uid)} back from "
-        "a backup; nothing is signed onto a chain that lacks one",
+        help=f"restore the files below {Keys(spec.soup.namespace).receipts(spec.soup.uid)} from a "
+        "backup; nothing is signed onto a chain that lacks a receipt",
         exit_code=ExitCode.WRONG_DIGEST,
     )
 
@@ -165,7 +168,7 @@ def _require_purged(store: ObjectStore, keys: Keys, request: ReceiptRequest) -> 
     elif inventory is None:
         lacking = f"there is no inventory at {keys.inventory(uid)}"
     elif not inventory.complete:
-        lacking = f"the purge has not ended: {keys.inventory(uid)} lists what it had still to do"
+        lacking = f"the purge has not ended: {keys.inventory(uid)} lists what is still to remove"
     else:
         return inventory
     raise Waiting(
@@ -174,7 +177,7 @@ def _require_purged(store: ObjectStore, keys: Keys, request: ReceiptRequest) -> 
 
 
 def _require_clean(spec: SignRun, request: ReceiptRequest, inventory: Inventory) -> None:
-    """Refuse to sign what the receipt itself would contradict."""
+    """Refuse to sign a receipt that would contradict itself."""
     uid, successor = request.shard.uid, spec.successor
     if successor and any(is_meant(o.shard, o.training_key, uid) for o in successor.lineage):
         raise Refused(
@@ -188,24 +191,24 @@ def _require_clean(spec: SignRun, request: ReceiptRequest, inventory: Inventory)
         if held:
             raise Waiting(
                 f"server {server.server} holds {', '.join(held)}, purged with shard {uid}",
-                help="wait until it has dropped it, and ask it again",
+                help="wait until the server has dropped it, and query the server again",
             )
 
 
 def _recipes(keys: Iterable[str]) -> set[str]:
-    return {PREFIX + found[1] for key in keys if (found := REVISION.search(key))}
+    return {PREFIX + match[1] for key in keys if (match := REVISION.search(key))}
 
 
 def _unlearning(
     spec: SignRun,
     request: ReceiptRequest,
     inventory: Inventory,
-    chain: Chain,
+    chain: VerifiedChain,
     store: ObjectStore,
-) -> Unlearning:
+) -> UnlearningPredicate:
     keys, uid = Keys(spec.soup.namespace), request.shard.uid
     stored = store.head(keys.inventory(uid))
-    return Unlearning(
+    return UnlearningPredicate(
         soup=spec.soup,
         shard=request.shard,
         data_digest=request.data_digest,
@@ -219,7 +222,7 @@ def _unlearning(
         successor=spec.successor,
         successor_manifest=_manifest_digest(spec, store, keys),
         tainted=tuple(sorted(_recipes(item.key for item in inventory.items))),
-        purge=Purged(
+        purge=PurgeSummary(
             objects=len(inventory.items),
             bytes=inventory.size_bytes,
             inventory_digest=inventory.digest,
@@ -238,7 +241,7 @@ def _unlearning(
 
 
 def _is_since(report: EndedReport, requested_at: str) -> bool:
-    """Whether a server ended after the unlearning was asked for; some ended just before the run."""
+    """Whether a server ended after the unlearning was requested; True where the time is unknown."""
     if not (report.seen_at and requested_at):
         return True
     return datetime.fromisoformat(report.seen_at) >= datetime.fromisoformat(requested_at)
@@ -252,7 +255,7 @@ def _manifest_digest(spec: SignRun, store: ObjectStore, keys: Keys) -> Digest | 
 
 
 def _result(receipts: Sequence[Receipt], *, reused: bool) -> RunResult:
-    """Name what was signed, in at most as many bytes as a pod may leave behind."""
+    """Report what was signed, within the size of a pod's termination message."""
     missing = dict.fromkeys(
         text for receipt in receipts for text in receipt.statement.predicate.missing[:NAMED_MISSING]
     )

@@ -1,8 +1,8 @@
-"""Which key signs at which place of a chain, by the rotations in it. Reading only.
+"""Determines which key signs at which place of a chain, from the rotations in it.
 
-Whoever trusts one key is led to the others: forwards, because the old key says who comes after
-it, and backwards, because the new one says whom it came after. A rotation that nobody who is
-trusted signed leads nowhere, whatever it says of itself.
+Trust in one key extends to the others: forwards, because the old key names its successor, and
+backwards, because the new key names its predecessor. A rotation that no trusted key signed is
+ignored, whatever it claims.
 """
 
 import json
@@ -18,7 +18,7 @@ from stockpot.unlearning.rotation import PREDICATE_TYPE, RotationStatement
 
 @dataclass(frozen=True)
 class Handover:
-    """A rotation that both of the keys it names have signed; whether one is trusted is open."""
+    """A rotation that is signed by both keys that it names; neither need be trusted."""
 
     statement: RotationStatement
     old: Ed25519PublicKey
@@ -27,21 +27,21 @@ class Handover:
 
 @dataclass(frozen=True)
 class Succession:
-    """Who signs where."""
+    """The keys of a chain, and where each signs."""
 
     first: Ed25519PublicKey
-    """What signs the first entry."""
+    """The key that signs the first entry."""
     handovers: Mapping[int, Handover] = field(default_factory=dict)
-    """Those that count, by their number in the chain, in order."""
+    """The trusted handovers, by their number in the chain, in order."""
 
     def key_at(self, number: int) -> Ed25519PublicKey:
-        """The key that signs an entry; of a rotation the one that hands over."""
-        before = [one for at, one in self.handovers.items() if at < number]
+        """Return the key that signs an entry; for a rotation, the key that hands over."""
+        before = [handover for at, handover in self.handovers.items() if at < number]
         return before[-1].new if before else self.first
 
     @property
     def last(self) -> Ed25519PublicKey:
-        """What signs the next entry."""
+        """The key that signs the next entry."""
         return [*self.handovers.values()][-1].new if self.handovers else self.first
 
     @property
@@ -54,20 +54,20 @@ class Succession:
 
 
 def is_rotation(data: bytes) -> bool:
-    """Whether an envelope says that it is one, whoever signed it."""
+    """Whether an envelope claims to hold a rotation, whoever signed it."""
     try:
-        # Before the whole is understood: what is wrong with it is to be said of a rotation.
-        said = json.loads(payload_unchecked(data))
+        # Only the type is parsed here, so that other errors are reported as a rotation's.
+        statement = json.loads(payload_unchecked(data))
     except ValueError:
         return False
-    return isinstance(said, dict) and said.get("predicateType") == PREDICATE_TYPE
+    return isinstance(statement, dict) and statement.get("predicateType") == PREDICATE_TYPE
 
 
 def read_handover(data: bytes) -> Handover:
-    """Read a rotation.
+    """Read a rotation, and check both signatures.
 
     Raises:
-        BadEnvelopeError: It is none, or one of the two keys that it names did not sign it.
+        BadEnvelopeError: It is not a rotation, or one of the keys that it names did not sign it.
     """
     try:
         statement = RotationStatement.model_validate_json(payload_unchecked(data))
@@ -90,29 +90,31 @@ def read_handover(data: bytes) -> Handover:
 
 
 def succession(entries: Mapping[int, bytes], trusted: Ed25519PublicKey) -> Succession:
-    """Find who signs where.
+    """Determine which key signs where.
 
     Args:
         entries: The chain's envelopes by number.
-        trusted: One key of it: the first, the last, or any in between. One that is not of it is
-            taken for the first, and nothing that follows will be signed with it.
+        trusted: Any key of the chain. A key that is not part of it counts as the first, so that no
+            entry has a valid signature.
     """
-    found: dict[int, Handover] = {}
+    handovers: dict[int, Handover] = {}
     for number in sorted(entries):
         if is_rotation(entries[number]):
             try:
-                found[number] = read_handover(entries[number])
+                handovers[number] = read_handover(entries[number])
             except BadEnvelopeError:
                 continue
     name = key_name(trusted)
-    known = max((at for at, one in found.items() if key_name(one.new) == name), default=0)
+    known = max(
+        (at for at, handover in handovers.items() if key_name(handover.new) == name), default=0
+    )
     counting: dict[int, Handover] = {}
     key = trusted
-    for number in sorted((at for at in found if at <= known), reverse=True):
-        if key_name(found[number].new) == key_name(key):
-            counting[number], key = found[number], found[number].old
+    for number in sorted((at for at in handovers if at <= known), reverse=True):
+        if key_name(handovers[number].new) == key_name(key):
+            counting[number], key = handovers[number], handovers[number].old
     first, key = key, trusted
-    for number in sorted(at for at in found if at > known):
-        if key_name(found[number].old) == key_name(key):
-            counting[number], key = found[number], found[number].new
+    for number in sorted(at for at in handovers if at > known):
+        if key_name(handovers[number].old) == key_name(key):
+            counting[number], key = handovers[number], handovers[number].new
     return Succession(first, {at: counting[at] for at in sorted(counting)})

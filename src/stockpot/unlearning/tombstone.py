@@ -1,6 +1,6 @@
-"""The mark that a shard was forgotten: what it says, written and read.
+"""Writes and reads tombstones, which mark shards as forgotten.
 
-Whoever only asks whether one stands asks `store.tombstones`.
+`store.tombstones` checks whether a shard has one.
 """
 
 import rfc8785
@@ -12,7 +12,7 @@ from stockpot.store.port import ObjectStore
 
 
 class Tombstone(Model):
-    """The mark that a shard was forgotten."""
+    """Marks a shard as forgotten."""
 
     version: int = 1
     shard: str
@@ -23,15 +23,15 @@ class Tombstone(Model):
     """RFC 3339."""
 
 
-def stand_tombstone(store: ObjectStore, keys: Keys, mark: Tombstone) -> None:
-    """Write the mark, where none stands yet."""
+def write_tombstone(store: ObjectStore, keys: Keys, mark: Tombstone) -> None:
+    """Write a tombstone unless the shard has one."""
     store.put_if_absent(
         keys.tombstone(mark.shard), rfc8785.dumps(mark.model_dump(mode="json", by_alias=True))
     )
 
 
 def read_tombstone(store: ObjectStore, keys: Keys, shard_uid: str) -> Tombstone | None:
-    """Read what the mark says; None where none stands, or one that says nothing to us."""
+    """Read a shard's tombstone; None where there is none, or it is not valid."""
     data = store.get(keys.tombstone(shard_uid))
     try:
         return Tombstone.model_validate_json(data) if data is not None else None
@@ -40,6 +40,6 @@ def read_tombstone(store: ObjectStore, keys: Keys, shard_uid: str) -> Tombstone 
 
 
 def tombstoned_at(store: ObjectStore, keys: Keys, shard_uid: str) -> str | None:
-    """When the mark was written, as it says itself."""
+    """Return the time in a shard's tombstone; None where there is no valid one."""
     mark = read_tombstone(store, keys, shard_uid)
     return mark.at if mark else None

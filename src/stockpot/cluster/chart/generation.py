@@ -184,9 +184,7 @@ def _crd_template(definition: dict[str, Any]) -> str:
     }
     text = yaml.dump(definition | {"metadata": metadata}, Dumper=_Plain, sort_keys=False, width=100)
     assert "{{" not in text, "Helm would read it as a template"
-    origin = (
-        "Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`."
-    )
+    origin = "Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`."
     return f"{{{{- /* {origin} */ -}}}}\n{{{{- if .Values.crds.install }}}}\n{text}{{{{- end }}}}\n"
 
 

@@ -24,7 +24,7 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
         name=name,
         uid=uid,
         node=node,
-        boot=state.boot,
+        instance_id=state.instance_id,
         ready=state.ready,
         epoch=Epoch(state.epoch),
         granted=recipe(state.granted),

@@ -57,7 +57,7 @@ def world_of(
         runs=runs,
         servers=servers.servers,
         replicas=servers.replicas,
-        is_as_declared=servers.is_as_told,
+        is_as_declared=servers.is_as_declared,
         startup_blocker=servers.startup_blocker,
         ended=servers.ended,
         endings=servers.endings,

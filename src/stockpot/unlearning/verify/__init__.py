@@ -1,15 +1,16 @@
-"""Check a soup's receipts with a public key and the right to read its store, and nothing else.
+"""Verifies a soup's receipts with only a public key and read access to its store.
 
-verdict       the four words that a check ends with
-verifying     all checks of one soup, in order
-heads         whether the chain is whole, against a head that somebody kept
-witnesses     whether it is still the chain that others saw: an anchor, servers, revisions
-records       tombstone, inventory, times, servers: what a receipt claims, and what lies there
-absence       that nothing of a shard lies in the store, by a full listing
-opened        which receipt means a record, for whoever kept its opening
-composition   that what serves is the mean of the survivors' ingredients, bit by bit
-live          what a running server says of itself
+verdict       the four results of a check, and the report
+verification  runs all checks of one soup, in order
+chain_head    is the chain complete, compared with a head that was recorded elsewhere
+cross_checks  is it the chain that anchors, servers and revisions have seen
+records       do tombstone, inventory, times and servers match the receipt's claims
+absence       is the shard gone from the store, by a full listing
+disclosure    which receipt covers a record, given its opening
+composition   are the served weights the mean of the remaining ingredients, bit by bit
+live          what a running server reports
+history       the members, receipts and revisions of a soup, for an audit
 soups         which soups have receipts
 
-What cannot be known here is said to be so; it is never taken for proven.
+What cannot be checked is reported as NotCheckable, never as proven.
 """

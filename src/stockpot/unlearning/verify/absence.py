@@ -1,6 +1,6 @@
-"""That nothing of a shard lies in the store: by its folder, by lineage, by what was removed.
+"""Checks that a shard is gone from the store: by its folder, by lineage, and by its inventory.
 
-Pure: a listing in, verdicts out.
+Pure: takes a listing, and yields verdicts.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from stockpot.core.recipe import is_meant
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.inventory import Inventory
-from stockpot.unlearning.verify.store_listing import Holdings
+from stockpot.unlearning.verify.store_listing import StoreListing
 from stockpot.unlearning.verify.verdict import Check, failed, proven, unknown
 
 SHOWN = 3
 
 
 def check_absence(
-    about: str, holdings: Holdings, keys: Keys, shard_uid: str, inventory: Inventory | None
+    about: str, listing: StoreListing, keys: Keys, shard_uid: str, inventory: Inventory | None
 ) -> Iterator[Check]:
-    """Look for one shard in a full listing."""
-    # What the signed inventory itself says that a lock keeps is no lie: it is not gone.
+    """Check a full listing for objects of one shard."""
+    # Objects that the signed inventory reports as locked do not contradict the receipt.
     locked = (
         {residual.key: residual.kept_by for residual in inventory.residuals if residual.kept_by}
         if inventory
@@ -27,12 +27,12 @@ def check_absence(
     )
     named = _folders(
         info
-        for info, manifest in holdings.things
+        for info, manifest in listing.objects
         if manifest
         and info.key not in locked
         and any(is_meant(o.shard, o.training_key, shard_uid) for o in manifest.lineage)
     )
-    folders = _folders(info for info, manifest in holdings.things if manifest)
+    folders = _folders(info for info, manifest in listing.objects if manifest)
     kept = (
         f"{len(locked)} objects of it are kept by {next(iter(locked.values()))}" if locked else ""
     )
@@ -48,30 +48,30 @@ def check_absence(
     back = sorted(
         {
             info.key
-            for info, _ in holdings.things
+            for info, _ in listing.objects
             if not info.is_delete_marker
             and info.key not in locked
             and (info.key.startswith(keys.shard(shard_uid)) or info.key in removed)
         }
     )
-    claim = "nothing lies where it lay, in any version"
+    claim = "none of its objects is back, in any version"
     if back:
         yield failed(about, claim, f"this is there again: {_some(back)}")
     elif kept:
         yield unknown(about, claim, f"but for what the receipt admits: {kept}")
-    elif holdings.blind:
-        why = f"nothing does now, but older versions were not shown: {holdings.blind}"
+    elif listing.versions_error:
+        why = f"nothing does now, but older versions were not shown: {listing.versions_error}"
         yield unknown(about, claim, why)
     else:
-        yield proven(about, claim, f"a full listing: {len(holdings.things)} objects and versions")
+        yield proven(about, claim, f"a full listing: {len(listing.objects)} objects and versions")
 
 
-def check_strays(about: str, holdings: Holdings) -> Check:
-    """Say whether everything in the store has a lineage."""
+def check_lineage(about: str, listing: StoreListing) -> Check:
+    """Check that everything in the store has a lineage."""
     claim = "everything in it has a lineage"
-    keys = sorted({info.key for info in holdings.strays})
+    keys = sorted({info.key for info in listing.unaccounted})
     if keys:
-        return unknown(about, claim, f"whose these are, nobody knows: {_some(keys)}")
+        return unknown(about, claim, f"these are under no manifest: {_some(keys)}")
     return proven(about, claim)
 
 

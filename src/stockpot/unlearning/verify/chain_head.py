@@ -1,4 +1,7 @@
-"""Whether a chain is whole. What was cut off its end does not show in it: keep its head."""
+"""Checks that a chain is complete, against a head that was recorded elsewhere.
+
+A chain whose last entries were cut off is valid in itself.
+"""
 
 import re
 from collections.abc import Sequence
@@ -15,33 +18,33 @@ _HEAD = re.compile(r"(?:(?P<sequence>[1-9][0-9]{0,8}):)?(?P<digest>sha256:[0-9a-
 
 @dataclass(frozen=True)
 class Head:
-    """The last receipt of a chain, as somebody wrote it down."""
+    """The recorded last receipt of a chain."""
 
     digest: Digest
     sequence: int | None = None
-    """Its number, where that was written down too."""
+    """Its number, if that was recorded too."""
 
 
 def parse_head(text: str) -> Head:
-    """Read `sha256:…`, or `3:sha256:…` with the number of the receipt.
+    """Parse `sha256:…`, or `3:sha256:…` with the number of the receipt.
 
     Raises:
         Refused: It is neither (exit 2).
     """
-    found = _HEAD.fullmatch(text.strip())
-    if found is None:
+    match = _HEAD.fullmatch(text.strip())
+    if match is None:
         raise Refused(
-            f"{text!r} is no head of a chain",
+            f"{text!r} is not the head of a chain",
             help="write the digest of the last receipt, sha256:…, or with its number: 3:sha256:…; "
             "a Soup's status.receipts has both",
             exit_code=ExitCode.USAGE,
         )
-    sequence = found["sequence"]
-    return Head(Digest(found["digest"]), int(sequence) if sequence else None)
+    sequence = match["sequence"]
+    return Head(Digest(match["digest"]), int(sequence) if sequence else None)
 
 
 def check_head(links: Sequence[Link], head: Head | None) -> Check:
-    """Say whether the chain is what it was when its head was written down."""
+    """Check that the chain still has the recorded head."""
     if head is None:
         why = (
             "neither --head nor --anchor was given: that the last receipts were cut off, or that "

@@ -1,8 +1,8 @@
-"""That what serves is the mean of the survivors' ingredients, bit by bit.
+"""Checks that the served weights are the mean of the remaining ingredients, bit by bit.
 
-A receipt signs the successor's recipe digest. The digest covers every part, so the parts may come
-from anywhere: here from the revision's manifest, or from the ingredients' own. How to average is
-not known here; whoever composes the verifier brings it.
+A receipt signs the successor's recipe digest. The digest covers every part, so the parts need no
+trusted source: they come from the revision's manifest, or from those of the ingredients. The caller
+provides the function that averages.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import MANIFEST, WEIGHTS, Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import blocks, object_bytes
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 FETCH_BYTES = 8 << 20
@@ -28,10 +28,10 @@ DTYPES: Mapping[str, WeightsDtype] = {
     "BF16": WeightsDtype.BF16,
     "F32": WeightsDtype.FP32,
 }
-"""What a recipe calls what a file calls otherwise."""
+"""The data types of weights files, as recipes call them."""
 
 OURS = "stockpot "
-"""Begins what our own trainer writes of itself; a custom image says another name."""
+"""How `madeBy` begins in manifests of Stockpot's own trainer; a custom image has another name."""
 
 WITHOUT = "its successor was made without it"
 MEAN = "the successor is the exact mean of its ingredients, bit by bit"
@@ -41,27 +41,27 @@ ALONE = "each ingredient was trained from its own shard alone"
 
 
 class CannotAverageError(Exception):
-    """The mean cannot be computed here; the message says what is lacking."""
+    """The mean cannot be computed here; the message says what is missing."""
 
 
 Average = Callable[[Sequence[RecipePart], WeightsDtype, Digest], Digest]
-"""The digest of the mean of parts; of none, of the base with that digest.
+"""Computes the digest of the parts' mean; without parts, of the base with the given digest.
 
-Raises Refused where an ingredient is not what was named, CannotAverageError where one is lacking.
+Raises Refused where an ingredient does not match its digest, CannotAverageError where one is gone.
 """
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a successor was made of, found and checked against its digest."""
+class VerifiedRecipe:
+    """A successor's recipe, found in the store and checked against the signed digest."""
 
     parts: tuple[RecipePart, ...]
     output: WeightsDtype
     base: Digest
 
 
-class Compositions:
-    """Checks successors of one soup; each recipe is averaged once."""
+class CompositionChecker:
+    """Checks the successors of one soup; averages each recipe once."""
 
     def __init__(self, store: ObjectStore, keys: Keys, soup_uid: str, average: Average) -> None:
         self._store = store
@@ -70,21 +70,23 @@ class Compositions:
         self._average = average
         self._known: dict[tuple[RevisionRef, str | None], tuple[Check, ...]] = {}
 
-    def check(self, about: str, said: Unlearning, gone: Mapping[str, int]) -> Iterator[Check]:
+    def check(
+        self, about: str, predicate: UnlearningPredicate, gone: Mapping[str, int]
+    ) -> Iterator[Check]:
         """Check the successor that a receipt names.
 
         Args:
-            about: The receipt.
-            said: What it says.
-            gone: Shards that were forgotten later: UID, and the number of the receipt; 0 while
-                there is none yet.
+            about: The receipt's name in the report.
+            predicate: The receipt's predicate.
+            gone: Shards that were forgotten later: the number of the receipt by UID; 0 while there
+                is no receipt yet.
         """
-        successor = said.successor
+        successor = predicate.successor
         if successor is None:
             yield attested(about, "nothing serves any more", "the receipt names no successor")
             return
         shards = _names(successor.lineage)
-        if said.shard.uid in shards:
+        if predicate.shard.uid in shards:
             yield failed(about, WITHOUT, "the receipt itself names it in the successor's lineage")
             return
         later = [number for uid in shards & gone.keys() if (number := gone[uid])]
@@ -95,43 +97,43 @@ class Compositions:
         if shards & gone.keys():
             yield unknown(about, MEAN, "an ingredient of it is being forgotten")
             return
-        known = (successor, said.successor_manifest)
+        known = (successor, predicate.successor_manifest)
         if known not in self._known:
-            self._known[known] = tuple(self._checks(said, successor))
+            self._known[known] = tuple(self._checks(predicate, successor))
         for check in self._known[known]:
             yield check.model_copy(update={"about": about})
 
-    def _checks(self, said: Unlearning, successor: RevisionRef) -> Iterator[Check]:
+    def _checks(self, predicate: UnlearningPredicate, successor: RevisionRef) -> Iterator[Check]:
         folder = self._keys.revision(self._soup_uid, successor.recipe_digest)
         try:
             manifest = read_manifest(self._store, folder)
-            why = _contradiction(manifest, said, successor)
-            found = None if why else self._recipe(manifest, successor)
+            why = _contradiction(manifest, predicate, successor)
+            verified = None if why else self._recipe(manifest, successor)
         except Refused as error:
             yield failed("", WITHOUT, error.message)
             return
         if why:
             yield failed("", WITHOUT, f"{folder}{MANIFEST} says that {why}")
             return
-        if found is None:
+        if verified is None:
             why = (
-                f"which parts its recipe {successor.recipe_digest} has, and their weights, is "
-                f"not to be found: {folder} and the ingredients do not say it"
+                f"the parts of its recipe {successor.recipe_digest}, and their weights, cannot be "
+                f"found: neither {folder} nor the ingredients have them"
             )
             yield unknown("", WITHOUT, why)
             yield unknown("", MEAN, why)
             return
-        parts = len(found.parts)
+        parts = len(verified.parts)
         made = f"of {parts} ingredients" if parts else "of the base alone"
         yield proven("", WITHOUT, f"its recipe is {made}, and has the digest that was signed")
-        yield self._mean(found, successor)
+        yield self._mean(verified, successor)
         yield from self._stored(folder, successor)
-        yield from self._signed_manifest(folder, said)
+        yield from self._signed_manifest(folder, predicate)
         if parts:
-            yield self._alone(found.parts)
+            yield self._alone(verified.parts)
 
-    def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> Recipe | None:
-        """Find the parts that have the digest that was signed, or None."""
+    def _recipe(self, manifest: Manifest | None, successor: RevisionRef) -> VerifiedRecipe | None:
+        """Find the parts with the signed recipe digest; None where they cannot be found."""
         parts = manifest.parts if manifest and manifest.parts else self._equal_parts(successor)
         if parts is None:
             return None
@@ -140,11 +142,11 @@ class Compositions:
         for output in outputs:
             if _digest(parts, output) == successor.recipe_digest:
                 base = self._base_of(manifest, parts)
-                return Recipe(parts, output, base) if base else None
+                return VerifiedRecipe(parts, output, base) if base else None
         return None
 
     def _equal_parts(self, successor: RevisionRef) -> tuple[RecipePart, ...] | None:
-        """The survivors' ingredients as the store has them, all with the same weight."""
+        """Return the remaining ingredients as the store has them, all with the same weight."""
         parts = []
         for pair in sorted(successor.lineage, key=lambda pair: (pair.shard, pair.training_key)):
             folder = self._keys.ingredient(pair.shard, pair.training_key)
@@ -167,13 +169,13 @@ class Compositions:
             manifest = read_manifest(self._store, folder)
         return Digest(manifest.base_digest) if manifest and manifest.base_digest else None
 
-    def _mean(self, found: Recipe, successor: RevisionRef) -> Check:
-        for part in found.parts:
+    def _mean(self, verified: VerifiedRecipe, successor: RevisionRef) -> Check:
+        for part in verified.parts:
             key = self._keys.ingredient(part.shard_uid, part.training_key) + WEIGHTS
             if self._store.head(key) is None:
-                return unknown("", MEAN, f"{key} is not there any more")
+                return unknown("", MEAN, f"{key} is not in the store any more")
         try:
-            digest = self._average(found.parts, found.output, found.base)
+            digest = self._average(verified.parts, verified.output, verified.base)
         except CannotAverageError as error:
             return unknown("", MEAN, str(error))
         except Refused as error:
@@ -192,7 +194,7 @@ class Compositions:
                 return failed("", ALONE, error.message)
             made_by = manifest.made_by if manifest else ""
             if not made_by.startswith(OURS):
-                why = f"{folder} was made by {made_by or 'nobody knows whom'}, not by Stockpot"
+                why = f"{folder} was made by {made_by or 'an unknown program'}, not by Stockpot"
                 return unknown("", ALONE, why)
         return attested("", ALONE, "their manifests say so; training one again would prove it")
 
@@ -204,31 +206,33 @@ class Compositions:
         sha256 = hashlib.sha256()
         for block in blocks(source, 0, source.size_bytes, FETCH_BYTES):
             sha256.update(block)
-        found = PREFIX + sha256.hexdigest()
-        if found == successor.weights_digest:
+        digest = PREFIX + sha256.hexdigest()
+        if digest == successor.weights_digest:
             yield proven("", STORED)
         else:
-            yield failed("", STORED, f"{key} is {found}, not {successor.weights_digest}")
+            yield failed("", STORED, f"{key} is {digest}, not {successor.weights_digest}")
 
-    def _signed_manifest(self, folder: str, said: Unlearning) -> Iterator[Check]:
+    def _signed_manifest(self, folder: str, predicate: UnlearningPredicate) -> Iterator[Check]:
         data = self._store.get(folder + MANIFEST)
-        if said.successor_manifest is None or data is None:
+        if predicate.successor_manifest is None or data is None:
             return
-        if digest_of_bytes(data) == said.successor_manifest:
+        if digest_of_bytes(data) == predicate.successor_manifest:
             yield proven("", SIGNED)
         else:
-            why = "it was written again since, as a merge does that finds its file gone"
+            why = "it was written again since: a merge does that if its file is missing"
             yield unknown("", SIGNED, why)
 
 
-def _contradiction(manifest: Manifest | None, said: Unlearning, successor: RevisionRef) -> str:
-    """Why a revision's manifest cannot be of the successor that was signed, or nothing."""
+def _contradiction(
+    manifest: Manifest | None, predicate: UnlearningPredicate, successor: RevisionRef
+) -> str:
+    """Return why a revision's manifest contradicts the signed successor, or an empty string."""
     if manifest is None:
         return ""
     shards = {pair.shard for pair in manifest.lineage}
     shards |= {part.shard_uid for part in manifest.parts}
-    if said.shard.uid in _names(manifest.lineage) | shards:
-        return f"it was made with shard {said.shard.uid}"
+    if predicate.shard.uid in _names(manifest.lineage) | shards:
+        return f"it was made with shard {predicate.shard.uid}"
     if shards != {pair.shard for pair in successor.lineage}:
         return f"it was made from {', '.join(sorted(shards)) or 'nothing'}: not what was signed"
     if manifest.digest is None:  # It is being merged again.
@@ -243,8 +247,8 @@ def _contradiction(manifest: Manifest | None, said: Unlearning, successor: Revis
 
 
 def _names(lineage: Iterable[LineagePair]) -> set[str]:
-    """What receipts can call what a lineage has: shards, and single trainings of shards."""
-    pairs = [(recipe.ShardUID(one.shard), Digest(one.training_key)) for one in lineage]
+    """Return the names that receipts use for a lineage: of shards, and of single trainings."""
+    pairs = [(recipe.ShardUID(pair.shard), Digest(pair.training_key)) for pair in lineage]
     return {shard for shard, _ in pairs} | {
         recipe.former_of(recipe.Ingredient(shard, key)) for shard, key in pairs
     }

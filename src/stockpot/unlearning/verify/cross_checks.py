@@ -1,8 +1,8 @@
-"""Who else saw the chain, and whether it is still the one that they saw.
+"""Checks that the chain is the one that others have seen: anchors, servers and revisions.
 
-An anchor that somebody keeps, the servers that read the same store, the revisions that were made
-after a receipt: each names a head. One that is not in the chain any more gives away that the chain
-was cut off, rolled back or forked, whoever holds the key.
+An anchor, a server that reads the same store, and a revision that was made after a receipt each
+name a head. A head that the chain lacks reveals that the chain was cut off, rolled back or forked,
+even by the owner of the key.
 """
 
 import json
@@ -19,16 +19,16 @@ from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor, contradiction
 from stockpot.unlearning.chain import Link
 from stockpot.unlearning.verify.chain_head import CHAIN
-from stockpot.unlearning.verify.store_listing import Holdings
+from stockpot.unlearning.verify.store_listing import StoreListing
 from stockpot.unlearning.verify.verdict import Check, attested, failed, proven, unknown
 
 TIMEOUT_S = 20.0
-AGAIN_S = 1.5
-"""A server may say what it saw a second ago; after this it has looked again."""
+RETRY_S = 1.5
+"""A server's head may be a second old; after this time it has read the store again."""
 
 
 def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequence[Link]) -> Check:
-    """Say whether the chain still has every head that was kept of it."""
+    """Check that the chain still has every head that was anchored."""
     kept = anchor.read(namespace, soup_uid)
     claim = "it is complete up to the last head that was anchored"
     if why := contradiction(kept, [(entry.sequence, str(entry.digest)) for entry in entries]):
@@ -42,18 +42,18 @@ def check_anchor(anchor: Anchor, namespace: str, soup_uid: str, entries: Sequenc
     return proven(CHAIN, claim, f"number {last.sequence}, anchored {last.at}{more}")
 
 
-def check_manifests(holdings: Holdings, folder: str, entries: Sequence[Link]) -> Iterator[Check]:
-    """Say whether the chain has every head that a revision names; nothing where none names one.
+def check_manifests(listing: StoreListing, folder: str, entries: Sequence[Link]) -> Iterator[Check]:
+    """Check that the chain has every head that a revision names; yields nothing if none names one.
 
     Args:
-        holdings: Everything in the store.
-        folder: Of the soup.
-        entries: Of its chain.
+        listing: Everything in the store.
+        folder: The soup's folder in the store.
+        entries: The entries of its chain.
     """
     there = {(link.sequence, link.digest) for link in entries}
     claim = "it has every entry that a revision in the store was made after"
     naming, unknown_to_it = 0, []
-    for info, manifest in holdings.things:
+    for info, manifest in listing.objects:
         is_ours = info.key.startswith(folder) and info.key.endswith(f"/{MANIFEST}")
         head = manifest.chain if manifest and is_ours else None
         if head is not None and head.digest and not info.is_delete_marker:
@@ -70,35 +70,35 @@ def check_manifests(holdings: Holdings, folder: str, entries: Sequence[Link]) ->
 def check_server(
     url: str, store: ObjectStore, keys: Keys, soup_uid: str, entries: Sequence[Link]
 ) -> Check:
-    """Say whether a server sees the same chain, asked after the chain was read here."""
+    """Check that a server sees the same chain. It is queried after the chain was read here."""
     about, claim = f"the server at {url}", "it sees the same receipts"
     last = entries[-1].sequence if entries else 0
     try:
-        seen = _ask(url)
-        if seen.sequence < last:
-            time.sleep(AGAIN_S)
-            seen = _ask(url)
+        head = _ask(url)
+        if head.sequence < last:
+            time.sleep(RETRY_S)
+            head = _ask(url)
     except (HTTPError, ValueError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        return unknown(about, claim, f"it does not say which it sees: {why}")
-    if seen.sequence < last:
-        what = f"number {seen.sequence}" if seen.sequence else "no receipt at all"
+        return unknown(about, claim, f"it gives no answer with a head of the chain: {why}")
+    if head.sequence < last:
+        what = f"number {head.sequence}" if head.sequence else "no receipt at all"
         why = f"it sees {what} as the last, and the chain has {last}: an older store, or another"
         return failed(about, claim, why)
     there = {link.sequence: link.digest for link in entries}
-    if seen.sequence > last:
+    if head.sequence > last:
         # It may have been signed while this check ran.
-        data = store.get(keys.receipt(soup_uid, seen.sequence))
-        found = digest_of_bytes(data) if data is not None else None
-        if found is None:
-            why = f"it has seen {seen}, and that is not in this store: cut off, or another store"
+        data = store.get(keys.receipt(soup_uid, head.sequence))
+        digest_here = digest_of_bytes(data) if data is not None else None
+        if digest_here is None:
+            why = f"it has seen {head}, and that is not in this store: cut off, or another store"
             return failed(about, claim, why)
     else:
-        found = there.get(seen.sequence)
-    if found != seen.digest:
-        why = f"number {seen.sequence} is {seen.digest} there and {found} here: forked"
+        digest_here = there.get(head.sequence)
+    if digest_here != head.digest:
+        why = f"number {head.sequence} is {head.digest} there and {digest_here} here: forked"
         return failed(about, claim, why)
-    return attested(about, claim, f"it says that they end with {seen}")
+    return attested(about, claim, f"it says that they end with {head}")
 
 
 def _ask(url: str) -> ChainHead:
@@ -106,8 +106,8 @@ def _ask(url: str) -> ChainHead:
     if answer.status != 200:
         raise ValueError(f"HTTP {answer.status}")
     try:
-        said = dict(json.loads(answer.data))
-        said.pop("soup", None)
-        return ChainHead.model_validate(said)
+        body = dict(json.loads(answer.data))
+        body.pop("soup", None)
+        return ChainHead.model_validate(body)
     except (ValueError, TypeError) as error:
-        raise ValueError("its answer is no head of a chain") from error
+        raise ValueError("its answer is not the head of a chain") from error

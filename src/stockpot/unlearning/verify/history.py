@@ -1,7 +1,7 @@
-"""Who was ever in a soup, as its store tells it: members, receipts, revisions. No judging.
+"""Reads the history of a soup from its store, for an audit: members, receipts and revisions.
 
-What is forgotten has left nothing but its receipt, so that is all that is known of it. When a
-thing was made is said by the store's clock.
+Of a forgotten shard only its receipt is left, so nothing else is known of it. Times of artefacts
+are by the store's clock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,15 +12,15 @@ from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 from stockpot.unlearning.chain import Link, read_chain
 from stockpot.unlearning.envelope import key_name
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.tombstone import tombstoned_at
-from stockpot.unlearning.verify.store_listing import list_holdings
+from stockpot.unlearning.verify.store_listing import list_store
 from stockpot.unlearning.verify.verdict import Report
-from stockpot.unlearning.verify.verification import Ground
+from stockpot.unlearning.verify.verification import VerificationInput
 
 
-class Learnt(Model):
-    """One training of a member that lies in the store."""
+class StoredTraining(Model):
+    """One training of a member, in the store."""
 
     training_key: DigestString
     weights_digest: DigestString | None
@@ -29,18 +29,18 @@ class Learnt(Model):
     stored_at: str
 
 
-class Member(Model):
+class MemberHistory(Model):
     """One shard that is in the soup, or was."""
 
     shard: str
     """Its UID."""
     name: str
-    """Empty where nothing says it."""
-    learnt: tuple[Learnt, ...] = ()
+    """Empty where it is unknown."""
+    learnt: tuple[StoredTraining, ...] = ()
     receipt: int | None = None
-    """The number of the last receipt that says that it was forgotten."""
+    """The number of the last receipt of its unlearning."""
     completeness: str | None = None
-    """What that receipt says of itself."""
+    """That receipt's completeness."""
     requested_at: str | None = None
     tombstoned_at: str | None = None
     signed_at: str | None = None
@@ -48,20 +48,20 @@ class Member(Model):
     removed_bytes: int | None = None
 
 
-class Passage(Model):
-    """What one receipt says of the soup's members."""
+class ReceiptSummary(Model):
+    """One receipt, and the soup's members after it."""
 
     sequence: int
     digest: DigestString
     shard: str
     signed_at: str
     members: tuple[str, ...] | None
-    """Who was in the soup from then on; none where nothing served any more."""
+    """The shards in the soup from then on; None where nothing served any more."""
     weights_digest: DigestString | None
 
 
-class Handed(Model):
-    """One signing key that handed over to the next."""
+class KeyHandover(Model):
+    """One handover from a signing key to the next."""
 
     sequence: int
     digest: DigestString
@@ -71,8 +71,8 @@ class Handed(Model):
     signed_at: str
 
 
-class Made(Model):
-    """One revision that lies in the store."""
+class RevisionHistory(Model):
+    """One revision in the store."""
 
     recipe_digest: DigestString | None
     weights_digest: DigestString | None
@@ -87,64 +87,68 @@ class Audit(Model):
     namespace: str
     soup: str
     name: str
-    members: tuple[Member, ...]
-    """Those who are in it first, then those who were forgotten, in order."""
-    passages: tuple[Passage, ...]
-    rotations: tuple[Handed, ...] = ()
-    """Of the key that signs receipts."""
-    revisions: tuple[Made, ...]
-    """In order of time."""
+    members: tuple[MemberHistory, ...]
+    """Present members first, then forgotten ones by receipt."""
+    passages: tuple[ReceiptSummary, ...]
+    rotations: tuple[KeyHandover, ...] = ()
+    """Rotations of the signing key."""
+    revisions: tuple[RevisionHistory, ...]
+    """Sorted by time."""
     report: Report
 
 
-def tell(ground: Ground, report: Report) -> Audit:
+def read_audit(inputs: VerificationInput, report: Report) -> Audit:
     """Read the history of a soup's members.
 
     Args:
-        ground: What to read.
-        report: What the checks of it came to.
+        inputs: The soup and its store.
+        report: The result of the soup's checks.
 
     Raises:
         Transient: The store cannot be read.
     """
-    links = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key).links
+    links = read_chain(inputs.store, inputs.keys, inputs.soup_uid, inputs.public_key).links
     signed = [(link, link.statement.predicate) for link in links if link.statement]
-    manifests = list(_manifests(ground))
-    revisions = sorted(_revisions(ground, manifests), key=lambda made: made.stored_at)
+    manifests = list(_manifests(inputs))
+    revisions = sorted(_revisions(inputs, manifests), key=lambda made: made.stored_at)
     uids = {uid for made in revisions for uid in made.members}
-    for _, said in signed:
-        uids |= {said.shard.uid}
-        uids |= {pair.shard for pair in said.successor.lineage} if said.successor else set()
-    members = [_member(ground, uid, manifests, signed) for uid in sorted(uids)]
+    for _, predicate in signed:
+        uids |= {predicate.shard.uid}
+        uids |= (
+            {pair.shard for pair in predicate.successor.lineage} if predicate.successor else set()
+        )
+    members = [_member(inputs, uid, manifests, signed) for uid in sorted(uids)]
     return Audit(
-        namespace=ground.keys.namespace,
-        soup=ground.soup_uid,
+        namespace=inputs.keys.namespace,
+        soup=inputs.soup_uid,
         name=signed[-1][1].soup.name if signed else "",
         members=tuple(
             sorted(members, key=lambda member: (member.receipt or 0, member.name, member.shard))
         ),
-        passages=tuple(_passage(link, said) for link, said in signed),
-        rotations=tuple(_handed(links)),
+        passages=tuple(_receipt_summary(link, predicate) for link, predicate in signed),
+        rotations=tuple(_key_handovers(links)),
         revisions=tuple(revisions),
         report=report,
     )
 
 
-def _manifests(ground: Ground) -> Iterator[tuple[ObjectInfo, Manifest]]:
-    for info, manifest in list_holdings(ground.store, ground.keys.namespace).things:
+def _manifests(inputs: VerificationInput) -> Iterator[tuple[ObjectInfo, Manifest]]:
+    for info, manifest in list_store(inputs.store, inputs.keys.namespace).objects:
         if manifest and info.key.endswith(f"/{MANIFEST}"):
-            head = ground.store.head(info.key)
+            head = inputs.store.head(info.key)
             if head and not info.is_delete_marker:
                 yield head, manifest
 
 
-def _revisions(ground: Ground, manifests: Sequence[tuple[ObjectInfo, Manifest]]) -> Iterator[Made]:
-    folder, seen = ground.keys.soup(ground.soup_uid), set()
+def _revisions(
+    inputs: VerificationInput, manifests: Sequence[tuple[ObjectInfo, Manifest]]
+) -> Iterator[RevisionHistory]:
+    folder, listed = inputs.keys.soup(inputs.soup_uid), set()
     for info, manifest in manifests:
         is_ours = info.key.startswith(folder) and manifest.kind is ArtefactKind.REVISION
-        if is_ours and info.key not in seen:
-            seen.add(info.key)
-            yield Made(
+        if is_ours and info.key not in listed:
+            listed.add(info.key)
+            yield RevisionHistory(
                 recipe_digest=manifest.recipe_digest,
                 weights_digest=manifest.digest,
                 members=tuple(sorted({pair.shard for pair in manifest.lineage})),
@@ -153,57 +157,57 @@ def _revisions(ground: Ground, manifests: Sequence[tuple[ObjectInfo, Manifest]])
 
 
 def _member(
-    ground: Ground,
+    inputs: VerificationInput,
     uid: str,
     manifests: Sequence[tuple[ObjectInfo, Manifest]],
-    signed: Sequence[tuple[Link, Unlearning]],
-) -> Member:
-    folder = ground.keys.shard(uid)
-    found = {
+    signed: Sequence[tuple[Link, UnlearningPredicate]],
+) -> MemberHistory:
+    folder = inputs.keys.shard(uid)
+    ingredients = {
         info.key: (info, manifest)
         for info, manifest in manifests
         if info.key.startswith(folder) and manifest.kind is ArtefactKind.INGREDIENT
     }
     learnt = tuple(
-        Learnt(
+        StoredTraining(
             training_key=manifest.lineage[0].training_key,
             weights_digest=manifest.digest,
             data_digest=manifest.data_digest,
             records=manifest.records,
             stored_at=info.modified_at,
         )
-        for info, manifest in found.values()
+        for info, manifest in ingredients.values()
         if manifest.lineage and manifest.lineage[0].training_key
     )
-    named = [manifest.shard_name for _, manifest in found.values() if manifest.shard_name]
-    gone = [(link, said) for link, said in signed if said.shard.uid == uid]
+    named = [manifest.shard_name for _, manifest in ingredients.values() if manifest.shard_name]
+    gone = [(link, predicate) for link, predicate in signed if predicate.shard.uid == uid]
     if not gone:
-        return Member(
+        return MemberHistory(
             shard=uid,
             name=named[0] if named else "",
             learnt=learnt,
-            tombstoned_at=tombstoned_at(ground.store, ground.keys, uid),
+            tombstoned_at=tombstoned_at(inputs.store, inputs.keys, uid),
         )
-    link, said = gone[-1]
-    return Member(
+    link, predicate = gone[-1]
+    return MemberHistory(
         shard=uid,
-        name=said.shard.name,
+        name=predicate.shard.name,
         learnt=learnt,
         receipt=link.sequence,
-        completeness=said.completeness,
-        requested_at=said.requested_at,
-        tombstoned_at=said.tombstoned_at,
-        signed_at=said.signed_at,
-        removed_objects=said.purge.objects,
-        removed_bytes=said.purge.bytes,
+        completeness=predicate.completeness,
+        requested_at=predicate.requested_at,
+        tombstoned_at=predicate.tombstoned_at,
+        signed_at=predicate.signed_at,
+        removed_objects=predicate.purge.objects,
+        removed_bytes=predicate.purge.bytes,
     )
 
 
-def _handed(links: Sequence[Link]) -> Iterator[Handed]:
+def _key_handovers(links: Sequence[Link]) -> Iterator[KeyHandover]:
     for link in links:
         if link.rotation and link.digest:
             old, new = (key_name(key) for key in link.rotation.keys)
-            yield Handed(
+            yield KeyHandover(
                 sequence=link.sequence,
                 digest=link.digest,
                 old_key=old,
@@ -212,15 +216,15 @@ def _handed(links: Sequence[Link]) -> Iterator[Handed]:
             )
 
 
-def _passage(link: Link, said: Unlearning) -> Passage:
+def _receipt_summary(link: Link, predicate: UnlearningPredicate) -> ReceiptSummary:
     assert link.digest is not None
-    successor = said.successor
+    successor = predicate.successor
     lineage = {pair.shard for pair in successor.lineage} if successor else set()
-    return Passage(
+    return ReceiptSummary(
         sequence=link.sequence,
         digest=link.digest,
-        shard=said.shard.uid,
-        signed_at=said.signed_at,
+        shard=predicate.shard.uid,
+        signed_at=predicate.signed_at,
         members=tuple(sorted(lineage)) if successor else None,
         weights_digest=successor.weights_digest if successor else None,
     )

@@ -1,4 +1,7 @@
-"""What a running server says of itself, against what was forgotten. Its word, not its memory."""
+"""Checks what a running server reports to serve against the receipts.
+
+It checks the server's report; it cannot see the server's memory.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,19 +15,19 @@ from stockpot.errors import Refused
 from stockpot.store.artefacts import read_manifest
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
-from stockpot.unlearning.statement import Unlearning
+from stockpot.unlearning.statement import UnlearningPredicate
 from stockpot.unlearning.verify.verdict import Check, attested, failed, unknown
 
 TIMEOUT_S = 60.0
 PICTURE = {"prompt": "a", "seed": 0, "num_inference_steps": 1, "guidance_scale": 1}
-"""The cheapest request that is answered as every other one."""
+"""The cheapest request that is handled like any other."""
 CLAIM = "it answers from what was never made with a forgotten shard"
 
 
 def check_live(
-    url: str, store: ObjectStore, keys: Keys, soup_uid: str, receipts: Sequence[Unlearning]
+    url: str, store: ObjectStore, keys: Keys, soup_uid: str, receipts: Sequence[UnlearningPredicate]
 ) -> Iterator[Check]:
-    """Ask a server for a picture, and look at which revision it says drew it."""
+    """Request a picture from a server, and check the revision that the answer names."""
     about = f"the server at {url}"
     try:
         recipe_digest, weights_digest = _ask(url)
@@ -32,12 +35,12 @@ def check_live(
         why = " ".join(str(error).split())[:200] or type(error).__name__
         yield unknown(about, CLAIM, f"it gives no answer that names a revision: {why}")
         return
-    by = [said for said in receipts if recipe_digest in said.tainted]
+    by = [predicate for predicate in receipts if recipe_digest in predicate.tainted]
     if by:
         name = by[0].shard.name
         yield failed(about, CLAIM, f"it serves {recipe_digest}, removed with shard {name}")
         return
-    forgotten = {said.shard.uid: said.shard.name for said in receipts}
+    forgotten = {predicate.shard.uid: predicate.shard.name for predicate in receipts}
     try:
         manifest = read_manifest(store, keys.revision(soup_uid, recipe_digest))
     except Refused as error:
@@ -49,7 +52,7 @@ def check_live(
     made_with = sorted(
         name
         for gone, name in forgotten.items()
-        if any(is_meant(one.shard, one.training_key, gone) for one in manifest.lineage)
+        if any(is_meant(pair.shard, pair.training_key, gone) for pair in manifest.lineage)
     )
     if made_with:
         yield failed(about, CLAIM, f"it serves {recipe_digest}, made with {', '.join(made_with)}")

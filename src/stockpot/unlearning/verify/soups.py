@@ -1,4 +1,4 @@
-"""Which soups have receipts in a store, and what they called themselves."""
+"""Lists the soups that have receipts in a store, and finds one by name."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ def find_soup(
 ) -> str:
     """Find the UID of a soup by the name in its receipts, or by the UID itself.
 
-    Only which chain to check hangs on this: a receipt that lies about its name is found out there.
+    This only selects the chain to check: its check detects a receipt with a forged name.
 
     Args:
-        store: Where to look.
-        keys: Of the namespace.
+        store: The store to search.
+        keys: The store keys of the namespace.
         named: `emoji`, `soup/emoji`, or a UID.
-        anchored: Names by UID of soups that had receipts once, whatever lies there now.
+        anchored: Names by UID of soups with anchored heads, whose receipts may be gone.
 
     Raises:
         Refused: No soup of that name has a receipt there, or several have (exit 2).
@@ -29,37 +29,37 @@ def find_soup(
     soups = {**(anchored or {}), **soups_in(store, keys)}
     if name in soups:
         return name
-    found = sorted(uid for uid, called in soups.items() if called == name)
-    if len(found) == 1:
-        return found[0]
-    if found:
+    uids = sorted(uid for uid, called in soups.items() if called == name)
+    if len(uids) == 1:
+        return uids[0]
+    if uids:
         raise Refused(
-            f"several soups were called {name}, one after the other: {', '.join(found)}",
-            help=f"name the one that is meant by its UID: soup/{found[0]}",
+            f"several soups had the name {name}, one after the other: {', '.join(uids)}",
+            help=f"name the soup by its UID, as in soup/{uids[0]}",
             exit_code=ExitCode.USAGE,
         )
     known = ", ".join(f"{called} ({uid})" for uid, called in sorted(soups.items())) or "none"
     raise Refused(
         f"no soup {name} has receipts in namespace {keys.namespace} of this store",
-        help=f"look at --store and --namespace; soups with receipts there: {known}",
+        help=f"check --store and --namespace; soups with receipts there: {known}",
         exit_code=ExitCode.USAGE,
     )
 
 
 def soups_in(store: ObjectStore, keys: Keys) -> dict[str, str]:
-    """Find the names of soups that have receipts, by UID; empty where a receipt names none."""
+    """Return the names of the soups that have receipts, by UID; a name may be empty."""
     folder = f"{keys.namespace}/receipts/"
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for info in store.list(folder):
         uid = info.key.removeprefix(folder).partition("/")[0]
-        if not found.get(uid):
-            found[uid] = _name(store.get(info.key))
-    return found
+        if not names.get(uid):
+            names[uid] = _name(store.get(info.key))
+    return names
 
 
 def _name(data: bytes | None) -> str:
     try:
-        said = json.loads(payload_unchecked(data or b""))
-        return str(said["predicate"]["soup"]["name"])
+        statement = json.loads(payload_unchecked(data or b""))
+        return str(statement["predicate"]["soup"]["name"])
     except (BadEnvelopeError, ValueError, KeyError, TypeError):
         return ""

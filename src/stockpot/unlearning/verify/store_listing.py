@@ -1,4 +1,4 @@
-"""Everything in a namespace of the store, each thing with its lineage. Looking only."""
+"""Lists all objects in a namespace of the store, each with the manifest that covers it."""
 
 from dataclasses import dataclass
 
@@ -6,41 +6,41 @@ from stockpot.api.manifest import Manifest
 from stockpot.errors import Transient
 from stockpot.store.artefacts import with_manifests
 from stockpot.store.port import ObjectInfo, ObjectStore
-from stockpot.unlearning.removal import learnt_in
+from stockpot.unlearning.removal import learnt_objects
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """One full listing."""
+class StoreListing:
+    """A full listing of one namespace."""
 
-    things: tuple[tuple[ObjectInfo, Manifest | None], ...]
-    """But for the records; None where the lineage is unknown."""
-    blind: str = ""
-    """Why older versions and unfinished uploads were not listed; empty where they were."""
+    objects: tuple[tuple[ObjectInfo, Manifest | None], ...]
+    """All objects except receipts, tombstones and inventories; None where none has a manifest."""
+    versions_error: str = ""
+    """Why older versions and unfinished uploads could not be listed; empty where they are."""
 
     @property
-    def strays(self) -> tuple[ObjectInfo, ...]:
-        """What lies under no manifest."""
+    def unaccounted(self) -> tuple[ObjectInfo, ...]:
+        """The objects under no manifest."""
         return tuple(
-            info for info, manifest in self.things if manifest is None and _has_bytes(info)
+            info for info, manifest in self.objects if manifest is None and _has_bytes(info)
         )
 
 
-def list_holdings(store: ObjectStore, namespace: str) -> Holdings:
-    """List a namespace with all versions; without, where the store refuses to show them.
+def list_store(store: ObjectStore, namespace: str) -> StoreListing:
+    """List a namespace with all versions, or without old versions where the store denies that.
 
     Raises:
         Transient: The store cannot be listed at all.
     """
-    root, blind = f"{namespace}/", ""
+    root, versions_error = f"{namespace}/", ""
     try:
         infos = list(store.list_versions(root))
     except Transient as error:
-        blind = error.message
+        versions_error = error.message
         infos = list(store.list(root))
-    return Holdings(tuple(with_manifests(store, learnt_in(infos))), blind)
+    return StoreListing(tuple(with_manifests(store, learnt_objects(infos))), versions_error)
 
 
 def _has_bytes(info: ObjectInfo) -> bool:
-    # A marker says that something was deleted; it holds nothing.
+    # A delete marker has no content.
     return not info.is_delete_marker

@@ -1,4 +1,4 @@
-"""What a check ends with, and what all of them come to. No checking here."""
+"""The results of checks: a verdict for each claim, and the report of all."""
 
 from enum import StrEnum
 
@@ -7,20 +7,20 @@ from stockpot.errors import ExitCode
 
 
 class Verdict(StrEnum):
-    """How a check ended, the gravest first."""
+    """The result of a check, the gravest first."""
 
     FAILED = "Failed"
-    """It is not so; `why` names the cause."""
+    """The claim is false; `why` names the cause."""
     NOT_CHECKABLE = "NotCheckable"
-    """Nobody can know it from here; `why` says what is lacking."""
+    """The claim cannot be checked from here; `why` says what is missing."""
     ATTESTED = "Attested"
-    """Whoever signed says so; nothing that lies here contradicts it."""
+    """The signer says so, and nothing in the store contradicts it."""
     PROVEN = "Proven"
-    """It follows from bytes that were read and computed here."""
+    """The claim follows from bytes that were read and computed here."""
 
 
 class Check(Model):
-    """One claim, and whether it is so."""
+    """One claim, and whether it is true."""
 
     about: str
     """What the claim is about: the chain, one receipt, the store, a server."""
@@ -28,7 +28,7 @@ class Check(Model):
     verdict: Verdict
     why: str = ""
     superseded: bool = False
-    """A later receipt took its place: it can be checked no more, and need not be."""
+    """A later receipt replaced it: it can no longer be checked, and need not be."""
 
 
 class Report(Model):
@@ -44,16 +44,16 @@ class Report(Model):
     """The names of all keys that signed, in order: rotations lead from one to the next."""
     receipts: int
     head: str = ""
-    """The last receipt that was found, as `--head` takes it."""
+    """The chain's last entry, in the format of `--head`."""
     checks: tuple[Check, ...]
 
     def count(self, verdict: Verdict) -> int:
-        """How many checks ended so."""
+        """Count the checks with a verdict."""
         return sum(check.verdict is verdict for check in self.checks)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process says."""
+        """The exit code of the command."""
         if self.count(Verdict.FAILED):
             return ExitCode.DISPROVEN
         open_ones = [check for check in self.checks if check.verdict is Verdict.NOT_CHECKABLE]
@@ -65,24 +65,24 @@ BEYOND = (
     "copies outside of this store: backups, replicas, the data's own source, logs, time series",
     "what became of bytes that a server had sent to others before",
 )
-"""What no check here can see, whatever it says."""
+"""What no check can see, whatever its verdict."""
 
 
 def proven(about: str, claim: str, why: str = "") -> Check:
-    """It follows from what was read here."""
+    """Make a check whose claim follows from bytes that were read here."""
     return Check(about=about, claim=claim, verdict=Verdict.PROVEN, why=why)
 
 
 def attested(about: str, claim: str, why: str) -> Check:
-    """The signer says so."""
+    """Make a check whose claim only the signer states."""
     return Check(about=about, claim=claim, verdict=Verdict.ATTESTED, why=why)
 
 
 def unknown(about: str, claim: str, why: str) -> Check:
-    """Nobody can know from here."""
+    """Make a check whose claim cannot be checked from here."""
     return Check(about=about, claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
 
 
 def failed(about: str, claim: str, why: str) -> Check:
-    """It is not so."""
+    """Make a check whose claim is false."""
     return Check(about=about, claim=claim, verdict=Verdict.FAILED, why=why)

@@ -1,4 +1,4 @@
-"""All checks of one soup, in order: the chain, each of its receipts, the store, servers."""
+"""Runs all checks of one soup, in order: the chain, each of its receipts, the store, servers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 from stockpot.unlearning.anchors import Anchor
-from stockpot.unlearning.chain import Found, Link, read_chain
+from stockpot.unlearning.chain import ChainReading, Link, read_chain
 from stockpot.unlearning.commitments import Opening
 from stockpot.unlearning.envelope import key_name
 from stockpot.unlearning.tombstone import read_tombstone
-from stockpot.unlearning.verify.absence import check_absence, check_strays
+from stockpot.unlearning.verify.absence import check_absence, check_lineage
 from stockpot.unlearning.verify.chain_head import CHAIN, Head, check_head
-from stockpot.unlearning.verify.composition import Average, Compositions
+from stockpot.unlearning.verify.composition import Average, CompositionChecker
 from stockpot.unlearning.verify.cross_checks import check_anchor, check_manifests, check_server
 from stockpot.unlearning.verify.disclosure import check_openings
 from stockpot.unlearning.verify.live import check_live
@@ -26,26 +26,26 @@ from stockpot.unlearning.verify.records import (
     check_times,
     check_tombstone,
 )
-from stockpot.unlearning.verify.store_listing import Holdings, list_holdings
+from stockpot.unlearning.verify.store_listing import StoreListing, list_store
 from stockpot.unlearning.verify.verdict import Check, Report, Verdict, failed, proven, unknown
 
 STORE = "the store"
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What a verifier has: a store to read, a key to trust, and whose receipts to check."""
+class VerificationInput:
+    """The store to read, the key to trust, and the soup whose receipts to check."""
 
     store: ObjectStore
     store_name: str
-    """As the report calls it."""
+    """The store's name in the report."""
     keys: Keys
     soup_uid: str
     public_key: Ed25519PublicKey
 
 
 def verify(
-    ground: Ground,
+    inputs: VerificationInput,
     *,
     head: Head | None,
     average: Average,
@@ -53,133 +53,134 @@ def verify(
     anchor: Anchor | None = None,
     openings: Sequence[Opening] = (),
 ) -> Report:
-    """Check everything that there is to check of a soup's receipts.
+    """Run all checks of a soup's receipts.
 
     Args:
-        ground: What to read, and what to trust.
-        head: The chain's last receipt as somebody kept it.
+        inputs: The store, the key and the soup.
+        head: The recorded last receipt of the chain.
         average: Computes the digest of a mean.
-        urls: Servers of the soup to ask.
-        openings: Of records that somebody asked to be left out.
-        anchor: Where its heads were kept. Without it and without a head, completeness is not known.
+        urls: URLs of the soup's servers to query.
+        openings: Openings of records whose removal is to be checked.
+        anchor: Has the chain's anchored heads. Without it and without a head, completeness is not
+            checkable.
 
     Raises:
         Refused: There is no such anchor.
         Transient: The store cannot be read.
     """
-    found = read_chain(ground.store, ground.keys, ground.soup_uid, ground.public_key)
-    links, lying = found.links, found.entries
-    holdings = list_holdings(ground.store, ground.keys.namespace)
+    reading = read_chain(inputs.store, inputs.keys, inputs.soup_uid, inputs.public_key)
+    links, entries = reading.links, reading.entries
+    listing = list_store(inputs.store, inputs.keys.namespace)
     checks = (
-        *_chain(ground, found, head, anchor),
-        *check_manifests(holdings, ground.keys.soup(ground.soup_uid), lying),
-        *check_openings(openings, lying),
-        *_receipts(ground, links, holdings, average),
-        *(one for url in urls for one in _live(ground, found, url)),
+        *_chain(inputs, reading, head, anchor),
+        *check_manifests(listing, inputs.keys.soup(inputs.soup_uid), entries),
+        *check_openings(openings, entries),
+        *_receipts(inputs, links, listing, average),
+        *(check for url in urls for check in _live(inputs, reading, url)),
     )
     return Report(
-        store=ground.store_name,
-        soup=ground.soup_uid,
-        key=key_name(ground.public_key),
-        keys=found.succession.names,
-        receipts=len(lying) - sum(1 for link in lying if link.rotation),
-        head=f"{lying[-1].sequence}:{lying[-1].digest}" if lying else "",
+        store=inputs.store_name,
+        soup=inputs.soup_uid,
+        key=key_name(inputs.public_key),
+        keys=reading.succession.names,
+        receipts=len(entries) - sum(1 for link in entries if link.rotation),
+        head=f"{entries[-1].sequence}:{entries[-1].digest}" if entries else "",
         checks=checks,
     )
 
 
 def _chain(
-    ground: Ground, found: Found, head: Head | None, anchor: Anchor | None
+    inputs: VerificationInput, reading: ChainReading, head: Head | None, anchor: Anchor | None
 ) -> Iterator[Check]:
-    links, lying = found.links, found.entries
-    yield from _signatures(found)
+    links, entries = reading.links, reading.entries
+    yield from _signatures(reading)
     claim = "every receipt names the one before it"
     for link in links:
         if link.misplaced:
             yield failed(CHAIN, claim, f"{link.key}: {link.misplaced}")
-    if any(link.unsigned for link in lying):
-        yield unknown(CHAIN, claim, "what is not signed with the key names nothing")
+    if any(link.unsigned for link in entries):
+        yield unknown(CHAIN, claim, "the content of an entry without a valid signature is unknown")
     elif not any(link.misplaced for link in links):
         yield proven(CHAIN, claim)
     if head is not None or anchor is None:
         yield check_head(links, head)
     if anchor is not None:
-        yield check_anchor(anchor, ground.keys.namespace, ground.soup_uid, lying)
-    if not any(link.unsigned for link in lying):
-        yield from _tombstones(ground, links)
+        yield check_anchor(anchor, inputs.keys.namespace, inputs.soup_uid, entries)
+    if not any(link.unsigned for link in entries):
+        yield from _tombstones(inputs, links)
 
 
-def _signatures(found: Found) -> Iterator[Check]:
-    lying = found.entries
+def _signatures(reading: ChainReading) -> Iterator[Check]:
+    entries = reading.entries
     claim = "every receipt is signed with the key, and unedited since"
-    for link in lying:
+    for link in entries:
         if link.unsigned:
             yield failed(CHAIN, claim, f"{link.key}: {link.unsigned}")
-    rotations = [link for link in lying if link.rotation]
-    if not any(link.unsigned for link in lying):
-        through = f", {len(found.succession.names)} keys one after the other" if rotations else ""
-        yield proven(CHAIN, claim, f"{len(lying) - len(rotations)} receipts{through}")
+    rotations = [link for link in entries if link.rotation]
+    if not any(link.unsigned for link in entries):
+        through = f", {len(reading.succession.names)} keys one after the other" if rotations else ""
+        yield proven(CHAIN, claim, f"{len(entries) - len(rotations)} receipts{through}")
     for link in rotations:
         old, new = (key_name(key) for key in link.rotation.keys) if link.rotation else ("", "")
         claim = "both the old key and the new one have signed that the one follows the other"
         yield proven(CHAIN, claim, f"number {link.sequence}: {old} → {new}")
 
 
-def _tombstones(ground: Ground, links: Sequence[Link]) -> Iterator[Check]:
-    """Tombstones without a receipt: a chain that was cut off leaves them behind."""
+def _tombstones(inputs: VerificationInput, links: Sequence[Link]) -> Iterator[Check]:
+    """Check for tombstones without a receipt: cutting off a chain leaves them behind."""
     claim = "every tombstone of the soup has its receipt"
-    waiting = _unreceipted(ground, links)
+    waiting = _unreceipted(inputs, links)
     for uid, at in waiting.items():
         why = (
-            f"shard {uid}, forgotten at {at}, has none: its unlearning is under way, or its "
-            "receipt was taken away"
+            f"shard {uid}, forgotten at {at}, has none: its unlearning is in progress, or its "
+            "receipt was deleted"
         )
         yield unknown(CHAIN, claim, why)
     if not waiting:
         yield proven(CHAIN, claim)
 
 
-def _unreceipted(ground: Ground, links: Sequence[Link]) -> dict[str, str]:
-    """Shards of the soup that a tombstone stands for and no receipt: UID, and since when."""
+def _unreceipted(inputs: VerificationInput, links: Sequence[Link]) -> dict[str, str]:
+    """Return the soup's shards with a tombstone and no receipt: the tombstone's time by UID."""
     receipted = {link.statement.predicate.shard.uid for link in links if link.statement}
-    folder = ground.keys.tombstone("")
-    found = {}
-    for info in ground.store.list(folder):
+    folder = inputs.keys.tombstone("")
+    forgotten_at = {}
+    for info in inputs.store.list(folder):
         uid = info.key.removeprefix(folder)
-        mark = read_tombstone(ground.store, ground.keys, uid) if uid not in receipted else None
-        if mark and mark.soup == ground.soup_uid:
-            found[uid] = mark.at
-    return found
+        mark = read_tombstone(inputs.store, inputs.keys, uid) if uid not in receipted else None
+        if mark and mark.soup == inputs.soup_uid:
+            forgotten_at[uid] = mark.at
+    return forgotten_at
 
 
 def _receipts(
-    ground: Ground, links: Sequence[Link], holdings: Holdings, average: Average
+    inputs: VerificationInput, links: Sequence[Link], listing: StoreListing, average: Average
 ) -> Iterator[Check]:
-    store, keys = ground.store, ground.keys
-    compositions = Compositions(store, keys, ground.soup_uid, average)
-    going = dict.fromkeys(_unreceipted(ground, links), 0)
+    store, keys = inputs.store, inputs.keys
+    compositions = CompositionChecker(store, keys, inputs.soup_uid, average)
+    going = dict.fromkeys(_unreceipted(inputs, links), 0)
     signed = [(link.sequence, link.statement.predicate) for link in links if link.statement]
-    for number, (sequence, said) in enumerate(signed):
-        about = f"receipt {sequence}, shard {said.shard.name}"
+    for number, (sequence, predicate) in enumerate(signed):
+        about = f"receipt {sequence}, shard {predicate.shard.name}"
         after = signed[number + 1 :]
-        later = {one.shard.uid: at for at, one in after}
-        again = [one for _, one in after if one.shard.uid == said.shard.uid]
-        signs = {one.purge.inventory_digest for one in again}
-        inventory, inventoried = check_inventory(about, store, keys, said, signs)
+        later = {other.shard.uid: at for at, other in after}
+        again = [other for _, other in after if other.shard.uid == predicate.shard.uid]
+        signs = {other.purge.inventory_digest for other in again}
+        inventory, inventoried = check_inventory(about, store, keys, predicate, signs)
         before = signed[number - 1][1] if number else None
         checks = (
-            *compositions.check(about, said, going | later),
-            *check_absence(about, holdings, keys, said.shard.uid, inventory),
-            *check_tombstone(about, store, keys, said),
+            *compositions.check(about, predicate, going | later),
+            *check_absence(about, listing, keys, predicate.shard.uid, inventory),
+            *check_tombstone(about, store, keys, predicate),
             *inventoried,
-            check_completeness(about, said),
-            *check_residuals(about, said),
-            check_servers(about, said),
-            check_times(about, said, inventory, before),
+            check_completeness(about, predicate),
+            *check_residuals(about, predicate),
+            check_servers(about, predicate),
+            check_times(about, predicate, inventory, before),
         )
-        # An Incomplete receipt is followed by another of its shard, which is checked as well.
+        # An Incomplete receipt is followed by another of its shard, which is checked too.
         yield from (_superseded(check) if again else check for check in checks)
-    yield check_strays(STORE, holdings)
+    yield check_lineage(STORE, listing)
 
 
 def _superseded(check: Check) -> Check:
@@ -187,8 +188,8 @@ def _superseded(check: Check) -> Check:
     return check.model_copy(update={"superseded": True}) if is_open else check
 
 
-def _live(ground: Ground, found: Found, url: str) -> Iterator[Check]:
-    store, keys, uid = ground.store, ground.keys, ground.soup_uid
-    signed = [link.statement.predicate for link in found.links if link.statement]
+def _live(inputs: VerificationInput, reading: ChainReading, url: str) -> Iterator[Check]:
+    store, keys, uid = inputs.store, inputs.keys, inputs.soup_uid
+    signed = [link.statement.predicate for link in reading.links if link.statement]
     yield from check_live(url, store, keys, uid, signed)
-    yield check_server(url, store, keys, uid, found.entries)
+    yield check_server(url, store, keys, uid, reading.entries)

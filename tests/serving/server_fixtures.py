@@ -1,4 +1,4 @@
-"""A store with a base and a few revisions, and a real server over it, for tests of two verbs.
+"""A store with a base and a few revisions, and a real server on it, for tests.
 
 pantry = a_pantry(tmp_path)                  a base and an empty folder store
 one = pantry.publish("one")                  a revision, made from a shard called "one"
@@ -42,11 +42,11 @@ from stockpot.store.weights import canonicalise, inspect_weights
 SOUP = ObjectRef(namespace="ml", name="emoji", uid="soup-uid")
 KEYS = Keys(SOUP.namespace)
 BAD_PREDICTION = 30_000.0
-"""Weights so large that the UNet's answer is not made of numbers any more."""
+"""Weights so large that the UNet's output has NaN values."""
 
 
 @dataclass(frozen=True)
-class Pantry:
+class RevisionStore:
     """A base, and a store for its soup's revisions."""
 
     root: Path
@@ -97,7 +97,7 @@ class Pantry:
         return revision
 
     def weights_file(self, revision: RevisionRef) -> Path:
-        """Where the store keeps a revision's weights, to edit them."""
+        """The path of a revision's weights in the store, for tests that edit them."""
         return self.store.root / KEYS.revision(SOUP.uid, revision.recipe_digest) / WEIGHTS
 
     def forget(self, shard: str) -> None:
@@ -105,16 +105,16 @@ class Pantry:
         self.store.put(KEYS.tombstone(shard), b"{}")
 
 
-def a_pantry(root: Path) -> Pantry:
+def a_revision_store(root: Path) -> RevisionStore:
     """Make a base and an empty store."""
     torch.set_num_threads(1)
     tiny.a_base(root / "base")
-    return Pantry(root)
+    return RevisionStore(root)
 
 
 @dataclass
 class Answer:
-    """What a port said."""
+    """The response of a port."""
 
     status: int
     headers: dict[str, str]
@@ -126,11 +126,11 @@ class Answer:
 
 @dataclass
 class Server:
-    """A server that runs on a thread of this process, and real ports."""
+    """A server on a thread of this process, with real ports."""
 
     url: str
     admin_url: str
-    boot: str
+    instance_id: str
     work: Path
     stop: threading.Event
     results: list[RunResult] = field(default_factory=list)
@@ -156,8 +156,13 @@ class Server:
     def state(self) -> ServerState:
         return ServerState.model_validate_json(self.admin("/state").body)
 
-    def grant(self, revision: RevisionRef, epoch: int, boot: str | None = None) -> Grant:
-        return Grant(boot=boot or self.boot, epoch=epoch, number=epoch, revision=revision)
+    def grant(self, revision: RevisionRef, epoch: int, instance_id: str | None = None) -> Grant:
+        return Grant(
+            instance_id=instance_id or self.instance_id,
+            epoch=epoch,
+            number=epoch,
+            revision=revision,
+        )
 
     def prepare(self, grant: Grant) -> Answer:
         return self.ask("POST", f"{self.admin_url}/weights:prepare", grant.model_dump())
@@ -182,25 +187,25 @@ class Server:
         return {pair.shard for hold in self.state().holds for pair in hold.lineage}
 
 
-def a_serve_run(pantry: Pantry, **fields: Any) -> ServeRun:
-    """What a server is told."""
-    told: dict[str, Any] = {
+def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
+    """The RunSpec of a server."""
+    defaults: dict[str, Any] = {
         "name": "serve-emoji",
-        "store": pantry.ref,
+        "store": revisions.ref,
         "soup": SOUP,
-        "base": pantry.base_ref,
+        "base": revisions.base_ref,
         "port": 0,
         "admin_port": 0,
         "resolution": tiny.RESOLUTION,
         "leave_s": 0,  # Tests of the end set it; the others end at once.
     }
-    return ServeRun(**{**told, **fields})
+    return ServeRun(**{**defaults, **fields})
 
 
 @contextmanager
-def a_server(pantry: Pantry, work: Path, **fields: Any) -> Iterator[Server]:
+def a_server(revisions: RevisionStore, work: Path, **fields: Any) -> Iterator[Server]:
     """Run a server until the block ends."""
-    spec, stop, results = a_serve_run(pantry, **fields), threading.Event(), list[RunResult]()
+    spec, stop, results = a_serve_run(revisions, **fields), threading.Event(), list[RunResult]()
     work.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(
         target=lambda: results.append(run(spec, work=work, progress=Progress(), stop=stop))
@@ -209,15 +214,22 @@ def a_server(pantry: Pantry, work: Path, **fields: Any) -> Iterator[Server]:
     endpoint = work / "endpoint.json"
     try:
         until(lambda: endpoint.exists() or not thread.is_alive())
-        said = json.loads(endpoint.read_text())
-        yield Server(said["url"], said["adminUrl"], said["boot"], work, stop, results)
+        endpoint_urls = json.loads(endpoint.read_text())
+        yield Server(
+            endpoint_urls["url"],
+            endpoint_urls["adminUrl"],
+            endpoint_urls["boot"],
+            work,
+            stop,
+            results,
+        )
     finally:
         stop.set()
         thread.join()
 
 
 def until(is_so: Callable[[], bool], timeout_s: float = 240) -> None:
-    """Wait for another process or thread, as whoever polls it would."""
+    """Poll a condition of another process or thread until it holds."""
     give_up_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < give_up_s, "it did not come about"

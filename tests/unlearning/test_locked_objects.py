@@ -1,4 +1,4 @@
-"""A bucket whose retention outlasts a purge: named for what it is, and purged once it ends."""
+"""Objects whose retention outlasts a purge are named as locked, and purged once it ends."""
 
 import threading
 from datetime import UTC, datetime
@@ -9,7 +9,16 @@ import pytest
 from minio.commonconfig import GOVERNANCE
 from minio.retention import Retention
 from tests.contract.conftest import Server, s3_server
-from tests.unlearning.cellar import DOGS, KEYS, SOUP, a_purge, a_signing, fill, key_of, recipe_of
+from tests.unlearning.receipt_fixtures import (
+    DOGS,
+    KEYS,
+    SOUP,
+    a_purge,
+    a_signing,
+    fill,
+    key_of,
+    recipe_of,
+)
 
 from stockpot.api.runspec import RunResult, StoreRef
 from stockpot.metrics.progress import Progress
@@ -20,9 +29,9 @@ from stockpot.unlearning import purge, sign
 from stockpot.unlearning.chain import check_chain
 from stockpot.unlearning.inventory import Inventory, Outcome, Residual, read_inventory
 from stockpot.unlearning.keys import keygen, load_public_key
-from stockpot.unlearning.residuals import OUTSIDE, Certainty, Kind, name_residuals
+from stockpot.unlearning.residuals import OUTSIDE, Certainty, ResidualKind, name_residuals
 from stockpot.unlearning.verify.absence import check_absence
-from stockpot.unlearning.verify.store_listing import list_holdings
+from stockpot.unlearning.verify.store_listing import list_store
 from stockpot.unlearning.verify.verdict import Verdict
 
 __all__ = ["s3_server"]
@@ -55,9 +64,9 @@ class Vault:
 
     @property
     def inventory(self) -> Inventory:
-        found = read_inventory(self.store, KEYS, DOGS.uid)
-        assert found is not None
-        return found
+        inventory = read_inventory(self.store, KEYS, DOGS.uid)
+        assert inventory is not None
+        return inventory
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +76,7 @@ def vault(s3_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Vault:
     return vault
 
 
-def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
+def test_locked_objects_are_named_and_all_others_removed(vault: Vault) -> None:
     inventory = vault.inventory
 
     kept = {item.key for item in inventory.items if item.result is Outcome.KEPT}
@@ -84,27 +93,27 @@ def test_what_a_lock_keeps_is_named_and_all_else_removed(vault: Vault) -> None:
     assert left <= kept
 
 
-def test_its_lineage_stays_with_it_so_that_it_is_nobodys_never(vault: Vault) -> None:
+def test_the_manifest_of_a_locked_object_stays_so_its_lineage_is_known(vault: Vault) -> None:
     assert vault.store.get(TAINTED + MANIFEST) is not None
-    assert not list_holdings(vault.store, KEYS.namespace).strays
+    assert not list_store(vault.store, KEYS.namespace).unaccounted
 
 
 def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
     vault.sign()
 
     public = load_public_key(vault.work / "key.pem.pub")
-    said = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
-    locked = [residual for residual in said.residuals if residual.kind is Kind.LOCKED]
-    assert said.completeness == "Incomplete"
-    assert [one.certainty for one in locked] == [Certainty.FOUND] * len(locked)
+    predicate = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
+    locked = [residual for residual in predicate.residuals if residual.kind is ResidualKind.LOCKED]
+    assert predicate.completeness == "Incomplete"
+    assert [residual.certainty for residual in locked] == [Certainty.FOUND] * len(locked)
     assert "kept by retention (GOVERNANCE) until " in locked[0].what
     assert vault.store.custody() == Custody(locks=True)
 
 
-def test_a_verifier_neither_accuses_nor_believes(vault: Vault) -> None:
-    holdings = list_holdings(vault.store, KEYS.namespace)
+def test_a_verifier_reports_locked_objects_as_not_checkable(vault: Vault) -> None:
+    listing = list_store(vault.store, KEYS.namespace)
 
-    lineage, absent = check_absence("it", holdings, KEYS, DOGS.uid, vault.inventory)
+    lineage, absent = check_absence("it", listing, KEYS, DOGS.uid, vault.inventory)
 
     assert {lineage.verdict, absent.verdict} == {Verdict.NOT_CHECKABLE}
     assert "but for what the receipt admits: " in absent.why
@@ -130,17 +139,17 @@ def test_a_lock_that_has_ended_is_purged_by_the_next_run(s3_server: Server, tmp_
     assert not list(vault.store.list_versions(KEYS.shard(DOGS.uid)))
 
 
-def test_what_nobody_can_look_at_is_named_in_every_receipt() -> None:
+def test_undetectable_residuals_are_named_in_every_receipt() -> None:
     inventory = Inventory(soup=SOUP, shard=DOGS)
 
-    said = name_residuals(inventory, Custody())
+    residuals = name_residuals(inventory, Custody())
 
-    assert [(one.kind, one.certainty) for one in said] == [
+    assert [(residual.kind, residual.certainty) for residual in residuals] == [
         (kind, Certainty.ALWAYS) for kind, _ in OUTSIDE
     ]
 
 
-def test_what_was_found_and_what_could_not_be_seen_are_told_apart() -> None:
+def test_found_and_undetectable_residuals_are_distinguished() -> None:
     stray = Residual(key="ml/soups/x", size_bytes=1)
     inventory = Inventory(soup=SOUP, shard=DOGS, residuals=(stray,))
 
@@ -148,14 +157,14 @@ def test_what_was_found_and_what_could_not_be_seen_are_told_apart() -> None:
     copied = name_residuals(inventory, Custody(replicas=("arn:aws:s3:::elsewhere",)))
 
     assert [(o.kind, o.certainty) for o in blind if o.certainty is not Certainty.ALWAYS] == [
-        (Kind.UNKNOWN_LINEAGE, Certainty.FOUND),
-        (Kind.LOCKED, Certainty.UNSEEN),
-        (Kind.REPLICA, Certainty.UNSEEN),
+        (ResidualKind.UNKNOWN_LINEAGE, Certainty.FOUND),
+        (ResidualKind.LOCKED, Certainty.UNSEEN),
+        (ResidualKind.REPLICA, Certainty.UNSEEN),
     ]
     assert "replicated to arn:aws:s3:::elsewhere" in copied[1].what
 
 
-def test_an_inventory_from_before_there_were_locks_is_still_what_was_signed() -> None:
+def test_an_inventory_of_the_first_release_keeps_its_signed_bytes() -> None:
     stray = Residual(key="ml/soups/x", size_bytes=1)
     inventory = Inventory(soup=SOUP, shard=DOGS, residuals=(stray,))
 

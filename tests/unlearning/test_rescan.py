@@ -1,14 +1,14 @@
-"""What came back of what was forgotten goes, and nothing else does."""
+"""A rescan removes artefacts of forgotten shards that reappeared, and nothing else."""
 
 import threading
 from pathlib import Path
 
 import pytest
-from tests.unlearning.cellar import (
+from tests.unlearning.receipt_fixtures import (
     DOGS,
     KEYS,
     SOUP,
-    a_cellar,
+    a_filled_store,
     a_purge,
     a_signing,
     key_of,
@@ -41,8 +41,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path) -> FolderStore:
-    """The cellar without dogs."""
-    cellar = a_cellar(root, tmp_path / "work")
+    """A store from which dogs was purged."""
+    cellar = a_filled_store(root, tmp_path / "work")
     run(a_purge(root), tmp_path)
     return cellar
 
@@ -51,14 +51,14 @@ def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> Run
     return purge.run(spec, work=below, progress=Progress(), stop=stop or threading.Event())
 
 
-def looked(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RunResult:
+def rescanned(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RunResult:
     store = StoreRef(url=root.as_uri())
     spec = PurgeRun(name="collect-1", store=store, soup=SOUP, forgotten=forgotten or ("uid-dogs",))
     return run(spec, root.parent, stop)
 
 
 def write_late(store: FolderStore, below: Path) -> None:
-    """Do what a training and a merge do that looked for tombstones long ago."""
+    """Write what a training and a merge write that checked for tombstones before the purge."""
     lay(store, INGREDIENT, ArtefactKind.INGREDIENT, lineage("uid-dogs"), below)
     lay(store, REVISION, ArtefactKind.REVISION, lineage("uid-cats", "uid-dogs"), below)
 
@@ -69,16 +69,16 @@ def test_what_was_written_after_the_receipt_is_removed(
     before = keys_below(store, "ml/")
     write_late(store, tmp_path)
 
-    found = looked(root)
+    result = rescanned(root)
 
-    assert found.purged_objects == 4
+    assert result.purged_objects == 4
     assert keys_below(store, "ml/") == before
 
 
-def test_a_look_that_finds_nothing_changes_nothing(store: FolderStore, root: Path) -> None:
+def test_a_rescan_that_finds_nothing_changes_nothing(store: FolderStore, root: Path) -> None:
     before = keys_below(store, "ml/")
 
-    assert looked(root).purged_objects == 0
+    assert rescanned(root).purged_objects == 0
     assert keys_below(store, "ml/") == before
 
 
@@ -88,53 +88,49 @@ def test_the_inventory_that_a_receipt_names_stays_as_it_is(
     before = read_inventory(store, KEYS, "uid-dogs")
     write_late(store, tmp_path)
 
-    looked(root)
+    rescanned(root)
 
     assert read_inventory(store, KEYS, "uid-dogs") == before
 
 
-def test_a_single_training_that_came_back_goes_and_the_shard_stays(
-    root: Path, tmp_path: Path
-) -> None:
-    store = a_cellar(root, tmp_path / "work")
+def test_a_single_resurrected_training_goes_and_the_shard_stays(root: Path, tmp_path: Path) -> None:
+    store = a_filled_store(root, tmp_path / "work")
     cats = KEYS.ingredient("uid-cats", key_of("uid-cats"))
     newer = KEYS.ingredient("uid-cats", key_of("uid-cats without tom"))
     lay(store, newer, ArtefactKind.INGREDIENT, lineage("uid-cats without tom"), tmp_path)
 
-    looked(root, former_of(Ingredient(ShardUID("uid-cats"), key_of("uid-cats"))))
+    rescanned(root, former_of(Ingredient(ShardUID("uid-cats"), key_of("uid-cats"))))
 
     assert not keys_below(store, cats)
     assert keys_below(store, newer)
 
 
-def test_in_a_store_that_was_set_back_the_tombstones_stand_again(
+def test_a_rescan_writes_missing_tombstones_of_a_restored_store_again(
     root: Path, tmp_path: Path
 ) -> None:
-    store = a_cellar(root, tmp_path / "work")
+    store = a_filled_store(root, tmp_path / "work")
 
-    looked(root, "uid-dogs")
+    rescanned(root, "uid-dogs")
 
     assert store.head(KEYS.tombstone("uid-dogs"))
     assert not keys_below(store, KEYS.shard("uid-dogs"))
     assert not keys_below(store, REVISION)
 
 
-def test_a_look_that_is_asked_to_end_is_done_again(
-    store: FolderStore, root: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_rescan_is_repeated(store: FolderStore, root: Path, tmp_path: Path) -> None:
     write_late(store, tmp_path)
     stop = threading.Event()
     stop.set()
 
     with pytest.raises(StockpotError) as ended:
-        looked(root, stop=stop)
+        rescanned(root, stop=stop)
 
     assert ended.value.exit_code is ExitCode.INTERRUPTED
-    assert looked(root).purged_objects == 4
+    assert rescanned(root).purged_objects == 4
 
 
-def looked_keeping(root: Path, kept: KeptTrainings) -> RunResult:
-    """Look once, told what a living shard goes on with."""
+def rescanned_keeping(root: Path, kept: KeptTrainings) -> RunResult:
+    """Rescan once, with the current trainings of a living shard."""
     spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP, kept=(kept,))
     return run(spec, root.parent)
 
@@ -154,17 +150,17 @@ def test_an_older_training_of_a_shard_that_records_left_is_removed(
         kept=key_of("uid-cats"),
     )
 
-    found = looked_keeping(root, kept)
+    result = rescanned_keeping(root, kept)
 
-    assert found.purged_objects == 2
+    assert result.purged_objects == 2
     assert keys_below(store, "ml/") == before
     assert store.head(current + "manifest.json") is not None
 
 
-def test_a_training_without_still_more_records_stays_though_nobody_said_so(
+def test_a_training_without_more_records_than_the_run_knows_of_stays(
     store: FolderStore, root: Path
 ) -> None:
-    """Records were named after the run was told what is kept."""
+    """More records were named after the run's spec was written."""
     folder = KEYS.training_run("uid-cats", digest_of_bytes(b"asked for a moment ago"))
     newer = LineagePair(shard="uid-cats", training_key=key_of("newer"))
     kept = KeptTrainings(shard="uid-cats", requests=(digest_of_bytes(b"now"),), left_out=2)
@@ -175,9 +171,9 @@ def test_a_training_without_still_more_records_stays_though_nobody_said_so(
             folder,
             Manifest(kind=ArtefactKind.TRAINING, lineage=(newer,), left_out=left_out),
         )
-        return looked_keeping(root, kept).purged_objects
+        return rescanned_keeping(root, kept).purged_objects
 
-    before = looked_keeping(root, kept).purged_objects
+    before = rescanned_keeping(root, kept).purged_objects
     assert before
     assert [removed(3), removed(2), removed(1)] == [0, 0, 1]
 
@@ -186,12 +182,12 @@ def test_receipts_without_an_object_are_named(
     store: FolderStore, root: Path, tmp_path: Path
 ) -> None:
     keygen(tmp_path / "key.pem")
-    told = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
+    arguments = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
     for uid in ("uid-dogs", "uid-bees", "uid-ants"):
         shard = DOGS.model_copy(update={"uid": uid})
         run(a_purge(root).model_copy(update={"shard": shard}), tmp_path)
         signing = a_signing(root, tmp_path / "key.pem", shard)
-        sign.run(signing.model_copy(update={"successor": None}), **told)  # type: ignore[arg-type]
+        sign.run(signing.model_copy(update={"successor": None}), **arguments)  # type: ignore[arg-type]
     spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP)
 
     def unrecorded(*ranges: tuple[int, int]) -> tuple[int, ...]:

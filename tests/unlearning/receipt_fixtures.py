@@ -37,15 +37,15 @@ def lineage(*shards: str) -> tuple[LineagePair, ...]:
     return tuple(LineagePair(shard=shard, training_key=key_of(shard)) for shard in shards)
 
 
-def a_cellar(root: Path, work: Path) -> FolderStore:
-    """The same in a folder."""
+def a_filled_store(root: Path, work: Path) -> FolderStore:
+    """Fill a store in a folder."""
     store = FolderStore(root)
     fill(store, work)
     return store
 
 
 def fill(store: ObjectStore, work: Path) -> None:
-    """Shards cats, dogs, bees; soups of cats+dogs and cats, and in another soup dogs+bees."""
+    """Write shards cats, dogs, bees; soups of cats+dogs and cats; and another soup of dogs+bees."""
     work.mkdir(parents=True, exist_ok=True)
     for shard in ("uid-cats", "uid-dogs", "uid-bees"):
         folder = KEYS.ingredient(shard, key_of(shard))
@@ -92,7 +92,7 @@ def a_purge(root: Path, shard: ObjectRef = DOGS) -> PurgeRun:
 
 
 def a_request(shard: ObjectRef = DOGS, **fields: object) -> ReceiptRequest:
-    """Ask for one receipt of a shard."""
+    """Request one receipt of a shard."""
     request = ReceiptRequest(
         shard=shard,
         data_digest=digest_of_bytes(b"pictures of dogs"),
@@ -103,7 +103,7 @@ def a_request(shard: ObjectRef = DOGS, **fields: object) -> ReceiptRequest:
 
 
 def asking_for(spec: SignRun, **fields: object) -> SignRun:
-    """Ask a sign run of one receipt for another one."""
+    """Edit the request of a sign run for one receipt."""
     [request] = spec.receipts
     return spec.model_copy(update={"receipts": (request.model_copy(update=fields),)})
 

@@ -1,7 +1,8 @@
-"""Remove what came back of what was forgotten: written by who woke up after the receipt.
+"""Rescans a store for artefacts of forgotten shards that were written after their purge.
 
-A purge without a shard. It signs nothing and touches no inventory, because receipts name those by
-digest. In a store that was set back it stands the tombstones again that are missing.
+A late writer, or a store that was restored from a backup, can bring some back. A rescan is a purge
+without a shard: it signs nothing and changes no inventory, because receipts name inventories by
+digest. In a restored store it writes missing tombstones again.
 """
 
 import threading
@@ -19,73 +20,73 @@ from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.receipts import receipts_without
 from stockpot.unlearning.clock import now
-from stockpot.unlearning.removal import folder_of, in_order, is_outdated, learnt_in
-from stockpot.unlearning.tombstone import Tombstone, stand_tombstone
+from stockpot.unlearning.removal import folder_of, is_outdated, learnt_objects, removal_order
+from stockpot.unlearning.tombstone import Tombstone, write_tombstone
 
 NAMED_RECEIPTS = 16
-"""Receipts without an object that a result names; the next look names others."""
+"""How many receipts without an object a result names; the next rescan names others."""
 
 
-def collect(
+def rescan(
     store: ObjectStore,
     keys: Keys,
     spec: PurgeRun,
     progress: Progress,
     stop: threading.Event,
 ) -> RunResult:
-    """Look once, remove what there is, and name receipts of the soup that have no object.
+    """Remove resurrected artefacts, and name receipts of the soup that have no object.
 
     Args:
-        store: Where.
-        keys: Keys of the namespace.
+        store: The store to scan.
+        keys: The store keys of the namespace.
         spec: Names the soup, the tombstones (of shards, and of single trainings of shards), and the
             receipts that have an object.
         progress: Goes through `sweeping` and `purging`.
-        stop: Set to end; the next look removes what is left.
+        stop: Set to interrupt; the next rescan removes the rest.
 
     Raises:
         Transient: The store fails.
-        StockpotError: It was asked to end (75).
+        StockpotError: It was interrupted (75).
     """
     for uid in spec.forgotten:
-        stand_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
+        write_tombstone(store, keys, Tombstone(shard=uid, soup=spec.soup.uid, at=now()))
     progress.begin("sweeping")
-    found = in_order(_came_back(store, keys, set(spec.forgotten), spec.kept))
-    progress.begin("purging", total_steps=len(found))
-    for number, info in enumerate(found, start=1):
+    resurrected = removal_order(_resurrected(store, keys, set(spec.forgotten), spec.kept))
+    progress.begin("purging", total_steps=len(resurrected))
+    for number, info in enumerate(resurrected, start=1):
         raise_if_stopping(
             stop,
-            "The look for what came back ended when asked to.",
-            help="Run it again: it removes the others.",
+            "The rescan was interrupted before it had removed everything that reappeared.",
+            help="Run it again: it removes the rest.",
         )
         store.purge(info)
         progress.advance(number)
     unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)
     return RunResult(
         unrecorded_receipts=tuple(islice(unrecorded, NAMED_RECEIPTS)),
-        purged_objects=len(found),
-        purged_bytes=sum(info.size_bytes for info in found),
+        purged_objects=len(resurrected),
+        purged_bytes=sum(info.size_bytes for info in resurrected),
         figures={"residuals": "0"},
     )
 
 
-def _came_back(
+def _resurrected(
     store: ObjectStore,
     keys: Keys,
     forgotten: Collection[str],
     kept: Collection[KeptTrainings],
 ) -> list[ObjectInfo]:
-    seen = list(with_manifests(store, learnt_in(store.list_versions(f"{keys.namespace}/"))))
+    listing = list(with_manifests(store, learnt_objects(store.list_versions(f"{keys.namespace}/"))))
     shards = tuple(keys.shard(uid) for uid in sorted(forgotten) if "." not in uid)
     kept_in = {keys.shard(trainings.shard): trainings for trainings in kept}
     folders = {
         folder_of(info.key)
-        for info, manifest in seen
+        for info, manifest in listing
         if manifest and (_is_forgotten(manifest, forgotten) or _is_old(info, manifest, kept_in))
     }
     return [
         info
-        for info, _ in seen
+        for info, _ in listing
         if info.key.startswith(shards or ("\0",))
         or any(info.key.startswith(folder) for folder in folders)
     ]
@@ -100,9 +101,9 @@ def _is_forgotten(manifest: Manifest, forgotten: Collection[str]) -> bool:
 
 
 def _is_old(info: ObjectInfo, manifest: Manifest, kept_in: Mapping[str, KeptTrainings]) -> bool:
-    """Whether it lies in a shard's own folder, and records have left the shard since it was made.
+    """Whether it is in a shard's own folder, and records have left the shard since it was made.
 
-    Salts of commitments are no training: they go with the purge that reads them.
+    The salts of commitments belong to no training: the purge that reads them removes them.
     """
     folder = next((folder for folder in kept_in if info.key.startswith(folder)), None)
     if folder is None or manifest.kind is ArtefactKind.COMMITMENTS:

@@ -1,4 +1,4 @@
-"""A server that is told to end: first not ready, then closed, then gone. Nobody is cut off."""
+"""A server's graceful shutdown: not ready, then its port closes, then it ends; no request fails."""
 
 import json
 import signal
@@ -18,10 +18,17 @@ import pytest
 import urllib3
 from fastapi import FastAPI
 from tests.local.tiny_soup import environment
-from tests.serving.kitchen import Answer, Pantry, Server, a_serve_run, a_server, until
+from tests.serving.server_fixtures import (
+    Answer,
+    RevisionStore,
+    Server,
+    a_serve_run,
+    a_server,
+    until,
+)
 
 from stockpot.api.runspec import RevisionRef
-from stockpot.serving.http_server import HttpServer, answering, listen
+from stockpot.serving.http_server import HttpServer, listen, run_server
 
 QUICK = {"prompt": "a red circle", "num_inference_steps": 1, "seed": 7}
 LEAVE_S = 3
@@ -29,17 +36,17 @@ LEAVE_S = 3
 
 @contextmanager
 def server_process(
-    pantry: Pantry, folder: Path, **fields: object
+    revisions: RevisionStore, folder: Path, **fields: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], Server]]:
     spec, work = folder / "spec.json", folder / "work"
-    spec.write_text(a_serve_run(pantry, drain_s=120, **fields).model_dump_json())
+    spec.write_text(a_serve_run(revisions, drain_s=120, **fields).model_dump_json())
     command = [sys.executable, "-m", "stockpot.workload", spec, "--work", work]
     with subprocess.Popen(command, env=environment()) as process:
         try:
             until(lambda: (work / "endpoint.json").exists() or process.poll() is not None)
             endpoint = json.loads((work / "endpoint.json").read_text())
-            url, admin_url, boot = (endpoint[name] for name in ("url", "adminUrl", "boot"))
-            yield process, Server(url, admin_url, boot, work, threading.Event())
+            url, admin_url, instance_id = (endpoint[name] for name in ("url", "adminUrl", "boot"))
+            yield process, Server(url, admin_url, instance_id, work, threading.Event())
         finally:
             process.kill()
 
@@ -73,9 +80,9 @@ class Client:
 
 
 def test_a_live_client_sees_no_failure_until_it_is_refused(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with server_process(pantry, tmp_path, leave_s=LEAVE_S) as (process, server):
+    with server_process(revisions, tmp_path, leave_s=LEAVE_S) as (process, server):
         server.serve(old, epoch=1)
         clients = [Client(server.url, keeps_alive=index % 2 == 0) for index in range(6)]
         threads = [threading.Thread(target=client.run) for client in clients]
@@ -102,10 +109,10 @@ def test_a_live_client_sees_no_failure_until_it_is_refused(
         assert client.closes[-1], "the last answer says that the connection ends"
 
 
-def test_it_goes_on_taking_requests_for_as_long_as_it_was_told(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+def test_it_accepts_requests_until_leave_s_has_passed(
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=2) as server:
+    with a_server(revisions, tmp_path, leave_s=2) as server:
         server.serve(old, epoch=1)
         server.stop.set()
         until(lambda: server.admin("/readyz").status == 503)
@@ -120,7 +127,7 @@ def test_it_goes_on_taking_requests_for_as_long_as_it_was_told(
 
 
 def accepts_connections(server: Server) -> bool:
-    """Whether a new connection is taken; at the very end its first packet is not even answered."""
+    """Whether a new connection is accepted; at the very end its first packet gets no answer."""
     address = urlsplit(server.url)
     try:
         socket.create_connection((address.hostname, address.port), timeout=0.2).close()
@@ -130,9 +137,9 @@ def accepts_connections(server: Server) -> bool:
 
 
 def test_an_idle_connection_may_send_a_last_request_after_the_port_closed(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=1) as server:
+    with a_server(revisions, tmp_path, leave_s=1) as server:
         server.serve(old, epoch=1)
         kept = urllib3.connection_from_url(server.url, maxsize=1, retries=False)
         assert kept.request("POST", "/v1/images/generations", json=QUICK).status == 200
@@ -146,10 +153,10 @@ def test_an_idle_connection_may_send_a_last_request_after_the_port_closed(
     assert late.headers["Connection"] == "close"
 
 
-def test_a_server_that_ends_still_forgets(
-    pantry: Pantry, old: RevisionRef, new: RevisionRef, tmp_path: Path
+def test_a_server_that_shuts_down_still_drops_a_revision(
+    revisions: RevisionStore, old: RevisionRef, new: RevisionRef, tmp_path: Path
 ) -> None:
-    with a_server(pantry, tmp_path, leave_s=5, drain_s=240) as server:
+    with a_server(revisions, tmp_path, leave_s=5, drain_s=240) as server:
         server.serve(old, epoch=1)
         server.stop.set()
         until(lambda: server.admin("/readyz").status == 503)
@@ -161,19 +168,21 @@ def test_a_server_that_ends_still_forgets(
         assert answer.headers["x-stockpot-weights-digest"] == new.weights_digest
 
 
-def test_a_server_that_never_was_ready_ends_at_once(pantry: Pantry, tmp_path: Path) -> None:
-    with a_server(pantry, tmp_path, leave_s=3600) as server:
+def test_a_server_that_was_never_ready_ends_at_once(
+    revisions: RevisionStore, tmp_path: Path
+) -> None:
+    with a_server(revisions, tmp_path, leave_s=3600) as server:
         assert server.draw().status == 503
 
     assert server.results[0].problem is None
 
 
 @pytest.mark.parametrize(("finish_s", "status"), [(240, 200), (0, 503)])
-def test_what_came_in_is_finished_for_as_long_as_the_end_allows(
-    pantry: Pantry, old: RevisionRef, tmp_path: Path, finish_s: int, status: int
+def test_accepted_requests_are_finished_within_finish_s(
+    revisions: RevisionStore, old: RevisionRef, tmp_path: Path, finish_s: int, status: int
 ) -> None:
     answers: list[Answer] = []
-    with a_server(pantry, tmp_path, drain_s=120, finish_s=finish_s) as server:
+    with a_server(revisions, tmp_path, drain_s=120, finish_s=finish_s) as server:
         server.serve(old, epoch=1)
         client = threading.Thread(
             target=lambda: answers.append(server.draw(n=2, num_inference_steps=30))
@@ -200,14 +209,14 @@ def test_connections_that_the_program_had_not_accepted_are_answered(
     async def busy_at_the_end(server: HttpServer, counter: int) -> bool:
         must_end = await on_tick(server, counter)
         if must_end:
-            # On purpose without the loop: nothing is accepted between this and the end.
+            # Blocks the loop on purpose: nothing is accepted between this and the end.
             at_the_end.set()
             connected.wait()
         return must_end
 
     monkeypatch.setattr(HttpServer, "on_tick", busy_at_the_end)
     with listen("127.0.0.1", 0) as listening:
-        with answering(app, listening, finish_s=60) as server:
+        with run_server(app, listening, finish_s=60) as server:
             port = listening.getsockname()[1]
             server.should_exit = True
             at_the_end.wait()
