@@ -72,15 +72,17 @@ def require_service(server: Api, target: str) -> None:
     """
     service, _, port = target.rpartition(":")
     namespace, _, name = service.rpartition("/")
-    found = server.get(f"/api/v1/namespaces/{namespace}/services/{name}") if namespace else None
-    if found is None:
+    listed = server.get(f"/api/v1/namespaces/{namespace}/services/{name}") if namespace else None
+    if listed is None:
         raise Problem(
             f"there is no Service {name or target!r} in the namespace {namespace!r}",
             help="name it as NAMESPACE/SERVICE:PORT; `bin/kubectl get services -A` lists them",
         )
-    ports = [one for one in found["spec"]["ports"] if port in (str(one["port"]), one.get("name"))]
+    ports = [
+        spec for spec in listed["spec"]["ports"] if port in (str(spec["port"]), spec.get("name"))
+    ]
     if not ports:
-        known = ", ".join(str(one["port"]) for one in found["spec"]["ports"])
+        known = ", ".join(str(spec["port"]) for spec in listed["spec"]["ports"])
         raise Problem(f"the Service {service} has no port {port}", help=f"it has {known}")
 
 
@@ -100,8 +102,8 @@ def restart(places: Places) -> None:
 
 def known(places: Places) -> dict[str, tuple[str, int]]:
     """Give the recorded forwarders by name: their targets and ports."""
-    found = {}
+    forwards = {}
     for record in sorted(Path(places.forwards).glob("*.json")):
         target, port = json.loads(record.read_text())
-        found[record.stem] = (str(target), int(port))
-    return found
+        forwards[record.stem] = (str(target), int(port))
+    return forwards

@@ -13,13 +13,13 @@ BIN = REPOSITORY / "bin"
 LINKS = ("kubectl", "helm")
 
 
-def kubectl(places: Places, *arguments: str, said: str | None = None) -> str:
+def kubectl(places: Places, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl and give what it says.
 
     Args:
         places: The cluster's.
         arguments: kubectl's.
-        said: Its standard input.
+        stdin: Its standard input.
 
     Raises:
         Problem: It failed.
@@ -28,7 +28,7 @@ def kubectl(places: Places, *arguments: str, said: str | None = None) -> str:
     command = ["nsenter", *rooms.network(places), "--", str(program)]
     ended = subprocess.run(
         [*command, f"--kubeconfig={places.inner_kubeconfig}", *arguments],
-        input=said,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -48,7 +48,7 @@ def apply(places: Places, objects: list[Object]) -> None:
         "-f",
         "-",
     ]
-    kubectl(places, *options, said=as_list(objects))
+    kubectl(places, *options, stdin=as_list(objects))
 
 
 def write_links(places: Places) -> None:

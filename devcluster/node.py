@@ -190,12 +190,12 @@ def what_is_there_from_the_start(places: Places) -> list[objects.Object]:
     data.mkdir(exist_ok=True)
     os.chown(data, objects.UID, objects.UID)
     data.chmod(0o770)
-    found = [*objects.namespaces(), *objects.names()]
-    found += objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
+    leftovers = [*objects.namespaces(), *objects.names()]
+    leftovers += objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
     for namespace in objects.NAMESPACES:
-        found += volumes.show(places, namespace, CODE_CLAIM, places.code)
-    found += volumes.show(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
-    return found + objects.store()
+        leftovers += volumes.show(places, namespace, CODE_CLAIM, places.code)
+    leftovers += volumes.show(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
+    return leftovers + objects.store()
 
 
 def await_store(places: Places) -> None:

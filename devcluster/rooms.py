@@ -218,8 +218,8 @@ def make_files(places: Places) -> None:
     deadline_s = time.monotonic() + WITHIN_S
     while not any(_sees_our_files(pid) for pid in group(places, "files").pids()):
         if not group(places, "files").alive() or time.monotonic() > deadline_s:
-            said = (places.logs / "files.log").read_text(errors="replace")[-1000:]
-            raise Problem("the cluster's own /run, /var/lib and /var/log failed", help=said)
+            log_tail = (places.logs / "files.log").read_text(errors="replace")[-1000:]
+            raise Problem("the cluster's own /run, /var/lib and /var/log failed", help=log_tail)
         time.sleep(POLL_S)
 
 

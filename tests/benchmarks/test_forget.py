@@ -76,8 +76,8 @@ def test_a_hundred_deletions_among_two_thousand_shards_are_written_down_at_once(
     town.operator()
 
     def settled() -> bool:
-        said = [town.get(name, SOUPS) or {} for name, _ in soups]
-        return all("currentRevision" in one.get("status", {}) for one in said)
+        objects = [town.get(name, SOUPS) or {} for name, _ in soups]
+        return all("currentRevision" in soup.get("status", {}) for soup in objects)
 
     town.until(settled, "every soup is promoted", PATIENCE_S)
     town.until(
@@ -89,8 +89,8 @@ def test_a_hundred_deletions_among_two_thousand_shards_are_written_down_at_once(
     step = max(1, SHARDS // (2 * DELETIONS))
     one_by_one, at_once = names[::step][:DELETIONS], names[step // 2 :: step][:DELETIONS]
     took_s = deleted(town, one_by_one, clients=1)
-    said("one after the other", took_s)
-    said("by eight clients at once", deleted(town, at_once, clients=8))
+    print_times("one after the other", took_s)
+    print_times("by eight clients at once", deleted(town, at_once, clients=8))
 
     assert p99(took_s) < BAR_S
 
@@ -126,7 +126,7 @@ def p99(took_s: list[float]) -> float:
     return took_s[min(len(took_s) - 1, round(0.99 * len(took_s)) - 1)]
 
 
-def said(how: str, took_s: list[float]) -> None:
+def print_times(how: str, took_s: list[float]) -> None:
     sys.stdout.write(
         f"\n{len(took_s)} deletions {how}, among {SHARDS} shards in {SOUPS_} soups, to tombstone: "
         f"median {statistics.median(took_s):.3f} s, p99 {p99(took_s):.3f} s, "

@@ -16,10 +16,10 @@ WHEN, _, WHAT = os.environ["DIES"].partition(":")
 apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
 
 
-def mortal(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
+def mortal(action: Any, objects: Any, world: Any, ports: Any, now: Any) -> None:
     if type(action).__name__ == WHAT and WHEN == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    apply(action, seen, world, ports, now)
+    apply(action, objects, world, ports, now)
     if type(action).__name__ == WHAT:
         # Its own writes may still wait for the end of the round: `during` loses them, `after` not.
         if WHEN == "after":

@@ -38,16 +38,16 @@ def ends_well(town: Town, food: str) -> None:
 def compact(town: Town) -> None:
     """Let etcd forget all that was."""
     [client] = [
-        one.partition("=")[2]
-        for one in town.admin.cluster.etcd.command
-        if one.startswith("--advertise-client-urls=")
+        word.partition("=")[2]
+        for word in town.admin.cluster.etcd.command
+        if word.startswith("--advertise-client-urls=")
     ]
 
     def ask(path: str, body: dict[str, object]) -> dict[str, object]:
         request = urllib.request.Request(client + path, json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:
-            told: dict[str, object] = json.load(answer)
-        return told
+            document: dict[str, object] = json.load(answer)
+        return document
 
     header = ask("/v3/kv/range", {"key": "AA=="})["header"]
     assert isinstance(header, dict)
@@ -106,7 +106,7 @@ def test_an_operator_that_is_turned_away_comes_back_later(town: Town, admin: Adm
             if line.startswith("apiserver_flowcontrol_rejected_requests_total{")
             and f'priority_level="{name}"' in line
         ]
-        return sum(int(float(one.rpartition(" ")[2])) for one in counted)
+        return sum(int(float(line.rpartition(" ")[2])) for line in counted)
 
     try:
         # One request at a time is let in: the streams that begin side by side are not.

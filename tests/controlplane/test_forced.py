@@ -25,7 +25,7 @@ def test_a_forced_shard_goes_at_once_and_is_unlearned_all_the_same(town: Town) -
     town.until(lambda: len(town.receipts()) == 2, "a Complete receipt follows the Incomplete one")
     town.until(lambda: town.serving() == [{travel}], "the survivors are served")
     first, second = (receipt["spec"] for receipt in town.receipts())
-    assert [one["uid"] for one in lost] == [food]
+    assert [shard["uid"] for shard in lost] == [food]
     assert not receipts, "its object went before it was unlearned"
     assert (first["completeness"], second["completeness"]) == ("Incomplete", "Complete")
     assert first["missing"][0].startswith("ForceDeleted")

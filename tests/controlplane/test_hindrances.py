@@ -135,7 +135,7 @@ class Trouble:
             place.shard("food")
         town.soup("attic", store={"name": "attic"})
         town.shard("lonely", "nowhere")
-        spaces = [town.studio, *(one.studio for one in self.places.values())]
+        spaces = [town.studio, *(place.studio for place in self.places.values())]
         town.operator(workloadNamespaces=spaces)
 
     def _take_away(self) -> None:
@@ -150,8 +150,8 @@ class Trouble:
             for rule in IN_WORKLOAD_NAMESPACE
         ]
         name = f"closed-{self.town.release}"
-        told = {"metadata": {"name": name}, "rules": rules_of(tuple(rules))}
-        admin.create(CLUSTER_ROLES, None, told)
+        role = {"metadata": {"name": name}, "rules": rules_of(tuple(rules))}
+        admin.create(CLUSTER_ROLES, None, role)
         closed = self.places[CLOSED]
         admin.delete(BINDINGS, closed.studio, "operator")
         closed.bind(closed.studio, "ClusterRole", name)
@@ -191,24 +191,24 @@ def stalls(town: Town, name: str, reason: str, kind: Resource = DATA_SHARDS) -> 
 
 @pytest.mark.parametrize("shard", CANNOT_BEGIN)
 def test_a_training_that_cannot_begin_says_what_it_waits_for(trouble: Trouble, shard: str) -> None:
-    _, reason, said = CANNOT_BEGIN[shard]
+    _, reason, message = CANNOT_BEGIN[shard]
 
-    told = stalls(trouble.town, shard, reason)
+    stalled = stalls(trouble.town, shard, reason)
 
-    assert told.startswith(f"the training of {shard} waits: ")
-    for words in said:
-        assert words in told
+    assert stalled.startswith(f"the training of {shard} waits: ")
+    for words in message:
+        assert words in stalled
     assert reason in trouble.town.kubectl("get", "shard", shard)
 
 
 @pytest.mark.parametrize("shard", FAIL_FOR_GOOD)
 def test_a_training_that_would_fail_again_is_not_tried_again(trouble: Trouble, shard: str) -> None:
-    _, reason, said = FAIL_FOR_GOOD[shard]
+    _, reason, message = FAIL_FOR_GOOD[shard]
 
-    told = stalls(trouble.town, shard, reason)
+    stalled = stalls(trouble.town, shard, reason)
 
-    assert said in told
-    assert "tried again" not in told
+    assert message in stalled
+    assert "tried again" not in stalled
     assert "Warning" in trouble.town.kubectl("describe", "shard", shard)
 
 
@@ -216,71 +216,71 @@ def test_a_training_that_would_fail_again_is_not_tried_again(trouble: Trouble, s
 def test_what_failed_by_the_worlds_fault_says_so_and_is_tried_again(
     trouble: Trouble, shard: str
 ) -> None:
-    _, reason, said = FAIL_ONCE[shard]
+    _, reason, message = FAIL_ONCE[shard]
     town = trouble.town
 
     town.until(lambda: town.is_so(shard, "Ready"), f"{shard} is learnt all the same", PATIENCE_S)
 
-    told = {
-        one["message"]
+    messages = {
+        condition["message"]
         for word in town.mirror.happened(DATA_SHARDS, [town.studio])
         if name_of(word.thing) == shard
-        for one in word.thing.get("status", {}).get("conditions", ())
-        if (one["type"], one["reason"]) == ("Ready", reason)
+        for condition in word.thing.get("status", {}).get("conditions", ())
+        if (condition["type"], condition["reason"]) == ("Ready", reason)
     }
-    assert any(said in one and "; help: " in one for one in told), told
+    assert any(message in text and "; help: " in text for text in messages), messages
 
 
 def test_a_claim_that_is_not_there_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "no-claim", "ClaimUnbound")
+    stalled = stalls(trouble.town, "no-claim", "ClaimUnbound")
 
-    assert f"the claim pictures is not in the namespace {trouble.town.studio}" in told
+    assert f"the claim pictures is not in the namespace {trouble.town.studio}" in stalled
 
 
 def test_a_claim_without_a_volume_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "no-volume", "ClaimUnbound")
+    stalled = stalls(trouble.town, "no-volume", "ClaimUnbound")
 
-    assert "no volume yet (empty)" in told
-    assert "kubectl describe pvc" in told
+    assert "no volume yet (empty)" in stalled
+    assert "kubectl describe pvc" in stalled
 
 
 def test_a_quota_that_is_used_up_is_named(trouble: Trouble) -> None:
     town = trouble.places[FULL]
 
-    told = stalls(town, "food", "QuotaExceeded")
+    stalled = stalls(town, "food", "QuotaExceeded")
 
-    assert f"the namespace {town.studio} has no room for the pod" in told
-    assert "pods=0" in told
-    assert "raise the ResourceQuota" in told
+    assert f"the namespace {town.studio} has no room for the pod" in stalled
+    assert "pods=0" in stalled
+    assert "raise the ResourceQuota" in stalled
 
 
 def test_a_service_account_that_is_missing_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.places[BARE], "food", "Forbidden")
+    stalled = stalls(trouble.places[BARE], "food", "Forbidden")
 
-    assert "the ServiceAccount" in told
-    assert "stockpot-workload is not in the namespace" in told
-    assert "workloadNamespaces" in told
+    assert "the ServiceAccount" in stalled
+    assert "stockpot-workload is not in the namespace" in stalled
+    assert "workloadNamespaces" in stalled
 
 
 def test_a_verb_that_the_operator_may_not_is_named(trouble: Trouble) -> None:
     town = trouble.places[CLOSED]
 
-    told = stalls(town, "soup", "Forbidden", SOUPS)
+    stalled = stalls(town, "soup", "Forbidden", SOUPS)
 
-    assert "did not create jobs.batch" in told
-    assert f"kubectl auth can-i create jobs.batch -n {town.studio}" in told
+    assert "did not create jobs.batch" in stalled
+    assert f"kubectl auth can-i create jobs.batch -n {town.studio}" in stalled
 
 
 def test_a_store_that_nobody_declared_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "attic", "StoreNotFound", SOUPS)
+    stalled = stalls(trouble.town, "attic", "StoreNotFound", SOUPS)
 
-    assert "no store is called attic; help: name one of default" in told
+    assert "no store is called attic; help: name one of default" in stalled
 
 
 def test_a_soup_that_is_not_there_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "lonely", "SoupNotFound")
+    stalled = stalls(trouble.town, "lonely", "SoupNotFound")
 
-    assert "there is no Soup nowhere here; help: apply one of that name" in told
+    assert "there is no Soup nowhere here; help: apply one of that name" in stalled
 
 
 def test_a_job_that_was_deleted_by_hand_is_posted_again(trouble: Trouble) -> None:
@@ -288,7 +288,9 @@ def test_a_job_that_was_deleted_by_hand_is_posted_again(trouble: Trouble) -> Non
 
     def jobs() -> list[str]:
         every = town.jobs("train")
-        return [name_of(one) for one in every if labels_on(one)["stockpot.dev/shard"] == shard]
+        return [
+            name_of(thing) for thing in every if labels_on(thing)["stockpot.dev/shard"] == shard
+        ]
 
     town.until(lambda: jobs() and town.condition(shard, "Ready")["reason"] == "Training", "it runs")
     [name] = jobs()
@@ -303,7 +305,7 @@ def test_a_receipt_without_its_key_waits_and_says_so(trouble: Trouble) -> None:
     town.until(lambda: town.is_so(shard, "Ready"), f"{shard} is learnt", PATIENCE_S)
 
     town.delete(shard)
-    told = stalls(town, shard, "SecretNotFound")
+    stalled = stalls(town, shard, "SecretNotFound")
 
-    assert "the Secret stockpot-signing has no key signing-key.pem" in told
+    assert "the Secret stockpot-signing has no key signing-key.pem" in stalled
     assert town.condition(shard, "Unlearned")["reason"] == "SecretNotFound"

@@ -29,7 +29,7 @@ PATIENCE_S = 60.0
 
 
 def stands_by(operator: Operator) -> bool:
-    return any(one["message"] == "standing by" for one in operator.said())
+    return any(line["message"] == "standing by" for line in operator.log_lines())
 
 
 def test_a_leader_that_ends_in_good_order_is_followed_at_once(town: Town, figure: Figure) -> None:

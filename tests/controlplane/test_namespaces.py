@@ -30,7 +30,7 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
         "purging": purging,
         "signing": signing,
     }
-    operator = town.operator(workloadNamespaces=[one.studio for one in places.values()])
+    operator = town.operator(workloadNamespaces=[place.studio for place in places.values()])
     kubelet = town.kubelet
     kubelet.order(Order("train", shard="slow", hold=True))
     kubelet.order(Order("purge", shard="bread", hold=True))
@@ -38,8 +38,8 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
     for place in places.values():
         place.soup()
     slow, food, bread, crust = (
-        one.shard(name)
-        for one, name in (
+        place.shard(name)
+        for place, name in (
             (training, "slow"),
             (served, "food"),
             (purging, "bread"),
@@ -58,7 +58,7 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
     town.until(lambda: merging.jobs("merge"), "a merge runs")
     town.until(lambda: purging.jobs("purge"), "a purge runs")
     town.until(lambda: signing.jobs("sign"), "a signing runs")
-    uids = {name: soup_uid(one) for name, one in places.items()}
+    uids = {name: soup_uid(place) for name, place in places.items()}
 
     for place in places.values():
         town.admin.delete(NAMESPACES, None, place.studio)
@@ -81,13 +81,13 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
         "signing": [crust],
     }
     signed = {
-        namespace_of(one.thing)
-        for one in town.mirror.happened(JOBS, [town.release])
-        if "-sign-" in name_of(one.thing)
+        namespace_of(entry.thing)
+        for entry in town.mirror.happened(JOBS, [town.release])
+        if "-sign-" in name_of(entry.thing)
     }
     assert signed == {town.release}
     # Nothing but Events is even tried there: the API server would have said so.
-    assert not [one for one in operator.said() if "is being terminated" in str(one)]
+    assert not [line for line in operator.log_lines() if "is being terminated" in str(line)]
     assert not town.jobs()
 
 
@@ -101,4 +101,4 @@ def test_a_namespace_that_is_gone_holds_up_no_other(town: Town) -> None:
 
     town.learnt("food")
 
-    assert any("in the namespace never-made" in one["message"] for one in operator.said())
+    assert any("in the namespace never-made" in line["message"] for line in operator.log_lines())

@@ -7,7 +7,7 @@ from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES, SOUPS
 
 
 def managers(thing: Json) -> set[tuple[str, str]]:
-    return {(one["manager"], one["operation"]) for one in thing["metadata"]["managedFields"]}
+    return {(entry["manager"], entry["operation"]) for entry in thing["metadata"]["managedFields"]}
 
 
 def test_a_deployment_and_a_service_that_were_edited_by_hand_are_taken_back(town: Town) -> None:

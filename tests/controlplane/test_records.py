@@ -23,7 +23,7 @@ def test_a_shard_without_some_records_comes_back_with_a_receipt_of_its_own(town:
     town.until(lambda: town.serving() == [{food, travel}], "the shard comes back")
 
     status = (town.get("food") or {})["status"]
-    [receipt] = (one["spec"] for one in town.receipts())
+    [receipt] = (receipt_object["spec"] for receipt_object in town.receipts())
     assert training["status"] == "False"
     assert (receipt["scope"], receipt["completeness"]) == ("Records", "Complete")
     assert receipt["shard"]["uid"] == f"{food}.{before.removeprefix('sha256:')[:16]}"
@@ -43,11 +43,11 @@ def test_a_record_that_is_not_there_is_named_and_nothing_is_lost(town: Town) -> 
     wrong = {"spec": {"excludeRecords": ["nobody"]}}
     town.admin.merge(DATA_SHARDS, town.studio, "food", wrong)
     town.until(lambda: town.is_so("food", "Stalled"), "the shard says what is wrong")
-    said = town.condition("food", "Stalled")
+    condition = town.condition("food", "Stalled")
     right: dict[str, dict[str, list[str]]] = {"spec": {"excludeRecords": []}}
     town.admin.merge(DATA_SHARDS, town.studio, "food", right)
     town.until(lambda: town.serving() == [{food}], "the shard comes back as it was")
 
-    assert said["reason"] == "BadData"
+    assert condition["reason"] == "BadData"
     assert (town.get("food") or {})["status"]["trainingKey"] == before
     assert not town.receipts()

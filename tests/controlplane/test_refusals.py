@@ -12,7 +12,7 @@ DEFINITION = "datashards.stockpot.dev"
 
 
 def says(operator: Operator, words: str) -> bool:
-    return any(words in one["message"] for one in operator.said())
+    return any(words in line["message"] for line in operator.log_lines())
 
 
 def test_the_second_of_two_releases_in_one_namespace_refuses_and_says_so(
@@ -43,8 +43,8 @@ def test_the_second_of_two_releases_in_one_namespace_refuses_and_says_so(
         town.learnt("food")
 
         assert not says(second, "a round")
-        [said] = [one for one in second.said() if taken in one["message"]]
-        assert "helm uninstall stockpot" in said["help"]
+        [refusal] = [line for line in second.log_lines() if taken in line["message"]]
+        assert "helm uninstall stockpot" in refusal["help"]
     finally:
         other.tear_down()
 
@@ -67,7 +67,7 @@ def test_an_operator_that_is_newer_than_its_kinds_waits_for_them(town: Town, adm
 
     town.learnt("food")
 
-    assert len([one for one in operator.said() if lacks in one["message"]]) == 1
+    assert len([line for line in operator.log_lines() if lacks in line["message"]]) == 1
 
 
 def test_a_pod_that_fits_nowhere_says_which_resource_is_short(town: Town) -> None:
@@ -82,10 +82,10 @@ def test_a_pod_that_fits_nowhere_says_which_resource_is_short(town: Town) -> Non
 
     town.until(lambda: town.is_so("food", "Stalled"), "it says so")
 
-    told = town.condition("food", "Ready")
-    assert told["reason"] == "Unschedulable"
-    assert "no node has room for the pod, which needs 100 cpu" in told["message"]
-    assert "lower pods.resources.train" in told["message"]
+    condition = town.condition("food", "Ready")
+    assert condition["reason"] == "Unschedulable"
+    assert "no node has room for the pod, which needs 100 cpu" in condition["message"]
+    assert "lower pods.resources.train" in condition["message"]
 
 
 def test_a_node_that_is_gone_is_named_and_what_ran_there_counts_as_running(town: Town) -> None:
@@ -98,8 +98,8 @@ def test_a_node_that_is_gone_is_named_and_what_ran_there_counts_as_running(town:
     town.kubelet.is_lost = True
     town.until(lambda: town.condition("food", "Ready")["reason"] == "NodeLost", "it says so", 60)
 
-    told = town.condition("food", "Ready")["message"]
-    assert f"the node {town.kubelet.node} does not answer" in told
-    assert f"kubectl delete node {town.kubelet.node}" in told
+    message = town.condition("food", "Ready")["message"]
+    assert f"the node {town.kubelet.node} does not answer" in message
+    assert f"kubectl delete node {town.kubelet.node}" in message
     assert len(town.posted("train")) == 1
     assert town.get("soup", SOUPS)

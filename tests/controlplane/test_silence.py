@@ -36,15 +36,15 @@ RSS_MB = 150
 
 @pytest.fixture
 def admin(tmp_path: Path) -> Iterator[Admin]:
-    with an_api_server(tmp_path / "crds") as one:
-        yield Admin(one)
+    with an_api_server(tmp_path / "crds") as plane:
+        yield Admin(plane)
 
 
 @pytest.fixture
 def mirror(admin: Admin) -> Iterator[Mirror]:
-    one = Mirror(admin)
-    yield one
-    one.stop()
+    mirror = Mirror(admin)
+    yield mirror
+    mirror.stop()
 
 
 def writes(admin: Admin) -> Counter[str]:
@@ -60,10 +60,12 @@ def writes(admin: Admin) -> Counter[str]:
     return counted
 
 
-def told(town: Town) -> int:
+def events_written(town: Town) -> int:
     """How many Events the operators wrote."""
     happened = town.mirror.happened(EVENTS, (town.studio, town.release))
-    return sum(1 for one in happened if one.thing.get("source", {}).get("component") == "stockpot")
+    return sum(
+        1 for entry in happened if entry.thing.get("source", {}).get("component") == "stockpot"
+    )
 
 
 def some_time(town: Town, renewals: int = 3) -> float:
@@ -93,12 +95,12 @@ def test_nothing_is_written_in_a_settled_world_but_leases(
     town: Town, admin: Admin, figure: Figure
 ) -> None:
     operator = settled(town)
-    before, events, cpu_s = writes(admin), told(town), operator.cpu_s()
+    before, events, cpu_s = writes(admin), events_written(town), operator.cpu_s()
 
     took_s = some_time(town)
 
     assert writes(admin) - before == Counter()
-    assert told(town) == events
+    assert events_written(town) == events
     figure("CPU of an idle operator, in percent", 100 * (operator.cpu_s() - cpu_s) / took_s)
     figure("RSS of an idle operator, in MB", operator.rss_bytes() / 1e6)
     assert operator.rss_bytes() < RSS_MB * 1e6
@@ -115,7 +117,7 @@ def test_an_operator_that_starts_again_writes_nothing_in_a_settled_world(
     town: Town, admin: Admin
 ) -> None:
     first = settled(town)
-    before, events = writes(admin), told(town)
+    before, events = writes(admin), events_written(town)
 
     code = first.end()
     second = town.operator("second")
@@ -125,4 +127,4 @@ def test_an_operator_that_starts_again_writes_nothing_in_a_settled_world(
 
     assert code == 0
     assert writes(admin) - before == Counter()
-    assert told(town) == events
+    assert events_written(town) == events

@@ -63,12 +63,12 @@ def test_a_soup_that_is_deleted_stays_until_its_shards_are_forgotten(town: Town)
 
     town.delete("soup", SOUPS)
     town.until(lambda: not town.kubelet.servers(), "no server answers any more")
-    said = town.condition("food", "Ready")
+    condition = town.condition("food", "Ready")
     town.delete("food")
     town.forgotten("food")
 
     town.until(lambda: town.get("soup", SOUPS) is None, "the soup goes after its last shard")
-    assert said["reason"] in {"BeingDeleted", "Settled"}
+    assert condition["reason"] in {"BeingDeleted", "Settled"}
     assert len(town.receipts()) == 1
 
 

@@ -52,24 +52,24 @@ def test_up_does_nothing_where_nothing_is_missing(cluster: Places) -> None:
 
 
 def test_a_restricted_pod_runs_our_code_and_finds_the_store_by_name(cluster: Places) -> None:
-    said = run_a_pod(
+    output = run_a_pod(
         cluster,
         "import stockpot.workload, urllib.request;"
         f"print(urllib.request.urlopen('{objects.ENDPOINT}/healthz').status)",
     )
 
-    assert said.strip() == "200"
+    assert output.strip() == "200"
 
 
 def test_a_pod_cannot_write_to_what_it_claims(cluster: Places) -> None:
-    said = run_a_pod(
+    output = run_a_pod(
         cluster,
         "import pathlib\n"
         "try: pathlib.Path('/opt/stockpot/src/new').write_text('')\n"
         "except OSError as error: print(error.strerror)",
     )
 
-    assert said.strip() == "Read-only file system"
+    assert output.strip() == "Read-only file system"
 
 
 @pytest.mark.parametrize("program", ["kubelet", "containerd", "etcd", "kube-apiserver"])

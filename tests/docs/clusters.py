@@ -46,8 +46,8 @@ wait "$operator"
 
 def kubernetes(cluster: ControlPlane, programs: Path, **more: str) -> dict[str, str]:
     """An environment in which kubectl and helm speak to a cluster."""
-    found = ours(KUBECONFIG=str(cluster.kubeconfig), **more)
-    return {**found, "PATH": f"{programs}{os.pathsep}{found['PATH']}"}
+    environment = ours(KUBECONFIG=str(cluster.kubeconfig), **more)
+    return {**environment, "PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
 
 
 @contextmanager
@@ -101,8 +101,8 @@ def installed(setting: Setting) -> Iterator[Lend]:
                 "AUDIT": str(at / "audit"),
                 "PORT": str(free_ports(1)[0]),
             }
-            found = kubernetes(cluster, programs, **more)
-            return {**found, "PATH": f"{at / 'bin'}{os.pathsep}{found['PATH']}"}
+            environment = kubernetes(cluster, programs, **more)
+            return {**environment, "PATH": f"{at / 'bin'}{os.pathsep}{environment['PATH']}"}
 
         yield lend
 
@@ -136,12 +136,12 @@ class Town:
         self._operator = Operator(
             self._folder, "operator", self._settings(), self._kubeconfig(), dies=""
         )
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "base": {"s3": {"prefix": "bases/emoji"}},
             "membership": {"settleSeconds": 0},
             "serving": {"replicas": 1},
         }
-        self.admin.create(SOUPS, STUDIO, {"metadata": {"name": "emoji"}, "spec": told})
+        self.admin.create(SOUPS, STUDIO, {"metadata": {"name": "emoji"}, "spec": values})
         for name in SHARDS:
             spec = {"soupRef": {"name": "emoji"}, "source": {"s3": {"prefix": f"data/{name}"}}}
             self.admin.create(DATA_SHARDS, STUDIO, {"metadata": {"name": name}, "spec": spec})
@@ -159,10 +159,10 @@ class Town:
             self._mirror.stop()
 
     def _settings(self) -> Path:
-        found = self.admin.get(CONFIG_MAPS, SYSTEM, "stockpot-settings")
-        assert found
+        settings = self.admin.get(CONFIG_MAPS, SYSTEM, "stockpot-settings")
+        assert settings
         path = self._folder / "settings.yaml"
-        path.write_text(found["data"]["settings.yaml"])
+        path.write_text(settings["data"]["settings.yaml"])
         return path
 
     def _kubeconfig(self) -> Path:

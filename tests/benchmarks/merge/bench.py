@@ -43,7 +43,7 @@ class Figures:
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
-    """Of all cores, the share that others kept busy meanwhile."""
+    """The share of all cores that others kept busy meanwhile."""
     anonymous_mb: float = 0.0
     """Above what was there after the imports."""
     peak_mb: float = 0.0
@@ -100,15 +100,15 @@ def measure(contender: str, cores: int, inputs: Sequence[Path], output: Path) ->
     assert stdin is not None
     assert stdout is not None
     assert stderr is not None
-    said: list[str] = []
-    errors = threading.Thread(target=lambda: said.append(stderr.read()), daemon=True)
+    lines: list[str] = []
+    errors = threading.Thread(target=lambda: lines.append(stderr.read()), daemon=True)
     errors.start()
     for line in stdout:
         if line == "ready\n":
             break
     else:
         errors.join()
-        raise SystemExit(f"{contender} did not get ready:\n{said[0][-2000:]}")
+        raise SystemExit(f"{contender} did not get ready:\n{lines[0][-2000:]}")
     before = memory_kb(process.pid).get("RssAnon", 0)
     most = {"RssAnon": before, "VmHWM": 0}
     ended = threading.Event()
@@ -129,13 +129,13 @@ def measure(contender: str, cores: int, inputs: Sequence[Path], output: Path) ->
     watcher.join()
     errors.join()
     if process.wait():
-        raise SystemExit(f"{contender} failed:\n{said[0][-2000:]}")
-    found = json.loads(rest.strip().splitlines()[-1])
-    ours_s = found["user_s"] + found["system_s"]
-    found["others"] = max(0.0, busy - ours_s) / max(busy + idle, 1e-9)
-    found["anonymous_mb"] = (most["RssAnon"] - before) / 1000
-    found["peak_mb"] = most["VmHWM"] / 1000
-    return dict(found)
+        raise SystemExit(f"{contender} failed:\n{lines[0][-2000:]}")
+    figures = json.loads(rest.strip().splitlines()[-1])
+    ours_s = figures["user_s"] + figures["system_s"]
+    figures["others"] = max(0.0, busy - ours_s) / max(busy + idle, 1e-9)
+    figures["anonymous_mb"] = (most["RssAnon"] - before) / 1000
+    figures["peak_mb"] = most["VmHWM"] / 1000
+    return dict(figures)
 
 
 def wrong(exact: Path, other: Path) -> float:
@@ -195,10 +195,10 @@ def measure_into(figures: Figures, inputs: Sequence[Path], output: Path, exact: 
     """Run a contender once more; keep what it took, and print it."""
     names = processes(figures.contender)
     runs = [measure(name, figures.cores, inputs, output) for name in names]
-    figures.wall_s.append(round(min(one["wall_s"] for one in runs), 3))
-    figures.cpu_s.append(round(min(one["user_s"] + one["system_s"] for one in runs), 3))
-    figures.others.append(round(max(one["others"] for one in runs), 3))
-    anonymous_mb, peak_mb = (max(one[key] for one in runs) for key in ("anonymous_mb", "peak_mb"))
+    figures.wall_s.append(round(min(run["wall_s"] for run in runs), 3))
+    figures.cpu_s.append(round(min(run["user_s"] + run["system_s"] for run in runs), 3))
+    figures.others.append(round(max(run["others"] for run in runs), 3))
+    anonymous_mb, peak_mb = (max(run[key] for run in runs) for key in ("anonymous_mb", "peak_mb"))
     figures.anonymous_mb = round(max(figures.anonymous_mb, anonymous_mb), 1)
     figures.peak_mb = round(max(figures.peak_mb, peak_mb), 1)
     if not figures.contender.startswith("floor") and figures.wrong is None:
@@ -232,7 +232,7 @@ def surroundings() -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "load": " ".join(f"{one:.2f}" for one in os.getloadavg()),
+        "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -263,7 +263,7 @@ def main() -> None:
     }
     chosen.results.write_text(json.dumps(document, indent=1) + "\n")
     for bar in bars(document["figures"]):
-        say(f"{'met ' if bar.is_met else 'MISSED'}  {bar.expected}: {bar.found}")
+        say(f"{'met ' if bar.is_met else 'MISSED'}  {bar.expected}: {bar.measured}")
     say(f"plan {chosen.plan}: {time.monotonic() - began_s:.0f} s")
 
 

@@ -156,8 +156,8 @@ def torch_sum() -> Merge:
         mean = {}
         for key, tensor in loaded[0].items():
             total = torch.zeros(tensor.shape, dtype=torch.float32)
-            for one in loaded:
-                total += one[key].float()
+            for tensors in loaded:
+                total += tensors[key].float()
             mean[key] = (total / len(loaded)).to(tensor.dtype)
         save_file(mean, output)
 
@@ -220,8 +220,8 @@ def sd_mecha() -> Merge:
 def _header() -> dict[str, dict[str, object]]:
     with open(inputs[0], "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        found: dict[str, dict[str, object]] = json.loads(file.read(length))
-    return found
+        header: dict[str, dict[str, object]] = json.loads(file.read(length))
+    return header
 
 
 def _dtype() -> str:

@@ -50,9 +50,9 @@ def _twice(seed: int, scale: float) -> NDArray[np.float32]:
 def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
     """Find the checkpoints, or write them."""
     folder = folder / f"{size}-{dtype}"
-    found = [folder / f"{i:02}.safetensors" for i in range(count)]
-    if all(path.is_file() for path in found):
-        return found
+    paths = [folder / f"{i:02}.safetensors" for i in range(count)]
+    if all(path.is_file() for path in paths):
+        return paths
     folder.mkdir(parents=True, exist_ok=True)
     listed = shapes(narrow=size == "small")
     item = {"F16": 2, "BF16": 2, "F32": 4}[dtype]
@@ -64,7 +64,7 @@ def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     base = _twice(0, 0.03)
-    for number, path in enumerate(found):
+    for number, path in enumerate(paths):
         if path.is_file():
             continue
         own = _twice(number + 1, 0.001)
@@ -80,4 +80,4 @@ def files(folder: Path, size: str, dtype: str, count: int) -> list[Path]:
                 file.write(stored(block[:count_now], dtype))
                 left, turn = left - count_now, turn + 1
         part.replace(path)
-    return found
+    return paths

@@ -90,7 +90,7 @@ class Bar:
     """Something expected, and what came of it."""
 
     expected: str
-    found: str
+    measured: str
     is_met: bool
 
 
@@ -104,39 +104,41 @@ def bars(figures: Iterable[Mapping[str, Any]]) -> list[Bar]:
 
     def find(key: tuple[str, str, int], contender: str, cores: int) -> Mapping[str, Any] | None:
         chosen = (key, contender, cores)
-        return next((one for one in known if _chosen_by(one) == chosen), None)
+        return next(
+            (known_figure for known_figure in known if _chosen_by(known_figure) == chosen), None
+        )
 
-    found = []
+    rows = []
     for key, cores, other_name, most in RATIOS:
         ours, other = find(key, "stockpot", cores), find(key, other_name, cores)
         if ours is None or other is None:
             continue
         wall, cpu = (min(ours[unit]) / min(other[unit]) for unit in ("wall_s", "cpu_s"))
-        where = f"{_said(ours)}, {cores} core{'s' if cores > 1 else ''}"
+        where = f"{_describe(ours)}, {cores} core{'s' if cores > 1 else ''}"
         if most < 1:
             expected = f"{where}: at least {1 / most:g} x faster than {other_name}"
-            said = f"{1 / wall:.1f} x in time, {1 / cpu:.1f} x in CPU"
+            ratio = f"{1 / wall:.1f} x in time, {1 / cpu:.1f} x in CPU"
         else:
             expected = f"{where}: at most {most:g} x the {other_name}"
-            said = f"{wall:.2f} x in time, {cpu:.2f} x in CPU"
-        found.append(Bar(expected, said, max(wall, cpu) <= most))
+            ratio = f"{wall:.2f} x in time, {cpu:.2f} x in CPU"
+        rows.append(Bar(expected, ratio, max(wall, cpu) <= most))
     for contender, word in CHANGES.items():
         key = ("small", "F16", 32)
         ours, other = find(key, contender, 1), find(key, "stockpot-verb", 1)
         if ours is not None and other is not None:
             times = min(other["cpu_s"]) / min(ours["cpu_s"])
-            expected = f"{word} one of {_said(ours)}: at least {CHANGE_FASTER:g} x less CPU"
-            found.append(Bar(expected, f"{times:.1f} x", times >= CHANGE_FASTER))
-    all_ours = [one for one in known if one["contender"] == "stockpot"]
+            expected = f"{word} one of {_describe(ours)}: at least {CHANGE_FASTER:g} x less CPU"
+            rows.append(Bar(expected, f"{times:.1f} x", times >= CHANGE_FASTER))
+    all_ours = [figure for figure in known if figure["contender"] == "stockpot"]
     for count in (2, 8, 32):
         used = [our["anonymous_mb"] for our in all_ours if our["count"] == count]
         if used:
             expected = f"N = {count}: at most {ANONYMOUS_MB:g} MB of anonymous memory"
-            found.append(Bar(expected, f"{max(used):.0f} MB", max(used) <= ANONYMOUS_MB))
+            rows.append(Bar(expected, f"{max(used):.0f} MB", max(used) <= ANONYMOUS_MB))
     if all_ours:
         wrong = max(our["wrong"] for our in all_ours)
-        found.append(Bar("no element mis-rounded", f"{wrong:.1e}" if wrong else "0", not wrong))
-    return found
+        rows.append(Bar("no element mis-rounded", f"{wrong:.1e}" if wrong else "0", not wrong))
+    return rows
 
 
 def _chosen_by(figures: Mapping[str, Any]) -> tuple[tuple[str, str, int], str, int]:
@@ -144,6 +146,6 @@ def _chosen_by(figures: Mapping[str, Any]) -> tuple[tuple[str, str, int], str, i
     return key, figures["contender"], figures["cores"]
 
 
-def _said(figures: Mapping[str, Any]) -> str:
+def _describe(figures: Mapping[str, Any]) -> str:
     dtype = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}[figures["dtype"]]
     return f"{figures['count']} x {figures['input_bytes'] / figures['count'] / 1e9:.2f} GB {dtype}"

@@ -35,11 +35,11 @@ TYPES = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 def groups(documents: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
     """Put together what was measured on the same files."""
-    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for document in documents:
-        for one in document["figures"]:
-            found.setdefault((one["size"], one["dtype"], one["count"]), []).append(one)
-    return found
+        for figure in document["figures"]:
+            groups.setdefault((figure["size"], figure["dtype"], figure["count"]), []).append(figure)
+    return groups
 
 
 def title(key: tuple[str, str, int], figures: list[dict[str, Any]]) -> str:
@@ -54,8 +54,8 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
     columns = ["cores", "wall, s", "CPU, s", "wall / floor", "CPU / floor"]
     columns += ["anonymous, MB", "peak, MB", "mis-rounded"]
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    floors = {one["cores"]: one for one in figures if one["contender"] == "floor"}
-    for figure in sorted(figures, key=lambda one: int(one["cores"])):
+    floors = {figure["cores"]: figure for figure in figures if figure["contender"] == "floor"}
+    for figure in sorted(figures, key=lambda entry: int(entry["cores"])):
         ratios = ["", ""]
         if figure["cores"] in floors:
             floor = floors[figure["cores"]]
@@ -81,9 +81,10 @@ def spread(values: list[float]) -> str:
 
 def expectations(documents: list[dict[str, Any]]) -> list[str]:
     """Lay out what was expected, and what came of it."""
-    found = bars([one for document in documents for one in document["figures"]])
+    chart = bars([figure for document in documents for figure in document["figures"]])
     rows = [
-        f"| {bar.expected} | {bar.found} | {'yes' if bar.is_met else '**no**'} |" for bar in found
+        f"| {bar.expected} | {bar.measured} | {'yes' if bar.is_met else '**no**'} |"
+        for bar in chart
     ]
     return ["| expected | measured | met |", "|---|---|---|", *rows, ""] if rows else []
 
@@ -95,7 +96,7 @@ def page(documents: list[dict[str, Any]]) -> str:
         lines += [f"### {title(key, figures)}", "", *table(figures), ""]
     for document in documents:
         where = document["surroundings"]
-        shares = [share for one in document["figures"] for share in one.get("others", [])]
+        shares = [share for figure in document["figures"] for share in figure.get("others", [])]
         others = f"others kept {min(shares):.0%} to {max(shares):.0%} of the cores busy meanwhile; "
         lines.append(
             f"Plan `{document['plan']}`: {where['date']}, {where['processor']}, {where['cores']} "
@@ -117,11 +118,11 @@ def plot(documents: list[dict[str, Any]]) -> str:
         rows.append((title(key, figures), -1.0, ""))
         rows += [
             (
-                WORDS[one["contender"]].strip("*").replace("`", ""),
-                min(one["cpu_s"]),
-                one["contender"],
+                WORDS[figure["contender"]].strip("*").replace("`", ""),
+                min(figure["cpu_s"]),
+                figure["contender"],
             )
-            for one in sorted(one_core, key=lambda one: min(one["cpu_s"]))
+            for figure in sorted(one_core, key=lambda figure: min(figure["cpu_s"]))
         ]
     left, width, step, top = 330, 380, 24, 46
     height = top + step * len(rows) + 16
@@ -137,7 +138,7 @@ def plot(documents: list[dict[str, Any]]) -> str:
         y = top + step * number
         if value < 0:
             after = [row[1] for row in rows[number + 1 :]]
-            end = next((i for i, one in enumerate(after) if one < 0), len(after))
+            end = next((i for i, value in enumerate(after) if value < 0), len(after))
             most = max(after[:end])
             parts.append(f'<text x="16" y="{y + 16}" font-weight="bold">{label}</text>')
             continue

@@ -118,7 +118,7 @@ def _leading(house: House) -> tuple[str, str, str] | None:
     """Give who leads, its pod and that pod's UID; none where the one that led is gone."""
     leader = house.leader()
     pod = leader.rpartition("_")[0]
-    uids = {one["metadata"]["name"]: one["metadata"]["uid"] for one in house.pods(SYSTEM, OPERATOR)}
+    uids = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in house.pods(SYSTEM, OPERATOR)}
     return (leader, pod, uids[pod]) if pod in uids else None
 
 

@@ -101,8 +101,8 @@ class Pantry:
         self._seasoned += 1
         weight = f"{1 + self._seasoned / 8:g}"
         before = self._house.current(CALM)
-        for one in (soup, CALM):
-            patiently(partial(self._house.weigh, f"{one}-{SURVIVORS[-1]}", weight))
+        for name in (soup, CALM):
+            patiently(partial(self._house.weigh, f"{name}-{SURVIVORS[-1]}", weight))
 
         def anew() -> str:
             is_done = self._house.is_made_of(CALM, *SURVIVORS)

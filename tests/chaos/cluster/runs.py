@@ -21,55 +21,55 @@ from stockpot.cluster.apiserver.objects import Json
 
 PATIENT: Json = {"unlearning": {"deadlineSeconds": 3600}, "membership": {"minShards": 3}}
 HASTY: Json = {"unlearning": {"deadlineSeconds": 5}, "membership": {"minShards": 1}}
-"""Of soups in which something stays frozen past the deadline, so that the first receipt is
+"""Soups in which something stays frozen past the deadline, so that the first receipt is
 Incomplete. They serve the base then, and two survivors are to come back after it."""
 WATCHED_ANSWERS = 5
-"""So many answers after the receipt are waited for, at the least."""
+"""The least number of answers that are awaited after the receipt."""
 GATE_S = 200.0
 LOOKS_AT_GONE = 4
-"""Of a shard that is gone the last gate may still be said to be reached."""
+"""The shard is gone, and its last gate may still be said to be reached."""
 
 
-def run(house: House, book: Book, pantry: Pantry, course: Course, told: RunNotes) -> None:
+def run(house: House, book: Book, pantry: Pantry, course: Course, notes: RunNotes) -> None:
     """Do one run, and write down what there is to know of it, also where it fails.
 
     Raises:
         AssertionError: It is not so as it must be; or it cannot be known.
     """
     dish = pantry.take(course)
-    told.soup, told.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
+    notes.soup, notes.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
     soup, first = dish.soup, course.points[0]
     if course.needs_merge and first.fault not in STRUCK_FIRST:
         _season(house, pantry, soup)
         await_trigger(house, book, soup)
     after = nothing
     if first.fault in STRUCK_FIRST:
-        after = _strike_first(house, book, pantry, first, told)
+        after = _strike_first(house, book, pantry, first, notes)
     uid = house.soup(soup).metadata.uid
     jobs = Jobs(house, soup)
     jobs.look()
     assert book.counts(soup), "the trigger does not show before the deletion"
     armed = house.arm(soup, first.where) if first.fault not in STRUCK_FIRST else ""
-    told.began_at, began_s = time.time(), time.monotonic()
-    for shard in told.shards:
+    notes.began_at, began_s = time.time(), time.monotonic()
+    for shard in notes.shards:
         _delete(house, shard)
     if armed:
-        after = _strike_all(house, course, told, armed)
+        after = _strike_all(house, course, notes, armed)
     if first.fault in FROZEN_LATE:
-        _until(house, jobs, lambda: _is_past(house, uid, told, first), "it goes on without")
+        _until(house, jobs, lambda: _is_past(house, uid, notes, first), "it goes on without")
         after()
         after = nothing
-    _until(house, jobs, lambda: _are_gone(house, told), f"{told.shards} are forgotten")
-    told.seconds = round(time.monotonic() - began_s, 1)
+    _until(house, jobs, lambda: _are_gone(house, notes), f"{notes.shards} are forgotten")
+    notes.seconds = round(time.monotonic() - began_s, 1)
     after()
-    receipts = _ours(house, uid, told)
+    receipts = _ours(house, uid, notes)
     _await_answers(house, book, soup, receipts)
-    judge(told, book.of(soup), receipts)
-    complete = {one.spec.shard.name for one in receipts if is_complete(one)}
-    assert complete == set(told.shards), f"Complete receipts: {complete}"
+    judge(notes, book.of(soup), receipts)
+    complete = {receipt.spec.shard.name for receipt in receipts if is_complete(receipt)}
+    assert complete == set(notes.shards), f"Complete receipts: {complete}"
     house.until(lambda: house.current(soup) == pantry.undisturbed(soup), "the survivors' weights")
     jobs.judge(course)
-    told.proven, told.attested = checked(house, uid)
+    notes.proven, notes.attested = checked(house, uid)
     for receipt in receipts:
         left = keys_naming(house, receipt.spec.shard.uid)
         assert left <= {"tombstone", "inventory"}, f"the store still has {left}"
@@ -77,20 +77,20 @@ def run(house: House, book: Book, pantry: Pantry, course: Course, told: RunNotes
         patiently(partial(house.change, soup, PATIENT))
 
 
-def _strike_all(house: House, course: Course, told: RunNotes, armed: str) -> After:
+def _strike_all(house: House, course: Course, notes: RunNotes, armed: str) -> After:
     """Have each of the points hit the deletion, one after the other."""
-    soup, left = told.soup, list(course.points)
+    soup, left = notes.soup, list(course.points)
     afters: list[After] = []
     while left:
         point = left.pop(0)
-        at = _await_gate(house, told, armed)
+        at = _await_gate(house, notes, armed)
         nexts: list[str] = []
         # The next gate is armed in the moment in which this one is opened: none is missed.
         go_on = partial(house.disarm, soup)
         if left:
             go_on = partial(_arm, house, soup, left[0].where, nexts)
         afters.append(strike(point.fault, house, soup, at, go_on))
-        told.struck += 1
+        notes.struck += 1
         armed = nexts[0] if nexts else ""
 
     def all_after() -> None:
@@ -111,27 +111,27 @@ def _season(house: House, pantry: Pantry, soup: str) -> None:
     house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
 
 
-def _is_past(house: House, uid: str, told: RunNotes, point: Point) -> bool:
+def _is_past(house: House, uid: str, notes: RunNotes, point: Point) -> bool:
     """Whether the deadline has passed, and the unlearning goes on beside what is frozen."""
     if point.fault is Fault.FREEZE_MERGE:
         # The kubelet ends a merge for good after half a minute: it wakes beside the purge.
-        return bool(house.jobs(told.soup, "purge"))
-    return any(our.spec.shard.name == told.shards[-1] for our in _ours(house, uid, told))
+        return bool(house.jobs(notes.soup, "purge"))
+    return any(our.spec.shard.name == notes.shards[-1] for our in _ours(house, uid, notes))
 
 
-def _are_gone(house: House, told: RunNotes) -> bool:
-    return not any(map(house.shard, told.shards))
+def _are_gone(house: House, notes: RunNotes) -> bool:
+    return not any(map(house.shard, notes.shards))
 
 
-def _ours(house: House, uid: str, told: RunNotes) -> list[UnlearningReceipt]:
+def _ours(house: House, uid: str, notes: RunNotes) -> list[UnlearningReceipt]:
     """Give the receipts of this run, in order."""
-    known = [receipt for receipt in house.receipts(uid) if receipt.spec.shard.name in told.shards]
-    return sorted(known, key=lambda one: one.spec.sequence)
+    known = [receipt for receipt in house.receipts(uid) if receipt.spec.shard.name in notes.shards]
+    return sorted(known, key=lambda receipt: receipt.spec.sequence)
 
 
-def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: RunNotes) -> After:
+def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, notes: RunNotes) -> After:
     """Have something stop before the deletion; give what is to be done last."""
-    soup = told.soup
+    soup = notes.soup
     go_on = partial(house.disarm, soup)
     if point.fault in FROZEN_LATE:
         patiently(partial(house.change, soup, HASTY))
@@ -140,13 +140,13 @@ def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: 
             late = f"{soup}-{pantry.next_of(soup)}"
             armed = house.arm(soup, f"{point.where}@{late}")
             pantry.teach_another(soup)
-            told.shards = (*told.shards, late)
-            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            notes.shards = (*notes.shards, late)
+            wake = strike(point.fault, house, soup, _await_gate(house, notes, armed), go_on)
         case Fault.FREEZE_MERGE:
             armed = house.arm(soup, point.where)
             # The mean is to be rounded to something else: it is made again, with the shard in it.
             house.change(soup, {"merge": {"output": "bf16"}})
-            thaw = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            thaw = strike(point.fault, house, soup, _await_gate(house, notes, armed), go_on)
 
             def wake() -> None:
                 thaw()
@@ -157,10 +157,10 @@ def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: 
             armed = house.arm(soup, point.where)
             # With other weights it is made again, with the shard in it, and that is granted late.
             pantry.season(soup)
-            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            wake = strike(point.fault, house, soup, _await_gate(house, notes, armed), go_on)
             house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
             await_trigger(house, book, soup)
-    told.struck += 1
+    notes.struck += 1
     return wake
 
 
@@ -169,21 +169,21 @@ def _delete(house: House, shard: str) -> None:
     patiently(lambda: house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
 
 
-def _await_gate(house: House, told: RunNotes, armed: str) -> AtGate:
+def _await_gate(house: House, notes: RunNotes, armed: str) -> AtGate:
     """Wait until somebody stands at the armed gate."""
-    found: list[AtGate] = []
+    gates: list[AtGate] = []
     gone = 0
 
     def look() -> bool:
         nonlocal gone
-        if at := house.at_gate(told.soup, armed):
-            found.append(at)
-        gone += _are_gone(house, told)
-        return bool(found) or gone > LOOKS_AT_GONE
+        if at := house.at_gate(notes.soup, armed):
+            gates.append(at)
+        gone += _are_gone(house, notes)
+        return bool(gates) or gone > LOOKS_AT_GONE
 
-    house.until(look, f"{told.soup} comes to {armed}", GATE_S)
-    assert found, f"it is forgotten, and never came to {armed}"
-    return found[0]
+    house.until(look, f"{notes.soup} comes to {armed}", GATE_S)
+    assert gates, f"it is forgotten, and never came to {armed}"
+    return gates[0]
 
 
 def _until(house: House, jobs: Jobs, so: Callable[[], bool], what: str) -> None:
@@ -200,7 +200,9 @@ def _await_answers(house: House, book: Book, soup: str, receipts: list[Unlearnin
     since = signed_at(receipts)
 
     def enough() -> bool:
-        later = [one for one in book.of(soup) if one.asked_at > since and one.status == 200]
+        later = [
+            answer for answer in book.of(soup) if answer.asked_at > since and answer.status == 200
+        ]
         return len(later) >= WATCHED_ANSWERS
 
     house.until(enough, f"{WATCHED_ANSWERS} answers of {soup} after the receipt")

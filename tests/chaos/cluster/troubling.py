@@ -11,7 +11,7 @@ from devcluster.places import REPOSITORY, Places
 from tests.chaos.cluster.between import ADDRESS, PORT
 
 ONCE = 8
-"""So many requests are answered wrongly each time."""
+"""How many requests are answered wrongly each time."""
 OF_OPERATOR = {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(PORT)}
 """What tells an operator to ask it."""
 
@@ -40,9 +40,9 @@ class Troubling:
         Raises:
             AssertionError: Nobody asked for anything meanwhile: nothing was troubled.
         """
-        said = json.loads(self._path.read_text())
+        document = json.loads(self._path.read_text())
         self._path.unlink()
-        assert said["times"] < ONCE, "nothing was troubled"
+        assert document["times"] < ONCE, "nothing was troubled"
 
     def end(self) -> None:
         """Stand there no more."""
