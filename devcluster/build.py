@@ -17,7 +17,7 @@ from pathlib import Path
 from devcluster.locks import only_one
 from devcluster.places import cache
 from devcluster.problem import INSTEAD, Problem
-from devcluster.steps import run, step
+from devcluster.progress_log import run, step
 
 SOURCES = Path(__file__).resolve().parent
 CLUSTER, RUNTIME = SOURCES / "cluster", SOURCES / "runtime"

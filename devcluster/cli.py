@@ -6,20 +6,20 @@ from pathlib import Path
 
 from devcluster import (
     build,
+    cgroup_namespaces,
     code,
     containers,
     debian,
     forwarding,
     node,
     preflight,
-    rooms,
     teardown,
     volumes,
 )
 from devcluster.locks import only_one
 from devcluster.places import DEFAULT_NAME, Places, places
 from devcluster.problem import Problem
-from devcluster.steps import say
+from devcluster.progress_log import say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +81,7 @@ def do(options: argparse.Namespace, of: Places) -> int:
                 build.control_plane(), *([] if options.control_plane else [build.runtime()])
             )
         case _:
-            rooms.both(of)
+            cgroup_namespaces.both(of)
             with only_one(of.lock, f"command for the cluster {of.name}"):
                 change(options, of)
     return 0
@@ -99,7 +99,7 @@ def change(options: argparse.Namespace, of: Places) -> None:
         case "image":
             say(containers.load(of, options.archive))
         case "kill":
-            rooms.kill(of, options.program)
+            cgroup_namespaces.kill(of, options.program)
         case "volume":
             volumes.claim(of, options.namespace, options.claim, options.folder)
         case verb:
@@ -117,10 +117,10 @@ def tell(of: Places) -> None:
 def status(of: Places) -> int:
     """Say what runs; 0 when everything does."""
     for program in node.PROGRAMS:
-        runs = rooms.runs(of, program)
+        runs = cgroup_namespaces.runs(of, program)
         say(f"  {program:24} {'runs' if runs else 'does not run'}")
     for name, (target, port) in forwarding.known(of).items():
-        runs = rooms.runs(of, f"forward-{name}")
+        runs = cgroup_namespaces.runs(of, f"forward-{name}")
         say(f"  127.0.0.1:{port:<14} {target}{'' if runs else ' (does not run)'}")
     if not node.is_up(of):
         say(f"the cluster {of.name} is not up: make cluster")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from devcluster import keys
 from devcluster.api import Api
-from devcluster.rooms import ADDRESS
+from devcluster.cgroup_namespaces import ADDRESS
 
 CLONE_NEWNET = 0x40000000
 CHUNK_BYTES = 1 << 16

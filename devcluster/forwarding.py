@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.api import Api
 from devcluster.places import REPOSITORY, Places
 from devcluster.problem import Problem
@@ -33,7 +33,7 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         Problem: Somebody else listens there.
     """
     for key, (was, at) in known(places).items():
-        if was == target and port in (0, at) and rooms.runs(places, f"forward-{key}"):
+        if was == target and port in (0, at) and cgroup_namespaces.runs(places, f"forward-{key}"):
             return at
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,12 +46,12 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         listening.listen(128)
         port = int(listening.getsockname()[1])
         name = name or str(port)
-        rooms.group(places, f"forward-{name}").end()
+        cgroup_namespaces.group(places, f"forward-{name}").end()
         places.forwards.mkdir(parents=True, exist_ok=True)
         record = places.forwards / f"{name}.json"
         record.with_suffix(".part").write_text(json.dumps([target, port]))
         record.with_suffix(".part").rename(record)
-        rooms.launch(
+        cgroup_namespaces.launch(
             places,
             f"forward-{name}",
             [
@@ -89,7 +89,7 @@ def require_service(server: Api, target: str) -> None:
 def restart(places: Places) -> None:
     """Start those again that are recorded and do not run. One whose port is taken is forgotten."""
     for name, (target, port) in known(places).items():
-        if rooms.runs(places, f"forward-{name}"):
+        if cgroup_namespaces.runs(places, f"forward-{name}"):
             continue
         try:
             forward(places, target, port, name=name)

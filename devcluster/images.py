@@ -19,7 +19,7 @@ from devcluster import build
 from devcluster.locks import only_one
 from devcluster.places import REPOSITORY, cache
 from devcluster.problem import INSTEAD, Problem
-from devcluster.steps import run, step
+from devcluster.progress_log import run, step
 
 SUITE = "bookworm"
 PYTHON = "3.11"

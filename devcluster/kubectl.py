@@ -4,7 +4,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from devcluster import build, rooms
+from devcluster import build, cgroup_namespaces
 from devcluster.objects import Object, as_list
 from devcluster.places import DEFAULT_NAME, REPOSITORY, Places
 from devcluster.problem import Problem
@@ -25,7 +25,7 @@ def kubectl(places: Places, *arguments: str, stdin: str | None = None) -> str:
         Problem: It failed.
     """
     program = build.built(build.control_plane()) / "kubectl"
-    command = ["nsenter", *rooms.network(places), "--", str(program)]
+    command = ["nsenter", *cgroup_namespaces.network(places), "--", str(program)]
     ended = subprocess.run(
         [*command, f"--kubeconfig={places.inner_kubeconfig}", *arguments],
         input=stdin,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from devcluster.controlplane import ControlPlane
 from tests.controlplane.admin import Admin, Mirror
-from tests.controlplane.town import Town
+from tests.controlplane.testbed import TestCluster
 
 from stockpot.api.crd import crd_files
 
@@ -43,8 +43,8 @@ def mirror(admin: Admin) -> Iterator[Mirror]:
 
 
 @pytest.fixture
-def town(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[Town]:
-    cluster = Town(admin, mirror, tmp_path)
+def test_cluster(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[TestCluster]:
+    cluster = TestCluster(admin, mirror, tmp_path)
     cluster.build()
     yield cluster
     cluster.tear_down()

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from tests.controlplane.town import ROOT, Town
+from tests.controlplane.testbed import ROOT, TestCluster
 
 Shard = dict[str, object]
 
@@ -29,8 +29,10 @@ def shard(**spec: object) -> Shard:
         ({"soupRef": {"name": "No Name"}}, "soupRef.name"),
     ],
 )
-def test_a_shard_that_says_nonsense_is_refused(town: Town, spec: Shard, message: str) -> None:
-    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**spec)), ok=False)
+def test_a_shard_that_says_nonsense_is_refused(
+    test_cluster: TestCluster, spec: Shard, message: str
+) -> None:
+    answer = test_cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**spec)), ok=False)
 
     assert message in answer
 
@@ -43,18 +45,22 @@ def test_a_shard_that_says_nonsense_is_refused(town: Town, spec: Shard, message:
     ],
 )
 def test_what_a_shard_was_trained_from_cannot_be_changed(
-    town: Town, change: Shard, message: str
+    test_cluster: TestCluster, change: Shard, message: str
 ) -> None:
-    town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard()))
+    test_cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard()))
 
-    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**change)), ok=False)
+    answer = test_cluster.kubectl(
+        "apply", "-f", "-", stdin=yaml.safe_dump(shard(**change)), ok=False
+    )
 
     assert message in answer
 
 
-def test_every_example_is_taken(town: Town) -> None:
+def test_every_example_is_taken(test_cluster: TestCluster) -> None:
     for path in sorted((ROOT / "examples").glob("*/")):
-        output = town.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(path))
+        output = test_cluster.kubectl(
+            "apply", "--dry-run=server", "--validate=strict", "-f", str(path)
+        )
 
         assert "created (server dry run)" in output
         assert "Warning" not in output

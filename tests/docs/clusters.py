@@ -13,7 +13,7 @@ from devcluster import build, commands
 from devcluster.controlplane import ControlPlane, free_ports
 from tests.controlplane.admin import ACCOUNTS, SECRETS, Admin, Mirror
 from tests.controlplane.kubelet import Kubelet
-from tests.controlplane.town import Operator
+from tests.controlplane.testbed import Operator
 from tests.docs.grounds import BIN, Lend, Setting, cloned, ours
 from tests.docs.receipts import some_receipts
 from tests.docs.shell import Ground
@@ -76,10 +76,10 @@ def installed(setting: Setting) -> Iterator[Lend]:
     receipts = some_receipts(setting.new("receipts"), soup)
     with ExitStack() as running:
         cluster = running.enter_context(ControlPlane(scheduler=True))
-        town = Town(cluster, programs, setting.new("operator"))
-        running.callback(town.stop)
-        town.install(receipts.key)
-        town.begin()
+        test_cluster = TestCluster(cluster, programs, setting.new("operator"))
+        running.callback(test_cluster.stop)
+        test_cluster.install(receipts.key)
+        test_cluster.begin()
 
         def lend(page: str) -> Ground:
             name = page.replace("/", "-").removesuffix(".md").lower()
@@ -107,7 +107,7 @@ def installed(setting: Setting) -> Iterator[Lend]:
         yield lend
 
 
-class Town:
+class TestCluster:
     """Stockpot as its chart installs it, but that its operator and its node are ours."""
 
     def __init__(self, cluster: ControlPlane, programs: Path, folder: Path) -> None:

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster import build, debian, forwarding, node, objects, rooms, teardown, volumes
+from devcluster import (
+    build,
+    cgroup_namespaces,
+    debian,
+    forwarding,
+    node,
+    objects,
+    teardown,
+    volumes,
+)
 from devcluster.places import REPOSITORY, Places, places
 from tests import tiny
 
@@ -248,7 +257,7 @@ class Studio:
     def _processes(self, namespace: str, name: str) -> Iterator[int]:
         pod = self.client.get(PODS, namespace, name)
         uid = pod["metadata"]["uid"]
-        for pid in rooms.group(self.places, "pods").pids():
+        for pid in cgroup_namespaces.group(self.places, "pods").pids():
             try:
                 groups = Path(f"/proc/{pid}/cgroup").read_text()
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()

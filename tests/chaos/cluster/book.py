@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.places import REPOSITORY, Places
 
 NEEDED, OF = 9, 10
@@ -46,7 +46,7 @@ class Book:
         with self.path.with_suffix(".log").open("w") as log:
             self._process = subprocess.Popen(
                 [
-                    *("nsenter", *rooms.network(self._places), "--", sys.executable),
+                    *("nsenter", *cgroup_namespaces.network(self._places), "--", sys.executable),
                     *(*words, self._namespace, str(self.path)),
                 ],
                 cwd=REPOSITORY,

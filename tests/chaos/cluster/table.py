@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from devcluster.places import REPOSITORY
-from tests.chaos.cluster.told import RunNotes
+from tests.chaos.cluster.run_notes import RunNotes
 
 OUT = REPOSITORY / "out/chaos"
 HEADINGS = ("fault point", "requests", "failed", "before", "after", "s to receipt", "result")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import pytest
 from tests.chaos.cluster.book import Book
-from tests.chaos.cluster.house import House
+from tests.chaos.cluster.chaos_cluster import ChaosCluster
 from tests.chaos.cluster.pantry import Pantry
 from tests.chaos.cluster.points import TROUBLES, Course, chosen
+from tests.chaos.cluster.run_notes import RunNotes
 from tests.chaos.cluster.runs import run
 from tests.chaos.cluster.table import OUT, Ledger
-from tests.chaos.cluster.told import RunNotes
 from tests.chaos.cluster.verdict import count
 from tests.e2e.studio import NAMESPACE, WHY_NOT
 
@@ -33,7 +33,7 @@ CHOSEN = chosen()
 class Kitchen:
     """What all runs share."""
 
-    house: House
+    chaos_cluster: ChaosCluster
     book: Book
     pantry: Pantry
     ledger: Ledger
@@ -47,15 +47,15 @@ def kitchen(
     chosen = [item.callspec.params["course"] for item in ours]  # type: ignore[attr-defined]
     name = f"chaos-{os.getpid()}"
     between = any(course.faults & set(TROUBLES) for course in chosen)
-    house = House(name, tmp_path_factory.mktemp("chaos") / "tiny", between=between)
-    book = Book(house.places, NAMESPACE, OUT / f"{name}-answers.jsonl")
-    pantry = Pantry(house, book)
+    chaos_cluster = ChaosCluster(name, tmp_path_factory.mktemp("chaos") / "tiny", between=between)
+    book = Book(chaos_cluster.places, NAMESPACE, OUT / f"{name}-answers.jsonl")
+    pantry = Pantry(chaos_cluster, book)
     ledger = Ledger(len(chosen), name)
     try:
-        house.up()
+        chaos_cluster.up()
         book.begin()
         pantry.open(chosen)
-        yield Kitchen(house, book, pantry, ledger)
+        yield Kitchen(chaos_cluster, book, pantry, ledger)
         # All pictures once more: also those that came after a run was judged.
         for run_notes in ledger.runs:
             if run_notes.signed_at:
@@ -68,7 +68,7 @@ def kitchen(
         book.end()
     finally:
         pantry.close()
-        house.down()
+        chaos_cluster.down()
     assert not any(run_notes.triggers_after for run_notes in ledger.runs)
 
 
@@ -76,19 +76,19 @@ def kitchen(
 def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, course: Course) -> None:
     notes, began_s = RunNotes(tuple(map(str, course.points))), time.monotonic()
     try:
-        kitchen.house.await_operators()
-        run(kitchen.house, kitchen.book, kitchen.pantry, course, notes)
+        kitchen.chaos_cluster.await_operators()
+        run(kitchen.chaos_cluster, kitchen.book, kitchen.pantry, course, notes)
         notes.result = "ok"
     except BaseException as error:
         notes.result = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise
     finally:
         notes.took_s = round(time.monotonic() - began_s, 1)
-        kitchen.house.mend()
+        kitchen.chaos_cluster.mend()
         if notes.soup:
-            kitchen.house.disarm(notes.soup)
+            kitchen.chaos_cluster.disarm(notes.soup)
             if notes.result == "ok":
                 kitchen.pantry.give_back(notes.soup)
             else:
-                kitchen.house.rest(notes.soup)
+                kitchen.chaos_cluster.rest(notes.soup)
         kitchen.ledger.note(notes)

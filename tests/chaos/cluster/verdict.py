@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from tests.chaos.cluster.book import NEEDED, WatchedAnswer
-from tests.chaos.cluster.house import House
+from tests.chaos.cluster.chaos_cluster import ChaosCluster
 from tests.chaos.cluster.points import TROUBLES, Course, Fault
-from tests.chaos.cluster.told import RunNotes
+from tests.chaos.cluster.run_notes import RunNotes
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.runspec import StoreRef
@@ -27,13 +27,13 @@ UNHARMED = frozenset((Fault.KILL_LEADER, Fault.KILL_SERVER, Fault.FREEZE_LEADER,
 class Jobs:
     """All Jobs of a soup that were ever seen, by name: each name is made once."""
 
-    def __init__(self, house: House, soup: str) -> None:
-        self._house, self._soup = house, soup
+    def __init__(self, chaos_cluster: ChaosCluster, soup: str) -> None:
+        self._cluster, self._soup = chaos_cluster, soup
         self._uids: dict[str, set[str]] = {}
         self._before: set[str] = set()
 
     def look(self) -> None:
-        for job in self._house.jobs(self._soup):
+        for job in self._cluster.jobs(self._soup):
             about = job["metadata"]
             self._uids.setdefault(about["name"], set()).add(about["uid"])
         self._before = self._before or set(self._uids)
@@ -93,17 +93,18 @@ def count(notes: RunNotes, answers: list[WatchedAnswer], until: float) -> None:
     notes.answers_after = sum(answer.status == 200 for answer in after)
 
 
-def checked(house: House, uid: str) -> tuple[int, int]:
+def checked(chaos_cluster: ChaosCluster, uid: str) -> tuple[int, int]:
     """Verify the soup's receipts as somebody outside would; say how many are proven, attested."""
-    with house.store() as endpoint:
+    with chaos_cluster.store() as endpoint:
         store, keys = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint)), Keys(NAMESPACE)
         last = max(
-            (receipt.spec for receipt in house.receipts(uid)), key=lambda spec: spec.sequence
+            (receipt.spec for receipt in chaos_cluster.receipts(uid)),
+            key=lambda spec: spec.sequence,
         )
         report = verify(
-            Ground(store, "s3://stockpot", keys, uid, house.public_key()),
+            Ground(store, "s3://stockpot", keys, uid, chaos_cluster.public_key()),
             head=parse_head(f"{last.sequence}:{last.digest}"),
-            average=Averaging(store, keys, str(house.folder / "base")),
+            average=Averaging(store, keys, str(chaos_cluster.folder / "base")),
             urls=(),
         )
     doubts = [
@@ -115,11 +116,11 @@ def checked(house: House, uid: str) -> tuple[int, int]:
     return report.count(Verdict.PROVEN), report.count(Verdict.ATTESTED)
 
 
-def keys_naming(house: House, shard_uid: str) -> set[str]:
+def keys_naming(chaos_cluster: ChaosCluster, shard_uid: str) -> set[str]:
     """Say what in the store still names a shard: kinds of what may, keys of what may not."""
     keys = Keys(NAMESPACE)
     may = {keys.tombstone(shard_uid): "tombstone", keys.inventory(shard_uid): "inventory"}
-    with house.store() as endpoint:
+    with chaos_cluster.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
         stored = [info.key for info in store.list_versions(f"{NAMESPACE}/")]
     return {may.get(key, key) for key in stored if shard_uid in key}

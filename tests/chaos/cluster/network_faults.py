@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.places import REPOSITORY, Places
 from tests.chaos.cluster.between import ADDRESS, PORT
 
@@ -23,7 +23,7 @@ class Troubling:
         self._path = path
         program = ("-m", "tests.chaos.cluster.between", str(places.keys), str(path))
         self._process = subprocess.Popen(
-            ["nsenter", *rooms.network(places), "--", sys.executable, *program],
+            ["nsenter", *cgroup_namespaces.network(places), "--", sys.executable, *program],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )

@@ -21,13 +21,13 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from devcluster import node, objects, rooms, volumes
+from devcluster import cgroup_namespaces, node, objects, volumes
 from tests import tiny
 from tests.chaos.cluster.between import PORT
 from tests.chaos.cluster.disk import Disk
 from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
+from tests.chaos.cluster.network_faults import OF_OPERATOR, Troubling
 from tests.chaos.cluster.pods.gate import AGAIN
-from tests.chaos.cluster.troubling import OF_OPERATOR, Troubling
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
 from stockpot.cluster.apiserver.client import Client
@@ -58,7 +58,7 @@ class AtGate:
     uid: str
 
 
-class House(Studio):
+class ChaosCluster(Studio):
     """A node with gates, and with something between the operators and the API server if asked."""
 
     def __init__(self, name: str, folder: Path, *, between: bool = False) -> None:
@@ -253,7 +253,7 @@ class House(Studio):
         return list(self._of(pod_uid, program))
 
     def _of(self, pod_uid: str, program: str) -> Iterator[int]:
-        for pid in rooms.group(self.places, "pods").pids():
+        for pid in cgroup_namespaces.group(self.places, "pods").pids():
             with suppress(OSError):
                 groups = Path(f"/proc/{pid}/cgroup").read_text()
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
@@ -269,7 +269,7 @@ class House(Studio):
         return len(pids)
 
     def kill_api_server(self) -> None:
-        rooms.kill(self.places, "kube-apiserver")
+        cgroup_namespaces.kill(self.places, "kube-apiserver")
 
     def bring_back(self) -> None:
         """Start again what was killed of the control plane."""
@@ -318,7 +318,7 @@ class House(Studio):
             self._nft("delete table ip chaos-cut")
 
     def _nft(self, rules: str) -> None:
-        entering = ["nsenter", *rooms.network(self.places), "--"]
+        entering = ["nsenter", *cgroup_namespaces.network(self.places), "--"]
         subprocess.run([*entering, "nft", rules], check=True, capture_output=True)
 
 

@@ -54,7 +54,7 @@ from stockpot.cluster.chart.permissions import (
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
-MORTAL = Path(__file__).with_name("mortal.py")
+CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
 
 
 class Operator:
@@ -65,7 +65,7 @@ class Operator:
     ) -> None:
         self.name, self.port = name, free_ports(1)[0]
         self.log = folder / f"{name}.log"
-        program = [str(MORTAL)] if dies else ["-m", "stockpot.controller"]
+        program = [str(CRASHING_OPERATOR)] if dies else ["-m", "stockpot.controller"]
         command = ["run", "--settings", str(settings), "--port", str(self.port)]
         env = {
             **os.environ,
@@ -113,8 +113,10 @@ class Operator:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Town:
+class TestCluster:
     """One test's part of the cluster."""
+
+    __test__ = False  # pytest would collect it by its name.
 
     def __init__(self, admin: Admin, mirror: Mirror, folder: Path) -> None:
         number = next(_NUMBERS)
@@ -144,7 +146,7 @@ class Town:
         self.admin.create(CLUSTER_BINDINGS, None, {"metadata": about, **bound})
         self.kubelet.start()
 
-    def suburb(self) -> "Town":
+    def add_namespace(self) -> "TestCluster":
         """Make another namespace for soups, of the same release and on the same node."""
         other = copy.copy(self)
         other.studio = f"{self.studio}-{len(self._made)}"
