@@ -184,7 +184,7 @@ def start_kubelet(places: Places) -> None:
         places,
         "kubelet",
         [programs / "kubelet", *options],
-        cgroup_namespaces=cgroup_namespaces.both(places),
+        namespaces=cgroup_namespaces.both(places),
         environment={"PATH": debian.SEARCHED},
     )
 
