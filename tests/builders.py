@@ -1,4 +1,4 @@
-"""Worlds in a few words, for specifications: what is not said is as it is most often."""
+"""Builders of worlds for specifications; what a test does not set has its usual value."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,24 +9,20 @@ from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_n
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
-from stockpot.core.weighting import Declared
-from stockpot.core.world import (
-    Epoch,
-    Failure,
-    HeldRevision,
-    Promotion,
-    RecordedReceipt,
-    Revision,
-    Run,
-    RunName,
-    Server,
-    ServerGrant,
-    Shard,
-    Soup,
-    SoupUID,
-    TrainingOutcome,
-    World,
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Epoch, Promotion, Revision
+from stockpot.core.runs import Failure, Run, RunName
+from stockpot.core.servers import HeldRevision, Server, ServerGrant
+from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.soup import Soup, SoupUID
+from stockpot.core.unlearning_target import (
+    LostObject,
+    Owner,
+    ShardObject,
+    UnlearningTarget,
 )
+from stockpot.core.weighting import Declared
+from stockpot.core.world import World
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
@@ -49,13 +45,13 @@ def weights(name: str) -> Digest:
 
 
 def a_recipe(*names: str) -> Recipe:
-    """All with the same weight."""
+    """A recipe of these shards with equal weights."""
     parts = ((Ingredient(uid(n), key(n)), weights(n), Fraction(1)) for n in names)
     return recipe_of(parts, "fp16")
 
 
 def a_revision(*names: str) -> Revision:
-    """What the recipe of these was merged to."""
+    """The revision that the recipe of these shards was merged to."""
     recipe = a_recipe(*names)
     return Revision(recipe, digest_of_bytes(f"merged {recipe.digest}".encode()))
 
@@ -86,17 +82,48 @@ class ShardBuilder:
         """Without our finalizer."""
         return ShardBuilder(replace(self.shard, held=False))
 
-    def deleted(self) -> "ShardBuilder":
-        """Being deleted, and nobody has taken note of it."""
-        return ShardBuilder(replace(self.shard, alive=False, leaving=True))
+    def deleted(self) -> "TargetBuilder":
+        """Being deleted; the deletion is not recorded yet."""
+        return self._target(ShardObject(self.shard, is_deleted=True), None)
 
-    def tombstoned(self, at: datetime = NOON) -> "ShardBuilder":
-        """Being deleted, and that is written down."""
-        return ShardBuilder(replace(self.deleted().shard, requested_at=at))
+    def tombstoned(self, at: datetime = NOON) -> "TargetBuilder":
+        """Being deleted; the deletion is recorded."""
+        return self._target(ShardObject(self.shard, is_deleted=True), at)
+
+    def expired(self, at: datetime | None = NOON) -> "TargetBuilder":
+        """Expired; its object stays. None: that is not recorded yet."""
+        return self._target(ShardObject(self.shard), at)
+
+    def lost(self, at: datetime | None = NOON) -> "TargetBuilder":
+        """Its object went before it was unlearned. None: that is not recorded yet."""
+        return self._target(LostObject(), at)
+
+    def _target(self, owner: Owner, requested_at: datetime | None) -> "TargetBuilder":
+        return TargetBuilder(
+            UnlearningTarget(self.shard.uid, self.shard.name, owner, requested_at=requested_at)
+        )
 
     def with_fields(self, **fields: object) -> "ShardBuilder":
-        """Otherwise than most."""
+        """With other fields."""
         return ShardBuilder(replace(self.shard, **fields))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TargetBuilder:
+    """What is to be unlearned."""
+
+    target: UnlearningTarget
+
+    def forced(self, *, is_recorded: bool = False) -> "TargetBuilder":
+        """With the annotation that lets its object go before the end."""
+        owner = self.target.owner
+        if isinstance(owner, ShardObject):
+            owner = replace(owner, is_recorded=is_recorded)
+        return TargetBuilder(replace(self.target, is_forced=True, owner=owner))
+
+    def with_fields(self, **fields: object) -> "TargetBuilder":
+        """With other fields of the target."""
+        return TargetBuilder(replace(self.target, **fields))  # type: ignore[arg-type]
 
 
 def a_shard(name: str) -> ShardBuilder:
@@ -112,7 +139,7 @@ class SoupBuilder:
     soup: Soup
 
     def of(self, *names: str, epoch: int = 1) -> "SoupBuilder":
-        """Promoted with these, which were all trained; of none, the base."""
+        """With a promoted revision of these shards, all trained; without names, the base."""
         promotion = Promotion(a_revision(*names), Epoch(epoch), 1 if names else 0)
         made = {*self.soup.made, promotion.revision}
         return SoupBuilder(
@@ -120,7 +147,7 @@ class SoupBuilder:
                 self.soup,
                 current=promotion,
                 promotions=max(self.soup.promotions, promotion.number),
-                made=tuple(sorted(made, key=lambda one: one.recipe.digest)),
+                made=tuple(sorted(made, key=lambda revision: revision.recipe.digest)),
             )
         )
 
@@ -197,9 +224,9 @@ def a_run(start: Start) -> Run:
 
 
 def ended(start: Start, **result: object) -> Run:
-    """A run that did what it was told."""
-    told = RunResult(**result)  # type: ignore[arg-type]
-    return Run(run_name(start), start.lineage, result=told, about=start.about)
+    """A run that ended with a result."""
+    run_result = RunResult(**result)  # type: ignore[arg-type]
+    return Run(run_name(start), start.lineage, result=run_result, about=start.about)
 
 
 def signing(*names: str, attempt: int = 1, after: int = 0) -> StartSigning:
@@ -236,12 +263,12 @@ def broken(start: Start, exit_code: int | None, message: str = "it was killed") 
 
 def a_world(
     soup: SoupBuilder,
-    *things: ShardBuilder | ServerBuilder | Run,
+    *things: ShardBuilder | TargetBuilder | ServerBuilder | Run,
     receipted: tuple[str, ...] = (),
     receipts: tuple[RecordedReceipt, ...] = (),
     ended: tuple[str, ...] = (),
 ) -> World:
-    """Put a world together; as many servers are asked for as there are, and each is recorded."""
+    """Build a world that requests as many servers as it has, each of them recorded."""
     servers = tuple(thing.server for thing in things if isinstance(thing, ServerBuilder))
     granted = (
         ServerGrant(server.name, server.uid)
@@ -252,6 +279,7 @@ def a_world(
     return World(
         soup=replace(soup.soup, replicas=len(servers), granted=(*soup.soup.granted, *granted)),
         shards=tuple(thing.shard for thing in things if isinstance(thing, ShardBuilder)),
+        targets=tuple(thing.target for thing in things if isinstance(thing, TargetBuilder)),
         runs=tuple(thing for thing in things if isinstance(thing, Run)),
         servers=servers,
         replicas=len(servers),
@@ -260,11 +288,11 @@ def a_world(
     )
 
 
-def asked(world: World, now: datetime = NOON) -> tuple[Action, ...]:
-    """What a round would ask for."""
+def actions_for(world: World, now: datetime = NOON) -> tuple[Action, ...]:
+    """The actions that one round plans."""
     return plan(check(world, now), now).actions
 
 
 def names_of(world: World) -> tuple[RunName, ...]:
-    """The runs that are there."""
+    """Names of the runs in a world."""
     return tuple(run.name for run in world.runs)

@@ -1,4 +1,4 @@
-"""Planners that forget one clause of invariants 2 to 4 each: the histories notice every one."""
+"""Mutants: planners that forget one clause of invariants 2 to 4 each, as the histories notice."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, due_receipts, plan, unlearning_checks
+from stockpot.core import checks, due_receipts, plan, plan_shards, unlearning_checks
 from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
-from stockpot.core.stages import Check, CheckInput, Stage
-from stockpot.core.world import Shard, World
-from stockpot.reconcile import apply, views
+from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
+from stockpot.core.world import World
+from stockpot.reconcile import apply
+from stockpot.reconcile.objects import world as world_reader
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
@@ -22,19 +24,19 @@ Mutate = Callable[[Patch], None]
 
 def _without(stage: Stage) -> Mutate:
     def mutate(patch: Patch) -> None:
-        rungs = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
-        patch.setattr(checks, "UNLEARNING", rungs)
+        pending = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
+        patch.setattr(checks, "UNLEARNING", pending)
 
     return mutate
 
 
 def _without_holding(patch: Patch) -> None:
-    rungs = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
-    patch.setattr(checks, "LEARNING", rungs)
+    pending = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
+    patch.setattr(checks, "LEARNING", pending)
 
 
 def _always(thing: type, name: str, answer: Any) -> Mutate:
-    """Have a method say the same, whatever it is asked."""
+    """Make a method return the same, whatever its arguments."""
     return lambda patch: patch.setattr(thing, name, lambda *_, **__: answer)
 
 
@@ -53,73 +55,78 @@ def _nobody_vanishes(patch: Patch) -> None:
 def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
-        heard = tuple(server for server in scene.world.servers if server.answers)
-        silent = frozenset(server.uid for server in scene.world.servers) | scene.world.ended
-        world = replace(scene.world, servers=heard, ended=silent)
-        return verified(shard, replace(scene, world=world))
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+        heard = tuple(server for server in inputs.world.servers if server.answers)
+        silent = frozenset(server.uid for server in inputs.world.servers) | inputs.world.ended
+        world = replace(inputs.world, servers=heard, ended=silent)
+        return verified(target, replace(inputs, world=world))
 
     _rung(patch, Stage.VERIFIED, mutant)
     _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
 
 
-def _rung(patch: Patch, stage: Stage, check: Check) -> None:
+def _rung(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
 def _one_receipt_of_two_is_recorded(patch: Patch) -> None:
-    """Of what one run signed only the last gets an object; the others' shards say that they did."""
+    """Record only the last receipt of a sign run; the others count as recorded by their status."""
     record, receipted = apply._record_unlearning, World.receipted.func
 
-    def mutant(action: Any, soup: Any, seen: Any, world: World, ports: Any, now: datetime) -> None:
+    def mutant(
+        action: Any, soup: Any, observed: Any, world: World, ports: Any, now: datetime
+    ) -> None:
         last = max(
             (signed_receipt.sequence for signed_receipt in signed_receipts(world)), default=0
         )
         if isinstance(action, RecordReceipt) and action.sequence < last:
             ports = replace(ports, objects=_WithoutReceipts(ports.objects))
-        record(action, soup, seen, world, ports, now)
+        record(action, soup, observed, world, ports, now)
 
     patch.setattr(apply, "_record_unlearning", mutant)
-    told = property(lambda world: receipted(replace(world, namespace_terminates=True)))
-    patch.setattr(World, "receipted", told)
+    by_status = property(lambda world: receipted(replace(world, namespace_terminates=True)))
+    patch.setattr(World, "receipted", by_status)
 
 
 class _WithoutReceipts:
-    """Objects among which no receipt is ever stored."""
+    """The objects port, but no receipt is ever stored."""
 
     def __init__(self, objects: Any) -> None:
         self._objects = objects
 
     def create(self, new: Any) -> None:
-        """Store nothing, and say nothing."""
+        """Store nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
 
 
 def _freed_by_another_receipt(patch: Patch) -> None:
-    """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
+    """Release a shard once the recorded chain is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
         mine = [
             signed_receipt
-            for signed_receipt in signed_receipts(scene.world)
-            if signed_receipt.shard == shard.uid
+            for signed_receipt in signed_receipts(inputs.world)
+            if signed_receipt.shard == target.uid
         ]
-        if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
+        if any(
+            receipt.is_complete and receipt.sequence <= inputs.world.soup.receipts
+            for receipt in mine
+        ):
             return None
-        return receipted(shard, scene)
+        return receipted(target, inputs)
 
     _rung(patch, Stage.RECEIPTED, mutant)
 
 
 def _the_lost_are_not_looked_for(patch: Patch) -> None:
-    patch.setattr(views, "_lost", lambda *_: ())
+    patch.setattr(world_reader, "lost_targets", lambda *_: ())
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
-    for module in (unlearning_checks, plan):
+    for module in (unlearning_checks, plan, plan_shards):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
     patch.setattr(due_receipts, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
 
@@ -130,27 +137,28 @@ def _nothing_is_ever_missing(patch: Patch) -> None:
 
 
 def _writers_do_not_count(patch: Patch) -> None:
-    """Neither before the purge, nor in what a receipt says is missing."""
+    """Ignore writers before the purge, and in what a receipt lists as missing."""
     _without(Stage.QUIESCED)(patch)
     missing = unlearning_checks.missing
     for module in (unlearning_checks, due_receipts):
         patch.setattr(
             module,
             "missing",
-            lambda shard, scene: tuple(
-                one for one in missing(shard, scene) if not one.startswith("StillWritten")
+            lambda shard, inputs: tuple(
+                line for line in missing(shard, inputs) if not line.startswith("StillWritten")
             ),
         )
 
 
 def _the_dead_are_members(patch: Patch) -> None:
-    membership = members.membership
+    admit = members.admit
 
-    def mutant(world: World, now: datetime) -> members.Membership:
-        risen = tuple(replace(shard, alive=True) for shard in world.shards)
-        return membership(replace(world, shards=risen), now)
+    def mutant(world: World, now: datetime) -> members.Admission:
+        owners = (target.owner for target in world.targets)
+        risen = tuple(owner.shard for owner in owners if isinstance(owner, ShardObject))
+        return admit(replace(world, shards=(*world.shards, *risen)), now)
 
-    patch.setattr(plan, "membership", mutant)
+    patch.setattr(plan, "admit", mutant)
 
 
 def _epochs_stand_still(patch: Patch) -> None:
@@ -163,10 +171,10 @@ MUTANTS: Mapping[str, Mutate] = {
     "purges before writers have ended": _without(Stage.QUIESCED),
     "signs though a writer has not ended": _writers_do_not_count,
     "never looks for what came back": lambda patch: patch.setattr(
-        plan, "collection_due_at", lambda *_, **__: None
+        plan, "rescan_due_at", lambda *_, **__: None
     ),
     "believes what comes back from a backup": lambda patch: patch.setattr(
-        plan, "out_of_step", lambda *_: None
+        plan, "receipt_chain_diverged", lambda *_: None
     ),
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),

@@ -20,7 +20,7 @@ from stockpot.cluster.apiserver.resources import JOBS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 
 FINAL_EXIT_CODES = list(range(42, 50))
 """The same input would fail the same way again: see `stockpot.errors.ExitCode`."""
