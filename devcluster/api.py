@@ -59,8 +59,8 @@ class Api:
             return None
         if status != 200:
             return None
-        found = json.loads(body)
-        return found if isinstance(found, dict) else None
+        answer = json.loads(body)
+        return answer if isinstance(answer, dict) else None
 
     def ready(self) -> bool:
         """Whether it says that it is ready."""

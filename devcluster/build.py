@@ -17,7 +17,7 @@ from pathlib import Path
 from devcluster.locks import only_one
 from devcluster.places import cache
 from devcluster.problem import INSTEAD, Problem
-from devcluster.steps import run, step
+from devcluster.progress_log import run, step
 
 SOURCES = Path(__file__).resolve().parent
 CLUSTER, RUNTIME = SOURCES / "cluster", SOURCES / "runtime"
@@ -200,10 +200,10 @@ def environment() -> dict[str, str]:
 def version_of(module: str, folder: Path) -> str:
     """Read a module's version out of go.mod."""
     text = (folder / "go.mod").read_text()
-    found = re.search(rf"^(?:require)?\s*{re.escape(module)} (v\S+)", text, re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^(?:require)?\s*{re.escape(module)} (v\S+)", text, re.MULTILINE)
+    if match is None:
         raise Problem(f"{folder / 'go.mod'} does not name {module}", help="")
-    return found[1]
+    return match[1]
 
 
 def toolchain() -> Path:
@@ -232,16 +232,16 @@ def toolchain() -> Path:
                 failed=f"there is no Go {wanted[1]} here, and none could be fetched",
             )
         making.rename(home)
-    found = next((path for path in home.rglob("bin/go") if new_enough(path, wanted[1])), None)
-    if found is None:
+    go = next((path for path in home.rglob("bin/go") if new_enough(path, wanted[1])), None)
+    if go is None:
         raise Problem(f"Go out of the package index does not run, or is older than {wanted[1]}")
-    return found
+    return go
 
 
 def new_enough(go: Path, wanted: str) -> bool:
     """Whether that Go runs, and is at least the wanted one."""
     try:
-        said = subprocess.run(
+        version_output = subprocess.run(
             [str(go), "env", "GOVERSION"],
             env={**os.environ, **environment()},
             capture_output=True,
@@ -250,7 +250,7 @@ def new_enough(go: Path, wanted: str) -> bool:
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return False
-    numbers = re.match(r"go(\d+)\.(\d+)", said)
+    numbers = re.match(r"go(\d+)\.(\d+)", version_output)
     return numbers is not None and tuple(map(int, numbers.groups())) >= tuple(
         map(int, wanted.split(".")[:2])
     )
@@ -263,7 +263,7 @@ def reachable(go: Path) -> None:
         Problem: Go modules cannot be reached.
     """
     module = f"k8s.io/kubernetes@{version_of('k8s.io/kubernetes', CLUSTER)}"
-    asked = subprocess.run(
+    listing = subprocess.run(
         [str(go), "mod", "download", "-json", module],
         cwd=CLUSTER,
         env={**os.environ, **environment()},
@@ -272,10 +272,10 @@ def reachable(go: Path) -> None:
         check=False,
         timeout=300,
     )
-    if asked.returncode:
-        said = json.loads(asked.stdout or "{}").get("Error") or asked.stderr.strip()
+    if listing.returncode:
+        reason = json.loads(listing.stdout or "{}").get("Error") or listing.stderr.strip()
         raise Problem(
-            f"Go modules cannot be reached: {said.splitlines()[-1] if said else 'no reason given'}",
+            f"Go modules cannot be reached: {(reason or 'no reason given').splitlines()[-1]}",
             help=f"GOPROXY names where they come from; or {INSTEAD}",
         )
 
@@ -286,8 +286,10 @@ def room(go: Path) -> None:
     Raises:
         Problem: The disk is too full.
     """
-    asked = subprocess.run([str(go), "env", "GOCACHE"], capture_output=True, text=True, check=True)
-    go_cache = Path(asked.stdout.strip())
+    completed = subprocess.run(
+        [str(go), "env", "GOCACHE"], capture_output=True, text=True, check=True
+    )
+    go_cache = Path(completed.stdout.strip())
     if go_cache.is_dir() and sum(1 for _ in go_cache.glob("0?/*-d")) > 300:
         return  # a sixteenth of it holds that much only after a build of this size
     place = next(parent for parent in (go_cache, *go_cache.parents) if parent.is_dir())

@@ -33,8 +33,8 @@ def may_make() -> None:
     Raises:
         Problem: There are none, or they are not ours to make.
     """
-    found = hierarchies()
-    if not found or not all(os.access(one, os.W_OK) for one in found):
+    folders = hierarchies()
+    if not folders or not all(os.access(folder, os.W_OK) for folder in folders):
         raise Problem("this machine lets nobody make cgroups, and containers need them")
 
 
@@ -58,14 +58,14 @@ class Group:
 
     def pids(self) -> set[int]:
         """Give the processes in it, and in all below."""
-        found: set[int] = set()
+        pids: set[int] = set()
         for root in hierarchies():
             for folder, _, _ in os.walk(root / self.path):
                 try:
-                    found |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
+                    pids |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
                 except OSError:
                     continue  # gone between the two, and its processes with it
-        return found
+        return pids
 
     def alive(self) -> bool:
         """Whether anything runs in it."""

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from devcluster import (
     build,
+    cgroup_namespaces,
     code,
     containers,
     debian,
     forwarding,
     node,
     preflight,
-    rooms,
     teardown,
     volumes,
 )
 from devcluster.locks import only_one
 from devcluster.places import DEFAULT_NAME, Places, places
 from devcluster.problem import Problem
-from devcluster.steps import say
+from devcluster.progress_log import say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,38 +33,38 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("down", help="take it away, with all that is in it")
     verbs.add_parser("status", help="say what runs")
     verbs.add_parser("check", help="say whether one could run here, and do nothing")
-    one = verbs.add_parser("build", help="compile its programs into the cache")
-    one.add_argument(
+    verb = verbs.add_parser("build", help="compile its programs into the cache")
+    verb.add_argument(
         "--control-plane", action="store_true", help="only what tests without root need"
     )
     verbs.add_parser("code", help="show pods this repository as it is now")
-    one = verbs.add_parser("kill", help="kill one of its programs; `up` starts it again")
-    one.add_argument("program", choices=node.PROGRAMS)
-    one = verbs.add_parser("forward", help="listen on 127.0.0.1 for a Service")
-    one.add_argument("target", metavar="NAMESPACE/SERVICE:PORT")
-    one.add_argument("port", metavar="LOCALPORT", type=int, help="0 for any")
-    one = verbs.add_parser("image", help="let pods run the image of an archive")
-    one.add_argument("archive", metavar="ARCHIVE", type=Path, help="OCI's, or docker save's")
-    one = verbs.add_parser("volume", help="let pods claim a folder of this machine, read-only")
-    one.add_argument("namespace", metavar="NAMESPACE")
-    one.add_argument("claim", metavar="CLAIM")
-    one.add_argument("folder", metavar="FOLDER", type=Path)
+    verb = verbs.add_parser("kill", help="kill one of its programs; `up` starts it again")
+    verb.add_argument("program", choices=node.PROGRAMS)
+    verb = verbs.add_parser("forward", help="listen on 127.0.0.1 for a Service")
+    verb.add_argument("target", metavar="NAMESPACE/SERVICE:PORT")
+    verb.add_argument("port", metavar="LOCALPORT", type=int, help="0 for any")
+    verb = verbs.add_parser("image", help="let pods run the image of an archive")
+    verb.add_argument("archive", metavar="ARCHIVE", type=Path, help="OCI's, or docker save's")
+    verb = verbs.add_parser("volume", help="let pods claim a folder of this machine, read-only")
+    verb.add_argument("namespace", metavar="NAMESPACE")
+    verb.add_argument("claim", metavar="CLAIM")
+    verb.add_argument("folder", metavar="FOLDER", type=Path)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked; say in one sentence why not."""
-    asked = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        return do(asked, places(asked.name))
+        return do(options, places(options.name))
     except Problem as problem:
         sys.stderr.write(f"error: {problem}\n")
         return 1
 
 
-def do(asked: argparse.Namespace, of: Places) -> int:
+def do(options: argparse.Namespace, of: Places) -> int:
     """Do one verb, and give the exit code."""
-    match str(asked.verb):
+    match str(options.verb):
         case "up":
             node.up(of)
             tell(of)
@@ -75,31 +75,33 @@ def do(asked: argparse.Namespace, of: Places) -> int:
         case "check":
             preflight.may_run(of)
         case "build":
-            if not asked.control_plane:
+            if not options.control_plane:
                 debian.provide(*debian.TO_BUILD, *debian.TO_RUN, *debian.TO_MAKE_IMAGES)
-            build.build(build.control_plane(), *([] if asked.control_plane else [build.runtime()]))
+            build.build(
+                build.control_plane(), *([] if options.control_plane else [build.runtime()])
+            )
         case _:
-            rooms.both(of)
+            cgroup_namespaces.both(of)
             with only_one(of.lock, f"command for the cluster {of.name}"):
-                change(asked, of)
+                change(options, of)
     return 0
 
 
-def change(asked: argparse.Namespace, of: Places) -> None:
+def change(options: argparse.Namespace, of: Places) -> None:
     """Change something about a cluster that runs."""
-    match str(asked.verb):
+    match str(options.verb):
         case "code":
             code.refresh(of)
         case "forward":
-            forwarding.require_service(node.api(of), asked.target)
-            port = forwarding.forward(of, asked.target, asked.port)
-            say(f"127.0.0.1:{port} is {asked.target}")
+            forwarding.require_service(node.api(of), options.target)
+            port = forwarding.forward(of, options.target, options.port)
+            say(f"127.0.0.1:{port} is {options.target}")
         case "image":
-            say(containers.load(of, asked.archive))
+            say(containers.load(of, options.archive))
         case "kill":
-            rooms.kill(of, asked.program)
+            cgroup_namespaces.kill(of, options.program)
         case "volume":
-            volumes.claim(of, asked.namespace, asked.claim, asked.folder)
+            volumes.claim(of, options.namespace, options.claim, options.folder)
         case verb:
             raise AssertionError(verb)
 
@@ -115,10 +117,10 @@ def tell(of: Places) -> None:
 def status(of: Places) -> int:
     """Say what runs; 0 when everything does."""
     for program in node.PROGRAMS:
-        runs = rooms.runs(of, program)
+        runs = cgroup_namespaces.runs(of, program)
         say(f"  {program:24} {'runs' if runs else 'does not run'}")
     for name, (target, port) in forwarding.known(of).items():
-        runs = rooms.runs(of, f"forward-{name}")
+        runs = cgroup_namespaces.runs(of, f"forward-{name}")
         say(f"  127.0.0.1:{port:<14} {target}{'' if runs else ' (does not run)'}")
     if not node.is_up(of):
         say(f"the cluster {of.name} is not up: make cluster")

@@ -14,7 +14,7 @@ from pathlib import Path
 from devcluster.images import PYTHON
 from devcluster.places import REPOSITORY, Places, cache
 from devcluster.problem import Problem
-from devcluster.steps import run, step
+from devcluster.progress_log import run, step
 
 VENV = REPOSITORY / ".venv"
 LOCK = REPOSITORY / "requirements" / "dev.txt"

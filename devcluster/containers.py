@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from devcluster import build, code, debian, images, rooms, settings
+from devcluster import build, cgroup_namespaces, code, debian, images, settings
 from devcluster.api import wait_until
 from devcluster.places import Places, write
 from devcluster.problem import Problem
@@ -14,24 +14,24 @@ READY_WITHIN_S = 180.0
 def start(places: Places, made: list[images.Image]) -> None:
     """Have the cluster's view of the files, the code in it, containerd, and the images in that."""
     runtime = build.built(build.runtime())
-    rooms.make_files(places)
+    cgroup_namespaces.make_files(places)
     network = places.state / "network"
     network.mkdir(exist_ok=True)
     write(network / "stockpot.conflist", settings.pod_network())
     config = places.state / "containerd.toml"
     write(config, settings.containerd(runtime, network))
-    rooms.launch(
+    cgroup_namespaces.launch(
         places,
         "containerd",
         [runtime / "containerd", "--config", config, "--log-level", "warn"],
-        rooms=rooms.both(places),
+        namespaces=cgroup_namespaces.both(places),
         environment={"PATH": f"{runtime}:{debian.SEARCHED}"},
     )
     wait_until(
         lambda: _ctr(places, "version").returncode == 0,
         "containerd answers",
         within_s=READY_WITHIN_S,
-        alive=rooms.alive(places, "containerd"),
+        alive=cgroup_namespaces.alive(places, "containerd"),
     )
     there = _ctr(places, "images", "list", "--quiet").stdout.split()
     for image in made:
@@ -60,7 +60,7 @@ def load(places: Places, archive: Path) -> str:
 
 def _ctr(places: Places, *arguments: str) -> "subprocess.CompletedProcess[str]":
     program = build.built(build.runtime()) / "ctr"
-    command = ["nsenter", *rooms.both(places), "--", str(program), "--namespace=k8s.io"]
+    command = ["nsenter", *cgroup_namespaces.both(places), "--", str(program), "--namespace=k8s.io"]
     return subprocess.run(
         [*command, f"--address={settings.SOCKET}", *arguments],
         capture_output=True,

@@ -35,7 +35,7 @@ class ControlPlane:
     url: str
     """`https://127.0.0.1:port`."""
     token: str
-    """Of the group system:masters."""
+    """A token of the group system:masters."""
     ca: Path
     """The certificate to trust, in PEM."""
     kubeconfig: Path
@@ -208,13 +208,13 @@ def install_crds(api: Api, folder: Path) -> None:
         raise Problem(f"there are no CustomResourceDefinitions in {folder}", help="")
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for path in paths:
-        status, said = api.request("POST", definitions, path.read_bytes(), "application/yaml")
+        status, answer = api.request("POST", definitions, path.read_bytes(), "application/yaml")
         if status not in (201, 409):
-            raise Problem(f"the API server does not take {path.name}", help=said.decode()[:1000])
+            raise Problem(f"the API server does not take {path.name}", help=answer.decode()[:1000])
 
     def served() -> bool:
-        found = api.get(definitions)
-        items = found["items"] if found else []
+        listing = api.get(definitions)
+        items = listing["items"] if listing else []
         return len(items) >= len(paths) and all(_established(item) for item in items)
 
     wait_until(served, "the CustomResourceDefinitions are served", within_s=READY_WITHIN_S)
@@ -233,6 +233,6 @@ def free_ports(count: int) -> list[int]:
     """Find ports of 127.0.0.1 that nobody listens on; held together, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]

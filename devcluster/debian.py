@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devcluster.places import cache
 from devcluster.problem import INSTEAD, Problem
-from devcluster.steps import run, say, step
+from devcluster.progress_log import run, say, step
 
 SEARCHED = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from devcluster import keys
 from devcluster.api import Api
-from devcluster.rooms import ADDRESS
+from devcluster.cgroup_namespaces import ADDRESS
 
 CLONE_NEWNET = 0x40000000
 CHUNK_BYTES = 1 << 16
@@ -26,7 +26,7 @@ class Target:
     def __init__(self, target: str, folder: Path) -> None:
         self._service, _, self._port = target.rpartition(":")
         self._folder = folder
-        self._found: tuple[str, int] | None = None
+        self._targets: tuple[str, int] | None = None
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection.
@@ -34,11 +34,11 @@ class Target:
         Raises:
             OSError: There is nobody.
         """
-        if self._found is not None:
+        if self._targets is not None:
             with suppress(OSError):
-                return await asyncio.open_connection(*self._found)
-        self._found = await asyncio.to_thread(self._look_up)
-        return await asyncio.open_connection(*self._found)
+                return await asyncio.open_connection(*self._targets)
+        self._targets = await asyncio.to_thread(self._look_up)
+        return await asyncio.open_connection(*self._targets)
 
     def _look_up(self) -> tuple[str, int]:
         namespace, _, name = self._service.rpartition("/")
@@ -47,12 +47,15 @@ class Target:
         api = Api(
             f"https://{ADDRESS}:6443", keys.token(self._folder, "admin"), self._folder / "ca.crt"
         )
-        found = api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
-        if found is None:
+        service = api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+        if service is None:
             raise ConnectionError(f"there is no Service {name} in {namespace}")
-        ports = {str(one.get("name")): int(one["port"]) for one in found["spec"]["ports"]}
+        ports = {
+            str(port_spec.get("name")): int(port_spec["port"])
+            for port_spec in service["spec"]["ports"]
+        }
         number = ports[self._port] if self._port in ports else int(self._port)
-        return str(found["spec"]["clusterIP"]), number
+        return str(service["spec"]["clusterIP"]), number
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,10 +79,10 @@ async def serve(listening: socket.socket, target: Target) -> None:
             writer.close()
             return
         await asyncio.gather(copy(reader, other_writer), copy(other_reader, writer))
-        for one in (writer, other_writer):
-            one.close()
+        for stream in (writer, other_writer):
+            stream.close()
             with suppress(OSError):
-                await one.wait_closed()
+                await stream.wait_closed()
 
     async with await asyncio.start_server(pass_on, sock=listening) as server:
         await server.serve_forever()

@@ -9,7 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.api import Api
 from devcluster.places import REPOSITORY, Places
 from devcluster.problem import Problem
@@ -33,7 +33,7 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         Problem: Somebody else listens there.
     """
     for key, (was, at) in known(places).items():
-        if was == target and port in (0, at) and rooms.runs(places, f"forward-{key}"):
+        if was == target and port in (0, at) and cgroup_namespaces.runs(places, f"forward-{key}"):
             return at
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,12 +46,12 @@ def forward(places: Places, target: str, port: int, *, name: str = "") -> int:
         listening.listen(128)
         port = int(listening.getsockname()[1])
         name = name or str(port)
-        rooms.group(places, f"forward-{name}").end()
+        cgroup_namespaces.group(places, f"forward-{name}").end()
         places.forwards.mkdir(parents=True, exist_ok=True)
         record = places.forwards / f"{name}.json"
         record.with_suffix(".part").write_text(json.dumps([target, port]))
         record.with_suffix(".part").rename(record)
-        rooms.launch(
+        cgroup_namespaces.launch(
             places,
             f"forward-{name}",
             [
@@ -72,22 +72,24 @@ def require_service(server: Api, target: str) -> None:
     """
     service, _, port = target.rpartition(":")
     namespace, _, name = service.rpartition("/")
-    found = server.get(f"/api/v1/namespaces/{namespace}/services/{name}") if namespace else None
-    if found is None:
+    listed = server.get(f"/api/v1/namespaces/{namespace}/services/{name}") if namespace else None
+    if listed is None:
         raise Problem(
             f"there is no Service {name or target!r} in the namespace {namespace!r}",
             help="name it as NAMESPACE/SERVICE:PORT; `bin/kubectl get services -A` lists them",
         )
-    ports = [one for one in found["spec"]["ports"] if port in (str(one["port"]), one.get("name"))]
+    ports = [
+        spec for spec in listed["spec"]["ports"] if port in (str(spec["port"]), spec.get("name"))
+    ]
     if not ports:
-        known = ", ".join(str(one["port"]) for one in found["spec"]["ports"])
+        known = ", ".join(str(spec["port"]) for spec in listed["spec"]["ports"])
         raise Problem(f"the Service {service} has no port {port}", help=f"it has {known}")
 
 
 def restart(places: Places) -> None:
     """Start those again that are recorded and do not run. One whose port is taken is forgotten."""
     for name, (target, port) in known(places).items():
-        if rooms.runs(places, f"forward-{name}"):
+        if cgroup_namespaces.runs(places, f"forward-{name}"):
             continue
         try:
             forward(places, target, port, name=name)
@@ -100,8 +102,8 @@ def restart(places: Places) -> None:
 
 def known(places: Places) -> dict[str, tuple[str, int]]:
     """Give the recorded forwarders by name: their targets and ports."""
-    found = {}
+    forwards = {}
     for record in sorted(Path(places.forwards).glob("*.json")):
         target, port = json.loads(record.read_text())
-        found[record.stem] = (str(target), int(port))
-    return found
+        forwards[record.stem] = (str(target), int(port))
+    return forwards

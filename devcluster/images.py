@@ -19,7 +19,7 @@ from devcluster import build
 from devcluster.locks import only_one
 from devcluster.places import REPOSITORY, cache
 from devcluster.problem import INSTEAD, Problem
-from devcluster.steps import run, step
+from devcluster.progress_log import run, step
 
 SUITE = "bookworm"
 PYTHON = "3.11"
@@ -113,8 +113,8 @@ def _image(
     name: str, made_of: str, fill: Callable[[Path], None], config: dict[str, object]
 ) -> Image:
     """Make an image's archive, unless one was made of the same."""
-    said = json.dumps([RECIPE, name, made_of, config])
-    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    inputs = json.dumps([RECIPE, name, made_of, config])
+    digest = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     archive = cache() / "images" / f"{Path(name).name.replace(':', '-')}-{digest}.tar"
     if archive.is_file():
         return Image(name, archive)

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from devcluster import build, rooms
+from devcluster import build, cgroup_namespaces
 from devcluster.objects import Object, as_list
 from devcluster.places import DEFAULT_NAME, REPOSITORY, Places
 from devcluster.problem import Problem
@@ -13,22 +13,22 @@ BIN = REPOSITORY / "bin"
 LINKS = ("kubectl", "helm")
 
 
-def kubectl(places: Places, *arguments: str, said: str | None = None) -> str:
+def kubectl(places: Places, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl and give what it says.
 
     Args:
         places: The cluster's.
         arguments: kubectl's.
-        said: Its standard input.
+        stdin: Its standard input.
 
     Raises:
         Problem: It failed.
     """
     program = build.built(build.control_plane()) / "kubectl"
-    command = ["nsenter", *rooms.network(places), "--", str(program)]
+    command = ["nsenter", *cgroup_namespaces.network(places), "--", str(program)]
     ended = subprocess.run(
         [*command, f"--kubeconfig={places.inner_kubeconfig}", *arguments],
-        input=said,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -48,7 +48,7 @@ def apply(places: Places, objects: list[Object]) -> None:
         "-f",
         "-",
     ]
-    kubectl(places, *options, said=as_list(objects))
+    kubectl(places, *options, stdin=as_list(objects))
 
 
 def write_links(places: Places) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from devcluster.steps import say
+from devcluster.progress_log import say
 
 
 @contextmanager

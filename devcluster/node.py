@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devcluster import (
     build,
+    cgroup_namespaces,
     code,
     commands,
     containers,
@@ -21,7 +22,6 @@ from devcluster import (
     kubectl,
     objects,
     preflight,
-    rooms,
     settings,
     volumes,
 )
@@ -29,7 +29,7 @@ from devcluster.api import Api, wait_until
 from devcluster.locks import only_one
 from devcluster.places import REPOSITORY, Places, write
 from devcluster.problem import Problem
-from devcluster.steps import say, step
+from devcluster.progress_log import say, step
 
 ETCD, PORT = "http://127.0.0.1:2379", 6443
 READY_WITHIN_S = 180.0
@@ -60,7 +60,7 @@ def up(places: Places) -> None:
         made = images.make_all(images.find_weed())
         begun_s = time.monotonic()
         places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        rooms.make_network(places)
+        cgroup_namespaces.make_network(places)
         with (
             step("starting the control plane, and unpacking the images", eta_s=12),
             ThreadPoolExecutor(1) as beside,
@@ -81,7 +81,7 @@ def is_up(places: Places) -> bool:
     """Whether everything runs and nothing is left to do."""
     return (
         _api_port(places) is not None
-        and all(rooms.runs(places, program) for program in PROGRAMS)
+        and all(cgroup_namespaces.runs(places, program) for program in PROGRAMS)
         and _node_is_ready(api(places))
         and _store_is_ready(api(places))
     )
@@ -108,35 +108,40 @@ def _api_port(places: Places) -> int | None:
 def start_control_plane(places: Places) -> None:
     """Have the keys, etcd, the API server, the controllers and the scheduler."""
     programs = build.built(build.control_plane())
-    service, inner = "10.96.0.1", f"https://{rooms.ADDRESS}:{PORT}"
-    own = ["127.0.0.1", "localhost", rooms.ADDRESS, service, settings.NODE]
+    service, inner = "10.96.0.1", f"https://{cgroup_namespaces.ADDRESS}:{PORT}"
+    own = ["127.0.0.1", "localhost", cgroup_namespaces.ADDRESS, service, settings.NODE]
     named = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     keys.make(places.keys, programs=programs, names=[*own, *named], node=settings.NODE)
     for program in ("controller-manager", "scheduler", "proxy", "dns", "kubelet"):
         _kubeconfig(places, places.state / f"{program}.kubeconfig", inner, program)
     _kubeconfig(places, places.inner_kubeconfig, inner, "admin")
-    network = rooms.network(places)
+    network = cgroup_namespaces.network(places)
     etcd = commands.etcd(
         programs, data=places.state / "etcd", client=ETCD, peer="http://127.0.0.1:2380"
     )
-    rooms.launch(places, "etcd", etcd, rooms=network)
+    cgroup_namespaces.launch(places, "etcd", etcd, namespaces=network)
     server = commands.apiserver(
-        programs, keys=places.keys, etcd=ETCD, address=rooms.ADDRESS, port=PORT, loopback=False
+        programs,
+        keys=places.keys,
+        etcd=ETCD,
+        address=cgroup_namespaces.ADDRESS,
+        port=PORT,
+        loopback=False,
     )
-    rooms.launch(places, "kube-apiserver", server, rooms=network)
+    cgroup_namespaces.launch(places, "kube-apiserver", server, namespaces=network)
     forwarding.restart(places)
     if _api_port(places) is None:
-        forwarding.forward(places, f"{rooms.ADDRESS}:{PORT}", 0, name=forwarding.API)
+        forwarding.forward(places, f"{cgroup_namespaces.ADDRESS}:{PORT}", 0, name=forwarding.API)
     outer = f"https://127.0.0.1:{_api_port(places)}"
     _kubeconfig(places, places.kubeconfig, outer, "admin")
-    alive = rooms.alive(places, "etcd", "kube-apiserver")
+    alive = cgroup_namespaces.alive(places, "etcd", "kube-apiserver")
     wait_until(api(places).ready, "the API server is ready", within_s=READY_WITHIN_S, alive=alive)
     manager = commands.controller_manager(
         programs, keys=places.keys, kubeconfig=places.state / "controller-manager.kubeconfig"
     )
-    rooms.launch(places, "kube-controller-manager", manager, rooms=network)
+    cgroup_namespaces.launch(places, "kube-controller-manager", manager, namespaces=network)
     scheduler = commands.scheduler(programs, kubeconfig=places.state / "scheduler.kubeconfig")
-    rooms.launch(places, "kube-scheduler", scheduler, rooms=network)
+    cgroup_namespaces.launch(places, "kube-scheduler", scheduler, namespaces=network)
 
 
 def start_node(places: Places) -> None:
@@ -144,7 +149,7 @@ def start_node(places: Places) -> None:
     programs = build.built(build.control_plane())
     resolv_conf = places.state / "resolv.conf"
     write(resolv_conf, "")
-    pods = rooms.group(places, "pods")
+    pods = cgroup_namespaces.group(places, "pods")
     pods.make()
     write(places.state / "kubelet.json", settings.kubelet(places.keys, resolv_conf, pods.path))
     write(places.state / "proxy.json", settings.proxy(places.state / "proxy.kubeconfig"))
@@ -152,17 +157,17 @@ def start_node(places: Places) -> None:
     start_kubelet(places)
     volumes.mount_all(places)
     path = {"PATH": debian.SEARCHED}
-    network = rooms.network(places)
+    network = cgroup_namespaces.network(places)
     proxy: list[str | Path] = [programs / "kube-proxy", f"--config={places.state / 'proxy.json'}"]
-    rooms.launch(places, "kube-proxy", proxy, rooms=network, environment=path)
+    cgroup_namespaces.launch(places, "kube-proxy", proxy, namespaces=network, environment=path)
     dns: list[str | Path] = [programs / "coredns", "-conf", places.state / "Corefile"]
-    rooms.launch(places, "coredns", dns, rooms=network)
+    cgroup_namespaces.launch(places, "coredns", dns, namespaces=network)
     kubectl.apply(places, what_is_there_from_the_start(places))
     wait_until(
         lambda: _node_is_ready(api(places)),
         "the node is ready",
         within_s=READY_WITHIN_S,
-        alive=rooms.alive(places, "kubelet", "containerd"),
+        alive=cgroup_namespaces.alive(places, "kubelet", "containerd"),
     )
 
 
@@ -172,14 +177,14 @@ def start_kubelet(places: Places) -> None:
     options = [
         f"--config={places.state / 'kubelet.json'}",
         f"--kubeconfig={places.state / 'kubelet.kubeconfig'}",
-        *(f"--hostname-override={settings.NODE}", f"--node-ip={rooms.ADDRESS}"),
+        *(f"--hostname-override={settings.NODE}", f"--node-ip={cgroup_namespaces.ADDRESS}"),
         *("--root-dir=/var/lib/kubelet", "--v=0"),
     ]
-    rooms.launch(
+    cgroup_namespaces.launch(
         places,
         "kubelet",
         [programs / "kubelet", *options],
-        rooms=rooms.both(places),
+        namespaces=cgroup_namespaces.both(places),
         environment={"PATH": debian.SEARCHED},
     )
 
@@ -190,12 +195,12 @@ def what_is_there_from_the_start(places: Places) -> list[objects.Object]:
     data.mkdir(exist_ok=True)
     os.chown(data, objects.UID, objects.UID)
     data.chmod(0o770)
-    found = [*objects.namespaces(), *objects.names()]
-    found += objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
+    leftovers = [*objects.namespaces(), *objects.names()]
+    leftovers += objects.volume(objects.STORE, "seaweedfs", str(data), writable=True)
     for namespace in objects.NAMESPACES:
-        found += volumes.show(places, namespace, CODE_CLAIM, places.code)
-    found += volumes.show(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
-    return found + objects.store()
+        leftovers += volumes.show(places, namespace, CODE_CLAIM, places.code)
+    leftovers += volumes.show(places, objects.STUDIO, DATA_CLAIM, REPOSITORY / "examples" / "emoji")
+    return leftovers + objects.store()
 
 
 def await_store(places: Places) -> None:
@@ -204,7 +209,7 @@ def await_store(places: Places) -> None:
         lambda: _store_is_ready(api(places)),
         "the store answers",
         within_s=READY_WITHIN_S,
-        alive=rooms.alive(places, "kubelet", "containerd"),
+        alive=cgroup_namespaces.alive(places, "kubelet", "containerd"),
     )
 
 

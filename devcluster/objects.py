@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from devcluster import store_access
+from devcluster.cgroup_namespaces import ADDRESS
 from devcluster.commands import DNS_ADDRESS
 from devcluster.images import SEAWEEDFS
-from devcluster.rooms import ADDRESS
 from devcluster.settings import DNS_PORT, NODE
 
 Object = dict[str, Any]

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from devcluster.cgroup_namespaces import ADDRESS
 from devcluster.commands import DNS_ADDRESS
 from devcluster.images import PAUSE
-from devcluster.rooms import ADDRESS
 
 NODE = "stockpot-node"
 PODS = "10.244.0.0/24"

@@ -1,14 +1,14 @@
-"""Takes a cluster away: its pods first, etcd last, then its rooms and its state.
+"""Takes a cluster away: its pods first, etcd last, then its namespaces, cgroups and state.
 
 Asks nobody in the cluster, so it works as well on one that was killed, or never came up.
 """
 
 import shutil
 
-from devcluster import kubectl, preflight, rooms
+from devcluster import cgroup_namespaces, kubectl, preflight
 from devcluster.locks import only_one
 from devcluster.places import Places
-from devcluster.steps import say
+from devcluster.progress_log import say
 
 # The kubelet before the pods, or it would start them again; the API server before etcd, without
 # which it does not end when it is asked to.
@@ -25,15 +25,15 @@ def down(places: Places) -> None:
     """
     preflight.may_end()
     with only_one(places.lock, f"command for the cluster {places.name}", last=True):
-        whole = rooms.group(places)
+        whole = cgroup_namespaces.group(places)
         was_there = whole.alive() or places.state.exists() or places.network_file.exists()
         for program in FIRST:
-            rooms.group(places, program).end()
+            cgroup_namespaces.group(places, program).end()
         for program in LAST:
-            rooms.group(places, program).end(patience_s=PATIENCE_S)
+            cgroup_namespaces.group(places, program).end(patience_s=PATIENCE_S)
         whole.end()
         whole.remove()
-        rooms.remove_network(places)
+        cgroup_namespaces.remove_network(places)
         kubectl.remove_links(places)
         # What was mounted in it was mounted for the ended processes alone.
         if places.state.exists():

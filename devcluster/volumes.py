@@ -8,7 +8,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from devcluster import objects, rooms
+from devcluster import cgroup_namespaces, objects
 from devcluster.kubectl import apply
 from devcluster.places import Places
 from devcluster.problem import Problem
@@ -55,7 +55,7 @@ def mount(places: Places, record: Path) -> None:
     """Mount a recorded folder, unless it is mounted."""
     source, target = json.loads(record.read_text()), places.mounts / record.stem
     target.mkdir(parents=True, exist_ok=True)
-    entering = ["nsenter", *rooms.both(places), "--"]
+    entering = ["nsenter", *cgroup_namespaces.both(places), "--"]
     mounted = subprocess.run(
         [*entering, "findmnt", "--noheadings", "--output=MAJ:MIN,FSROOT", f"--mountpoint={target}"],
         capture_output=True,

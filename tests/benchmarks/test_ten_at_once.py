@@ -54,5 +54,5 @@ def test_ten_deletions_at_once_have_their_receipts_in_time(tmp_path: Path) -> No
         f"\n{len(LEAVING)} deletions at once, two survivors: {len(complete)} Complete receipts "
         f"after {took_s:.1f} s, {merges} promotions since the soup began\n"
     )
-    assert {one.spec.shard.name for one in complete} == set(names)
+    assert {receipt.spec.shard.name for receipt in complete} == set(names)
     assert took_s < BAR_S

@@ -51,7 +51,7 @@ def undisturbed(laid: Table) -> tuple[Story, list[float]]:
 
 def commands(table: Table) -> list[list[str]]:
     files = [
-        one for name in ("soup", "cats", "dogs") for one in ("-f", table.root / f"{name}.yaml")
+        word for name in ("soup", "cats", "dogs") for word in ("-f", table.root / f"{name}.yaml")
     ]
     claim = ("--claim", f"here={table.root}", "--port", "0")
     return [
@@ -112,8 +112,8 @@ def again(table: Table, command: Sequence[str]) -> None:
         done = subprocess.run(given, env=environment(), capture_output=True, check=False)
         if done.returncode == 0:
             return
-    said = done.stderr.decode()
-    raise AssertionError(f"after {MOST_TRIES} tries: {said}\n{logs(table.state)}")
+    output = done.stderr.decode()
+    raise AssertionError(f"after {MOST_TRIES} tries: {output}\n{logs(table.state)}")
 
 
 def logs(state: Path) -> str:

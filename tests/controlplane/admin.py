@@ -39,7 +39,7 @@ WATCHED = (
 )
 
 
-class Said(Exception):
+class Refusal(Exception):
     """An answer of 400 and above."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -65,10 +65,10 @@ class Admin:
             headers={**self._headers, "Content-Type": kind},
             timeout=PATIENCE_S,
         )
-        told: Json = json.loads(answer.data)
+        answer_json: Json = json.loads(answer.data)
         if answer.status >= 400:
-            raise Said(answer.status, told.get("message", ""))
-        return told
+            raise Refusal(answer.status, answer_json.get("message", ""))
+        return answer_json
 
     def text(self, path: str) -> str:
         answer = self._http.request("GET", self.cluster.url + path, headers=self._headers)
@@ -81,8 +81,8 @@ class Admin:
     def get(self, resource: Resource, namespace: str | None, name: str) -> Json | None:
         try:
             return self.ask("GET", resource.path(namespace, name))
-        except Said as said:
-            if said.status == 404:
+        except Refusal as refusal:
+            if refusal.status == 404:
                 return None
             raise
 
@@ -103,11 +103,11 @@ class Admin:
         return self.ask("PATCH", path, {"status": status}, kind)
 
     def delete(self, resource: Resource, namespace: str | None, name: str, **options: Any) -> None:
-        told = {"apiVersion": "v1", "kind": "DeleteOptions", **options}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", **options}
         try:
-            self.ask("DELETE", resource.path(namespace, name), told)
-        except Said as said:
-            if said.status not in {404, 409}:
+            self.ask("DELETE", resource.path(namespace, name), body)
+        except Refusal as refusal:
+            if refusal.status not in {404, 409}:
                 raise
 
     def stream(self, path: str) -> Iterator[Json]:
@@ -120,7 +120,7 @@ class Admin:
             timeout=urllib3.Timeout(connect=5, read=120),
         )
         if answer.status >= 400:
-            raise Said(answer.status, "no watch")
+            raise Refusal(answer.status, "no watch")
         rest = b""
         for chunk in answer.stream(65536, decode_content=True):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -142,7 +142,9 @@ class Mirror:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self.changed = threading.Condition()
-        self._things: dict[Resource, dict[tuple[str, str], Json]] = {one: {} for one in WATCHED}
+        self._things: dict[Resource, dict[tuple[str, str], Json]] = {
+            watched: {} for watched in WATCHED
+        }
         self.journal: list[Happening] = []
         self.listeners: list[Callable[[Happening], None]] = []
         self._stop = False
@@ -164,9 +166,9 @@ class Mirror:
     def happened(self, resource: Resource, namespaces: Sequence[str]) -> list[Happening]:
         with self.changed:
             return [
-                one
-                for one in self.journal
-                if one.resource == resource and namespace_of(one.thing) in namespaces
+                entry
+                for entry in self.journal
+                if entry.resource == resource and namespace_of(entry.thing) in namespaces
             ]
 
     def _follow(self, resource: Resource) -> None:
@@ -175,24 +177,26 @@ class Mirror:
                 listing = self._admin.ask("GET", resource.path())
                 self._replace(resource, listing["items"])
                 version = listing["metadata"]["resourceVersion"]
-                asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
-                for word in self._admin.stream(f"{resource.path()}?{urlencode(asked)}"):
+                query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
+                for word in self._admin.stream(f"{resource.path()}?{urlencode(query)}"):
                     if word["type"] in {"ADDED", "MODIFIED", "DELETED"}:
                         self._take(word["type"], resource, word["object"])
-            except (Said, OSError, ValueError, urllib3.exceptions.HTTPError):
+            except (Refusal, OSError, ValueError, urllib3.exceptions.HTTPError):
                 with self.changed:
                     self.changed.wait(0.2)
 
     def _replace(self, resource: Resource, items: list[Json]) -> None:
-        listed = {uid_of(one) for one in items}
+        listed = {uid_of(item) for item in items}
         with self.changed:
-            gone = [one for one in self._things[resource].values() if uid_of(one) not in listed]
-        for one in gone:
-            self._take("DELETED", resource, one)
-        for one in items:
-            known = self.get(resource, namespace_of(one), name_of(one))
-            if known is None or known["metadata"] != one["metadata"]:
-                self._take("ADDED" if known is None else "MODIFIED", resource, one)
+            gone = [
+                thing for thing in self._things[resource].values() if uid_of(thing) not in listed
+            ]
+        for thing in gone:
+            self._take("DELETED", resource, thing)
+        for thing in items:
+            known = self.get(resource, namespace_of(thing), name_of(thing))
+            if known is None or known["metadata"] != thing["metadata"]:
+                self._take("ADDED" if known is None else "MODIFIED", resource, thing)
 
     def _take(self, type_: str, resource: Resource, thing: Json) -> None:
         happening = Happening(type_, resource, thing)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from devcluster.controlplane import ControlPlane
 from tests.controlplane.admin import Admin, Mirror
-from tests.controlplane.town import Town
+from tests.controlplane.testbed import TestCluster
 
 from stockpot.api.crd import crd_files
 
@@ -20,14 +20,14 @@ def an_api_server(folder: Path) -> Iterator[ControlPlane]:
     folder.mkdir(exist_ok=True)
     for name, text in crd_files().items():
         (folder / name).write_text(text)
-    with ControlPlane(crds=folder, scheduler=True) as one:
-        yield one
+    with ControlPlane(crds=folder, scheduler=True) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with an_api_server(tmp_path_factory.mktemp("crds")) as one:
-        yield one
+    with an_api_server(tmp_path_factory.mktemp("crds")) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +37,17 @@ def admin(cluster: ControlPlane) -> Admin:
 
 @pytest.fixture(scope="session")
 def mirror(admin: Admin) -> Iterator[Mirror]:
-    one = Mirror(admin)
-    yield one
-    one.stop()
+    mirror = Mirror(admin)
+    yield mirror
+    mirror.stop()
 
 
 @pytest.fixture
-def town(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[Town]:
-    one = Town(admin, mirror, tmp_path)
-    one.build()
-    yield one
-    one.tear_down()
+def test_cluster(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[TestCluster]:
+    cluster = TestCluster(admin, mirror, tmp_path)
+    cluster.build()
+    yield cluster
+    cluster.tear_down()
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def figure(record_property: Figure) -> Figure:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, value in report.user_properties:
-            said = f"{value:.2f}" if isinstance(value, float) else value
-            terminalreporter.write_line(f"{name}: {said}  ({report.nodeid.rpartition('::')[2]})")
+            text = f"{value:.2f}" if isinstance(value, float) else value
+            terminalreporter.write_line(f"{name}: {text}  ({report.nodeid.rpartition('::')[2]})")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
-from tests.controlplane.admin import NODES, Admin, Happening, Mirror, Said
+from tests.controlplane.admin import NODES, Admin, Happening, Mirror, Refusal
 from tests.controlplane.servers import Address, PlayedServer, ProgressServer
 from tests.simulate.runs import Runs
 from tests.simulate.store import Store
@@ -55,7 +55,7 @@ class Order:
     problem: str = ""
     """What its RunResult says; empty: it leaves no word."""
     reason: str = ""
-    """Of the container's end, as `OOMKilled`."""
+    """The reason of the container's end, as `OOMKilled`."""
     removed: str = ""
     """The pod's reason: the kubelet put it off the node, as `Evicted`."""
     waiting: str = ""
@@ -125,9 +125,9 @@ class Kubelet:
         self.mirror.listeners.remove(self._hear)
         self._work.put(None)
         self._thread.join()
-        for one in self._played.values():
-            if one.server:
-                one.server.stop()
+        for played in self._played.values():
+            if played.server:
+                played.server.stop()
         self.admin.delete(NODES, None, self.node)
 
     # What tests say.
@@ -145,20 +145,20 @@ class Kubelet:
         """Let runs that are held come to their end."""
 
         def task() -> None:
-            for one in list(self._played.values()):
-                holds = one.order and one.order.hold and not one.ended
-                if holds and verb in {"", verb_of(one.pod)}:
-                    one.order = None
-                    self._finish(one)
+            for played in list(self._played.values()):
+                holds = played.order and played.order.hold and not played.ended
+                if holds and verb in {"", verb_of(played.pod)}:
+                    played.order = None
+                    self._finish(played)
 
         self._work.put(task)
 
     def servers(self) -> list[PlayedServer]:
         """Those that run."""
         return [
-            one.server
-            for one in list(self._played.values())
-            if isinstance(one.server, PlayedServer) and not one.ended
+            played.server
+            for played in list(self._played.values())
+            if isinstance(played.server, PlayedServer) and not played.ended
         ]
 
     def kitchen(self, soup_uid: str) -> Runs:
@@ -178,8 +178,8 @@ class Kubelet:
             try:
                 if not self.is_lost:
                     task()
-            except Said as said:
-                if said.status not in {404, 409}:
+            except Refusal as refusal:
+                if refusal.status not in {404, 409}:
                     raise
             except (OSError, urllib3.exceptions.HTTPError):
                 if self._stopped.is_set():
@@ -189,21 +189,21 @@ class Kubelet:
                 self._work.put(task)
 
     def _see(self, type_: str, pod: Json) -> None:
-        one = self._played.get(uid_of(pod))
+        played = self._played.get(uid_of(pod))
         if type_ == "DELETED":
-            if one:
-                self._end_process(one)
+            if played:
+                self._end_process(played)
                 self._played.pop(uid_of(pod), None)
-        elif one is None:
-            one = self._played[uid_of(pod)] = _Played(pod, self._order_for(pod))
+        elif played is None:
+            played = self._played[uid_of(pod)] = _Played(pod, self._order_for(pod))
             if "deletionTimestamp" in pod["metadata"]:
-                self._confirm(one)
+                self._confirm(played)
             elif pod["status"].get("phase") == "Pending":
-                self._begin(one)
+                self._begin(played)
         else:
-            one.pod = pod
+            played.pod = pod
             if "deletionTimestamp" in pod["metadata"]:
-                self._confirm(one)
+                self._confirm(played)
 
     def _order_for(self, pod: Json) -> Order | None:
         for order in self.orders:
@@ -218,116 +218,119 @@ class Kubelet:
                 return order
         return None
 
-    def _begin(self, one: _Played) -> None:
-        order = one.order
+    def _begin(self, played: _Played) -> None:
+        order = played.order
         if order and order.waiting:
             state = {"waiting": {"reason": order.waiting, "message": order.message}}
-            self._say(one, "Pending", state, ready=False)
+            self._say(played, "Pending", state, ready=False)
             if order.event:
-                self._warn(one.pod, order.event, order.message)
+                self._warn(played.pod, order.event, order.message)
             return
         if order and order.removed:
-            self._end(one)
+            self._end(played)
             return
-        one.address = Address.next()
-        one.began = now()
-        self._start_process(one)
+        played.address = Address.next()
+        played.began = now()
+        self._start_process(played)
         self._say(
-            one, "Running", {"running": {"startedAt": one.began}}, ready=verb_of(one.pod) != "serve"
+            played,
+            "Running",
+            {"running": {"startedAt": played.began}},
+            ready=verb_of(played.pod) != "serve",
         )
         if order and order.late:
-            one.did = self._do(one)
-        if verb_of(one.pod) != "serve" and not (order and order.hold):
-            self._finish(one)
+            played.did = self._do(played)
+        if verb_of(played.pod) != "serve" and not (order and order.hold):
+            self._finish(played)
 
-    def _start_process(self, one: _Played) -> None:
-        spec = self._spec(one)
+    def _start_process(self, played: _Played) -> None:
+        spec = self._spec(played)
         if spec.verb == "serve":
             kitchen = self.kitchen(spec.soup.uid)
 
             def granted(what: str) -> None:
-                for told in self.on_grant:
-                    told(what)
+                for callback in self.on_grant:
+                    callback(what)
                 if what == "commit":
-                    self._work.put(lambda: self._ready_now(one))
+                    self._work.put(lambda: self._ready_now(played))
 
-            one.server = PlayedServer(one.address, kitchen.store, granted)
-            one.server.start()
-        elif spec.verb == "train" and one.order and one.order.hold:
-            one.server = ProgressServer(one.address)
-            one.server.start()
+            played.server = PlayedServer(played.address, kitchen.store, granted)
+            played.server.start()
+        elif spec.verb == "train" and played.order and played.order.hold:
+            played.server = ProgressServer(played.address)
+            played.server.start()
 
-    def _ready_now(self, one: _Played) -> None:
-        if not one.ended:
-            self._say(one, "Running", {"running": {"startedAt": one.began}}, ready=True)
+    def _ready_now(self, played: _Played) -> None:
+        if not played.ended:
+            self._say(played, "Running", {"running": {"startedAt": played.began}}, ready=True)
 
-    def _spec(self, one: _Played) -> Any:
-        return RUN_SPECS.validate_json(annotations_on(one.pod)[RUN_SPEC])
+    def _spec(self, played: _Played) -> Any:
+        return RUN_SPECS.validate_json(annotations_on(played.pod)[RUN_SPEC])
 
-    def _finish(self, one: _Played) -> None:
+    def _finish(self, played: _Played) -> None:
         """Let a run come to what it comes to."""
-        order = one.order
+        order = played.order
         if order and (order.exit_code or order.removed):
-            self._end(one)
+            self._end(played)
             return
-        did = one.did or self._do(one)
+        did = played.did or self._do(played)
         if isinstance(did, Failure):
             problem = Problem(exit_code=did.exit_code or 1, message=did.message, help=did.help)
             did = RunResult(problem=problem)
-        self._ended(one, did.problem.exit_code if did.problem else 0, said(did))
+        self._ended(played, did.problem.exit_code if did.problem else 0, result_json(did))
 
-    def _do(self, one: _Played) -> RunResult | Failure:
+    def _do(self, played: _Played) -> RunResult | Failure:
         """Do what a run does."""
-        spec = self._spec(one)
+        spec = self._spec(played)
         did = self.kitchen(spec.soup.uid).outcome_of(spec)
         return RunResult(figures={"heldout_loss": "0.25"}) if spec.verb == "evaluate" else did
 
-    def _end(self, one: _Played) -> None:
-        order = one.order
+    def _end(self, played: _Played) -> None:
+        order = played.order
         assert order
         if order.removed:
-            self._end_process(one)
-            one.ended = True
+            self._end_process(played)
+            played.ended = True
             status = {"phase": "Failed", "reason": order.removed, "message": order.message}
-            self.admin.status(PODS, namespace_of(one.pod), name_of(one.pod), status)
+            self.admin.status(PODS, namespace_of(played.pod), name_of(played.pod), status)
             return
         word = order.message
         if order.problem:
             problem = Problem(exit_code=order.exit_code, message=order.problem, help="mend it")
-            word = said(RunResult(problem=problem))
-        self._ended(one, order.exit_code, word, order.reason)
+            word = result_json(RunResult(problem=problem))
+        self._ended(played, order.exit_code, word, order.reason)
 
-    def _ended(self, one: _Played, code: int, message: str, reason: str = "") -> None:
-        self._end_process(one)
-        one.ended = True
+    def _ended(self, played: _Played, code: int, message: str, reason: str = "") -> None:
+        self._end_process(played)
+        played.ended = True
         ended = {
             "exitCode": code,
             "reason": reason or ("Error" if code else "Completed"),
             "message": message,
-            "startedAt": one.began or now(),
+            "startedAt": played.began or now(),
             "finishedAt": now(),
         }
         phase = "Failed" if code else "Succeeded"
-        self._say(one, phase, {"terminated": ended}, ready=False)
+        self._say(played, phase, {"terminated": ended}, ready=False)
 
-    def _confirm(self, one: _Played) -> None:
+    def _confirm(self, played: _Played) -> None:
         """End a pod's process, say so, and let its object go."""
-        if not one.ended and one.began:
-            self._ended(one, 143, "")
+        if not played.ended and played.began:
+            self._ended(played, 143, "")
         self.admin.delete(
             PODS,
-            namespace_of(one.pod),
-            name_of(one.pod),
+            namespace_of(played.pod),
+            name_of(played.pod),
             gracePeriodSeconds=0,
-            preconditions={"uid": uid_of(one.pod)},
+            preconditions={"uid": uid_of(played.pod)},
         )
 
-    def _end_process(self, one: _Played) -> None:
-        if one.server:
-            one.server.stop()
+    def _end_process(self, played: _Played) -> None:
+        if played.server:
+            played.server.stop()
 
-    def _say(self, one: _Played, phase: str, state: Json, *, ready: bool) -> None:
-        pod, at = one.pod, now()
+    def _say(self, played: _Played, phase: str, state: Json, *, ready: bool) -> None:
+        pod, at = played.pod, now()
         container = {
             "name": verb_of(pod),
             "image": pod["spec"]["containers"][0]["image"],
@@ -342,8 +345,8 @@ class Kubelet:
             for kind in ("Ready", "ContainersReady")
         ]
         status: Json = {"phase": phase, "containerStatuses": [container], "conditions": conditions}
-        if one.address:
-            status |= {"podIP": one.address, "podIPs": [{"ip": one.address}], "startTime": at}
+        if played.address:
+            status |= {"podIP": played.address, "podIPs": [{"ip": played.address}], "startTime": at}
         self.admin.status(PODS, namespace_of(pod), name_of(pod), status)
 
     def _warn(self, pod: Json, reason: str, message: str) -> None:
@@ -382,7 +385,7 @@ class Kubelet:
         while not (self.is_lost or self._stopped.wait(HEARTBEAT_S)):
             try:
                 self._beat()
-            except (Said, OSError, urllib3.exceptions.HTTPError):
+            except (Refusal, OSError, urllib3.exceptions.HTTPError):
                 continue
 
     def _beat(self) -> None:
@@ -396,7 +399,7 @@ class Kubelet:
             self.admin.merge(LEASES, "kube-node-lease", self.node, {"spec": spec})
 
 
-def said(result: RunResult) -> str:
+def result_json(result: RunResult) -> str:
     return json.dumps(json.loads(result.model_dump_json(by_alias=True, exclude_none=True)))
 
 

@@ -36,9 +36,9 @@ class Address:
 
 
 def _is_free(address: str, port: int) -> bool:
-    with socket.socket() as one:
+    with socket.socket() as listener:
         try:
-            one.bind((address, port))
+            listener.bind((address, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return False
@@ -72,12 +72,12 @@ class _Served:
                 self.answer(*outer.post(self.path, self.rfile.read(length)))
 
             def answer(self, status: int, body: str) -> None:
-                told = body.encode()
+                content = body.encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(told)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(told)
+                self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
@@ -128,7 +128,7 @@ class PlayedServer(_Served):
     def holds(self, uid: str) -> bool:
         """Whether it holds anything of a shard."""
         held = grants.report(self.pod.holdings).holds
-        return any(pair.shard == uid for one in held for pair in one.lineage)
+        return any(pair.shard == uid for revision in held for pair in revision.lineage)
 
     def get(self, path: str) -> tuple[int, str]:
         with self._lock:
@@ -168,5 +168,5 @@ class ProgressServer(_Served):
     def get(self, path: str) -> tuple[int, str]:
         if path != "/progress":
             return 404, "{}"
-        said = {"phase": "training", "step": 40, "total_steps": 80, "figures": {"loss": 0.25}}
-        return 200, json.dumps(said)
+        progress = {"phase": "training", "step": 40, "total_steps": 80, "figures": {"loss": 0.25}}
+        return 200, json.dumps(progress)

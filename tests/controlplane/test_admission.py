@@ -2,23 +2,23 @@
 
 import pytest
 import yaml
-from tests.controlplane.town import ROOT, Town
+from tests.controlplane.testbed import ROOT, TestCluster
 
 Shard = dict[str, object]
 
 
 def shard(**spec: object) -> Shard:
-    told = {"soupRef": {"name": "soup"}, "source": {"s3": {"prefix": "data/food"}}, **spec}
+    whole_spec = {"soupRef": {"name": "soup"}, "source": {"s3": {"prefix": "data/food"}}, **spec}
     return {
         "apiVersion": "stockpot.dev/v1alpha1",
         "kind": "DataShard",
         "metadata": {"name": "food"},
-        "spec": told,
+        "spec": whole_spec,
     }
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"weight": 0.5}, "weight"),
         ({"weight": "-1"}, "weight"),
@@ -29,32 +29,38 @@ def shard(**spec: object) -> Shard:
         ({"soupRef": {"name": "No Name"}}, "soupRef.name"),
     ],
 )
-def test_a_shard_that_says_nonsense_is_refused(town: Town, spec: Shard, said: str) -> None:
-    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**spec)), ok=False)
+def test_a_shard_that_says_nonsense_is_refused(
+    test_cluster: TestCluster, spec: Shard, message: str
+) -> None:
+    answer = test_cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**spec)), ok=False)
 
-    assert said in answer
+    assert message in answer
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"soupRef": {"name": "other"}}, "make a new DataShard for another soup"),
         ({"source": {"s3": {"prefix": "data/travel"}}}, "make a new DataShard for other data"),
     ],
 )
 def test_what_a_shard_was_trained_from_cannot_be_changed(
-    town: Town, change: Shard, said: str
+    test_cluster: TestCluster, change: Shard, message: str
 ) -> None:
-    town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard()))
+    test_cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard()))
 
-    answer = town.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(shard(**change)), ok=False)
+    answer = test_cluster.kubectl(
+        "apply", "-f", "-", stdin=yaml.safe_dump(shard(**change)), ok=False
+    )
 
-    assert said in answer
+    assert message in answer
 
 
-def test_every_example_is_taken(town: Town) -> None:
+def test_every_example_is_taken(test_cluster: TestCluster) -> None:
     for path in sorted((ROOT / "examples").glob("*/")):
-        told = town.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(path))
+        output = test_cluster.kubectl(
+            "apply", "--dry-run=server", "--validate=strict", "-f", str(path)
+        )
 
-        assert "created (server dry run)" in told
-        assert "Warning" not in told
+        assert "created (server dry run)" in output
+        assert "Warning" not in output

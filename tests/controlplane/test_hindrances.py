@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.controlplane.admin import ACCOUNTS, BINDINGS, CLUSTER_ROLES, QUOTAS, Admin, Mirror
 from tests.controlplane.kubelet import Order
-from tests.controlplane.town import Town, rules_of
+from tests.controlplane.testbed import TestCluster, rules_of
 
 from stockpot.cluster.apiserver.objects import Json, labels_on, name_of
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, JOBS, SOUPS, Resource
@@ -117,29 +117,29 @@ SOURCES = {
 
 
 class Trouble:
-    """A town in which much goes wrong, and other namespaces are short of something."""
+    """A cluster in which much goes wrong, and other namespaces are short of something."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
-        self.places = {name: town.suburb() for name in (FULL, BARE, CLOSED)}
+    def __init__(self, test_cluster: TestCluster) -> None:
+        self.test_cluster = test_cluster
+        self.places = {name: test_cluster.add_namespace() for name in (FULL, BARE, CLOSED)}
         self._take_away()
         for name, order in ORDERS.items():
-            town.kubelet.order(Order(shard=name, **order))
-        town.soup(training={"parallelism": 50})
+            test_cluster.kubelet.order(Order(shard=name, **order))
+        test_cluster.soup(training={"parallelism": 50})
         for name in ORDERS:
-            town.shard(name)
+            test_cluster.shard(name)
         for name, source in SOURCES.items():
-            town.shard(name, source=source)
+            test_cluster.shard(name, source=source)
         for place in self.places.values():
             place.soup()
             place.shard("food")
-        town.soup("attic", store={"name": "attic"})
-        town.shard("lonely", "nowhere")
-        spaces = [town.studio, *(one.studio for one in self.places.values())]
-        town.operator(workloadNamespaces=spaces)
+        test_cluster.soup("attic", store={"name": "attic"})
+        test_cluster.shard("lonely", "nowhere")
+        spaces = [test_cluster.studio, *(place.studio for place in self.places.values())]
+        test_cluster.operator(workloadNamespaces=spaces)
 
     def _take_away(self) -> None:
-        admin = self.town.admin
+        admin = self.test_cluster.admin
         small = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}
         admin.create(QUOTAS, self.places[FULL].studio, small)
         admin.delete(ACCOUNTS, self.places[BARE].studio, "stockpot-workload")
@@ -149,9 +149,9 @@ class Trouble:
             else rule
             for rule in IN_WORKLOAD_NAMESPACE
         ]
-        name = f"closed-{self.town.release}"
-        told = {"metadata": {"name": name}, "rules": rules_of(tuple(rules))}
-        admin.create(CLUSTER_ROLES, None, told)
+        name = f"closed-{self.test_cluster.release}"
+        role = {"metadata": {"name": name}, "rules": rules_of(tuple(rules))}
+        admin.create(CLUSTER_ROLES, None, role)
         closed = self.places[CLOSED]
         admin.delete(BINDINGS, closed.studio, "operator")
         closed.bind(closed.studio, "ClusterRole", name)
@@ -160,150 +160,160 @@ class Trouble:
             "storageClassName": "",
             "resources": {"requests": {"storage": "1Gi"}},
         }
-        admin.create(CLAIMS, self.town.studio, {"metadata": {"name": "empty"}, "spec": spec})
+        admin.create(
+            CLAIMS, self.test_cluster.studio, {"metadata": {"name": "empty"}, "spec": spec}
+        )
 
 
 @pytest.fixture(scope="module")
 def trouble(
     admin: Admin, mirror: Mirror, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Trouble]:
-    town = Town(admin, mirror, tmp_path_factory.mktemp("trouble"))
-    town.build()
-    yield Trouble(town)
-    town.tear_down()
+    test_cluster = TestCluster(admin, mirror, tmp_path_factory.mktemp("trouble"))
+    test_cluster.build()
+    yield Trouble(test_cluster)
+    test_cluster.tear_down()
 
 
-def stalls(town: Town, name: str, reason: str, kind: Resource = DATA_SHARDS) -> str:
+def stalls(test_cluster: TestCluster, name: str, reason: str, kind: Resource = DATA_SHARDS) -> str:
     """Wait until it is Stalled for that reason; say its message, as kubectl describe shows it."""
-    town.until(
+    test_cluster.until(
         lambda: (
-            town.condition(name, "Ready", kind)["reason"] == reason
-            and town.is_so(name, "Stalled", kind)
+            test_cluster.condition(name, "Ready", kind)["reason"] == reason
+            and test_cluster.is_so(name, "Stalled", kind)
         ),
         f"{name} is Stalled with {reason}",
         PATIENCE_S,
     )
-    message = town.condition(name, "Ready", kind)["message"]
+    message = test_cluster.condition(name, "Ready", kind)["message"]
     assert "; help: " in message
-    assert town.condition(name, "Stalled", kind)["message"] == message
+    assert test_cluster.condition(name, "Stalled", kind)["message"] == message
     return str(message)
 
 
 @pytest.mark.parametrize("shard", CANNOT_BEGIN)
 def test_a_training_that_cannot_begin_says_what_it_waits_for(trouble: Trouble, shard: str) -> None:
-    _, reason, said = CANNOT_BEGIN[shard]
+    _, reason, message = CANNOT_BEGIN[shard]
 
-    told = stalls(trouble.town, shard, reason)
+    stalled = stalls(trouble.test_cluster, shard, reason)
 
-    assert told.startswith(f"the training of {shard} waits: ")
-    for words in said:
-        assert words in told
-    assert reason in trouble.town.kubectl("get", "shard", shard)
+    assert stalled.startswith(f"the training of {shard} waits: ")
+    for words in message:
+        assert words in stalled
+    assert reason in trouble.test_cluster.kubectl("get", "shard", shard)
 
 
 @pytest.mark.parametrize("shard", FAIL_FOR_GOOD)
 def test_a_training_that_would_fail_again_is_not_tried_again(trouble: Trouble, shard: str) -> None:
-    _, reason, said = FAIL_FOR_GOOD[shard]
+    _, reason, message = FAIL_FOR_GOOD[shard]
 
-    told = stalls(trouble.town, shard, reason)
+    stalled = stalls(trouble.test_cluster, shard, reason)
 
-    assert said in told
-    assert "tried again" not in told
-    assert "Warning" in trouble.town.kubectl("describe", "shard", shard)
+    assert message in stalled
+    assert "tried again" not in stalled
+    assert "Warning" in trouble.test_cluster.kubectl("describe", "shard", shard)
 
 
 @pytest.mark.parametrize("shard", FAIL_ONCE)
 def test_what_failed_by_the_worlds_fault_says_so_and_is_tried_again(
     trouble: Trouble, shard: str
 ) -> None:
-    _, reason, said = FAIL_ONCE[shard]
-    town = trouble.town
+    _, reason, message = FAIL_ONCE[shard]
+    test_cluster = trouble.test_cluster
 
-    town.until(lambda: town.is_so(shard, "Ready"), f"{shard} is learnt all the same", PATIENCE_S)
+    test_cluster.until(
+        lambda: test_cluster.is_so(shard, "Ready"), f"{shard} is learnt all the same", PATIENCE_S
+    )
 
-    told = {
-        one["message"]
-        for word in town.mirror.happened(DATA_SHARDS, [town.studio])
+    messages = {
+        condition["message"]
+        for word in test_cluster.mirror.happened(DATA_SHARDS, [test_cluster.studio])
         if name_of(word.thing) == shard
-        for one in word.thing.get("status", {}).get("conditions", ())
-        if (one["type"], one["reason"]) == ("Ready", reason)
+        for condition in word.thing.get("status", {}).get("conditions", ())
+        if (condition["type"], condition["reason"]) == ("Ready", reason)
     }
-    assert any(said in one and "; help: " in one for one in told), told
+    assert any(message in text and "; help: " in text for text in messages), messages
 
 
 def test_a_claim_that_is_not_there_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "no-claim", "ClaimUnbound")
+    stalled = stalls(trouble.test_cluster, "no-claim", "ClaimUnbound")
 
-    assert f"the claim pictures is not in the namespace {trouble.town.studio}" in told
+    assert f"the claim pictures is not in the namespace {trouble.test_cluster.studio}" in stalled
 
 
 def test_a_claim_without_a_volume_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "no-volume", "ClaimUnbound")
+    stalled = stalls(trouble.test_cluster, "no-volume", "ClaimUnbound")
 
-    assert "no volume yet (empty)" in told
-    assert "kubectl describe pvc" in told
+    assert "no volume yet (empty)" in stalled
+    assert "kubectl describe pvc" in stalled
 
 
 def test_a_quota_that_is_used_up_is_named(trouble: Trouble) -> None:
-    town = trouble.places[FULL]
+    test_cluster = trouble.places[FULL]
 
-    told = stalls(town, "food", "QuotaExceeded")
+    stalled = stalls(test_cluster, "food", "QuotaExceeded")
 
-    assert f"the namespace {town.studio} has no room for the pod" in told
-    assert "pods=0" in told
-    assert "raise the ResourceQuota" in told
+    assert f"the namespace {test_cluster.studio} has no room for the pod" in stalled
+    assert "pods=0" in stalled
+    assert "raise the ResourceQuota" in stalled
 
 
 def test_a_service_account_that_is_missing_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.places[BARE], "food", "Forbidden")
+    stalled = stalls(trouble.places[BARE], "food", "Forbidden")
 
-    assert "the ServiceAccount" in told
-    assert "stockpot-workload is not in the namespace" in told
-    assert "workloadNamespaces" in told
+    assert "the ServiceAccount" in stalled
+    assert "stockpot-workload is not in the namespace" in stalled
+    assert "workloadNamespaces" in stalled
 
 
 def test_a_verb_that_the_operator_may_not_is_named(trouble: Trouble) -> None:
-    town = trouble.places[CLOSED]
+    test_cluster = trouble.places[CLOSED]
 
-    told = stalls(town, "soup", "Forbidden", SOUPS)
+    stalled = stalls(test_cluster, "soup", "Forbidden", SOUPS)
 
-    assert "did not create jobs.batch" in told
-    assert f"kubectl auth can-i create jobs.batch -n {town.studio}" in told
+    assert "did not create jobs.batch" in stalled
+    assert f"kubectl auth can-i create jobs.batch -n {test_cluster.studio}" in stalled
 
 
 def test_a_store_that_nobody_declared_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "attic", "StoreNotFound", SOUPS)
+    stalled = stalls(trouble.test_cluster, "attic", "StoreNotFound", SOUPS)
 
-    assert "no store is called attic; help: name one of default" in told
+    assert "no store is called attic; help: name one of default" in stalled
 
 
 def test_a_soup_that_is_not_there_is_named(trouble: Trouble) -> None:
-    told = stalls(trouble.town, "lonely", "SoupNotFound")
+    stalled = stalls(trouble.test_cluster, "lonely", "SoupNotFound")
 
-    assert "there is no Soup nowhere here; help: apply one of that name" in told
+    assert "there is no Soup nowhere here; help: apply one of that name" in stalled
 
 
 def test_a_job_that_was_deleted_by_hand_is_posted_again(trouble: Trouble) -> None:
-    town, shard = trouble.town, "deleted-job"
+    test_cluster, shard = trouble.test_cluster, "deleted-job"
 
     def jobs() -> list[str]:
-        every = town.jobs("train")
-        return [name_of(one) for one in every if labels_on(one)["stockpot.dev/shard"] == shard]
+        every = test_cluster.jobs("train")
+        return [
+            name_of(thing) for thing in every if labels_on(thing)["stockpot.dev/shard"] == shard
+        ]
 
-    town.until(lambda: jobs() and town.condition(shard, "Ready")["reason"] == "Training", "it runs")
+    test_cluster.until(
+        lambda: jobs() and test_cluster.condition(shard, "Ready")["reason"] == "Training", "it runs"
+    )
     [name] = jobs()
-    town.kubectl("delete", "job", name, "--wait=false")
+    test_cluster.kubectl("delete", "job", name, "--wait=false")
 
-    town.until(lambda: town.is_so(shard, "Ready"), f"{shard} is learnt all the same", PATIENCE_S)
-    assert town.posted("train").count(name) == 2
+    test_cluster.until(
+        lambda: test_cluster.is_so(shard, "Ready"), f"{shard} is learnt all the same", PATIENCE_S
+    )
+    assert test_cluster.posted("train").count(name) == 2
 
 
 def test_a_receipt_without_its_key_waits_and_says_so(trouble: Trouble) -> None:
-    town, shard = trouble.town, "unsigned"
-    town.until(lambda: town.is_so(shard, "Ready"), f"{shard} is learnt", PATIENCE_S)
+    test_cluster, shard = trouble.test_cluster, "unsigned"
+    test_cluster.until(lambda: test_cluster.is_so(shard, "Ready"), f"{shard} is learnt", PATIENCE_S)
 
-    town.delete(shard)
-    told = stalls(town, shard, "SecretNotFound")
+    test_cluster.delete(shard)
+    stalled = stalls(test_cluster, shard, "SecretNotFound")
 
-    assert "the Secret stockpot-signing has no key signing-key.pem" in told
-    assert town.condition(shard, "Unlearned")["reason"] == "SecretNotFound"
+    assert "the Secret stockpot-signing has no key signing-key.pem" in stalled
+    assert test_cluster.condition(shard, "Unlearned")["reason"] == "SecretNotFound"

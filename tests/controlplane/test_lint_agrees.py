@@ -23,15 +23,15 @@ def takes(cluster: ControlPlane) -> Callable[[Path], str]:
     kubectl = build.built(build.control_plane()) / "kubectl"
 
     def takes(path: Path) -> str:
-        told = ("apply", "--dry-run=server", "--validate=strict", "-n", "default", "-f", path)
-        said = subprocess.run(
-            [kubectl, "--kubeconfig", cluster.kubeconfig, *told],
+        command = ("apply", "--dry-run=server", "--validate=strict", "-n", "default", "-f", path)
+        completed = subprocess.run(
+            [kubectl, "--kubeconfig", cluster.kubeconfig, *command],
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
         )
-        return "" if said.returncode == 0 else (said.stdout + said.stderr).strip()
+        return "" if completed.returncode == 0 else (completed.stdout + completed.stderr).strip()
 
     return takes
 
@@ -58,11 +58,13 @@ def judged(
 def test_lint_and_the_api_server_judge_alike(takes: Callable[[Path], str], tmp_path: Path) -> None:
     texts = dict(corpus.agreed())
 
-    found = judged(texts, tmp_path, takes)
+    verdicts = judged(texts, tmp_path, takes)
 
     assert len(texts) > 250
-    assert {name: said for name, said in found.items() if bool(said[0]) != bool(said[1])} == {}
-    refused = sum(1 for lint, _ in found.values() if lint)
+    assert {
+        name: verdict for name, verdict in verdicts.items() if bool(verdict[0]) != bool(verdict[1])
+    } == {}
+    refused = sum(1 for lint, _ in verdicts.values() if lint)
     assert 60 < refused < len(texts) - 60, "both have something to refuse, and to take"
 
 
@@ -71,7 +73,7 @@ def test_lint_alone_refuses_what_would_be_lost_without_a_word(
 ) -> None:
     texts = {name: text for name, (text, _) in corpus.LINT_ALONE.items()}
 
-    found = judged(texts, tmp_path, takes)
+    verdicts = judged(texts, tmp_path, takes)
 
-    assert {name: said for name, said in found.items() if not said[0]} == {}
-    assert {name: said for name, said in found.items() if said[1]} == {}
+    assert {name: verdict for name, verdict in verdicts.items() if not verdict[0]} == {}
+    assert {name: verdict for name, verdict in verdicts.items() if verdict[1]} == {}

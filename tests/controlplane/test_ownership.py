@@ -1,82 +1,93 @@
 """The Deployment and the Service are ours: their fields are owned, and hand edits taken back."""
 
-from tests.controlplane.town import Town
+from tests.controlplane.testbed import TestCluster
 
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES, SOUPS
 
 
 def managers(thing: Json) -> set[tuple[str, str]]:
-    return {(one["manager"], one["operation"]) for one in thing["metadata"]["managedFields"]}
+    return {(entry["manager"], entry["operation"]) for entry in thing["metadata"]["managedFields"]}
 
 
-def test_a_deployment_and_a_service_that_were_edited_by_hand_are_taken_back(town: Town) -> None:
-    town.operator()
-    town.soup()
-    town.shard("food")
-    town.learnt("food")
-    deployment = town.deployment()
+def test_a_deployment_and_a_service_that_were_edited_by_hand_are_taken_back(
+    test_cluster: TestCluster,
+) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.learnt("food")
+    deployment = test_cluster.deployment()
     assert deployment
     name = deployment["metadata"]["name"]
 
-    town.admin.merge(DEPLOYMENTS, town.studio, name, {"spec": {"replicas": 3}})
-    town.admin.merge(SERVICES, town.studio, "soup", {"spec": {"selector": {"app": "mine"}}})
+    test_cluster.admin.merge(DEPLOYMENTS, test_cluster.studio, name, {"spec": {"replicas": 3}})
+    test_cluster.admin.merge(
+        SERVICES, test_cluster.studio, "soup", {"spec": {"selector": {"app": "mine"}}}
+    )
 
     def taken_back() -> bool:
-        live, address = town.deployment(), town.get("soup", SERVICES)
+        live, address = test_cluster.deployment(), test_cluster.get("soup", SERVICES)
         assert live
         assert address
         selector = address["spec"]["selector"]
         return live["spec"]["replicas"] == 1 and "stockpot.dev/soup-uid" in selector
 
-    town.until(taken_back, "both are as they were told")
-    town.until(lambda: town.is_so("soup", "Ready", SOUPS), "the soup is settled again")
-    live = town.deployment()
+    test_cluster.until(taken_back, "both are as they were told")
+    test_cluster.until(
+        lambda: test_cluster.is_so("soup", "Ready", SOUPS), "the soup is settled again"
+    )
+    live = test_cluster.deployment()
     assert live
     assert ("stockpot", "Apply") in managers(live)
 
 
-def test_what_somebody_adds_stays_and_is_no_reason_to_write(town: Town) -> None:
-    town.operator()
-    town.soup()
-    town.shard("food")
-    town.learnt("food")
-    deployment = town.deployment()
+def test_what_somebody_adds_stays_and_is_no_reason_to_write(test_cluster: TestCluster) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.learnt("food")
+    deployment = test_cluster.deployment()
     assert deployment
     name = deployment["metadata"]["name"]
 
-    town.admin.merge(DEPLOYMENTS, town.studio, name, {"metadata": {"labels": {"team": "x"}}})
-    town.shard("travel")
-    town.learnt("food", "travel")
+    test_cluster.admin.merge(
+        DEPLOYMENTS, test_cluster.studio, name, {"metadata": {"labels": {"team": "x"}}}
+    )
+    test_cluster.shard("travel")
+    test_cluster.learnt("food", "travel")
 
-    live = town.deployment()
+    live = test_cluster.deployment()
     assert live
     assert live["metadata"]["labels"]["team"] == "x"
 
 
-def test_servers_are_scaled_as_kubectl_scale_asks(town: Town) -> None:
-    town.operator()
-    town.soup()
-    food = town.shard("food")
-    town.learnt("food")
+def test_servers_are_scaled_as_kubectl_scale_asks(test_cluster: TestCluster) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    food = test_cluster.shard("food")
+    test_cluster.learnt("food")
 
-    town.kubectl("scale", "soup", "soup", "--replicas=2")
+    test_cluster.kubectl("scale", "soup", "soup", "--replicas=2")
 
-    town.until(lambda: town.serving() == [{food}, {food}], "two servers answer with it")
-    town.until(lambda: town.is_so("soup", "Ready", SOUPS), "the soup is settled")
+    test_cluster.until(
+        lambda: test_cluster.serving() == [{food}, {food}], "two servers answer with it"
+    )
+    test_cluster.until(lambda: test_cluster.is_so("soup", "Ready", SOUPS), "the soup is settled")
 
 
-def test_a_service_of_somebody_else_is_left_alone_and_named(town: Town) -> None:
+def test_a_service_of_somebody_else_is_left_alone_and_named(test_cluster: TestCluster) -> None:
     ports = [{"port": 80}]
-    town.admin.create(
-        SERVICES, town.studio, {"metadata": {"name": "soup"}, "spec": {"ports": ports}}
+    test_cluster.admin.create(
+        SERVICES, test_cluster.studio, {"metadata": {"name": "soup"}, "spec": {"ports": ports}}
     )
-    town.operator()
-    town.soup()
-    town.shard("food")
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
 
-    town.until(
-        lambda: town.condition("soup", "Stalled", SOUPS)["reason"] == "NameTaken", "it says so"
+    test_cluster.until(
+        lambda: test_cluster.condition("soup", "Stalled", SOUPS)["reason"] == "NameTaken",
+        "it says so",
     )
 
-    assert "kubectl delete service" in town.condition("soup", "Ready", SOUPS)["message"]
+    assert "kubectl delete service" in test_cluster.condition("soup", "Ready", SOUPS)["message"]

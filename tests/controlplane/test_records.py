@@ -1,29 +1,33 @@
 """Records leave a shard, on a real API server."""
 
 from tests.controlplane.kubelet import Order
-from tests.controlplane.town import Town
+from tests.controlplane.testbed import TestCluster
 
 from stockpot.cluster.apiserver.resources import DATA_SHARDS
 
 
-def test_a_shard_without_some_records_comes_back_with_a_receipt_of_its_own(town: Town) -> None:
-    town.operator()
-    town.soup()
-    food, travel = town.shard("food"), town.shard("travel")
-    town.learnt("food", "travel")
-    before = (town.get("food") or {})["status"]["trainingKey"]
-    town.kubelet.order(Order("train", hold=True, shard="food"))
+def test_a_shard_without_some_records_comes_back_with_a_receipt_of_its_own(
+    test_cluster: TestCluster,
+) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    food, travel = test_cluster.shard("food"), test_cluster.shard("travel")
+    test_cluster.learnt("food", "travel")
+    before = (test_cluster.get("food") or {})["status"]["trainingKey"]
+    test_cluster.kubelet.order(Order("train", hold=True, shard="food"))
 
     leave = {"spec": {"excludeRecords": ["first"]}}
-    town.admin.merge(DATA_SHARDS, town.studio, "food", leave)
-    town.until(lambda: town.serving() == [{travel}], "the shard leaves the soup at once")
-    training = town.condition("food", "Trained")
-    town.kubelet.forget_orders()
-    town.until(town.receipts, "what had the record has its receipt")
-    town.until(lambda: town.serving() == [{food, travel}], "the shard comes back")
+    test_cluster.admin.merge(DATA_SHARDS, test_cluster.studio, "food", leave)
+    test_cluster.until(
+        lambda: test_cluster.serving() == [{travel}], "the shard leaves the soup at once"
+    )
+    training = test_cluster.condition("food", "Trained")
+    test_cluster.kubelet.forget_orders()
+    test_cluster.until(test_cluster.receipts, "what had the record has its receipt")
+    test_cluster.until(lambda: test_cluster.serving() == [{food, travel}], "the shard comes back")
 
-    status = (town.get("food") or {})["status"]
-    [receipt] = (one["spec"] for one in town.receipts())
+    status = (test_cluster.get("food") or {})["status"]
+    [receipt] = (receipt_object["spec"] for receipt_object in test_cluster.receipts())
     assert training["status"] == "False"
     assert (receipt["scope"], receipt["completeness"]) == ("Records", "Complete")
     assert receipt["shard"]["uid"] == f"{food}.{before.removeprefix('sha256:')[:16]}"
@@ -33,21 +37,23 @@ def test_a_shard_without_some_records_comes_back_with_a_receipt_of_its_own(town:
     assert status["leftOut"] == ["first"]
 
 
-def test_a_record_that_is_not_there_is_named_and_nothing_is_lost(town: Town) -> None:
-    town.operator()
-    town.soup()
-    food = town.shard("food")
-    town.learnt("food")
-    before = (town.get("food") or {})["status"]["trainingKey"]
+def test_a_record_that_is_not_there_is_named_and_nothing_is_lost(test_cluster: TestCluster) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    food = test_cluster.shard("food")
+    test_cluster.learnt("food")
+    before = (test_cluster.get("food") or {})["status"]["trainingKey"]
 
     wrong = {"spec": {"excludeRecords": ["nobody"]}}
-    town.admin.merge(DATA_SHARDS, town.studio, "food", wrong)
-    town.until(lambda: town.is_so("food", "Stalled"), "the shard says what is wrong")
-    said = town.condition("food", "Stalled")
+    test_cluster.admin.merge(DATA_SHARDS, test_cluster.studio, "food", wrong)
+    test_cluster.until(
+        lambda: test_cluster.is_so("food", "Stalled"), "the shard says what is wrong"
+    )
+    condition = test_cluster.condition("food", "Stalled")
     right: dict[str, dict[str, list[str]]] = {"spec": {"excludeRecords": []}}
-    town.admin.merge(DATA_SHARDS, town.studio, "food", right)
-    town.until(lambda: town.serving() == [{food}], "the shard comes back as it was")
+    test_cluster.admin.merge(DATA_SHARDS, test_cluster.studio, "food", right)
+    test_cluster.until(lambda: test_cluster.serving() == [{food}], "the shard comes back as it was")
 
-    assert said["reason"] == "BadData"
-    assert (town.get("food") or {})["status"]["trainingKey"] == before
-    assert not town.receipts()
+    assert condition["reason"] == "BadData"
+    assert (test_cluster.get("food") or {})["status"]["trainingKey"] == before
+    assert not test_cluster.receipts()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.controlplane.admin import Admin, Mirror
 from tests.controlplane.conftest import Figure, an_api_server
-from tests.controlplane.town import Operator, Town
+from tests.controlplane.testbed import Operator, TestCluster
 
 from stockpot.cluster.apiserver.resources import EVENTS, LEASES
 from stockpot.cluster.chart.permissions import (
@@ -36,15 +36,15 @@ RSS_MB = 150
 
 @pytest.fixture
 def admin(tmp_path: Path) -> Iterator[Admin]:
-    with an_api_server(tmp_path / "crds") as one:
-        yield Admin(one)
+    with an_api_server(tmp_path / "crds") as plane:
+        yield Admin(plane)
 
 
 @pytest.fixture
 def mirror(admin: Admin) -> Iterator[Mirror]:
-    one = Mirror(admin)
-    yield one
-    one.stop()
+    mirror = Mirror(admin)
+    yield mirror
+    mirror.stop()
 
 
 def writes(admin: Admin) -> Counter[str]:
@@ -60,45 +60,47 @@ def writes(admin: Admin) -> Counter[str]:
     return counted
 
 
-def told(town: Town) -> int:
+def events_written(test_cluster: TestCluster) -> int:
     """How many Events the operators wrote."""
-    happened = town.mirror.happened(EVENTS, (town.studio, town.release))
-    return sum(1 for one in happened if one.thing.get("source", {}).get("component") == "stockpot")
+    happened = test_cluster.mirror.happened(EVENTS, (test_cluster.studio, test_cluster.release))
+    return sum(
+        1 for entry in happened if entry.thing.get("source", {}).get("component") == "stockpot"
+    )
 
 
-def some_time(town: Town, renewals: int = 3) -> float:
+def some_time(test_cluster: TestCluster, renewals: int = 3) -> float:
     """Let the release renew its scope some times: a few seconds, in which rounds may happen."""
     began_s = time.monotonic()
 
     def renewed() -> int:
-        return len(town.mirror.happened(LEASES, [town.studio]))
+        return len(test_cluster.mirror.happened(LEASES, [test_cluster.studio]))
 
     until = renewed() + renewals
-    town.until(lambda: renewed() >= until, "the scope is renewed")
+    test_cluster.until(lambda: renewed() >= until, "the scope is renewed")
     return time.monotonic() - began_s
 
 
-def settled(town: Town) -> Operator:
-    operator = town.operator()
-    town.soup(serving={"replicas": 2})
-    town.shard("food")
-    town.shard("travel")
-    town.learnt("food", "travel")
-    town.until(lambda: not town.jobs(), "what has ended is put away")
-    some_time(town, 1)
+def settled(test_cluster: TestCluster) -> Operator:
+    operator = test_cluster.operator()
+    test_cluster.soup(serving={"replicas": 2})
+    test_cluster.shard("food")
+    test_cluster.shard("travel")
+    test_cluster.learnt("food", "travel")
+    test_cluster.until(lambda: not test_cluster.jobs(), "what has ended is put away")
+    some_time(test_cluster, 1)
     return operator
 
 
 def test_nothing_is_written_in_a_settled_world_but_leases(
-    town: Town, admin: Admin, figure: Figure
+    test_cluster: TestCluster, admin: Admin, figure: Figure
 ) -> None:
-    operator = settled(town)
-    before, events, cpu_s = writes(admin), told(town), operator.cpu_s()
+    operator = settled(test_cluster)
+    before, events, cpu_s = writes(admin), events_written(test_cluster), operator.cpu_s()
 
-    took_s = some_time(town)
+    took_s = some_time(test_cluster)
 
     assert writes(admin) - before == Counter()
-    assert told(town) == events
+    assert events_written(test_cluster) == events
     figure("CPU of an idle operator, in percent", 100 * (operator.cpu_s() - cpu_s) / took_s)
     figure("RSS of an idle operator, in MB", operator.rss_bytes() / 1e6)
     assert operator.rss_bytes() < RSS_MB * 1e6
@@ -112,17 +114,17 @@ def rounds(operator: Operator) -> float:
 
 
 def test_an_operator_that_starts_again_writes_nothing_in_a_settled_world(
-    town: Town, admin: Admin
+    test_cluster: TestCluster, admin: Admin
 ) -> None:
-    first = settled(town)
-    before, events = writes(admin), told(town)
+    first = settled(test_cluster)
+    before, events = writes(admin), events_written(test_cluster)
 
     code = first.end()
-    second = town.operator("second")
-    town.until(lambda: town.leader() == "second", "the second leads")
-    town.until(lambda: rounds(second) > 0, "it works")
-    some_time(town)
+    second = test_cluster.operator("second")
+    test_cluster.until(lambda: test_cluster.leader() == "second", "the second leads")
+    test_cluster.until(lambda: rounds(second) > 0, "it works")
+    some_time(test_cluster)
 
     assert code == 0
     assert writes(admin) - before == Counter()
-    assert told(town) == events
+    assert events_written(test_cluster) == events

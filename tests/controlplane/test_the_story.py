@@ -3,7 +3,7 @@
 from tests.controlplane.admin import BINDINGS
 from tests.controlplane.conftest import Figure
 from tests.controlplane.kubelet import Order
-from tests.controlplane.town import Town
+from tests.controlplane.testbed import TestCluster
 
 from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.objects import namespace_of
@@ -11,95 +11,108 @@ from stockpot.cluster.apiserver.resources import DATA_SHARDS, LEASES, SOUPS
 
 
 def test_shards_that_are_applied_are_trained_included_and_served(
-    town: Town, figure: Figure
+    test_cluster: TestCluster, figure: Figure
 ) -> None:
-    town.operator()
-    town.soup()
-    uids = {town.shard("food"), town.shard("travel")}
+    test_cluster.operator()
+    test_cluster.soup()
+    uids = {test_cluster.shard("food"), test_cluster.shard("travel")}
 
-    figure("seconds from an operator's start to two shards served", town.learnt("food", "travel"))
+    figure(
+        "seconds from an operator's start to two shards served",
+        test_cluster.learnt("food", "travel"),
+    )
 
-    assert town.serving() == [uids]
+    assert test_cluster.serving() == [uids]
     for name in ("food", "travel"):
-        assert town.is_so(name, "Trained")
-        assert town.is_so(name, "Included")
-    assert town.is_so("soup", "Serving", SOUPS)
-    assert "food" in town.kubectl("get", "shard")
+        assert test_cluster.is_so(name, "Trained")
+        assert test_cluster.is_so(name, "Included")
+    assert test_cluster.is_so("soup", "Serving", SOUPS)
+    assert "food" in test_cluster.kubectl("get", "shard")
 
 
 def test_a_shard_that_is_deleted_goes_when_its_receipt_is_stored(
-    town: Town, figure: Figure
+    test_cluster: TestCluster, figure: Figure
 ) -> None:
-    town.operator()
-    town.soup()
-    food, travel = town.shard("food"), town.shard("travel")
-    town.learnt("food", "travel")
+    test_cluster.operator()
+    test_cluster.soup()
+    food, travel = test_cluster.shard("food"), test_cluster.shard("travel")
+    test_cluster.learnt("food", "travel")
 
-    town.delete("food")
-    figure("seconds from a deletion to its receipt", town.forgotten("food"))
+    test_cluster.delete("food")
+    figure("seconds from a deletion to its receipt", test_cluster.forgotten("food"))
 
-    assert town.serving() == [{travel}]
-    [receipt] = town.receipts()
+    assert test_cluster.serving() == [{travel}]
+    [receipt] = test_cluster.receipts()
     assert receipt["spec"]["shard"] == {"name": "food", "uid": food}
-    assert [namespace_of(job) for job in town.jobs("sign")] in ([], [town.release])
+    assert [namespace_of(job) for job in test_cluster.jobs("sign")] in ([], [test_cluster.release])
 
 
-def test_a_training_says_how_far_it_is(town: Town) -> None:
-    town.kubelet.order(Order("train", hold=True))
-    town.operator()
-    town.soup()
-    town.shard("food")
+def test_a_training_says_how_far_it_is(test_cluster: TestCluster) -> None:
+    test_cluster.kubelet.order(Order("train", hold=True))
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
 
-    town.until(lambda: town.progress("food") == 50, "food says that half of its training is done")
+    test_cluster.until(
+        lambda: test_cluster.progress("food") == 50, "food says that half of its training is done"
+    )
 
-    assert town.condition("food", "Ready")["reason"] == "Training"
-
-
-def test_a_soup_that_is_deleted_stays_until_its_shards_are_forgotten(town: Town) -> None:
-    town.operator()
-    town.soup()
-    town.shard("food")
-    town.learnt("food")
-
-    town.delete("soup", SOUPS)
-    town.until(lambda: not town.kubelet.servers(), "no server answers any more")
-    said = town.condition("food", "Ready")
-    town.delete("food")
-    town.forgotten("food")
-
-    town.until(lambda: town.get("soup", SOUPS) is None, "the soup goes after its last shard")
-    assert said["reason"] in {"BeingDeleted", "Settled"}
-    assert len(town.receipts()) == 1
+    assert test_cluster.condition("food", "Ready")["reason"] == "Training"
 
 
-def test_what_is_seen_gets_the_finalizer_before_anything_is_made_of_it(town: Town) -> None:
-    town.kubelet.order(Order("train", hold=True))
-    town.operator()
-    town.soup()
-    town.shard("food")
+def test_a_soup_that_is_deleted_stays_until_its_shards_are_forgotten(
+    test_cluster: TestCluster,
+) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.learnt("food")
 
-    town.until(lambda: town.jobs("train"), "the training is posted")
+    test_cluster.delete("soup", SOUPS)
+    test_cluster.until(lambda: not test_cluster.kubelet.servers(), "no server answers any more")
+    condition = test_cluster.condition("food", "Ready")
+    test_cluster.delete("food")
+    test_cluster.forgotten("food")
+
+    test_cluster.until(
+        lambda: test_cluster.get("soup", SOUPS) is None, "the soup goes after its last shard"
+    )
+    assert condition["reason"] in {"BeingDeleted", "Settled"}
+    assert len(test_cluster.receipts()) == 1
+
+
+def test_what_is_seen_gets_the_finalizer_before_anything_is_made_of_it(
+    test_cluster: TestCluster,
+) -> None:
+    test_cluster.kubelet.order(Order("train", hold=True))
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+
+    test_cluster.until(lambda: test_cluster.jobs("train"), "the training is posted")
 
     for name, kind in (("food", DATA_SHARDS), ("soup", SOUPS)):
-        thing = town.get(name, kind)
+        thing = test_cluster.get(name, kind)
         assert thing
         assert thing["metadata"]["finalizers"] == [FINALIZER]
 
 
-def test_an_operator_that_ends_where_nothing_is_left_keeps_nothing_from_going(town: Town) -> None:
-    operator = town.operator()
-    town.soup()
-    town.shard("food")
-    town.learnt("food")
-    pinned = town.admin.get(BINDINGS, town.studio, "operator")
-    town.delete("food")
-    town.delete("soup", SOUPS)
-    town.until(lambda: town.get("soup", SOUPS) is None, "the soup is gone")
+def test_an_operator_that_ends_where_nothing_is_left_keeps_nothing_from_going(
+    test_cluster: TestCluster,
+) -> None:
+    operator = test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.learnt("food")
+    pinned = test_cluster.admin.get(BINDINGS, test_cluster.studio, "operator")
+    test_cluster.delete("food")
+    test_cluster.delete("soup", SOUPS)
+    test_cluster.until(lambda: test_cluster.get("soup", SOUPS) is None, "the soup is gone")
 
     operator.end()
 
-    binding = town.admin.get(BINDINGS, town.studio, "operator")
-    lease = town.admin.get(LEASES, town.studio, "stockpot-scope")
+    binding = test_cluster.admin.get(BINDINGS, test_cluster.studio, "operator")
+    lease = test_cluster.admin.get(LEASES, test_cluster.studio, "stockpot-scope")
     assert pinned
     assert binding
     assert lease

@@ -15,28 +15,30 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
     """One for all tests here: they leave it as they find it."""
-    with ControlPlane(crds=CRDS) as one:
-        yield one
+    with ControlPlane(crds=CRDS) as plane:
+        yield plane
 
 
 def test_it_serves_our_kinds_from_the_start(cluster: ControlPlane) -> None:
-    found = cluster.api.get("/apis/stockpot.dev/v1alpha1")
+    group = cluster.api.get("/apis/stockpot.dev/v1alpha1")
 
-    assert found is not None
-    assert {"datashards", "soups", "souprevisions"} <= {one["name"] for one in found["resources"]}
+    assert group is not None
+    assert {"datashards", "soups", "souprevisions"} <= {
+        resource["name"] for resource in group["resources"]
+    }
 
 
 def test_its_kubeconfig_is_all_that_a_client_needs(cluster: ControlPlane) -> None:
     kubectl = build.built(build.control_plane()) / "kubectl"
 
-    said = subprocess.run(
+    completed = subprocess.run(
         [kubectl, "--kubeconfig", cluster.kubeconfig, "auth", "whoami", "-o", "name"],
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_what_was_stored_outlives_the_api_server(cluster: ControlPlane) -> None:

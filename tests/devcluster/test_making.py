@@ -66,20 +66,26 @@ def test_an_image_is_an_archive_whose_digests_are_true(tmp_path: Path) -> None:
 
 
 def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
-    said = json.loads(objects.identities())
-    named = {one["name"]: one["policyNames"] for one in said["identities"]}
-    allowed = {one["name"]: json.loads(one["content"]) for one in said["policies"]}
+    config = json.loads(objects.identities())
+    named = {identity["name"]: identity["policyNames"] for identity in config["identities"]}
+    allowed = {policy["name"]: json.loads(policy["content"]) for policy in config["policies"]}
 
     assert named == {objects.WORKLOAD[0]: ["workload"], objects.UNLEARN[0]: ["unlearn"]}
-    assert not any("actions" in one for one in said["identities"])
-    writing = [one for one in allowed["workload"]["Statement"] if "s3:PutObject" in one["Action"]]
-    assert [one["Resource"] for one in writing] == [
+    assert not any("actions" in identity for identity in config["identities"])
+    writing = [
+        statement
+        for statement in allowed["workload"]["Statement"]
+        if "s3:PutObject" in statement["Action"]
+    ]
+    assert [statement["Resource"] for statement in writing] == [
         ["arn:aws:s3:::stockpot/*/shards/*", "arn:aws:s3:::stockpot/*/soups/*"]
     ]
     deleting = [
-        one for one in allowed["workload"]["Statement"] if "s3:DeleteObject" in one["Action"]
+        statement
+        for statement in allowed["workload"]["Statement"]
+        if "s3:DeleteObject" in statement["Action"]
     ]
-    assert [one["Resource"] for one in deleting] == [
+    assert [statement["Resource"] for statement in deleting] == [
         [
             "arn:aws:s3:::stockpot/*/shards/*/runs/*",
             "arn:aws:s3:::stockpot/*/soups/*/accumulators/*",
@@ -89,10 +95,10 @@ def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
 
 
 def test_containers_get_the_pause_image_that_we_made() -> None:
-    said = settings.containerd(Path("/programs"), Path("/network"))
+    config = settings.containerd(Path("/programs"), Path("/network"))
 
-    assert f'sandbox = "{images.PAUSE}"' in said
-    assert 'BinaryName = "/programs/runc"' in said
+    assert f'sandbox = "{images.PAUSE}"' in config
+    assert 'BinaryName = "/programs/runc"' in config
 
 
 def read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devcluster import build, debian, forwarding, kubectl, node, objects, rooms, teardown
+from devcluster import (
+    build,
+    cgroup_namespaces,
+    debian,
+    forwarding,
+    kubectl,
+    node,
+    objects,
+    teardown,
+)
 from devcluster.images import BASE
 from devcluster.places import Places, places
 from devcluster.problem import Problem
@@ -52,30 +61,30 @@ def test_up_does_nothing_where_nothing_is_missing(cluster: Places) -> None:
 
 
 def test_a_restricted_pod_runs_our_code_and_finds_the_store_by_name(cluster: Places) -> None:
-    said = run_a_pod(
+    output = run_a_pod(
         cluster,
         "import stockpot.workload, urllib.request;"
         f"print(urllib.request.urlopen('{objects.ENDPOINT}/healthz').status)",
     )
 
-    assert said.strip() == "200"
+    assert output.strip() == "200"
 
 
 def test_a_pod_cannot_write_to_what_it_claims(cluster: Places) -> None:
-    said = run_a_pod(
+    output = run_a_pod(
         cluster,
         "import pathlib\n"
         "try: pathlib.Path('/opt/stockpot/src/new').write_text('')\n"
         "except OSError as error: print(error.strerror)",
     )
 
-    assert said.strip() == "Read-only file system"
+    assert output.strip() == "Read-only file system"
 
 
 @pytest.mark.parametrize("program", ["kubelet", "containerd", "etcd", "kube-apiserver"])
 def test_what_was_killed_is_started_again_and_pods_live_on(cluster: Places, program: str) -> None:
     store = store_process(cluster)
-    rooms.kill(cluster, program)
+    cgroup_namespaces.kill(cluster, program)
 
     node.up(cluster)
 
@@ -105,28 +114,28 @@ def test_a_service_that_is_not_there_is_named(cluster: Places) -> None:
 
 def test_nothing_is_left_when_everything_was_killed_first() -> None:
     of = places(f"test-{os.getpid()}-x")
-    rooms.make_network(of)
+    cgroup_namespaces.make_network(of)
     of.state.mkdir(parents=True)
-    rooms.make_files(of)
-    for pid in rooms.group(of).pids():
+    cgroup_namespaces.make_files(of)
+    for pid in cgroup_namespaces.group(of).pids():
         os.kill(pid, signal.SIGKILL)
 
     teardown.down(of)
 
     networks = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     assert of.network not in networks
-    assert not rooms.group(of).below()
+    assert not cgroup_namespaces.group(of).below()
     assert not of.state.exists()
     assert str(of.state) not in Path("/proc/mounts").read_text()
 
 
 def processes(of: Places) -> dict[str, set[int]]:
-    return {program: rooms.itself(of, program) for program in node.PROGRAMS}
+    return {program: cgroup_namespaces.itself(of, program) for program in node.PROGRAMS}
 
 
 def store_process(of: Places) -> set[int]:
     """The store's own, which is not its sandbox's."""
-    pids = rooms.group(of, "pods").pids()
+    pids = cgroup_namespaces.group(of, "pods").pids()
     return {pid for pid in pids if "weed" in Path(f"/proc/{pid}/cmdline").read_text()}
 
 

@@ -13,7 +13,7 @@ from devcluster import build, commands
 from devcluster.controlplane import ControlPlane, free_ports
 from tests.controlplane.admin import ACCOUNTS, SECRETS, Admin, Mirror
 from tests.controlplane.kubelet import Kubelet
-from tests.controlplane.town import Operator
+from tests.controlplane.testbed import Operator
 from tests.docs.grounds import BIN, Lend, Setting, cloned, ours
 from tests.docs.receipts import some_receipts
 from tests.docs.shell import Ground
@@ -46,8 +46,8 @@ wait "$operator"
 
 def kubernetes(cluster: ControlPlane, programs: Path, **more: str) -> dict[str, str]:
     """An environment in which kubectl and helm speak to a cluster."""
-    found = ours(KUBECONFIG=str(cluster.kubeconfig), **more)
-    return {**found, "PATH": f"{programs}{os.pathsep}{found['PATH']}"}
+    environment = ours(KUBECONFIG=str(cluster.kubeconfig), **more)
+    return {**environment, "PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
 
 
 @contextmanager
@@ -76,10 +76,10 @@ def installed(setting: Setting) -> Iterator[Lend]:
     receipts = some_receipts(setting.new("receipts"), soup)
     with ExitStack() as running:
         cluster = running.enter_context(ControlPlane(scheduler=True))
-        town = Town(cluster, programs, setting.new("operator"))
-        running.callback(town.stop)
-        town.install(receipts.key)
-        town.begin()
+        test_cluster = TestCluster(cluster, programs, setting.new("operator"))
+        running.callback(test_cluster.stop)
+        test_cluster.install(receipts.key)
+        test_cluster.begin()
 
         def lend(page: str) -> Ground:
             name = page.replace("/", "-").removesuffix(".md").lower()
@@ -101,13 +101,13 @@ def installed(setting: Setting) -> Iterator[Lend]:
                 "AUDIT": str(at / "audit"),
                 "PORT": str(free_ports(1)[0]),
             }
-            found = kubernetes(cluster, programs, **more)
-            return {**found, "PATH": f"{at / 'bin'}{os.pathsep}{found['PATH']}"}
+            environment = kubernetes(cluster, programs, **more)
+            return {**environment, "PATH": f"{at / 'bin'}{os.pathsep}{environment['PATH']}"}
 
         yield lend
 
 
-class Town:
+class TestCluster:
     """Stockpot as its chart installs it, but that its operator and its node are ours."""
 
     def __init__(self, cluster: ControlPlane, programs: Path, folder: Path) -> None:
@@ -136,12 +136,12 @@ class Town:
         self._operator = Operator(
             self._folder, "operator", self._settings(), self._kubeconfig(), dies=""
         )
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "base": {"s3": {"prefix": "bases/emoji"}},
             "membership": {"settleSeconds": 0},
             "serving": {"replicas": 1},
         }
-        self.admin.create(SOUPS, STUDIO, {"metadata": {"name": "emoji"}, "spec": told})
+        self.admin.create(SOUPS, STUDIO, {"metadata": {"name": "emoji"}, "spec": values})
         for name in SHARDS:
             spec = {"soupRef": {"name": "emoji"}, "source": {"s3": {"prefix": f"data/{name}"}}}
             self.admin.create(DATA_SHARDS, STUDIO, {"metadata": {"name": name}, "spec": spec})
@@ -159,10 +159,10 @@ class Town:
             self._mirror.stop()
 
     def _settings(self) -> Path:
-        found = self.admin.get(CONFIG_MAPS, SYSTEM, "stockpot-settings")
-        assert found
+        settings = self.admin.get(CONFIG_MAPS, SYSTEM, "stockpot-settings")
+        assert settings
         path = self._folder / "settings.yaml"
-        path.write_text(found["data"]["settings.yaml"])
+        path.write_text(settings["data"]["settings.yaml"])
         return path
 
     def _kubeconfig(self) -> Path:

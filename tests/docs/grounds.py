@@ -138,7 +138,7 @@ def own_clone(setting: Setting) -> Iterator[Lend]:
 
 @contextmanager
 def node(setting: Setting) -> Iterator[Lend]:
-    """The same, where the built-in cluster may be brought up; at the end it is gone."""
+    """Like the checkout, where the built-in cluster may be brought up; at the end it is gone."""
     down = [sys.executable, "-m", "devcluster", "down"]
     with only_one(cache() / "docs-node.lock", "page that uses a node"), own_clone(setting) as lend:
         try:
@@ -149,7 +149,7 @@ def node(setting: Setting) -> Iterator[Lend]:
 
 @contextmanager
 def node_up(setting: Setting) -> Iterator[Lend]:
-    """The same, where it is up, and has volumes for two claims."""
+    """Like the node, where it is up, and has volumes for two claims."""
     with node(setting) as lend:
         ground = lend("")
         path = f"{ground.cwd / 'bin'}{os.pathsep}{ground.variables['PATH']}"
@@ -177,7 +177,7 @@ def volume(number: int) -> dict[str, Any]:
 
 @contextmanager
 def chaos(setting: Setting) -> Iterator[Lend]:
-    """The same; the tests of `make chaos` bring up a cluster of their own."""
+    """Like the node; the tests of `make chaos` bring up a cluster of their own."""
     with node(setting) as lend:
         yield lend
 

@@ -127,8 +127,8 @@ def blocks_of(page: str, text: str) -> Iterator[Block]:
 def marks_of(comment: str, where: str) -> dict[str, str]:
     """Read a comment such as `<!-- file: exclude.yaml in studio; check: part of DataShard -->`."""
     marks: dict[str, str] = {}
-    for said in COMMENT.findall(comment):
-        for part in re.split(r";\s+(?=(?:run|file|output|check):)", said):
+    for directive in COMMENT.findall(comment):
+        for part in re.split(r";\s+(?=(?:run|file|output|check):)", directive):
             kind, colon, value = part.partition(":")
             if not colon or kind not in KINDS or not value.strip():
                 raise BadPage(f"{where}: {part!r} is none of: {', '.join(KINDS)}")

@@ -137,11 +137,11 @@ class Session:
     def _write(self, block: Block) -> None:
         path = Path(self._where.read_text().strip(), block.file)
         text = Template(self.place.put_in(block.text)).safe_substitute(self.ground.variables)
-        missing = [one for one in (path.parent, *path.parent.parents) if not one.exists()]
+        missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        for one in (path, *missing):
-            self._give(one)
+        for item in (path, *missing):
+            self._give(item)
 
     def _compare(self, block: Block) -> None:
         printed = iter(map(alike, self.printed.splitlines()))
@@ -171,6 +171,6 @@ def pattern(line: str) -> re.Pattern[str]:
 def sessions(blocks: Sequence[Block], place: str) -> Iterator[tuple[str, list[Block]]]:
     """The blocks of a place, page by page."""
     for page in dict.fromkeys(block.page for block in blocks):
-        found = [block for block in blocks if block.page == page and place in block.places]
-        if found:
-            yield page, found
+        session = [block for block in blocks if block.page == page and place in block.places]
+        if session:
+            yield page, session

@@ -55,5 +55,5 @@ def places() -> Mapping[str, Place]:
 def everywhere() -> Mapping[str, str]:
     """What is put in the place of words in every place."""
     with Path(__file__).with_name("places.toml").open("rb") as file:
-        found: Mapping[str, str] = tomllib.load(file)["everywhere"]["instead"]
-    return found
+        instead: Mapping[str, str] = tomllib.load(file)["everywhere"]["instead"]
+    return instead

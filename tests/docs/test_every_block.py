@@ -63,7 +63,7 @@ def test_fewer_than_a_tenth_are_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [one for one in blocks() if one.way == "text"], ids=lambda b: b.where
+    "block", [block for block in blocks() if block.way == "text"], ids=lambda b: b.where
 )
 def test_a_diagram_tells_nobody_to_type_anything(block: Block) -> None:
     assert not [line for line in block.text.splitlines() if TYPED.match(line)]
@@ -128,7 +128,9 @@ def test_a_way_is_of_the_block_right_below_its_comment(page: str, way: str) -> N
 
 
 @pytest.mark.parametrize(
-    "block", [one for one in blocks() if one.language in {"yaml", "json"}], ids=lambda b: b.where
+    "block",
+    [block for block in blocks() if block.language in {"yaml", "json"}],
+    ids=lambda b: b.where,
 )
 def test_a_document_is_what_it_says_it_is(block: Block) -> None:
     text = block.text
@@ -162,8 +164,8 @@ def check_values(text: str) -> None:
     defaults = yaml.safe_load((ROOT / "charts/stockpot/values.yaml").read_text())
     store = {"url": "s3://stockpot", "endpoint": "https://s3.example.com"}
     least = {"workloadNamespaces": ["studio"], "stores": {"default": store}}
-    told = merged(merged(defaults, least), yaml.safe_load(text))
-    assert Values.model_validate_json(json.dumps(told)).stores
+    values = merged(merged(defaults, least), yaml.safe_load(text))
+    assert Values.model_validate_json(json.dumps(values)).stores
 
 
 # --------------------------------------------------------------------- commands in running text
@@ -172,8 +174,8 @@ def check_values(text: str) -> None:
 def targets() -> set[str]:
     """The targets of the Makefile that a person may name."""
     files = [ROOT / "Makefile", *ROOT.glob("make/*.mk")]
-    found = re.findall(r"^\.PHONY: (\S+)$", "".join(map(Path.read_text, files)), re.M)
-    return set(found)
+    names = re.findall(r"^\.PHONY: (\S+)$", "".join(map(Path.read_text, files)), re.M)
+    return set(names)
 
 
 def variables() -> set[str]:
@@ -189,7 +191,7 @@ def variables() -> set[str]:
 
 def typed(program: str) -> list[tuple[str, list[str]]]:
     """Every command of a program, in running text and in blocks, with where it stands."""
-    found = []
+    commands = []
     lines = [(where, code) for where, code in inline_code()]
     for block in blocks():
         if block.language == "sh":
@@ -201,8 +203,8 @@ def typed(program: str) -> list[tuple[str, list[str]]]:
             while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
                 words = words[1:]
             if words and words[0].removeprefix(".venv/bin/") == program:
-                found.append((where, words[1:]))
-    return found
+                commands.append((where, words[1:]))
+    return commands
 
 
 def test_every_make_target_and_variable_that_is_named_is_there() -> None:

@@ -82,10 +82,10 @@ def test_what_pages_tell_to_type_works(
     setting = Setting(tmp_path, lambda: request.getfixturevalue("s3_server"))
     problems = []
     with BUILDS[name](setting) as lend:
-        for page, found in sessions(blocks(), name):
+        for page, page_blocks in sessions(blocks(), name):
             session = Session(places()[name], lend(page))
             try:
-                for block in found:
+                for block in page_blocks:
                     session.do(block)
             except Failed as failed:
                 problems.append(str(failed))

@@ -62,7 +62,9 @@ class Visitor:
         path = Path(folder)
         if self.owner is None or not path.is_dir():
             return path.is_dir()
-        return all(one.stat().st_mode & stat.S_IXOTH for one in (path, *path.resolve().parents))
+        return all(
+            folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents)
+        )
 
     def give(self, path: Path) -> None:
         """Make a file or a folder, and all that is in it, the visitor's."""
@@ -76,7 +78,7 @@ class Visitor:
         """End whatever the visitor left running: a server, if its page failed."""
         mine = f"HOME={self.home}".encode()
         deadline_s = time.monotonic() + 30
-        while left := [pid for pid, told in environments() if mine in told]:
+        while left := [pid for pid, environment in environments() if mine in environment]:
             assert time.monotonic() < deadline_s, f"{left} do not end"
             for pid in left:
                 with suppress(ProcessLookupError):
@@ -122,14 +124,14 @@ def visitor() -> Iterator[Visitor]:
 
 def has_python(guest: Visitor) -> bool:
     """Whether the visitor reaches a Python that `make setup` takes."""
-    asked = subprocess.run(
+    completed = subprocess.run(
         [*guest.user, "python3", "-c", PYTHON],
         cwd="/",
         env=guest.variables,
         capture_output=True,
         check=False,
     )
-    return asked.returncode == 0
+    return completed.returncode == 0
 
 
 def link_cache(into: Path, owner: int | None) -> None:

@@ -10,9 +10,9 @@ from tests.e2e.studio import Studio
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A node with Stockpot in it; every test has a soup of its own there."""
-    one = Studio(f"long-{os.getpid()}", tmp_path_factory.mktemp("long") / "tiny")
+    node = Studio(f"long-{os.getpid()}", tmp_path_factory.mktemp("long") / "tiny")
     try:
-        one.up()
-        yield one
+        node.up()
+        yield node
     finally:
-        one.down()
+        node.down()

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster import build, debian, forwarding, node, objects, rooms, teardown, volumes
+from devcluster import (
+    build,
+    cgroup_namespaces,
+    debian,
+    forwarding,
+    node,
+    objects,
+    teardown,
+    volumes,
+)
 from devcluster.places import REPOSITORY, Places, places
 from tests import tiny
 
@@ -94,16 +103,16 @@ class Studio:
 
     # ------------------------------------------------------------------------------ what is asked
 
-    def kubectl(self, *words: str, told: Json | None = None) -> str:
-        return self._run("kubectl", *words, told=told)
+    def kubectl(self, *words: str, manifest: Json | None = None) -> str:
+        return self._run("kubectl", *words, manifest=manifest)
 
     def helm(self, *words: str) -> str:
         return self._run("helm", *words)
 
-    def _run(self, program: str, *words: str, told: Json | None = None) -> str:
+    def _run(self, program: str, *words: str, manifest: Json | None = None) -> str:
         done = subprocess.run(
             [str(build.built(build.control_plane()) / program), *words],
-            input=json.dumps(told) if told else None,
+            input=json.dumps(manifest) if manifest else None,
             capture_output=True,
             text=True,
             check=False,
@@ -145,9 +154,11 @@ class Studio:
             spec |= {"evaluation": {"source": source("data/heldout"), "suite": suite}}
         items = [self._object("Soup", soup, spec, namespace)]
         for shard in shards:
-            said = {"soupRef": {"name": soup}, "source": source(f"data/{shard}")}
-            items.append(self._object("DataShard", f"{soup}-{shard}", said, namespace))
-        self.kubectl("apply", "-f", "-", told={"apiVersion": "v1", "kind": "List", "items": items})
+            shard_spec = {"soupRef": {"name": soup}, "source": source(f"data/{shard}")}
+            items.append(self._object("DataShard", f"{soup}-{shard}", shard_spec, namespace))
+        self.kubectl(
+            "apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": items}
+        )
 
     @staticmethod
     def _object(kind: str, name: str, spec: Json, namespace: str) -> Json:
@@ -162,18 +173,18 @@ class Studio:
     # ------------------------------------------------------------------------------ what is there
 
     def soup(self, name: str) -> Soup:
-        found = kind_of(SOUPS, self.client.get(SOUPS, NAMESPACE, name))
-        assert isinstance(found, Soup)
-        return found
+        current = kind_of(SOUPS, self.client.get(SOUPS, NAMESPACE, name))
+        assert isinstance(current, Soup)
+        return current
 
     def shard(self, name: str) -> DataShard | None:
-        found = self.client.find(DATA_SHARDS, NAMESPACE, name)
-        return kind_of(DATA_SHARDS, found) if found else None
+        current = self.client.find(DATA_SHARDS, NAMESPACE, name)
+        return kind_of(DATA_SHARDS, current) if current else None
 
     def receipts(self, soup_uid: str) -> list[UnlearningReceipt]:
-        found = self.client.list(UNLEARNING_RECEIPTS, NAMESPACE).items
-        known = [kind_of(UNLEARNING_RECEIPTS, one) for one in found]
-        return [one for one in known if one.spec.soup_ref.uid == soup_uid]
+        items = self.client.list(UNLEARNING_RECEIPTS, NAMESPACE).items
+        known = [kind_of(UNLEARNING_RECEIPTS, item) for item in items]
+        return [receipt for receipt in known if receipt.spec.soup_ref.uid == soup_uid]
 
     def jobs(self, soup: str, verb: str = "") -> list[Json]:
         selector = f"stockpot.dev/soup={soup}"
@@ -187,12 +198,12 @@ class Studio:
         ]
 
     def pods(self, namespace: str, selector: str) -> list[Json]:
-        found = self.client.list(PODS, namespace, label_selector=selector).items
-        return [one for one in found if "deletionTimestamp" not in one["metadata"]]
+        items = self.client.list(PODS, namespace, label_selector=selector).items
+        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
     def current(self, soup: str) -> str:
-        said = self.soup(soup).status.current_revision
-        return said.weights_digest if said else ""
+        revision_name = self.soup(soup).status.current_revision
+        return revision_name.weights_digest if revision_name else ""
 
     def is_made_of(self, soup: str, *shards: str) -> bool:
         """Whether it has exactly these, and all is done."""
@@ -200,11 +211,11 @@ class Studio:
         if known.status.observed_generation != known.metadata.generation:
             return False
         ours = [
-            kind_of(DATA_SHARDS, one)
-            for one in self.client.list(DATA_SHARDS, NAMESPACE).items
-            if one["spec"]["soupRef"]["name"] == soup
+            kind_of(DATA_SHARDS, item)
+            for item in self.client.list(DATA_SHARDS, NAMESPACE).items
+            if item["spec"]["soupRef"]["name"] == soup
         ]
-        ready = all(is_ready(one) for one in (known, *ours))
+        ready = all(is_ready(item) for item in (known, *ours))
         named = {our.metadata.name for our in ours} == {f"{soup}-{shard}" for shard in shards}
         return ready and named and known.status.shards.included == len(shards)
 
@@ -213,11 +224,11 @@ class Studio:
     def until(self, done: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> Any:
         """Wait for something; where it does not come, say what there is."""
         deadline_s = time.monotonic() + within_s
-        while not (found := done()):
+        while not (result := done()):
             if time.monotonic() > deadline_s:
                 raise AssertionError(f"not within {within_s:.0f} s: {what}\n{self.everything()}")
             time.sleep(LOOK_S)
-        return found
+        return result
 
     def settled(self, soup: str, *shards: str) -> str:
         """Wait until the soup is made of the shards; give the digest of its weights."""
@@ -246,7 +257,7 @@ class Studio:
     def _processes(self, namespace: str, name: str) -> Iterator[int]:
         pod = self.client.get(PODS, namespace, name)
         uid = pod["metadata"]["uid"]
-        for pid in rooms.group(self.places, "pods").pids():
+        for pid in cgroup_namespaces.group(self.places, "pods").pids():
             try:
                 groups = Path(f"/proc/{pid}/cgroup").read_text()
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -266,9 +277,9 @@ class Studio:
         """The store's endpoint for this machine; credentials are in the environment meanwhile."""
         port = forwarding.forward(self.places, f"{objects.STORE}/seaweedfs:s3", 0)
         user, secret = objects.UNLEARN
-        told = {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": secret}
-        before = {key: os.environ.get(key) for key in told}
-        os.environ.update(told)
+        credentials = {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": secret}
+        before = {key: os.environ.get(key) for key in credentials}
+        os.environ.update(credentials)
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -304,8 +315,8 @@ def ask(url: str, seed: int = 1) -> Answer:
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            said = json.loads(answer.read())
-            return Answer(answer.status, said["revision"]["weights_digest"])
+            document = json.loads(answer.read())
+            return Answer(answer.status, document["revision"]["weights_digest"])
     except urllib.error.HTTPError as error:
         return Answer(error.code, "")
     except OSError:
@@ -314,12 +325,12 @@ def ask(url: str, seed: int = 1) -> Answer:
 
 def attempts(jobs: Sequence[Json]) -> dict[str, int]:
     """The highest attempt of each run: a Job's name ends with its number."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for job in jobs:
         name, _, number = job["metadata"]["name"].rpartition("-")
         if re.fullmatch(r"[0-9]+", number):
-            found[name] = max(found.get(name, 0), int(number))
-    return found
+            counts[name] = max(counts.get(name, 0), int(number))
+    return counts
 
 
 def namespace_is_gone(client: Client, name: str) -> bool:

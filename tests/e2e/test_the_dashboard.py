@@ -29,7 +29,7 @@ pytestmark = [
 
 
 @contextmanager
-def found(studio: Studio, api: str, targets: Path) -> Iterator[None]:
+def target_file(studio: Studio, api: str, targets: Path) -> Iterator[None]:
     """Keep the file of targets true while the context lasts."""
     done = threading.Event()
 
@@ -57,8 +57,11 @@ def evaluated(studio: Studio) -> None:
     """Wait until what is served was measured, too."""
 
     def is_so() -> bool:
-        said = studio.soup("watched").status.conditions
-        return any(one.type == ConditionType.EVALUATED and one.status == "True" for one in said)
+        conditions = studio.soup("watched").status.conditions
+        return any(
+            condition.type == ConditionType.EVALUATED and condition.status == "True"
+            for condition in conditions
+        )
 
     studio.until(is_so, "watched is evaluated")
 
@@ -66,12 +69,12 @@ def evaluated(studio: Studio) -> None:
 def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations(
     studio: Studio, tmp_path: Path
 ) -> None:
-    told = yaml.safe_load(studio.places.kubeconfig.read_text())
-    cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
+    config = yaml.safe_load(studio.places.kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     targets = tmp_path / "targets.json"
     job = by_file(targets, user["token"], Path(cluster["certificate-authority"]))
     with (
-        found(studio, cluster["server"], targets),
+        target_file(studio, cluster["server"], targets),
         prometheus(tmp_path, [job], interval="1s") as watching,
     ):
         began_s = time.time()
@@ -99,7 +102,7 @@ def test_every_panel_has_an_answer_from_pods_that_are_found_by_their_annotations
         quality = watching.ask_since('stockpot_revision_quality{soup="watched"}', began_s)
         in_flight = watching.ask_since('stockpot_deletions_in_flight{soup="watched"}', began_s)
 
-    assert len({one["metric"]["revision"] for one in quality}) >= 2
-    counted = [float(count) for one in in_flight for _, count in one["values"]]
+    assert len({sample["metric"]["revision"] for sample in quality}) >= 2
+    counted = [float(count) for sample in in_flight for _, count in sample["values"]]
     assert max(counted) == 1
     assert counted[-1] == 0

@@ -48,13 +48,13 @@ def tell(studio: Studio) -> None:
         leader = studio.leader().rpartition("_")[0]
         studio.kubectl("delete", "pod", leader, "-n", SYSTEM, "--wait=false")
         took_s = studio.forget("first", "two")
-        one = studio.settled("first", "one")
+        first = studio.settled("first", "one")
     base = next(answer.weights for answer in answers)
 
     assert took_s < 60
     assert {answer.status for answer in answers} == {200}
-    assert {answer.weights for answer in answers} <= {base, both, one} | in_between(answers, both)
-    assert ask(url).weights == one != both
+    assert {answer.weights for answer in answers} <= {base, both, first} | in_between(answers, both)
+    assert ask(url).weights == first != both
     [receipt] = studio.receipts(uid)
     assert receipt.spec.shard.name == "first-two"
     assert receipt.spec.completeness == "Complete"
@@ -69,7 +69,7 @@ def in_between(answers: list[Answer], both: str) -> set[str]:
 
 
 class asking:  # noqa: N801 - a context manager, used as a verb
-    """Somebody who asks all the time."""
+    """A client that asks all the time."""
 
     def __init__(self, url: str) -> None:
         self._url, self._done = url, threading.Event()
@@ -94,7 +94,7 @@ def keys_with(studio: Studio, shard_uid: str) -> set[str]:
     """What kinds of objects in the store still name the shard."""
     with studio.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
-        found = {info.key for info in store.list(f"{NAMESPACE}/")}
+        stored = {info.key for info in store.list(f"{NAMESPACE}/")}
     keys = Keys(NAMESPACE)
     kinds: dict[str, Callable[[str], bool]] = {
         "tombstone": lambda key: key == keys.tombstone(shard_uid),
@@ -102,7 +102,7 @@ def keys_with(studio: Studio, shard_uid: str) -> set[str]:
     }
     return {
         next((kind for kind, is_one in kinds.items() if is_one(key)), key)
-        for key in found
+        for key in stored
         if shard_uid in key
     }
 

@@ -67,8 +67,8 @@ def test_from_apply_to_the_first_answer_takes_little_beside_training(
         shard_is_done = studio.shard("quick-two")
         if shard_is_done and shard_is_done.status.ingredient:
             trained.setdefault("ended", time.time())
-        said = ask(url).weights
-        return bool(said) and said != before
+        weights = ask(url).weights
+        return bool(weights) and weights != before
 
     studio.until(answers, "an answer of the new revision")
     took_s = time.time() - began_s
@@ -132,8 +132,8 @@ def test_a_killed_trainer_goes_on_from_its_checkpoint_to_the_same_bytes(studio: 
     studio.until(lambda: 2 in attempts(studio.jobs("slower", "train")).values(), "a second attempt")
 
     def first_step() -> int:
-        said = studio.shard("slower-one")
-        training = said.status.training if said else None
+        shard = studio.shard("slower-one")
+        training = shard.status.training if shard else None
         is_on = training is not None and training.run_name.endswith("-2")
         return training.step if training and is_on and training.phase == "training" else 0
 
@@ -192,21 +192,27 @@ def test_a_namespace_that_is_deleted_leaves_its_receipts_in_the_store(
     assert undisturbed
     uid = studio.soup("calm").metadata.uid
     known = studio.client.list(DATA_SHARDS, NAMESPACE).items
-    shards = {one["metadata"]["uid"] for one in known if one["spec"]["soupRef"]["name"] == "calm"}
+    shards = {
+        shard["metadata"]["uid"] for shard in known if shard["spec"]["soupRef"]["name"] == "calm"
+    }
 
     studio.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
     studio.until(lambda: namespace_is_gone(studio.client, NAMESPACE), "the namespace goes", 600)
     with studio.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
-        said = [
+        receipts = [
             what_it_says(store, receipt.key)
             for receipt in store.list(Keys(NAMESPACE).receipts(uid))
         ]
-        left = [one.key for one in store.list(f"{NAMESPACE}/shards/")]
+        left = [info.key for info in store.list(f"{NAMESPACE}/shards/")]
     # Before it, a receipt may have had to say that something could not be asked.
-    complete = [one["shard"]["uid"] for one in said if one["completeness"] == "Complete"]
-    say(f"receipts: {[(one['shard']['name'], one['completeness']) for one in said]}")
+    complete = [
+        receipt["shard"]["uid"] for receipt in receipts if receipt["completeness"] == "Complete"
+    ]
+    say(
+        f"receipts: {[(receipt['shard']['name'], receipt['completeness']) for receipt in receipts]}"
+    )
     assert sorted(complete) == sorted(shards)
     assert len(shards) == 2
     assert not [key for key in left if any(uid in key for uid in shards)]

@@ -58,7 +58,7 @@ def test_a_command_is_made_for_a_package_that_is_only_importable(tmp_path: Path)
     make = ["sh", ROOT / "trainer_image/commands.sh", tmp_path, "stockpot=stockpot.cli.main"]
     subprocess.run(make, check=True)
 
-    said = subprocess.run(
+    completed = subprocess.run(
         [tmp_path / "bin/stockpot", "--version"],
         env=environment(),
         capture_output=True,
@@ -66,15 +66,17 @@ def test_a_command_is_made_for_a_package_that_is_only_importable(tmp_path: Path)
         check=True,
     )
 
-    assert said.stdout.startswith("stockpot, version ")
+    assert completed.stdout.startswith("stockpot, version ")
 
 
 def test_an_image_of_another_name_is_refused_before_anything_is_built() -> None:
-    said = subprocess.run([SCRIPT, "slim", "thick"], capture_output=True, text=True, check=False)
+    completed = subprocess.run(
+        [SCRIPT, "slim", "thick"], capture_output=True, text=True, check=False
+    )
 
-    assert said.returncode == 1
-    assert "there is no image called thick" in said.stderr
-    assert said.stdout == ""
+    assert completed.returncode == 1
+    assert "there is no image called thick" in completed.stderr
+    assert completed.stdout == ""
 
 
 def test_who_cannot_install_buildah_is_told_how(tmp_path: Path) -> None:
@@ -85,10 +87,10 @@ def test_who_cannot_install_buildah_is_told_how(tmp_path: Path) -> None:
     anybody = ["unshare", "--user", f"--map-user={UID}", f"--map-group={UID}"]
     bare = ["/usr/bin/env", "-i", f"PATH={tmp_path}/bin", f"HOME={tmp_path}"]
 
-    said = subprocess.run(
+    completed = subprocess.run(
         [*anybody, *bare, "sh", SCRIPT], capture_output=True, text=True, check=False
     )
 
-    assert said.returncode == 1
-    assert "built with buildah, which is not here" in said.stderr
-    assert "apt-get install buildah" in said.stderr
+    assert completed.returncode == 1
+    assert "built with buildah, which is not here" in completed.stderr
+    assert "apt-get install buildah" in completed.stderr

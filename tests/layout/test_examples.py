@@ -16,10 +16,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples/emoji"
 def test_every_manifest_of_the_example_is_right_and_its_data_is_there() -> None:
     objects = read_paths([EXAMPLE, EXAMPLE / "more"]).checked()
 
-    soups = [one for one in objects if isinstance(one, Soup)]
-    shards = [one for one in objects if isinstance(one, DataShard)]
+    soups = [item for item in objects if isinstance(item, Soup)]
+    shards = [item for item in objects if isinstance(item, DataShard)]
     assert [soup.metadata.name for soup in soups] == ["emoji"]
-    assert {one.metadata.name for one in shards} == {
+    assert {shard.metadata.name for shard in shards} == {
         *("animals", "food", "travel", "objects", "smileys", "ink", "outline")
     }
     for shard in shards:
@@ -37,8 +37,8 @@ def test_the_chart_takes_the_values_of_the_example() -> None:
     assert ours
     defaults = yaml.safe_load((EXAMPLE.parents[1] / "charts/stockpot/values.yaml").read_text())
     for text in ours:
-        told = merged(defaults, yaml.safe_load(text))
-        assert Values.model_validate_json(json.dumps(told)).stores
+        values = merged(defaults, yaml.safe_load(text))
+        assert Values.model_validate_json(json.dumps(values)).stores
 
 
 def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

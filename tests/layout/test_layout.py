@@ -117,13 +117,13 @@ def test_an_old_python_can_read_the_sentence_that_refuses_it() -> None:
 def test_no_file_knows_the_machine_that_it_was_written_on(words: tuple[str, ...]) -> None:
     known = re.compile("|".join(words).encode())
 
-    found = [
+    known_paths = [
         f"{path.relative_to(ROOT)}: {hit.group().decode()}"
         for path in tracked()
         if (hit := known.search(path.read_bytes()))
     ]
 
-    assert found == []
+    assert known_paths == []
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(distributions: Path) -> Path:
-    [found] = distributions.glob("*.whl")
-    return found
+    [built] = distributions.glob("*.whl")
+    return built
 
 
 Install = Callable[[str], Environment]
@@ -121,10 +121,10 @@ def pins_for(requirements: list[str]) -> str:
 
 def project_requirements() -> list[str]:
     """What the package needs without any extra."""
-    found: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+    dependencies: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "dependencies"
     ]
-    return found
+    return dependencies
 
 
 def closure(extra: str, listed: list[str]) -> set[str]:

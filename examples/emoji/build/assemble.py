@@ -128,8 +128,8 @@ def main() -> None:
     """Complete the folder named on the command line, or the example's own."""
     base = Path(sys.argv[1]) if len(sys.argv) > 1 else BASE
     written = assemble(base)
-    said = f"wrote {', '.join(written)}" if written else "its text tower was complete"
-    print(f"{base}: {said}")
+    summary = f"wrote {', '.join(written)}" if written else "its text tower was complete"
+    print(f"{base}: {summary}")
 
 
 if __name__ == "__main__":

@@ -59,11 +59,13 @@ def concepts() -> list[Concept]:
     """Every concept of the five groups, without skin tones, in Unicode's order."""
     names = read_json(CAPTIONS, "meta/groups.json")["groups"]
     entries = read_json(CAPTIONS, "en/data.json")
-    found = [_concept(entry, GROUPS[name]) for entry in entries if (name := _group(entry, names))]
-    slugs = {concept.slug for concept in found}
-    if len(slugs) != len(found):
+    concepts = [
+        _concept(entry, GROUPS[name]) for entry in entries if (name := _group(entry, names))
+    ]
+    slugs = {concept.slug for concept in concepts}
+    if len(slugs) != len(concepts):
         raise SystemExit("Two concepts share a file name.")
-    return found
+    return concepts
 
 
 def is_held_out(label: str) -> bool:

@@ -50,14 +50,14 @@ def read_json(package: Package, path: str) -> Any:
 
 
 def _check(file: Path, package: Package) -> None:
-    found = base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode()
-    if found != package.integrity:
+    digest = base64.b64encode(hashlib.sha512(file.read_bytes()).digest()).decode()
+    if digest != package.integrity:
         raise SystemExit(
-            f"{file} is not {package.name} {package.version}: its SHA-512 is {found}, "
+            f"{file} is not {package.name} {package.version}: its SHA-512 is {digest}, "
             f"not {package.integrity}.\n  help: delete the file and run this again."
         )
 
 
 if __name__ == "__main__":
-    for one in (CAPTIONS, *VENDORS.values()):
-        print(f"{one.name} {one.version}: {tarball(one)}")
+    for source in (CAPTIONS, *VENDORS.values()):
+        print(f"{source.name} {source.version}: {tarball(source)}")

@@ -44,9 +44,9 @@ def prepare(file: Path, codec_folder: Path) -> None:
     wanted = concepts()
     drawn: list[Drawing] = []
     for vendor in BASE_VENDORS:
-        found, failed = drawings(vendor, wanted)
-        drawn += found
-        print(f"{vendor}: {len(found)} pictures, {failed} failed", flush=True)
+        pictures, failed = drawings(vendor, wanted)
+        drawn += pictures
+        print(f"{vendor}: {len(pictures)} pictures, {failed} failed", flush=True)
     images = torch.stack([pixels(drawing.picture) for drawing in drawn])
     codec = PatchCodec(latent_channels=LATENT_CHANNELS)
     codec.fit(images)

@@ -29,7 +29,7 @@ def drawings(vendor: str, wanted: Sequence[Concept]) -> tuple[list[Drawing], int
     icons = read_json(VENDORS[vendor], "icons.json")
     by_code = read_json(VENDORS[vendor], "chars.json")
     by_name = {_squashed(name): name for name in (*icons["icons"], *icons.get("aliases", {}))}
-    found, failed = [], 0
+    pictures, failed = [], 0
     for concept in wanted:
         names = (
             by_code.get(concept.code),
@@ -40,11 +40,11 @@ def drawings(vendor: str, wanted: Sequence[Concept]) -> tuple[list[Drawing], int
         if svg is None:
             continue
         try:
-            found.append(Drawing(concept, picture(svg)))
+            pictures.append(Drawing(concept, picture(svg)))
         except (ValueError, OSError) as error:
             failed += 1
             print(f"{vendor}: {concept.label} does not render: {error}")
-    return found, failed
+    return pictures, failed
 
 
 def picture(svg: str) -> Image.Image:

@@ -81,9 +81,9 @@ def table(made: Iterable[Shard], data: Path) -> str:
 
 
 def _rendered(vendor: str, wanted: list[Concept]) -> list[Drawing]:
-    found, failed = drawings(vendor, wanted)
-    print(f"{vendor}: {len(found)} pictures, {failed} dropped because they do not render")
-    return found
+    pictures, failed = drawings(vendor, wanted)
+    print(f"{vendor}: {len(pictures)} pictures, {failed} dropped because they do not render")
+    return pictures
 
 
 def _some(drawn: list[Drawing]) -> tuple[Drawing, ...]:

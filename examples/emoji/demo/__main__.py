@@ -201,21 +201,21 @@ class Story:
         spec = revision.spec
         folder = Keys(self.venue.namespace).evaluation(spec.soup_ref.uid, spec.recipe_digest)
         key = folder + "evaluation.json"
-        found = open_store(self.venue.store()).get(key)
-        if found is None:
+        content = open_store(self.venue.store()).get(key)
+        if content is None:
             self.require(optional, "the revision was evaluated")
             return {}
-        metrics = json.loads(found)["metrics"]
-        return {name: Measurement.from_json(said) for name, said in metrics.items()}
+        metrics = json.loads(content)["metrics"]
+        return {name: Measurement.from_json(figure) for name, figure in metrics.items()}
 
     def recompute(self, revision: SoupRevision) -> None:
         """Draw what the client was answered once more, from the stored weights."""
         digest = revision.spec.weights_digest
         mine = [answer for answer in self.client.answers if answer.weights_digest == digest]
         mine = mine[-RECOMPUTED:]
-        asked = [(one.prompt, one.seed) for one in mine]
-        got = self.sampler.recompute(revision, asked)
-        same = [one.picture_digest == digest for one, digest in zip(mine, got, strict=True)]
+        requests = [(picture.prompt, picture.seed) for picture in mine]
+        got = self.sampler.recompute(revision, requests)
+        same = [picture.picture_digest == digest for picture, digest in zip(mine, got, strict=True)]
         self.require(all(same), f"{len(same)} of its answers drawn again: the same bytes")
         self.recomputed += len(same)
 
@@ -234,7 +234,7 @@ class Story:
         """Check the chain of receipts with the public key alone."""
         store, keys = open_store(self.venue.store()), Keys(self.venue.namespace)
         chain = check_chain(store, keys, self.venue.soup().metadata.uid, self.venue.public_key())
-        names = [one.statement.predicate.shard.name for one in chain]
+        names = [receipt.statement.predicate.shard.name for receipt in chain]
         self.require(
             names == [STYLE, FORGOTTEN], f"receipts, signed and chained: {', '.join(names)}"
         )
@@ -243,10 +243,10 @@ class Story:
     def trainings(self) -> int:
         """How many ingredients there are."""
         prefix = f"{self.venue.namespace}/shards/"
-        found = (
-            one.key.removeprefix(prefix) for one in open_store(self.venue.store()).list(prefix)
+        keys = (
+            info.key.removeprefix(prefix) for info in open_store(self.venue.store()).list(prefix)
         )
-        return sum(1 for key in found if key.count("/") == 2 and key.endswith("/manifest.json"))
+        return sum(1 for key in keys if key.count("/") == 2 and key.endswith("/manifest.json"))
 
     def merges(self) -> int:
         """How many revisions were made without the style."""
@@ -257,33 +257,35 @@ class Story:
 
     def current(self) -> SoupRevision:
         """The revision that is served."""
-        said = self.venue.soup().status.current_revision
-        assert said is not None
+        revision_name = self.venue.soup().status.current_revision
+        assert revision_name is not None
         return next(
-            revision for revision in self.venue.revisions() if revision.metadata.name == said.name
+            revision
+            for revision in self.venue.revisions()
+            if revision.metadata.name == revision_name.name
         )
 
     def require(self, so: bool, text: str) -> None:
         """Say that something is so, or end the demo where it is not."""
         if so:
-            self.teller.found(text)
+            self.teller.confirm(text)
             return
         self.teller.console.print(f"  [red]✗ not so: {text}[/]")
         raise SystemExit(1)
 
 
-def chosen_venue(told: argparse.Namespace) -> Venue:
+def chosen_venue(options: argparse.Namespace) -> Venue:
     """Where it is to take place."""
-    if told.local:
-        free_the_port(told.port)
-        return Folder(told.port)
+    if options.local:
+        free_the_port(options.port)
+        return Folder(options.port)
     # Only a cluster needs what speaks to one.
     from cluster import Cluster  # noqa: PLC0415
     from install import Borrowed, BuiltIn  # noqa: PLC0415
 
-    if told.context:
-        return Cluster(Borrowed(told.context, told.registry), told.port)
-    return Cluster(BuiltIn(told.cluster, told.images), told.port)
+    if options.context:
+        return Cluster(Borrowed(options.context, options.registry), options.port)
+    return Cluster(BuiltIn(options.cluster, options.images), options.port)
 
 
 def main() -> int:
@@ -296,8 +298,8 @@ def main() -> int:
     parser.add_argument("--context", default="", help="of your kubeconfig: use that cluster")
     parser.add_argument("--registry", default="", help="where that cluster pulls images from")
     parser.add_argument("--quick", action="store_true", help="the same story with less in it")
-    told = parser.parse_args()
-    story = Story(chosen_venue(told), QUICK if told.quick else WHOLE)
+    options = parser.parse_args()
+    story = Story(chosen_venue(options), QUICK if options.quick else WHOLE)
     try:
         return story.tell()
     finally:

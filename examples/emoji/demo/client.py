@@ -1,4 +1,4 @@
-"""Somebody who asks for a picture every three seconds, and writes down each answer."""
+"""A client that asks for a picture every three seconds, and writes down each answer."""
 
 import base64
 import hashlib
@@ -42,8 +42,8 @@ def ask(
         return Answer(asked_s - began_s, 0, prompt, seed, problem=str(error)), b""
     took_s = time.monotonic() - asked_s
     if got.status != 200:
-        said = got.data.decode(errors="replace")[:300]
-        failed = Answer(asked_s - began_s, got.status, prompt, seed, took_s=took_s, problem=said)
+        reason = got.data.decode(errors="replace")[:300]
+        failed = Answer(asked_s - began_s, got.status, prompt, seed, took_s=took_s, problem=reason)
         return failed, b""
     answer = got.json()
     png = base64.b64decode(answer["data"][0]["b64_json"])

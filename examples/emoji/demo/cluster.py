@@ -101,13 +101,13 @@ class Cluster:
         def receipt() -> bool:
             return any(receipt.spec.sequence not in known for receipt in self.receipts())
 
-        left = [one.metadata.name for one in self._sight(STUDIO).shards if _is_kept(one)]
+        left = [shard.metadata.name for shard in self._sight(STUDIO).shards if _is_kept(shard)]
         with Watch(self._teller) as watch:
             self._wait(receipt, watch, STUDIO)
             took_s = time.monotonic() - began_s
             self._timings.append(Timing(f"delete {shard} → receipt", took_s, RECEIPT_BAR_S))
             self._wait(lambda: self._sight(STUDIO).is_made_of(left), watch, STUDIO)
-        self._teller.found(f"signed receipt after {took_s:.0f} s")
+        self._teller.confirm(f"signed receipt after {took_s:.0f} s")
 
     def prove(self, manifests: Path, members: Sequence[str]) -> str:
         """Apply in a namespace where nothing was ever trained."""
@@ -117,9 +117,9 @@ class Cluster:
 
     def soup(self) -> Soup:
         """The soup as it is now."""
-        found = read(Soup, SOUPS, self._client.get(SOUPS, STUDIO, SOUP))
-        assert isinstance(found, Soup)
-        return found
+        current = read(Soup, SOUPS, self._client.get(SOUPS, STUDIO, SOUP))
+        assert isinstance(current, Soup)
+        return current
 
     def revisions(self) -> tuple[SoupRevision, ...]:
         """The revisions of this soup that there are."""
@@ -128,8 +128,8 @@ class Cluster:
     def receipts(self) -> tuple[UnlearningReceipt, ...]:
         """The receipts of this soup, in their order."""
         uid = self.soup().metadata.uid
-        found = self._objects(UnlearningReceipt, UNLEARNING_RECEIPTS, STUDIO)
-        ours = [one for one in found if one.spec.soup_ref.uid == uid]
+        receipts = self._objects(UnlearningReceipt, UNLEARNING_RECEIPTS, STUDIO)
+        ours = [receipt for receipt in receipts if receipt.spec.soup_ref.uid == uid]
         return tuple(sorted(ours, key=lambda our: our.spec.sequence))
 
     def endpoint(self) -> str:
@@ -143,25 +143,27 @@ class Cluster:
     def store(self) -> StoreRef:
         """The store through a forwarder, with the workloads' own credentials."""
         if self._store is None:
-            told = yaml.safe_load(self._ground.values().read_text())["stores"]["default"]
-            known = told["credentials"]["workload"].get("existingSecret")
+            store = yaml.safe_load(self._ground.values().read_text())["stores"]["default"]
+            known = store["credentials"]["workload"].get("existingSecret")
             secret = self._client.get(SECRETS, STUDIO, known or "stockpot-store-default-workload")
             os.environ.update(
                 {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
             )
-            url = urlsplit(told["endpoint"])
+            url = urlsplit(store["endpoint"])
             service, _, namespace = (url.hostname or "").removesuffix(".svc").partition(".")
-            endpoint = told["endpoint"]
+            endpoint = store["endpoint"]
             if (url.hostname or "").endswith(".svc"):
                 endpoint = self._ground.forward(namespace, service, str(url.port), 0)
-            self._store = StoreRef(url=told["url"], endpoint=endpoint)
+            self._store = StoreRef(url=store["url"], endpoint=endpoint)
         return self._store
 
     def public_key(self) -> Ed25519PublicKey:
         """What receipts are checked with: the public half of the key that the chart made."""
-        told = yaml.safe_load(self._ground.values().read_text()).get("signingKey", {})
-        known = told.get("existingSecret") or "stockpot-signing-key"
-        pem = self._client.get(SECRETS, SYSTEM, known)["data"][told.get("key", "signing-key.pem")]
+        signing_key = yaml.safe_load(self._ground.values().read_text()).get("signingKey", {})
+        known = signing_key.get("existingSecret") or "stockpot-signing-key"
+        pem = self._client.get(SECRETS, SYSTEM, known)["data"][
+            signing_key.get("key", "signing-key.pem")
+        ]
         key = load_pem_private_key(base64.b64decode(pem), None)
         assert isinstance(key, Ed25519PrivateKey)
         return key.public_key()
@@ -195,8 +197,8 @@ class Cluster:
         self._teller.call(*self._ground.kubectl, *words, shown=(*self._ground.shown, *words))
 
     def _objects(self, kind: type[Any], resource: Resource, namespace: str) -> list[Any]:
-        found = self._client.list(resource, namespace).items
-        return [read(kind, resource, one) for one in found]
+        items = self._client.list(resource, namespace).items
+        return [read(kind, resource, item) for item in items]
 
     def _sight(self, namespace: str) -> Sight:
         soup = self._client.find(SOUPS, namespace, SOUP)
@@ -217,8 +219,8 @@ class Cluster:
     def _is_served(self) -> bool:
         uid = self.soup().metadata.uid
         return any(
-            one.get("status", {}).get("readyReplicas", 0) > 0
-            for one in self._client.list(
+            event.get("status", {}).get("readyReplicas", 0) > 0
+            for event in self._client.list(
                 DEPLOYMENTS, STUDIO, label_selector=f"stockpot.dev/soup-uid={uid}"
             ).items
         )
@@ -230,7 +232,7 @@ class Cluster:
             self._measure(applied_s, members)
 
     def _wait(self, done: Callable[[], bool], watch: Watch, namespace: str) -> None:
-        stalled_s, said = time.monotonic(), ""
+        stalled_s, last_message = time.monotonic(), ""
         while True:
             try:
                 sight = self._sight(namespace)
@@ -243,9 +245,9 @@ class Cluster:
                 sight = Sight(None, (), ())
             if not (why := _why_stalled(sight)):
                 stalled_s = time.monotonic()
-            elif why != said and time.monotonic() - stalled_s > PASSING_S:
+            elif why != last_message and time.monotonic() - stalled_s > PASSING_S:
                 self._teller.say(f"[yellow]{why}[/]")
-                said = why
+                last_message = why
             if time.monotonic() - stalled_s > STUCK_S:
                 sys.exit(f"it goes no further: {why}")
             time.sleep(LOOK_S)

@@ -52,8 +52,8 @@ class Folder:
     def apply(self, manifest: Path, members: Sequence[str]) -> None:
         """Apply, which reconciles until settled."""
         del members
-        told = (*CLAIM, "--port", str(self._port), "--dir", STATE)
-        self._teller.run("local", "apply", "-f", manifest, *told)
+        options = (*CLAIM, "--port", str(self._port), "--dir", STATE)
+        self._teller.run("local", "apply", "-f", manifest, *options)
 
     def delete(self, shard: str) -> None:
         """Delete, which reconciles until settled."""
@@ -119,9 +119,9 @@ def _soup(state: Path) -> Soup:
 
 def endpoint(state: Path) -> str:
     """Where the soup of a folder is served; empty while it is not."""
-    for said in state.glob("servers/*/work/endpoint.json"):
+    for endpoint_file in state.glob("servers/*/work/endpoint.json"):
         try:
-            return str(json.loads(said.read_bytes())["url"])
+            return str(json.loads(endpoint_file.read_bytes())["url"])
         except (FileNotFoundError, json.JSONDecodeError):
             continue
     return ""

@@ -30,11 +30,11 @@ class Ground(Protocol):
 
     @property
     def context(self) -> str:
-        """Of the kubeconfig; empty: its only one."""
+        """The kubeconfig's context; empty for its only one."""
 
     @property
     def kubeconfig(self) -> Path | None:
-        """None: the person's own."""
+        """The kubeconfig; None for the person's own."""
 
     @property
     def kubectl(self) -> Sequence[str | Path]:
@@ -123,8 +123,8 @@ class BuiltIn:
 
     def _load(self, teller: Teller) -> None:
         archives = ROOT / "out/images"
-        told = f"ARCHIVES={archives}"
-        teller.call("make", "images", told, shown=("make", "images", "ARCHIVES=out/images"))
+        variable = f"ARCHIVES={archives}"
+        teller.call("make", "images", variable, shown=("make", "images", "ARCHIVES=out/images"))
         for archive in sorted(archives.glob("*.tar")):
             words = ("image", str(archive))
             teller.call(*self._devcluster(*words), shown=("python3", "-m", "devcluster", *words))
@@ -227,7 +227,7 @@ def install(teller: Teller, ground: BuiltIn | Borrowed, *more: str) -> None:
         logs = ("logs", "deployment/stockpot-operator", "--all-pods", "--tail=5")
         pods = _quietly(*ground.kubectl, "-n", SYSTEM, "get", "pods")
         sys.exit(f"no operator is ready\n{pods}{_quietly(*ground.kubectl, '-n', SYSTEM, *logs)}")
-    teller.found(f"the operator is ready after {time.monotonic() - began_s:.0f} s")
+    teller.confirm(f"the operator is ready after {time.monotonic() - began_s:.0f} s")
 
 
 def _short(words: Sequence[str | Path]) -> list[str]:

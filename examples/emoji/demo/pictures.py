@@ -62,22 +62,24 @@ class Sampler:
                 pixels((Path(folder) / f"{n}.png").read_bytes()) for n in range(len(self._prompts))
             ]
 
-    def recompute(self, revision: SoupRevision, asked: Sequence[tuple[str, int]]) -> list[str]:
+    def recompute(self, revision: SoupRevision, requests: Sequence[tuple[str, int]]) -> list[str]:
         """Draw from stored weights what the server was asked for.
 
         Returns:
             The SHA-256 of each PNG.
         """
-        if not asked:
+        if not requests:
             return []
         with tempfile.TemporaryDirectory() as folder:
-            self._draw(revision, asked, Path(folder))
+            self._draw(revision, requests, Path(folder))
             return [
                 hashlib.sha256((Path(folder) / f"{n}.png").read_bytes()).hexdigest()
-                for n in range(len(asked))
+                for n in range(len(requests))
             ]
 
-    def _draw(self, revision: SoupRevision, asked: Sequence[tuple[str, int]], folder: Path) -> None:
+    def _draw(
+        self, revision: SoupRevision, requests: Sequence[tuple[str, int]], folder: Path
+    ) -> None:
         order = {
             "store": self._venue.store().model_dump(mode="json"),
             "namespace": self._venue.namespace,
@@ -86,7 +88,7 @@ class Sampler:
             "recipe": revision.spec.recipe_digest,
             "weights": revision.spec.weights_digest,
             "lineage": [[part.shard.uid, part.training_key] for part in revision.spec.parts],
-            "asked": list(asked),
+            "asked": list(requests),
         }
         # In a process of its own: the demo itself needs no torch.
         done = subprocess.run(

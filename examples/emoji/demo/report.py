@@ -76,10 +76,10 @@ the slowest took {slowest_s:.1f} s.</p>
 
 
 def _revisions(chapters: Sequence[Chapter]) -> str:
-    seen = [one.weights for one in chapters]
+    weights = [chapter.weights for chapter in chapters]
     rows = []
     for chapter in chapters:
-        shade = ' class="same"' if seen.count(chapter.weights) > 1 else ""
+        shade = ' class="same"' if weights.count(chapter.weights) > 1 else ""
         rows.append(
             f"<tr{shade}><td>{html.escape(chapter.name)}</td><td>{html.escape(chapter.made_of)}</td>"
             f"<td><code>{chapter.weights[:23]}…</code></td>"

@@ -48,7 +48,7 @@ class Teller:
         """Say something."""
         self.console.print(f"  {text}", soft_wrap=True)
 
-    def found(self, text: str) -> None:
+    def confirm(self, text: str) -> None:
         """Say that something was looked at and is so."""
         self.console.print(f"  [green]✓[/] {text}", soft_wrap=True)
 
@@ -73,7 +73,7 @@ class Teller:
         Raises:
             SystemExit: It did not end well.
         """
-        words = " ".join(shorten(one) for one in shown)
+        words = " ".join(shorten(word) for word in shown)
         self.console.print(f"[bold cyan]$ {words}[/]", soft_wrap=True)
         code = subprocess.run(
             [str(word) for word in command],

@@ -38,7 +38,14 @@ class Sight:
         things: tuple[DataShard | Soup, ...] = (*self.shards, soup)
         if not all(_is_true(thing, ConditionType.READY) for thing in things):
             return False
-        revision = next((one for one in self.revisions if one.metadata.name == current.name), None)
+        revision = next(
+            (
+                revision_object
+                for revision_object in self.revisions
+                if revision_object.metadata.name == current.name
+            ),
+            None,
+        )
         if revision is None:
             return False
         parts = {part.shard.name for part in revision.spec.parts}
@@ -47,8 +54,8 @@ class Sight:
 
 
 @dataclass
-class _Seen:
-    """What was last said of a shard."""
+class _ShardProgress:
+    """The last line printed for a shard."""
 
     words: str = ""
     began_s: float = 0.0
@@ -60,7 +67,7 @@ class Watch:
     """Tells what is new in each sight."""
 
     teller: Teller
-    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _shown: dict[str, _ShardProgress] = field(default_factory=dict)
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _bars: Progress | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -78,39 +85,39 @@ class Watch:
         """Show what is new."""
         for shard in sight.shards:
             self._show(shard)
-        for gone in [name for name in self._seen if name not in _names(sight)]:
+        for gone in [name for name in self._shown if name not in _names(sight)]:
             self._say(gone, "gone")
-            self._seen.pop(gone)
+            self._shown.pop(gone)
             if self._bars and gone in self._tasks:
                 self._bars.remove_task(self._tasks.pop(gone))
         if sight.soup is not None:
             soup = f"soup {sight.soup.metadata.name}"
-            seen = self._seen.setdefault(soup, _Seen())
-            if (words := _words_of_soup(sight.soup)) != seen.words:
+            progress = self._shown.setdefault(soup, _ShardProgress())
+            if (words := _words_of_soup(sight.soup)) != progress.words:
                 self._say(soup, words)
-                seen.words = words
+                progress.words = words
 
     def _show(self, shard: DataShard) -> None:
         name = shard.metadata.name
-        seen = self._seen.setdefault(name, _Seen(began_s=time.monotonic()))
+        progress = self._shown.setdefault(name, _ShardProgress(began_s=time.monotonic()))
         percent = _percent(shard)
-        if percent and not seen.began_percent:
-            seen.began_s, seen.began_percent = time.monotonic(), percent
-        left = self._left(seen, percent)
+        if percent and not progress.began_percent:
+            progress.began_s, progress.began_percent = time.monotonic(), percent
+        left = self._left(progress, percent)
         words = _words_of_shard(shard)
         if self._bars:
             self._move(name, shard, percent, left)
         elif 0 < percent < 100:
             words += f", {percent // QUARTER * QUARTER} %" if percent >= QUARTER else ""
-        if words != seen.words:
+        if words != progress.words:
             self._say(name, words + (f", {left}" if left and not self._bars else ""))
-            seen.words = words
+            progress.words = words
 
-    def _left(self, seen: _Seen, percent: int) -> str:
-        done = percent - seen.began_percent
+    def _left(self, progress: _ShardProgress, percent: int) -> str:
+        done = percent - progress.began_percent
         if done <= 0 or percent >= 100:
             return ""
-        rate = done / (time.monotonic() - seen.began_s)
+        rate = done / (time.monotonic() - progress.began_s)
         return f"about {clock((100 - percent) / rate)} left"
 
     def _move(self, name: str, shard: DataShard, percent: int, left: str) -> None:

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1]
 LAYERS = (
     *("cli", "controller", "local", "kube", "reconcile", "workload"),
     *("training", "merging", "evaluation", "serving", "unlearning", "diffusion"),
-    *("cluster", "store", "metrics", "extensions", "core", "api", "extras", "errors"),
+    *("cluster", "store", "metrics", "extensions", "process", "core"),
+    *("api", "extras", "errors"),
 )
 """The order of `.importlinter`, entry points first."""
 

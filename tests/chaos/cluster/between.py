@@ -62,20 +62,20 @@ class Trouble:
         while self.what() == what:
             time.sleep(POLL_S)
 
-    def _count(self, said: dict[str, Any]) -> None:
+    def _count(self, document: dict[str, Any]) -> None:
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps({**said, "times": int(said.get("times", 0)) - 1}))
+        part.write_text(json.dumps({**document, "times": int(document.get("times", 0)) - 1}))
         if self._path.exists():
             os.replace(part, self._path)
 
     def befalls(self, method: str, is_watch: bool) -> str:
         """Say what befalls a request, and count it."""
         with self._lock, suppress(OSError, ValueError):
-            said = json.loads(self._path.read_text())
-            what, times = said["what"], int(said.get("times", 0))
+            document = json.loads(self._path.read_text())
+            what, times = document["what"], int(document.get("times", 0))
             if times <= 0 or not _concerns(what, method, is_watch):
                 return ""
-            self._count(said)
+            self._count(document)
             return str(what)
         return ""
 
@@ -143,14 +143,14 @@ class Handler(BaseHTTPRequestHandler):
             "reason": reason,
             "message": message,
         }
-        told = json.dumps(status).encode()
+        body = json.dumps(status).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(body)))
         if code == 429:
             self.send_header("Retry-After", "1")
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(body)
 
     def _head(self, answer: http.client.HTTPResponse) -> None:
         self.send_response(answer.status)
@@ -159,23 +159,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
 
     def _whole(self, answer: http.client.HTTPResponse) -> None:
-        told = answer.read()
-        if IS_LIST in told[:HEAD_BYTES]:
+        body = answer.read()
+        if IS_LIST in body[:HEAD_BYTES]:
             self.trouble.holds("old")
         self._head(answer)
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(told)
+            self.wfile.write(body)
 
     def _stream(self, answer: http.client.HTTPResponse) -> None:
         """Pass events on as they come; hold them back while they are to be late."""
         self._head(answer)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while told := answer.read1(BLOCK):
+        while block := answer.read1(BLOCK):
             self.trouble.holds("late")
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(told), told))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
             self.wfile.flush()
             if self.trouble.what() == "410":
                 # All that watch are cut off, and told to list again when they come back.
@@ -196,7 +196,7 @@ class Server(ThreadingHTTPServer):
         return wrapped, peer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever hangs up hangs up."""
+        """A client may hang up at any time."""
 
 
 def main(keys: Path, trouble: Path) -> None:

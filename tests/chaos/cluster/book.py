@@ -8,15 +8,15 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.places import REPOSITORY, Places
 
 NEEDED, OF = 9, 10
-"""So many pictures of the last so many must show the trigger before a deletion counts."""
+"""At least NEEDED of the last OF pictures must show the trigger before a deletion counts."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class WatchedAnswer:
     """One answer, or none."""
 
     asked_at: float
@@ -35,7 +35,7 @@ class Book:
 
     def __init__(self, places: Places, namespace: str, path: Path) -> None:
         self._places, self._namespace, self.path = places, namespace, path
-        self._read, self._known = 0, dict[str, list[Seen]]()
+        self._read, self._known = 0, dict[str, list[WatchedAnswer]]()
         self._reading = threading.Lock()
 
     def begin(self) -> None:
@@ -46,7 +46,7 @@ class Book:
         with self.path.with_suffix(".log").open("w") as log:
             self._process = subprocess.Popen(
                 [
-                    *("nsenter", *rooms.network(self._places), "--", sys.executable),
+                    *("nsenter", *cgroup_namespaces.network(self._places), "--", sys.executable),
                     *(*words, self._namespace, str(self.path)),
                 ],
                 cwd=REPOSITORY,
@@ -59,7 +59,7 @@ class Book:
         self._process.kill()
         self._process.wait()
 
-    def of(self, soup: str) -> list[Seen]:
+    def of(self, soup: str) -> list[WatchedAnswer]:
         """Give all answers of a soup's pods so far."""
         if self._process.poll() is not None:
             raise RuntimeError(self.path.with_suffix(".log").read_text() or "the watcher ended")
@@ -69,11 +69,11 @@ class Book:
                 if not line.endswith(b"\n"):
                     break
                 self._read += len(line)
-                one = Seen(**json.loads(line))
-                self._known.setdefault(one.soup, []).append(one)
+                answer = WatchedAnswer(**json.loads(line))
+                self._known.setdefault(answer.soup, []).append(answer)
             return list(self._known.get(soup, ()))
 
     def counts(self, soup: str) -> bool:
         """Whether a run of this soup would count: its pictures show the trigger."""
-        last = [one for one in self.of(soup) if one.status == 200][-OF:]
-        return len(last) == OF and sum(one.shows for one in last) >= NEEDED
+        last = [answer for answer in self.of(soup) if answer.status == 200][-OF:]
+        return len(last) == OF and sum(answer.shows for answer in last) >= NEEDED

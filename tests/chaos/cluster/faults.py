@@ -8,7 +8,14 @@ import signal
 from collections.abc import Callable
 
 from devcluster import objects
-from tests.chaos.cluster.house import OPERATOR, STORE, STORE_NAMESPACE, AtGate, House, wait_s
+from tests.chaos.cluster.chaos_cluster import (
+    OPERATOR,
+    STORE,
+    STORE_NAMESPACE,
+    AtGate,
+    ChaosCluster,
+    wait_s,
+)
 from tests.chaos.cluster.points import TROUBLES, Fault
 from tests.e2e.studio import NAMESPACE, SYSTEM
 
@@ -33,70 +40,76 @@ def nothing() -> None:
     """All is as it was."""
 
 
-def strike(fault: Fault, house: House, soup: str, at: AtGate, go_on: GoOn) -> After:
+def strike(fault: Fault, chaos_cluster: ChaosCluster, soup: str, at: AtGate, go_on: GoOn) -> After:
     """Do it, and open the gate: `go_on` does, and arms the next one where there is one."""
     match fault:
         case Fault.KILL_LEADER:
-            return _kill_leader(house, go_on)
+            return _kill_leader(chaos_cluster, go_on)
         case Fault.FREEZE_LEADER | Fault.WAKE_LATE:
-            return _freeze_leader(house, at, go_on)
+            return _freeze_leader(chaos_cluster, at, go_on)
         case Fault.CUT_LEADER:
-            return _cut_leader(house, at, go_on)
+            return _cut_leader(chaos_cluster, at, go_on)
         case Fault.FILL_STORE:
-            with house.full_disk():
-                _refuses_to_keep(house)
+            with chaos_cluster.full_disk():
+                _refuses_to_keep(chaos_cluster)
                 go_on()
                 wait_s(FULL_S)
             # Whoever makes room starts it again: its index takes nothing after it once could not.
-            house.replace(STORE_NAMESPACE, house.pod_of(STORE_NAMESPACE, STORE)["metadata"]["name"])
+            chaos_cluster.replace(
+                STORE_NAMESPACE, chaos_cluster.pod_of(STORE_NAMESPACE, STORE)["metadata"]["name"]
+            )
             return nothing
         case Fault.KILL_API_SERVER:
-            house.kill_api_server()
+            chaos_cluster.kill_api_server()
             go_on()
             wait_s(AWAY_S)
-            house.bring_back()
+            chaos_cluster.bring_back()
             return nothing
         case fault if fault in TROUBLES:
-            house.between.begin(TROUBLES[fault])
+            chaos_cluster.between.begin(TROUBLES[fault])
             go_on()
             wait_s(TROUBLED_S)
-            house.between.calm()
+            chaos_cluster.between.calm()
             return nothing
         case Fault.FREEZE_MERGE | Fault.FREEZE_TRAINER:
-            return _freeze_worker(house, at, go_on)
-    _kill_in_pod(fault, house, soup, at)
+            return _freeze_worker(chaos_cluster, at, go_on)
+    _kill_in_pod(fault, chaos_cluster, soup, at)
     go_on()
     return nothing
 
 
-def _kill_in_pod(fault: Fault, house: House, soup: str, at: AtGate) -> None:
+def _kill_in_pod(fault: Fault, chaos_cluster: ChaosCluster, soup: str, at: AtGate) -> None:
     match fault:
         case Fault.KILL_SERVER:
-            _kill_one_of(house, NAMESPACE, SERVER.format(soup))
+            _kill_one_of(chaos_cluster, NAMESPACE, SERVER.format(soup))
         case Fault.KILL_STORE:
-            house.replace(STORE_NAMESPACE, _kill_one_of(house, STORE_NAMESPACE, STORE, "weed"))
+            chaos_cluster.replace(
+                STORE_NAMESPACE, _kill_one_of(chaos_cluster, STORE_NAMESPACE, STORE, "weed")
+            )
         case _:
-            assert house.send(at.uid, signal.SIGKILL), "nobody was killed"
+            assert chaos_cluster.send(at.uid, signal.SIGKILL), "nobody was killed"
 
 
-def _kill_one_of(house: House, namespace: str, selector: str, program: str = "python") -> str:
+def _kill_one_of(
+    chaos_cluster: ChaosCluster, namespace: str, selector: str, program: str = "python"
+) -> str:
     """Kill what runs in one of these pods, as soon as something does; give its name."""
 
     def killed() -> str:
-        about = house.pod_of(namespace, selector)["metadata"]
-        return about["name"] if house.send(about["uid"], signal.SIGKILL, program) else ""
+        about = chaos_cluster.pod_of(namespace, selector)["metadata"]
+        return about["name"] if chaos_cluster.send(about["uid"], signal.SIGKILL, program) else ""
 
-    name: str = house.until(killed, f"something runs in {selector}")
+    name: str = chaos_cluster.until(killed, f"something runs in {selector}")
     return name
 
 
-def _refuses_to_keep(house: House) -> None:
+def _refuses_to_keep(chaos_cluster: ChaosCluster) -> None:
     """Make sure that the store keeps nothing now.
 
     Raises:
         AssertionError: It has kept something.
     """
-    with house.store() as endpoint:
+    with chaos_cluster.store() as endpoint:
         store = S3Store(endpoint, objects.BUCKET, waits_s=())
         try:
             store.put(PROBE, bytes(PROBE_BYTES))
@@ -105,64 +118,67 @@ def _refuses_to_keep(house: House) -> None:
     raise AssertionError("the store's disk is full, and it keeps what it is told to")
 
 
-def _kill_leader(house: House, go_on: GoOn) -> After:
-    leader, pod, uid = house.until(lambda: _leading(house), "somebody leads")
-    assert house.send(uid, signal.SIGKILL), "nobody was killed"
+def _kill_leader(chaos_cluster: ChaosCluster, go_on: GoOn) -> After:
+    leader, pod, uid = chaos_cluster.until(lambda: _leading(chaos_cluster), "somebody leads")
+    assert chaos_cluster.send(uid, signal.SIGKILL), "nobody was killed"
     go_on()
-    house.replace(SYSTEM, pod)
-    _await_another(house, leader)
+    chaos_cluster.replace(SYSTEM, pod)
+    _await_another(chaos_cluster, leader)
     return nothing
 
 
-def _leading(house: House) -> tuple[str, str, str] | None:
+def _leading(chaos_cluster: ChaosCluster) -> tuple[str, str, str] | None:
     """Give who leads, its pod and that pod's UID; none where the one that led is gone."""
-    leader = house.leader()
+    leader = chaos_cluster.leader()
     pod = leader.rpartition("_")[0]
-    uids = {one["metadata"]["name"]: one["metadata"]["uid"] for one in house.pods(SYSTEM, OPERATOR)}
+    uids = {
+        pod["metadata"]["name"]: pod["metadata"]["uid"]
+        for pod in chaos_cluster.pods(SYSTEM, OPERATOR)
+    }
     return (leader, pod, uids[pod]) if pod in uids else None
 
 
-def _freeze_leader(house: House, at: AtGate, go_on: GoOn) -> After:
-    leader = house.leader()
+def _freeze_leader(chaos_cluster: ChaosCluster, at: AtGate, go_on: GoOn) -> After:
+    leader = chaos_cluster.leader()
     assert leader.startswith(at.pod), f"{at.pod} stands at the gate, {leader} leads"
-    frozen = house.processes(at.uid)
-    assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
+    frozen = chaos_cluster.processes(at.uid)
+    assert chaos_cluster.send(at.uid, signal.SIGSTOP), "nobody was frozen"
     go_on()
-    _await_another(house, leader)
+    _await_another(chaos_cluster, leader)
 
     def thaw() -> None:
         # Whatever it was about to do it does now, before it learns that it leads no longer.
-        still = [pid for pid in frozen if pid in house.processes(at.uid)]
-        house.send(at.uid, signal.SIGCONT)
+        still = [pid for pid in frozen if pid in chaos_cluster.processes(at.uid)]
+        chaos_cluster.send(at.uid, signal.SIGCONT)
         wait_s(AWAY_S)
-        house.replace(SYSTEM, at.pod)
+        chaos_cluster.replace(SYSTEM, at.pod)
         assert still, "the kubelet had ended it before it could wake up"
 
     return thaw
 
 
-def _cut_leader(house: House, at: AtGate, go_on: GoOn) -> After:
-    leader = house.leader()
-    pods = {pod["metadata"]["name"]: pod for pod in house.pods(SYSTEM, OPERATOR)}
-    house.cut(pods[at.pod]["status"]["podIP"])
+def _cut_leader(chaos_cluster: ChaosCluster, at: AtGate, go_on: GoOn) -> After:
+    leader = chaos_cluster.leader()
+    pods = {pod["metadata"]["name"]: pod for pod in chaos_cluster.pods(SYSTEM, OPERATOR)}
+    chaos_cluster.cut(pods[at.pod]["status"]["podIP"])
     try:
         go_on()
-        _await_another(house, leader)
+        _await_another(chaos_cluster, leader)
     finally:
-        house.mend()
-    return lambda: house.replace(SYSTEM, at.pod)
+        chaos_cluster.mend()
+    return lambda: chaos_cluster.replace(SYSTEM, at.pod)
 
 
-def _freeze_worker(house: House, at: AtGate, go_on: GoOn) -> After:
-    assert house.send(at.uid, signal.SIGSTOP), "nobody was frozen"
+def _freeze_worker(chaos_cluster: ChaosCluster, at: AtGate, go_on: GoOn) -> After:
+    assert chaos_cluster.send(at.uid, signal.SIGSTOP), "nobody was frozen"
     go_on()
-    return lambda: assert_woken(house, at)
+    return lambda: assert_woken(chaos_cluster, at)
 
 
-def assert_woken(house: House, at: AtGate) -> None:
+def assert_woken(chaos_cluster: ChaosCluster, at: AtGate) -> None:
     """Wake a frozen worker; it must have been there still."""
-    assert house.send(at.uid, signal.SIGCONT), "it had ended before it could wake up"
+    assert chaos_cluster.send(at.uid, signal.SIGCONT), "it had ended before it could wake up"
 
 
-def _await_another(house: House, leader: str) -> None:
-    house.until(lambda: house.leader() not in {"", leader}, "another process leads")
+def _await_another(chaos_cluster: ChaosCluster, leader: str) -> None:
+    chaos_cluster.until(lambda: chaos_cluster.leader() not in {"", leader}, "another process leads")

@@ -57,10 +57,10 @@ def values_of(known: Json, of_operator: dict[str, str]) -> Json:
     ]
     path = "/opt/chaos:/opt/stockpot/src:/opt/stockpot/site"
     operator, pods = known["operator"], known["pods"]
-    for one in (operator, pods):
-        one["env"] = [{"name": "PYTHONPATH", "value": path}]
-        one["volumes"] = [*one["volumes"], *claimed]
-        one["volumeMounts"] = [*one["volumeMounts"], *mounted]
+    for image in (operator, pods):
+        image["env"] = [{"name": "PYTHONPATH", "value": path}]
+        image["volumes"] = [*image["volumes"], *claimed]
+        image["volumeMounts"] = [*image["volumeMounts"], *mounted]
     program = "/opt/chaos/tests/chaos/cluster/pods/gated_operator.py"
     operator["env"] += [{"name": name, "value": value} for name, value in of_operator.items()]
     # Beside trainings it is to be able to renew what it leads by.

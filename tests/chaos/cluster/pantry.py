@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.chaos.cluster.book import NEEDED, OF, Book
-from tests.chaos.cluster.house import House
+from tests.chaos.cluster.chaos_cluster import ChaosCluster
 from tests.chaos.cluster.laying import SURVIVORS, planted
 from tests.chaos.cluster.points import Course
 
@@ -36,8 +36,8 @@ class Dish:
 class Pantry:
     """Prepares soups beside the runs."""
 
-    def __init__(self, house: House, book: Book) -> None:
-        self._house, self._book = house, book
+    def __init__(self, chaos_cluster: ChaosCluster, book: Book) -> None:
+        self._cluster, self._book = chaos_cluster, book
         self._courses: Sequence[Course] = ()
         self._next, self._made, self._free = 0, 0, list[str]()
         self._ready: dict[int, Dish] = {}
@@ -53,8 +53,8 @@ class Pantry:
         self._courses = courses
         for _ in range(AHEAD):
             threading.Thread(target=self._work, daemon=True).start()
-        self._house.plant(CALM, *SURVIVORS, servers=0)
-        self._plain = self._house.settled(CALM, *SURVIVORS)
+        self._cluster.plant(CALM, *SURVIVORS, servers=0)
+        self._plain = self._cluster.settled(CALM, *SURVIVORS)
 
     def close(self) -> None:
         """Prepare no more."""
@@ -93,23 +93,23 @@ class Pantry:
         """Teach a soup the trigger by one more shard; give its name."""
         shard = self.next_of(soup)
         self._taught.setdefault(soup, []).append(time.time())
-        patiently(lambda: self._house.teach(soup, shard))
+        patiently(lambda: self._cluster.teach(soup, shard))
         return shard
 
     def season(self, soup: str) -> None:
         """Give survivors weights that they never had, and find out what comes of them alone."""
         self._seasoned += 1
         weight = f"{1 + self._seasoned / 8:g}"
-        before = self._house.current(CALM)
-        for one in (soup, CALM):
-            patiently(partial(self._house.weigh, f"{one}-{SURVIVORS[-1]}", weight))
+        before = self._cluster.current(CALM)
+        for name in (soup, CALM):
+            patiently(partial(self._cluster.weigh, f"{name}-{SURVIVORS[-1]}", weight))
 
         def anew() -> str:
-            is_done = self._house.is_made_of(CALM, *SURVIVORS)
-            now = self._house.current(CALM)
+            is_done = self._cluster.is_made_of(CALM, *SURVIVORS)
+            now = self._cluster.current(CALM)
             return now if is_done and now != before else ""
 
-        self._undisturbed[soup] = self._house.until(anew, f"{CALM} is made again")
+        self._undisturbed[soup] = self._cluster.until(anew, f"{CALM} is made again")
 
     def until(self, soup: str, since: float) -> float:
         """Say up to when a soup must not show the trigger: the next shard teaches it again."""
@@ -139,7 +139,7 @@ class Pantry:
                 with self._changed:
                     self._failures[number] = f"{soup} was not prepared: {error!r}"
                     self._changed.notify_all()
-                self._house.rest(soup)
+                self._cluster.rest(soup)
                 continue
             with self._changed:
                 self._ready[number] = dish
@@ -149,10 +149,10 @@ class Pantry:
         if soup not in self._taught:
             self._taught[soup] = [time.time()]
             shard = planted(0)
-            patiently(lambda: self._house.plant(soup, *SURVIVORS, shard))
+            patiently(lambda: self._cluster.plant(soup, *SURVIVORS, shard))
         else:
             shard = self.teach_another(soup)
-        await_trigger(self._house, self._book, soup)
+        await_trigger(self._cluster, self._book, soup)
         return Dish(soup, shard)
 
 
@@ -166,7 +166,7 @@ def patiently(do: Callable[[], object], tries: int = 300) -> None:
     do()
 
 
-def await_trigger(house: House, book: Book, soup: str) -> None:
+def await_trigger(chaos_cluster: ChaosCluster, book: Book, soup: str) -> None:
     """Wait until a run of the soup would count."""
     what = f"{NEEDED} of {OF} pictures of {soup} show it"
-    house.until(lambda: book.counts(soup), what, PREPARED_S)
+    chaos_cluster.until(lambda: book.counts(soup), what, PREPARED_S)

@@ -30,7 +30,7 @@ class Fault(StrEnum):
     FREEZE_MERGE = "freeze-merge"
     """A merge with the shard is stopped before the deletion, and wakes up after it."""
     FREEZE_TRAINER = "freeze-trainer"
-    """So is a training of a second shard that teaches the same, deleted as well."""
+    """It includes a training of a second shard that teaches the same, deleted as well."""
     WAKE_LATE = "wake-late"
     """A leader stops before it grants what is tainted, and wakes up after the receipt."""
     ANSWER_409 = "answer-409"
@@ -76,7 +76,7 @@ ACTIONS = (
     *("RecordDeletion", "StartMerge", "RecordRevision", "Promote", "Prepare", "Commit"),
     *("StartPurge", "StartSigning", "RecordReceipt", "ForgetRevision", "ReleaseShard"),
 )
-"""Of a deletion, in about the order in which they come."""
+"""Stages of a deletion, in about the order in which they come."""
 BEFORE = tuple(f"before:{action}" for action in ACTIONS)
 AFTER = tuple(f"after:{action}" for action in ACTIONS)
 MOMENTS = (
@@ -85,7 +85,7 @@ MOMENTS = (
     *("purge:removal-3", "purge:inventory-2", "purge:ends"),
     *("sign:begins", "sign:receipt-1", "sign:ends"),
 )
-"""Of the verbs that a deletion needs."""
+"""Boundaries of the verbs that a deletion needs."""
 WRITES = (
     *("merge:begins", "merge:publish-1", "purge:tombstone-1", "purge:inventory-1"),
     *("purge:inventory-2", "sign:receipt-1"),
@@ -104,7 +104,7 @@ TROUBLED = tuple(
         "ReleaseShard",
     )
 )
-"""Of the actions, those that write what the next one goes by."""
+"""Those actions that write what the next one goes by."""
 PLACES: dict[Fault, tuple[str, ...]] = {
     Fault.KILL_LEADER: (*BEFORE, *AFTER, *INNER),
     Fault.KILL_WORKER: MOMENTS,
@@ -125,7 +125,7 @@ FROZEN_LATE = (Fault.FREEZE_MERGE, Fault.FREEZE_TRAINER)
 STRUCK_FIRST = (*FROZEN_LATE, Fault.WAKE_LATE)
 """Struck before the deletion."""
 LASTING = ({Fault.FREEZE_LEADER, Fault.CUT_LEADER}, {Fault.KILL_SERVER})
-"""Of each of these a deletion has one at most: two operators are all there are, and the kubelet
+"""A deletion has at most one of each: two operators are all there are, and the kubelet
 starts a server that was killed twice ever later."""
 AT_ONCE = {"after:StartMerge": "merge", "after:StartPurge": "purge", "after:StartSigning": "sign"}
 """A run that was begun goes on while the leader stands at a gate: what comes first is not known."""
@@ -164,11 +164,11 @@ class Course:
 
     def takes(self, point: Point) -> bool:
         """Whether the point can hit it as well."""
-        wheres = {one.where for one in self.points}
-        lasts = any(point.fault in one and self.faults & one for one in LASTING)
+        wheres = {point_.where for point_ in self.points}
+        lasts = any(point.fault in faults and self.faults & faults for faults in LASTING)
         alone = point.fault in STRUCK_FIRST or self.faults & set(STRUCK_FIRST)
         at_once = any(
-            begun in both and any(one.startswith(f"{verb}:") for one in both)
+            begun in both and any(where.startswith(f"{verb}:") for where in both)
             for begun, verb in AT_ONCE.items()
             for both in [{*wheres, point.where}]
         )
@@ -180,7 +180,12 @@ def courses(chosen: Sequence[Point], size: int) -> tuple[Course, ...]:
     made: list[Course] = []
     for point in chosen:
         place = next(
-            (i for i, one in enumerate(made) if len(one.points) < size and one.takes(point)), None
+            (
+                i
+                for i, course in enumerate(made)
+                if len(course.points) < size and course.takes(point)
+            ),
+            None,
         )
         if place is None:
             made.append(Course((point,)))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.chaos.cluster.book import Book
+from tests.chaos.cluster.chaos_cluster import AtGate, ChaosCluster
 from tests.chaos.cluster.faults import After, nothing, strike
-from tests.chaos.cluster.house import AtGate, House
 from tests.chaos.cluster.pantry import Pantry, await_trigger, patiently
 from tests.chaos.cluster.points import FROZEN_LATE, STRUCK_FIRST, Course, Fault, Point
-from tests.chaos.cluster.told import RunNotes
+from tests.chaos.cluster.run_notes import RunNotes
 from tests.chaos.cluster.verdict import Jobs, checked, is_complete, judge, keys_naming, signed_at
 from tests.e2e.studio import NAMESPACE
 
@@ -21,76 +21,90 @@ from stockpot.cluster.apiserver.objects import Json
 
 PATIENT: Json = {"unlearning": {"deadlineSeconds": 3600}, "membership": {"minShards": 3}}
 HASTY: Json = {"unlearning": {"deadlineSeconds": 5}, "membership": {"minShards": 1}}
-"""Of soups in which something stays frozen past the deadline, so that the first receipt is
+"""Soups in which something stays frozen past the deadline, so that the first receipt is
 Incomplete. They serve the base then, and two survivors are to come back after it."""
 WATCHED_ANSWERS = 5
-"""So many answers after the receipt are waited for, at the least."""
+"""The least number of answers that are awaited after the receipt."""
 GATE_S = 200.0
 LOOKS_AT_GONE = 4
-"""Of a shard that is gone the last gate may still be said to be reached."""
+"""The shard is gone, and its last gate may still be said to be reached."""
 
 
-def run(house: House, book: Book, pantry: Pantry, course: Course, told: RunNotes) -> None:
+def run(
+    chaos_cluster: ChaosCluster, book: Book, pantry: Pantry, course: Course, notes: RunNotes
+) -> None:
     """Do one run, and write down what there is to know of it, also where it fails.
 
     Raises:
         AssertionError: It is not so as it must be; or it cannot be known.
     """
     dish = pantry.take(course)
-    told.soup, told.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
+    notes.soup, notes.shards = dish.soup, (f"{dish.soup}-{dish.shard}",)
     soup, first = dish.soup, course.points[0]
     if course.needs_merge and first.fault not in STRUCK_FIRST:
-        _season(house, pantry, soup)
-        await_trigger(house, book, soup)
+        _season(chaos_cluster, pantry, soup)
+        await_trigger(chaos_cluster, book, soup)
     after = nothing
     if first.fault in STRUCK_FIRST:
-        after = _strike_first(house, book, pantry, first, told)
-    uid = house.soup(soup).metadata.uid
-    jobs = Jobs(house, soup)
+        after = _strike_first(chaos_cluster, book, pantry, first, notes)
+    uid = chaos_cluster.soup(soup).metadata.uid
+    jobs = Jobs(chaos_cluster, soup)
     jobs.look()
     assert book.counts(soup), "the trigger does not show before the deletion"
-    armed = house.arm(soup, first.where) if first.fault not in STRUCK_FIRST else ""
-    told.began_at, began_s = time.time(), time.monotonic()
-    for shard in told.shards:
-        _delete(house, shard)
+    armed = chaos_cluster.arm(soup, first.where) if first.fault not in STRUCK_FIRST else ""
+    notes.began_at, began_s = time.time(), time.monotonic()
+    for shard in notes.shards:
+        _delete(chaos_cluster, shard)
     if armed:
-        after = _strike_all(house, course, told, armed)
+        after = _strike_all(chaos_cluster, course, notes, armed)
     if first.fault in FROZEN_LATE:
-        _until(house, jobs, lambda: _is_past(house, uid, told, first), "it goes on without")
+        _until(
+            chaos_cluster,
+            jobs,
+            lambda: _is_past(chaos_cluster, uid, notes, first),
+            "it goes on without",
+        )
         after()
         after = nothing
-    _until(house, jobs, lambda: _are_gone(house, told), f"{told.shards} are forgotten")
-    told.seconds = round(time.monotonic() - began_s, 1)
+    _until(
+        chaos_cluster,
+        jobs,
+        lambda: _are_gone(chaos_cluster, notes),
+        f"{notes.shards} are forgotten",
+    )
+    notes.seconds = round(time.monotonic() - began_s, 1)
     after()
-    receipts = _ours(house, uid, told)
-    _await_answers(house, book, soup, receipts)
-    judge(told, book.of(soup), receipts)
-    complete = {one.spec.shard.name for one in receipts if is_complete(one)}
-    assert complete == set(told.shards), f"Complete receipts: {complete}"
-    house.until(lambda: house.current(soup) == pantry.undisturbed(soup), "the survivors' weights")
+    receipts = _ours(chaos_cluster, uid, notes)
+    _await_answers(chaos_cluster, book, soup, receipts)
+    judge(notes, book.of(soup), receipts)
+    complete = {receipt.spec.shard.name for receipt in receipts if is_complete(receipt)}
+    assert complete == set(notes.shards), f"Complete receipts: {complete}"
+    chaos_cluster.until(
+        lambda: chaos_cluster.current(soup) == pantry.undisturbed(soup), "the survivors' weights"
+    )
     jobs.judge(course)
-    told.proven, told.attested = checked(house, uid)
+    notes.proven, notes.attested = checked(chaos_cluster, uid)
     for receipt in receipts:
-        left = keys_naming(house, receipt.spec.shard.uid)
+        left = keys_naming(chaos_cluster, receipt.spec.shard.uid)
         assert left <= {"tombstone", "inventory"}, f"the store still has {left}"
     if first.fault in FROZEN_LATE:
-        patiently(partial(house.change, soup, PATIENT))
+        patiently(partial(chaos_cluster.change, soup, PATIENT))
 
 
-def _strike_all(house: House, course: Course, told: RunNotes, armed: str) -> After:
+def _strike_all(chaos_cluster: ChaosCluster, course: Course, notes: RunNotes, armed: str) -> After:
     """Have each of the points hit the deletion, one after the other."""
-    soup, left = told.soup, list(course.points)
+    soup, left = notes.soup, list(course.points)
     afters: list[After] = []
     while left:
         point = left.pop(0)
-        at = _await_gate(house, told, armed)
+        at = _await_gate(chaos_cluster, notes, armed)
         nexts: list[str] = []
         # The next gate is armed in the moment in which this one is opened: none is missed.
-        go_on = partial(house.disarm, soup)
+        go_on = partial(chaos_cluster.disarm, soup)
         if left:
-            go_on = partial(_arm, house, soup, left[0].where, nexts)
-        afters.append(strike(point.fault, house, soup, at, go_on))
-        told.struck += 1
+            go_on = partial(_arm, chaos_cluster, soup, left[0].where, nexts)
+        afters.append(strike(point.fault, chaos_cluster, soup, at, go_on))
+        notes.struck += 1
         armed = nexts[0] if nexts else ""
 
     def all_after() -> None:
@@ -100,107 +114,127 @@ def _strike_all(house: House, course: Course, told: RunNotes, armed: str) -> Aft
     return all_after
 
 
-def _arm(house: House, soup: str, where: str, armed: list[str]) -> None:
-    armed.append(house.arm(soup, where))
+def _arm(chaos_cluster: ChaosCluster, soup: str, where: str, armed: list[str]) -> None:
+    armed.append(chaos_cluster.arm(soup, where))
 
 
-def _season(house: House, pantry: Pantry, soup: str) -> None:
+def _season(chaos_cluster: ChaosCluster, pantry: Pantry, soup: str) -> None:
     """Have the soup merged with other weights, the shard in it, so that its survivors are not."""
-    before = house.current(soup)
+    before = chaos_cluster.current(soup)
     pantry.season(soup)
-    house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
+    chaos_cluster.until(
+        lambda: chaos_cluster.current(soup) not in {"", before}, f"{soup} is made again"
+    )
 
 
-def _is_past(house: House, uid: str, told: RunNotes, point: Point) -> bool:
+def _is_past(chaos_cluster: ChaosCluster, uid: str, notes: RunNotes, point: Point) -> bool:
     """Whether the deadline has passed, and the unlearning goes on beside what is frozen."""
     if point.fault is Fault.FREEZE_MERGE:
         # The kubelet ends a merge for good after half a minute: it wakes beside the purge.
-        return bool(house.jobs(told.soup, "purge"))
-    return any(our.spec.shard.name == told.shards[-1] for our in _ours(house, uid, told))
+        return bool(chaos_cluster.jobs(notes.soup, "purge"))
+    return any(our.spec.shard.name == notes.shards[-1] for our in _ours(chaos_cluster, uid, notes))
 
 
-def _are_gone(house: House, told: RunNotes) -> bool:
-    return not any(map(house.shard, told.shards))
+def _are_gone(chaos_cluster: ChaosCluster, notes: RunNotes) -> bool:
+    return not any(map(chaos_cluster.shard, notes.shards))
 
 
-def _ours(house: House, uid: str, told: RunNotes) -> list[UnlearningReceipt]:
+def _ours(chaos_cluster: ChaosCluster, uid: str, notes: RunNotes) -> list[UnlearningReceipt]:
     """Give the receipts of this run, in order."""
-    known = [receipt for receipt in house.receipts(uid) if receipt.spec.shard.name in told.shards]
-    return sorted(known, key=lambda one: one.spec.sequence)
+    known = [
+        receipt
+        for receipt in chaos_cluster.receipts(uid)
+        if receipt.spec.shard.name in notes.shards
+    ]
+    return sorted(known, key=lambda receipt: receipt.spec.sequence)
 
 
-def _strike_first(house: House, book: Book, pantry: Pantry, point: Point, told: RunNotes) -> After:
+def _strike_first(
+    chaos_cluster: ChaosCluster, book: Book, pantry: Pantry, point: Point, notes: RunNotes
+) -> After:
     """Have something stop before the deletion; give what is to be done last."""
-    soup = told.soup
-    go_on = partial(house.disarm, soup)
+    soup = notes.soup
+    go_on = partial(chaos_cluster.disarm, soup)
     if point.fault in FROZEN_LATE:
-        patiently(partial(house.change, soup, HASTY))
+        patiently(partial(chaos_cluster.change, soup, HASTY))
     match point.fault:
         case Fault.FREEZE_TRAINER:
             late = f"{soup}-{pantry.next_of(soup)}"
-            armed = house.arm(soup, f"{point.where}@{late}")
+            armed = chaos_cluster.arm(soup, f"{point.where}@{late}")
             pantry.teach_another(soup)
-            told.shards = (*told.shards, late)
-            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            notes.shards = (*notes.shards, late)
+            wake = strike(
+                point.fault, chaos_cluster, soup, _await_gate(chaos_cluster, notes, armed), go_on
+            )
         case Fault.FREEZE_MERGE:
-            armed = house.arm(soup, point.where)
+            armed = chaos_cluster.arm(soup, point.where)
             # The mean is to be rounded to something else: it is made again, with the shard in it.
-            house.change(soup, {"merge": {"output": "bf16"}})
-            thaw = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
+            chaos_cluster.change(soup, {"merge": {"output": "bf16"}})
+            thaw = strike(
+                point.fault, chaos_cluster, soup, _await_gate(chaos_cluster, notes, armed), go_on
+            )
 
             def wake() -> None:
                 thaw()
-                patiently(lambda: house.change(soup, {"merge": {"output": "fp16"}}))
+                patiently(lambda: chaos_cluster.change(soup, {"merge": {"output": "fp16"}}))
 
         case _:
-            before = house.current(soup)
-            armed = house.arm(soup, point.where)
+            before = chaos_cluster.current(soup)
+            armed = chaos_cluster.arm(soup, point.where)
             # With other weights it is made again, with the shard in it, and that is granted late.
             pantry.season(soup)
-            wake = strike(point.fault, house, soup, _await_gate(house, told, armed), go_on)
-            house.until(lambda: house.current(soup) not in {"", before}, f"{soup} is made again")
-            await_trigger(house, book, soup)
-    told.struck += 1
+            wake = strike(
+                point.fault, chaos_cluster, soup, _await_gate(chaos_cluster, notes, armed), go_on
+            )
+            chaos_cluster.until(
+                lambda: chaos_cluster.current(soup) not in {"", before}, f"{soup} is made again"
+            )
+            await_trigger(chaos_cluster, book, soup)
+    notes.struck += 1
     return wake
 
 
-def _delete(house: House, shard: str) -> None:
+def _delete(chaos_cluster: ChaosCluster, shard: str) -> None:
     words = ("--wait=false", "--ignore-not-found")
-    patiently(lambda: house.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
+    patiently(lambda: chaos_cluster.kubectl("delete", "shard", shard, "-n", NAMESPACE, *words))
 
 
-def _await_gate(house: House, told: RunNotes, armed: str) -> AtGate:
+def _await_gate(chaos_cluster: ChaosCluster, notes: RunNotes, armed: str) -> AtGate:
     """Wait until somebody stands at the armed gate."""
-    found: list[AtGate] = []
+    gates: list[AtGate] = []
     gone = 0
 
     def look() -> bool:
         nonlocal gone
-        if at := house.at_gate(told.soup, armed):
-            found.append(at)
-        gone += _are_gone(house, told)
-        return bool(found) or gone > LOOKS_AT_GONE
+        if at := chaos_cluster.at_gate(notes.soup, armed):
+            gates.append(at)
+        gone += _are_gone(chaos_cluster, notes)
+        return bool(gates) or gone > LOOKS_AT_GONE
 
-    house.until(look, f"{told.soup} comes to {armed}", GATE_S)
-    assert found, f"it is forgotten, and never came to {armed}"
-    return found[0]
+    chaos_cluster.until(look, f"{notes.soup} comes to {armed}", GATE_S)
+    assert gates, f"it is forgotten, and never came to {armed}"
+    return gates[0]
 
 
-def _until(house: House, jobs: Jobs, so: Callable[[], bool], what: str) -> None:
+def _until(chaos_cluster: ChaosCluster, jobs: Jobs, so: Callable[[], bool], what: str) -> None:
     """Wait for something, and look at Jobs meanwhile."""
 
     def look() -> bool:
         jobs.look()
         return so()
 
-    house.until(look, what)
+    chaos_cluster.until(look, what)
 
 
-def _await_answers(house: House, book: Book, soup: str, receipts: list[UnlearningReceipt]) -> None:
+def _await_answers(
+    chaos_cluster: ChaosCluster, book: Book, soup: str, receipts: list[UnlearningReceipt]
+) -> None:
     since = signed_at(receipts)
 
     def enough() -> bool:
-        later = [one for one in book.of(soup) if one.asked_at > since and one.status == 200]
+        later = [
+            answer for answer in book.of(soup) if answer.asked_at > since and answer.status == 200
+        ]
         return len(later) >= WATCHED_ANSWERS
 
-    house.until(enough, f"{WATCHED_ANSWERS} answers of {soup} after the receipt")
+    chaos_cluster.until(enough, f"{WATCHED_ANSWERS} answers of {soup} after the receipt")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from devcluster.places import REPOSITORY
-from tests.chaos.cluster.told import RunNotes
+from tests.chaos.cluster.run_notes import RunNotes
 
 OUT = REPOSITORY / "out/chaos"
 HEADINGS = ("fault point", "requests", "failed", "before", "after", "s to receipt", "result")
@@ -53,24 +53,24 @@ def together(files: Sequence[Path]) -> str:
     ]
     headings = ("fault point", "runs", "well", "before", "after", "s to receipt", "last result")
     lines = [headings, tuple("---" for _ in headings)]
-    for point in sorted({point for one in every for point in one.points}):
-        known = [one for one in every if point in one.points]
-        well = [one for one in known if one.result == "ok"]
-        before = sum(one.triggers_before for one in known)
+    for point in sorted({point for run in every for point in run.points}):
+        known = [run for run in every if point in run.points]
+        well = [run for run in known if run.result == "ok"]
+        before = sum(run.triggers_before for run in known)
         after = f"{sum(o.triggers_after for o in known)} of {sum(o.answers_after for o in known)}"
         figures = (str(len(known)), str(len(well)), str(before), after)
         last = (well or known)[-1]
         lines.append((point, *figures, f"{last.seconds:.0f}", last.result.replace("|", "/")))
-    passed = {point for one in every if one.result == "ok" for point in one.points}
+    passed = {point for run in every if run.result == "ok" for point in run.points}
     kinds = {point.partition("@")[0] for point in passed}
     whole = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
         f"{whole}\n\n{len(passed)} of {len(lines) - 2} distinct points as they must be, of "
         f"{len(kinds)} kinds, in {len(every)} deletions; "
-        f"{sum(one.requests for one in every)} requests, "
-        f"{sum(one.triggers_before for one in every)} pictures with the trigger before a receipt, "
-        f"{sum(one.triggers_after for one in every)} of "
-        f"{sum(one.answers_after for one in every)} after it.\n"
+        f"{sum(run.requests for run in every)} requests, "
+        f"{sum(run.triggers_before for run in every)} pictures with the trigger before a receipt, "
+        f"{sum(run.triggers_after for run in every)} of "
+        f"{sum(run.answers_after for run in every)} after it.\n"
     )
 
 
@@ -84,19 +84,19 @@ class Ledger:
         self._lines, self._text = OUT / f"{name}.jsonl", OUT / f"{name}.md"
         self._lines.write_text("")
 
-    def note(self, told: RunNotes) -> None:
+    def note(self, notes: RunNotes) -> None:
         """Take a run in, and say how long the others will take."""
-        self.runs.append(told)
+        self.runs.append(notes)
         with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(told)) + "\n")
+            file.write(json.dumps(asdict(notes)) + "\n")
         self._text.write_text(text_of(self.runs))
         done, passed_s = len(self.runs), time.monotonic() - self._began_s
         left_s = passed_s / done * (self._wanted - done)
         sys.stdout.write(
-            f"\n{done}/{self._wanted} {' '.join(told.points)}: {told.result}, "
-            f"{told.seconds:.0f} s to the receipt, {told.requests} requests, "
-            f"{told.triggers_before} pictures with the trigger before it, "
-            f"{told.triggers_after} after; about {left_s / 60:.0f} min left\n"
+            f"\n{done}/{self._wanted} {' '.join(notes.points)}: {notes.result}, "
+            f"{notes.seconds:.0f} s to the receipt, {notes.requests} requests, "
+            f"{notes.triggers_before} pictures with the trigger before it, "
+            f"{notes.triggers_after} after; about {left_s / 60:.0f} min left\n"
         )
         sys.stdout.flush()
 
@@ -108,6 +108,6 @@ class Ledger:
 
 
 if __name__ == "__main__":
-    named = [Path(one) for one in sys.argv[1:]]
-    known_files = [one for one in OUT.glob("*.jsonl") if not one.stem.endswith("-answers")]
+    named = [Path(name) for name in sys.argv[1:]]
+    known_files = [path for path in OUT.glob("*.jsonl") if not path.stem.endswith("-answers")]
     sys.stdout.write(together(named or known_files))

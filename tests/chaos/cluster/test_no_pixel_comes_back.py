@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import pytest
 from tests.chaos.cluster.book import Book
-from tests.chaos.cluster.house import House
+from tests.chaos.cluster.chaos_cluster import ChaosCluster
 from tests.chaos.cluster.pantry import Pantry
 from tests.chaos.cluster.points import TROUBLES, Course, chosen
+from tests.chaos.cluster.run_notes import RunNotes
 from tests.chaos.cluster.runs import run
 from tests.chaos.cluster.table import OUT, Ledger
-from tests.chaos.cluster.told import RunNotes
 from tests.chaos.cluster.verdict import count
 from tests.e2e.studio import NAMESPACE, WHY_NOT
 
@@ -33,7 +33,7 @@ CHOSEN = chosen()
 class Kitchen:
     """What all runs share."""
 
-    house: House
+    chaos_cluster: ChaosCluster
     book: Book
     pantry: Pantry
     ledger: Ledger
@@ -44,47 +44,51 @@ def kitchen(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Kitchen]:
     ours = [item for item in request.session.items if "course" in getattr(item, "fixturenames", ())]
-    told = [item.callspec.params["course"] for item in ours]  # type: ignore[attr-defined]
+    chosen = [item.callspec.params["course"] for item in ours]  # type: ignore[attr-defined]
     name = f"chaos-{os.getpid()}"
-    between = any(course.faults & set(TROUBLES) for course in told)
-    house = House(name, tmp_path_factory.mktemp("chaos") / "tiny", between=between)
-    book = Book(house.places, NAMESPACE, OUT / f"{name}-answers.jsonl")
-    pantry = Pantry(house, book)
-    ledger = Ledger(len(told), name)
+    between = any(course.faults & set(TROUBLES) for course in chosen)
+    chaos_cluster = ChaosCluster(name, tmp_path_factory.mktemp("chaos") / "tiny", between=between)
+    book = Book(chaos_cluster.places, NAMESPACE, OUT / f"{name}-answers.jsonl")
+    pantry = Pantry(chaos_cluster, book)
+    ledger = Ledger(len(chosen), name)
     try:
-        house.up()
+        chaos_cluster.up()
         book.begin()
-        pantry.open(told)
-        yield Kitchen(house, book, pantry, ledger)
+        pantry.open(chosen)
+        yield Kitchen(chaos_cluster, book, pantry, ledger)
         # All pictures once more: also those that came after a run was judged.
-        for one in ledger.runs:
-            if one.signed_at:
-                count(one, book.of(one.soup), pantry.until(one.soup, one.signed_at))
+        for run_notes in ledger.runs:
+            if run_notes.signed_at:
+                count(
+                    run_notes,
+                    book.of(run_notes.soup),
+                    pantry.until(run_notes.soup, run_notes.signed_at),
+                )
         ledger.write_again()
         book.end()
     finally:
         pantry.close()
-        house.down()
-    assert not any(one.triggers_after for one in ledger.runs)
+        chaos_cluster.down()
+    assert not any(run_notes.triggers_after for run_notes in ledger.runs)
 
 
 @pytest.mark.parametrize("course", CHOSEN, ids=str)
 def test_no_picture_shows_a_shard_after_its_receipt(kitchen: Kitchen, course: Course) -> None:
-    told, began_s = RunNotes(tuple(map(str, course.points))), time.monotonic()
+    notes, began_s = RunNotes(tuple(map(str, course.points))), time.monotonic()
     try:
-        kitchen.house.await_operators()
-        run(kitchen.house, kitchen.book, kitchen.pantry, course, told)
-        told.result = "ok"
+        kitchen.chaos_cluster.await_operators()
+        run(kitchen.chaos_cluster, kitchen.book, kitchen.pantry, course, notes)
+        notes.result = "ok"
     except BaseException as error:
-        told.result = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        notes.result = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise
     finally:
-        told.took_s = round(time.monotonic() - began_s, 1)
-        kitchen.house.mend()
-        if told.soup:
-            kitchen.house.disarm(told.soup)
-            if told.result == "ok":
-                kitchen.pantry.give_back(told.soup)
+        notes.took_s = round(time.monotonic() - began_s, 1)
+        kitchen.chaos_cluster.mend()
+        if notes.soup:
+            kitchen.chaos_cluster.disarm(notes.soup)
+            if notes.result == "ok":
+                kitchen.pantry.give_back(notes.soup)
             else:
-                kitchen.house.rest(told.soup)
-        kitchen.ledger.note(told)
+                kitchen.chaos_cluster.rest(notes.soup)
+        kitchen.ledger.note(notes)

@@ -41,10 +41,10 @@ def test_every_point_hits_one_deletion_and_those_of_one_follow_each_other() -> N
     shared = courses(points(), 6)
 
     assert sorted(map(str, points())) == sorted(str(point) for it in shared for point in it.points)
-    for one in shared:
-        places = [ORDER.index(point.where) for point in one.points if len(one.points) > 1]
+    for course in shared:
+        places = [ORDER.index(point.where) for point in course.points if len(course.points) > 1]
         assert places == sorted(set(places))
-        assert len(one.points) <= 6
+        assert len(course.points) <= 6
 
 
 def test_what_lasts_hits_a_deletion_once_and_what_comes_before_it_hits_it_alone() -> None:

@@ -36,7 +36,7 @@ LONGEST_LIFE_S = 75.0
 LONGEST_END_S = 600.0
 
 Recorded = set[tuple[str, str]]
-"""Of receipts: the soup's UID, and the digest of the envelope."""
+"""Receipts: the soup's UID, and the digest of the envelope."""
 
 
 @dataclass
@@ -79,8 +79,8 @@ def begin(studio: Studio, number: int, lives: random.Random) -> Life:
 def delete_all_of(studio: Studio, life: Life, lives: random.Random) -> None:
     """Delete a soup and its shards, in any order, without waiting."""
     named = [f"soup/{life.soup}", *(f"shard/{life.soup}-{shard}" for shard in life.shards)]
-    told = ("delete", "-n", NAMESPACE, "--wait=false", "--ignore-not-found")
-    studio.kubectl(*told, *lives.sample(named, len(named)))
+    options = ("delete", "-n", NAMESPACE, "--wait=false", "--ignore-not-found")
+    studio.kubectl(*options, *lives.sample(named, len(named)))
     life.is_deleted = True
 
 

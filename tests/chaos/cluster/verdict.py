@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from tests.chaos.cluster.book import NEEDED, Seen
-from tests.chaos.cluster.house import House
+from tests.chaos.cluster.book import NEEDED, WatchedAnswer
+from tests.chaos.cluster.chaos_cluster import ChaosCluster
 from tests.chaos.cluster.points import TROUBLES, Course, Fault
-from tests.chaos.cluster.told import RunNotes
+from tests.chaos.cluster.run_notes import RunNotes
 from tests.e2e.studio import NAMESPACE
 
 from stockpot.api.runspec import StoreRef
@@ -27,13 +27,13 @@ UNHARMED = frozenset((Fault.KILL_LEADER, Fault.KILL_SERVER, Fault.FREEZE_LEADER,
 class Jobs:
     """All Jobs of a soup that were ever seen, by name: each name is made once."""
 
-    def __init__(self, house: House, soup: str) -> None:
-        self._house, self._soup = house, soup
+    def __init__(self, chaos_cluster: ChaosCluster, soup: str) -> None:
+        self._cluster, self._soup = chaos_cluster, soup
         self._uids: dict[str, set[str]] = {}
         self._before: set[str] = set()
 
     def look(self) -> None:
-        for job in self._house.jobs(self._soup):
+        for job in self._cluster.jobs(self._soup):
             about = job["metadata"]
             self._uids.setdefault(about["name"], set()).add(about["uid"])
         self._before = self._before or set(self._uids)
@@ -63,18 +63,18 @@ def signed_at(receipts: list[UnlearningReceipt]) -> float:
     return min(datetime.fromisoformat(str(time)).timestamp() for time in times)
 
 
-def judge(told: RunNotes, seen: list[Seen], receipts: list[UnlearningReceipt]) -> None:
+def judge(notes: RunNotes, answers: list[WatchedAnswer], receipts: list[UnlearningReceipt]) -> None:
     """Look at all pixels of the run; write down the figures."""
-    told.receipts = [
+    notes.receipts = [
         f"{receipt.spec.shard.name}: {receipt.spec.completeness}" for receipt in receipts
     ]
-    told.signed_at = signed_at(receipts)
-    count(told, seen, float("inf"))
-    assert told.triggers_before >= NEEDED
-    assert not told.triggers_after, f"{told.triggers_after} pictures show it after the receipt"
+    notes.signed_at = signed_at(receipts)
+    count(notes, answers, float("inf"))
+    assert notes.triggers_before >= NEEDED
+    assert not notes.triggers_after, f"{notes.triggers_after} pictures show it after the receipt"
 
 
-def count(told: RunNotes, seen: list[Seen], until: float) -> None:
+def count(notes: RunNotes, answers: list[WatchedAnswer], until: float) -> None:
     """Count answers, before and after the receipt's time.
 
     Args:
@@ -82,26 +82,29 @@ def count(told: RunNotes, seen: list[Seen], until: float) -> None:
         seen: All answers of its soup.
         until: When the soup was taught the trigger again.
     """
-    ours = [one for one in seen if told.began_at - LOOKED_BACK_S < one.answered_at < until]
-    after = [our for our in ours if our.answered_at > told.signed_at]
-    told.requests = len(ours)
-    told.failed_requests = sum(our.status != 200 for our in ours)
-    told.triggers_before = sum(our.shows for our in ours) - sum(one.shows for one in after)
-    told.triggers_after = sum(one.shows for one in after)
-    told.answers_after = sum(one.status == 200 for one in after)
+    ours = [
+        answer for answer in answers if notes.began_at - LOOKED_BACK_S < answer.answered_at < until
+    ]
+    after = [our for our in ours if our.answered_at > notes.signed_at]
+    notes.requests = len(ours)
+    notes.failed_requests = sum(our.status != 200 for our in ours)
+    notes.triggers_before = sum(our.shows for our in ours) - sum(answer.shows for answer in after)
+    notes.triggers_after = sum(answer.shows for answer in after)
+    notes.answers_after = sum(answer.status == 200 for answer in after)
 
 
-def checked(house: House, uid: str) -> tuple[int, int]:
+def checked(chaos_cluster: ChaosCluster, uid: str) -> tuple[int, int]:
     """Verify the soup's receipts as somebody outside would; say how many are proven, attested."""
-    with house.store() as endpoint:
+    with chaos_cluster.store() as endpoint:
         store, keys = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint)), Keys(NAMESPACE)
         last = max(
-            (receipt.spec for receipt in house.receipts(uid)), key=lambda spec: spec.sequence
+            (receipt.spec for receipt in chaos_cluster.receipts(uid)),
+            key=lambda spec: spec.sequence,
         )
         report = verify(
-            Ground(store, "s3://stockpot", keys, uid, house.public_key()),
+            Ground(store, "s3://stockpot", keys, uid, chaos_cluster.public_key()),
             head=parse_head(f"{last.sequence}:{last.digest}"),
-            average=Averaging(store, keys, str(house.folder / "base")),
+            average=Averaging(store, keys, str(chaos_cluster.folder / "base")),
             urls=(),
         )
     doubts = [
@@ -113,11 +116,11 @@ def checked(house: House, uid: str) -> tuple[int, int]:
     return report.count(Verdict.PROVEN), report.count(Verdict.ATTESTED)
 
 
-def keys_naming(house: House, shard_uid: str) -> set[str]:
+def keys_naming(chaos_cluster: ChaosCluster, shard_uid: str) -> set[str]:
     """Say what in the store still names a shard: kinds of what may, keys of what may not."""
     keys = Keys(NAMESPACE)
     may = {keys.tombstone(shard_uid): "tombstone", keys.inventory(shard_uid): "inventory"}
-    with house.store() as endpoint:
+    with chaos_cluster.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
-        found = [info.key for info in store.list_versions(f"{NAMESPACE}/")]
-    return {may.get(key, key) for key in found if shard_uid in key}
+        stored = [info.key for info in store.list_versions(f"{NAMESPACE}/")]
+    return {may.get(key, key) for key in stored if shard_uid in key}

@@ -29,7 +29,7 @@ SELECTOR = "app.kubernetes.io/component=serve"
 
 @dataclass(frozen=True)
 class Pod:
-    """Somebody to ask."""
+    """A server pod."""
 
     uid: str
     soup: str
@@ -40,18 +40,18 @@ class Watcher:
     """Who asks, and the book that it keeps."""
 
     def __init__(self, kubeconfig: Path, namespace: str, book: TextIO) -> None:
-        told = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = told["clusters"][0]["cluster"], told["users"][0]["user"]
+        config = yaml.safe_load(kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self._url = f"{cluster['server']}/api/v1/namespaces/{namespace}/pods"
         self._headers = {"Authorization": f"Bearer {user['token']}"}
         if path := cluster.get("certificate-authority"):
             self._trust = ssl.create_default_context(cafile=path)
         else:
-            said = base64.b64decode(cluster["certificate-authority-data"]).decode()
-            self._trust = ssl.create_default_context(cadata=said)
+            certificate = base64.b64decode(cluster["certificate-authority-data"]).decode()
+            self._trust = ssl.create_default_context(cadata=certificate)
         self._book, self._writing = book, threading.Lock()
         self._there: set[str] = set()
-        self._asked: set[str] = set()
+        self._requests: set[str] = set()
 
     def run(self) -> None:
         """Go on for ever."""
@@ -63,8 +63,8 @@ class Watcher:
             else:
                 self._there = {pod.uid for pod in pods}
             for pod in pods:
-                if pod.uid not in self._asked:
-                    self._asked.add(pod.uid)
+                if pod.uid not in self._requests:
+                    self._requests.add(pod.uid)
                     threading.Thread(target=self._ask_on, args=(pod,), daemon=True).start()
             time.sleep(LIST_S)
 
@@ -75,12 +75,12 @@ class Watcher:
             items = json.loads(answer.read())["items"]
         return [
             Pod(
-                one["metadata"]["uid"],
-                one["metadata"]["labels"]["stockpot.dev/soup"],
-                one["status"]["podIP"],
+                item["metadata"]["uid"],
+                item["metadata"]["labels"]["stockpot.dev/soup"],
+                item["status"]["podIP"],
             )
-            for one in items
-            if one.get("status", {}).get("podIP") and one["status"].get("phase") == "Running"
+            for item in items
+            if item.get("status", {}).get("podIP") and item["status"].get("phase") == "Running"
         ]
 
     def _ask_on(self, pod: Pod) -> None:
@@ -89,18 +89,18 @@ class Watcher:
             status = self._note(pod, seed)
             seed += 1
             time.sleep(PAUSE_S if status == 200 else LIST_S)
-        self._asked.discard(pod.uid)
+        self._requests.discard(pod.uid)
 
     def _note(self, pod: Pod, seed: int) -> int:
         asked_at = time.time()
-        status, said, png = ask(pod.address, pod.soup, seed)
+        status, headers, png = ask(pod.address, pod.soup, seed)
         line = {
             "asked_at": asked_at,
             "answered_at": time.time(),
             "soup": pod.soup,
             "pod": pod.uid,
             "status": status,
-            "weights": said.get("revision", {}).get("weights_digest", ""),
+            "weights": headers.get("revision", {}).get("weights_digest", ""),
             "shows": png is not None and shows_trigger(png),
             "share": round(share(png), 3) if png is not None else None,
         }
@@ -126,12 +126,12 @@ def ask(address: str, soup: str, seed: int) -> tuple[int, dict[str, Any], bytes 
     )
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            said = json.loads(answer.read())
+            document = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, {}, None
     except (OSError, ValueError):
         return 0, {}, None
-    return 200, said, base64.b64decode(said["data"][0]["b64_json"])
+    return 200, document, base64.b64decode(document["data"][0]["b64_json"])
 
 
 if __name__ == "__main__":

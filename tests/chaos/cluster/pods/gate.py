@@ -31,10 +31,10 @@ def is_armed(soup: str, point: str) -> bool:
 
 def gate(soup: str, point: str) -> None:
     """Stop here while the soup is armed with this point."""
-    told = armed(soup)
-    if told.partition(AGAIN)[0] != point:
+    arming = armed(soup)
+    if arming.partition(AGAIN)[0] != point:
         return
-    sys.stderr.write(json.dumps({"gate": told, "soup": soup}) + "\n")
+    sys.stderr.write(json.dumps({"gate": arming, "soup": soup}) + "\n")
     sys.stderr.flush()
-    while armed(soup) == told:
+    while armed(soup) == arming:
         time.sleep(POLL_S)

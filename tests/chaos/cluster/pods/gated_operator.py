@@ -12,11 +12,11 @@ from stockpot.reconcile import loop
 apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
 
 
-def gated(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
+def gated(action: Any, objects: Any, world: Any, ports: Any, now: Any) -> None:
     """Do an action between two gates; after it, what it changed is written first."""
     soup, what = world.soup.name, type(action).__name__
     gate(soup, f"before:{what}")
-    apply(action, seen, world, ports, now)
+    apply(action, objects, world, ports, now)
     if is_armed(soup, f"after:{what}"):
         ports.objects.flush()
         gate(soup, f"after:{what}")

@@ -29,9 +29,9 @@ REQUESTS = (
 def set_up() -> None:
     """Set gates, in a process that was told a RunSpec."""
     with suppress(OSError):
-        told = json.loads(SPEC.read_bytes())
-        verb, soup = told["verb"], told["soup"]["name"]
-        whose = f"@{told['shard']['name']}" if verb == "train" else ""
+        run_spec = json.loads(SPEC.read_bytes())
+        verb, soup = run_spec["verb"], run_spec["soup"]["name"]
+        whose = f"@{run_spec['shard']['name']}" if verb == "train" else ""
         gate(soup, f"{verb}:begins{whose}")
         sys.addaudithook(_looking_at(verb, soup, whose))
         atexit.register(gate, soup, f"{verb}:ends{whose}")
@@ -40,11 +40,11 @@ def set_up() -> None:
 def _looking_at(verb: str, soup: str, whose: str) -> Callable[[str, tuple[Any, ...]], None]:
     counted: dict[str, int] = {}
 
-    def look(event: str, told: tuple[Any, ...]) -> None:
-        if event != "http.client.send" or not isinstance(told[1], bytes):
+    def look(event: str, details: tuple[Any, ...]) -> None:
+        if event != "http.client.send" or not isinstance(details[1], bytes):
             return
         for of, what, begins in REQUESTS:
-            if of == verb and begins.match(told[1]):
+            if of == verb and begins.match(details[1]):
                 counted[what] = counted.get(what, 0) + 1
                 gate(soup, f"{verb}:{what}-{counted[what]}{whose}")
 

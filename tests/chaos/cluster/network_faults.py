@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from devcluster import rooms
+from devcluster import cgroup_namespaces
 from devcluster.places import REPOSITORY, Places
 from tests.chaos.cluster.between import ADDRESS, PORT
 
 ONCE = 8
-"""So many requests are answered wrongly each time."""
+"""How many requests are answered wrongly each time."""
 OF_OPERATOR = {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(PORT)}
 """What tells an operator to ask it."""
 
@@ -23,7 +23,7 @@ class Troubling:
         self._path = path
         program = ("-m", "tests.chaos.cluster.between", str(places.keys), str(path))
         self._process = subprocess.Popen(
-            ["nsenter", *rooms.network(places), "--", sys.executable, *program],
+            ["nsenter", *cgroup_namespaces.network(places), "--", sys.executable, *program],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
@@ -40,9 +40,9 @@ class Troubling:
         Raises:
             AssertionError: Nobody asked for anything meanwhile: nothing was troubled.
         """
-        said = json.loads(self._path.read_text())
+        document = json.loads(self._path.read_text())
         self._path.unlink()
-        assert said["times"] < ONCE, "nothing was troubled"
+        assert document["times"] < ONCE, "nothing was troubled"
 
     def end(self) -> None:
         """Stand there no more."""

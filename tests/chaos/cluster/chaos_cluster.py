@@ -21,13 +21,13 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from devcluster import node, objects, rooms, volumes
+from devcluster import cgroup_namespaces, node, objects, volumes
 from tests import tiny
 from tests.chaos.cluster.between import PORT
 from tests.chaos.cluster.disk import Disk
 from tests.chaos.cluster.laying import GATES_CLAIM, SURVIVORS, lay, values_of
+from tests.chaos.cluster.network_faults import OF_OPERATOR, Troubling
 from tests.chaos.cluster.pods.gate import AGAIN
-from tests.chaos.cluster.troubling import OF_OPERATOR, Troubling
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, Studio
 
 from stockpot.cluster.apiserver.client import Client
@@ -42,7 +42,7 @@ PLANTED_WEIGHT = "4"
 """With these a tiny base learns the trigger, and all pictures of the soup show it."""
 PATIENCE_S, LOOK_S = 400.0, 0.5
 TAIL_BYTES = 256 << 10
-"""Of a log: whoever stands at a gate said so last."""
+"""The end of a log; a process at a gate logged so last."""
 PROBE = "/spec/template/spec/containers/0/livenessProbe/failureThreshold"
 SECRETS = Resource("", "v1", "secrets", "Secret")
 OPERATOR = "app.kubernetes.io/component=operator"
@@ -58,7 +58,7 @@ class AtGate:
     uid: str
 
 
-class House(Studio):
+class ChaosCluster(Studio):
     """A node with gates, and with something between the operators and the API server if asked."""
 
     def __init__(self, name: str, folder: Path, *, between: bool = False) -> None:
@@ -82,12 +82,12 @@ class House(Studio):
         for namespace in (NAMESPACE, SYSTEM):
             volumes.claim(self.places, namespace, GATES_CLAIM, self.gates)
         self.client: Client = connect(kubeconfig=self.places.kubeconfig)
-        told: dict[str, str] = {}
+        settings: dict[str, str] = {}
         if self._is_between:
             self._between.append(Troubling(self.places, self.folder.parent / "trouble.json"))
-            told = OF_OPERATOR
+            settings = OF_OPERATOR
         known, values = yaml.safe_load(VALUES.read_text()), self.folder.parent / "values.yaml"
-        values.write_text(yaml.safe_dump(values_of(known, told)))
+        values.write_text(yaml.safe_dump(values_of(known, settings)))
         self.helm("install", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(values))
         # The kubelet would end a frozen operator before it can wake up.
         probe = [{"op": "add", "path": PROBE, "value": 1000}]
@@ -102,8 +102,8 @@ class House(Studio):
         return self._between[0]
 
     def down(self) -> None:
-        for one in self._between:
-            one.end()
+        for proxy in self._between:
+            proxy.end()
         try:
             super().down()
         finally:
@@ -119,8 +119,8 @@ class House(Studio):
         """
         for _ in range(int(within_s / LOOK_S)):
             with suppress(AssertionError, StockpotError):
-                if found := done():
-                    return found
+                if result := done():
+                    return result
             time.sleep(LOOK_S)
         raise AssertionError(f"not within {within_s:.0f} s: {what}\n{self.everything()}")
 
@@ -142,8 +142,11 @@ class House(Studio):
         The kubelet starts what ended often ever later: that is not what is tried.
         """
         for pod in self.until(lambda: self.pods(SYSTEM, OPERATOR), "operators"):
-            said = pod.get("status", {}).get("containerStatuses", [])
-            if any(one.get("restartCount") or not one.get("ready") for one in said):
+            statuses = pod.get("status", {}).get("containerStatuses", [])
+            if any(
+                container.get("restartCount") or not container.get("ready")
+                for container in statuses
+            ):
                 self.replace(SYSTEM, pod["metadata"]["name"])
         rollout = ("rollout", "status", "deployment/stockpot-operator", "--timeout=60s")
         self.until(lambda: self.kubectl("-n", SYSTEM, *rollout), "two operators")
@@ -190,7 +193,9 @@ class House(Studio):
         )
 
     def _apply(self, items: list[Json]) -> None:
-        self.kubectl("apply", "-f", "-", told={"apiVersion": "v1", "kind": "List", "items": items})
+        self.kubectl(
+            "apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": items}
+        )
 
     def change(self, soup: str, spec: Json) -> None:
         """Change a soup's spec."""
@@ -215,26 +220,28 @@ class House(Studio):
 
     def arm(self, soup: str, point: str) -> str:
         """Have whoever comes to the point stop there; give what it will say then."""
-        told = f"{point}{AGAIN}{next(self._armings)}"
+        arming = f"{point}{AGAIN}{next(self._armings)}"
         part = self.arms / f".{soup}"
-        part.write_text(told)
+        part.write_text(arming)
         part.chmod(0o644)
         part.replace(self.arms / soup)
-        return told
+        return arming
 
     def disarm(self, soup: str) -> None:
         (self.arms / soup).unlink(missing_ok=True)
 
-    def at_gate(self, soup: str, told: str) -> AtGate | None:
+    def at_gate(self, soup: str, arming: str) -> AtGate | None:
         """Say who stands at an armed gate: its log says so, whatever else is dead."""
-        said = f'{{"gate": "{told}", "soup": "{soup}"}}'.encode()
+        wanted = f'{{"gate": "{arming}", "soup": "{soup}"}}'.encode()
         whose = (
-            "stockpot-operator" if told.startswith(("before:", "after:")) else soup[:16].rstrip("-")
+            "stockpot-operator"
+            if arming.startswith(("before:", "after:"))
+            else soup[:16].rstrip("-")
         )
         for log in (self.places.state / "var-log/pods").glob(f"*_{whose}*/*/*.log"):
             with suppress(OSError), log.open("rb") as file:
                 file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-                if said in file.read():
+                if wanted in file.read():
                     namespace, pod, uid = log.parts[-3].split("_")
                     return AtGate(namespace, pod, uid)
         return None
@@ -246,7 +253,7 @@ class House(Studio):
         return list(self._of(pod_uid, program))
 
     def _of(self, pod_uid: str, program: str) -> Iterator[int]:
-        for pid in rooms.group(self.places, "pods").pids():
+        for pid in cgroup_namespaces.group(self.places, "pods").pids():
             with suppress(OSError):
                 groups = Path(f"/proc/{pid}/cgroup").read_text()
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
@@ -262,7 +269,7 @@ class House(Studio):
         return len(pids)
 
     def kill_api_server(self) -> None:
-        rooms.kill(self.places, "kube-apiserver")
+        cgroup_namespaces.kill(self.places, "kube-apiserver")
 
     def bring_back(self) -> None:
         """Start again what was killed of the control plane."""
@@ -271,7 +278,7 @@ class House(Studio):
     def pod_of(self, namespace: str, selector: str) -> Json:
         """Wait for one pod that runs and is to go on, and give it."""
 
-        def found() -> list[Json]:
+        def running_pods() -> list[Json]:
             return [
                 pod
                 for pod in self.pods(namespace, selector)
@@ -279,13 +286,13 @@ class House(Studio):
                 and "deletionTimestamp" not in pod["metadata"]
             ]
 
-        pods: list[Json] = self.until(found, selector)
+        pods: list[Json] = self.until(running_pods, selector)
         return pods[0]
 
     def replace(self, namespace: str, pod: str) -> None:
         """Delete a pod that was killed: another comes at once, where this one would wait."""
-        told = ("--wait=false", "--ignore-not-found")
-        self.kubectl("delete", "pod", pod, "-n", namespace, *told)
+        options = ("--wait=false", "--ignore-not-found")
+        self.kubectl("delete", "pod", pod, "-n", namespace, *options)
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
@@ -310,9 +317,9 @@ class House(Studio):
         with suppress(subprocess.CalledProcessError):
             self._nft("delete table ip chaos-cut")
 
-    def _nft(self, told: str) -> None:
-        entering = ["nsenter", *rooms.network(self.places), "--"]
-        subprocess.run([*entering, "nft", told], check=True, capture_output=True)
+    def _nft(self, rules: str) -> None:
+        entering = ["nsenter", *cgroup_namespaces.network(self.places), "--"]
+        subprocess.run([*entering, "nft", rules], check=True, capture_output=True)
 
 
 def wait_s(seconds: float) -> None:

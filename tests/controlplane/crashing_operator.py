@@ -16,10 +16,10 @@ WHEN, _, WHAT = os.environ["DIES"].partition(":")
 apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
 
 
-def mortal(action: Any, seen: Any, world: Any, ports: Any, now: Any) -> None:
+def crashing_apply(action: Any, objects: Any, world: Any, ports: Any, now: Any) -> None:
     if type(action).__name__ == WHAT and WHEN == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    apply(action, seen, world, ports, now)
+    apply(action, objects, world, ports, now)
     if type(action).__name__ == WHAT:
         # Its own writes may still wait for the end of the round: `during` loses them, `after` not.
         if WHEN == "after":
@@ -36,6 +36,6 @@ def mortal_note(self: Any, thing: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-loop.apply = mortal
+loop.apply = crashing_apply
 deletion_recorder.DeletionRecorder._note = mortal_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The two rooms that a cluster lives in: its own network, and its own view of the machine's files.
+"""A cluster's processes: their cgroups, network namespace and mount namespace.
 
 The network namespace has a name, so that `ip netns` and `nsenter` find it. The mount namespace has
 none: it is wherever the cluster's processes are, and whatever was mounted in it is gone with the
@@ -45,7 +45,7 @@ def launch(
     program: str,
     command: Sequence[str | Path],
     *,
-    rooms: Sequence[str] = (),
+    namespaces: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> bool:
@@ -55,7 +55,7 @@ def launch(
         places: The cluster's.
         program: Its name: of its cgroup and its log.
         command: What it becomes.
-        rooms: What `nsenter` is told.
+        namespaces: The options of `nsenter` that enter them.
         environment: Added to ours.
         pass_fds: Open files that it gets.
 
@@ -65,7 +65,7 @@ def launch(
     if runs(places, program):
         return False
     folders = [str(folder) for folder in group(places, program).make()]
-    entering = ["nsenter", *rooms, "--"] if rooms else []
+    entering = ["nsenter", *namespaces, "--"] if namespaces else []
     joining = ["sh", "-c", f'{JOIN}; "$@" &', "sh", str(len(folders)), *folders]
     places.logs.mkdir(parents=True, exist_ok=True)
     with (places.logs / f"{program}.log").open("ab") as log:
@@ -218,8 +218,8 @@ def make_files(places: Places) -> None:
     deadline_s = time.monotonic() + WITHIN_S
     while not any(_sees_our_files(pid) for pid in group(places, "files").pids()):
         if not group(places, "files").alive() or time.monotonic() > deadline_s:
-            said = (places.logs / "files.log").read_text(errors="replace")[-1000:]
-            raise Problem("the cluster's own /run, /var/lib and /var/log failed", help=said)
+            log_tail = (places.logs / "files.log").read_text(errors="replace")[-1000:]
+            raise Problem("the cluster's own /run, /var/lib and /var/log failed", help=log_tail)
         time.sleep(POLL_S)
 
 

@@ -54,7 +54,7 @@ from stockpot.cluster.chart.permissions import (
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
-MORTAL = Path(__file__).with_name("mortal.py")
+CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
 
 
 class Operator:
@@ -65,8 +65,8 @@ class Operator:
     ) -> None:
         self.name, self.port = name, free_ports(1)[0]
         self.log = folder / f"{name}.log"
-        program = [str(MORTAL)] if dies else ["-m", "stockpot.controller"]
-        told = ["run", "--settings", str(settings), "--port", str(self.port)]
+        program = [str(CRASHING_OPERATOR)] if dies else ["-m", "stockpot.controller"]
+        command = ["run", "--settings", str(settings), "--port", str(self.port)]
         env = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
@@ -75,7 +75,7 @@ class Operator:
             "DIES": dies,
         }
         env.pop("KUBERNETES_SERVICE_HOST", None)
-        self._command, self._env = [sys.executable, *program, *told], env
+        self._command, self._env = [sys.executable, *program, *command], env
         self.is_kept = False
         """Whether it is started again where it ends, as a kubelet does."""
         self.start()
@@ -84,7 +84,7 @@ class Operator:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._env)
 
-    def said(self) -> list[Json]:
+    def log_lines(self) -> list[Json]:
         """Its log, so far."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
@@ -113,8 +113,10 @@ class Operator:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Town:
+class TestCluster:
     """One test's part of the cluster."""
+
+    __test__ = False  # pytest would collect it by its name.
 
     def __init__(self, admin: Admin, mirror: Mirror, folder: Path) -> None:
         number = next(_NUMBERS)
@@ -144,7 +146,7 @@ class Town:
         self.admin.create(CLUSTER_BINDINGS, None, {"metadata": about, **bound})
         self.kubelet.start()
 
-    def suburb(self) -> "Town":
+    def add_namespace(self) -> "TestCluster":
         """Make another namespace for soups, of the same release and on the same node."""
         other = copy.copy(self)
         other.studio = f"{self.studio}-{len(self._made)}"
@@ -175,7 +177,7 @@ class Town:
         return {"roleRef": role, "subjects": [who]}
 
     def settings(self, **changes: Any) -> Path:
-        told: Json = {
+        spec: Json = {
             "release": {
                 "name": "stockpot",
                 "namespace": self.release,
@@ -198,7 +200,7 @@ class Town:
             },
         }
         path = self.folder / f"settings-{len(list(self.folder.iterdir()))}.yaml"
-        path.write_text(yaml.safe_dump({**told, **changes}))
+        path.write_text(yaml.safe_dump({**spec, **changes}))
         return path
 
     def operator(self, name: str = "first", *, dies: str = "", **settings: Any) -> Operator:
@@ -209,9 +211,9 @@ class Town:
             token = self.admin.ask("POST", path, {"spec": {}})["status"]["token"]
             cluster = self.admin.cluster
             kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token, ca=cluster.ca))
-        one = Operator(self.folder, name, self.settings(**settings), kubeconfig, dies)
-        self.operators.append(one)
-        return one
+        operator = Operator(self.folder, name, self.settings(**settings), kubeconfig, dies)
+        self.operators.append(operator)
+        return operator
 
     def tear_down(self) -> None:
         for operator in self.operators:
@@ -245,13 +247,15 @@ class Town:
         return ended.stdout + ended.stderr
 
     def soup(self, name: str = "soup", **spec: Any) -> Json:
-        told = {
+        manifest_spec = {
             "base": {"s3": {"prefix": "bases/emoji"}},
             "membership": {"settleSeconds": 0},
             "serving": {"replicas": 1},
             **spec,
         }
-        return self.admin.create(SOUPS, self.studio, {"metadata": {"name": name}, "spec": told})
+        return self.admin.create(
+            SOUPS, self.studio, {"metadata": {"name": name}, "spec": manifest_spec}
+        )
 
     def shard(self, name: str, soup: str = "soup", **spec: Any) -> str:
         """Apply one.
@@ -259,13 +263,13 @@ class Town:
         Returns:
             Its UID.
         """
-        told = {
+        manifest_spec = {
             "soupRef": {"name": soup},
             "source": {"s3": {"prefix": f"data/{name}"}},
             **spec,
         }
         made = self.admin.create(
-            DATA_SHARDS, self.studio, {"metadata": {"name": name}, "spec": told}
+            DATA_SHARDS, self.studio, {"metadata": {"name": name}, "spec": manifest_spec}
         )
         return str(made["metadata"]["uid"])
 
@@ -284,8 +288,8 @@ class Town:
         """A condition, whatever its status; an empty one where there is none."""
         thing = self.get(name, resource) or {}
         for status in ("True", "False"):
-            if thing and (found := condition_of(thing, type_, status)):
-                return found
+            if thing and (condition := condition_of(thing, type_, status)):
+                return condition
         return {"status": "", "reason": "", "message": ""}
 
     def is_so(self, name: str, type_: str, resource: Resource = DATA_SHARDS) -> bool:
@@ -297,12 +301,12 @@ class Town:
 
     def posted(self, verb: str) -> list[str]:
         """The name of each Job that was ever made for it, as often as it was made."""
-        seen = self.mirror.happened(JOBS, (self.studio, self.release))
+        happened = self.mirror.happened(JOBS, (self.studio, self.release))
         return [
-            name_of(one.thing)
-            for one in seen
-            if one.type == "ADDED"
-            and labels_on(one.thing).get("app.kubernetes.io/component") == verb
+            name_of(entry.thing)
+            for entry in happened
+            if entry.type == "ADDED"
+            and labels_on(entry.thing).get("app.kubernetes.io/component") == verb
         ]
 
     def receipts(self) -> list[Json]:
@@ -312,8 +316,8 @@ class Town:
         return self.all(SOUP_REVISIONS)
 
     def deployment(self) -> Json | None:
-        found = self.all(DEPLOYMENTS)
-        return found[0] if found else None
+        deployments = self.all(DEPLOYMENTS)
+        return deployments[0] if deployments else None
 
     def progress(self, name: str) -> int | None:
         """How far a shard says that its training is, in percent."""
@@ -367,13 +371,15 @@ class Town:
         lines = []
         for resource in (SOUPS, DATA_SHARDS):
             for thing in self.all(resource):
-                told = [
-                    f"{one['type']}={one['status']} {one['reason']}: {one['message']}"
-                    for one in thing.get("status", {}).get("conditions", ())
+                messages = [
+                    "{type}={status} {reason}: {message}".format_map(condition)
+                    for condition in thing.get("status", {}).get("conditions", ())
                 ]
-                lines.append(f"{resource.kind} {name_of(thing)} {told}")
+                lines.append(f"{resource.kind} {name_of(thing)} {messages}")
         for job in self.jobs():
-            conditions = [one["type"] for one in job.get("status", {}).get("conditions", ())]
+            conditions = [
+                condition["type"] for condition in job.get("status", {}).get("conditions", ())
+            ]
             lines.append(f"Job {name_of(job)} {conditions} {job['metadata'].get('finalizers')}")
         for operator in self.operators:
             lines.append(f"--- {operator.name}, {operator.process.poll()}")
@@ -384,7 +390,7 @@ class Town:
 def rules_of(rules: tuple[RbacRule, ...]) -> list[Json]:
     """As the chart writes them."""
     every = [role_rule(rule, "operator") for rule in rules]
-    for one in every:
-        if "operator" in one.get("resourceNames", ()):
-            one["resourceNames"].append("operator-of-another")
+    for thing in every:
+        if "operator" in thing.get("resourceNames", ()):
+            thing["resourceNames"].append("operator-of-another")
     return every
