@@ -120,7 +120,7 @@ class Observer:
                 help="kubectl get soup shows those that are there",
             )
         if self._settings is None:
-            world = replace(world, is_as_told=True)  # Nothing to compare with: assume no drift.
+            world = replace(world, is_as_declared=True)  # Nothing to compare with: assume no drift.
         return SoupSnapshot(objects.soup, objects, world)
 
     @cached_property
