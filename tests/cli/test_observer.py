@@ -264,7 +264,7 @@ def test_a_person_observes_what_the_operator_does(
         (training_that_no_node_takes, lambda world: "nvidia.com/gpu" in str(world.runs)),
         (server_that_answers, lambda world: world.servers[0].boot == "boot-1"),
         (server_that_is_silent, lambda world: not world.servers[0].answers),
-        (deployment_that_was_edited, lambda world: not world.is_as_told),
+        (deployment_that_was_edited, lambda world: not world.is_as_declared),
         (server_on_a_node_out_of_service, lambda world: len(world.ended) == 1),
         (deleted_shard, lambda world: len(world.targets) == 1 and not world.shards),
     ],
@@ -299,7 +299,7 @@ def test_a_forbidden_release_namespace_is_named_and_the_rest_is_shown(scene: Sce
     world = scene.observed_by_person()
 
     assert world.servers[0].boot == "boot-1"
-    assert world.is_as_told
+    assert world.is_as_declared
     text = "\n".join(scene.warnings)
     for resource in ("configmaps", "jobs.batch", "pods"):
         assert f"list {resource} in the namespace {RELEASE}" in text
