@@ -16,7 +16,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.verify.chain_head import parse_head
 from stockpot.unlearning.verify.verdict import Verdict
-from stockpot.unlearning.verify.verification import Ground, verify
+from stockpot.unlearning.verify.verification import VerificationInput, verify
 
 LOOKED_BACK_S = 30.0
 """From how long before its deletion the pictures of a run are counted."""
@@ -102,7 +102,7 @@ def checked(chaos_cluster: ChaosCluster, uid: str) -> tuple[int, int]:
             key=lambda spec: spec.sequence,
         )
         report = verify(
-            Ground(store, "s3://stockpot", keys, uid, chaos_cluster.public_key()),
+            VerificationInput(store, "s3://stockpot", keys, uid, chaos_cluster.public_key()),
             head=parse_head(f"{last.sequence}:{last.digest}"),
             average=Averaging(store, keys, str(chaos_cluster.folder / "base")),
             urls=(),
