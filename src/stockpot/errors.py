@@ -17,7 +17,7 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """What a process of ours says by how it ends. Documented in docs/reference/exit-codes.md.
 
-    42 to 49 fail a Job at once: the same input would fail the same way again.
+    Those of FINAL_EXIT_CODES fail a Job at once: the same input would fail the same way again.
     """
 
     meaning: str
@@ -48,6 +48,10 @@ class ExitCode(IntEnum):
     BAD_RUN_SPEC = 48, "A run was told to do what this version does not know."
     NO_SIGNING_KEY = 49, "There is no usable key to sign receipts with."
     INTERRUPTED = 75, "It was asked to end, and saved what there was; run it again."
+
+
+FINAL_EXIT_CODES = range(42, 60)
+"""The same input would fail the same way again, so that no Job is tried again. Not all are used."""
 
 
 class StockpotError(Exception):

@@ -16,7 +16,7 @@ from tests.cluster.shapes import (
 )
 
 from stockpot.api.conditions import Reason
-from stockpot.api.runspec import Problem, RunResult
+from stockpot.api.results import Problem, ResultMessage
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.world import StartupBlocker
@@ -424,7 +424,7 @@ def crashed(message: str = "", code: int = 1, reason: str = "Error") -> Json:
 def test_a_server_that_crashes_says_what_it_said_last() -> None:
     problem = Problem(exit_code=45, message="the base brings code", help="take it away")
 
-    hindrance = found(deployment(), crashed(said(RunResult(problem=problem)), 45))
+    hindrance = found(deployment(), crashed(said(ResultMessage(problem=problem)), 45))
 
     assert hindrance == StartupBlocker(
         Reason.CRASHING, "the server ends again and again: the base brings code", "take it away"

@@ -194,7 +194,7 @@ def test_a_soup_in_a_bucket_goes_by_its_sums(
         there = spec.model_copy(update={"store": here})
         made = run(there, work=work, progress=Progress(), stop=stop)
 
-        ways.append(made.figures["way"])
+        ways.append(made.way)
         recipes.append(spec.recipe_digest)
         names = [root / KEYS.ingredient(one.shard_uid, one.training_key) / WEIGHTS for one in some]
         assert made.weights_digest == merge(names, tmp_path / "scratch.safetensors").digest

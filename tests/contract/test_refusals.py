@@ -9,7 +9,8 @@ import pytest
 from tests.local.tiny_soup import environment
 from tests.unlearning.cellar import a_purge
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import ResultMessage
+from stockpot.api.runspec import StoreRef
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_store_that_refuses_a_run_is_named_with_what_to_do(
         [*command, "--result", result], env=told, capture_output=True, text=True, check=False
     )
 
-    problem = RunResult.model_validate_json(result.read_bytes()).problem
+    problem = ResultMessage.model_validate_json(result.read_bytes()).problem
     assert done.returncode == 7
     assert problem is not None
     assert said in problem.message

@@ -20,6 +20,7 @@ from tests.serving.kitchen import Pantry, a_server
 from tests.training.runs import a_training
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.results import EvaluateResult, PurgeResult, SignResult, TrainResult
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
@@ -31,7 +32,6 @@ from stockpot.api.runspec import (
     ReceiptRequest,
     RecipePart,
     RevisionRef,
-    RunResult,
     SignRun,
     StoreRef,
     TrainRun,
@@ -72,7 +72,7 @@ class Studio:
     def how(self) -> dict[str, Any]:
         return {"work": self.folder, "progress": Progress(), "stop": threading.Event()}
 
-    def train(self, shard: str) -> RunResult:
+    def train(self, shard: str) -> TrainResult:
         spec = TrainRun(
             **self.told,
             shard=shard_of(shard),
@@ -110,7 +110,7 @@ class Studio:
             ),
         )
 
-    def evaluate(self, revision: RevisionRef) -> RunResult:
+    def evaluate(self, revision: RevisionRef) -> EvaluateResult:
         spec = EvaluateRun(
             **self.told,
             revision=revision,
@@ -121,7 +121,9 @@ class Studio:
         )
         return evaluate(spec, **self.how)
 
-    def forget(self, shard: str, successor: RevisionRef, key: Path) -> tuple[RunResult, RunResult]:
+    def forget(
+        self, shard: str, successor: RevisionRef, key: Path
+    ) -> tuple[PurgeResult, SignResult]:
         removed = purge(PurgeRun(**self.told, shard=shard_of(shard)), **self.how)
         signing = SignRun(
             **self.told,
@@ -136,7 +138,7 @@ def shard_of(name: str) -> ObjectRef:
     return ObjectRef(namespace="studio", name=name, uid=f"uid-{name}")
 
 
-def made_of(trained: dict[str, RunResult]) -> Recipe:
+def made_of(trained: dict[str, TrainResult]) -> Recipe:
     weighted = []
     for shard, result in trained.items():
         assert result.training_key

@@ -8,7 +8,8 @@ from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Serve
 from tests.unlearning.cellar import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
 from tests.unlearning.history import History, a_history, causes, one
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import PurgeResult
+from stockpot.api.runspec import StoreRef
 from stockpot.errors import ExitCode, Transient
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import covering_manifests
@@ -33,7 +34,7 @@ def store(s3_server: Server, tmp_path: Path) -> S3Store:
     return store
 
 
-def purged(store: S3Store, tmp_path: Path) -> RunResult:
+def purged(store: S3Store, tmp_path: Path) -> PurgeResult:
     ref = StoreRef(url=f"s3://{store.bucket}", endpoint=store.name.rpartition(" ")[2])
     spec = a_purge(tmp_path, DOGS).model_copy(update={"store": ref})
     return purge.run(spec, work=tmp_path, progress=Progress(), stop=threading.Event())
@@ -86,7 +87,7 @@ def test_what_another_training_tidied_up_is_no_residual(store: S3Store, tmp_path
 
     result = purged(store, tmp_path)
 
-    assert result.figures == {"residuals": "0", "locked": "0"}
+    assert (result.residual_count, result.locked_count) == (0, 0)
 
 
 def test_without_the_right_to_older_versions_they_are_nobodys(store: S3Store) -> None:

@@ -20,8 +20,8 @@ from tests.controlplane.servers import Address, PlayedServer, ProgressServer
 from tests.simulate.runs import Runs
 from tests.simulate.store import Store
 
+from stockpot.api.results import EvaluateResult, Problem, ResultMessage, RunResult
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
-from stockpot.api.runspec import Problem, RunResult
 from stockpot.cluster.apiserver.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
 from stockpot.cluster.apiserver.objects import (
     Json,
@@ -273,14 +273,17 @@ class Kubelet:
         did = one.did or self._do(one)
         if isinstance(did, Failure):
             problem = Problem(exit_code=did.exit_code or 1, message=did.message, help=did.help)
-            did = RunResult(problem=problem)
-        self._ended(one, did.problem.exit_code if did.problem else 0, said(did))
+            self._ended(one, problem.exit_code, said(ResultMessage(problem=problem)))
+            return
+        self._ended(one, 0, said(did.message()))
 
     def _do(self, one: _Played) -> RunResult | Failure:
         """Do what a run does."""
         spec = self._spec(one)
         did = self.kitchen(spec.soup.uid).outcome_of(spec)
-        return RunResult(figures={"heldout_loss": "0.25"}) if spec.verb == "evaluate" else did
+        if not isinstance(did, EvaluateResult):
+            return did
+        return did.model_copy(update={"figures": {"heldout_loss": "0.25"}})
 
     def _end(self, one: _Played) -> None:
         order = one.order
@@ -294,7 +297,7 @@ class Kubelet:
         word = order.message
         if order.problem:
             problem = Problem(exit_code=order.exit_code, message=order.problem, help="mend it")
-            word = said(RunResult(problem=problem))
+            word = said(ResultMessage(problem=problem))
         self._ended(one, order.exit_code, word, order.reason)
 
     def _ended(self, one: _Played, code: int, message: str, reason: str = "") -> None:

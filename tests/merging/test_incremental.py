@@ -21,7 +21,8 @@ from tests.merging.kitchen import (
 from tests.merging.test_kernel import adversarial
 
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.runspec import MergeRun, ObjectRef, PurgeRun, RecipePart, RunResult, StoreRef
+from stockpot.api.results import MergeResult
+from stockpot.api.runspec import MergeRun, ObjectRef, PurgeRun, RecipePart, StoreRef
 from stockpot.api.training import WeightsDtype
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import accumulator, merge
@@ -46,7 +47,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def merged(spec: MergeRun, root: Path) -> RunResult:
+def merged(spec: MergeRun, root: Path) -> MergeResult:
     return run(spec, work=root.parent / "work", progress=Progress(), stop=threading.Event())
 
 
@@ -90,8 +91,8 @@ def test_a_shard_that_joins_or_leaves_is_read_alone_with_the_sums(root: Path) ->
 
     ingredient_bytes = ingredient_of(root, parts[0]).stat().st_size
     sums_bytes = sums_of(root, joined).stat().st_size
-    assert [result.figures["way"] for result in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
-    assert [int(result.figures["readBytes"]) for result in results[:2]] == [
+    assert [result.way for result in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
+    assert [result.read_bytes for result in results[:2]] == [
         8 * ingredient_bytes,
         ingredient_bytes + sums_bytes,
     ]
@@ -147,7 +148,7 @@ def test_any_history_of_a_soup_leaves_the_bytes_of_a_fresh_one(
 
         if result.reused:
             continue
-        ways.append(result.figures["way"])
+        ways.append(result.way)
         assert soup_bytes(root, spec) == from_scratch(root, recipe, spec)
         assert len(kept(root)) <= 2
         if number % 30 == 10:
@@ -156,7 +157,7 @@ def test_any_history_of_a_soup_leaves_the_bytes_of_a_fresh_one(
                 folder = KEYS.accumulator(SOUP.uid, str(manifest.recipe_digest))
                 (root / folder / MANIFEST).unlink()
             (root / KEYS.revision(SOUP.uid, spec.recipe_digest) / MANIFEST).unlink()
-            assert merged(spec, root).figures["way"] == SCRATCH
+            assert merged(spec, root).way == SCRATCH
             assert sums_of(root, spec).read_bytes() == was
     assert ways[0] == SCRATCH
     assert set(ways[1:]) == {INCREMENTAL}
@@ -224,10 +225,10 @@ def test_sums_that_are_doubtful_are_not_used_but_made_again(
 
     result = merged(second, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, second) == from_scratch(root, parts, second)
     assert [one.recipe_digest for one in kept(root)] == [second.recipe_digest]
-    assert merged(a_merge(root, parts[1:]), root).figures["way"] == INCREMENTAL
+    assert merged(a_merge(root, parts[1:]), root).way == INCREMENTAL
 
 
 def test_no_bit_of_the_sums_that_flips_changes_a_soup(root: Path) -> None:
@@ -247,7 +248,7 @@ def test_no_bit_of_the_sums_that_flips_changes_a_soup(root: Path) -> None:
 
         result = merged(second, root)
 
-        assert result.figures["way"] == SCRATCH
+        assert result.way == SCRATCH
         assert soup_bytes(root, second) == want
         store.delete(KEYS.revision(SOUP.uid, second.recipe_digest) + MANIFEST)
         store.delete(KEYS.accumulator(SOUP.uid, second.recipe_digest) + MANIFEST)
@@ -269,7 +270,7 @@ def test_threads_stores_and_the_kernel_change_nothing(
         settings = MergeSettings(3, kernel, block_bytes)
         monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
         monkeypatch.setattr(ObjectBytes, "is_near", is_near)
-        ways = [merged(spec, root).figures["way"] for spec in (first, second)]
+        ways = [merged(spec, root).way for spec in (first, second)]
         assert ways == [SCRATCH, INCREMENTAL]
         made.add((soup_bytes(root, second), sums_of(root, second).read_bytes()))
         for path in (root / KEYS.soup(SOUP.uid)).rglob(MANIFEST):
@@ -285,7 +286,7 @@ def test_without_the_ingredient_that_left_all_is_read(root: Path) -> None:
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -297,7 +298,7 @@ def test_an_ingredient_that_left_and_was_edited_is_not_subtracted(root: Path) ->
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -322,7 +323,7 @@ def test_sums_with_a_forgotten_shard_are_not_read(root: Path) -> None:
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -330,7 +331,7 @@ def test_a_purge_removes_the_sums_with_the_shard_and_leaves_those_without(root: 
     parts = parts_of(root, 9)
     with_it, without = a_merge(root, parts), a_merge(root, parts[:8])
     merged(with_it, root)
-    assert merged(without, root).figures["way"] == INCREMENTAL
+    assert merged(without, root).way == INCREMENTAL
     assert len(kept(root)) == 2
     work, stop = root.parent / "work", threading.Event()
     shard = ObjectRef(namespace="ml", name="shard-8", uid="shard-8")
@@ -348,7 +349,7 @@ def test_a_purge_removes_the_sums_with_the_shard_and_leaves_those_without(root: 
     fresh = root.parent / "fresh"
     (fresh / "work").mkdir(parents=True)
     again = a_merge(fresh / "store", parts_of(fresh / "store", 8))
-    assert merged(again, fresh / "store").figures["way"] == SCRATCH
+    assert merged(again, fresh / "store").way == SCRATCH
     assert sums_of(fresh / "store", again).read_bytes() == was
 
 
@@ -366,11 +367,11 @@ def test_the_sums_of_the_last_two_recipes_are_kept(root: Path) -> None:
 def test_few_ingredients_are_read_and_no_sums_are_kept(root: Path) -> None:
     parts = parts_of(root, 8)
 
-    assert merged(a_merge(root, parts[:5]), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts[:5]), root).way == SCRATCH
     assert kept(root) == []
     merged(a_merge(root, parts), root)
     assert len(kept(root)) == 1
-    assert merged(a_merge(root, parts[:3]), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts[:3]), root).way == SCRATCH
     assert kept(root) == []
 
 
@@ -403,7 +404,7 @@ def test_a_disk_without_room_for_sums_is_no_reason_not_to_merge(root: Path) -> N
 
     result = run(spec, work=root.parent / "work", progress=Full(), stop=threading.Event())
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert kept(root) == []
     assert soup_bytes(root, spec) == from_scratch(root, parts, spec)
 
@@ -418,7 +419,7 @@ def test_another_base_has_other_sums(root: Path) -> None:
     other = manifest.model_copy(update={"base_digest": key_of("another base")})
     store.put(folder + MANIFEST, other.model_dump_json().encode())
 
-    assert merged(a_merge(root, parts), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts), root).way == SCRATCH
 
 
 def test_a_killed_merge_leaves_no_sums_without_lineage_and_a_rerun_completes(
@@ -459,6 +460,6 @@ def test_a_killed_merge_leaves_no_sums_without_lineage_and_a_rerun_completes(
             assert again.reused or not was_published
             assert soup_bytes(root, spec) == whole
             if not again.reused:
-                assert again.figures["way"] == INCREMENTAL
+                assert again.way == INCREMENTAL
                 assert sums_of(root, spec).read_bytes() == sums
                 assert len(kept(root)) == 2

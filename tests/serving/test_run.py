@@ -32,7 +32,7 @@ def test_the_endpoint_says_where_it_answers_and_goes_when_it_does_not(
     assert not (tmp_path / "endpoint.json").exists()
     (result,) = server.results
     assert result.problem is None
-    assert result.figures["images"] == "0"
+    assert result.images == 0
 
 
 def test_each_boot_is_another(pantry: Pantry, tmp_path: Path) -> None:

@@ -7,17 +7,18 @@ asked for is confirmed only later; until then a process may still do what it was
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tests.builders import a_result
 from tests.simulate.store import Store
 
+from stockpot.api.results import RunResult, SignedReceipt, SignResult, TrainResult
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
     EvaluateRun,
     MergeRun,
     PurgeRun,
     ReceiptRequest,
-    RunResult,
     RunSpec,
     ServeRun,
-    SignedReceipt,
     SignRun,
     TrainRun,
     shards_of_spec,
@@ -69,6 +70,7 @@ class Runs:
         return tuple(
             Run(
                 name,
+                one.spec.kind,
                 one.lineage,
                 result=one.outcome if isinstance(one.outcome, RunResult) else None,
                 failure=one.outcome if isinstance(one.outcome, Failure) else None,
@@ -109,7 +111,7 @@ class Runs:
     def confirm_end(self, name: RunName) -> None:
         """Its last process has ended. What it made may be made again, where nobody ever saw it."""
         work = self.known.pop(name)
-        if isinstance(work.spec, TrainRun) and isinstance(work.hidden, RunResult):
+        if isinstance(work.spec, TrainRun) and isinstance(work.hidden, TrainResult):
             made = f"shards/{work.spec.shard.uid}/{work.hidden.training_key}"
             self.trained = [place for place in self.trained if place != made]
 
@@ -152,7 +154,8 @@ class Runs:
                     for number in range(1, len(self.store.receipts) + 1)
                     if not any(first <= number <= last for first, last in spec.recorded_receipts)
                 )
-                return RunResult(
+                return a_result(
+                    RunKind.RESCAN,
                     purged_objects=self.store.collect(spec.forgotten, spec.kept),
                     unrecorded_receipts=unrecorded[:16],
                 )
@@ -162,12 +165,12 @@ class Runs:
                 if former and former.left_out < self.store.least.get(former.shard, 0):
                     return Failure(4, "more records have left since it was asked for")
                 count = self.store.purge(spec.shard.uid, spec.former)
-                left = str(self.store.strays)
-                return RunResult(purged_objects=count, figures={"residuals": left})
+                left = self.store.strays
+                return a_result(RunKind.PURGE, purged_objects=count, residual_count=left)
             case SignRun():
                 return self._sign(spec)
             case EvaluateRun() | ServeRun():
-                return RunResult()
+                return a_result(spec.kind)
 
     def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
         uid, data = spec.shard.uid, [spec.source.path, *spec.exclude_records]
@@ -183,7 +186,8 @@ class Runs:
         self.store.left_out[place] = len(spec.exclude_records)
         if not found:
             self.trained.append(place)
-        return RunResult(
+        return a_result(
+            RunKind.TRAIN,
             training_key=key,
             weights_digest=digest_of_json("weights", data),
             base_digest=BASE,
@@ -200,9 +204,9 @@ class Runs:
             return Failure(46, "an ingredient is not there")
         if not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
-        return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
+        return a_result(RunKind.MERGE, weights_digest=merged_digest(spec), base_digest=BASE)
 
-    def _sign(self, spec: SignRun) -> RunResult:
+    def _sign(self, spec: SignRun) -> SignResult:
         """Find the receipts that are asked for, or write the next ones of the chain."""
         missing = dict.fromkeys(text for request in spec.receipts for text in request.missing)
         receipts = []
@@ -210,7 +214,7 @@ class Runs:
             if receipt := self.sign_one(request):
                 named = tuple(list(missing).index(text) for text in request.missing)
                 receipts.append(receipt.model_copy(update={"missing_named": named}))
-        return RunResult(receipts=tuple(receipts), missing=tuple(missing))
+        return SignResult(receipts=tuple(receipts), missing=tuple(missing))
 
     def sign_one(self, request: ReceiptRequest) -> SignedReceipt | None:
         """Find one receipt, or write the next of the chain."""

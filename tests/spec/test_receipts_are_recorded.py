@@ -20,6 +20,8 @@ from tests.builders import (
 )
 
 from stockpot.api.conditions import ConditionType
+from stockpot.api.results import ResultMessage, read_result
+from stockpot.api.run_kinds import RunKind
 from stockpot.core.actions import (
     Action,
     EndRun,
@@ -179,19 +181,16 @@ def test_a_run_that_failed_is_tried_again_with_whoever_is_due_by_then() -> None:
 
 
 def test_what_the_last_releases_run_wrote_is_recorded() -> None:
-    old = ended(
-        signing("dogs"),
-        receipt_sequence=4,
-        receipt_digest=receipt_digest(4),
-        signed_at="2026-11-22T12:00:00Z",
-        figures={"residuals": "0", "missing": "0"},
-    )
-    incomplete = ended(
-        signing("dogs"),
-        receipt_sequence=4,
-        receipt_digest=receipt_digest(4),
-        figures={"residuals": "2", "missing": "0"},
-    )
+    def signed_by_it(residuals: int) -> Run:
+        message = ResultMessage(
+            receipt_sequence=4,
+            receipt_digest=receipt_digest(4),
+            signed_at="2026-11-22T12:00:00Z",
+            figures={"residuals": str(residuals), "missing": "0"},
+        )
+        return replace(a_run(signing("dogs")), result=read_result(RunKind.SIGN, message))
+
+    old, incomplete = signed_by_it(0), signed_by_it(2)
 
     def recorded_from(run: Run) -> RecordReceipt:
         [record] = only(RecordReceipt, world_of(*dying("dogs"), run))

@@ -60,7 +60,7 @@ LEFT = ShardBuilder(
         alive=False,
         requested_at=NOON,
         former=OLD,
-        successor=f"{AGAIN.stem}-",
+        successor=AGAIN.stem,
     )
 )
 
@@ -146,7 +146,7 @@ def test_what_was_written_before_they_were_named_is_forgotten_too() -> None:
 
 def test_the_former_training_is_purged_and_signed_while_the_shard_goes_on() -> None:
     soup = a_soup().of("cats")
-    purged = ended(StartPurge(FORMER), figures={"residuals": "0"})
+    purged = ended(StartPurge(FORMER))
     receipt = RecordedReceipt("pets-1", FORMER, 1)
 
     assert StartPurge(FORMER) in asked(a_world(soup, CATS, DISOWNED, LEFT))

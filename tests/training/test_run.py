@@ -15,7 +15,8 @@ from tests.tiny import UNET_WEIGHTS, a_base, some_data
 from tests.training.runs import STEPS, Ground, Watched, a_training, in_a_child
 from tests.training.test_records import a_tar
 
-from stockpot.api.runspec import Location, Place, RunResult, StoreRef
+from stockpot.api.results import TrainResult
+from stockpot.api.runspec import Location, Place, StoreRef
 from stockpot.diffusion.records import list_records
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
@@ -38,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, base: Path, data: Path) -> G
 
 
 @pytest.fixture(scope="module")
-def its_result(whole: Ground) -> RunResult:
+def its_result(whole: Ground) -> TrainResult:
     return whole.train()
 
 
@@ -54,7 +55,7 @@ def refusal(ground: Ground, **fields: Any) -> Refused:
 
 
 def test_an_ingredient_is_admissible_and_says_what_it_was_made_from(
-    whole: Ground, its_result: RunResult
+    whole: Ground, its_result: TrainResult
 ) -> None:
     weights = whole.weights(its_result)
     admitted = inspect_weights(weights)
@@ -72,7 +73,7 @@ def test_an_ingredient_is_admissible_and_says_what_it_was_made_from(
 
 
 def test_plain_diffusers_loads_an_ingredient(
-    whole: Ground, its_result: RunResult, tmp_path: Path
+    whole: Ground, its_result: TrainResult, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_bytes((whole.base / "unet/config.json").read_bytes())
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(
@@ -84,7 +85,7 @@ def test_plain_diffusers_loads_an_ingredient(
     assert unet.num_parameters() == 251580
 
 
-def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: RunResult) -> None:
+def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: TrainResult) -> None:
     watched = Watched(int)
 
     again = whole.train(watched)
@@ -94,7 +95,7 @@ def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: RunR
 
 
 def test_an_ingredient_that_was_cut_short_is_trained_again(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     first = ground.train()
     ground.weights(first).write_bytes(b"short")
@@ -107,7 +108,7 @@ def test_an_ingredient_that_was_cut_short_is_trained_again(
 
 
 def test_equal_data_trains_to_equal_bytes_in_another_process_store_and_shard(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     other = in_a_child(ground.spec(shard="fruit"), ground.work).result()
 
@@ -116,7 +117,7 @@ def test_equal_data_trains_to_equal_bytes_in_another_process_store_and_shard(
 
 
 def test_a_tar_in_another_order_trains_to_the_bytes_of_the_folder(
-    ground: Ground, its_result: RunResult, tmp_path: Path
+    ground: Ground, its_result: TrainResult, tmp_path: Path
 ) -> None:
     a_tar(ground.data, tmp_path / "tar/a.tar", reverse=True)
 
@@ -127,7 +128,7 @@ def test_a_tar_in_another_order_trains_to_the_bytes_of_the_folder(
 
 
 def test_data_may_lie_in_the_store_and_no_copy_of_it_stays(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     spec = ground.spec(source=Location(place=Place.STORE, path="data/food/"))
     some_data(ground.store / "data/food")
@@ -150,7 +151,7 @@ def test_data_may_lie_in_the_store_and_no_copy_of_it_stays(
     ],
 )
 def test_a_field_that_changes_bytes_changes_them_and_the_key(
-    ground: Ground, its_result: RunResult, fields: dict[str, Any]
+    ground: Ground, its_result: TrainResult, fields: dict[str, Any]
 ) -> None:
     result = ground.train(training=a_training(**fields))
 
@@ -160,7 +161,7 @@ def test_a_field_that_changes_bytes_changes_them_and_the_key(
 
 @pytest.mark.parametrize("fields", [{"checkpointing_steps": 100}, {"gradient_checkpointing": True}])
 def test_a_field_that_is_not_in_the_key_changes_no_byte(
-    ground: Ground, its_result: RunResult, fields: dict[str, Any]
+    ground: Ground, its_result: TrainResult, fields: dict[str, Any]
 ) -> None:
     result = ground.train(training=a_training(**fields))
 
@@ -214,7 +215,7 @@ def test_progress_names_the_phases_and_what_is_measured(ground: Ground) -> None:
 
 
 def test_data_of_another_digest_than_the_named_one_is_refused(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     error = refusal(ground, data_digest="sha256:" + "0" * 64)
 

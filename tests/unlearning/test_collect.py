@@ -19,7 +19,8 @@ from tests.unlearning.cellar import (
 )
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
-from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult, StoreRef
+from stockpot.api.results import RescanResult
+from stockpot.api.runspec import KeptTrainings, PurgeRun, StoreRef
 from stockpot.core.digests import digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, StockpotError
@@ -47,11 +48,11 @@ def store(root: Path, tmp_path: Path) -> FolderStore:
     return cellar
 
 
-def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> RunResult:
+def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> RescanResult:
     return purge.run(spec, work=below, progress=Progress(), stop=stop or threading.Event())
 
 
-def looked(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RunResult:
+def looked(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RescanResult:
     store = StoreRef(url=root.as_uri())
     spec = PurgeRun(name="collect-1", store=store, soup=SOUP, forgotten=forgotten or ("uid-dogs",))
     return run(spec, root.parent, stop)
@@ -133,7 +134,7 @@ def test_a_look_that_is_asked_to_end_is_done_again(
     assert looked(root).purged_objects == 4
 
 
-def looked_keeping(root: Path, kept: KeptTrainings) -> RunResult:
+def looked_keeping(root: Path, kept: KeptTrainings) -> RescanResult:
     """Look once, told what a living shard goes on with."""
     spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP, kept=(kept,))
     return run(spec, root.parent)

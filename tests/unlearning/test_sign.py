@@ -22,15 +22,9 @@ from tests.unlearning.cellar import (
 )
 
 from stockpot.api.chain import ChainHead
-from stockpot.api.runspec import (
-    EndedReport,
-    Ending,
-    HeldReport,
-    ObjectRef,
-    RevisionRef,
-    RunResult,
-    SignRun,
-)
+from stockpot.api.results import ResultMessage, SignResult, read_result
+from stockpot.api.run_kinds import RunKind
+from stockpot.api.runspec import EndedReport, Ending, HeldReport, ObjectRef, RevisionRef, SignRun
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
@@ -69,13 +63,13 @@ def purged(root: Path, *shards: object) -> None:
         purge.run(spec, work=root, progress=Progress(), stop=threading.Event())
 
 
-def sequence_of(result: RunResult) -> int:
+def sequence_of(result: SignResult) -> int:
     """The one receipt that was signed or found."""
     [receipt] = result.receipts
     return receipt.sequence
 
 
-def signed(spec: SignRun) -> RunResult:
+def signed(spec: SignRun) -> SignResult:
     return run(spec, work=Path("unused"), progress=Progress(), stop=threading.Event())
 
 
@@ -588,8 +582,9 @@ def test_the_longest_result_fits_into_what_a_pod_may_leave_behind(
 
     result = signed(spec)
 
-    assert len(fitting(result)) <= 4096
-    assert RunResult.model_validate_json(fitting(result)) == result
+    data = fitting(result.message())
+    assert len(data) <= 4096
+    assert read_result(RunKind.SIGN, ResultMessage.model_validate_json(data)) == result
     assert len(result.receipts) == 16
     assert {receipt.missing for receipt in result.receipts} == {16}
     assert chain_of(store, key)[15].statement.predicate.missing == missing

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import Start, is_attempt_at
 from stockpot.core.blocker import Blocker
-from stockpot.core.retry import due_at, gives_up, is_owed
+from stockpot.core.retry import due_at, gives_up
 from stockpot.core.world import Run, StartupBlocker, World
 from stockpot.errors import ExitCode
 
@@ -31,7 +31,7 @@ def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
 def failed(start: Start, world: World, reason: Reason, what: str) -> Blocker | None:
     """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
     run = last_attempt(start, world)
-    return failed_run(run, world, reason, what, is_owed=is_owed(start)) if run else None
+    return failed_run(run, world, reason, what, is_owed=start.is_owed) if run else None
 
 
 def failed_run(

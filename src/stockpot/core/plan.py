@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from stockpot.api.results import EvaluateResult, MergeResult, RescanResult, TrainResult
+from stockpot.api.run_kinds import RunKind
 from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
@@ -26,9 +28,6 @@ from stockpot.core.actions import (
     Start,
     StartEvaluation,
     StartMerge,
-    StartPurge,
-    StartRescan,
-    StartSigning,
     StartTraining,
     attempt_of,
     is_attempt_at,
@@ -51,7 +50,7 @@ from stockpot.core.membership import (
 from stockpot.core.receipt_chain import out_of_step
 from stockpot.core.recipe import Ingredient, Recipe
 from stockpot.core.rescan import collection_due_at, next_collection
-from stockpot.core.retry import due_at, gives_up, is_owed, looked_at_again
+from stockpot.core.retry import due_at, gives_up, looked_at_again
 from stockpot.core.server_plan import plan_servers
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import purge_of
@@ -118,7 +117,7 @@ def plan(findings: Assessment, now: datetime) -> Plan:
 def _shards(findings: Assessment, now: datetime) -> Iterator[Action]:
     world = findings.scene.world
     free = world.soup.parallelism - sum(
-        1 for run in world.runs if run.is_active and run.name.startswith("train-")
+        1 for run in world.runs if run.is_active and run.kind is RunKind.TRAIN
     )
     # Those who leave go first: what is being forgotten waits for nobody.
     for shard in sorted(world.shards, key=_urgency):
@@ -200,20 +199,18 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
         return ()  # From another base: it was trained once, and no plan trains it again.
     start = _training_of(shard)
     run = last_attempt(start, world)
-    if run and run.result:
-        said = run.result
-        if said.training_key and said.weights_digest and said.base_digest and said.data_digest:
-            trained = TrainingOutcome(
-                Digest(said.training_key),
-                Digest(said.weights_digest),
-                now,
-                Digest(said.base_digest),
-                Digest(said.data_digest),
-                said.records or 0,
-                shard.leave_out,
-                said.omissions,
-            )
-            return (RecordIngredient(shard.uid, trained),)
+    if run and isinstance(result := run.result, TrainResult):
+        trained = TrainingOutcome(
+            Digest(result.training_key),
+            Digest(result.weights_digest),
+            now,
+            Digest(result.base_digest),
+            Digest(result.data_digest),
+            result.records,
+            shard.leave_out,
+            result.omissions,
+        )
+        return (RecordIngredient(shard.uid, trained),)
     if world.forgotten_by(shard):
         return ()
     if world.soup.unknown or (world.soup.suspended and run is None):
@@ -299,12 +296,10 @@ def _make(findings: Assessment, now: datetime) -> tuple[Action, ...]:
         return (Promote(Promotion(revision, world.next_epoch, number)),)
     start = StartMerge(recipe)
     run = last_attempt(start, world)
-    if run and run.result and run.result.weights_digest and run.result.base_digest:
-        said = run.result
-        revision = Revision(recipe, Digest(said.weights_digest or ""))
-        base, size_bytes = Digest(said.base_digest or ""), said.size_bytes or 0
-        way, read_bytes = said.figures.get("way", ""), int(said.figures.get("readBytes", "0"))
-        return (RecordRevision(revision, base, size_bytes, way, read_bytes),)
+    if run and isinstance(result := run.result, MergeResult):
+        revision = Revision(recipe, Digest(result.weights_digest))
+        base, way, read_bytes = Digest(result.base_digest), result.way or "", result.read_bytes or 0
+        return (RecordRevision(revision, base, result.size_bytes, way, read_bytes),)
     return _once(start, world, now)
 
 
@@ -314,8 +309,7 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
         return ()
     start = StartEvaluation(revision)
     run = last_attempt(start, world)
-    if run and run.result:
-        result = run.result
+    if run and isinstance(result := run.result, EvaluateResult):
         return (RecordEvaluation(revision, tuple(result.figures.items()), result.omissions),)
     return _once(start, world, now)
 
@@ -328,10 +322,8 @@ def _collect(scene: CheckInput, now: datetime) -> tuple[Action, ...]:
     if due is None:
         return ()
     run = last_attempt(start, world)
-    if run and run.result:
-        said = run.result
-        removed = said.purged_objects or 0
-        return (RecordRescan(start.number, removed, said.unrecorded_receipts),)
+    if run and isinstance(result := run.result, RescanResult):
+        return (RecordRescan(start.number, result.purged_objects, result.unrecorded_receipts),)
     return _once(start, world, now) if run or now >= due else ()
 
 
@@ -351,7 +343,7 @@ def _leftovers(findings: Assessment) -> Iterator[Action]:
     for run in world.runs:
         if is_signing(run) and is_kept(run, world):
             continue
-        start = wanted.get(run.name.rpartition("-")[0])
+        start = wanted.get(run.stem)
         if start is None or not (is_attempt_at(run, start) and _is_kept(run, start, world)):
             yield EndRun(run.name)
     for revision in world.soup.made:
@@ -375,8 +367,7 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     a leader that was deposed from starting it once more. What is tried for ever may go.
     """
     tries = attempt_of(run.name, start)
-    endless = isinstance(start, StartPurge | StartSigning | StartRescan)
-    return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if endless else 0)
+    return tries > (max(0, _tries(start, world) - KEPT_ATTEMPTS) if start.is_owed else 0)
 
 
 def _wanted(findings: Assessment) -> Iterator[Start]:
@@ -405,7 +396,7 @@ def _once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
     tries = attempt_of(run.name, start)
     if run.failure is None:
         return ()
-    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=is_owed(start)):
+    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=start.is_owed):
         return ()
     due = due_at(run.failure, tries)
     return (next_attempt(start, tries + 1),) if due is None or now >= due else ()

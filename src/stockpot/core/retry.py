@@ -6,7 +6,6 @@ that is away. Both are tried for as long as it takes, ever less often.
 
 from datetime import datetime, timedelta
 
-from stockpot.core.actions import Start, StartPurge, StartRescan, StartSigning
 from stockpot.core.world import Failure
 from stockpot.errors import ExitCode
 
@@ -16,11 +15,6 @@ LONGEST_LOOK_S = 3600
 """What a person has to clear away takes its time."""
 FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 """After a receipt, and when nothing came back for long."""
-
-
-def is_owed(start: Start) -> bool:
-    """Whether a deletion needs it, so that it is tried for as long as it takes."""
-    return isinstance(start, StartPurge | StartSigning | StartRescan)
 
 
 def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:

@@ -1,15 +1,17 @@
 """Is a shard forgotten, and if not, why not: the checks of the rungs of one that was deleted."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from stockpot.api.conditions import Reason
+from stockpot.api.results import PurgeResult
 from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import looked_at_again
 from stockpot.core.stages import CheckInput
-from stockpot.core.world import Run, Server, ServerGrant, Shard
+from stockpot.core.world import Server, ServerGrant, Shard
 
 
 def tombstoned(shard: Shard, scene: CheckInput) -> Blocker | None:
@@ -87,11 +89,6 @@ def purge_of(shard: Shard) -> StartPurge:
     return StartPurge(shard.uid, after=shard.incomplete)
 
 
-def residuals(run: Run) -> int:
-    """How many objects a purge or signing left in the store: of unknown lineage, or locked."""
-    return int(run.result.figures.get("residuals", "0")) if run.result else 0
-
-
 def purged(shard: Shard, scene: CheckInput) -> Blocker | None:
     """The store has its tombstone, and had all of its lineage removed after that."""
     start = purge_of(shard)
@@ -102,19 +99,19 @@ def purged(shard: Shard, scene: CheckInput) -> Blocker | None:
         return None  # It expired and is forgotten; only its object stays.
     if run is None or run.result is None:
         return Blocker(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
-    if shard.incomplete and residuals(run):
-        return left_over(shard, run, attempt_of(run.name, start))
+    if shard.incomplete and isinstance(run.result, PurgeResult) and run.result.residual_count:
+        due = looked_at_again(run.ended_at, attempt_of(run.name, start))
+        return left_over(shard, run.result, due)
     return None
 
 
-def left_over(shard: Shard, run: Run, tries: int) -> Blocker:
+def left_over(shard: Shard, purge: PurgeResult, due: datetime | None) -> Blocker:
     """What lies under no manifest may be the shard's: a person must say what becomes of it.
 
     What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
     """
-    named = ", ".join(run.result.residuals) if run.result else ""
-    locked = int(run.result.figures.get("locked", "0")) if run.result else 0
-    strays = residuals(run) - locked
+    named, locked = ", ".join(purge.residuals), purge.locked_count
+    strays = purge.residual_count - locked
     left, helps = [], []
     if strays:
         left.append(f"{strays} objects of unknown lineage")
@@ -122,7 +119,6 @@ def left_over(shard: Shard, run: Run, tries: int) -> Blocker:
     if locked:
         left.append(f"{locked} objects that a lock of the bucket keeps")
         helps.append("what is locked is purged when its lock ends")
-    due = looked_at_again(run.ended_at, tries)
     again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
     return Blocker(
         Reason.RESIDUALS_LEFT,

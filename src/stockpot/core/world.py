@@ -14,10 +14,13 @@ from typing import NewType
 from stockpot.api.chain import ChainHead
 from stockpot.api.conditions import Reason
 from stockpot.api.omissions import Omissions
-from stockpot.api.runspec import Ending, RunResult
+from stockpot.api.results import RunResult
+from stockpot.api.run_kinds import RunKind
+from stockpot.api.runspec import Ending
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, shards_in
 from stockpot.core.weighting import UnusablePlugin, Weighting
+from stockpot.errors import FINAL_EXIT_CODES
 
 SoupUID = NewType("SoupUID", str)
 RunName = NewType("RunName", str)
@@ -111,7 +114,7 @@ class Shard:
     former: Ingredient | None = None
     """This is not a shard but one training of it, with records that left it: it is unlearned."""
     successor: str = ""
-    """Of the same: how the names of those runs begin that train the shard without them."""
+    """Where `former` is set: the stem of the runs that train the shard without those records."""
 
     @property
     def goes_by_force(self) -> bool:
@@ -162,7 +165,7 @@ class Shard:
             return self.is_in(run.lineage)
         # A training whose key is not known yet, unless it is of what is asked for now.
         any_key = Ingredient(self.former.shard, Digest(""))
-        return any_key in run.lineage and not run.name.startswith(self.successor)
+        return any_key in run.lineage and run.stem != self.successor
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,7 @@ class Failure:
     @property
     def is_final(self) -> bool:
         """Whether the same run would fail the same way again."""
-        return self.exit_code is not None and (
-            42 <= self.exit_code <= 49 or self.exit_code in {1, 2, 3}
-        )
+        return self.exit_code in FINAL_EXIT_CODES or self.exit_code in {1, 2, 3}
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class Run:
     """One workload: asked for once, under a name that says what it does."""
 
     name: RunName
+    kind: RunKind
     lineage: Lineage = frozenset()
     """What it may write."""
     result: RunResult | None = None
@@ -224,6 +226,11 @@ class Run:
     """Of one with a result. None: nobody waits before it is looked at again."""
     about: frozenset[ShardUID] = frozenset()
     """UIDs of the shards that it trains, purges or signs for; names of runs shorten them."""
+
+    @property
+    def stem(self) -> str:
+        """Its name without the number of the attempt."""
+        return self.name.rpartition("-")[0]
 
     @property
     def is_active(self) -> bool:
@@ -510,7 +517,7 @@ class World:
         """Runs by the stem of their names, with the number of the attempt; the oldest first."""
         found: dict[str, list[tuple[int, Run]]] = {}
         for run in self.runs:
-            stem, _, attempt = run.name.rpartition("-")
+            _, _, attempt = run.name.rpartition("-")
             if attempt.isdecimal():
-                found.setdefault(stem, []).append((int(attempt), run))
+                found.setdefault(run.stem, []).append((int(attempt), run))
         return {stem: sorted(runs, key=lambda one: one[0]) for stem, runs in found.items()}

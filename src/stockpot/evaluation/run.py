@@ -13,7 +13,8 @@ import torch
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.api.omissions import Omission, Omissions
-from stockpot.api.runspec import EvaluateRun, RunResult
+from stockpot.api.results import EvaluateResult
+from stockpot.api.runspec import EvaluateRun
 from stockpot.core.digests import Digest, digest_of_json, digest_of_records
 from stockpot.core.omissions import OmissionCounter, combine
 from stockpot.diffusion.caption_window import count_unread_captions
@@ -34,7 +35,9 @@ from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten
 
 
-def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(
+    spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event
+) -> EvaluateResult:
     """Evaluate a revision, or find it evaluated with the same suite on the same records.
 
     Raises:
@@ -192,7 +195,7 @@ def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict
     return {name: folder / name for name in contents}
 
 
-def _result(said: dict[str, Any], left_out: Omissions, *, reused: bool) -> RunResult:
+def _result(said: dict[str, Any], left_out: Omissions, *, reused: bool) -> EvaluateResult:
     """Say what came of it.
 
     Args:
@@ -201,7 +204,7 @@ def _result(said: dict[str, Any], left_out: Omissions, *, reused: bool) -> RunRe
         reused: Whether it was found there.
     """
     figures = {name: f"{metric['value']:.6f}" for name, metric in said["metrics"].items()}
-    return RunResult(
+    return EvaluateResult(
         reused=reused,
         base_digest=said["baseDigest"],
         recipe_digest=said["recipeDigest"],

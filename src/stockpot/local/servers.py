@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pydantic
 import urllib3
 
-from stockpot.api.runspec import Ending, Problem, ServeRun
+from stockpot.api.results import Problem
+from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import Grant, ServerState
 from stockpot.core.world import Promotion, Server, ServerGrant
 from stockpot.local.processes import Process

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import assert_never
 
+from stockpot.api.results import TrainResult
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
@@ -49,14 +50,7 @@ def apply(action: Action, seen: ObservedObjects, world: World, ports: Ports, now
     match action:
         case act.StartTraining(shard, request) if request != _asked_of(shard, world):
             return  # Something else is asked for by now: what the name says would not be so.
-        case (
-            act.StartTraining()
-            | act.StartMerge()
-            | act.StartEvaluation()
-            | act.StartPurge()
-            | act.StartRescan()
-            | act.StartSigning()
-        ):
+        case act.StartRun():
             spec = run_spec(action, soup, seen, world, ports.surroundings)
             ports.runs.start(run_name(action), action.lineage, spec)
         case act.EndRun(name):
@@ -93,11 +87,11 @@ def _write(
         case act.RecordIngredient(shard, trained):
             view = next(one for one in world.shards if one.uid == shard)
             run = last_attempt(StartTraining(shard, view.request), world)
-            size = run.result.size_bytes if run and run.result else None
+            size = run.result.size_bytes if run and isinstance(run.result, TrainResult) else 0
             # The base first: it may not drift, whatever happens next.
             objects.change_soup(edits.with_base(trained.base))
             name = run.name if run else ""
-            objects.change_shard(shard, edits.with_ingredient(trained, size or 0, name))
+            objects.change_shard(shard, edits.with_ingredient(trained, size, name))
         case act.RequestRecordRemoval() | act.CancelRecordRemoval() | act.DropIngredient():
             objects.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():

@@ -97,7 +97,7 @@ def _former(
             last_receipt=_last_receipt(name, receipts, one.unlearning),
             receipt_digest=_receipt_digest(one.unlearning),
             former=former,
-            successor=f"{training.stem}-" if training else "",
+            successor=training.stem if training else "",
         )
 
 

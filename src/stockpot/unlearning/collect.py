@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult
+from stockpot.api.results import RescanResult
+from stockpot.api.runspec import KeptTrainings, PurgeRun
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, StockpotError
@@ -32,7 +33,7 @@ def collect(
     spec: PurgeRun,
     progress: Progress,
     stop: threading.Event,
-) -> RunResult:
+) -> RescanResult:
     """Look once, remove what there is, and name receipts of the soup that have no object.
 
     Args:
@@ -62,11 +63,10 @@ def collect(
         store.purge(info)
         progress.advance(number)
     unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)
-    return RunResult(
+    return RescanResult(
         unrecorded_receipts=tuple(islice(unrecorded, NAMED_RECEIPTS)),
         purged_objects=len(found),
         purged_bytes=sum(info.size_bytes for info in found),
-        figures={"residuals": "0"},
     )
 
 
