@@ -1,13 +1,13 @@
-"""What can go wrong, in the words of whoever runs it.
+"""Errors that users meet, and exit codes.
 
-Every error that a person may meet is one of these: a sentence that says what happened and
-to what, a `help:` that says what to do, and an exit code that a Job's podFailurePolicy and
-a shell script can tell apart. Nothing here imports anything of ours.
+Each error has a message (what happened, to which object), a `help:` line (what to do) and an exit
+code that a Job's podFailurePolicy and a shell script can tell apart. This module imports no other
+module of the package.
 
     StockpotError
-    ├── Refused      bad input: the same again would fail the same; a person must act
-    ├── Waiting      not yet: something else has to happen first
-    └── Transient    the world's fault: trying again later may work
+    ├── Refused      bad input: a retry would fail in the same way; a person must act
+    ├── Waiting      not possible yet: something else has to happen first
+    └── Transient    a failure of the environment: a retry may succeed
 """
 
 import re
@@ -15,39 +15,40 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a process of ours says by how it ends. Documented in docs/reference/exit-codes.md.
+    """Exit codes of every command and workload, documented in docs/reference/exit-codes.md.
 
-    Those of FINAL_EXIT_CODES fail a Job at once: the same input would fail the same way again.
+    A code of FINAL_EXIT_CODES fails a Job at once, because a retry with the same input would fail
+    in the same way.
     """
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> "ExitCode":
-        """Make the member a plain number that carries its sentence."""
+        """Create a member that is an int and carries its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
         return member
 
-    OK = 0, "All is as it should be."
-    BUG = 1, "An error that we did not foresee, with a traceback."
+    OK = 0, "Success."
+    BUG = 1, "An unexpected error, with a traceback: a bug."
     USAGE = 2, "Wrong arguments."
-    INVALID = 3, "A manifest that does not say what we understand."
-    NOT_SETTLED = 4, "Objects are stored, but something needs a person: see the conditions."
-    LOCKED = 5, "Another process works on the same folder."
-    PORT_TAKEN = 6, "Another process listens on that port."
-    STORAGE = 7, "Full, unwritable or unreachable storage; trying again may work."
-    NOT_PROVEN = 8, "Nothing that was checked is wrong, but something could not be checked."
-    DISPROVEN = 9, "A receipt does not hold: a check failed, and says why."
-    BAD_DATA = 42, "Data that is empty, missing, corrupt or without captions."
-    WRONG_DIGEST = 43, "Bytes that are not the ones that were named."
-    DIVERGED = 44, "A loss that is not a number."
-    BAD_BASE = 45, "A base that is no diffusers folder, or one that brings code."
-    BAD_WEIGHTS = 46, "An ingredient or revision that was cut short, edited or does not fit."
-    FORGOTTEN = 47, "A tombstone stands for a shard in the lineage."
-    BAD_RUN_SPEC = 48, "A run was told to do what this version does not know."
-    NO_SIGNING_KEY = 49, "There is no usable key to sign receipts with."
-    INTERRUPTED = 75, "It was asked to end, and saved what there was; run it again."
+    INVALID = 3, "The manifest is invalid."
+    NOT_SETTLED = 4, "The objects are stored, but a person has to act: see their conditions."
+    LOCKED = 5, "Another process uses the folder."
+    PORT_TAKEN = 6, "Another process listens on the port."
+    STORAGE = 7, "The storage is full, read-only or unreachable; a retry may succeed."
+    NOT_PROVEN = 8, "Every check that could be made passed, but some could not be made."
+    DISPROVEN = 9, "A receipt is not valid: a check failed; its reason is printed."
+    BAD_DATA = 42, "The data is empty, missing, corrupt or has no captions."
+    WRONG_DIGEST = 43, "The bytes do not have the expected digest."
+    DIVERGED = 44, "The training diverged: the loss is not a finite number."
+    BAD_BASE = 45, "The base is not a diffusers folder, or contains code."
+    BAD_WEIGHTS = 46, "An ingredient or revision is truncated, modified or incompatible."
+    FORGOTTEN = 47, "A shard in the lineage was unlearned: its tombstone is in the store."
+    BAD_RUN_SPEC = 48, "The run spec asks for something that this version does not support."
+    NO_SIGNING_KEY = 49, "There is no usable key for signing receipts."
+    INTERRUPTED = 75, "The process was interrupted and saved its progress; run it again."
 
 
 FINAL_EXIT_CODES = range(42, 60)
@@ -55,7 +56,7 @@ FINAL_EXIT_CODES = range(42, 60)
 
 
 class StockpotError(Exception):
-    """A sentence, what to do about it, and how the process ends."""
+    """An error with a message, a help line and an exit code."""
 
     exit_code: ExitCode = ExitCode.BUG
 
@@ -71,25 +72,25 @@ class StockpotError(Exception):
 
 
 class Refused(StockpotError):
-    """Bad input. The same again would fail the same way: a person must act."""
+    """Bad input. A retry would fail in the same way; a person must act."""
 
     exit_code = ExitCode.INVALID
 
 
 class Waiting(StockpotError):
-    """Not yet: something else has to happen first."""
+    """The operation is not possible yet: something else has to happen first."""
 
     exit_code = ExitCode.NOT_SETTLED
 
 
 class Transient(StockpotError):
-    """The world's fault: trying again later may work."""
+    """A failure of the environment, such as storage or network. A retry may succeed."""
 
     exit_code = ExitCode.STORAGE
 
 
 def describe(error: BaseException) -> str:
-    """Name an error of somebody else's code in one line: its class, and what it says."""
+    """Format a third-party exception as one line: its class and its message."""
     try:
         text = without_addresses(" ".join(str(error).split()))
     except Exception:  # Its own __str__ is broken.
@@ -99,5 +100,5 @@ def describe(error: BaseException) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """Drop `at 0x7f…` from a repr: a condition that differs each round is written each round."""
+    """Remove addresses (`at 0x7f…`) from a repr, so that equal errors give equal messages."""
     return re.sub(r" at 0x[0-9a-f]+", "", text)

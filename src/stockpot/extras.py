@@ -1,8 +1,8 @@
-"""The optional packages: which extra installs each, and what is said where one is missing.
+"""Optional packages: the extra that installs each, and the error where one is missing.
 
-A module of ours imports an optional package inside the function that uses it, or is itself
-imported by name when it is used. So every command can be listed and asked for its `--help` without
-any extra, and one that lacks its extra ends with a sentence that names it.
+Modules import an optional package inside the function that uses it, or are themselves imported by
+name when they are used. So every command can be listed and prints its `--help` without any extra,
+and a command whose extra is missing ends with an error that names it.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from stockpot.errors import ExitCode, Refused
 
-# By the names that they are imported by; pyproject.toml has those of their distributions.
+# Import names; pyproject.toml lists the distributions.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "operator": ("kopf", "kubernetes"),
     "workload": (
@@ -29,7 +29,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 
 
 class MissingExtra(Refused):
-    """An optional package is not installed, which a command needs."""
+    """A command needs an optional package that is not installed."""
 
     exit_code = ExitCode.USAGE
 
@@ -42,16 +42,16 @@ class MissingExtra(Refused):
 
 
 def extra_of(package: str) -> str | None:
-    """The extra that installs an importable package; None where no extra does."""
+    """Return the extra that installs an importable package, or None if no extra does."""
     return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
 
 
 @contextmanager
 def extra_named(what: str) -> Iterator[None]:
-    """Say which extra is missing where an import fails for the lack of one.
+    """Turn an import error for an optional package into an error that names its extra.
 
     Args:
-        what: What was to be done, as the subject of the sentence: `stockpot plan`.
+        what: The command, as the subject of the error message: `stockpot plan`.
 
     Raises:
         MissingExtra: An optional package is not installed.
@@ -67,7 +67,7 @@ def extra_named(what: str) -> Iterator[None]:
 
 
 def require(extra: str, what: str) -> None:
-    """Refuse to begin what an extra is needed for. Nothing is imported.
+    """Check that the packages of an extra are installed, without importing them.
 
     Raises:
         MissingExtra: One of its packages is not installed.

@@ -80,9 +80,12 @@ class Runs:
             for name, one in sorted(self.known.items())
         )
 
-    def active(self) -> list[RunName]:
+    def active(self, kind: RunKind | None = None) -> list[RunName]:
         return sorted(
-            name for name, one in self.known.items() if one.outcome is None and one.hidden is None
+            name
+            for name, workload in self.known.items()
+            if workload.outcome is None and workload.hidden is None
+            if kind is None or workload.spec.kind is kind
         )
 
     def hidden(self) -> list[RunName]:

@@ -19,9 +19,10 @@ from tests.simulate.moody import MOODS, PACKAGE
 from tests.simulate.mutants import MUTANTS
 
 from stockpot import extensions
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import SignRun
 from stockpot.api.training import Named
-from stockpot.core.actions import SIGN, DueReceipt, StartSigning, run_name
+from stockpot.core.actions import DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
 from stockpot.core.world import RunName
 
@@ -140,7 +141,7 @@ def a_writer_has_looked_a_last_time() -> None:
     """
     kitchen = kitchen_of("cats")
     kitchen.add("dogs")
-    while not (writers := [name for name in kitchen.runs.active() if name.startswith("train-")]):
+    while not (writers := kitchen.runs.active(RunKind.TRAIN)):
         kitchen.round()
     [name] = writers
     writer = kitchen.runs.known[name]
@@ -156,7 +157,7 @@ def a_writer_has_looked_a_last_time() -> None:
         kitchen.pods.move()
         require(kitchen)
     assert writer.is_ending
-    assert not [one for one in kitchen.runs.known if one.startswith("purge-")]
+    assert RunKind.PURGE not in {run.spec.kind for run in kitchen.runs.known.values()}
     kitchen.runs.finish(name, kitchen.now)
     require(kitchen)
     kitchen.settle()
@@ -186,10 +187,10 @@ def a_writer_wakes_up_after_the_receipt() -> None:
     kitchen = kitchen_of("cats", "dogs")
     dogs = uid_of(kitchen, "dogs")
     kitchen.add("bees")
-    while not (writers := [name for name in kitchen.runs.active() if name.startswith("merge-")]):
+    while not (writers := kitchen.runs.active(RunKind.MERGE)):
         kitchen.round()
         for name in kitchen.runs.active():
-            if not name.startswith("merge-"):
+            if kitchen.runs.known[name].spec.kind is not RunKind.MERGE:
                 kitchen.runs.finish(name, kitchen.now)
     [name] = writers
     kitchen.runs.known[name].is_cleared = True
@@ -306,10 +307,9 @@ def until_signing(kitchen: Kitchen) -> list[RunName]:
     for _ in range(40):
         kitchen.round()
         require(kitchen)
-        active = kitchen.runs.active()
-        if signs := [name for name in active if name.startswith(SIGN)]:
+        if signs := kitchen.runs.active(RunKind.SIGN):
             return signs
-        for name in active:
+        for name in kitchen.runs.active():
             kitchen.runs.finish(name, kitchen.now)
         kitchen.confirm_ends()
         kitchen.pods.move()
