@@ -10,7 +10,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import Epoch, HeldRevision, Promotion, Server, ServerGrant, World
 from stockpot.reconcile.edits import with_server, without_server
-from stockpot.reconcile.orders import ended_reports, held_report
+from stockpot.reconcile.run_specs import ended_reports, held_report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

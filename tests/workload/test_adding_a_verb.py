@@ -12,6 +12,7 @@ from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import RUN_SPECS, RunSpec, kind_of_spec
 from stockpot.core.actions import Start
 from stockpot.errors import StockpotError
+from stockpot.reconcile.run_specs import BUILDERS
 from stockpot.workload.main import VERBS, require_own_result
 
 KINDS = set(RunKind) - {RunKind.UNKNOWN}
@@ -25,6 +26,7 @@ def test_every_run_spec_has_a_module_and_an_example_here() -> None:
 def test_every_kind_of_run_has_a_result_and_what_ends_can_be_started() -> None:
     assert set(RESULTS) == KINDS
     assert {start.kind for start in get_args(Start)} == KINDS - {RunKind.SERVE}
+    assert set(BUILDERS) == set(get_args(Start))
 
 
 @pytest.mark.parametrize("spec", EVERY_RUN, ids=lambda spec: spec.verb)

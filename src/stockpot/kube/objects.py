@@ -26,8 +26,8 @@ from stockpot.errors import Refused
 from stockpot.kube.cache import Cache
 from stockpot.kube.event_recorder import Announce
 from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
-from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
+from stockpot.reconcile.run_specs import soup_ref
 from stockpot.reconcile.unlearned import is_same_receipt, other_name
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")

@@ -33,8 +33,8 @@ from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
-from stockpot.reconcile.orders import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
+from stockpot.reconcile.run_specs import revision_ref, serve_run, soup_ref
 from stockpot.reconcile.views import server_view
 
 

@@ -37,8 +37,8 @@ from stockpot.core.world import Server, World
 from stockpot.errors import Refused, StockpotError
 from stockpot.kube.servers import has_begun
 from stockpot.kube.status_writer import read
-from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers
+from stockpot.reconcile.run_specs import soup_ref
 from stockpot.reconcile.views import server_view, world_of
 
 

@@ -14,8 +14,8 @@ from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import Grant, ServerState
 from stockpot.core.world import Promotion, Server, ServerGrant
 from stockpot.local.processes import Process
-from stockpot.reconcile.orders import revision_ref
 from stockpot.reconcile.ports import ObservedServers
+from stockpot.reconcile.run_specs import revision_ref
 from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
