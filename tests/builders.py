@@ -11,24 +11,20 @@ from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_n
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
-from stockpot.core.weighting import Declared
-from stockpot.core.world import (
-    Epoch,
-    Failure,
-    HeldRevision,
-    Promotion,
-    RecordedReceipt,
-    Revision,
-    Run,
-    RunName,
-    Server,
-    ServerGrant,
-    Shard,
-    Soup,
-    SoupUID,
-    TrainingOutcome,
-    World,
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Epoch, Promotion, Revision
+from stockpot.core.runs import Failure, Run, RunName
+from stockpot.core.servers import HeldRevision, Server, ServerGrant
+from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.soup import Soup, SoupUID
+from stockpot.core.unlearning_target import (
+    LostObject,
+    Owner,
+    ShardObject,
+    UnlearningTarget,
 )
+from stockpot.core.weighting import Declared
+from stockpot.core.world import World
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
@@ -88,17 +84,48 @@ class ShardBuilder:
         """Without our finalizer."""
         return ShardBuilder(replace(self.shard, held=False))
 
-    def deleted(self) -> "ShardBuilder":
-        """Being deleted, and nobody has taken note of it."""
-        return ShardBuilder(replace(self.shard, alive=False, leaving=True))
+    def deleted(self) -> "TargetBuilder":
+        """Being deleted; the deletion is not recorded yet."""
+        return self._target(ShardObject(self.shard, is_deleted=True), None)
 
-    def tombstoned(self, at: datetime = NOON) -> "ShardBuilder":
-        """Being deleted, and that is written down."""
-        return ShardBuilder(replace(self.deleted().shard, requested_at=at))
+    def tombstoned(self, at: datetime = NOON) -> "TargetBuilder":
+        """Being deleted; the deletion is recorded."""
+        return self._target(ShardObject(self.shard, is_deleted=True), at)
+
+    def expired(self, at: datetime | None = NOON) -> "TargetBuilder":
+        """Expired; its object stays. None: that is not recorded yet."""
+        return self._target(ShardObject(self.shard), at)
+
+    def lost(self, at: datetime | None = NOON) -> "TargetBuilder":
+        """Its object went before it was unlearned. None: that is not recorded yet."""
+        return self._target(LostObject(), at)
+
+    def _target(self, owner: Owner, requested_at: datetime | None) -> "TargetBuilder":
+        return TargetBuilder(
+            UnlearningTarget(self.shard.uid, self.shard.name, owner, requested_at=requested_at)
+        )
 
     def with_fields(self, **fields: object) -> "ShardBuilder":
         """Otherwise than most."""
         return ShardBuilder(replace(self.shard, **fields))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TargetBuilder:
+    """What is to be unlearned."""
+
+    target: UnlearningTarget
+
+    def forced(self, *, is_recorded: bool = False) -> "TargetBuilder":
+        """With the annotation that lets its object go before the end."""
+        owner = self.target.owner
+        if isinstance(owner, ShardObject):
+            owner = replace(owner, is_recorded=is_recorded)
+        return TargetBuilder(replace(self.target, is_forced=True, owner=owner))
+
+    def with_fields(self, **fields: object) -> "TargetBuilder":
+        """With other fields of the target."""
+        return TargetBuilder(replace(self.target, **fields))  # type: ignore[arg-type]
 
 
 def a_shard(name: str) -> ShardBuilder:
@@ -275,7 +302,7 @@ def broken(start: Start, exit_code: int | None, message: str = "it was killed") 
 
 def a_world(
     soup: SoupBuilder,
-    *things: ShardBuilder | ServerBuilder | Run,
+    *things: ShardBuilder | TargetBuilder | ServerBuilder | Run,
     receipted: tuple[str, ...] = (),
     receipts: tuple[RecordedReceipt, ...] = (),
     ended: tuple[str, ...] = (),
@@ -291,6 +318,7 @@ def a_world(
     return World(
         soup=replace(soup.soup, replicas=len(servers), granted=(*soup.soup.granted, *granted)),
         shards=tuple(thing.shard for thing in things if isinstance(thing, ShardBuilder)),
+        targets=tuple(thing.target for thing in things if isinstance(thing, TargetBuilder)),
         runs=tuple(thing for thing in things if isinstance(thing, Run)),
         servers=servers,
         replicas=len(servers),
@@ -299,7 +327,7 @@ def a_world(
     )
 
 
-def asked(world: World, now: datetime = NOON) -> tuple[Action, ...]:
+def actions_for(world: World, now: datetime = NOON) -> tuple[Action, ...]:
     """What a round would ask for."""
     return plan(check(world, now), now).actions
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from stockpot.core.world import Failure
+from stockpot.core.runs import Failure
 from stockpot.errors import FINAL_EXIT_CODES, ExitCode
 
 PAGE = Path("docs/reference/exit-codes.md")

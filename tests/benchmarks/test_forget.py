@@ -32,7 +32,7 @@ PATIENCE_S = float(os.environ.get("PATIENCE", "900"))
 BAR_S = 1.0
 
 
-pytestmark = pytest.mark.timeout(0)
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 
 
 def a_soup(town: Town, number: int) -> tuple[str, str]:

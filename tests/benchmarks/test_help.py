@@ -4,6 +4,10 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
 
 def test_help_is_there_at_once() -> None:
     took_s = []

@@ -18,6 +18,8 @@ from tests.merging.test_soup import a_file
 from stockpot.merging import merge
 from stockpot.store.s3 import S3Store
 
+pytestmark = pytest.mark.benchmark
+
 __all__ = ["s3_server"]
 
 COUNT, ELEMENTS = 8, 32 << 20

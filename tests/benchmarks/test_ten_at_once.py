@@ -18,6 +18,8 @@ LEAVING = tuple(f"goes-{number}" for number in range(10))
 BAR_S = 120.0
 
 pytestmark = [
+    pytest.mark.benchmark,
+    pytest.mark.node,
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(0),
 ]

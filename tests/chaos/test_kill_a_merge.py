@@ -15,6 +15,8 @@ from tests.merging.test_soup import a_file
 from stockpot.core.digests import digest_of_bytes
 from stockpot.merging import merge
 
+pytestmark = pytest.mark.chaos
+
 KILLS = 100
 
 

@@ -3,6 +3,8 @@
 Each run is the story with tiny models: two shards are learnt, one is forgotten. At a random moment
 of a random command a random process of it gets SIGKILL: the command itself, a training, a merge,
 the server, a purge, a signing. Then the command is given again until it ends well.
+
+Invariant 8.
 """
 
 import os
@@ -20,7 +22,7 @@ RUNS = int(os.environ.get("CHAOS_RUNS", "30"))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 MOST_TRIES = 6
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

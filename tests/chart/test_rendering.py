@@ -1,4 +1,7 @@
-"""What the chart renders: each object, for the least and for the most that can be asked of it."""
+"""What the chart renders: each object, for the least and for the most that can be asked of it.
+
+Invariant 12.
+"""
 
 import base64
 import re

@@ -16,7 +16,7 @@ from stockpot.api.v1alpha1 import (
 from stockpot.cli.replay import receipts_without_objects, replay
 from stockpot.core.digests import digest_of_bytes
 from stockpot.metrics.progress import Progress
-from stockpot.reconcile.unlearned import receipt_name
+from stockpot.reconcile.objects.receipt import receipt_name
 from stockpot.unlearning import purge, sign
 from stockpot.unlearning.keys import keygen
 

@@ -25,7 +25,7 @@ from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 
 Json = dict[str, Any]
 

@@ -19,7 +19,7 @@ from stockpot.api.conditions import Reason
 from stockpot.api.results import Problem, ResultMessage
 from stockpot.cluster.manifests.deployment import deployment_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 NOW = datetime(2026, 11, 22, 12, 5, tzinfo=UTC)
 

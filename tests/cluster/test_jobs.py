@@ -1,3 +1,5 @@
+"""Invariant 10."""
+
 import json
 
 import pytest
@@ -26,7 +28,7 @@ from stockpot.cluster.manifests.pods import signing_key_path
 from stockpot.cluster.manifests.volumes import locate
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 from stockpot.errors import Refused
 from stockpot.unlearning.keys import PREVIOUS
 

@@ -31,7 +31,7 @@ from stockpot.cluster.manifests.drift import is_as_told
 from stockpot.cluster.manifests.job_status import run_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import Run, RunName
+from stockpot.core.runs import Run, RunName
 
 ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")

@@ -24,7 +24,7 @@ from stockpot.api.run_kinds import RunKind
 from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import Failure, Run
+from stockpot.core.runs import Failure, Run
 
 ENDED = datetime(2026, 11, 22, 12, 9, 30, tzinfo=UTC)
 FAILED = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)

@@ -16,10 +16,15 @@ from stockpot.cluster.manifests.jobs import job_of
 from stockpot.core.actions import RecordRevision
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, WeightedIngredient
-from stockpot.core.world import Epoch, Promotion, Revision, RunName, Shard, SoupUID, World
-from stockpot.core.world import Soup as SoupSeen
+from stockpot.core.revision import Epoch, Promotion, Revision
+from stockpot.core.runs import RunName
+from stockpot.core.shard import Shard
+from stockpot.core.soup import Soup as SoupSeen
+from stockpot.core.soup import SoupUID
+from stockpot.core.world import World
 from stockpot.errors import Refused
-from stockpot.reconcile.edits import new_revision, promoted
+from stockpot.reconcile.objects.revision import new_revision
+from stockpot.reconcile.objects.soup import promoted
 
 MANY = 2000
 ETCD_BYTES = 1_500_000

@@ -35,7 +35,7 @@ from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import Run, RunName, StartupBlocker
+from stockpot.core.runs import Run, RunName, StartupBlocker
 
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CRDS = Path(__file__).resolve().parents[2] / "crds"

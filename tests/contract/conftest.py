@@ -122,7 +122,13 @@ def s3_endpoint(s3_server: Server) -> str:
     return s3_server.endpoint
 
 
-@pytest.fixture(params=["folder", "s3", "s3-versioned"])
+@pytest.fixture(
+    params=[
+        "folder",
+        pytest.param("s3", marks=pytest.mark.tools),
+        pytest.param("s3-versioned", marks=pytest.mark.tools),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store."""
     if request.param == "folder":

@@ -33,7 +33,7 @@ from stockpot.cluster.apiserver.objects import (
     verb_of,
 )
 from stockpot.cluster.apiserver.resources import EVENTS, LEASES, PODS
-from stockpot.core.world import Failure
+from stockpot.core.runs import Failure
 
 HEARTBEAT_S = 5.0
 

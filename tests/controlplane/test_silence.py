@@ -2,6 +2,8 @@
 
 Each test has an API server of its own: what controllers still delete of other tests' namespaces,
 minutes later, would be counted with what the operator writes.
+
+Invariant 9.
 """
 
 import re

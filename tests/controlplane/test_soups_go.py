@@ -9,7 +9,7 @@ from tests.controlplane.town import Town
 
 from stockpot.cluster.apiserver.objects import Json, condition_of, uid_of
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS, UNLEARNING_RECEIPTS
-from stockpot.reconcile.unlearned import receipt_name
+from stockpot.reconcile.objects.receipt import receipt_name
 
 SOUPS_AT_ONCE, SHARDS = 6, 3
 LONGEST_LIFE_S = 12.0

@@ -57,6 +57,7 @@ def test_a_program_that_ended_is_named_with_its_last_words(cluster: ControlPlane
     cluster.start_apiserver()
 
 
+@pytest.mark.apiserver
 def test_nothing_of_it_is_left() -> None:
     cluster = ControlPlane(controllers=False).start()
     folder = cluster.kubeconfig.parent

@@ -21,6 +21,7 @@ MISSING = [
     package.name for package in (*debian.TO_RUN, *debian.TO_MAKE_IMAGES) if not package.there()
 ]
 pytestmark = [
+    pytest.mark.node,
     pytest.mark.skipif(os.geteuid() != 0, reason="the built-in cluster needs root"),
     pytest.mark.skipif(bool(MISSING), reason=f"packages are missing: {' '.join(MISSING)}"),
     pytest.mark.skipif(

@@ -1,4 +1,7 @@
-"""What a folder of pictures may hold: read as it was meant, counted, or refused by name."""
+"""What a folder of pictures may hold: read as it was meant, counted, or refused by name.
+
+Invariant 14.
+"""
 
 import errno
 import os

@@ -115,7 +115,7 @@ class Receipts:
     def merge_spec(self, parts: Iterable[RecipePart]) -> MergeRun:
         parts = tuple(parts)
         in_order = sorted(
-            recipe.Part(
+            recipe.WeightedIngredient(
                 recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
                 Digest(part.weights_digest),
                 part.weight,

@@ -171,14 +171,14 @@ def check_values(text: str) -> None:
 
 def targets() -> set[str]:
     """The targets of the Makefile that a person may name."""
-    files = [ROOT / "Makefile", *ROOT.glob("*.mk"), *ROOT.glob("devcluster/*.mk")]
+    files = [ROOT / "Makefile", *ROOT.glob("make/*.mk")]
     found = re.findall(r"^\.PHONY: (\S+)$", "".join(map(Path.read_text, files)), re.M)
     return set(found)
 
 
 def variables() -> set[str]:
     """The variables that a person may give make."""
-    files = [ROOT / "Makefile", *ROOT.glob("*.mk"), *ROOT.glob("trainer_image/*.sh")]
+    files = [ROOT / "Makefile", *ROOT.glob("make/*.mk"), *ROOT.glob("trainer_image/*.sh")]
     # Those that make hands on to a program.
     read = [*ROOT.glob("examples/emoji/demo/*.py"), *ROOT.glob("tests/benchmarks/*.py")]
     return {
@@ -250,6 +250,7 @@ def is_command(words: list[str]) -> bool:
     return named <= {*known, "--help"}
 
 
+@pytest.mark.apiserver
 @pytest.mark.parametrize("program", ["kubectl", "helm"])
 def test_every_command_for_a_cluster_that_is_named_is_there(program: str) -> None:
     programs = build.built(build.control_plane())

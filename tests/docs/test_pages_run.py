@@ -2,6 +2,8 @@
 
 One test is one place: its pages follow each other, and the blocks of a page. What a place lacks on
 this machine is said, and the place is left.
+
+Invariant 13.
 """
 
 import os
@@ -65,6 +67,9 @@ def test_every_place_is_in_the_table_and_can_be_built() -> None:
     assert {need for place in places().values() for need in place.needs} <= LACKS.keys()
 
 
+@pytest.mark.torch
+@pytest.mark.tools
+@pytest.mark.apiserver
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("name", BUILDS)
 def test_what_pages_tell_to_type_works(

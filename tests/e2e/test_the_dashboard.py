@@ -21,6 +21,7 @@ from stockpot.api.conditions import ConditionType
 from stockpot.cluster.apiserver.resources import PODS
 
 pytestmark = [
+    pytest.mark.node,
     pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(900),

@@ -15,6 +15,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 
 pytestmark = [
+    pytest.mark.node,
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(900),
 ]

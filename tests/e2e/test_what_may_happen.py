@@ -31,6 +31,7 @@ from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 
 pytestmark = [
+    pytest.mark.node,
     pytest.mark.skipif(os.environ.get("E2E") != "long", reason="not run: `make e2e` runs it"),
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(1200),

@@ -4,23 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    broken,
-    ended,
-    uid,
-)
-
-from stockpot.core.actions import StartMerge, StartPurge, StartTraining
-from stockpot.core.plan import check, plan
-from stockpot.core.render import render
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 FOLDER = Path(__file__).parent / "plans"
 CATS = a_shard("cats").trained()
@@ -59,8 +43,8 @@ WORLDS: dict[str, World] = {
 
 @pytest.mark.parametrize("name", sorted(WORLDS))
 def test_a_plan_reads_as_it_did(name: str) -> None:
-    findings = check(WORLDS[name], NOON)
-    text = render(findings, plan(findings, NOON))
+    assessment = check(WORLDS[name], NOON)
+    text = render(assessment, plan(assessment, NOON))
     path = FOLDER / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.parent.mkdir(exist_ok=True)

@@ -1,4 +1,7 @@
-"""How the repository is laid out, where no other tool would notice."""
+"""How the repository is laid out, where no other tool would notice.
+
+Invariant 12.
+"""
 
 import ast
 import importlib.util
@@ -145,7 +148,7 @@ def test_ci_runs_what_anybody_runs() -> None:
     assert script.read_text().splitlines()[-1] == "exec make test"
 
 
-@pytest.mark.parametrize("lock", ["dev", "slim", "workload", "uv"])
+@pytest.mark.parametrize("lock", ["dev", "slim", "unit", "workload", "uv"])
 def test_every_locked_package_has_its_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text().replace("\\\n", " ")
     packages = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -154,22 +157,25 @@ def test_every_locked_package_has_its_hashes(lock: str) -> None:
     assert [line for line in packages if "==" not in line or "--hash=sha256:" not in line] == []
 
 
-def test_the_slim_lock_has_no_torch_and_the_workloads_lock_has() -> None:
-    assert "torch==" not in (ROOT / "requirements" / "slim.txt").read_text()
+def test_the_slim_and_unit_locks_have_no_torch_and_the_workloads_lock_has() -> None:
+    for lock in ("slim", "unit"):
+        assert "torch==" not in (ROOT / "requirements" / f"{lock}.txt").read_text()
     assert "\ntorch==" in (ROOT / "requirements" / "workload.txt").read_text()
 
 
 def test_every_dependency_is_in_its_lock() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = [entry for group in project["dependency-groups"].values() for entry in group]
+    groups = project["dependency-groups"]
+    every_group = [entry for group in groups.values() for entry in group if isinstance(entry, str)]
     workload = project["project"]["optional-dependencies"]["workload"]
-    asked = {
+    wanted = {
         "slim": project["project"]["dependencies"],
         "workload": [*project["project"]["dependencies"], *workload],
-        "dev": [*project["project"]["dependencies"], *workload, *groups],
+        "dev": [*project["project"]["dependencies"], *workload, *every_group],
+        "unit": [*project["project"]["dependencies"], *groups["unit"]],
     }
 
-    for lock, entries in asked.items():
+    for lock, entries in wanted.items():
         text = (ROOT / "requirements" / f"{lock}.txt").read_text().lower()
         names = {re.split(r"[^\w.-]", entry)[0].lower().replace("_", "-") for entry in entries}
         missing = [name for name in sorted(names) if not re.search(rf"^{name}==", text, re.M)]

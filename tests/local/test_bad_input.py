@@ -2,6 +2,8 @@
 
 A training takes seconds before its first step. So one shard is trained for all of these tests, each
 has a copy of the folder, and all shards whose data is bad are applied at once.
+
+Invariant 14.
 """
 
 import fcntl

@@ -80,7 +80,7 @@ def a_merge(
     base: BaseRef | None = None,
 ) -> MergeRun:
     named = sorted(
-        recipe.Part(
+        recipe.WeightedIngredient(
             recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
             Digest(part.weights_digest),
             part.weight,

@@ -1,4 +1,7 @@
-"""Checkpoints that are broken or do not fit: one sentence each, its exit code, and no output."""
+"""Checkpoints that are broken or do not fit: one sentence each, its exit code, and no output.
+
+Invariant 11.
+"""
 
 import json
 import pickle

@@ -1,4 +1,7 @@
-"""The verb, when a recipe changes: what it reads, what it keeps, whom it trusts, how it dies."""
+"""The verb, when a recipe changes: what it reads, what it keeps, whom it trusts, how it dies.
+
+Invariant 1.
+"""
 
 import random
 import threading
@@ -268,7 +271,9 @@ def test_threads_stores_and_the_kernel_change_nothing(
     made = set()
     for kernel, block_bytes, is_near in ((installed(), None, False), (None, 64, True)):
         settings = MergeSettings(3, kernel, block_bytes)
-        monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
+        monkeypatch.setattr(
+            "stockpot.merging.run.MergeSettings", lambda *_, chosen=settings: chosen
+        )
         monkeypatch.setattr(ObjectBytes, "is_near", is_near)
         ways = [merged(spec, root).way for spec in (first, second)]
         assert ways == [SCRATCH, INCREMENTAL]

@@ -142,6 +142,7 @@ def test_a_nan_or_an_infinity_is_found_where_it_is(kernel: Kernel) -> None:
                 assert (caught.value.part, caught.value.element) == (1, 77)
 
 
+@pytest.mark.torch
 def test_subnormal_numbers_count_whatever_the_process_does_to_them(kernel: Kernel) -> None:
     # torch.set_flush_denormal and libraries built with -ffast-math make the processor drop them.
     blocks = [np.full(64, 2 * bits + 1, np.uint16).view(np.float16) for bits in range(5)]

@@ -1,4 +1,7 @@
-"""The mean against its definition, over data made to break it."""
+"""The mean against its definition, over data made to break it.
+
+Invariant 1.
+"""
 
 import itertools
 import random

@@ -367,7 +367,9 @@ def test_blocks_threads_and_the_kernel_change_nothing(
 
     for block_bytes, threads in ((4, 1), (8, 2), (20, 3), (1 << 16, 7)):
         settings = MergeSettings(threads, None, block_bytes)
-        monkeypatch.setattr("stockpot.merging.run.Settings", lambda *_, chosen=settings: chosen)
+        monkeypatch.setattr(
+            "stockpot.merging.run.MergeSettings", lambda *_, chosen=settings: chosen
+        )
         merged(spec, root)
         assert soup_bytes(root, spec) == whole
         (root / KEYS.revision("soup-1", spec.recipe_digest) / MANIFEST).unlink()

@@ -53,6 +53,7 @@ def answer(server: Meters, code: str, duration_s: float) -> None:
     server.request_s.observe(duration_s)
 
 
+@pytest.mark.tools
 def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
     begin(operator, server)
@@ -91,6 +92,7 @@ def test_every_question_of_the_dashboard_has_an_answer(tmp_path: Path) -> None:
     assert [expr for expr, samples in asked.items() if not has_a_number(samples)] == []
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("whose", ["operator", "server"])
 def test_promtool_finds_nothing_to_say(whose: str) -> None:
     operator, server = OperatorMetrics(version="test"), Meters()
@@ -105,6 +107,7 @@ def test_promtool_finds_nothing_to_say(whose: str) -> None:
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
+@pytest.mark.tools
 def test_a_scrape_from_before_the_first_soup_is_good_text() -> None:
     text = OperatorMetrics(version="test").text()
 

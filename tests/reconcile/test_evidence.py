@@ -8,8 +8,10 @@ from stockpot.api.runspec import Ending
 from stockpot.api.v1alpha1 import MOST_ENDED, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import Epoch, HeldRevision, Promotion, Server, ServerGrant, World
-from stockpot.reconcile.edits import with_server, without_server
+from stockpot.core.revision import Epoch, Promotion
+from stockpot.core.servers import HeldRevision, Server, ServerGrant
+from stockpot.core.world import World
+from stockpot.reconcile.objects.server import with_server, without_server
 from stockpot.reconcile.run_specs import ended_reports, held_report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from tests.plugins import install
 from stockpot import extensions
 from stockpot.api.conditions import Reason
 from stockpot.api.training import Named, Optimizer, Training
-from stockpot.core.weighting import Declared, Member, UnusablePlugin, weigh
+from stockpot.core.weighting import Declared, SoupMember, UnusablePlugin, weigh
 from stockpot.reconcile.extensions import resolve_weighting, unusable_training
 
 BY_SIZE = """
@@ -40,7 +40,7 @@ def test_a_weighting_of_another_package_weighs(patch: pytest.MonkeyPatch, tmp_pa
     weighting = resolve_weighting(Named(name="BySize", options={"power": "2"}))
 
     assert not isinstance(weighting, UnusablePlugin)
-    members = [Member("cats", Fraction(1), 3), Member("dogs", Fraction(1), 5)]
+    members = [SoupMember("cats", Fraction(1), 3), SoupMember("dogs", Fraction(1), 5)]
     assert weigh("BySize", weighting, members) == (9, 25)
 
 

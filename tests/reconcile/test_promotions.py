@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from tests.builders import a_revision
 
 from stockpot.api.v1alpha1 import Soup
-from stockpot.core.world import Epoch, Promotion
-from stockpot.reconcile.edits import promoted
+from stockpot.core.revision import Epoch, Promotion
+from stockpot.reconcile.objects.soup import promoted
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

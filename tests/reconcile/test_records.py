@@ -10,9 +10,8 @@ from stockpot.api.v1alpha1 import DataShard
 from stockpot.core.actions import DropIngredient
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID
-from stockpot.core.world import TrainingOutcome
-from stockpot.reconcile.edits import with_ingredient
-from stockpot.reconcile.records import disown
+from stockpot.core.shard import TrainingOutcome
+from stockpot.reconcile.objects.shard import drop_ingredient, with_ingredient
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -34,7 +33,9 @@ def recorded(shard: DataShard, what: TrainingOutcome) -> DataShard:
 
 def disowned(shard: DataShard, key: str, *records: str) -> DataShard:
     former = Ingredient(ShardUID("cats-uid"), digest(key))
-    return disown(DropIngredient(ShardUID("cats-uid"), former, records, is_known=True), NOON)(shard)
+    return drop_ingredient(
+        DropIngredient(ShardUID("cats-uid"), former, records, is_known=True), NOON
+    )(shard)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What one server may hold and serve, whatever it is told, in whatever order."""
+"""What one server may hold and serve, whatever it is told, in whatever order.
+
+Invariant 19.
+"""
 
 import pytest
 from hypothesis import given, settings

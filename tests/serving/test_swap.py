@@ -1,4 +1,7 @@
-"""Revisions change under a running server: none fails, none is torn, nothing broken serves."""
+"""Revisions change under a running server: none fails, none is torn, nothing broken serves.
+
+Invariant 7.
+"""
 
 import base64
 import threading

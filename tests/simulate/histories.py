@@ -15,7 +15,7 @@ from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import FINALIZER, Completeness
 from stockpot.core.actions import IRREVOCABLE, Action
 from stockpot.core.recipe import ShardUID, shard_of
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.loop import observe
 from stockpot.serving import grants

@@ -30,11 +30,10 @@ from stockpot.api.v1alpha1 import (
     UnlearningReceipt,
 )
 from stockpot.core.recipe import shard_of
-from stockpot.core.world import Run
-from stockpot.reconcile.edits import timestamp
+from stockpot.core.runs import Run
 from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.objects.fields import instant, timestamp
 from stockpot.reconcile.ports import ObservedObjects
-from stockpot.reconcile.views import instant
 from stockpot.serving import grants
 
 DEADLINE = timedelta(seconds=3600)

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from stockpot.core.weighting import Member
+from stockpot.core.weighting import SoupMember
 
 PACKAGE = "from tests.simulate.moody import Moody"
 """The module of a package that brings it."""
 
-Answer = Callable[[Sequence[Member]], Any]
+Answer = Callable[[Sequence[SoupMember]], Any]
 
 
-def _raises(_: Sequence[Member]) -> Any:
+def _raises(_: Sequence[SoupMember]) -> Any:
     raise ValueError("it is not in the mood")
 
 
@@ -33,5 +33,5 @@ class Moody:
     def __init__(self, mood: str) -> None:
         self._answer = _ANSWERS[mood]
 
-    def step(self, members: Sequence[Member]) -> Any:
+    def step(self, members: Sequence[SoupMember]) -> Any:
         return self._answer(members)

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from stockpot.core import checks, due_receipts, plan, unlearning_checks
+from stockpot.core import checks, due_receipts, plan, plan_shards, unlearning_checks
 from stockpot.core import membership as members
 from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
-from stockpot.core.stages import Check, CheckInput, Stage
-from stockpot.core.world import Shard, World
-from stockpot.reconcile import apply, views
+from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
+from stockpot.core.world import World
+from stockpot.reconcile import apply
+from stockpot.reconcile.objects import world as world_reader
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
@@ -22,15 +24,15 @@ Mutate = Callable[[Patch], None]
 
 def _without(stage: Stage) -> Mutate:
     def mutate(patch: Patch) -> None:
-        rungs = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
-        patch.setattr(checks, "UNLEARNING", rungs)
+        pending = {key: check for key, check in checks.UNLEARNING.items() if key is not stage}
+        patch.setattr(checks, "UNLEARNING", pending)
 
     return mutate
 
 
 def _without_holding(patch: Patch) -> None:
-    rungs = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
-    patch.setattr(checks, "LEARNING", rungs)
+    pending = {key: check for key, check in checks.LEARNING.items() if key is not Stage.HELD}
+    patch.setattr(checks, "LEARNING", pending)
 
 
 def _always(thing: type, name: str, answer: Any) -> Mutate:
@@ -53,17 +55,17 @@ def _nobody_vanishes(patch: Patch) -> None:
 def _silence_is_innocence(patch: Patch) -> None:
     verified = unlearning_checks.verified
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
-        heard = tuple(server for server in scene.world.servers if server.answers)
-        silent = frozenset(server.uid for server in scene.world.servers) | scene.world.ended
-        world = replace(scene.world, servers=heard, ended=silent)
-        return verified(shard, replace(scene, world=world))
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+        heard = tuple(server for server in inputs.world.servers if server.answers)
+        silent = frozenset(server.uid for server in inputs.world.servers) | inputs.world.ended
+        world = replace(inputs.world, servers=heard, ended=silent)
+        return verified(target, replace(inputs, world=world))
 
     _rung(patch, Stage.VERIFIED, mutant)
     _rung(patch, Stage.ROLLED_OUT, lambda *_: None)
 
 
-def _rung(patch: Patch, stage: Stage, check: Check) -> None:
+def _rung(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
     patch.setattr(checks, "UNLEARNING", {**checks.UNLEARNING, stage: check})
 
 
@@ -101,25 +103,25 @@ def _freed_by_another_receipt(patch: Patch) -> None:
     """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
-    def mutant(shard: Shard, scene: CheckInput) -> Blocker | None:
+    def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
         mine = [
             signed_receipt
-            for signed_receipt in signed_receipts(scene.world)
-            if signed_receipt.shard == shard.uid
+            for signed_receipt in signed_receipts(inputs.world)
+            if signed_receipt.shard == target.uid
         ]
-        if any(one.is_complete and one.sequence <= scene.world.soup.receipts for one in mine):
+        if any(one.is_complete and one.sequence <= inputs.world.soup.receipts for one in mine):
             return None
-        return receipted(shard, scene)
+        return receipted(target, inputs)
 
     _rung(patch, Stage.RECEIPTED, mutant)
 
 
 def _the_lost_are_not_looked_for(patch: Patch) -> None:
-    patch.setattr(views, "_lost", lambda *_: ())
+    patch.setattr(world_reader, "lost_targets", lambda *_: ())
 
 
 def _one_purge_is_enough(patch: Patch) -> None:
-    for module in (unlearning_checks, plan):
+    for module in (unlearning_checks, plan, plan_shards):
         patch.setattr(module, "purge_of", lambda shard: StartPurge(shard.uid))
     patch.setattr(due_receipts, "due_receipt", lambda shard, _: DueReceipt(shard.uid))
 
@@ -137,20 +139,21 @@ def _writers_do_not_count(patch: Patch) -> None:
         patch.setattr(
             module,
             "missing",
-            lambda shard, scene: tuple(
-                one for one in missing(shard, scene) if not one.startswith("StillWritten")
+            lambda shard, inputs: tuple(
+                one for one in missing(shard, inputs) if not one.startswith("StillWritten")
             ),
         )
 
 
 def _the_dead_are_members(patch: Patch) -> None:
-    membership = members.membership
+    admit = members.admit
 
-    def mutant(world: World, now: datetime) -> members.Membership:
-        risen = tuple(replace(shard, alive=True) for shard in world.shards)
-        return membership(replace(world, shards=risen), now)
+    def mutant(world: World, now: datetime) -> members.Admission:
+        owners = (target.owner for target in world.targets)
+        risen = tuple(owner.shard for owner in owners if isinstance(owner, ShardObject))
+        return admit(replace(world, shards=(*world.shards, *risen)), now)
 
-    patch.setattr(plan, "membership", mutant)
+    patch.setattr(plan, "admit", mutant)
 
 
 def _epochs_stand_still(patch: Patch) -> None:
@@ -163,10 +166,10 @@ MUTANTS: Mapping[str, Mutate] = {
     "purges before writers have ended": _without(Stage.QUIESCED),
     "signs though a writer has not ended": _writers_do_not_count,
     "never looks for what came back": lambda patch: patch.setattr(
-        plan, "collection_due_at", lambda *_, **__: None
+        plan, "rescan_due_at", lambda *_, **__: None
     ),
     "believes what comes back from a backup": lambda patch: patch.setattr(
-        plan, "out_of_step", lambda *_: None
+        plan, "receipt_chain_diverged", lambda *_: None
     ),
     "signs without a purge": _without(Stage.PURGED),
     "signs though servers hold it": _without(Stage.VERIFIED),

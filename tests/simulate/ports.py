@@ -12,11 +12,13 @@ from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Promotion, Run, RunName, Server, ServerGrant
+from stockpot.core.revision import Promotion
+from stockpot.core.runs import Run, RunName
+from stockpot.core.servers import Server, ServerGrant
+from stockpot.reconcile.objects.receipt import is_same_receipt
+from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
 from stockpot.reconcile.run_specs import revision_ref
-from stockpot.reconcile.unlearned import is_same_receipt
-from stockpot.reconcile.views import server_view
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
 

@@ -25,7 +25,7 @@ from stockpot.api.runspec import (
 )
 from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
-from stockpot.core.world import Failure, Run, RunName
+from stockpot.core.runs import Failure, Run, RunName
 
 BASE = digest_of_bytes(b"base")
 RECORDS = ("first", "second")

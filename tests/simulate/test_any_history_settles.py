@@ -2,6 +2,8 @@
 
 The rounds, edits, views and the servers' grants are the real ones; only files and processes are
 played. Mutants show that the histories would notice a planner that forgets a clause.
+
+Invariants 2, 3, 6, 8, 16.
 """
 
 import copy
@@ -24,7 +26,7 @@ from stockpot.api.runspec import SignRun
 from stockpot.api.training import Named
 from stockpot.core.actions import DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 
 HISTORIES = int(os.environ.get("HISTORIES", "60"))
 FIRST_SEED = int(os.environ.get("SEED", int(time.time()) // 86_400 * 1_000_000))
@@ -403,14 +405,14 @@ SCENES = (
 )
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-def test_a_deletion_waits_for_whatever_lags(scene: Callable[[], None]) -> None:
-    scene()
+@pytest.mark.parametrize("inputs", SCENES, ids=lambda inputs: inputs.__name__)
+def test_a_deletion_waits_for_whatever_lags(inputs: Callable[[], None]) -> None:
+    inputs()
 
 
 def live_through_everything() -> None:
-    for scene in SCENES:
-        scene()
+    for inputs in SCENES:
+        inputs()
     for seed in range(60):
         History(seed).live()
 

@@ -3,32 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    key,
-    signing,
-    uid,
-)
-
-from stockpot.api.chain import ChainHead
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import (
-    Action,
-    Promote,
-    StartPurge,
-    StartRescan,
-    StartSigning,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.world import LastRescan, RecordedReceipt, World
+from tests.spec.vocabulary import *
 
 CATS = a_shard("cats").trained()
 LATER = NOON + timedelta(minutes=4)
@@ -45,25 +20,25 @@ def seeing(receipt: int, *, age_s: float = 0.0, digest: str = "two") -> World:
 
 
 def serves_base(world: World) -> bool:
-    promoted = [one for one in asked(world, LATER) if isinstance(one, Promote)]
+    promoted = [one for one in actions_for(world, LATER) if isinstance(one, Promote)]
     return [one.promotion.revision.recipe for one in promoted] == [Recipe()]
 
 
 def test_where_both_know_the_same_receipts_nothing_is_done() -> None:
-    assert asked(seeing(2), LATER) == ()
+    assert actions_for(seeing(2), LATER) == ()
     assert check(seeing(2), LATER).soup is None
 
 
 def test_objects_that_are_older_than_the_store_serve_the_base_and_say_how_to_go_on() -> None:
     world = seeing(5)
 
-    unmet = check(world, LATER).soup
+    blocker = check(world, LATER).soup
 
     assert serves_base(world)
-    assert unmet is not None
-    assert (unmet.reason, unmet.needs_person) == (Reason.RECEIPTS_OUT_OF_STEP, True)
-    assert "number 5" in unmet.message
-    assert "stockpot replay" in unmet.help
+    assert blocker is not None
+    assert (blocker.reason, blocker.needs_person) == (Reason.RECEIPTS_OUT_OF_STEP, True)
+    assert "number 5" in blocker.message
+    assert "stockpot replay" in blocker.help
     told = {
         condition.type: condition for condition in report_of(check(world, LATER)).soup.conditions
     }
@@ -71,11 +46,11 @@ def test_objects_that_are_older_than_the_store_serve_the_base_and_say_how_to_go_
 
 
 def test_a_store_that_is_older_than_its_objects_serves_the_base() -> None:
-    unmet = check(seeing(1), LATER).soup
+    blocker = check(seeing(1), LATER).soup
 
     assert serves_base(seeing(1))
-    assert unmet is not None
-    assert "tombstones/" in unmet.help
+    assert blocker is not None
+    assert "tombstones/" in blocker.help
 
 
 def test_another_chain_of_the_same_length_serves_the_base() -> None:
@@ -83,14 +58,14 @@ def test_another_chain_of_the_same_length_serves_the_base() -> None:
 
 
 def test_a_server_that_looked_before_the_last_receipt_proves_nothing() -> None:
-    assert asked(seeing(1, age_s=301), LATER) == ()
+    assert actions_for(seeing(1, age_s=301), LATER) == ()
 
 
 def test_a_receipt_that_is_stored_and_not_written_down_yet_is_no_trouble() -> None:
     leaving = a_shard("dogs").trained().tombstoned()
     world = seeing(3)
     under_way = replace(
-        world, shards=(*world.shards, leaving.shard), runs=(a_run(signing("dogs")), *world.runs)
+        world, targets=(*world.targets, leaving.target), runs=(a_run(signing("dogs")), *world.runs)
     )
 
     assert check(under_way, LATER).soup is None
@@ -100,19 +75,21 @@ def test_nothing_is_signed_onto_a_chain_whose_end_is_missing() -> None:
     leaving = a_shard("dogs").trained().tombstoned()
     world = seeing(1)
     purged = replace(a_run(StartPurge(uid("dogs"))))
-    under_way = replace(world, shards=(*world.shards, leaving.shard), runs=(purged,))
+    under_way = replace(world, targets=(*world.targets, leaving.target), runs=(purged,))
 
-    assert StartSigning not in [type(one) for one in asked(under_way, LATER)]
+    assert StartSigning not in [type(one) for one in actions_for(under_way, LATER)]
 
 
 def test_what_an_older_store_has_again_is_removed_soon() -> None:
     soon = LATER + timedelta(minutes=2)
     world = seeing(1)
-    looked = replace(world.soup, collection=LastRescan(7, NOON, 12))
-    again = [one for one in asked(replace(world, soup=looked), soon) if is_collection(one)]
+    looked = replace(world.soup, last_rescan=LastRescan(7, NOON, 12))
+    again = [one for one in actions_for(replace(world, soup=looked), soon) if is_collection(one)]
 
     assert len(again) == 1
-    assert not [one for one in asked(replace(seeing(2), soup=looked), soon) if is_collection(one)]
+    assert not [
+        one for one in actions_for(replace(seeing(2), soup=looked), soon) if is_collection(one)
+    ]
 
 
 def is_collection(action: Action) -> bool:

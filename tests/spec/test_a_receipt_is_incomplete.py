@@ -3,43 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import (
-    EndRun,
-    ForgetServer,
-    Prepare,
-    Promote,
-    RecordDeletion,
-    RecordReceipt,
-    RecordServer,
-    ReleaseShard,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-)
-from stockpot.core.blocker import Blocker
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.stages import Stage
-from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import Epoch, RecordedReceipt, Run, ServerGrant, World
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
@@ -60,8 +24,8 @@ def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
 
 
 def lacks(world: World, now: object = NOON) -> tuple[Stage, Blocker] | None:
-    rung = check(world, now).rungs[DOGS]  # type: ignore[arg-type]
-    return (rung.stage, rung.unmet) if rung else None
+    pending = check(world, now).pending[DOGS]  # type: ignore[arg-type]
+    return (pending.stage, pending.blocker) if pending else None
 
 
 def test_an_incomplete_receipt_is_recorded_and_frees_nothing() -> None:
@@ -69,12 +33,12 @@ def test_an_incomplete_receipt_is_recorded_and_frees_nothing() -> None:
     fresh = a_world(a_soup().of("cats"), CATS, GOING, PURGED, run)
     after = a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,))
 
-    [record] = asked(fresh)
+    [record] = actions_for(fresh)
     assert isinstance(record, RecordReceipt)
     assert (record.sequence, record.is_complete, record.residuals) == (4, False, 2)
-    assert ReleaseShard(DOGS) not in asked(after)
-    assert StartPurge(DOGS, after=1) in asked(after), "it is purged once more"
-    assert EndRun(run.name) in asked(after)
+    assert ReleaseShard(DOGS) not in actions_for(after)
+    assert StartPurge(DOGS, after=1) in actions_for(after), "it is purged once more"
+    assert EndRun(run.name) in actions_for(after)
 
 
 def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
@@ -85,14 +49,18 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
     found = lacks(world)
 
     assert found is not None
-    stage, unmet = found
-    assert (stage, unmet.reason, unmet.needs_person) == (Stage.PURGED, Reason.RESIDUALS_LEFT, True)
-    assert "2 objects of unknown lineage" in unmet.message
-    assert "ml/soups/stray" in unmet.message
-    assert unmet.help
-    assert unmet.wake_at == NOON + timedelta(seconds=20)
-    assert asked(world) == ()
-    assert asked(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)
+    stage, blocker = found
+    assert (stage, blocker.reason, blocker.needs_person) == (
+        Stage.PURGED,
+        Reason.RESIDUALS_LEFT,
+        True,
+    )
+    assert "2 objects of unknown lineage" in blocker.message
+    assert "ml/soups/stray" in blocker.message
+    assert blocker.help
+    assert blocker.wake_at == NOON + timedelta(seconds=20)
+    assert actions_for(world) == ()
+    assert actions_for(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)
 
 
 def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
@@ -103,14 +71,14 @@ def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
     found = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
 
     assert found is not None
-    assert "2 objects of unknown lineage and 3 objects that a lock" in found[1].message
-    assert "when its lock ends" in found[1].help
+    assert "2 objects of unknown lineage and 3 objects that a bucket lock" in found[1].message
+    assert "when their lock ends" in found[1].help
 
 
 def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:
     world = a_world(a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE,))
 
-    assert asked(world) == (signing("dogs", after=1),)
+    assert actions_for(world) == (signing("dogs", after=1),)
 
 
 def test_a_complete_receipt_after_it_frees_the_shard() -> None:
@@ -118,13 +86,13 @@ def test_a_complete_receipt_after_it_frees_the_shard() -> None:
         a_soup().of("cats"), CATS, ONCE_MORE, left(1, 0), receipts=(INCOMPLETE, COMPLETE)
     )
 
-    assert asked(world) == (ReleaseShard(DOGS),)
+    assert actions_for(world) == (ReleaseShard(DOGS),)
 
 
 def test_a_server_is_written_down_before_its_first_grant() -> None:
     world = a_world(a_soup().of("cats"), CATS, a_server())
 
-    [action] = asked(world)
+    [action] = actions_for(world)
 
     assert action == RecordServer(ServerGrant("pets-1", "uid of pets-1"))
 
@@ -132,14 +100,14 @@ def test_a_server_is_written_down_before_its_first_grant() -> None:
 def test_a_server_that_is_written_down_is_granted_what_was_promoted() -> None:
     soup = a_soup().of("cats").with_fields(granted=(ServerGrant("pets-1", "uid of pets-1"),))
 
-    assert [type(one) for one in asked(a_world(soup, CATS, a_server()))] == [Prepare]
+    assert [type(one) for one in actions_for(a_world(soup, CATS, a_server()))] == [Prepare]
 
 
 def test_a_server_leaves_the_list_only_when_its_end_is_confirmed() -> None:
     soup = a_soup().of("cats").with_fields(granted=(LOST,))
 
-    assert asked(a_world(soup, CATS)) == ()
-    assert asked(a_world(soup, CATS, ended=("pets-0",))) == (ForgetServer(LOST.uid),)
+    assert actions_for(a_world(soup, CATS)) == ()
+    assert actions_for(a_world(soup, CATS, ended=("pets-0",))) == (ForgetServer(LOST.uid),)
 
 
 def test_a_pod_that_vanished_holds_the_receipt_back_and_says_what_to_do() -> None:
@@ -149,13 +117,13 @@ def test_a_pod_that_vanished_holds_the_receipt_back_and_says_what_to_do() -> Non
     found = lacks(world)
 
     assert found is not None
-    stage, unmet = found
-    assert (stage, unmet.reason) == (Stage.VERIFIED, Reason.UNREACHABLE_NODE)
-    assert "pets-0" in unmet.message
-    assert "node-7" in unmet.message
-    assert "node.kubernetes.io/out-of-service" in unmet.help
-    assert unmet.needs_person
-    assert asked(world) == ()
+    stage, blocker = found
+    assert (stage, blocker.reason) == (Stage.VERIFIED, Reason.UNREACHABLE_NODE)
+    assert "pets-0" in blocker.message
+    assert "node-7" in blocker.message
+    assert "node.kubernetes.io/out-of-service" in blocker.help
+    assert blocker.needs_person
+    assert actions_for(world) == ()
 
 
 def test_past_the_deadline_it_becomes_part_of_an_incomplete_receipt() -> None:
@@ -163,7 +131,7 @@ def test_past_the_deadline_it_becomes_part_of_an_incomplete_receipt() -> None:
     silent = a_server().of("cats").silent()
     world = a_world(soup, CATS, GOING, PURGED, silent)
 
-    [start] = asked(world, AN_HOUR_LATER)
+    [start] = actions_for(world, AN_HOUR_LATER)
 
     assert isinstance(start, StartSigning)
     [due] = start.receipts
@@ -177,25 +145,25 @@ def test_after_an_incomplete_receipt_it_waits_for_as_long_as_it_takes() -> None:
     vanished = a_world(soup, CATS, ONCE_MORE, again, receipts=(INCOMPLETE,))
     confirmed = a_world(soup, CATS, ONCE_MORE, again, receipts=(INCOMPLETE,), ended=("pets-0",))
 
-    assert asked(vanished, AN_HOUR_LATER) == ()
-    assert signing("dogs", after=1) in asked(confirmed, AN_HOUR_LATER)
+    assert actions_for(vanished, AN_HOUR_LATER) == ()
+    assert signing("dogs", after=1) in actions_for(confirmed, AN_HOUR_LATER)
 
 
 def test_a_server_that_answers_and_holds_it_is_waited_for_past_any_deadline() -> None:
     draining = a_server().of("cats", "dogs").of("cats", epoch=2)
     world = a_world(a_soup().of("cats", epoch=2), CATS, GOING, PURGED, draining)
 
-    assert asked(world, AN_HOUR_LATER) == ()
+    assert actions_for(world, AN_HOUR_LATER) == ()
 
 
 def test_past_the_deadline_a_writer_that_does_not_end_is_named() -> None:
-    training = a_run(StartTraining(DOGS, GOING.shard.request))
+    training = a_run(StartTraining(DOGS, a_shard("dogs").shard.request))
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, training)
 
     found = check(world, AN_HOUR_LATER)
 
-    assert missing(GOING.shard, found.scene) == (f"StillWritten: {training.name} has not ended",)
-    assert EndRun(training.name) in asked(world, AN_HOUR_LATER)
+    assert missing(GOING.target, found.inputs) == (f"StillWritten: {training.name} has not ended",)
+    assert EndRun(training.name) in actions_for(world, AN_HOUR_LATER)
 
 
 def test_the_deadline_is_a_time_to_look_again() -> None:
@@ -210,8 +178,8 @@ def test_past_the_deadline_the_base_is_served_where_the_survivors_are_not_merged
     failing = broken(StartMerge(a_soup().of("cats").soup.made[0].recipe), 46)
     world = a_world(soup, CATS, GOING, failing)
 
-    assert not [one for one in asked(world) if isinstance(one, Promote)]
-    [promote] = [one for one in asked(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+    assert not [one for one in actions_for(world) if isinstance(one, Promote)]
+    [promote] = [one for one in actions_for(world, AN_HOUR_LATER) if isinstance(one, Promote)]
     assert promote.promotion.revision.recipe == Recipe()
 
 
@@ -219,7 +187,7 @@ def test_the_survivors_come_back_once_they_are_merged() -> None:
     soup = a_soup().having_made("cats").of()
     world = a_world(soup, CATS, GOING)
 
-    [promote] = [one for one in asked(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+    [promote] = [one for one in actions_for(world, AN_HOUR_LATER) if isinstance(one, Promote)]
 
     assert promote.promotion.revision == a_soup().of("cats").soup.made[0]
 
@@ -237,11 +205,10 @@ def test_the_soup_says_that_a_deadline_has_passed() -> None:
 
 
 def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
-    forced = GOING.with_fields(is_forced=True)
     soup = a_soup().of("cats", "dogs")
 
-    before = asked(a_world(soup, CATS, forced))
-    after = asked(a_world(soup, CATS, forced.with_fields(is_noted=True)))
+    before = actions_for(a_world(soup, CATS, GOING.forced()))
+    after = actions_for(a_world(soup, CATS, GOING.forced(is_recorded=True)))
 
     assert RecordDeletion(DOGS) in before
     assert ReleaseShard(DOGS) not in before
@@ -249,11 +216,11 @@ def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
 
 
 def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobody() -> None:
-    gone = GOING.with_fields(is_forced=True, is_lost=True, held=False, leaving=False)
+    gone = a_shard("dogs").trained().lost().forced()
     silent = a_server().of("cats").silent()
     world = a_world(a_soup().of("cats"), CATS, gone, PURGED, silent)
 
-    [start] = asked(world)
+    [start] = actions_for(world)
 
     assert isinstance(start, StartSigning)
     [due] = start.receipts
@@ -261,12 +228,12 @@ def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobo
     assert len(due.missing) == 2
     again = gone.with_fields(incomplete=1)
     later = a_world(a_soup().of("cats"), CATS, again, left(1, 0), silent, receipts=(INCOMPLETE,))
-    assert not [one for one in asked(later) if isinstance(one, StartSigning)]
+    assert not [one for one in actions_for(later) if isinstance(one, StartSigning)]
 
 
 def test_an_epoch_is_risen_above_though_the_revision_it_promoted_is_gone() -> None:
     soup = a_soup().having_made().with_fields(epoch=Epoch(3))
 
-    [promote] = [one for one in asked(a_world(soup)) if isinstance(one, Promote)]
+    [promote] = [one for one in actions_for(a_world(soup)) if isinstance(one, Promote)]
 
     assert promote.promotion.epoch == Epoch(4)

@@ -1,47 +1,11 @@
-"""A shard that was deleted climbs the ladder of invariant 3, and never skips a rung."""
+"""A shard that was deleted climbs the ladder of invariant 3, and never skips a rung.
+
+Invariants 3, 4.
+"""
 
 from dataclasses import replace
 
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    receipt_digest,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    Action,
-    EndRun,
-    ForgetRevision,
-    Prepare,
-    Promote,
-    RecordDeletion,
-    RecordReceipt,
-    ReleaseShard,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-    run_name,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.stages import Stage
-from stockpot.core.weighting import UnusablePlugin
-from stockpot.core.world import Epoch, Promotion, RecordedReceipt, World
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
@@ -51,14 +15,14 @@ TRAINING = StartTraining(DOGS, a_shard("dogs").shard.request)
 
 
 def stage(world: World) -> Stage | None:
-    rung = check(world, NOON).rungs[DOGS]
-    return rung.stage if rung else None
+    pending = check(world, NOON).pending[DOGS]
+    return pending.stage if pending else None
 
 
 def test_a_deletion_is_written_down_first() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, a_shard("dogs").trained().deleted())
 
-    assert asked(world)[0] == RecordDeletion(DOGS)
+    assert actions_for(world)[0] == RecordDeletion(DOGS)
 
 
 def test_the_survivors_are_merged_and_served_before_anything_is_purged() -> None:
@@ -67,9 +31,9 @@ def test_the_survivors_are_merged_and_served_before_anything_is_purged() -> None
     promoting = a_world(both.having_made("cats"), CATS, GOING)
     granting = a_world(a_soup().of("cats", epoch=2), CATS, GOING, a_server().of("cats", "dogs"))
 
-    assert asked(merging) == (StartMerge(a_recipe("cats")),)
-    assert asked(promoting) == (Promote(Promotion(a_revision("cats"), Epoch(2), 2)),)
-    assert [type(action) for action in asked(granting)] == [Prepare]
+    assert actions_for(merging) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(promoting) == (Promote(Promotion(a_revision("cats"), Epoch(2), 2)),)
+    assert [type(action) for action in actions_for(granting)] == [Prepare]
     assert [stage(merging), stage(promoting), stage(granting)] == [
         Stage.EXCLUDED,
         Stage.EXCLUDED,
@@ -81,28 +45,28 @@ def test_writers_end_before_the_purge() -> None:
     world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned(), a_run(TRAINING))
 
     assert stage(world) is Stage.QUIESCED
-    assert asked(world) == (EndRun(run_name(TRAINING)),)
+    assert actions_for(world) == (EndRun(run_name(TRAINING)),)
 
 
 def test_a_run_that_ended_counts_as_a_writer_until_it_is_gone() -> None:
     run = ended(TRAINING, training_key=key("dogs"))
     world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned(), run)
 
-    assert asked(world) == (EndRun(run_name(TRAINING)),)
+    assert actions_for(world) == (EndRun(run_name(TRAINING)),)
 
 
 def test_then_its_lineage_is_purged_once() -> None:
     world = a_world(a_soup().of("cats"), CATS, GOING)
 
-    assert asked(world) == (StartPurge(DOGS),)
-    assert asked(a_world(a_soup().of("cats"), CATS, GOING, a_run(StartPurge(DOGS)))) == ()
+    assert actions_for(world) == (StartPurge(DOGS),)
+    assert actions_for(a_world(a_soup().of("cats"), CATS, GOING, a_run(StartPurge(DOGS)))) == ()
 
 
 def test_a_writer_that_comes_late_takes_the_shard_down_a_rung_and_the_purge_is_done_again() -> None:
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, a_run(TRAINING))
 
     assert stage(world) is Stage.QUIESCED
-    assert set(asked(world)) == {EndRun(run_name(TRAINING)), EndRun(PURGED.name)}
+    assert set(actions_for(world)) == {EndRun(run_name(TRAINING)), EndRun(PURGED.name)}
 
 
 def test_a_run_about_another_shard_counts_for_nothing_though_its_name_is_the_same() -> None:
@@ -110,7 +74,7 @@ def test_a_run_about_another_shard_counts_for_nothing_though_its_name_is_the_sam
     world = a_world(a_soup().of("cats"), CATS, GOING, others)
 
     assert stage(world) is Stage.PURGED
-    assert set(asked(world)) == {StartPurge(DOGS), EndRun(others.name)}
+    assert set(actions_for(world)) == {StartPurge(DOGS), EndRun(others.name)}
 
 
 def test_a_server_that_still_drains_it_holds_the_receipt_back() -> None:
@@ -118,7 +82,7 @@ def test_a_server_that_still_drains_it_holds_the_receipt_back() -> None:
     world = a_world(a_soup().of("cats", epoch=2), CATS, GOING, PURGED, draining)
 
     assert stage(world) is Stage.VERIFIED
-    assert asked(world) == ()
+    assert actions_for(world) == ()
 
 
 def test_a_silent_server_holds_the_shard_back() -> None:
@@ -126,13 +90,17 @@ def test_a_silent_server_holds_the_shard_back() -> None:
         a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"), a_server("pets-2").silent()
     )
 
-    assert not {type(action) for action in asked(world)} & {StartSigning, ReleaseShard, StartPurge}
+    assert not {type(action) for action in actions_for(world)} & {
+        StartSigning,
+        ReleaseShard,
+        StartPurge,
+    }
 
 
 def test_the_receipt_is_signed_only_when_no_server_holds_it() -> None:
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, a_server().of("cats"))
 
-    assert asked(world) == (signing("dogs"),)
+    assert actions_for(world) == (signing("dogs"),)
 
 
 def test_receipts_are_signed_one_at_a_time() -> None:
@@ -147,14 +115,14 @@ def test_receipts_are_signed_one_at_a_time() -> None:
         a_run(signing("eels")),
     )
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
 
 
 def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> None:
     parts = (a_soup().of("cats"), CATS, GOING, PURGED, signed(signing("dogs"), first=4))
     recorded = RecordedReceipt("pets-4", DOGS, 4, digest=receipt_digest(4))
 
-    [record] = asked(a_world(*parts))
+    [record] = actions_for(a_world(*parts))
     assert record == RecordReceipt(
         DOGS,
         4,
@@ -162,7 +130,7 @@ def test_a_signed_receipt_is_recorded_and_only_then_the_shard_is_released() -> N
         signed_at="2026-11-22T12:00:00Z",
         previous=receipt_digest(3),
     )
-    released = asked(a_world(*parts, receipts=(recorded,)))
+    released = actions_for(a_world(*parts, receipts=(recorded,)))
     assert released == (ReleaseShard(DOGS), EndRun(run_name(signing("dogs"))))
 
 
@@ -170,12 +138,12 @@ def test_without_a_key_the_purge_goes_on_and_the_receipt_waits_for_a_person() ->
     run = broken(signing("dogs"), 49, "there is no signing key")
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, run)
 
-    rung = check(world, NOON).rungs[DOGS]
+    pending = check(world, NOON).pending[DOGS]
 
-    assert asked(world) == ()
-    assert rung is not None
-    assert (rung.stage, rung.unmet.reason) == (Stage.RECEIPTED, Reason.NO_SIGNING_KEY)
-    assert rung.unmet.needs_person
+    assert actions_for(world) == ()
+    assert pending is not None
+    assert (pending.stage, pending.blocker.reason) == (Stage.RECEIPTED, Reason.NO_SIGNING_KEY)
+    assert pending.blocker.needs_person
 
 
 def test_a_deletion_does_not_wait_for_what_holds_additions_back() -> None:
@@ -183,32 +151,32 @@ def test_a_deletion_does_not_wait_for_what_holds_additions_back() -> None:
     bees = a_shard("bees").trained(at=NOON)
     world = a_world(soup, CATS, GOING, bees)
 
-    assert asked(world) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(world) == (StartMerge(a_recipe("cats")),)
 
 
 def test_a_deletion_does_not_wait_for_a_weighting_that_is_broken() -> None:
     soup = a_soup().of("cats", "dogs").with_fields(weighting=UnusablePlugin("gone", "install it"))
     world = a_world(soup, CATS, GOING, a_shard("bees").trained())
 
-    assert asked(world) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(world) == (StartMerge(a_recipe("cats")),)
 
 
 def test_when_the_last_shard_goes_the_base_is_served() -> None:
     world = a_world(a_soup().of("dogs"), GOING)
 
-    assert asked(world) == (StartMerge(Recipe()),)
+    assert actions_for(world) == (StartMerge(Recipe()),)
 
 
 def test_from_the_moment_a_shard_dies_no_grant_names_it() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, GOING, a_server())
 
-    assert not [action for action in asked(world) if isinstance(action, Prepare)]
+    assert not [action for action in actions_for(world) if isinstance(action, Prepare)]
 
 
 def test_a_finalizer_taken_away_by_force_counts_as_a_deletion() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, a_server())
 
-    actions: tuple[Action, ...] = asked(world)
+    actions: tuple[Action, ...] = actions_for(world)
 
     assert StartMerge(a_recipe("cats")) in actions
     assert not [action for action in actions if isinstance(action, Prepare)]
@@ -218,13 +186,13 @@ def test_revisions_that_it_is_in_are_dropped_once_another_serves() -> None:
     soup = a_soup().having_made("cats", "dogs").of("cats")
     world = a_world(soup, CATS, GOING, PURGED, receipted=("dogs",))
 
-    assert ForgetRevision(a_revision("cats", "dogs")) in asked(world)
+    assert ForgetRevision(a_revision("cats", "dogs")) in actions_for(world)
 
 
 def test_a_shard_that_was_never_trained_is_forgotten_by_the_same_ladder() -> None:
     world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned())
 
-    assert asked(world) == (StartPurge(DOGS),)
+    assert actions_for(world) == (StartPurge(DOGS),)
 
 
 def test_what_cannot_be_taken_back_is_marked_so() -> None:
@@ -241,10 +209,10 @@ def test_an_epoch_from_a_backup_is_risen_above() -> None:
     """Soup status came back from a backup; a server was told more than it remembers."""
     world = a_world(a_soup().of("cats", epoch=2), CATS, a_server().of("cats", "dogs", epoch=5))
 
-    assert Promote(Promotion(a_revision("cats"), Epoch(6), 2)) in asked(world)
+    assert Promote(Promotion(a_revision("cats"), Epoch(6), 2)) in actions_for(world)
 
 
 def test_the_same_world_gives_the_same_plan() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, GOING, a_server().of("cats", "dogs"))
 
-    assert asked(world) == asked(replace(world))
+    assert actions_for(world) == actions_for(replace(world))

@@ -1,47 +1,12 @@
-"""A shard that lives: held, trained, included, served. Nothing here looks at a file."""
+"""A shard that lives: held, trained, included, served. Nothing here looks at a file.
+
+Invariant 5.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    BASE,
-    NOON,
-    a_recipe,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-    weights,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.api.omissions import Omission
-from stockpot.core.actions import (
-    Commit,
-    EndRun,
-    HoldShard,
-    Prepare,
-    Promote,
-    RecordIngredient,
-    RecordRevision,
-    Scale,
-    StartEvaluation,
-    StartMerge,
-    StartTraining,
-    run_name,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.weighting import UnusablePlugin
-from stockpot.core.world import Epoch, Promotion
+from tests.spec.vocabulary import *
 
 
 def training(name: str, attempt: int = 1) -> StartTraining:
@@ -49,20 +14,20 @@ def training(name: str, attempt: int = 1) -> StartTraining:
 
 
 def why(world, name: str) -> Reason:  # type: ignore[no-untyped-def]
-    rung = check(world, NOON).rungs[uid(name)]
-    assert rung is not None
-    return rung.unmet.reason
+    pending = check(world, NOON).pending[uid(name)]
+    assert pending is not None
+    return pending.blocker.reason
 
 
 def test_a_new_shard_is_held_before_anything_of_it_is_made() -> None:
     world = a_world(a_soup().of(), a_shard("cats").not_held())
 
-    assert asked(world) == (HoldShard(uid("cats")),)
+    assert actions_for(world) == (HoldShard(uid("cats")),)
 
 
 def test_a_held_shard_is_trained_once() -> None:
-    assert asked(a_world(a_soup().of(), a_shard("cats"))) == (training("cats"),)
-    assert asked(a_world(a_soup().of(), a_shard("cats"), a_run(training("cats")))) == ()
+    assert actions_for(a_world(a_soup().of(), a_shard("cats"))) == (training("cats"),)
+    assert actions_for(a_world(a_soup().of(), a_shard("cats"), a_run(training("cats")))) == ()
 
 
 def test_only_so_many_train_at_once() -> None:
@@ -71,7 +36,7 @@ def test_only_so_many_train_at_once() -> None:
         soup, a_shard("ants"), a_shard("bees"), a_shard("cats"), a_run(training("bees"))
     )
 
-    assert asked(world) == (training("ants"),)
+    assert actions_for(world) == (training("ants"),)
 
 
 def test_what_a_training_came_to_is_written_down() -> None:
@@ -85,7 +50,7 @@ def test_what_a_training_came_to_is_written_down() -> None:
     )
     world = a_world(a_soup().of(), a_shard("cats"), run)
 
-    [action] = asked(world)
+    [action] = actions_for(world)
 
     assert isinstance(action, RecordIngredient)
     assert (action.trained.key, action.trained.records) == (key("cats"), 7)
@@ -107,7 +72,7 @@ def test_what_of_the_data_was_not_used_is_written_down_and_said_in_the_condition
         data_digest=key("data"),
     )
 
-    [action] = asked(a_world(a_soup().of(), a_shard("cats"), run))
+    [action] = actions_for(a_world(a_soup().of(), a_shard("cats"), run))
     assert isinstance(action, RecordIngredient)
     shard = a_shard("cats").with_fields(trained=action.trained)
     [report] = report_of(check(a_world(a_soup().of(), shard), NOON)).shards
@@ -127,8 +92,8 @@ def test_a_training_that_was_killed_is_tried_again_and_not_for_ever() -> None:
     once = a_world(a_soup().of(), a_shard("cats"), tries[0])
     thrice = a_world(a_soup().of(), a_shard("cats"), *tries)
 
-    assert asked(once) == (training("cats", 2),)
-    assert asked(thrice) == ()
+    assert actions_for(once) == (training("cats", 2),)
+    assert actions_for(thrice) == ()
     assert why(thrice, "cats") is Reason.TRAINING_FAILED
 
 
@@ -136,19 +101,19 @@ def test_bad_data_is_not_tried_again_and_the_shard_says_so() -> None:
     run = broken(training("cats"), 42, "cats has no captions")
     world = a_world(a_soup().of(), a_shard("cats"), run)
 
-    rung = check(world, NOON).rungs[uid("cats")]
+    pending = check(world, NOON).pending[uid("cats")]
 
-    assert asked(world) == ()
-    assert rung is not None
-    assert rung.unmet.needs_person
-    assert "cats has no captions" in rung.unmet.message
-    assert rung.unmet.help == "do better"
+    assert actions_for(world) == ()
+    assert pending is not None
+    assert pending.blocker.needs_person
+    assert "cats has no captions" in pending.blocker.message
+    assert pending.blocker.help == "do better"
 
 
 def test_a_new_ready_shard_causes_one_merge_with_all_ready_shards() -> None:
     world = a_world(a_soup().of("cats"), a_shard("cats").trained(), a_shard("dogs").trained())
 
-    assert asked(world) == (StartMerge(a_recipe("cats", "dogs")),)
+    assert actions_for(world) == (StartMerge(a_recipe("cats", "dogs")),)
 
 
 def test_a_merged_revision_is_written_down_then_promoted_above_every_epoch() -> None:
@@ -167,15 +132,15 @@ def test_a_merged_revision_is_written_down_then_promoted_above_every_epoch() -> 
     merged = a_world(a_soup().of(epoch=3), shard, server, run)
     known = a_world(a_soup().of(epoch=3).having_made("cats"), shard, server)
 
-    assert RecordRevision(a_revision("cats"), BASE, 9, "Incremental", 12) in asked(merged)
-    assert Promote(Promotion(a_revision("cats"), Epoch(8), 1)) in asked(known)
+    assert RecordRevision(a_revision("cats"), BASE, 9, "Incremental", 12) in actions_for(merged)
+    assert Promote(Promotion(a_revision("cats"), Epoch(8), 1)) in actions_for(known)
 
 
 def test_a_soup_that_returns_to_earlier_members_is_found_and_not_merged_again() -> None:
     soup = a_soup().having_made("cats").of("cats", "dogs", epoch=4)
     world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained().set_aside())
 
-    [action] = asked(world)
+    [action] = actions_for(world)
 
     assert action == Promote(Promotion(a_revision("cats"), Epoch(5), 2))
 
@@ -190,9 +155,9 @@ def test_a_server_is_told_to_prepare_and_only_then_to_commit() -> None:
     ready = a_world(soup, shard, a_server().of(epoch=1).prepared("cats", epoch=2))
     done = a_world(soup, shard, a_server().of("cats", epoch=2))
 
-    assert asked(fresh) == (Prepare("pets-1", "boot of pets-1", promotion),)
-    assert asked(ready) == (Commit("pets-1", "boot of pets-1", promotion),)
-    assert asked(done) == ()
+    assert actions_for(fresh) == (Prepare("pets-1", "boot of pets-1", promotion),)
+    assert actions_for(ready) == (Commit("pets-1", "boot of pets-1", promotion),)
+    assert actions_for(done) == ()
 
 
 def test_a_settled_world_asks_for_nothing() -> None:
@@ -203,38 +168,38 @@ def test_a_settled_world_asks_for_nothing() -> None:
         a_server().of("cats", "dogs"),
     )
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
 
 
 def test_the_base_is_served_until_there_is_a_soup() -> None:
     world = a_world(a_soup(), a_shard("cats"))
 
-    assert StartMerge(Recipe()) in asked(world)
+    assert StartMerge(Recipe()) in actions_for(world)
 
 
 def test_additions_wait_for_as_many_shards_as_the_soup_wants() -> None:
     soup = a_soup().of().with_fields(min_shards=2)
     world = a_world(soup, a_shard("cats").trained())
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
     assert why(world, "cats") is Reason.HELD_BY_MIN_SHARDS
 
 
 def test_additions_wait_until_no_other_has_followed_for_a_while() -> None:
     soup = a_soup().of().with_fields(settle_s=10)
     world = a_world(soup, a_shard("cats").trained(at=NOON - timedelta(seconds=4)))
-    findings = check(world, NOON)
+    assessment = check(world, NOON)
 
-    assert asked(world) == ()
-    assert findings.scene.membership.wake_at == NOON + timedelta(seconds=6)
-    assert asked(world, NOON + timedelta(seconds=6)) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(world) == ()
+    assert assessment.inputs.admission.wake_at == NOON + timedelta(seconds=6)
+    assert actions_for(world, NOON + timedelta(seconds=6)) == (StartMerge(a_recipe("cats")),)
 
 
 def test_a_suspended_soup_trains_and_adds_nothing() -> None:
     soup = a_soup().of("cats").with_fields(suspended=True)
     world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained(), a_shard("eels"))
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
     assert why(world, "dogs") is Reason.HELD_BY_SUSPEND
     assert why(world, "eels") is Reason.HELD_BY_SUSPEND
 
@@ -246,7 +211,7 @@ def test_a_shard_that_is_set_aside_leaves_the_soup_and_keeps_its_ingredient() ->
         a_shard("dogs").trained().set_aside(),
     )
 
-    assert asked(world) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(world) == (StartMerge(a_recipe("cats")),)
 
 
 def test_weights_count_only_in_proportion() -> None:
@@ -256,7 +221,7 @@ def test_weights_count_only_in_proportion() -> None:
             a_shard("cats").trained().weighing(weights[0]),
             a_shard("dogs").trained().weighing(weights[1]),
         )
-        found = check(world, NOON).scene.recipe
+        found = check(world, NOON).inputs.recipe
         assert isinstance(found, Recipe)
         return found
 
@@ -269,7 +234,9 @@ def test_weights_count_only_in_proportion() -> None:
 def test_the_order_of_shards_does_not_matter() -> None:
     one, other = a_shard("cats").trained(), a_shard("dogs").trained()
 
-    assert asked(a_world(a_soup().of(), one, other)) == asked(a_world(a_soup().of(), other, one))
+    assert actions_for(a_world(a_soup().of(), one, other)) == actions_for(
+        a_world(a_soup().of(), other, one)
+    )
 
 
 def test_an_unknown_weighting_holds_additions_and_says_what_is_known() -> None:
@@ -280,20 +247,20 @@ def test_an_unknown_weighting_holds_additions_and_says_what_is_known() -> None:
     )
     world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained())
 
-    findings = check(world, NOON)
+    assessment = check(world, NOON)
 
-    assert asked(world) == ()
-    assert findings.soup is not None
-    assert (findings.soup.reason, findings.soup.help) == (Reason.UNKNOWN_WEIGHTING, "use Y")
+    assert actions_for(world) == ()
+    assert assessment.soup is not None
+    assert (assessment.soup.reason, assessment.soup.help) == (Reason.UNKNOWN_WEIGHTING, "use Y")
 
 
 def test_a_promoted_revision_is_evaluated_once() -> None:
     soup = a_soup().of("cats").with_fields(evaluates=True)
     start = StartEvaluation(a_revision("cats"))
 
-    assert asked(a_world(soup, a_shard("cats").trained())) == (start,)
+    assert actions_for(a_world(soup, a_shard("cats").trained())) == (start,)
     known = soup.with_fields(evaluated=frozenset({a_recipe("cats").digest}))
-    assert asked(a_world(known, a_shard("cats").trained())) == ()
+    assert actions_for(a_world(known, a_shard("cats").trained())) == ()
 
 
 def test_runs_that_nobody_waits_for_are_ended() -> None:
@@ -302,14 +269,14 @@ def test_runs_that_nobody_waits_for_are_ended() -> None:
         a_soup().of("cats"), a_shard("cats").trained(), a_run(merge), a_run(training("cats"))
     )
 
-    assert asked(world) == (EndRun(run_name(merge)), EndRun(run_name(training("cats"))))
+    assert actions_for(world) == (EndRun(run_name(merge)), EndRun(run_name(training("cats"))))
 
 
 def test_as_many_servers_are_asked_for_as_the_soup_wants() -> None:
     world = a_world(a_soup().of("cats"), a_shard("cats").trained())
     wanting = replace(world, soup=replace(world.soup, replicas=1))
 
-    assert asked(wanting) == (Scale(1),)
+    assert actions_for(wanting) == (Scale(1),)
 
 
 def test_a_shard_trained_from_another_base_stays_out_and_says_so() -> None:
@@ -319,7 +286,7 @@ def test_a_shard_trained_from_another_base_stays_out_and_says_so() -> None:
     world = a_world(a_soup().of(), a_shard("dogs").trained())
     world = replace(world, shards=(*world.shards, replace(shard.shard, trained=other)))
 
-    assert asked(world) == (StartMerge(a_recipe("dogs")),)
+    assert actions_for(world) == (StartMerge(a_recipe("dogs")),)
     assert why(world, "cats") is Reason.BASE_DRIFTED
 
 
@@ -332,7 +299,7 @@ def test_an_evaluation_that_failed_is_said_and_holds_nothing_up() -> None:
         condition.type: condition for condition in report_of(check(world, NOON)).soup.conditions
     }
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
     assert conditions[ConditionType.READY].so
     assert not conditions[ConditionType.EVALUATED].so
     assert "no evaluator of that name" in conditions[ConditionType.EVALUATED].message

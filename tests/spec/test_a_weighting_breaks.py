@@ -9,31 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.builders import (
-    NOON,
-    a_recipe,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-)
-
-from stockpot.api.conditions import ConditionType, Reason
-from stockpot.core.actions import StartMerge
-from stockpot.core.plan import check
-from stockpot.core.recipe import Recipe
-from stockpot.core.report import report_of
-from stockpot.core.weighting import Member
-from stockpot.core.world import World
+from tests.spec.vocabulary import *
 
 
 @dataclass(frozen=True)
 class Plugin:
     """A weighting of somebody else's."""
 
-    answer: Callable[[Sequence[Member]], Any]
+    answer: Callable[[Sequence[SoupMember]], Any]
 
-    def step(self, members: Sequence[Member]) -> Any:
+    def step(self, members: Sequence[SoupMember]) -> Any:
         return self.answer(members)
 
 
@@ -47,14 +32,14 @@ class BadRepr(float):
         raise RuntimeError
 
 
-def raising(error: BaseException) -> Callable[[Sequence[Member]], Any]:
-    def answer(_: Sequence[Member]) -> Any:
+def raising(error: BaseException) -> Callable[[Sequence[SoupMember]], Any]:
+    def answer(_: Sequence[SoupMember]) -> Any:
         raise error
 
     return answer
 
 
-BROKEN: dict[str, tuple[Callable[[Sequence[Member]], Any], str]] = {
+BROKEN: dict[str, tuple[Callable[[Sequence[SoupMember]], Any], str]] = {
     "raises": (raising(ValueError("no\ndata")), "it raised ValueError: no data"),
     "raises-nothing-to-read": (raising(KeyError()), "it raised KeyError"),
     "raises-what-has-no-text": (raising(BadError()), "it raised BadError"),
@@ -85,11 +70,11 @@ def test_additions_wait_and_the_soup_is_stalled_with_what_the_weighting_did(case
     soup = a_soup().of("cats").with_fields(weighting=Plugin(answer), weighting_name="Mine")
     world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained())
 
-    findings = check(world, NOON)
+    assessment = check(world, NOON)
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
     [stalled] = [
-        told for told in report_of(findings).soup.conditions if told.type is ConditionType.STALLED
+        told for told in report_of(assessment).soup.conditions if told.type is ConditionType.STALLED
     ]
     assert (stalled.so, stalled.reason) == (True, Reason.WEIGHTING_FAILED)
     assert stalled.message.startswith("the weighting Mine cannot be used: ")
@@ -105,14 +90,14 @@ def test_a_deletion_goes_on_and_the_survivors_weigh_the_same(case: str) -> None:
     heavy = a_shard("eels").trained().weighing("7")
 
     # Neither dogs nor eels were in the soup: they wait until the weighting is mended.
-    assert asked(a_world(soup, gone, *rest, heavy)) == (StartMerge(a_recipe("bees", "cats")),)
+    assert actions_for(a_world(soup, gone, *rest, heavy)) == (StartMerge(a_recipe("bees", "cats")),)
 
 
 def test_the_last_shard_leaves_though_the_weighting_cannot_weigh_nothing() -> None:
     soup = a_soup().of("dogs").with_fields(weighting=Plugin(lambda m: (Fraction(1, len(m)),)))
     world = a_world(soup, a_shard("dogs").trained().tombstoned())
 
-    assert asked(world) == (StartMerge(Recipe()),)
+    assert actions_for(world) == (StartMerge(Recipe()),)
 
 
 @pytest.mark.parametrize("answer", [(1, 3), [1, 3], (Fraction(1, 3), 1), np.array([1, 3]).tolist()])
@@ -134,14 +119,14 @@ def test_declared_weights_of_too_many_digits_stop_no_round_either() -> None:
         a_shard("dogs").trained().weighing("0.5"),
     )
 
-    assert asked(world) == (StartMerge(a_recipe("cats")),)
+    assert actions_for(world) == (StartMerge(a_recipe("cats")),)
 
 
 def recipe_by(answer: Any) -> Recipe:
     soup = a_soup().of().with_fields(weighting=Plugin(lambda _: answer))
     recipe = check(
         a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained()), NOON
-    ).scene.recipe
+    ).inputs.recipe
     assert isinstance(recipe, Recipe)
     return recipe
 
@@ -157,7 +142,7 @@ def test_where_all_weigh_nothing_the_base_is_served_and_the_soup_says_so() -> No
 
     told = {told.type: told for told in report_of(check(world, NOON)).soup.conditions}
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
     for kind in (ConditionType.READY, ConditionType.SERVING):
         assert (told[kind].so, told[kind].reason) == (True, Reason.WEIGHTLESS)
         assert (

@@ -2,65 +2,40 @@
 
 from datetime import timedelta
 
-from tests.builders import (
-    LONG_AGO,
-    NOON,
-    a_revision,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    ended,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    ForgetRevision,
-    RecordDeletion,
-    ReleaseShard,
-    Scale,
-    StartMerge,
-    StartPurge,
-    StartTraining,
-)
-from stockpot.core.digests import digest_of_bytes
-from stockpot.core.plan import check
-from stockpot.core.stages import Stage
-from stockpot.core.world import RecordedReceipt
+from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
 SOURCE, DATA = digest_of_bytes(b"a folder"), digest_of_bytes(b"cats")
 RECEIPT = RecordedReceipt("pets-7", uid("old"), 7, source=SOURCE, data=DATA, requested_at=NOON)
-EXPIRED = a_shard("dogs").trained().with_fields(alive=False, requested_at=NOON)
+DOGS_SHARD = a_shard("dogs").trained()
+EXPIRED = DOGS_SHARD.expired()
 
 
 def test_data_that_was_unlearned_is_not_trained_again_by_accident() -> None:
     world = a_world(a_soup().of(), a_shard("new").with_fields(source=SOURCE), receipts=(RECEIPT,))
 
-    rung = check(world, NOON).rungs[uid("new")]
+    pending = check(world, NOON).pending[uid("new")]
 
-    assert asked(world) == ()
-    assert rung is not None
-    assert (rung.stage, rung.unmet.reason) == (Stage.TRAINED, Reason.FORGOTTEN)
-    assert rung.unmet.needs_person
-    assert "spec.relearn: pets-7" in rung.unmet.help
+    assert actions_for(world) == ()
+    assert pending is not None
+    assert (pending.stage, pending.blocker.reason) == (Stage.TRAINED, Reason.FORGOTTEN)
+    assert pending.blocker.needs_person
+    assert "spec.relearn: pets-7" in pending.blocker.help
 
 
 def test_the_same_records_from_elsewhere_are_known_again_after_the_training() -> None:
     back = a_shard("new").trained(at=NOON + timedelta(hours=1)).with_fields(data=DATA)
     world = a_world(a_soup().of(), back, receipts=(RECEIPT,))
 
-    assert not [one for one in asked(world) if isinstance(one, StartMerge)]
+    assert not [one for one in actions_for(world) if isinstance(one, StartMerge)]
 
 
 def test_another_donors_equal_data_that_was_learnt_before_stays() -> None:
     other = a_shard("cats").trained(at=LONG_AGO).with_fields(data=DATA)
     world = a_world(a_soup().of("cats"), other, receipts=(RECEIPT,))
 
-    assert asked(world) == ()
+    assert actions_for(world) == ()
 
 
 def test_who_names_the_last_receipt_may_learn_it_again() -> None:
@@ -69,25 +44,25 @@ def test_who_names_the_last_receipt_may_learn_it_again() -> None:
     outdated = a_shard("new").with_fields(source=SOURCE, relearn="pets-3")
     receipts = (earlier, RECEIPT)
 
-    assert [type(one) for one in asked(a_world(a_soup().of(), named, receipts=receipts))] == [
+    assert [type(one) for one in actions_for(a_world(a_soup().of(), named, receipts=receipts))] == [
         StartTraining
     ]
-    assert asked(a_world(a_soup().of(), outdated, receipts=receipts)) == ()
+    assert actions_for(a_world(a_soup().of(), outdated, receipts=receipts)) == ()
 
 
 def test_a_shard_that_expired_climbs_the_same_ladder() -> None:
-    seen = a_world(a_soup().of("cats"), CATS, EXPIRED.with_fields(requested_at=None, held=True))
+    seen = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.expired(None))
     out = a_world(a_soup().of("cats"), CATS, EXPIRED)
 
-    assert asked(seen)[0] == RecordDeletion(DOGS)
-    assert asked(out) == (StartPurge(DOGS),)
+    assert actions_for(seen)[0] == RecordDeletion(DOGS)
+    assert actions_for(out) == (StartPurge(DOGS),)
 
 
 def test_the_object_of_a_shard_that_expired_stays_and_nothing_more_is_asked_for() -> None:
     world = a_world(a_soup().of("cats"), CATS, EXPIRED, receipted=("dogs",))
 
-    assert asked(world) == ()
-    assert check(world, NOON).rungs[DOGS] is None
+    assert actions_for(world) == ()
+    assert check(world, NOON).pending[DOGS] is None
 
 
 def test_it_is_looked_at_again_when_it_expires() -> None:
@@ -100,33 +75,32 @@ def test_when_the_last_shard_goes_nobody_serves_where_it_says_so() -> None:
     soup = a_soup().of(epoch=2).with_fields(scales_to_zero=True, promotions=1)
     world = a_world(soup, a_server().of(epoch=2))
 
-    assert asked(world) == (Scale(0),)
+    assert actions_for(world) == (Scale(0),)
 
 
 def test_a_soup_that_never_learnt_anything_serves_the_base() -> None:
     soup = a_soup().of().with_fields(scales_to_zero=True)
 
-    assert asked(a_world(soup, a_server().of())) == ()
+    assert actions_for(a_world(soup, a_server().of())) == ()
 
 
 def test_a_shard_that_went_by_force_climbs_the_ladder_without_an_object() -> None:
-    lost = EXPIRED.with_fields(is_lost=True, held=False)
-    noticed = a_world(a_soup().of("cats"), CATS, lost.with_fields(requested_at=None))
+    lost = DOGS_SHARD.lost()
+    noticed = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.lost(None))
     noted = a_world(a_soup().of("cats"), CATS, lost)
     done = a_world(a_soup().of("cats"), CATS, lost, ended(StartPurge(DOGS)), receipted=("dogs",))
 
-    assert asked(noticed)[0] == RecordDeletion(DOGS)
-    assert asked(noted) == (StartPurge(DOGS),)
-    assert ReleaseShard(DOGS) in asked(done)
+    assert actions_for(noticed)[0] == RecordDeletion(DOGS)
+    assert actions_for(noted) == (StartPurge(DOGS),)
+    assert ReleaseShard(DOGS) in actions_for(done)
 
 
 def test_the_last_trace_of_a_lost_shard_stays_until_it_is_noted() -> None:
     soup = a_soup().having_made("cats", "dogs").of("cats")
-    lost = EXPIRED.with_fields(is_lost=True, held=False, requested_at=None)
     trace = ForgetRevision(a_revision("cats", "dogs"))
 
-    assert trace not in asked(a_world(soup, CATS, lost))
-    assert trace in asked(a_world(soup, CATS, lost.with_fields(requested_at=NOON)))
+    assert trace not in actions_for(a_world(soup, CATS, DOGS_SHARD.lost(None)))
+    assert trace in actions_for(a_world(soup, CATS, DOGS_SHARD.lost()))
 
 
 def test_no_shard_is_released_while_a_revision_still_names_it() -> None:
@@ -134,4 +108,4 @@ def test_no_shard_is_released_while_a_revision_still_names_it() -> None:
     going = a_shard("dogs").trained().tombstoned()
     world = a_world(soup, CATS, going, ended(StartPurge(DOGS)), receipted=("dogs",))
 
-    assert ReleaseShard(DOGS) not in asked(world)
+    assert ReleaseShard(DOGS) not in actions_for(world)

@@ -1,39 +1,13 @@
-"""Which receipts are signed together, and when one counts as recorded: never by another's."""
+"""Which receipts are signed together, and when one counts as recorded: never by another's.
+
+Invariant 16.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.builders import (
-    NOON,
-    a_run,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    receipt_digest,
-    signed,
-    signing,
-    uid,
-)
-
-from stockpot.api.conditions import ConditionType
-from stockpot.api.results import ResultMessage, read_result
-from stockpot.api.run_kinds import RunKind
-from stockpot.core.actions import (
-    Action,
-    EndRun,
-    RecordReceipt,
-    ReleaseShard,
-    StartPurge,
-    StartSigning,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Ingredient, former_of
-from stockpot.core.report import report_of
-from stockpot.core.world import LastRescan, RecordedReceipt, Run, World
+from tests.spec.vocabulary import *
 
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))
@@ -57,7 +31,7 @@ def recorded(*places: int, name: str = "dogs") -> tuple[RecordedReceipt, ...]:
 
 
 def only(kind: type[Action], world: World) -> list[Action]:
-    return [action for action in asked(world) if isinstance(action, kind)]
+    return [action for action in actions_for(world) if isinstance(action, kind)]
 
 
 def test_sixteen_are_signed_by_one_run_those_first_that_wait_longest() -> None:
@@ -136,7 +110,7 @@ def test_a_receipt_is_recorded_whatever_its_shard_lacks_by_then() -> None:
     world = a_world(still_served, CATS, a_shard("dogs").trained().tombstoned(), run)
 
     assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
-    assert EndRun(run.name) not in asked(world)
+    assert EndRun(run.name) not in actions_for(world)
 
 
 def test_a_receipt_of_records_is_recorded_though_their_shard_goes_by_now() -> None:
@@ -156,8 +130,8 @@ def test_a_run_that_signed_is_kept_until_all_of_it_is_recorded() -> None:
         *dying("dogs", "eels"), run, receipts=(*recorded(4), *recorded(5, name="eels"))
     )
 
-    assert EndRun(run.name) not in asked(half)
-    assert EndRun(run.name) in asked(whole)
+    assert EndRun(run.name) not in actions_for(half)
+    assert EndRun(run.name) in actions_for(whole)
 
 
 def test_a_receipt_that_was_refused_holds_up_no_other() -> None:
@@ -207,7 +181,7 @@ def test_what_the_last_releases_run_wrote_is_recorded() -> None:
 
 def test_receipts_without_an_object_are_named_until_they_have_one() -> None:
     look = LastRescan(3, NOON, 1, unrecorded=(2, 5))
-    soup = a_soup().of("cats").with_fields(collection=look, receipts=7)
+    soup = a_soup().of("cats").with_fields(last_rescan=look, receipts=7)
 
     def named(*places: int) -> str:
         world = a_world(soup, CATS, receipts=recorded(*places))

@@ -3,71 +3,26 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import (
-    NOON,
-    ShardBuilder,
-    a_revision,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    ended,
-    key,
-    uid,
-    weights,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    Action,
-    CancelRecordRemoval,
-    DropIngredient,
-    DueReceipt,
-    EndRun,
-    ForgetRevision,
-    Promote,
-    RecordIngredient,
-    ReleaseShard,
-    RequestRecordRemoval,
-    StartMerge,
-    StartPurge,
-    StartSigning,
-    StartTraining,
-)
-from stockpot.core.plan import check
-from stockpot.core.recipe import Ingredient, former_of
-from stockpot.core.stages import Stage
-from stockpot.core.world import RecordedReceipt, Shard, StartupBlocker, TrainingProgress, World
+from tests.spec.vocabulary import *
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))
 FORMER = former_of(OLD)
-ASKED = a_shard("dogs").trained().with_fields(leave_out=frozenset({"rex.png"}))
+ASKED = a_shard("dogs").trained().with_fields(excluded_records=frozenset({"rex.png"}))
 NOTED = ASKED.with_fields(records_asked_at=NOON)
 AGAIN = StartTraining(DOGS, ASKED.shard.request)
 DISOWN = DropIngredient(DOGS, OLD, ("rex.png",))
 DISOWNED = a_shard("dogs").with_fields(
-    leave_out=frozenset({"rex.png"}), forgot=frozenset({"rex.png"})
+    excluded_records=frozenset({"rex.png"}), forgotten_records=frozenset({"rex.png"})
 )
-LEFT = ShardBuilder(
-    Shard(
-        uid=FORMER,
-        name="dogs (1 records)",
-        request=key("none"),
-        alive=False,
-        requested_at=NOON,
-        former=OLD,
-        successor=AGAIN.stem,
-    )
+LEFT = TargetBuilder(
+    UnlearningTarget(FORMER, "dogs (1 records)", PastTraining(OLD, AGAIN.stem), requested_at=NOON)
 )
 
 
 def lacks(world: World, shard: str = DOGS) -> tuple[Stage, Reason] | None:
-    rung = check(world, NOON).rungs[shard]  # type: ignore[index]
-    return (rung.stage, rung.unmet.reason) if rung else None
+    pending = check(world, NOON).pending[shard]  # type: ignore[index]
+    return (pending.stage, pending.blocker.reason) if pending else None
 
 
 def kinds(actions: tuple[Action, ...]) -> list[type]:
@@ -77,7 +32,7 @@ def kinds(actions: tuple[Action, ...]) -> list[type]:
 def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None:
     world = a_world(a_soup().of("cats", "dogs").having_made("cats"), CATS, ASKED)
 
-    told = asked(world)
+    told = actions_for(world)
 
     assert RequestRecordRemoval(DOGS) in told
     assert AGAIN in told
@@ -89,34 +44,34 @@ def test_it_waits_neither_for_a_suspended_soup_nor_for_a_free_place() -> None:
     soup = a_soup().of("cats").with_fields(suspended=True, parallelism=1)
     busy = a_run(StartTraining(uid("eels"), a_shard("eels").shard.request))
 
-    assert AGAIN in asked(a_world(soup, CATS, NOTED, a_shard("eels"), busy))
+    assert AGAIN in actions_for(a_world(soup, CATS, NOTED, a_shard("eels"), busy))
 
 
 def test_nothing_of_it_is_purged_before_a_training_has_read_the_data() -> None:
-    reading = replace(a_run(AGAIN), advance=TrainingProgress(0, 0, phase="reading"))
-    training = replace(a_run(AGAIN), advance=TrainingProgress(1, 9, phase="encoding"))
+    reading = replace(a_run(AGAIN), progress=TrainingProgress(0, 0, phase="reading"))
+    training = replace(a_run(AGAIN), progress=TrainingProgress(1, 9, phase="encoding"))
 
-    assert asked(a_world(a_soup().of("cats"), CATS, NOTED)) == (AGAIN,)
-    assert asked(a_world(a_soup().of("cats"), CATS, NOTED, reading)) == ()
-    assert asked(a_world(a_soup().of("cats"), CATS, NOTED, training)) == (DISOWN,)
+    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED)) == (AGAIN,)
+    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED, reading)) == ()
+    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED, training)) == (DISOWN,)
 
 
 def test_a_record_that_is_not_there_loses_nothing_and_says_what_to_do() -> None:
     refused = broken(AGAIN, 42, "No record of the data is called rex.png.")
     world = a_world(a_soup().of("cats"), CATS, NOTED, refused)
 
-    rung = check(world, NOON).rungs[DOGS]
+    pending = check(world, NOON).pending[DOGS]
 
-    assert asked(world) == ()
-    assert rung is not None
-    assert (rung.unmet.reason, rung.unmet.needs_person) == (Reason.BAD_DATA, True)
-    assert "rex.png" in rung.unmet.message
+    assert actions_for(world) == ()
+    assert pending is not None
+    assert (pending.blocker.reason, pending.blocker.needs_person) == (Reason.BAD_DATA, True)
+    assert "rex.png" in pending.blocker.message
 
 
 def test_whoever_corrects_the_name_has_the_shard_back() -> None:
     right = a_shard("dogs").trained().with_fields(records_asked_at=NOON)
 
-    told = asked(a_world(a_soup().of("cats").having_made("cats", "dogs"), CATS, right))
+    told = actions_for(a_world(a_soup().of("cats").having_made("cats", "dogs"), CATS, right))
 
     assert CancelRecordRemoval(DOGS) in told
     assert Promote in kinds(told)
@@ -125,19 +80,21 @@ def test_whoever_corrects_the_name_has_the_shard_back() -> None:
 def test_a_training_that_cannot_be_had_does_not_hold_it_up_for_good() -> None:
     soup = a_soup().of("cats").with_fields(max_attempts=1)
     image = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "no image")
-    hindered = replace(a_run(AGAIN), hindrance=image)
+    hindered = replace(a_run(AGAIN), startup_blocker=image)
     world = a_world(soup, CATS, NOTED, hindered)
 
-    assert DISOWN in asked(a_world(soup, CATS, NOTED, broken(AGAIN, 44)))
-    assert DISOWN not in asked(world)
-    assert DISOWN in asked(world, NOON + timedelta(hours=1))
+    assert DISOWN in actions_for(a_world(soup, CATS, NOTED, broken(AGAIN, 44)))
+    assert DISOWN not in actions_for(world)
+    assert DISOWN in actions_for(world, NOON + timedelta(hours=1))
 
 
 def test_what_was_written_before_they_were_named_is_forgotten_too() -> None:
-    untrained = a_shard("dogs").with_fields(leave_out=frozenset({"rex.png"}), records_asked_at=NOON)
+    untrained = a_shard("dogs").with_fields(
+        excluded_records=frozenset({"rex.png"}), records_asked_at=NOON
+    )
     result = ended(AGAIN, training_key=key("d"), weights_digest=weights("d"))
 
-    told = asked(a_world(a_soup().of("cats"), CATS, untrained, result))
+    told = actions_for(a_world(a_soup().of("cats"), CATS, untrained, result))
 
     [disown] = [one for one in told if isinstance(one, DropIngredient)]
     assert not disown.is_known
@@ -149,9 +106,11 @@ def test_the_former_training_is_purged_and_signed_while_the_shard_goes_on() -> N
     purged = ended(StartPurge(FORMER))
     receipt = RecordedReceipt("pets-1", FORMER, 1)
 
-    assert StartPurge(FORMER) in asked(a_world(soup, CATS, DISOWNED, LEFT))
-    assert StartSigning((DueReceipt(FORMER),)) in asked(a_world(soup, CATS, DISOWNED, LEFT, purged))
-    done = asked(a_world(soup, CATS, DISOWNED, LEFT, receipts=(receipt,)))
+    assert StartPurge(FORMER) in actions_for(a_world(soup, CATS, DISOWNED, LEFT))
+    assert StartSigning((DueReceipt(FORMER),)) in actions_for(
+        a_world(soup, CATS, DISOWNED, LEFT, purged)
+    )
+    done = actions_for(a_world(soup, CATS, DISOWNED, LEFT, receipts=(receipt,)))
     assert ReleaseShard(FORMER) in done
     assert AGAIN in done
 
@@ -167,20 +126,22 @@ def test_the_former_training_waits_for_who_holds_it_and_for_who_may_write_it() -
     )
     world = a_world(soup, CATS, DISOWNED, LEFT, before)
     assert lacks(world, FORMER) == (Stage.QUIESCED, Reason.STILL_WRITTEN)
-    assert EndRun(before.name) in asked(world)
+    assert EndRun(before.name) in actions_for(world)
 
 
 def test_the_training_without_them_is_no_writer_of_what_had_them() -> None:
     world = a_world(a_soup().of("cats"), CATS, DISOWNED, LEFT, a_run(AGAIN))
 
     assert lacks(world, FORMER) == (Stage.PURGED, Reason.NOT_PURGED)
-    assert EndRun not in kinds(asked(world))
+    assert EndRun not in kinds(actions_for(world))
 
 
 def test_revisions_that_were_made_with_them_are_dropped() -> None:
     soup = a_soup().having_made("cats", "dogs").of("cats")
 
-    assert ForgetRevision(a_revision("cats", "dogs")) in asked(a_world(soup, CATS, DISOWNED, LEFT))
+    assert ForgetRevision(a_revision("cats", "dogs")) in actions_for(
+        a_world(soup, CATS, DISOWNED, LEFT)
+    )
 
 
 def test_the_shard_comes_back_without_them() -> None:
@@ -188,15 +149,15 @@ def test_the_shard_comes_back_without_them() -> None:
     trained = replace(back.shard.trained, left_out=frozenset({"rex.png"}))  # type: ignore[type-var]
     world = a_world(a_soup().of("cats"), CATS, back.with_fields(trained=trained))
 
-    assert StartMerge in kinds(asked(world))
+    assert StartMerge in kinds(actions_for(world))
 
 
 def test_a_record_that_left_is_not_learnt_again() -> None:
-    world = a_world(a_soup().of("cats"), CATS, DISOWNED.with_fields(leave_out=frozenset()))
+    world = a_world(a_soup().of("cats"), CATS, DISOWNED.with_fields(excluded_records=frozenset()))
 
-    rung = check(world, NOON).rungs[DOGS]
+    pending = check(world, NOON).pending[DOGS]
 
-    assert asked(world) == ()
-    assert rung is not None
-    assert (rung.unmet.reason, rung.unmet.needs_person) == (Reason.FORGOTTEN, True)
-    assert "spec.excludeRecords" in rung.unmet.help
+    assert actions_for(world) == ()
+    assert pending is not None
+    assert (pending.blocker.reason, pending.blocker.needs_person) == (Reason.FORGOTTEN, True)
+    assert "spec.excludeRecords" in pending.blocker.help

@@ -3,11 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.builders import NOON, a_shard, a_soup, a_world, asked, ended, uid
-
-from stockpot.core.actions import RecordRescan, StartRescan
-from stockpot.core.plan import check
-from stockpot.core.world import LastRescan, RecordedReceipt, World
+from tests.spec.vocabulary import *
 
 CATS, DOGS = a_shard("cats").trained(), uid("dogs")
 SIGNED = RecordedReceipt("pets-1", DOGS, 1, signed_at=NOON)
@@ -16,14 +12,14 @@ MINUTE = timedelta(minutes=1)
 
 
 def world(done: LastRescan | None = None, *more: RecordedReceipt) -> World:
-    soup = a_soup().of("cats").with_fields(collection=done)
+    soup = a_soup().of("cats").with_fields(last_rescan=done)
     return a_world(soup, CATS, receipts=(SIGNED, *more))
 
 
 def test_it_is_looked_for_soon_after_a_receipt() -> None:
-    assert asked(world()) == ()
+    assert actions_for(world()) == ()
     assert check(world(), NOON).due_at == NOON + 5 * MINUTE
-    assert asked(world(), NOON + 5 * MINUTE) == (FIRST,)
+    assert actions_for(world(), NOON + 5 * MINUTE) == (FIRST,)
 
 
 def test_nobody_looks_where_nothing_was_forgotten() -> None:
@@ -31,14 +27,14 @@ def test_nobody_looks_where_nothing_was_forgotten() -> None:
     incomplete = a_world(a_soup().of("cats"), CATS, receipts=(replace(SIGNED, is_complete=False),))
 
     assert check(nothing, NOON).due_at is None
-    assert asked(nothing, NOON + 90 * MINUTE) == ()
-    assert asked(incomplete, NOON + 90 * MINUTE) == (), "its own purge is repeated"
+    assert actions_for(nothing, NOON + 90 * MINUTE) == ()
+    assert actions_for(incomplete, NOON + 90 * MINUTE) == (), "its own purge is repeated"
 
 
 def test_what_was_found_is_written_down_and_the_run_goes() -> None:
     found = replace(world(), runs=(ended(FIRST, purged_objects=2),))
 
-    assert asked(found, NOON + 6 * MINUTE) == (RecordRescan(1, 2),)
+    assert actions_for(found, NOON + 6 * MINUTE) == (RecordRescan(1, 2),)
 
 
 def test_it_is_looked_for_ever_less_often_but_every_day() -> None:
@@ -60,4 +56,4 @@ def test_another_receipt_makes_the_next_look_soon() -> None:
     eels = RecordedReceipt("pets-2", uid("eels"), 2, signed_at=later)
     rested = world(LastRescan(9, NOON + MINUTE, 12), eels)
 
-    assert asked(rested, later + 5 * MINUTE) == (StartRescan(10, (DOGS, uid("eels"))),)
+    assert actions_for(rested, later + 5 * MINUTE) == (StartRescan(10, (DOGS, uid("eels"))),)

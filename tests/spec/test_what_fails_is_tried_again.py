@@ -3,25 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tests.builders import (
-    NOON,
-    a_run,
-    a_server,
-    a_shard,
-    a_soup,
-    a_world,
-    asked,
-    broken,
-    uid,
-)
-
-from stockpot.api.conditions import Reason
-from stockpot.core.actions import EndRun, Start, StartPurge, StartTraining, next_attempt, run_name
-from stockpot.core.checks import Assessment
-from stockpot.core.plan import check
-from stockpot.core.stages import Stage
-from stockpot.core.world import Failure, Run, StartupBlocker, World
-from stockpot.errors import ExitCode
+from tests.spec.vocabulary import *
 
 TRAINING = StartTraining(uid("cats"), a_shard("cats").shard.request)
 PURGE = StartPurge(uid("dogs"))
@@ -33,7 +15,7 @@ def failed_at(start: Start, exit_code: int | None, at: datetime, attempt: int = 
     return replace(run, failure=Failure(exit_code, "it was killed", "do better", at))
 
 
-def findings(world: World) -> Assessment:
+def assessment(world: World) -> Assessment:
     return check(world, NOON)
 
 
@@ -41,90 +23,90 @@ def test_a_killed_training_is_tried_again_after_a_while_and_not_before() -> None
     run = failed_at(TRAINING, None, NOON - timedelta(seconds=4))
     world = a_world(a_soup().of(), a_shard("cats"), run)
 
-    assert asked(world) == ()
-    assert findings(world).wake_at == NOON + timedelta(seconds=1)
-    assert asked(world, NOON + timedelta(seconds=1)) == (next_attempt(TRAINING, 2),)
+    assert actions_for(world) == ()
+    assert assessment(world).wake_at == NOON + timedelta(seconds=1)
+    assert actions_for(world, NOON + timedelta(seconds=1)) == (next_attempt(TRAINING, 2),)
 
 
 def test_each_try_waits_twice_as_long_as_the_one_before() -> None:
     runs = [failed_at(TRAINING, None, NOON, attempt) for attempt in (1, 2)]
     world = a_world(a_soup().of(), a_shard("cats"), *runs)
 
-    assert findings(world).wake_at == NOON + timedelta(seconds=10)
+    assert assessment(world).wake_at == NOON + timedelta(seconds=10)
 
 
 def test_a_shard_that_waits_for_its_next_try_is_not_stalled_and_says_when() -> None:
     world = a_world(a_soup().of(), a_shard("cats"), failed_at(TRAINING, None, NOON))
 
-    rung = findings(world).rungs[uid("cats")]
+    pending = assessment(world).pending[uid("cats")]
 
-    assert rung
-    assert rung.stage is Stage.TRAINED
-    assert not rung.unmet.needs_person
-    assert "it is tried again at 12:00:05 UTC" in rung.unmet.message
+    assert pending
+    assert pending.stage is Stage.TRAINED
+    assert not pending.blocker.needs_person
+    assert "it is tried again at 12:00:05 UTC" in pending.blocker.message
 
 
 def test_a_store_that_is_away_is_waited_for_however_often_it_was() -> None:
     runs = [failed_at(TRAINING, ExitCode.STORAGE, NOON, attempt) for attempt in (1, 2, 3, 4)]
     world = a_world(a_soup().of(), a_shard("cats"), *runs)
 
-    rung = findings(world).rungs[uid("cats")]
+    pending = assessment(world).pending[uid("cats")]
 
-    assert rung
-    assert rung.unmet.reason is Reason.STORAGE_UNAVAILABLE
-    assert asked(world, NOON + timedelta(minutes=5)) == (next_attempt(TRAINING, 5),)
+    assert pending
+    assert pending.blocker.reason is Reason.STORAGE_UNAVAILABLE
+    assert actions_for(world, NOON + timedelta(minutes=5)) == (next_attempt(TRAINING, 5),)
 
 
 def test_a_purge_is_tried_for_ever_even_where_it_says_that_it_is_no_use() -> None:
     run = failed_at(PURGE, ExitCode.NO_SIGNING_KEY, NOON, attempt=9)
     world = a_world(a_soup().of("cats"), a_shard("cats").trained(), GOING, run)
 
-    rung = findings(world).rungs[uid("dogs")]
+    pending = assessment(world).pending[uid("dogs")]
 
-    assert rung
-    assert rung.unmet.needs_person
-    assert asked(world, NOON + timedelta(hours=1)) == (next_attempt(PURGE, 10),)
+    assert pending
+    assert pending.blocker.needs_person
+    assert actions_for(world, NOON + timedelta(hours=1)) == (next_attempt(PURGE, 10),)
 
 
 def test_only_the_last_attempts_at_a_purge_are_kept() -> None:
     runs = [failed_at(PURGE, ExitCode.STORAGE, NOON, attempt) for attempt in (1, 2, 3, 4)]
     world = a_world(a_soup().of("cats"), a_shard("cats").trained(), GOING, *runs)
 
-    assert asked(world) == (EndRun(run_name(PURGE)),)
+    assert actions_for(world) == (EndRun(run_name(PURGE)),)
 
 
 def test_what_keeps_a_run_from_starting_is_said_with_what_to_do() -> None:
     why = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
-    world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), hindrance=why))
+    world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), startup_blocker=why))
 
-    rung = findings(world).rungs[uid("cats")]
+    pending = assessment(world).pending[uid("cats")]
 
-    assert rung
-    assert rung.unmet.reason is Reason.IMAGE_UNAVAILABLE
-    assert rung.unmet.needs_person
-    assert rung.unmet.message == "the training of cats waits: the image x:1 is not there"
-    assert rung.unmet.help == "push it"
-    assert asked(world) == ()
+    assert pending
+    assert pending.blocker.reason is Reason.IMAGE_UNAVAILABLE
+    assert pending.blocker.needs_person
+    assert pending.blocker.message == "the training of cats waits: the image x:1 is not there"
+    assert pending.blocker.help == "push it"
+    assert actions_for(world) == ()
 
 
 def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() -> None:
     why = StartupBlocker(Reason.UNSCHEDULABLE, "no node has 1 nvidia.com/gpu", "add one")
     soup = a_soup().of("cats")
     world = a_world(soup, a_shard("cats").trained(), GOING, a_server().of("cats"))
-    world = replace(world, soup=replace(world.soup, replicas=2), replicas=2, hindrance=why)
+    world = replace(world, soup=replace(world.soup, replicas=2), replicas=2, startup_blocker=why)
 
-    lacks = findings(world).soup
+    lacks = assessment(world).soup
 
     assert lacks
     assert lacks.reason is Reason.UNSCHEDULABLE
-    assert asked(world) == (PURGE,)
+    assert actions_for(world) == (PURGE,)
 
 
 def test_a_soup_with_fewer_servers_than_asked_for_is_not_ready() -> None:
     world = a_world(a_soup().of("cats"), a_shard("cats").trained(), a_server().of("cats"))
     world = replace(world, soup=replace(world.soup, replicas=2), replicas=2)
 
-    lacks = findings(world).soup
+    lacks = assessment(world).soup
 
     assert lacks
     assert lacks.reason is Reason.SERVER_NOT_RUNNING

@@ -1,4 +1,7 @@
-"""Artefacts begin and end with a manifest; what is unfinished, edited or cut short is seen."""
+"""Artefacts begin and end with a manifest; what is unfinished, edited or cut short is seen.
+
+Invariant 18.
+"""
 
 from pathlib import Path
 

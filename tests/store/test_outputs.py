@@ -1,4 +1,7 @@
-"""What a command may write to, and what is there afterwards: the rules of `store.outputs`."""
+"""What a command may write to, and what is there afterwards: the rules of `store.outputs`.
+
+Invariant 15.
+"""
 
 import errno
 import fcntl

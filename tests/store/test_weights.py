@@ -1,4 +1,7 @@
-"""Admission of weights: exact facts about numbers, and refusals that name tensor and index."""
+"""Admission of weights: exact facts about numbers, and refusals that name tensor and index.
+
+Invariant 11.
+"""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""From a shard's data to one ingredient: what it depends on, what it needs, what it refuses."""
+"""From a shard's data to one ingredient: what it depends on, what it needs, what it refuses.
+
+Invariants 6, 17.
+"""
 
 import json
 import shutil

@@ -194,7 +194,7 @@ class Cook:
 
     def mix(self, parts: tuple[RecipePart, ...]) -> RevisionRef:
         in_order = sorted(
-            recipe.Part(
+            recipe.WeightedIngredient(
                 recipe.Ingredient(recipe.ShardUID(part.shard_uid), Digest(part.training_key)),
                 Digest(part.weights_digest),
                 part.weight,

@@ -1,4 +1,7 @@
-"""Receipts: what they say, how they chain, and what is never signed."""
+"""Receipts: what they say, how they chain, and what is never signed.
+
+Invariant 17.
+"""
 
 import base64
 import json

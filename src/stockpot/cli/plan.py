@@ -1,6 +1,5 @@
 """`stockpot plan`: what the operator would do next, and what each shard still lacks."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,7 +8,6 @@ from stockpot.cli import cluster
 from stockpot.core.plan import check
 from stockpot.core.plan import plan as plan_of
 from stockpot.core.render import render
-from stockpot.kube.snapshot import look
 
 
 @click.command()
@@ -17,13 +15,12 @@ from stockpot.kube.snapshot import look
 def plan(
     soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
 ) -> None:
-    """Say where each shard on a cluster stands, and what comes next.
+    """Show what each shard on a cluster lacks, and what the operator does next.
 
-    Changes nothing. SOUP names one; without it, all of the namespace are shown.
+    Changes nothing. SOUP names one soup; without it, all soups of the namespace are shown.
     """
-    client = cluster.client_of(context, kubeconfig)
-    where = cluster.namespace_of(namespace, context, kubeconfig)
-    now = datetime.now(UTC)  # noqa: TID251  Nobody is above us who would tell us the time.
-    for sight in look(client, where, soup, release_namespace):
-        findings = check(sight.world, now)
-        click.echo(render(findings, plan_of(findings, now)), nl=False)
+    where = (namespace, context, kubeconfig, release_namespace)
+    for snapshot in cluster.snapshots(soup, *where):
+        now = cluster.now()
+        assessment = check(snapshot.world, now)
+        click.echo(render(assessment, plan_of(assessment, now)), nl=False)

@@ -21,7 +21,7 @@ from stockpot.api.v1alpha1 import (
 )
 from stockpot.api.writing import yaml_text
 from stockpot.cli.receipt_options import store_ref, where
-from stockpot.reconcile.unlearned import is_same_receipt, other_name, receipt_name
+from stockpot.reconcile.objects.receipt import is_same_receipt, other_name, receipt_name
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.chain import Receipt, check_chain

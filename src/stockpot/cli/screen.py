@@ -11,7 +11,8 @@ from stockpot.cli import terminal
 from stockpot.core import actions as act
 from stockpot.core.plan import Plan
 from stockpot.core.render import describe
-from stockpot.core.world import RunName, World
+from stockpot.core.runs import RunName
+from stockpot.core.world import World
 from stockpot.local.session import LocalSnapshot, Session, Watcher, ask_progress
 from stockpot.metrics.progress import Snapshot
 
@@ -34,10 +35,10 @@ class Screen:
 
     def __call__(self, sight: LocalSnapshot) -> None:
         """Show what came of one round."""
-        findings = sight.round.findings
-        if findings:
-            self._names = {shard.uid[:8]: shard.name for shard in findings.scene.world.shards}
-            for line in told(sight.round.plan, findings.scene.world):
+        assessment = sight.round.assessment
+        if assessment:
+            self._names = {uid[:8]: name for uid, name in assessment.inputs.world.names.items()}
+            for line in told(sight.round.plan, assessment.inputs.world):
                 self.say(line)
         if self._bars:
             self.show(sight.progress)

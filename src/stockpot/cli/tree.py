@@ -11,7 +11,9 @@ from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
 from stockpot.cli.terminal import console
 from stockpot.core.digests import Digest, short
-from stockpot.kube.snapshot import SoupSnapshot, look
+from stockpot.kube.snapshot import SoupSnapshot
+
+NOT_RECONCILED = "not reconciled yet"
 
 
 @click.command()
@@ -19,35 +21,32 @@ from stockpot.kube.snapshot import SoupSnapshot, look
 def tree(
     soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
 ) -> None:
-    """Show what soups on a cluster are made of, and who serves them.
+    """Show what each soup on a cluster is made of, and which servers serve it.
 
-    SOUP names one; without it, all of the namespace are shown.
+    SOUP names one soup; without it, all soups of the namespace are shown.
     """
-    client = cluster.client_of(context, kubeconfig)
-    where = cluster.namespace_of(namespace, context, kubeconfig)
-    for sight in look(client, where, soup, release_namespace):
-        console(highlight=False).print(tree_of(sight))
+    where = (namespace, context, kubeconfig, release_namespace)
+    for snapshot in cluster.snapshots(soup, *where):
+        console(highlight=False).print(tree_of(snapshot))
 
 
-def tree_of(sight: SoupSnapshot) -> Tree:
+def tree_of(snapshot: SoupSnapshot) -> Tree:
     """Draw one soup."""
-    soup, world = sight.soup, sight.world
+    soup, world, objects = snapshot.soup, snapshot.world, snapshot.objects
     ready = find(soup.status.conditions, ConditionType.READY)
-    top = Tree(_line("soup", soup.metadata.name, ready.reason if ready else "not seen yet"))
+    top = Tree(_line("soup", soup.metadata.name, ready.reason if ready else NOT_RECONCILED))
     current = soup.status.current_revision
-    shards = top.add(Text(f"shards ({len(sight.seen.shards)})", style="bold"))
-    for shard in sight.seen.shards:
+    shards = top.add(Text(f"shards ({len(objects.shards)})", style="bold"))
+    for shard in objects.shards:
         shards.add(_shard(shard))
-    revisions = top.add(Text(f"revisions ({len(sight.seen.revisions)})", style="bold"))
-    for revision in sight.seen.revisions:
+    revisions = top.add(Text(f"revisions ({len(objects.revisions)})", style="bold"))
+    for revision in objects.revisions:
         spec = revision.spec
-        of = ", ".join(part.shard.name for part in spec.parts) or "the base"
-        serves = current is not None and current.name == revision.metadata.name
-        weights = short(Digest(spec.weights_digest))
-        told = f"{weights} of {of}" + (
-            f" · serves as {current.number}" if serves and current else ""
-        )
-        revisions.add(_line("", revision.metadata.name, told))
+        members = ", ".join(part.shard.name for part in spec.parts) or "the base"
+        text = f"{short(Digest(spec.weights_digest))} of {members}"
+        if current is not None and current.name == revision.metadata.name:
+            text += f" · serves as {current.number}"
+        revisions.add(_line("", revision.metadata.name, text))
     servers = top.add(Text(f"servers ({len(world.servers)} of {world.replicas})", style="bold"))
     for server in world.servers:
         if not server.answers:
@@ -55,28 +54,26 @@ def tree_of(sight: SoupSnapshot) -> Tree:
             continue
         serving = short(server.serving) if server.serving else "nothing"
         servers.add(_line("", server.name, f"serves {serving}, holds {len(server.holds)}"))
-    receipts = top.add(Text(f"receipts ({len(sight.seen.receipts)})", style="bold"))
-    for receipt in sight.seen.receipts:
-        said = receipt.spec
-        receipts.add(
-            _line("", receipt.metadata.name, f"{said.shard.name} · {said.completeness.value}")
-        )
+    receipts = top.add(Text(f"receipts ({len(objects.receipts)})", style="bold"))
+    for receipt in objects.receipts:
+        text = f"{receipt.spec.shard.name} · {receipt.spec.completeness.value}"
+        receipts.add(_line("", receipt.metadata.name, text))
     return top
 
 
 def _shard(shard: DataShard) -> Text:
     status = shard.status
     ready = find(status.conditions, ConditionType.READY)
-    told = [ready.reason if ready else "not seen yet"]
+    facts = [ready.reason if ready else NOT_RECONCILED]
     if status.ingredient:
-        told.append(f"ingredient {short(Digest(status.ingredient.digest))}")
+        facts.append(f"ingredient {short(Digest(status.ingredient.digest))}")
     if status.records is not None:
-        told.append(f"{status.records} records")
+        facts.append(f"{status.records} records")
     training = status.training
     if training and training.completed_at is None and training.progress_percent is not None:
-        told.append(f"{training.progress_percent} %")
-    return _line("", shard.metadata.name, " · ".join(told))
+        facts.append(f"{training.progress_percent} %")
+    return _line("", shard.metadata.name, " · ".join(facts))
 
 
-def _line(kind: str, name: str, told: str) -> Text:
-    return Text.assemble(f"{kind} " if kind else "", (name, "cyan"), "  ", (told, "dim"))
+def _line(kind: str, name: str, text: str) -> Text:
+    return Text.assemble(f"{kind} " if kind else "", (name, "cyan"), "  ", (text, "dim"))

@@ -16,8 +16,8 @@ from stockpot.api.v1alpha1 import FINALIZER, DataShard
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
 from stockpot.errors import StockpotError
 from stockpot.kube.status_writer import StatusWriter, read
-from stockpot.reconcile import edits
-from stockpot.reconcile.views import is_forced
+from stockpot.reconcile.objects.shard import is_forced
+from stockpot.reconcile.objects.unlearning import tombstone
 
 log = structlog.get_logger("stockpot.noting")
 
@@ -81,7 +81,7 @@ class DeletionRecorder:
     def _note(self, thing: Json) -> None:
         try:
             if is_to_note(read(DataShard, thing)) and self._may_work(namespace_of(thing)):
-                self._writer.write(DataShard, thing, [edits.tombstone(self._now())])
+                self._writer.write(DataShard, thing, [tombstone(self._now())])
         except StockpotError as error:
             # The round does it, and says what is the matter.
             log.info(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from stockpot import __version__
-from stockpot.api.v1alpha1 import DataShard, Soup
+from stockpot.api.v1alpha1 import DataShard
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
@@ -28,14 +28,11 @@ from stockpot.controller.worker_pool import WorkerPool
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.kube.cache import Cache
-from stockpot.kube.environment import ClusterEnvironment
 from stockpot.kube.event_recorder import EventRecorder
-from stockpot.kube.objects import ClusterObjects
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
-from stockpot.kube.runs import ClusterRuns
-from stockpot.kube.servers import ClusterServers
-from stockpot.kube.status_writer import StatusWriter, read
+from stockpot.kube.status_writer import StatusWriter
+from stockpot.kube.wiring import cluster_ports
 from stockpot.metrics.facts import soup_facts
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
@@ -138,20 +135,15 @@ class Operator:
     def ports_of(self, key: SoupKey) -> Ports:
         """What a round of a soup needs."""
         if key not in self._ports:
-            client, cache, settings = self._client, self._cache, self._settings
-
-            def store_name() -> str:
-                soup = cache.get(SOUPS, *key)
-                return read(Soup, soup).spec.store.name if soup else ""
-
-            around = ClusterEnvironment(settings, store_name)
-            shared = (self._asking, self._happenings, utc_now)
-            self._ports[key] = Ports(
-                objects=ClusterObjects(client, cache, key, self._announce),
-                runs=ClusterRuns(client, cache, key, settings, *shared),
-                servers=ClusterServers(client, cache, key, settings, around, *shared),
-                surroundings=around,
-                now=utc_now,
+            self._ports[key] = cluster_ports(
+                self._client,
+                self._cache,
+                key,
+                self._settings,
+                self._announce,
+                self._asking,
+                self._happenings,
+                utc_now,
             )
         return self._ports[key]
 

@@ -21,8 +21,8 @@ from stockpot.core.plan import Plan
 from stockpot.core.report import ConditionUpdate
 from stockpot.errors import Refused, StockpotError, Transient
 from stockpot.kube.environment import StoreNotDeclared
-from stockpot.reconcile import edits
 from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.objects.soup import with_trouble
 from stockpot.reconcile.ports import Ports, SoupKey
 
 log = structlog.get_logger("stockpot.engine")
@@ -148,15 +148,15 @@ class WorkerPool:
         pauses = [RESYNC_S * random.uniform(0.9, 1.0)]  # noqa: S311  Not all at the same moment.
         if one.plan.actions:
             pauses.append(LOOK_S)  # The same is asked for again: it takes its time.
-        if one.findings is not None:
-            world = one.findings.scene.world
+        if one.assessment is not None:
+            world = one.assessment.inputs.world
             if any(run.is_active for run in world.runs):
                 pauses.append(PROGRESS_S)
             if any(not world.is_serving(server) for server in world.servers):
                 pauses.append(LOOK_S)
-            if one.findings.soup is not None and world.hindrance:
+            if one.assessment.soup is not None and world.startup_blocker:
                 pauses.append(PROGRESS_S)
-            pauses += _for_those_who_leave(one.findings)
+            pauses += _for_those_who_leave(one.assessment)
         times = (at for at in (one.wake_at, one.due_at) if at)
         pauses += (max(0.05, (at - self._now()).total_seconds()) for at in times)
         return min(pauses)
@@ -183,19 +183,18 @@ class WorkerPool:
         if told and memory.failures > 1:
             try:
                 ports.objects.read(fresh=False)
-                ports.objects.change_soup(edits.with_trouble(told, self._now()))
+                ports.objects.change_soup(with_trouble(told, self._now()))
                 ports.objects.flush()
             except StockpotError as second:
                 log.warning("its status could not say so", error=second.message)
         self._queue.push(key, Priority.CHILD, pause_s)
 
 
-def _for_those_who_leave(findings: Assessment) -> Iterator[float]:
+def _for_those_who_leave(assessment: Assessment) -> Iterator[float]:
     """Say how soon to look at what nobody tells of: what servers hold."""
-    for shard in findings.scene.world.shards:
-        rung = None if shard.alive else findings.rungs[shard.uid]
-        if rung:
-            yield PROGRESS_S if rung.unmet.needs_person else LOOK_S
+    for target in assessment.inputs.world.targets:
+        if pending := assessment.pending[target.uid]:
+            yield PROGRESS_S if pending.blocker.needs_person else LOOK_S
 
 
 def trouble_of(error: Exception) -> tuple[ConditionUpdate, ...]:

@@ -11,7 +11,10 @@ from stockpot.api.omissions import Omissions
 from stockpot.api.run_kinds import RunKind
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
-from stockpot.core.world import Promotion, Revision, Run, RunName, ServerGrant, TrainingOutcome
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.runs import Run, RunName
+from stockpot.core.servers import ServerGrant
+from stockpot.core.shard import TrainingOutcome
 
 
 @dataclass(frozen=True)

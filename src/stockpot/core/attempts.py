@@ -1,35 +1,37 @@
-"""How a run went that was asked for: which attempt counts, why it failed, what keeps it waiting."""
+"""The attempts at one run: which counts, why it failed, and when the next one is due."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import Start, is_attempt_at
+from stockpot.core.actions import Action, Start, attempt_of, is_attempt_at, next_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up
-from stockpot.core.world import Run, StartupBlocker, World
+from stockpot.core.runs import Run, StartupBlocker
+from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 
 def last_attempt(start: Start, world: World) -> Run | None:
-    """The newest run of that stem, however it went."""
+    """Return the newest attempt at a run, whatever its result."""
     runs = attempts_at(start, world)
     return runs[-1] if runs else None
 
 
 def attempt_number(run: Run) -> int:
-    """Return which attempt a run is, as its name says; they count from 1."""
+    """Return the number of an attempt, which its name ends with; the first is 1."""
     number = run.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else 1
 
 
 def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
-    """All runs of that, the oldest first."""
+    """Return all attempts at a run, the oldest first."""
     known = world.attempts.get(start.stem, ())
     return tuple(run for _, run in known if is_attempt_at(run, start))
 
 
 def failed(start: Start, world: World, reason: Reason, what: str) -> Blocker | None:
-    """Say how it failed and when it is tried again, if ever; or what keeps it from going on."""
+    """Return how the last attempt failed and when it is retried, or what blocks its start."""
     run = last_attempt(start, world)
     return failed_run(run, world, reason, what, is_owed=start.is_owed) if run else None
 
@@ -37,20 +39,20 @@ def failed(start: Start, world: World, reason: Reason, what: str) -> Blocker | N
 def failed_run(
     run: Run, world: World, reason: Reason, what: str, *, is_owed: bool
 ) -> Blocker | None:
-    """Say how a run failed and when it is tried again, or what keeps it from going on.
+    """Return how a run failed and when it is retried, or what blocks its start.
 
     Args:
         run: One attempt.
-        world: As it was seen.
-        reason: Reason of the condition, where the exit code does not say a better one.
+        world: The observed world.
+        reason: Reason of the condition, where the exit code has none of its own.
         what: The subject of the message, as `the receipt of dogs`.
-        is_owed: A deletion needs it, so that it is never given up.
+        is_owed: An unlearning needs the run, so it is retried without a limit.
 
     Returns:
-        None where it did not fail and nothing keeps it from going on.
+        None where it did not fail and nothing blocks it.
     """
-    if run.is_active and run.hindrance:
-        return hindered(run.hindrance, what)
+    if run.is_active and run.startup_blocker:
+        return startup_blocked(run.startup_blocker, what)
     if run.failure is None:
         return None
     failure, tries = run.failure, attempt_number(run)
@@ -69,10 +71,10 @@ def failed_run(
     )
 
 
-def hindered(hindrance: StartupBlocker, what: str) -> Blocker:
-    """Say what keeps something from going on, though it has not failed."""
-    said = f"{what} waits: {hindrance.message}"
-    return Blocker(hindrance.reason, said, hindrance.help, needs_person=True)
+def startup_blocked(startup_blocker: StartupBlocker, what: str) -> Blocker:
+    """Return what keeps a run or server from starting, though it has not failed."""
+    message = f"{what} waits: {startup_blocker.message}"
+    return Blocker(startup_blocker.reason, message, startup_blocker.help, needs_person=True)
 
 
 REASONS: Mapping[int, Reason] = {
@@ -86,3 +88,23 @@ REASONS: Mapping[int, Reason] = {
     ExitCode.BAD_RUN_SPEC: Reason.BAD_RUN_SPEC,
     ExitCode.BAD_WEIGHTS: Reason.BAD_WEIGHTS,
 }
+
+
+def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
+    """Start a run unless it runs or has ended; retry a failed one when its retry is due."""
+    run = last_attempt(start, world)
+    if run is None:
+        return (start,)
+    tries = attempt_of(run.name, start)
+    if run.failure is None:
+        return ()
+    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=start.is_owed):
+        return ()
+    due = due_at(run.failure, tries)
+    return (next_attempt(start, tries + 1),) if due is None or now >= due else ()
+
+
+def attempts_so_far(start: Start, world: World) -> int:
+    """Return the number of the last attempt; 0 where there is none."""
+    run = last_attempt(start, world)
+    return attempt_of(run.name, start) if run else 0

@@ -1,4 +1,4 @@
-"""Why is data: conditions, events, log lines and `stockpot plan` all speak from these."""
+"""Why something is not so yet: the source of conditions, events, logs and `stockpot plan`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from stockpot.api.conditions import Reason
 
 @dataclass(frozen=True)
 class Blocker:
-    """What is not so yet, why, and what a person may do about it."""
+    """What is missing, why, and what a person can do about it."""
 
     reason: Reason
     message: str
@@ -16,4 +16,4 @@ class Blocker:
     needs_person: bool = False
     """Whether nothing will change by itself: the object is Stalled rather than Reconciling."""
     wake_at: datetime | None = None
-    """When looking again would help, though nothing else happens."""
+    """When another round would help, even without any event."""

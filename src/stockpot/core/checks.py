@@ -1,12 +1,12 @@
-"""Is it so, and if not, why not. Each check looks at the world afresh; none remembers.
+"""The two ladders of checks, and the assessment of a soup that comes of them.
 
-A shard climbs a ladder: towards being served while it lives, towards being forgotten once it
-is deleted. Its stage is the first check that the world does not show, looked for again from
-the first at every round. So a late writer, a server that comes back or a crash needs no case
-of its own: the shard is simply found on the rung that broke.
+A shard climbs a ladder towards being served; an unlearning target climbs one towards its receipt.
+The stage of each is the first check that the world does not show, looked for again from the first
+at every round. So a late writer, a server that comes back or a crash needs no case of its own: the
+shard or target is simply found on the rung that broke.
 
-    alive     HELD → TRAINED → INCLUDED → SERVED
-    deleted   TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
+    shard     HELD → TRAINED → INCLUDED → SERVED
+    target    TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,24 @@ from datetime import datetime
 from stockpot.core import learning_checks, unlearning_checks
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import ShardUID
-from stockpot.core.stages import Check, CheckInput, PendingStage, Stage
-from stockpot.core.world import Shard
+from stockpot.core.shard import Shard
+from stockpot.core.stages import (
+    CheckInput,
+    LearningCheck,
+    PendingStage,
+    Stage,
+    UnlearningCheck,
+)
+from stockpot.core.unlearning_target import UnlearningTarget
 
-LEARNING: Mapping[Stage, Check] = {
+LEARNING: Mapping[Stage, LearningCheck] = {
     Stage.HELD: learning_checks.held,
     Stage.TRAINED: learning_checks.trained,
     Stage.INCLUDED: learning_checks.included,
     Stage.SERVED: learning_checks.served,
 }
 
-UNLEARNING: Mapping[Stage, Check] = {
+UNLEARNING: Mapping[Stage, UnlearningCheck] = {
     Stage.TOMBSTONED: unlearning_checks.tombstoned,
     Stage.EXCLUDED: unlearning_checks.excluded,
     Stage.ROLLED_OUT: unlearning_checks.rolled_out,
@@ -37,28 +44,39 @@ UNLEARNING: Mapping[Stage, Check] = {
 }
 
 
-def next_rung(shard: Shard, scene: CheckInput) -> PendingStage | None:
+def pending_learning_stage(shard: Shard, inputs: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the shard is at the top."""
-    for stage, check in (LEARNING if shard.alive else UNLEARNING).items():
-        if unmet := check(shard, scene):
-            return PendingStage(stage, unmet)
+    for stage, check in LEARNING.items():
+        if blocker := check(shard, inputs):
+            return PendingStage(stage, blocker)
+    return None
+
+
+def pending_unlearning_stage(target: UnlearningTarget, inputs: CheckInput) -> PendingStage | None:
+    """Find the first stage that the world does not show yet. None: the target is at the top."""
+    for stage, check in UNLEARNING.items():
+        if blocker := check(target, inputs):
+            return PendingStage(stage, blocker)
     return None
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What was found out about a soup and its shards."""
+    """Stages of a soup, its shards and its targets, and what blocks each."""
 
-    scene: CheckInput
-    rungs: Mapping[ShardUID, PendingStage | None]
+    inputs: CheckInput
+    pending: Mapping[ShardUID, PendingStage | None]
     soup: Blocker | None
-    """What the soup as a whole lacks: made, promoted, served."""
+    """Why the soup as a whole is not merged, promoted and served."""
     due_at: datetime | None = None
-    """When time alone changes something: a shard expires, or a deadline passes."""
+    """When time alone changes something: a shard expires, a deadline passes, a rescan is due."""
 
     @property
     def wake_at(self) -> datetime | None:
-        """When to look again though nothing else happens."""
-        unmet = (self.soup, *(rung.unmet for rung in self.rungs.values() if rung))
-        times = (self.scene.membership.wake_at, *(one.wake_at for one in unmet if one))
+        """Return when the next round is due, even without any event."""
+        blockers = (self.soup, *(pending.blocker for pending in self.pending.values() if pending))
+        times = (
+            self.inputs.admission.wake_at,
+            *(blocker.wake_at for blocker in blockers if blocker),
+        )
         return min((time for time in times if time), default=None)

@@ -1,8 +1,8 @@
-"""Receipts: which are due to be signed together, and which were signed and are to be recorded.
+"""Receipts that are due to be signed together, and signed receipts that are to be recorded.
 
-One sign run of a soup at a time, because each receipt names the one before it. What a run signed is
-looked up by the shard's UID, never by a sequence: that another shard's receipt is recorded says
-nothing about this one's.
+A soup has one sign run at a time, because each receipt names the one before it. A signed receipt is
+looked up by the target's UID, never by a sequence: a recorded receipt of another target proves
+nothing about this one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,69 +19,75 @@ from stockpot.core.actions import (
 )
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.core.runs import Run
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing
-from stockpot.core.world import Run, Shard, World
+from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.world import World
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def due_signing(
-    scene: CheckInput, rungs: Mapping[ShardUID, PendingStage | None]
+    inputs: CheckInput, pending: Mapping[ShardUID, PendingStage | None]
 ) -> StartSigning | None:
-    """Return the next sign run: of up to 16 shards that lack nothing but their receipt.
+    """Return the next sign run: for up to 16 targets that lack nothing but their receipt.
 
     None while another one runs, while store and objects disagree about the chain, or where no
     receipt is due.
     """
-    world = scene.world
-    if scene.out_of_step or any(run.is_active and is_signing(run) for run in world.runs):
+    world = inputs.world
+    if inputs.receipt_chain_diverged or any(
+        run.is_active and is_signing(run) for run in world.runs
+    ):
         return None
     unrecorded = frozenset(receipt.shard for receipt in signed_receipts(world))
     due = sorted(
-        (shard for shard in world.shards if _is_due(shard, rungs[shard.uid], unrecorded)),
-        key=lambda shard: (shard.requested_at or NEVER, shard.uid),
+        (target for target in world.targets if _is_due(target, pending[target.uid], unrecorded)),
+        key=lambda target: (target.requested_at or NEVER, target.uid),
     )
     receipts: list[DueReceipt] = []
-    for shard in due:
-        mine = (*_may_be_written(shard, world), due_receipt(shard, scene))
+    for target in due:
+        mine = (*_may_be_written(target, world), due_receipt(target, inputs))
         if len(receipts) + len(mine) > MOST_SIGNED_AT_ONCE:
             break
         receipts += mine
     return StartSigning(tuple(receipts)) if receipts else None
 
 
-def _may_be_written(shard: Shard, world: World) -> tuple[DueReceipt, ...]:
-    """Return receipts of records that left a shard before it was deleted as a whole.
+def _may_be_written(target: UnlearningTarget, world: World) -> tuple[DueReceipt, ...]:
+    """Return receipts of records that left a shard before the whole shard was deleted.
 
-    They are due no more. But a run that was killed may have written one, and it is recorded, too.
+    They are no longer due. But a killed run may have written one, which has to be recorded.
     """
     return tuple(
         DueReceipt(former, is_only_looked_for=True)
         for former in sorted(world.former_of_dying)
-        if shard_of(former) == shard.uid
+        if shard_of(former) == target.uid
     )[: MOST_SIGNED_AT_ONCE - 1]
 
 
-def due_receipt(shard: Shard, scene: CheckInput) -> DueReceipt:
-    """Say which receipt of a shard is due, and what it has to name as missing."""
-    return DueReceipt(shard.uid, shard.incomplete, missing(shard, scene))
+def due_receipt(target: UnlearningTarget, inputs: CheckInput) -> DueReceipt:
+    """Return the receipt of a target that is due, with what it has to name as missing."""
+    return DueReceipt(target.uid, target.incomplete, missing(target, inputs))
 
 
-def _is_due(shard: Shard, rung: PendingStage | None, unrecorded: frozenset[ShardUID]) -> bool:
-    is_next = rung is not None and rung.stage is Stage.RECEIPTED
-    return is_next and shard.uid not in unrecorded
+def _is_due(
+    target: UnlearningTarget, pending: PendingStage | None, unrecorded: frozenset[ShardUID]
+) -> bool:
+    is_next = pending is not None and pending.stage is Stage.RECEIPTED
+    return is_next and target.uid not in unrecorded
 
 
 def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
     """Return the receipts that were signed and are not recorded yet, in the order of the chain.
 
-    Whatever rung a shard stands on by now: what is signed is in the store for good.
+    A target's stage does not matter: what is signed is in the store for good.
     """
-    # What is unlearned has to be on record before what was signed of it.
-    known = {shard.uid: shard for shard in world.shards if shard.requested_at}
+    # The deletion has to be recorded before a receipt of it.
+    known = {target.uid: target for target in world.targets if target.requested_at}
     objects = {receipt.sequence for receipt in world.receipts}
-    found = {
+    signed = {
         receipt.sequence: receipt
         for run in world.runs
         if isinstance(run.result, SignResult)
@@ -89,19 +95,19 @@ def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
         if receipt.shard in known or receipt.shard in world.former_of_dying
         if not _is_recorded(receipt, known.get(receipt.shard), objects, world)
     }
-    return tuple(found[sequence] for sequence in sorted(found))
+    return tuple(signed[sequence] for sequence in sorted(signed))
 
 
 def _is_recorded(
-    receipt: RecordReceipt, shard: Shard | None, objects: set[int], world: World
+    receipt: RecordReceipt, target: UnlearningTarget | None, objects: set[int], world: World
 ) -> bool:
     if world.namespace_terminates:
-        return shard is None or shard.last_receipt >= receipt.sequence
+        return target is None or target.last_receipt >= receipt.sequence
     return receipt.sequence in objects
 
 
 def is_kept(run: Run, world: World) -> bool:
-    """Whether a sign run is still needed: while it runs, and until what it signed is recorded."""
+    """Whether a sign run is still needed: until it has ended and its receipts are recorded."""
     return run.is_active or any(
         receipt.shard in run.about for receipt in signed_receipts(replace(world, runs=(run,)))
     )

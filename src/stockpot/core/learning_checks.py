@@ -1,4 +1,4 @@
-"""Is a shard learnt, and if not, why not: the checks of the rungs of one that lives."""
+"""Checks of the learning ladder: each returns why its stage is not reached, or None."""
 
 from datetime import datetime, timedelta
 
@@ -8,73 +8,80 @@ from stockpot.core.actions import (
     StartTraining,
     attempt_of,
 )
-from stockpot.core.attempts import failed, hindered, last_attempt
+from stockpot.core.attempts import failed, last_attempt, startup_blocked
 from stockpot.core.blocker import Blocker
 from stockpot.core.digests import short
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
+from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput
-from stockpot.core.world import Shard, World
+from stockpot.core.world import World
 from stockpot.errors import ExitCode
 
 
-def held(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """Our finalizer is on it."""
-    del scene
+def held(shard: Shard, inputs: CheckInput) -> Blocker | None:
+    """The shard has our finalizer."""
+    del inputs
     return None if shard.held else Blocker(Reason.NOT_TRAINED, f"{shard.name} has no finalizer yet")
 
 
-def trained(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """It has an ingredient, made from the soup's base."""
-    soup = scene.world.soup
-    if receipt := scene.world.forgotten_by(shard):
+def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
+    """The shard has an ingredient that was trained from the soup's base."""
+    soup = inputs.world.soup
+    if receipt := inputs.world.forgotten_by(shard):
         return Blocker(
             Reason.FORGOTTEN,
-            f"the data of {shard.name} was unlearned: {receipt.name} is its receipt",
-            f"to learn it again, set spec.relearn: {receipt.name}",
+            f"the data of DataShard {shard.name} was unlearned before: see UnlearningReceipt "
+            f"{receipt.name}",
+            f"to train on it again, set spec.relearn: {receipt.name}",
             needs_person=True,
         )
-    if shard.put_back:
-        return put_back(shard)
-    if shard.usable:
-        if soup.base and shard.usable.base != soup.base:
-            said = f"{shard.name} was trained from another base than soup {soup.name}'s"
+    if shard.readded_records:
+        return records_readded(shard)
+    if shard.usable_training:
+        if soup.base and shard.usable_training.base != soup.base:
+            message = f"{shard.name} was trained from another base than that of Soup {soup.name}"
             return Blocker(
-                Reason.BASE_DRIFTED, said, "delete the shard and apply it again", needs_person=True
+                Reason.BASE_DRIFTED,
+                message,
+                "delete the shard and apply it again",
+                needs_person=True,
             )
         return None
     start = StartTraining(shard.uid, shard.request)
-    if unmet := failed(start, scene.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"):
-        return unmet
+    if blocker := failed(
+        start, inputs.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"
+    ):
+        return blocker
     if soup.unknown:
         unknown = soup.unknown
         return Blocker(unknown.reason, unknown.message, unknown.help, needs_person=True)
-    if last_attempt(start, scene.world):
+    if last_attempt(start, inputs.world):
         return Blocker(Reason.TRAINING, f"{shard.name} is being trained")
     if soup.suspended and not shard.leaving_records:
-        said = f"Soup {soup.name} is suspended"
-        return Blocker(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false")
+        message = f"Soup {soup.name} is suspended"
+        return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false")
     return Blocker(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
 
 
-def put_back(shard: Shard) -> Blocker:
-    """Why a record that was left out is not learnt again, though nothing leaves it out now."""
-    names = sorted(shard.put_back)
+def records_readded(shard: Shard) -> Blocker:
+    """Return why a record that was excluded for good is not trained on again."""
+    names = sorted(shard.readded_records)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return Blocker(
         Reason.FORGOTTEN,
-        f"{shard.name} was told to leave out {', '.join(names[:3])}{more}, for good",
-        "put them back into spec.excludeRecords; to learn them again, make a new DataShard",
+        f"spec.excludeRecords of DataShard {shard.name} no longer names {', '.join(names[:3])}"
+        f"{more}; records that were unlearned cannot be added back",
+        "name them in spec.excludeRecords again; to train on them, create a new DataShard",
         needs_person=True,
     )
 
 
-def may_disown(shard: Shard, world: World, now: datetime) -> bool:
-    """Whether the ingredient of a shard that records leave may be taken from it for good.
+def may_drop_ingredient(shard: Shard, world: World, now: datetime) -> bool:
+    """Whether the ingredient of a shard that records leave may be dropped for good.
 
-    Not before a training without them has read the data, and so knows that they are there: until
-    then whoever misspelt a name loses nothing by it. But a training that cannot be had does not
-    hold it up for good.
+    Not before a training without these records has read the data and found them: until then a
+    misspelt name costs nothing. A training that cannot be had does not delay it forever.
     """
     start = StartTraining(shard.uid, shard.request)
     run = last_attempt(start, world)
@@ -82,62 +89,68 @@ def may_disown(shard: Shard, world: World, now: datetime) -> bool:
         tries = attempt_of(run.name, start)
         ends = gives_up(run.failure, tries, world.soup.max_attempts, is_owed=False)
         return ends and run.failure.exit_code != ExitCode.BAD_DATA
-    if run and (run.result or (run.advance and run.advance.phase in PAST_READING)):
+    if run and (run.result or (run.progress and run.progress.phase in PAST_READING)):
         return True
     asked_at = shard.records_asked_at
     is_late = asked_at and now >= asked_at + timedelta(seconds=world.soup.deadline_s)
-    return bool(world.soup.unknown or (is_late and run and run.hindrance))
+    return bool(world.soup.unknown or (is_late and run and run.startup_blocker))
 
 
 PAST_READING = frozenset({"encoding", "training", "publishing"})
 
 
-def included(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """It is in the soup as it should be, or out of it as it should be."""
-    promoted = scene.world.serving_recipe or Recipe()
-    if shard.uid in scene.membership.waiting:
-        return scene.membership.why
-    if isinstance(scene.recipe, Blocker):
-        return scene.recipe
-    if shard.is_in(scene.recipe.lineage) == shard.is_in(promoted.lineage):
+def included(shard: Shard, inputs: CheckInput) -> Blocker | None:
+    """The promoted recipe has the shard exactly where the wanted recipe has it."""
+    promoted = inputs.world.serving_recipe or Recipe()
+    if shard.uid in inputs.admission.waiting:
+        return inputs.admission.why
+    if isinstance(inputs.recipe, Blocker):
+        return inputs.recipe
+    if shard.is_in(inputs.recipe.lineage) == shard.is_in(promoted.lineage):
         return None
-    return not_merged(scene.recipe, scene.world)
+    return not_merged(inputs.recipe, inputs.world)
 
 
 def not_merged(recipe: Recipe, world: World) -> Blocker:
-    """Why the recipe is not promoted yet."""
+    """Return why the recipe is not promoted yet."""
     merge = StartMerge(recipe)
-    if unmet := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
-        return unmet
+    if blocker := failed(merge, world, Reason.MERGE_FAILED, "the merge of the soup"):
+        return blocker
     return Blocker(Reason.MERGING, f"soup {short(recipe.digest)} is being merged")
 
 
-def served(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """As many servers as were asked for answer with what was promoted last."""
+def served(shard: Shard, inputs: CheckInput) -> Blocker | None:
+    """All servers answer with what was promoted last."""
     del shard
-    return served_as_asked(scene.world)
+    return served_as_asked(inputs.world)
 
 
 def served_as_asked(world: World) -> Blocker | None:
-    """As many servers as were asked for answer with what was promoted last."""
-    if world.replicas and world.hindrance:
-        return hindered(world.hindrance, "a server")
-    if unmet := rolled_out_everywhere(world):
-        return unmet
+    """All the servers that were requested run, and answer with what was promoted last."""
+    if world.replicas and world.startup_blocker:
+        return startup_blocked(world.startup_blocker, "a server")
+    if blocker := rolled_out_everywhere(world):
+        return blocker
     if len(world.servers) < world.replicas:
-        said = f"{len(world.servers)} of {world.replicas} servers are running"
-        return Blocker(Reason.SERVER_NOT_RUNNING, said, "wait")
+        message = f"{len(world.servers)} of {world.replicas} servers are running"
+        return Blocker(Reason.SERVER_NOT_RUNNING, message, "wait")
     return None
 
 
 def rolled_out_everywhere(world: World) -> Blocker | None:
-    """No server answers with anything but what was promoted last."""
+    """No server answers with anything other than what was promoted last."""
     if world.soup.current is None:
-        return Blocker(Reason.NOT_MERGED, "nothing was promoted yet")
+        return Blocker(Reason.NOT_MERGED, "no soup is promoted yet")
     late = [server for server in world.servers if not world.is_serving(server)]
     if not late:
         return None
     names = ", ".join(server.name for server in late)
     if problem := next((server.problem for server in late if server.problem), ""):
-        return Blocker(Reason.ROLLING_OUT, f"{names} cannot load it: {problem}", "see its log")
-    return Blocker(Reason.ROLLING_OUT, f"not served yet by {names}", "wait, or see its log")
+        return Blocker(
+            Reason.ROLLING_OUT, f"{names} cannot load the soup: {problem}", "see its log"
+        )
+    return Blocker(
+        Reason.ROLLING_OUT,
+        f"{names} do not serve the new soup yet",
+        "wait, or see the server's log",
+    )

@@ -1,4 +1,4 @@
-"""Which shards are in the soup now. Additions may be held back; a removal never is."""
+"""Which shards are in the soup now. Additions may be held back; removals never are."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,41 +7,43 @@ from fractions import Fraction
 from stockpot.api.conditions import Reason
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
-from stockpot.core.weighting import Member, Uniform, UnusablePlugin, weigh
-from stockpot.core.world import Shard, Soup, World
+from stockpot.core.shard import Shard
+from stockpot.core.soup import Soup
+from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.weighting import SoupMember, Uniform, UnusablePlugin, weigh
+from stockpot.core.world import World
 
 
 @dataclass(frozen=True)
-class Membership:
-    """Who is in, who waits and why."""
+class Admission:
+    """Which shards are in the soup, which wait, and why."""
 
     members: tuple[Shard, ...] = ()
     waiting: frozenset[ShardUID] = frozenset()
     why: Blocker | None = None
-    """Why those wait."""
+    """Why they wait."""
     wake_at: datetime | None = None
-    """When looking again would help, though nothing else happens."""
+    """Time of the next round, where time alone changes the answer."""
 
 
-def membership(world: World, now: datetime) -> Membership:
-    """Decide who is in the soup: what survives of it, and newcomers unless they are held back."""
+def admit(world: World, now: datetime) -> Admission:
+    """Decide which shards are in the soup: those in it that live, and newcomers not held back."""
     able = tuple(
         shard
         for shard in world.shards
-        if shard.alive
-        and shard.included
-        and shard.usable
-        and world.soup.base in {None, shard.usable.base}
+        if shard.included
+        and shard.usable_training
+        and world.soup.base in {None, shard.usable_training.base}
         and not world.forgotten_by(shard)
     )
     promoted = world.serving_recipe or Recipe()
     newcomers = tuple(s for s in able if s.ingredient not in promoted.lineage)
     held = _held_back(world, able, newcomers, now) if newcomers else None
     if held is None:
-        return Membership(able)
+        return Admission(able)
     why, wake_at = held
     waiting = frozenset(shard.uid for shard in newcomers)
-    return Membership(tuple(s for s in able if s.uid not in waiting), waiting, why, wake_at)
+    return Admission(tuple(s for s in able if s.uid not in waiting), waiting, why, wake_at)
 
 
 def _held_back(
@@ -49,29 +51,31 @@ def _held_back(
 ) -> tuple[Blocker, datetime | None] | None:
     soup = world.soup
     if soup.suspended:
-        said = f"Soup {soup.name} is suspended"
-        return Blocker(Reason.HELD_BY_SUSPEND, said, "set spec.suspend: false"), None
+        message = f"Soup {soup.name} is suspended"
+        return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false"), None
     if len(able) < soup.min_shards:
-        said = f"{len(able)} of the {soup.min_shards} shards of membership.minShards are trained"
-        return Blocker(Reason.HELD_BY_MIN_SHARDS, said, "add shards, or lower minShards"), None
+        message = f"{len(able)} shards are trained; membership.minShards is {soup.min_shards}"
+        help_text = "add shards, or lower membership.minShards"
+        return Blocker(Reason.HELD_BY_MIN_SHARDS, message, help_text), None
     newest = max(shard.trained.at for shard in newcomers if shard.trained)
     settled_at = newest + timedelta(seconds=soup.settle_s)
     if now < settled_at:
-        said = f"others may follow within membership.settleSeconds ({soup.settle_s} s)"
-        return Blocker(Reason.HELD_BY_SETTLE, said, "wait"), settled_at
+        message = f"more shards may follow within membership.settleSeconds ({soup.settle_s} s)"
+        return Blocker(Reason.HELD_BY_SETTLE, message, "wait"), settled_at
     return None
 
 
 def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Blocker:
-    """Say which recipe the soup should be made by.
+    """Return the recipe that the soup should be merged from, or why there is none.
 
-    Where its weighting is unusable, or breaks on these members, additions wait; but a deletion does
-    not: until somebody mends it, the survivors weigh the same each.
+    Where its weighting is unusable, or fails on these members, additions wait but deletions do not:
+    until the weighting is repaired, the remaining members get equal weights.
     """
     soup = world.soup
     if not soup.alive:
-        said = f"Soup {soup.name} is being deleted"
-        return Blocker(Reason.BEING_DELETED, said, "it goes when the last of its shards is deleted")
+        message = f"Soup {soup.name} is being deleted"
+        help_text = "delete its DataShards: the Soup is removed after the last one is unlearned"
+        return Blocker(Reason.BEING_DELETED, message, help_text)
     recipe = _weighed(soup, members)
     if isinstance(recipe, Recipe):
         return recipe
@@ -79,7 +83,7 @@ def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Blocker:
     if promoted is None or world.is_clean(promoted.lineage):
         return Blocker(recipe.reason, recipe.message, recipe.help, needs_person=True)
     survivors = tuple(shard for shard in members if shard.ingredient in promoted.lineage)
-    return _recipe(soup, survivors, Uniform().step(_told(survivors)))
+    return _recipe(soup, survivors, Uniform().step(_members_for_weighting(survivors)))
 
 
 def is_weightless(recipe: Recipe | Blocker, members: tuple[Shard, ...]) -> bool:
@@ -88,10 +92,10 @@ def is_weightless(recipe: Recipe | Blocker, members: tuple[Shard, ...]) -> bool:
 
 
 def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | UnusablePlugin:
-    """Weigh the members by the soup's weighting; or say why that cannot be done."""
+    """Weigh the members by the soup's weighting, or return why that is impossible."""
     if isinstance(soup.weighting, UnusablePlugin):
         return soup.weighting
-    weights = weigh(soup.weighting_name, soup.weighting, _told(members))
+    weights = weigh(soup.weighting_name, soup.weighting, _members_for_weighting(members))
     if isinstance(weights, UnusablePlugin):
         return weights
     recipe = _recipe(soup, members, weights)
@@ -105,10 +109,10 @@ def _weighed(soup: Soup, members: tuple[Shard, ...]) -> Recipe | UnusablePlugin:
     return recipe
 
 
-def _told(members: tuple[Shard, ...]) -> tuple[Member, ...]:
-    """What a weighting is told of the members."""
+def _members_for_weighting(members: tuple[Shard, ...]) -> tuple[SoupMember, ...]:
+    """Return the members as a weighting sees them."""
     return tuple(
-        Member(shard.name, shard.weight, shard.trained.records if shard.trained else 0)
+        SoupMember(shard.name, shard.weight, shard.trained.records if shard.trained else 0)
         for shard in members
     )
 
@@ -124,25 +128,28 @@ def _recipe(soup: Soup, members: tuple[Shard, ...], weights: tuple[Fraction, ...
     )
 
 
-def deadline(shard: Shard, soup: Soup) -> datetime | None:
-    """Until when its unlearning waits for what does not answer. None: nobody asked for one."""
-    if shard.alive or shard.requested_at is None:
+def deadline(target: UnlearningTarget, soup: Soup) -> datetime | None:
+    """Return until when the unlearning waits for servers and runs that do not answer.
+
+    None where the target is not tombstoned yet.
+    """
+    if target.requested_at is None:
         return None
-    return shard.requested_at + timedelta(seconds=soup.deadline_s)
+    return target.requested_at + timedelta(seconds=soup.deadline_s)
 
 
-def is_overdue(shard: Shard, soup: Soup, now: datetime) -> bool:
-    """Whether its unlearning takes longer than it may."""
-    until = deadline(shard, soup)
+def is_overdue(target: UnlearningTarget, soup: Soup, now: datetime) -> bool:
+    """Whether the unlearning takes longer than `unlearning.deadlineSeconds`."""
+    until = deadline(target, soup)
     return until is not None and now >= until
 
 
 def until_merged(
     world: World, survivors: Recipe | Blocker, overdue: frozenset[ShardUID]
 ) -> Recipe | Blocker:
-    """Say what is to be served now: the base, where a deadline passed before the survivors' merge.
+    """Return what is to be served now: the base, where a deadline passed before the merge.
 
-    It is that only while a shard which is overdue is served: nothing else is taken away by it.
+    That is so only while an overdue target is served: no other shard is removed by it.
     """
     promoted = world.serving_recipe
     if promoted is None or not world.soup.alive:

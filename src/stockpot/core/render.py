@@ -11,28 +11,31 @@ from stockpot.core.recipe import Recipe
 from stockpot.core.world import World
 
 
-def render(findings: Assessment, plan: Plan) -> str:
+def render(assessment: Assessment, plan: Plan) -> str:
     """Say where the soup and each shard stand, and what is asked for.
 
     The first line is the soup with the recipe that serves and the one that should; then a line
     for each shard, with the rung that it lacks; then a line for each action.
     """
-    return "\n".join((*_standing(findings), *_asked(plan, findings.scene.world))) + "\n"
+    return "\n".join((*_standing(assessment), *_asked(plan, assessment.inputs.world))) + "\n"
 
 
-def _standing(findings: Assessment) -> Iterator[str]:
-    world, wanted = findings.scene.world, findings.scene.recipe
+def _standing(assessment: Assessment) -> Iterator[str]:
+    world, wanted = assessment.inputs.world, assessment.inputs.recipe
     serves = _name(world.serving_recipe)
     change = "" if wanted == world.serving_recipe else " ▸ ?"
     if isinstance(wanted, Recipe) and wanted != world.serving_recipe:
         change = f" ▸ {_name(wanted)}"
     yield f"soup {world.soup.name}   {serves}{change}"
-    width = max((len(shard.name) for shard in world.shards), default=0)
-    for shard in sorted(world.shards, key=lambda shard: shard.name):
-        rung = findings.rungs[shard.uid]
-        done = "Ready" if shard.alive else "Forgotten"
-        lacks = f"▸ {rung.stage:<11} {rung.unmet.reason}: {rung.unmet.message}" if rung else done
-        yield f"  {shard.name:<{width}}  {lacks}"
+    width = max((len(name) for name in world.names.values()), default=0)
+    done = dict.fromkeys((shard.uid for shard in world.shards), "Ready")
+    for uid, name in sorted(world.names.items(), key=lambda item: item[1]):
+        pending = assessment.pending[uid]
+        state = done.get(uid, "Forgotten")
+        if pending:
+            blocker = pending.blocker
+            state = f"▸ {pending.stage:<11} {blocker.reason}: {blocker.message}"
+        yield f"  {name:<{width}}  {state}"
 
 
 def _name(recipe: Recipe | None) -> str:
@@ -48,7 +51,7 @@ def _asked(plan: Plan, world: World) -> Iterator[str]:
 
 def describe(action: Action, world: World) -> str:
     """Say in one line what an action asks for: `+` begins, `=` writes down, `-` ends."""
-    names = {str(shard.uid): shard.name for shard in world.shards}
+    names = {str(uid): name for uid, name in world.names.items()}
     said = _of_shard(action, names) or _of_records(action, names)
     said = said or _of_making(action, names) or _of_serving(action)
     return said.rstrip()

@@ -17,8 +17,12 @@ from stockpot.core.digests import Digest
 from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
+from stockpot.core.revision import Revision
+from stockpot.core.runs import Run, RunName, TrainingProgress
+from stockpot.core.shard import Shard
 from stockpot.core.stages import PendingStage
-from stockpot.core.world import Revision, Run, RunName, Shard, TrainingProgress, World
+from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.world import World
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ShardStatusReport:
     """The rung of an unlearning that is worked on."""
     run: RunName | None = None
     """The training that is under way."""
-    advance: TrainingProgress | None = None
+    progress: TrainingProgress | None = None
     """How far that is."""
 
 
@@ -69,99 +73,111 @@ class StatusReport:
     shards: tuple[ShardStatusReport, ...]
 
 
-def report_of(findings: Assessment) -> StatusReport:
+def report_of(assessment: Assessment) -> StatusReport:
     """Say how the soup and each of its shards are."""
-    world = findings.scene.world
+    world = assessment.inputs.world
     return StatusReport(
-        _soup(findings),
-        tuple(_shard(shard, findings.rungs[shard.uid], findings) for shard in world.shards),
+        _soup(assessment),
+        (
+            *(_shard(shard, assessment.pending[shard.uid], assessment) for shard in world.shards),
+            *(_target(target, assessment.pending[target.uid]) for target in world.targets),
+        ),
     )
 
 
-def sentence(unmet: Blocker) -> str:
+def sentence(blocker: Blocker) -> str:
     """Say it with its help, on one line."""
-    return f"{unmet.message}; help: {unmet.help}" if unmet.help else unmet.message
+    return f"{blocker.message}; help: {blocker.help}" if blocker.help else blocker.message
 
 
-def readiness(unmet: Blocker | None, reservation: str = "") -> Iterator[ConditionUpdate]:
+def readiness(blocker: Blocker | None, reservation: str = "") -> Iterator[ConditionUpdate]:
     """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand.
 
     Args:
-        unmet: What is missing, or None.
+        blocker: What is missing, or None.
         reservation: Why all shards weigh 0, where they do: it is settled, and serves the base.
     """
-    if unmet is None:
+    if blocker is None:
         reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
         yield ConditionUpdate(ConditionType.READY, so=True, reason=reason, message=reservation)
         return
-    message = sentence(unmet)
-    yield ConditionUpdate(ConditionType.READY, False, unmet.reason, message)
-    kind = ConditionType.STALLED if unmet.needs_person else ConditionType.RECONCILING
-    yield ConditionUpdate(kind, True, unmet.reason, message)
+    message = sentence(blocker)
+    yield ConditionUpdate(ConditionType.READY, False, blocker.reason, message)
+    kind = ConditionType.STALLED if blocker.needs_person else ConditionType.RECONCILING
+    yield ConditionUpdate(kind, True, blocker.reason, message)
 
 
-def _shard(shard: Shard, rung: PendingStage | None, findings: Assessment) -> ShardStatusReport:
-    unmet = rung.unmet if rung else None
-    conditions = list(readiness(unmet))
-    if shard.alive:
-        conditions.append(_trained(shard, unmet))
-        conditions.append(_included(shard, unmet, findings))
-        # Of one with records that are to leave it, what is known of its training is needed still.
-        run = None if shard.trained else _training(shard, findings)
-        advance = run.advance if run else None
-        name = run.name if run else None
-        return ShardStatusReport(shard.uid, tuple(conditions), run=name, advance=advance)
-    done = unmet is None
-    why = unmet.reason if unmet else Reason.UNLEARNED
-    message = sentence(unmet) if unmet else ""
-    conditions.append(ConditionUpdate(ConditionType.UNLEARNED, done, why, message))
-    return ShardStatusReport(shard.uid, tuple(conditions), rung.stage if rung else "Released")
+def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -> ShardStatusReport:
+    blocker = pending.blocker if pending else None
+    conditions = (
+        *readiness(blocker),
+        _trained(shard, blocker),
+        _included(shard, blocker, assessment),
+    )
+    # Of one with records that are to leave it, what is known of its training is needed still.
+    run = None if shard.trained else _training(shard, assessment)
+    if run is None:
+        return ShardStatusReport(shard.uid, conditions)
+    return ShardStatusReport(shard.uid, conditions, run=run.name, progress=run.progress)
 
 
-def _training(shard: Shard, findings: Assessment) -> Run | None:
-    run = last_attempt(StartTraining(shard.uid, shard.request), findings.scene.world)
+def _target(target: UnlearningTarget, pending: PendingStage | None) -> ShardStatusReport:
+    blocker = pending.blocker if pending else None
+    why = blocker.reason if blocker else Reason.UNLEARNED
+    message = sentence(blocker) if blocker else ""
+    unlearned = ConditionUpdate(ConditionType.UNLEARNED, blocker is None, why, message)
+    stage = pending.stage if pending else "Released"
+    return ShardStatusReport(target.uid, (*readiness(blocker), unlearned), stage)
+
+
+def _training(shard: Shard, assessment: Assessment) -> Run | None:
+    run = last_attempt(StartTraining(shard.uid, shard.request), assessment.inputs.world)
     return run if run and run.is_active else None
 
 
-def _trained(shard: Shard, unmet: Blocker | None) -> ConditionUpdate:
-    if shard.usable:
+def _trained(shard: Shard, blocker: Blocker | None) -> ConditionUpdate:
+    if shard.usable_training:
         # A pod's log goes with the pod: here people see what is not in the model as they gave it.
-        omitted = describe(shard.usable.omissions)
+        omitted = describe(shard.usable_training.omissions)
         message = f"not used as given: {omitted}" if omitted else ""
         return ConditionUpdate(ConditionType.TRAINED, True, Reason.TRAINED, message)
-    why = unmet.reason if unmet else Reason.NOT_TRAINED
-    return ConditionUpdate(ConditionType.TRAINED, False, why, unmet.message if unmet else "")
+    why = blocker.reason if blocker else Reason.NOT_TRAINED
+    return ConditionUpdate(ConditionType.TRAINED, False, why, blocker.message if blocker else "")
 
 
-def _included(shard: Shard, unmet: Blocker | None, findings: Assessment) -> ConditionUpdate:
-    promoted = findings.scene.world.serving_recipe or Recipe()
+def _included(shard: Shard, blocker: Blocker | None, assessment: Assessment) -> ConditionUpdate:
+    promoted = assessment.inputs.world.serving_recipe or Recipe()
     if shard.is_in(promoted.lineage):
         return ConditionUpdate(ConditionType.INCLUDED, so=True, reason=Reason.INCLUDED)
     if not shard.included:
         return ConditionUpdate(ConditionType.INCLUDED, so=False, reason=Reason.EXCLUDED)
-    if unmet is None:
+    if blocker is None:
         return ConditionUpdate(
             ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "the weighting gives it the weight 0"
         )
-    return ConditionUpdate(ConditionType.INCLUDED, False, unmet.reason, unmet.message)
+    return ConditionUpdate(ConditionType.INCLUDED, False, blocker.reason, blocker.message)
 
 
-def _soup(findings: Assessment) -> SoupStatusReport:
-    world = findings.scene.world
+def _soup(assessment: Assessment) -> SoupStatusReport:
+    world = assessment.inputs.world
     promoted = world.serving_recipe or Recipe()
-    alive = [shard for shard in world.shards if shard.alive]
-    leaving = [s for s in world.shards if not s.alive and (s.leaving or findings.rungs[s.uid])]
-    rungs = [findings.rungs[shard.uid] for shard in alive]
+    leaving = [
+        target
+        for target in world.targets
+        if target.is_being_deleted or assessment.pending[target.uid]
+    ]
+    pending = [assessment.pending[shard.uid] for shard in world.shards]
     serving = [server.serving for server in world.servers if server.serving]
     return SoupStatusReport(
         conditions=(
-            *readiness(findings.soup, _weightless(findings)),
-            *_aspects(findings, leaving),
+            *readiness(assessment.soup, _weightless(assessment)),
+            *_aspects(assessment, leaving),
         ),
-        total=len(alive),
-        trained=sum(1 for shard in alive if shard.usable),
-        included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage)),
-        failed=sum(1 for rung in rungs if rung and rung.unmet.needs_person),
+        total=len(world.shards),
+        trained=sum(1 for shard in world.shards if shard.usable_training),
+        included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage))
+        + sum(1 for target in world.targets if target.is_in(promoted.lineage)),
+        failed=sum(1 for pending in pending if pending and pending.blocker.needs_person),
         deleting=len(leaving),
         replicas=len(world.servers),
         ready_replicas=sum(1 for server in world.servers if server.ready),
@@ -173,33 +189,33 @@ def _evaluated(revision: Revision, world: World) -> ConditionUpdate:
     if revision.recipe.digest in world.soup.evaluated:
         return ConditionUpdate(ConditionType.EVALUATED, so=True, reason=Reason.EVALUATED)
     start = StartEvaluation(revision)
-    unmet = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
-    if unmet is None:
+    blocker = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
+    if blocker is None:
         return ConditionUpdate(ConditionType.EVALUATED, so=False, reason=Reason.NOT_EVALUATED)
     # It serves all the same: figures inform, they hold nothing up.
     return ConditionUpdate(
-        ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(unmet)
+        ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(blocker)
     )
 
 
-def _weightless(findings: Assessment) -> str:
+def _weightless(assessment: Assessment) -> str:
     """Say that the base is served because all shards weigh 0; empty where that is not so."""
-    scene = findings.scene
-    members = scene.membership.members
-    if not is_weightless(scene.survivors, members):
+    inputs = assessment.inputs
+    members = inputs.admission.members
+    if not is_weightless(inputs.survivors, members):
         return ""
     names = ", ".join(shard.name for shard in members[:5])
     more = f" and {len(members) - 5} more" if len(members) > 5 else ""
     return (
-        f"the base is served: the weighting {scene.world.soup.weighting_name} gives every shard "
+        f"the base is served: the weighting {inputs.world.soup.weighting_name} gives every shard "
         f"the weight 0 ({names}{more}); help: give one a weight above 0, or set inclusion: "
         "Excluded where that is meant"
     )
 
 
-def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUpdate]:
-    world, unmet = findings.scene.world, findings.soup
-    missing = [s.name for s in world.shards if s.alive and s.included and not s.usable]
+def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterator[ConditionUpdate]:
+    world, blocker = assessment.inputs.world, assessment.soup
+    missing = [shard.name for shard in world.shards if shard.included and not shard.usable_training]
     yield ConditionUpdate(
         ConditionType.TRAINING_COMPLETE,
         not missing,
@@ -208,11 +224,11 @@ def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUp
     )
     is_base = world.serving_recipe is not None and world.serving_recipe.is_base
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
-    weightless = _weightless(findings)
+    weightless = _weightless(assessment)
     good = Reason.WEIGHTLESS if weightless else good
-    said = sentence(unmet) if unmet else weightless
+    said = sentence(blocker) if blocker else weightless
     yield ConditionUpdate(
-        ConditionType.SERVING, unmet is None, unmet.reason if unmet else good, said
+        ConditionType.SERVING, blocker is None, blocker.reason if blocker else good, said
     )
     if world.soup.evaluates and world.soup.current:
         yield _evaluated(world.soup.current.revision, world)
@@ -226,8 +242,8 @@ def _aspects(findings: Assessment, leaving: list[Shard]) -> Iterator[ConditionUp
             "records them; help: stockpot replay --missing … | kubectl apply -f -",
         )
     if leaving:
-        names = ", ".join(shard.name for shard in leaving[:5])
-        late = [shard.name for shard in leaving if shard.uid in findings.scene.overdue]
+        names = ", ".join(target.name for target in leaving[:5])
+        late = [target.name for target in leaving if target.uid in assessment.inputs.overdue]
         if late:
             said = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
             yield ConditionUpdate(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)

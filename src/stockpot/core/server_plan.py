@@ -1,4 +1,4 @@
-"""What servers are asked for: how many there should be, and what each is granted."""
+"""How many servers there should be, and what each is granted."""
 
 from collections.abc import Iterator
 
@@ -11,21 +11,22 @@ from stockpot.core.actions import (
     RecordServer,
     Scale,
 )
-from stockpot.core.world import ServerGrant, World
+from stockpot.core.servers import ServerGrant
+from stockpot.core.world import World
 
 
 def plan_servers(world: World) -> Iterator[Action]:
-    """Tell every server that does not serve it yet what to serve, and nothing besides.
+    """Grant what was promoted to every server that does not serve it yet.
 
-    From the moment a shard dies no grant names it: a server that starts meanwhile waits for the
-    survivors. A late grant is of an earlier promotion, or for an earlier boot: it is refused.
+    From the moment a shard is deleted no grant names it: a server that starts waits for the soup
+    without it. A late grant has an earlier epoch or an earlier boot, and is refused.
     """
     wanted = wanted_replicas(world)
     if world.replicas != wanted or (wanted and not world.is_as_told):
         yield Scale(wanted)
-    for one in world.soup.granted:
-        if one.uid in world.ended:
-            yield ForgetServer(one.uid)
+    for grant in world.soup.granted:
+        if grant.uid in world.ended:
+            yield ForgetServer(grant.uid)
     promoted = world.soup.current
     if not world.soup.alive:
         return
@@ -35,7 +36,7 @@ def plan_servers(world: World) -> Iterator[Action]:
         if not server.answers or world.is_serving(server):
             continue
         if not world.may_be_granted(server):
-            # Seen to be written down before the first grant: who asks it later must know of it.
+            # Recorded before the first grant, so that every later leader knows of this server.
             if server.uid and len(world.soup.granted) < MOST_GRANTED:
                 yield RecordServer(ServerGrant(server.name, server.uid, server.node))
             continue
@@ -45,9 +46,9 @@ def plan_servers(world: World) -> Iterator[Action]:
 
 
 def wanted_replicas(world: World) -> int:
-    """How many servers there should be."""
+    """Return how many servers there should be."""
     soup = world.soup
     if not soup.alive:
         return 0
-    last_left = soup.promotions > 0 and not any(shard.alive for shard in world.shards)
+    last_left = soup.promotions > 0 and not world.shards
     return 0 if soup.scales_to_zero and last_left else soup.replicas

@@ -1,17 +1,19 @@
-"""The ladder that a shard climbs: its rungs, and what a check may look at. Decides nothing."""
+"""The stages of learning and unlearning, and the input of their checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stockpot.core.blocker import Blocker
-from stockpot.core.membership import Membership
+from stockpot.core.membership import Admission
 from stockpot.core.recipe import Recipe, ShardUID
-from stockpot.core.world import Shard, World
+from stockpot.core.shard import Shard
+from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.world import World
 
 
 class Stage(StrEnum):
-    """A rung of a shard's ladder."""
+    """A stage of a shard, or of an unlearning target."""
 
     HELD = "Held"
     TRAINED = "Trained"
@@ -28,32 +30,33 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class PendingStage:
-    """The next stage of a shard, and what it still lacks."""
+    """The first stage that a shard or target has not reached, and what blocks it."""
 
     stage: Stage
-    unmet: Blocker
+    blocker: Blocker
 
 
 @dataclass(frozen=True)
 class CheckInput:
-    """What a check may look at: the world, and what was decided about the soup as a whole."""
+    """Input of a check: the world, and what was decided about the soup as a whole."""
 
     world: World
-    membership: Membership
+    admission: Admission
     recipe: Recipe | Blocker
     survivors: Recipe | Blocker = field(default_factory=Recipe)
-    """What is to be served in the end: another recipe only while a deadline has passed."""
-    out_of_step: Blocker | None = None
-    """Why nobody can say what may be served: store and objects know different receipts."""
+    """The recipe without the targets; differs from `recipe` only after a deadline passed."""
+    receipt_chain_diverged: Blocker | None = None
+    """Why it is unknown what may be served: store and objects have different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
-    """Shards whose unlearning takes longer than it may."""
+    """Targets whose unlearning takes longer than it may."""
 
-    def goes_on(self, shard: Shard) -> bool:
-        """Whether it no longer waits for what does not answer, and a receipt is to say so.
+    def stops_waiting(self, target: UnlearningTarget) -> bool:
+        """Whether the target no longer waits for what does not answer, and its receipt says so.
 
-        Once: after an Incomplete receipt it waits for as long as it takes.
+        That happens once: after an Incomplete receipt it waits without a limit.
         """
-        return (shard.uid in self.overdue or shard.is_forced) and not shard.incomplete
+        return (target.uid in self.overdue or target.is_forced) and not target.incomplete
 
 
-Check = Callable[[Shard, CheckInput], Blocker | None]
+LearningCheck = Callable[[Shard, CheckInput], Blocker | None]
+UnlearningCheck = Callable[[UnlearningTarget, CheckInput], Blocker | None]

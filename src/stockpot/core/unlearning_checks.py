@@ -1,4 +1,4 @@
-"""Is a shard forgotten, and if not, why not: the checks of the rungs of one that was deleted."""
+"""Checks of the unlearning ladder: each returns why its stage is not reached, or None."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,189 +9,194 @@ from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
-from stockpot.core.retry import looked_at_again
+from stockpot.core.retry import purge_again_at
+from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.stages import CheckInput
-from stockpot.core.world import Server, ServerGrant, Shard
+from stockpot.core.unlearning_target import UnlearningTarget
 
 
-def tombstoned(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """That it was deleted is written down, with the time."""
-    del scene
-    if shard.requested_at is None:
-        return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {shard.name} is not recorded yet")
+def tombstoned(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """The deletion is recorded, with its time."""
+    del inputs
+    if target.requested_at is None:
+        return Blocker(Reason.NOT_TOMBSTONED, f"the deletion of {target.name} is not recorded yet")
     return None
 
 
-def excluded(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """The soup that is promoted was made without it."""
-    if not scene.world.soup.alive:
-        return nobody_serves(shard, scene)
-    promoted = scene.world.serving_recipe
-    if promoted is None or not shard.is_in(promoted.lineage):
+def excluded(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """The promoted soup was merged without the target."""
+    if not inputs.world.soup.alive:
+        return servers_have_ended(target, inputs)
+    promoted = inputs.world.serving_recipe
+    if promoted is None or not target.is_in(promoted.lineage):
         return None
-    if isinstance(scene.recipe, Blocker):
-        return scene.recipe
-    waiting = not_merged(scene.recipe, scene.world)
+    if isinstance(inputs.recipe, Blocker):
+        return inputs.recipe
+    waiting = not_merged(inputs.recipe, inputs.world)
     if waiting.needs_person:
         return waiting
-    said = f"what is served was made with {shard.name}; {waiting.message}"
-    return Blocker(Reason.STILL_IN_SOUP, said)
+    message = f"the soup that is served was made with {target.name}; {waiting.message}"
+    return Blocker(Reason.STILL_IN_SOUP, message)
 
 
-def nobody_serves(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """No server is left: of a soup that is going, nothing is made that could be served instead."""
-    goes_on = scene.goes_on(shard)
-    left = [server for server in scene.world.servers if server.answers or not goes_on]
+def servers_have_ended(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """Every server has ended: of a soup that is being deleted, nothing else could be served."""
+    stops_waiting = inputs.stops_waiting(target)
+    left = [server for server in inputs.world.servers if server.answers or not stops_waiting]
     if not left:
         return None
     names = ", ".join(server.name for server in left)
     return Blocker(Reason.STILL_SERVED, f"{names} have not ended yet", "wait")
 
 
-def rolled_out(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """Every server answers without it."""
-    if not scene.world.soup.alive:
-        return nobody_serves(shard, scene)
-    if not scene.goes_on(shard):
-        return rolled_out_everywhere(scene.world)
-    if holders := [server.name for server in scene.world.servers if holds(server, shard)]:
-        said = f"{', '.join(holders)} still hold {shard.name}"
-        return Blocker(Reason.STILL_SERVED, said, "see their log; a pod that is deleted drops it")
+def rolled_out(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """Every server answers without the target."""
+    if not inputs.world.soup.alive:
+        return servers_have_ended(target, inputs)
+    if not inputs.stops_waiting(target):
+        return rolled_out_everywhere(inputs.world)
+    if holders := [server.name for server in inputs.world.servers if holds(server, target)]:
+        message = f"{', '.join(holders)} still hold {target.name}"
+        return Blocker(Reason.STILL_SERVED, message, "see their logs, or delete the pods")
     return None
 
 
-def holds(server: Server, shard: Shard) -> bool:
-    """Whether it says that it holds the shard: granted, fetched, prepared, serving, draining."""
-    return server.answers and any(shard.is_in(hold.lineage) for hold in server.holds)
+def holds(server: Server, target: UnlearningTarget) -> bool:
+    """Whether a server reports the target: granted, fetched, prepared, served or draining."""
+    return server.answers and any(target.is_in(hold.lineage) for hold in server.holds)
 
 
-def quiesced(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """No run that may write it exists any more, not even as one that ended."""
-    if scene.goes_on(shard):
+def quiesced(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """No run that may write the target exists any more, not even an ended one."""
+    if inputs.stops_waiting(target):
         return None
-    if writers := [run.name for run in scene.world.runs_with(shard)]:
+    if writers := [run.name for run in inputs.world.runs_with(target)]:
         return Blocker(
             Reason.STILL_WRITTEN,
-            f"{', '.join(writers)} may write {shard.name}",
-            f"wait; where their node is gone: {OUT_OF_SERVICE}",
+            f"{', '.join(writers)} may write {target.name}",
+            f"wait; if their node is gone, {OUT_OF_SERVICE}",
         )
     return None
 
 
 OUT_OF_SERVICE = (
-    "bring it back, or shut it down and say so: "
+    "bring it back, or shut it down and mark it: "
     "kubectl taint node NODE node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 )
 
 
-def purge_of(shard: Shard) -> StartPurge:
-    """The purge that counts: one before an Incomplete receipt has proved too little."""
-    return StartPurge(shard.uid, after=shard.incomplete)
+def purge_of(target: UnlearningTarget) -> StartPurge:
+    """Return the purge that counts: after an Incomplete receipt, another than before it."""
+    return StartPurge(target.uid, after=target.incomplete)
 
 
-def purged(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """The store has its tombstone, and had all of its lineage removed after that."""
-    start = purge_of(shard)
-    if unmet := failed(start, scene.world, Reason.NOT_PURGED, f"the purge of {shard.name}"):
-        return unmet
-    run = last_attempt(start, scene.world)
-    if run is None and shard.uid in scene.world.receipted and not shard.leaving:
-        return None  # It expired and is forgotten; only its object stays.
+def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """The store has the tombstone, and a purge after it removed all of the lineage."""
+    start = purge_of(target)
+    if blocker := failed(start, inputs.world, Reason.NOT_PURGED, f"the purge of {target.name}"):
+        return blocker
+    run = last_attempt(start, inputs.world)
+    if run is None and target.uid in inputs.world.receipted and not target.is_being_deleted:
+        return None  # It expired and is unlearned; only its object stays.
     if run is None or run.result is None:
-        return Blocker(Reason.NOT_PURGED, f"{shard.name} is still in the store", "wait")
-    if shard.incomplete and isinstance(run.result, PurgeResult) and run.result.residual_count:
-        due = looked_at_again(run.ended_at, attempt_of(run.name, start))
-        return left_over(shard, run.result, due)
+        return Blocker(Reason.NOT_PURGED, f"{target.name} is still in the store", "wait")
+    if target.incomplete and isinstance(run.result, PurgeResult) and run.result.residual_count:
+        due = purge_again_at(run.ended_at, attempt_of(run.name, start))
+        return residuals_left(target, run.result, due)
     return None
 
 
-def left_over(shard: Shard, purge: PurgeResult, due: datetime | None) -> Blocker:
-    """What lies under no manifest may be the shard's: a person must say what becomes of it.
+def residuals_left(target: UnlearningTarget, purge: PurgeResult, due: datetime | None) -> Blocker:
+    """Return which objects a purge left, and what to do about them.
 
-    What a lock of the bucket keeps is the shard's, and is purged when the lock ends.
+    An object under no manifest may be the target's, so a person must decide. An object that a
+    bucket lock keeps is the target's, and is purged when the lock ends.
     """
     named, locked = ", ".join(purge.residuals), purge.locked_count
     strays = purge.residual_count - locked
     left, helps = [], []
     if strays:
         left.append(f"{strays} objects of unknown lineage")
-        helps.append("remove what is of unknown lineage, or move it out of shards/ and soups/")
+        helps.append(
+            "delete the objects of unknown lineage, or move them out of shards/ and soups/"
+        )
     if locked:
-        left.append(f"{locked} objects that a lock of the bucket keeps")
-        helps.append("what is locked is purged when its lock ends")
-    again = f"; it is looked at again at {due:%H:%M:%S} UTC" if due else ""
+        left.append(f"{locked} objects that a bucket lock keeps")
+        helps.append("locked objects are purged when their lock ends")
+    again = f"; the next purge is at {due:%H:%M:%S} UTC" if due else ""
     return Blocker(
         Reason.RESIDUALS_LEFT,
-        f"receipt {shard.last_receipt} of {shard.name} is Incomplete: {' and '.join(left)} are in "
-        f"the store{f', as {named}' if named else ''}{again}",
+        f"receipt {target.last_receipt} of {target.name} is Incomplete: {' and '.join(left)} are "
+        f"in the store{f', as {named}' if named else ''}{again}",
         "; ".join(helps),
         needs_person=True,
         wake_at=due,
     )
 
 
-def verified(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """No server holds it in any way: granted, fetched, prepared, serving or draining.
+def verified(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """No server holds the target in any way: granted, fetched, prepared, served or draining.
 
-    Asked is every one that was ever granted anything, unless its end is confirmed.
+    Every server that was ever granted anything has to answer, unless its end is confirmed.
     """
-    world = scene.world
-    holders = [server.name for server in world.servers if holds(server, shard)]
+    world = inputs.world
+    holders = [server.name for server in world.servers if holds(server, target)]
     silent = [server.name for server in world.servers if not server.answers]
-    if scene.goes_on(shard):
+    if inputs.stops_waiting(target):
         silent = []
     if holders or silent:
-        said = f"{', '.join((*holders, *silent))} may hold {shard.name}"
-        gone = f"; where a node is gone: {OUT_OF_SERVICE}" if silent else ""
-        return Blocker(Reason.STILL_HELD, said, f"wait for unlearning.drainSeconds{gone}")
-    if world.vanished and not scene.goes_on(shard):
+        message = f"{', '.join((*holders, *silent))} may hold {target.name}"
+        gone = f"; if a node is gone, {OUT_OF_SERVICE}" if silent else ""
+        return Blocker(Reason.STILL_HELD, message, f"wait for unlearning.drainSeconds{gone}")
+    if world.vanished and not inputs.stops_waiting(target):
         return Blocker(
             Reason.UNREACHABLE_NODE,
-            f"{_named(world.vanished)} may hold {shard.name}: granted it may be, and no kubelet "
-            "has confirmed the end",
-            f"where the node is gone: {OUT_OF_SERVICE}; a pod that is deleted by force is never "
-            "confirmed",
+            f"{_listed(world.vanished)} may hold {target.name}: it had a grant, and no kubelet has "
+            "confirmed its end",
+            f"if the node is gone, {OUT_OF_SERVICE}; the end of a pod that is deleted by force is "
+            "never confirmed",
             needs_person=True,
         )
     return None
 
 
-def _named(granted: Sequence[ServerGrant]) -> str:
+def _listed(granted: Sequence[ServerGrant]) -> str:
     return ", ".join(
-        f"{one.name} ({one.uid}{f' on {one.node}' if one.node else ''})" for one in granted[:5]
+        f"{grant.name} ({grant.uid}{f' on {grant.node}' if grant.node else ''})"
+        for grant in granted[:5]
     )
 
 
 MOST_MISSING = 16
 
 
-def missing(shard: Shard, scene: CheckInput) -> tuple[str, ...]:
-    """What a receipt that is signed now has to say that nobody could confirm."""
-    world = scene.world
-    said = [
-        *(f"UnreachableNode: {_named((one,))} may still run" for one in world.vanished),
+def missing(target: UnlearningTarget, inputs: CheckInput) -> tuple[str, ...]:
+    """Return what a receipt that is signed now has to list as not confirmed."""
+    world = inputs.world
+    lines = [
+        *(f"UnreachableNode: {_listed((grant,))} may still run" for grant in world.vanished),
         *(
             f"UnreachableNode: {server.name} does not answer"
             for server in world.servers
             if server.is_silent
         ),
-        *(f"StillWritten: {one.name} has not ended" for one in world.runs_with(shard)),
+        *(f"StillWritten: {run.name} has not ended" for run in world.runs_with(target)),
     ]
-    if shard.is_forced and not shard.incomplete:
-        said = ["ForceDeleted: the object went before it was unlearned, as was asked", *said]
-    return tuple(one[:256] for one in said[:MOST_MISSING])
+    if target.is_forced and not target.incomplete:
+        lines = ["ForceDeleted: the object went before it was unlearned, as was asked", *lines]
+    return tuple(line[:256] for line in lines[:MOST_MISSING])
 
 
-def receipted(shard: Shard, scene: CheckInput) -> Blocker | None:
-    """Its own receipt is signed, stored and recorded, and says that nothing is missing."""
-    if shard.uid in scene.world.receipted:
+def receipted(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
+    """The target's own receipt is signed, stored and recorded, and is Complete."""
+    if target.uid in inputs.world.receipted:
         return None
-    if scene.out_of_step:
-        return scene.out_of_step
-    runs = [run for run in scene.world.runs if is_signing(run) and shard.uid in run.about]
-    # Whatever runs now says more than what failed before it.
+    if inputs.receipt_chain_diverged:
+        return inputs.receipt_chain_diverged
+    runs = [run for run in inputs.world.runs if is_signing(run) and target.uid in run.about]
+    # An active run says more than one that failed before it.
     for run in sorted(runs, key=lambda run: run.is_active, reverse=True):
-        what = f"the receipt of {shard.name}"
-        if unmet := failed_run(run, scene.world, Reason.NOT_SIGNED, what, is_owed=True):
-            return unmet
-    return Blocker(Reason.NOT_SIGNED, f"the receipt of {shard.name} is not signed yet", "wait")
+        what = f"the receipt of {target.name}"
+        if blocker := failed_run(run, inputs.world, Reason.NOT_SIGNED, what, is_owed=True):
+            return blocker
+    return Blocker(Reason.NOT_SIGNED, f"the receipt of {target.name} is not signed yet", "wait")

@@ -15,7 +15,7 @@ from stockpot.errors import describe, without_addresses
 
 
 @dataclass(frozen=True)
-class Member:
+class SoupMember:
     """A shard as a weighting sees it."""
 
     name: str
@@ -34,7 +34,7 @@ class NeedEvaluation:
 class Weighting(Protocol):
     """Weights for members, in their order; zero leaves one out."""
 
-    def step(self, members: Sequence[Member]) -> tuple[Fraction, ...]:
+    def step(self, members: Sequence[SoupMember]) -> tuple[Fraction, ...]:
         """Weigh exactly. Only the proportions matter."""
         ...
 
@@ -52,7 +52,7 @@ class UnusablePlugin:
 class Declared:
     """What the shards say. All 1, the uniform soup of Wortsman et al. 2022 (arXiv:2203.05482)."""
 
-    def step(self, members: Sequence[Member]) -> tuple[Fraction, ...]:
+    def step(self, members: Sequence[SoupMember]) -> tuple[Fraction, ...]:
         """Take each shard at its word."""
         return tuple(member.weight for member in members)
 
@@ -61,13 +61,13 @@ class Declared:
 class Uniform:
     """All the same. What a deletion falls back on where the soup's weighting is unusable."""
 
-    def step(self, members: Sequence[Member]) -> tuple[Fraction, ...]:
+    def step(self, members: Sequence[SoupMember]) -> tuple[Fraction, ...]:
         """Give each the same."""
         return tuple(Fraction(1) for _ in members)
 
 
 def weigh(
-    name: str, weighting: Weighting, members: Sequence[Member]
+    name: str, weighting: Weighting, members: Sequence[SoupMember]
 ) -> tuple[Fraction, ...] | UnusablePlugin:
     """Ask a weighting for weights, and check its answer.
 
@@ -97,7 +97,7 @@ def weigh(
     )
 
 
-def _fault_of(answer: Any, members: Sequence[Member]) -> str:
+def _fault_of(answer: Any, members: Sequence[SoupMember]) -> str:
     """Say what is wrong with a weighting's answer; empty where nothing is."""
     if not isinstance(answer, tuple | list):
         return f"it returned {type(answer).__name__}, not a tuple of weights"

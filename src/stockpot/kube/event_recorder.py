@@ -15,7 +15,7 @@ from stockpot.cluster.apiserver.errors import NamespaceEnding
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import EVENTS
 from stockpot.errors import StockpotError
-from stockpot.reconcile.edits import timestamp
+from stockpot.reconcile.objects.fields import timestamp
 
 QUIET = frozenset({Reason.NOT_TRAINED})
 """What lasts for a moment only, and that everybody knows."""

@@ -26,9 +26,9 @@ from stockpot.errors import Refused
 from stockpot.kube.cache import Cache
 from stockpot.kube.event_recorder import Announce
 from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
+from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.reconcile.run_specs import soup_ref
-from stockpot.reconcile.unlearned import is_same_receipt, other_name
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writing")
 """Of all soups together: the API server serves others, too."""

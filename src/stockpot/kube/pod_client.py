@@ -13,7 +13,7 @@ import urllib3
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import TrainingProgress
+from stockpot.core.runs import TrainingProgress
 
 PROGRESS_PORT = 8082
 TIMEOUT_S = 3.0
@@ -55,10 +55,8 @@ class PodClient:
         """What a server says of itself; None where it does not answer, or to another question."""
         nonce = secrets.token_hex(NONCE_BYTES)
         try:
-            answer = self._http.request(
-                "GET", f"{admin_url}/state?nonce={nonce}", timeout=urllib3.Timeout(TIMEOUT_S)
-            )
-            state = ServerState.model_validate_json(answer.data)
+            answer = self.fetch(f"{admin_url}/state?nonce={nonce}", TIMEOUT_S)
+            state = ServerState.model_validate_json(answer)
         except (urllib3.exceptions.HTTPError, OSError, pydantic.ValidationError):
             return None
         # One of an earlier version repeats none, and that is what a receipt says then.
@@ -82,15 +80,19 @@ class PodClient:
         self._heard[uid] = _Heard(time.monotonic(), said)
         return said
 
+    def fetch(self, url: str, timeout_s: float) -> bytes:
+        """Send a GET request to a pod, and return the body of the response.
+
+        Raises:
+            OSError: The pod cannot be reached; as is urllib3's HTTPError.
+        """
+        return self._http.request("GET", url, timeout=urllib3.Timeout(timeout_s)).data
+
     def _progress(self, ip: str) -> TrainingProgress | None:
         host = f"[{ip}]" if ":" in ip else ip
         try:
-            answer = self._http.request(
-                "GET",
-                f"http://{host}:{PROGRESS_PORT}/progress",
-                timeout=urllib3.Timeout(PROGRESS_TIMEOUT_S),
-            )
-            said: dict[str, Any] = json.loads(answer.data)
+            answer = self.fetch(f"http://{host}:{PROGRESS_PORT}/progress", PROGRESS_TIMEOUT_S)
+            said: dict[str, Any] = json.loads(answer)
             loss = said.get("figures", {}).get("loss")
             return TrainingProgress(
                 int(said["step"]),

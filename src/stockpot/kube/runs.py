@@ -26,7 +26,7 @@ from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Run, RunName
+from stockpot.core.runs import Run, RunName
 from stockpot.kube.cache import Cache
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
@@ -125,13 +125,13 @@ class ClusterRuns:
             if run.kind is not RunKind.TRAIN:
                 return run
             pod = running[-1]
-            return replace(run, advance=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
+            return replace(run, progress=self._asking.advance(uid_of(pod), pod["status"]["podIP"]))
         now = self._now()
         created = time_of(job["metadata"].get("creationTimestamp"))
         if created and now - created < PATIENCE:
             return run
         told = self._happenings.about((job, *own))
-        return replace(run, hindrance=hindrance_of(job, own, told, now))
+        return replace(run, startup_blocker=hindrance_of(job, own, told, now))
 
 
 def pod_runs(pod: Json) -> bool:

@@ -27,15 +27,17 @@ from stockpot.cluster.manifests.deployment import (
 )
 from stockpot.cluster.manifests.drift import is_as_told
 from stockpot.cluster.manifests.startup_blockers import hindrance_of
-from stockpot.core.world import Promotion, Server, ServerGrant, StartupBlocker
+from stockpot.core.revision import Promotion
+from stockpot.core.runs import StartupBlocker
+from stockpot.core.servers import Server, ServerGrant
 from stockpot.kube.cache import ENDED, Cache
 from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
+from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
 from stockpot.reconcile.run_specs import revision_ref, serve_run, soup_ref
-from stockpot.reconcile.views import server_view
 
 
 class ClusterServers:
@@ -79,7 +81,7 @@ class ClusterServers:
             ended=frozenset(endings),
             endings=endings,
             is_as_told=deployment is None or self._is_as_told(soup, deployment, replicas),
-            hindrance=self._hindrance(soup, deployment, pods),
+            startup_blocker=self._hindrance(soup, deployment, pods),
         )
 
     def _ending(self, server_grant: ServerGrant, pods: list[Json], fresh: bool) -> Ending | None:

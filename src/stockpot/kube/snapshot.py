@@ -1,118 +1,239 @@
-"""A soup on a cluster, seen from outside by a person: for `stockpot plan` and `stockpot tree`.
+"""A read-only view of the soups of a namespace, for `stockpot plan` and `stockpot tree`.
 
-Reads with the person's own rights, and changes nothing. Servers are asked through the API
-server; where the person may not, they count as silent.
+Observes with the operator's own ports, so that both see the same. Reads with the person's rights:
+requests to pods go through the API server's proxy, and what the person may not read is named.
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
 
-import pydantic
-
-from stockpot.api.serving import ServerState
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
-from stockpot.cluster.apiserver.client import Client
+from stockpot.api.v1alpha1 import Soup
+from stockpot.cluster.apiserver.client import Client, Listing
 from stockpot.cluster.apiserver.errors import Forbidden
-from stockpot.cluster.apiserver.labels import COMPONENT, selector_of
-from stockpot.cluster.apiserver.objects import Json, labels_on, name_of, uid_of
-from stockpot.cluster.apiserver.resources import (
-    DATA_SHARDS,
-    DEPLOYMENTS,
-    JOBS,
-    PODS,
-    SOUP_REVISIONS,
-    SOUPS,
-    UNLEARNING_RECEIPTS,
+from stockpot.cluster.apiserver.objects import Json, is_alive, name_of, namespace_of
+from stockpot.cluster.apiserver.resources import CONFIG_MAPS, NAMESPACES, PODS, SOUPS, Resource
+from stockpot.cluster.apiserver.settings import (
+    Credentials,
+    Images,
+    OperatorSettings,
+    ReleaseSettings,
+    ServiceAccounts,
+    SigningKey,
+    Store,
+    parse_settings,
 )
-from stockpot.cluster.manifests.deployment import (
-    ADMIN_PORT,
-    deployment_name,
-    endpoints_of,
-    has_ended,
-)
-from stockpot.cluster.manifests.job_status import runs_of
-from stockpot.core.world import Server, World
+from stockpot.core.world import World
 from stockpot.errors import Refused, StockpotError
-from stockpot.kube.servers import has_begun
+from stockpot.kube.cache import Cache
+from stockpot.kube.objects import ClusterObjects
+from stockpot.kube.pod_client import PodClient
+from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
-from stockpot.reconcile.ports import ObservedObjects, ObservedServers
-from stockpot.reconcile.run_specs import soup_ref
-from stockpot.reconcile.views import server_view, world_of
+from stockpot.kube.wiring import cluster_ports
+from stockpot.reconcile.loop import observe
+from stockpot.reconcile.ports import ObservedObjects, SoupKey
+
+PROXY_TIMEOUT_S = 5.0
+SETTINGS_ENTRY = "settings.yaml"
+"""The entry of the chart's ConfigMap."""
+
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class SoupSnapshot:
-    """One soup as a person sees it."""
+    """One soup, as the operator would observe it now."""
 
     soup: Soup
-    seen: ObservedObjects
+    objects: ObservedObjects
     world: World
 
 
-def look(
-    client: Client, namespace: str, name: str, release_namespace: str
-) -> Iterator[SoupSnapshot]:
-    """See the soup of that name, or every one of the namespace where none is named.
+class Observer:
+    """Observes the soups of one namespace, and writes nothing."""
 
-    Raises:
-        Refused: There is no such soup.
-        StockpotError: The API server did not answer, or says no.
-    """
-    soups = [read(Soup, one) for one in client.list(SOUPS, namespace).items]
-    chosen = [one for one in soups if name in {"", one.metadata.name}]
-    if not chosen:
-        what = f"no Soup {name}" if name else "no Soup"
-        raise Refused(
-            f"there is {what} in the namespace {namespace}",
-            help="name another namespace with -n; kubectl get soup --all-namespaces shows all",
-        )
-    shards = [read(DataShard, one) for one in client.list(DATA_SHARDS, namespace).items]
-    revisions = [read(SoupRevision, one) for one in client.list(SOUP_REVISIONS, namespace).items]
-    receipts = [
-        read(UnlearningReceipt, one) for one in client.list(UNLEARNING_RECEIPTS, namespace).items
-    ]
-    for soup in chosen:
-        uid = soup.metadata.uid
-        seen = ObservedObjects(
-            soup,
-            tuple(shard for shard in shards if shard.spec.soup_ref.name == soup.metadata.name),
-            tuple(revision for revision in revisions if revision.spec.soup_ref.uid == uid),
-            tuple(receipt for receipt in receipts if receipt.spec.soup_ref.uid == uid),
-        )
-        yield SoupSnapshot(soup, seen, _world(client, soup, seen, release_namespace))
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        release_namespace: str,
+        now: Callable[[], datetime],
+        warn: Warn,
+    ) -> None:
+        """Prepare to observe.
 
+        Args:
+            client: The API server, with the person's credentials.
+            namespace: Where the soups are.
+            release_namespace: Where the chart is installed, and purges and signings run.
+            now: The clock.
+            warn: Called with a message about each thing that cannot be read.
+        """
+        optional = {release_namespace} - {namespace}
+        self._client = ReadOnlyClient(client, frozenset(optional), warn)
+        self._namespace, self._release_namespace = namespace, release_namespace
+        self._now, self._warn = now, warn
 
-def _world(client: Client, soup: Soup, seen: ObservedObjects, release_namespace: str) -> World:
-    jobs: list[Json] = []
-    pods: list[Json] = []
-    for namespace in dict.fromkeys((soup.metadata.namespace, release_namespace)):
-        selector = selector_of(soup.metadata.uid)
+    def names(self, name: str) -> tuple[str, ...]:
+        """List the soups to observe: the named one, or all of the namespace.
+
+        Raises:
+            Refused: There is no such soup.
+        """
+        soups = map(name_of, self._client.list(SOUPS, self._namespace).items)
+        chosen = tuple(soup for soup in soups if name in {"", soup})
+        if not chosen:
+            missing = f"no Soup {name}" if name else "no Soup"
+            raise Refused(
+                f"there is {missing} in the namespace {self._namespace}",
+                help="name another namespace with -n; kubectl get soup --all-namespaces shows all",
+            )
+        return chosen
+
+    def snapshot(self, name: str) -> SoupSnapshot:
+        """Observe one soup as the operator's round does.
+
+        Raises:
+            Refused: The soup is gone; or it asks for what makes the operator's round fail, too, as
+                a store that is not declared.
+            StockpotError: The API server does not answer, or refuses.
+        """
+        key, cache = SoupKey(self._namespace, name), Cache()
+        settings = self._settings or self._placeholder_settings(key)
+        events = PodEventReader(self._client)
+        pods = ProxiedPodClient(self._client.within(PROXY_TIMEOUT_S), cache)
+        shared = (settings, _discard, pods, events, self._now)
+        ports = cluster_ports(self._client, cache, key, *shared)
+        ports = replace(ports, objects=_ObservedObjectsReader(self._client, cache, key, _discard))
         try:
-            jobs += client.list(JOBS, namespace, label_selector=selector).items
-            pods += client.list(PODS, namespace, label_selector=selector).items
+            objects, world = observe(ports, fresh=True)
+        finally:
+            pods.close()
+        if objects.soup is None or world is None:
+            raise Refused(
+                f"Soup {name} in the namespace {self._namespace} was deleted meanwhile",
+                help="kubectl get soup shows those that are there",
+            )
+        if self._settings is None:
+            world = replace(world, is_as_told=True)  # Nothing to compare with: assume no drift.
+        return SoupSnapshot(objects.soup, objects, world)
+
+    @cached_property
+    def _settings(self) -> OperatorSettings | None:
+        """The operator's settings, from the chart's ConfigMap; None where it cannot be read."""
+        where = self._release_namespace
+        maps = self._client.list(
+            CONFIG_MAPS, where, label_selector="app.kubernetes.io/name=stockpot"
+        ).items
+        for config_map in maps:
+            if SETTINGS_ENTRY in (data := config_map.get("data") or {}):
+                return parse_settings(data[SETTINGS_ENTRY], f"ConfigMap {name_of(config_map)}")
+        self._warn(
+            f"the operator's settings are not readable in the namespace {where}: whether the "
+            "servers' Deployment is as the operator would apply it is not shown; "
+            "help: name the chart's namespace with --release-namespace"
+        )
+        return None
+
+    def _placeholder_settings(self, key: SoupKey) -> OperatorSettings:
+        """Stand in for settings that cannot be read; only their namespace is relied on."""
+        soup = self._client.find(SOUPS, *key)
+        store = read(Soup, soup).spec.store.name if soup else ""
+        unknown = Credentials(workload="", unlearn="")
+        return OperatorSettings(
+            release=ReleaseSettings(name="", namespace=self._release_namespace),
+            workload_namespaces=(self._namespace,),
+            images=Images(workload="", unlearn=""),
+            stores={store: Store(url="", endpoint="", credentials=unknown)},
+            service_accounts=ServiceAccounts(workload="", unlearn=""),
+            signing_key=SigningKey(secret=""),
+        )
+
+
+class ReadOnlyClient(Client):
+    """A client that sends no write, and for which some namespaces may be forbidden."""
+
+    def __init__(self, client: Client, optional: frozenset[str], warn: Warn) -> None:
+        """Wrap a client, on the same connections.
+
+        Args:
+            client: Where the requests go.
+            optional: Namespaces whose listings are empty where they are forbidden.
+            warn: Called once with each such refusal.
+        """
+        self.__dict__.update(client.__dict__)
+        self._inner, self._optional, self._warn = client, optional, warn
+        self._warned: set[str] = set()
+
+    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing:
+        """List objects; nothing where the namespace is optional and the person may not."""
+        try:
+            return super().list(resource, namespace, **query)
+        except Forbidden as error:
+            if namespace not in self._optional:
+                raise
+            if error.message not in self._warned:
+                self._warn(error.message)
+            self._warned.add(error.message)
+            return Listing((), "0")
+
+    def _ask(self, question: Any, method: str, *rest: Any, **more: Any) -> Json:
+        if method != "GET":
+            raise AssertionError(f"an observer does not {question}")
+        return self._inner._ask(question, method, *rest, **more)
+
+
+class ProxiedPodClient(PodClient):
+    """Sends requests to pods through the API server, for a machine outside the pods' network."""
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        super().__init__()
+        self._client, self._cache = client, cache
+
+    def fetch(self, url: str, timeout_s: float) -> bytes:
+        """Send a GET request to the pod that has the URL's address."""
+        del timeout_s  # The client has its own: a proxy takes longer than the pods' network.
+        parts = urlsplit(url)
+        pod = next(
+            (
+                pod
+                for pod in self._cache.list(PODS)
+                if is_alive(pod) and pod["status"].get("podIP") == parts.hostname
+            ),
+            None,
+        )
+        if pod is None or parts.port is None:
+            raise OSError(f"no pod has the address of {url}")
+        path = parts.path.removeprefix("/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            body = self._client.ask_pod(namespace_of(pod), name_of(pod), parts.port, path)
+        except StockpotError as error:
+            raise OSError(error.message) from error
+        return json.dumps(body).encode()
+
+
+class _ObservedObjectsReader(ClusterObjects):
+    """Reads a soup's objects, and whether their namespace terminates.
+
+    The operator learns that when the API server refuses to create an object there.
+    """
+
+    def read(self, *, fresh: bool) -> ObservedObjects:
+        objects = super().read(fresh=fresh)
+        if objects.soup is None or not objects.soup.metadata.deletion_timestamp:
+            return objects
+        try:
+            namespace = self._client.find(NAMESPACES, None, self._key.namespace)
         except Forbidden:
-            if namespace == soup.metadata.namespace:
-                raise  # A person who may not see the release's namespace sees all the rest.
-    servers = [pod for pod in pods if labels_on(pod).get(COMPONENT) == "serve"]
-    runs = runs_of(jobs, [pod for pod in pods if pod not in servers])
-    deployment = client.find(DEPLOYMENTS, soup.metadata.namespace, deployment_name(soup_ref(soup)))
-    replicas = deployment["spec"].get("replicas", 1) if deployment else 0
-    found = endpoints_of(filter(has_begun, servers))
-    by_name = {name_of(pod): pod for pod in servers}
-    asked = ObservedServers(
-        replicas,
-        tuple(_server(client, by_name[one.name]) for one in found),
-        ended=frozenset(uid_of(pod) for pod in servers if has_ended(pod)),
-    )
-    return world_of(soup, seen, runs, asked, datetime.fromtimestamp(time.time(), UTC))
+            return objects
+        terminates = bool(namespace and namespace["metadata"].get("deletionTimestamp"))
+        return replace(objects, namespace_terminates=terminates)
 
 
-def _server(client: Client, pod: Json) -> Server:
-    name, uid, node = name_of(pod), uid_of(pod), pod.get("spec", {}).get("nodeName", "")
-    try:
-        said = client.within(5).ask_pod(pod["metadata"]["namespace"], name, ADMIN_PORT, "state")
-        return server_view(name, ServerState.model_validate(said), uid, node)
-    except (StockpotError, pydantic.ValidationError):
-        return Server(name, uid, node, answers=False)
+def _discard(_: object) -> None:
+    """Record no Events: nothing is written."""

@@ -123,8 +123,8 @@ def plans(layout: Layout) -> Iterator[str]:
         now = ports.now()
         _, world = observe(ports, fresh=True)
         if world:
-            findings = check(world, now)
-            yield render(findings, plan(findings, now))
+            assessment = check(world, now)
+            yield render(assessment, plan(assessment, now))
 
 
 def down(layout: Layout) -> tuple[str, ...]:

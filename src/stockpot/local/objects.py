@@ -17,9 +17,9 @@ from stockpot.api.v1alpha1 import (
 from stockpot.api.writing import yaml_text
 from stockpot.errors import Refused, Waiting, describe
 from stockpot.local.layout import Layout
-from stockpot.reconcile.edits import timestamp
+from stockpot.reconcile.objects.fields import timestamp
+from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
-from stockpot.reconcile.unlearned import is_same_receipt, other_name
 from stockpot.store.atomic import write_whole
 
 # The same as safe_load, in C: every round reads every object.

@@ -9,7 +9,7 @@ from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import RunSpec, kind_of_spec, shards_of_spec
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
-from stockpot.core.world import Failure, Run, RunName
+from stockpot.core.runs import Failure, Run, RunName
 from stockpot.local.processes import Process
 from stockpot.store.atomic import write_whole
 

@@ -12,11 +12,12 @@ import urllib3
 from stockpot.api.results import Problem
 from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import Grant, ServerState
-from stockpot.core.world import Promotion, Server, ServerGrant
+from stockpot.core.revision import Promotion
+from stockpot.core.servers import Server, ServerGrant
 from stockpot.local.processes import Process
+from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import ObservedServers
 from stockpot.reconcile.run_specs import revision_ref
-from stockpot.reconcile.views import server_view
 
 ASK_TIMEOUT_S = 5.0
 NONCE_BYTES = 16

@@ -15,7 +15,7 @@ import urllib3
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.local.environment import FolderEnvironment, Places, read_places
 from stockpot.local.layout import Layout
@@ -185,17 +185,17 @@ def _is_busy(rounds: Mapping[SoupKey, Round]) -> bool:
     What they saw, not what is so now: a run that ended since is looked at once more.
     """
     for one in rounds.values():
-        if one.findings is None:
+        if one.assessment is None:
             continue
-        active = any(run.is_active for run in one.findings.scene.world.runs)
-        if one.wake_at or active or _waits_for_server(one.findings):
+        active = any(run.is_active for run in one.assessment.inputs.world.runs)
+        if one.wake_at or active or _waits_for_server(one.assessment):
             return True
     return False
 
 
-def _waits_for_server(findings: Assessment) -> bool:
+def _waits_for_server(assessment: Assessment) -> bool:
     """Whether a server is on its way, and not one that cannot go on by itself."""
-    world = findings.scene.world
+    world = assessment.inputs.world
     return any(
         not server.answers or (not world.is_serving(server) and not server.problem)
         for server in world.servers

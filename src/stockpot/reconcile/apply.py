@@ -11,9 +11,28 @@ from stockpot.core.attempts import last_attempt
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.world import World
-from stockpot.reconcile import edits, records, unlearned
-from stockpot.reconcile.edits import EditShard
-from stockpot.reconcile.gone import former_training, gone_shard, keys_of
+from stockpot.reconcile.objects.fields import hold, release
+from stockpot.reconcile.objects.receipt import new_receipt
+from stockpot.reconcile.objects.revision import new_revision, revision_name, with_figures
+from stockpot.reconcile.objects.server import with_server, without_server
+from stockpot.reconcile.objects.shard import (
+    EditShard,
+    cancel_record_removal,
+    drop_ingredient,
+    request_record_removal,
+    with_ingredient,
+)
+from stockpot.reconcile.objects.soup import promoted, with_base, with_collection, with_receipt
+from stockpot.reconcile.objects.target_details import former_training, gone_shard, keys_of
+from stockpot.reconcile.objects.unlearning import (
+    drop_former,
+    drop_lost,
+    note_former_receipt,
+    note_lost,
+    note_lost_receipt,
+    note_receipt,
+    tombstone,
+)
 from stockpot.reconcile.ports import ObservedObjects, Ports
 from stockpot.reconcile.run_specs import RunInputs, run_spec, serve_run
 from stockpot.store.keys import Keys
@@ -91,21 +110,21 @@ def _write(
             run = last_attempt(StartTraining(shard, view.request), world)
             size = run.result.size_bytes if run and isinstance(run.result, TrainResult) else 0
             # The base first: it may not drift, whatever happens next.
-            writer.change_soup(edits.with_base(trained.base))
+            writer.change_soup(with_base(trained.base))
             name = run.name if run else ""
-            writer.change_shard(shard, edits.with_ingredient(trained, size, name))
+            writer.change_shard(shard, with_ingredient(trained, size, name))
         case act.RequestRecordRemoval() | act.CancelRecordRemoval() | act.DropIngredient():
             writer.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
-            writer.change_soup(edits.promoted(promotion, world.soup.epoch, now))
+            writer.change_soup(promoted(promotion, world.soup.epoch, now))
         case act.RecordRescan():
-            writer.change_soup(unlearned.with_collection(action, now))
+            writer.change_soup(with_collection(action, now))
         case act.RecordServer(server):
-            writer.change_soup(edits.with_server(server))
+            writer.change_soup(with_server(server))
         case act.ForgetServer(uid):
-            writer.change_soup(edits.without_server(uid, world.endings.get(uid), now))
+            writer.change_soup(without_server(uid, world.endings.get(uid), now))
         case never:
             assert_never(never)
 
@@ -115,11 +134,11 @@ def _leaving(
 ) -> EditShard:
     match action:
         case act.RequestRecordRemoval():
-            return records.note_records(now)
+            return request_record_removal(now)
         case act.CancelRecordRemoval():
-            return records.drop_note
+            return cancel_record_removal
         case act.DropIngredient():
-            return records.disown(action, now)
+            return drop_ingredient(action, now)
         case never:
             assert_never(never)
 
@@ -132,13 +151,13 @@ def _record_revision(
     now: datetime,
 ) -> None:
     writer = ports.objects
-    name = edits.revision_name(soup.metadata.name, action.revision.recipe.digest)
+    name = revision_name(soup.metadata.name, action.revision.recipe.digest)
     match action:
         case act.RecordRevision(_, base, _):
-            writer.change_soup(edits.with_base(base))
-            writer.create(edits.new_revision(action, soup, world, now))
+            writer.change_soup(with_base(base))
+            writer.create(new_revision(action, soup, world, now))
         case act.RecordEvaluation(_, figures, omissions):
-            writer.change_revision(name, edits.with_figures(figures, omissions, now))
+            writer.change_revision(name, with_figures(figures, omissions, now))
         case act.ForgetRevision():
             writer.delete_revision(name)
         case never:
@@ -156,23 +175,23 @@ def _record_unlearning(
     """Record it in the shard, or in the Soup where the shard has no object any more."""
     writer = ports.objects
     if isinstance(action, act.RecordDeletion):
-        view = next(shard for shard in world.shards if shard.uid == action.shard)
-        if view.is_lost or view.is_forced:
-            writer.change_soup(unlearned.note_lost(view, keys_of(view, world), now))
+        target = next(target for target in world.targets if target.uid == action.shard)
+        if target.is_lost or target.is_forced:
+            writer.change_soup(note_lost(target, keys_of(target, world), now))
         else:
-            writer.change_shard(action.shard, edits.tombstone(now))
+            writer.change_shard(action.shard, tombstone(now))
         return
     gone = gone_shard(action.shard, soup, objects, world)
     key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, action.sequence)
     current = world.soup.current.revision if world.soup.current and world.soup.alive else None
-    writer.create(unlearned.new_receipt(action, gone, soup, key, current))
-    writer.change_soup(unlearned.with_receipt(action))
+    writer.create(new_receipt(action, gone, soup, key, current))
+    writer.change_soup(with_receipt(action))
     if former := former_training(action.shard, objects, world):
-        writer.change_shard(former.shard, records.note_receipt(former, action))
+        writer.change_shard(former.shard, note_former_receipt(former, action))
     elif gone.is_lost:
-        writer.change_soup(unlearned.note_lost_receipt(action))
+        writer.change_soup(note_lost_receipt(action))
     else:
-        writer.change_shard(action.shard, unlearned.note_receipt(action))
+        writer.change_shard(action.shard, note_receipt(action))
 
 
 def _hold(
@@ -182,21 +201,21 @@ def _hold(
 ) -> None:
     match action:
         case act.HoldShard(shard):
-            ports.objects.change_shard(shard, edits.hold)
+            ports.objects.change_shard(shard, hold)
         case act.ReleaseShard(shard) if former := _former(shard, world):
-            ports.objects.change_shard(former.shard, records.drop_former(former))
+            ports.objects.change_shard(former.shard, drop_former(former))
         case act.ReleaseShard(shard):
-            ports.objects.change_shard(shard, edits.release)
-            if any(view.uid == shard and view.is_lost for view in world.shards):
-                ports.objects.change_soup(unlearned.drop_lost(shard))
+            ports.objects.change_shard(shard, release)
+            if any(target.uid == shard and target.is_lost for target in world.targets):
+                ports.objects.change_soup(drop_lost(shard))
         case act.HoldSoup():
-            ports.objects.change_soup(edits.hold)
+            ports.objects.change_soup(hold)
         case act.ReleaseSoup():
-            ports.objects.change_soup(edits.release)
+            ports.objects.change_soup(release)
         case never:
             assert_never(never)
 
 
 def _former(shard: ShardUID, world: World) -> Ingredient | None:
     """Return the training that stands for itself, where it is not all of a shard."""
-    return next((view.former for view in world.shards if view.uid == shard), None)
+    return next((target.past_training for target in world.targets if target.uid == shard), None)

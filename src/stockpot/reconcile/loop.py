@@ -11,10 +11,13 @@ from stockpot.core.checks import Assessment
 from stockpot.core.plan import Plan, check, plan
 from stockpot.core.report import ConditionUpdate, ShardStatusReport, report_of
 from stockpot.core.world import World
-from stockpot.reconcile import edits, records
 from stockpot.reconcile.apply import apply
+from stockpot.reconcile.objects.revision import quality_of
+from stockpot.reconcile.objects.shard import with_shard_report
+from stockpot.reconcile.objects.soup import granted_servers, with_soup_report
+from stockpot.reconcile.objects.unlearning import note_stage
+from stockpot.reconcile.objects.world import world_of
 from stockpot.reconcile.ports import ObservedObjects, Ports
-from stockpot.reconcile.views import granted_servers, world_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Round:
     """What one round saw, thought and asked for."""
 
     seen: ObservedObjects
-    findings: Assessment | None
+    assessment: Assessment | None
     """None: there is no soup of that name."""
     plan: Plan
     now: datetime
@@ -30,12 +33,12 @@ class Round:
     @property
     def wake_at(self) -> datetime | None:
         """When to look again though nothing else happens."""
-        return self.findings.wake_at if self.findings else None
+        return self.assessment.wake_at if self.assessment else None
 
     @property
     def due_at(self) -> datetime | None:
         """When time alone changes something, perhaps long from now."""
-        return self.findings.due_at if self.findings else None
+        return self.assessment.due_at if self.assessment else None
 
 
 def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
@@ -44,16 +47,16 @@ def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
     seen, world = observe(ports, fresh=fresh)
     if world is None:
         return _without_soup(seen, ports, now)
-    findings = check(world, now)
-    todo = plan(findings, now)
+    assessment = check(world, now)
+    todo = plan(assessment, now)
     if todo.is_irrevocable and not fresh:
         # Measure twice, cut once: a cache may not have seen the last writer yet.
         return reconcile(ports, fresh=True)
     for action in todo.actions:
         apply(action, seen, world, ports, now)
-    _report(findings, seen, ports, now)
+    _report(assessment, seen, ports, now)
     ports.objects.flush()
-    return Round(seen, findings, todo, now)
+    return Round(seen, assessment, todo, now)
 
 
 def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None]:
@@ -70,25 +73,25 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None
     return seen, world_of(seen.soup, seen, runs, asked, ports.now())
 
 
-def _report(findings: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
-    report = report_of(findings)
-    former = {one.uid: one.former for one in findings.scene.world.shards if one.former}
+def _report(assessment: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
+    report = report_of(assessment)
+    former = {target.uid: target.past_training for target in assessment.inputs.world.targets}
     for shard in report.shards:
         if was := former.get(shard.shard):
-            ports.objects.change_shard(was.shard, records.note_stage(was, shard.stage))
+            ports.objects.change_shard(was.shard, note_stage(was, shard.stage))
             continue
-        ports.objects.change_shard(shard.shard, edits.with_shard_report(shard, now))
-    soup = findings.scene.world.soup
+        ports.objects.change_shard(shard.shard, with_shard_report(shard, now))
+    soup = assessment.inputs.world.soup
     weights = {revision.recipe.digest: revision.weights for revision in soup.made}
     current = soup.current.revision.recipe.digest if soup.current else None
-    quality = edits.quality_of(
+    quality = quality_of(
         next(
             (revision for revision in seen.revisions if revision.spec.recipe_digest == current),
             None,
         ),
         next((revision for revision in seen.revisions if not revision.spec.parts), None),
     )
-    ports.objects.change_soup(edits.with_soup_report(report.soup, weights, quality, now))
+    ports.objects.change_soup(with_soup_report(report.soup, weights, quality, now))
 
 
 def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
@@ -101,6 +104,6 @@ def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
             for kind in (ConditionType.READY, ConditionType.STALLED)
         )
         report = ShardStatusReport(shard.metadata.uid, told)  # type: ignore[arg-type]
-        ports.objects.change_shard(shard.metadata.uid, edits.with_shard_report(report, now))
+        ports.objects.change_shard(shard.metadata.uid, with_shard_report(report, now))
     ports.objects.flush()
     return Round(seen, None, Plan(), now)

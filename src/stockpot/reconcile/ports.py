@@ -12,7 +12,9 @@ from stockpot.api.runspec import Ending, Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Promotion, Run, RunName, Server, ServerGrant, StartupBlocker
+from stockpot.core.revision import Promotion
+from stockpot.core.runs import Run, RunName, StartupBlocker
+from stockpot.core.servers import Server, ServerGrant
 
 
 class SoupKey(NamedTuple):
@@ -106,7 +108,7 @@ class ObservedServers:
     """UIDs of granted servers whose end is confirmed, by whoever runs them."""
     endings: Mapping[str, Ending] = field(default_factory=dict)
     """By what it is."""
-    hindrance: StartupBlocker | None = None
+    startup_blocker: StartupBlocker | None = None
     """Why those that were asked for cannot start."""
 
 

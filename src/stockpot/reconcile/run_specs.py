@@ -35,10 +35,12 @@ from stockpot.core.actions import (
     run_name,
 )
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import Promotion, Revision, Server, World
-from stockpot.reconcile.gone import TargetDetails, gone_shard, kept_trainings
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.servers import Server
+from stockpot.core.world import World
+from stockpot.reconcile.objects.fields import instant
+from stockpot.reconcile.objects.target_details import TargetDetails, gone_shard, kept_trainings
 from stockpot.reconcile.ports import Environment, ObservedObjects
-from stockpot.reconcile.views import instant
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _sign_run(start: StartSigning, inputs: RunInputs) -> SignRun:
     recorded = soup.status.receipts
     # No revision of a soup that is being deleted is served any more.
     current = world.soup.current if world.soup.alive else None
-    last_receipts = {shard.uid: shard.last_receipt for shard in world.shards}
+    last_receipts = {target.uid: target.last_receipt for target in world.targets}
     receipts = tuple(
         _receipt_request(
             due,

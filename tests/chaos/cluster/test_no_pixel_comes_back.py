@@ -21,6 +21,8 @@ from tests.chaos.cluster.verdict import count
 from tests.e2e.studio import NAMESPACE, WHY_NOT
 
 pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.node,
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(3600),
 ]

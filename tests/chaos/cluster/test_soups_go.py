@@ -23,6 +23,8 @@ from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 
 pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.node,
     pytest.mark.skipif(bool(WHY_NOT), reason=f"not run: {WHY_NOT}"),
     pytest.mark.timeout(7200),
 ]

@@ -63,7 +63,7 @@ class Client:
 
     def within(self, timeout_s: float) -> "Client":
         """Make a client that gives up earlier or later, on the same connections."""
-        other = object.__new__(Client)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, _timeout_s=timeout_s)
         return other
 

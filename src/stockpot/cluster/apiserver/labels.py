@@ -5,7 +5,7 @@ from typing import Any
 from stockpot.api.runspec import ObjectRef, RunSpec
 from stockpot.api.v1alpha1 import API_VERSION
 from stockpot.cluster.apiserver.settings import OperatorSettings
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 
 NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -109,17 +109,32 @@ def read_settings(path: Path) -> OperatorSettings:
         Refused: It is not there, or not what this version knows.
     """
     try:
-        return OperatorSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise Refused(
             f"{path} cannot be read: {error.strerror}",
             help="name the operator's settings with --settings, or install the chart",
         ) from error
+    return parse_settings(text, str(path))
+
+
+def parse_settings(text: str, origin: str) -> OperatorSettings:
+    """Parse the settings, as the chart writes them.
+
+    Args:
+        text: YAML.
+        origin: Where the text comes from, for the error message.
+
+    Raises:
+        Refused: They are not settings of this version.
+    """
+    try:
+        return OperatorSettings.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, pydantic.ValidationError) as error:
         said = error.errors()[0] if isinstance(error, pydantic.ValidationError) else None
         where = ".".join(str(part) for part in said["loc"]) if said else ""
         why = f"{where}: {said['msg']}" if said else str(error)
         raise Refused(
-            f"{path} is no settings file of this version: {why}",
+            f"{origin} is no settings file of this version: {why}",
             help="install the chart and the image of one version",
         ) from error

@@ -31,7 +31,7 @@ from stockpot.cluster.apiserver.objects import (
 from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import template_of
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 PUBLIC_PORT, ADMIN_PORT = 8080, 8081
 SERVICE_PORT = 80

@@ -4,7 +4,7 @@ import re
 
 from stockpot.api.conditions import Reason
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 PULLING = {
     "ErrImagePull",

@@ -33,7 +33,7 @@ from stockpot.cluster.apiserver.objects import (
 )
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
-from stockpot.core.world import Failure, Run, RunName
+from stockpot.core.runs import Failure, Run, RunName
 
 LOG_LINES = 3
 """So many of a log say why a process ended that left no result."""

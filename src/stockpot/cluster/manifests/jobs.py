@@ -20,7 +20,7 @@ from stockpot.cluster.apiserver.resources import JOBS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.core.recipe import Lineage
-from stockpot.core.world import RunName
+from stockpot.core.runs import RunName
 from stockpot.errors import FINAL_EXIT_CODES
 
 

@@ -4,7 +4,7 @@ import re
 
 from stockpot.api.conditions import Reason
 from stockpot.cluster.apiserver.objects import Json, namespace_of, verb_of
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 
 def unschedulable(pod: Json, said: str) -> StartupBlocker:

@@ -24,7 +24,7 @@ from stockpot.cluster.apiserver.objects import (
 )
 from stockpot.cluster.manifests.image_pull_errors import PULLING, not_pulled
 from stockpot.cluster.manifests.scheduling_errors import unschedulable
-from stockpot.core.world import StartupBlocker
+from stockpot.core.runs import StartupBlocker
 
 LOST_AFTER_S = 30
 """So long after a pod should have ended, its node counts as silent."""

@@ -1,4 +1,4 @@
-# The demo, and its tests on a cluster. Included by the Makefile.
+# The demo, and its tests on a cluster.
 
 # The root is on the path for `devcluster`, which the demo on a cluster imports.
 DEMO = PYTHONPATH=.:src $(BIN)/python examples/emoji/demo $(if $(PORT),--port $(PORT)) $(if $(QUICK),--quick)

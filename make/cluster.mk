@@ -1,4 +1,4 @@
-# The built-in cluster. Runs with the machine's own python3: nothing of .venv is needed to compile.
+# The built-in cluster. It runs with $(PYTHON) alone: compiling it needs nothing of .venv.
 
 DEVCLUSTER = $(PYTHON) -m devcluster
 

@@ -1,4 +1,4 @@
-# The chart, and what watches it. Included by the Makefile.
+# The chart, and what watches it.
 
 PROMETHEUS := $(CACHE)/prometheus/usr/bin/prometheus
 

@@ -1,4 +1,4 @@
-"""A shard that is being unlearned, whether or not its object is still there to ask."""
+"""Reads the details of one unlearning target, which its purge and its receipt name."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,10 @@ from stockpot.api.runspec import FormerRecords, KeptTrainings, ObjectRef
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
-from stockpot.core.world import Shard, World
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
+from stockpot.core.world import World
+from stockpot.reconcile.objects.shard import request_of, source_digest
 from stockpot.reconcile.ports import ObservedObjects
-from stockpot.reconcile.views import request_of, source_digest
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: ObservedObjects, world: World) -
     namespace = soup.metadata.namespace
     if former := former_training(uid, seen, world):
         return _former(uid, former, soup, seen)
-    is_lost = any(one.uid == uid and one.is_lost for one in world.shards)
+    is_lost = any(target.uid == uid and target.is_lost for target in world.targets)
     shard = next((one for one in seen.shards if one.metadata.uid == uid), None)
     if shard is None or is_lost:
         note = next(one for one in soup.status.lost if one.uid == uid)
@@ -75,7 +76,7 @@ def former_training(uid: ShardUID, seen: ObservedObjects, world: World) -> Ingre
             for former in shard.status.former
         )
         return next((training for training in trainings if former_of(training) == uid), None)
-    return next((shard.former for shard in world.shards if shard.uid == uid), None)
+    return next((target.past_training for target in world.targets if target.uid == uid), None)
 
 
 def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: ObservedObjects) -> TargetDetails:
@@ -123,8 +124,10 @@ def kept_trainings(soup: Soup, seen: ObservedObjects) -> tuple[KeptTrainings, ..
     )
 
 
-def keys_of(shard: Shard, world: World) -> tuple[Digest, ...]:
-    """Every training of a shard that any revision still names, and its own."""
-    named = (one for revision in world.soup.made for one in revision.lineage)
-    keys = {one.key for one in named if one.shard == shard.uid and one.key}
-    return tuple(sorted(keys | ({shard.trained.key} if shard.trained else set())))
+def keys_of(target: UnlearningTarget, world: World) -> tuple[Digest, ...]:
+    """Return the keys of every training that a revision still names, and of the shard's own."""
+    named = (ingredient for revision in world.soup.made for ingredient in revision.lineage)
+    keys = {ingredient.key for ingredient in named if ingredient.shard == target.uid}
+    if isinstance(target.owner, ShardObject) and target.owner.shard.trained:
+        keys.add(target.owner.shard.trained.key)
+    return tuple(sorted(keys - {Digest("")}))

@@ -1,7 +1,4 @@
 # Merging: the compiled kernel, how fast it all is, and what takes longer to try than a test may.
-# Included by the Makefile.
-
-KERNEL := src/stockpot/merging/_kernel.so src/stockpot/merging/_lora.so
 
 .PHONY: kernel
 kernel: $(KERNEL)  ## compile the mean (without a C compiler merging is slower, not wrong)

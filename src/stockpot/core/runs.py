@@ -1,0 +1,83 @@
+"""One run: a pod or process that trains, merges, evaluates, purges or signs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+
+from stockpot.api.conditions import Reason
+from stockpot.api.results import RunResult
+from stockpot.api.run_kinds import RunKind
+from stockpot.core.recipe import Lineage, ShardUID
+from stockpot.errors import FINAL_EXIT_CODES
+
+RunName = NewType("RunName", str)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a run failed."""
+
+    exit_code: int | None
+    """Exit code; None where the run was killed, or its node was lost."""
+    message: str
+    help: str = ""
+    at: datetime | None = None
+    """When the run ended. None disables backoff (local mode)."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same run would fail the same way again."""
+        return self.exit_code in FINAL_EXIT_CODES or self.exit_code in {1, 2, 3}
+
+
+@dataclass(frozen=True)
+class StartupBlocker:
+    """Why a run or server cannot start, though it has not failed: a person must act.
+
+    For example an image that cannot be pulled, a missing Secret, a pod that fits on no node.
+    """
+
+    reason: Reason
+    message: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a run is, as it reports."""
+
+    step: int
+    total_steps: int
+    loss: str = ""
+    """Last loss as a decimal string; empty where there is none."""
+    phase: str = ""
+    """Phase of the run, as `encoding`, `training` or `publishing`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One workload. Its name says what it does, so it is started once."""
+
+    name: RunName
+    kind: RunKind
+    lineage: Lineage = frozenset()
+    """Lineage of the artifacts that it may write."""
+    result: RunResult | None = None
+    failure: Failure | None = None
+    startup_blocker: StartupBlocker | None = None
+    """What keeps an active run from starting."""
+    progress: TrainingProgress | None = None
+    ended_at: datetime | None = None
+    """When a run with a result ended. None disables backoff (local mode)."""
+    about: frozenset[ShardUID] = frozenset()
+    """UIDs that it trains, purges or signs for, in full: names of runs shorten them."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the run without the number of the attempt."""
+        return self.name.rpartition("-")[0]
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run may still write something."""
+        return self.result is None and self.failure is None

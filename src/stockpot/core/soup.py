@@ -1,0 +1,71 @@
+"""One Soup: its settings, and what its status records."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NewType
+
+from stockpot.core.digests import Digest
+from stockpot.core.revision import NO_EPOCH, Epoch, Promotion, Revision
+from stockpot.core.servers import ServerGrant
+from stockpot.core.weighting import UnusablePlugin, Weighting
+
+SoupUID = NewType("SoupUID", str)
+
+
+@dataclass(frozen=True)
+class LastRescan:
+    """The last rescan of the store for resurrected artifacts."""
+
+    number: int
+    at: datetime
+    quiet: int
+    """How many rescans in a row, up to this one, removed nothing."""
+    unrecorded: tuple[int, ...] = ()
+    """Sequences of receipts that the store had then and that had no object."""
+
+
+@dataclass(frozen=True)
+class Soup:
+    """The Soup object."""
+
+    uid: SoupUID
+    name: str
+    alive: bool = True
+    """Its object is not being deleted."""
+    held: bool = True
+    """It has our finalizer, so that its object cannot go before its shards are unlearned."""
+    receipts: int = 0
+    """Sequence of the last receipt that the status or a receipt's object names."""
+    head: Digest | None = None
+    """Digest of the last receipt that the status names."""
+    last_rescan: LastRescan | None = None
+    """None where there was no rescan yet."""
+    suspended: bool = False
+    min_shards: int = 1
+    settle_s: int = 0
+    parallelism: int = 2
+    max_attempts: int = 3
+    output: str = "fp16"
+    weighting: Weighting | UnusablePlugin = field(default_factory=UnusablePlugin)
+    weighting_name: str = ""
+    """The name of the weighting in the Soup, for messages."""
+    unknown: UnusablePlugin | None = None
+    """Why no shard can be trained: the soup names an unknown method or option."""
+    evaluates: bool = False
+    replicas: int = 1
+    base: Digest | None = None
+    """Declared, or recorded at first use; never allowed to drift."""
+    current: Promotion | None = None
+    epoch: Epoch = NO_EPOCH
+    """Epoch of the last promotion, even where the object of its revision is gone."""
+    promotions: int = 0
+    """How often a soup, rather than the base, was promoted."""
+    made: tuple[Revision, ...] = ()
+    evaluated: frozenset[Digest] = frozenset()
+    """Digests of recipes that were evaluated."""
+    deadline_s: int = 3600
+    """How long an unlearning waits for servers and runs that do not answer, in seconds."""
+    scales_to_zero: bool = False
+    """Whether the soup has no servers once its last shard is gone."""
+    granted: tuple[ServerGrant, ...] = ()
+    """Servers that were ever granted anything and whose end is not confirmed."""

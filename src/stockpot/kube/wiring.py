@@ -1,0 +1,56 @@
+"""The ports of one soup on Kubernetes, put together: for the operator and for `stockpot plan`."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from stockpot.api.v1alpha1 import Soup
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.resources import SOUPS
+from stockpot.cluster.apiserver.settings import OperatorSettings
+from stockpot.kube.cache import Cache
+from stockpot.kube.environment import ClusterEnvironment
+from stockpot.kube.event_recorder import Announce
+from stockpot.kube.objects import ClusterObjects
+from stockpot.kube.pod_client import PodClient
+from stockpot.kube.pod_events import PodEventReader
+from stockpot.kube.runs import ClusterRuns
+from stockpot.kube.servers import ClusterServers
+from stockpot.kube.status_writer import read
+from stockpot.reconcile.ports import Ports, SoupKey
+
+
+def cluster_ports(
+    client: Client,
+    cache: Cache,
+    key: SoupKey,
+    settings: OperatorSettings,
+    announce: Announce,
+    pods: PodClient,
+    events: PodEventReader,
+    now: Callable[[], datetime],
+) -> Ports:
+    """Build what a round of one soup needs.
+
+    Args:
+        client: The API server.
+        cache: The objects as the watch streams bring them; empty where every read is fresh.
+        key: Namespace and name of the soup.
+        settings: What the admin declared.
+        announce: Records Events about what a write changed.
+        pods: Sends requests to servers and training runs.
+        events: Reads the Events about workloads that do not start.
+        now: The clock.
+    """
+
+    def store_name() -> str:
+        soup = cache.get(SOUPS, *key)
+        return read(Soup, soup).spec.store.name if soup else ""
+
+    environment = ClusterEnvironment(settings, store_name)
+    return Ports(
+        objects=ClusterObjects(client, cache, key, announce),
+        runs=ClusterRuns(client, cache, key, settings, pods, events, now),
+        servers=ClusterServers(client, cache, key, settings, environment, pods, events, now),
+        surroundings=environment,
+        now=now,
+    )

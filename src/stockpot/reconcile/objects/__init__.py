@@ -1,0 +1,1 @@
+"""Reads API objects into the core's values, and edits them: one module for each kind. Pure."""

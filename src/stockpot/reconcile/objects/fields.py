@@ -1,0 +1,61 @@
+"""Reads and writes fields that every kind of object has: times, finalizers, conditions."""
+
+from datetime import datetime
+from typing import TypeVar
+
+from stockpot.api.conditions import Condition, ConditionStatus, find
+from stockpot.api.v1alpha1 import FINALIZER, DataShard, Soup
+from stockpot.core.report import ConditionUpdate
+
+Holdable = TypeVar("Holdable", DataShard, Soup)
+
+
+def instant(text: str) -> datetime:
+    """Read a time as the API writes it."""
+    return datetime.fromisoformat(text)
+
+
+def timestamp(now: datetime) -> str:
+    """Write a time as Kubernetes does: RFC 3339, in UTC, to the second."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hold(thing: Holdable) -> Holdable:
+    """Put our finalizer on it, unless it is already going."""
+    if thing.metadata.deletion_timestamp or FINALIZER in thing.metadata.finalizers:
+        return thing
+    return _with_finalizers(thing, (*thing.metadata.finalizers, FINALIZER))
+
+
+def release(thing: Holdable) -> Holdable:
+    """Take our finalizer off it."""
+    rest = tuple(finalizer for finalizer in thing.metadata.finalizers if finalizer != FINALIZER)
+    return _with_finalizers(thing, rest)
+
+
+def _with_finalizers(thing: Holdable, finalizers: tuple[str, ...]) -> Holdable:
+    meta = thing.metadata.model_copy(update={"finalizers": finalizers})
+    return thing.model_copy(update={"metadata": meta})
+
+
+def conditions(
+    old: tuple[Condition, ...], told: tuple[ConditionUpdate, ...], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Say how it is now; a time changes only where the status did."""
+    new = []
+    for one in told:
+        status = ConditionStatus.TRUE if one.so else ConditionStatus.FALSE
+        before = find(old, one.type)
+        same = before is not None and before.status is status
+        since = before.last_transition_time if before and same else timestamp(now)
+        new.append(
+            Condition(
+                type=one.type.value,
+                status=status,
+                reason=one.reason.value,
+                message=one.message,
+                observed_generation=generation,
+                last_transition_time=since,
+            )
+        )
+    return tuple(new)

@@ -1,0 +1,88 @@
+"""Reads and writes UnlearningReceipts."""
+
+from stockpot.api.v1alpha1 import (
+    Completeness,
+    ObjectMeta,
+    Scope,
+    Soup,
+    Successor,
+    UidRef,
+    UnlearningReceipt,
+    UnlearningReceiptSpec,
+)
+from stockpot.core.actions import RecordReceipt
+from stockpot.core.digests import Digest, short
+from stockpot.core.recipe import ShardUID
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.revision import Revision
+from stockpot.reconcile.objects.fields import instant
+from stockpot.reconcile.objects.target_details import TargetDetails
+
+
+def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
+    """See an UnlearningReceipt as the core does."""
+    spec = receipt.spec
+    return RecordedReceipt(
+        name=receipt.metadata.name,
+        shard=ShardUID(spec.shard.uid),
+        sequence=spec.sequence,
+        is_complete=spec.completeness is Completeness.COMPLETE,
+        digest=Digest(spec.digest),
+        source=Digest(spec.source_digest) if spec.source_digest else None,
+        data=Digest(spec.data_digest) if spec.data_digest else None,
+        requested_at=instant(spec.requested_at) if spec.requested_at else None,
+        signed_at=instant(spec.signed_at) if spec.signed_at else None,
+    )
+
+
+def receipt_name(soup: str, soup_uid: str, sequence: int) -> str:
+    """Name an UnlearningReceipt: by its soup, the soup's UID and its place in the chain.
+
+    Receipts outlive their soup, and another soup of the same name has a chain of its own.
+    """
+    return f"{soup}-{soup_uid[:8]}-{sequence:04d}"
+
+
+def other_name(receipt: UnlearningReceipt) -> str:
+    """Name a receipt where another one has the name that it should have."""
+    return f"{receipt.metadata.name}-{short(receipt.spec.digest)}"
+
+
+def is_same_receipt(left: UnlearningReceipt, right: UnlearningReceipt) -> bool:
+    """Whether both record the same envelope of the same soup."""
+    return (left.spec.soup_ref.uid, left.spec.digest) == (
+        right.spec.soup_ref.uid,
+        right.spec.digest,
+    )
+
+
+def new_receipt(
+    did: RecordReceipt, gone: TargetDetails, soup: Soup, store_key: str, current: Revision | None
+) -> UnlearningReceipt:
+    """Write an UnlearningReceipt."""
+    return UnlearningReceipt(
+        metadata=ObjectMeta(
+            name=receipt_name(soup.metadata.name, soup.metadata.uid, did.sequence),
+            namespace=soup.metadata.namespace,
+        ),
+        spec=UnlearningReceiptSpec(
+            soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
+            shard=UidRef(name=gone.ref.name, uid=gone.ref.uid),
+            sequence=did.sequence,
+            digest=did.digest,
+            previous=did.previous,
+            requested_at=gone.requested_at,
+            signed_at=did.signed_at or None,
+            successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
+            if current
+            else None,
+            store_key=store_key,
+            completeness=Completeness.COMPLETE if did.is_complete else Completeness.INCOMPLETE,
+            residuals=did.residuals,
+            missing=did.missing[:16],
+            source_digest=gone.source_digest,
+            data_digest=gone.data_digest,
+            finalizer_removed=gone.is_lost and not gone.is_forced,
+            scope=Scope.RECORDS if gone.former else Scope.SHARD,
+        ),
+    )

@@ -1,0 +1,254 @@
+"""Reads and writes DataShards: what is to be trained, with which data, and what came of it."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from stockpot.api.v1alpha1 import (
+    FINALIZER,
+    FORCE_DELETE,
+    MOST_EXCLUDED,
+    MOST_FORMER,
+    DataShard,
+    FormerTraining,
+    Inclusion,
+    IngredientStatus,
+    ShardTraining,
+    Soup,
+)
+from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
+from stockpot.core.actions import DropIngredient
+from stockpot.core.digests import Digest, digest_of_json
+from stockpot.core.recipe import ShardUID
+from stockpot.core.report import ShardStatusReport
+from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.training_key import BYTE_FIELDS
+from stockpot.reconcile.objects.fields import (
+    conditions,
+    instant,
+    timestamp,
+)
+
+EditShard = Callable[[DataShard], DataShard]
+
+
+REMEMBERED = 20_000
+
+
+def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
+    """Change what a shard says of itself."""
+    return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
+
+
+def shard_view(shard: DataShard, soup: Soup) -> Shard:
+    """Return a DataShard as the core's value."""
+    meta, spec, status = shard.metadata, shard.spec, shard.status
+    data = status.data_digest or spec.digest
+    return Shard(
+        uid=ShardUID(meta.uid),
+        name=meta.name,
+        request=request_of(shard, soup),
+        weight=Fraction(spec.weight),
+        included=spec.inclusion is Inclusion.INCLUDED,
+        held=FINALIZER in meta.finalizers,
+        expires_at=instant(spec.expire_at) if spec.expire_at else None,
+        source=source_digest(shard),
+        data=Digest(data) if data else None,
+        relearn=spec.relearn,
+        trained=_trained(shard),
+        excluded_records=frozenset(spec.exclude_records),
+        forgotten_records=frozenset(status.left_out),
+        records_asked_at=instant(status.records_asked_at) if status.records_asked_at else None,
+    )
+
+
+def is_forced(shard: DataShard) -> bool:
+    """Whether its object is to go at once. Who may say so, the API server has looked at."""
+    meta = shard.metadata
+    return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
+
+
+def _trained(shard: DataShard) -> TrainingOutcome | None:
+    status = shard.status
+    done = status.training.completed_at if status.training else None
+    if not (status.ingredient and status.training_key and done):
+        return None
+    return TrainingOutcome(
+        key=Digest(status.training_key),
+        weights=Digest(status.ingredient.digest),
+        at=instant(done),
+        base=Digest(status.base_digest or ""),
+        data=Digest(status.data_digest or ""),
+        records=status.records or 0,
+        left_out=frozenset(status.ingredient.left_out),
+        omissions=status.omissions,
+    )
+
+
+def source_digest(shard: DataShard) -> Digest:
+    """Name the place that a shard's data is read from, without saying it."""
+    return _named("source/1", shard.spec.source.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def request_of(shard: DataShard, soup: Soup) -> Digest:
+    """Name what is asked for when this shard is to be trained."""
+    spec, asked = shard.spec, soup.spec
+    return _request(
+        asked.base.model_dump_json(exclude_none=True),
+        spec.source.model_dump_json(exclude_none=True),
+        spec.digest,
+        asked.training.model_dump_json(by_alias=True, include=set(BYTE_FIELDS)),
+        tuple(sorted(set(spec.exclude_records))),
+    )
+
+
+# Every round names every shard's: in a large soup that is most of its time, and the same each time.
+@lru_cache(maxsize=REMEMBERED)
+def _named(version: str, text: str) -> Digest:
+    return digest_of_json(version, json.loads(text))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _request(
+    base: str, source: str, digest: str | None, training: str, left_out: tuple[str, ...]
+) -> Digest:
+    return digest_of_json(
+        "training-request/1",
+        {
+            "base": json.loads(base),
+            "source": json.loads(source),
+            "digest": digest,
+            "training": json.loads(training),
+            # What nobody asked for names nothing: older requests keep their names.
+            **({"excludeRecords": left_out} if left_out else {}),
+        },
+    )
+
+
+def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> EditShard:
+    """Write down what its training came to, unless the shard has gone on since.
+
+    A leader that was deposed may bring what has left the shard again, or has been purged already.
+    """
+
+    def edit(shard: DataShard) -> DataShard:
+        has = shard.status.training_key if shard.status.ingredient else None
+        is_former = any(one.training_key == trained.key for one in shard.status.former)
+        is_short = not trained.left_out.issuperset(shard.status.left_out)
+        if is_former or is_short or has not in {None, trained.key}:
+            return shard
+        old = shard.status.training or ShardTraining()
+        done = old.model_copy(
+            update={
+                "run_name": run,
+                "phase": "",
+                "step": old.total_steps,
+                "progress_percent": 100,
+                "completed_at": timestamp(trained.at),
+            }
+        )
+        return change_shard_status(
+            shard,
+            base_digest=trained.base,
+            data_digest=trained.data,
+            records=trained.records,
+            omissions=trained.omissions,
+            training_key=trained.key,
+            ingredient=IngredientStatus(
+                digest=trained.weights,
+                size_bytes=size_bytes,
+                left_out=tuple(sorted(trained.left_out)),
+            ),
+            training=done,
+        )
+
+    return edit
+
+
+def request_record_removal(now: datetime) -> EditShard:
+    """Write down when it was seen that records are to leave, once."""
+    return lambda shard: (
+        shard
+        if shard.status.records_asked_at
+        else change_shard_status(shard, records_asked_at=timestamp(now))
+    )
+
+
+def cancel_record_removal(shard: DataShard) -> DataShard:
+    """Say no more that records are to leave."""
+    return change_shard_status(shard, records_asked_at=None)
+
+
+def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
+    """Take the ingredient away, and write down what is to be forgotten of it, in one write."""
+
+    def edit(shard: DataShard) -> DataShard:
+        status = shard.status
+        known = {one.training_key for one in status.former}
+        is_other = did.is_known and status.training_key != did.former.key
+        if is_other or did.former.key in known or len(known) == MOST_FORMER:
+            return shard  # It was done before; or others wait, and the soup is without it anyway.
+        note = FormerTraining(
+            training_key=did.former.key,
+            is_known=did.is_known,
+            records=did.records[:MOST_EXCLUDED],
+            unlearning=Unlearning(
+                requested_at=status.records_asked_at or timestamp(now), stage="Tombstoned"
+            ),
+        )
+        fields = ("ingredient", "training_key", "data_digest", "records")
+        nothing: dict[str, Any] = {**dict.fromkeys(fields), "omissions": ()}
+        return change_shard_status(
+            shard,
+            **(nothing | {"training": None} if did.is_known else {}),
+            records_asked_at=None,
+            left_out=tuple(sorted({*status.left_out, *did.records}))[:MOST_EXCLUDED],
+            former=(*status.former, note),
+        )
+
+    return edit
+
+
+def with_shard_report(report: ShardStatusReport, now: datetime) -> EditShard:
+    """Let a shard say how it is."""
+
+    def edit(shard: DataShard) -> DataShard:
+        status, generation = shard.status, shard.metadata.generation
+        unlearning = status.unlearning
+        if unlearning and report.stage:
+            unlearning = unlearning.model_copy(update={"stage": report.stage})
+        return change_shard_status(
+            shard,
+            observed_generation=generation,
+            conditions=conditions(status.conditions, report.conditions, generation, now),
+            training=_training_report(status.training, report),
+            unlearning=unlearning,
+        )
+
+    return edit
+
+
+def _training_report(
+    before: ShardTraining | None, report: ShardStatusReport
+) -> ShardTraining | None:
+    if report.run is None:
+        return before
+    if before is None or before.run_name != report.run:
+        before = ShardTraining(run_name=report.run)
+    now = report.progress
+    if now is None:
+        return before
+    far = {
+        "phase": now.phase,
+        "step": now.step,
+        "total_steps": now.total_steps,
+        # Only what a phase of training has done counts: before it, nothing is learnt.
+        "progress_percent": 100 * now.step // now.total_steps
+        if now.phase == "training" and now.total_steps
+        else before.progress_percent,
+        "last_loss": now.loss or before.last_loss,
+    }
+    return before.model_copy(update=far)

@@ -1,0 +1,231 @@
+"""Reads and writes Soups: their settings, and what is promoted, measured and recorded."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from stockpot.api.v1alpha1 import (
+    FINALIZER,
+    MOST_LINEAGE,
+    Collection,
+    CurrentRevision,
+    LineageRef,
+    OnLastShard,
+    Quality,
+    ReceiptChain,
+    Served,
+    ShardCounts,
+    Soup,
+    SoupRevision,
+    SoupServing,
+)
+from stockpot.core import soup as core
+from stockpot.core.actions import RecordReceipt, RecordRescan
+from stockpot.core.digests import Digest
+from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.report import ConditionUpdate, SoupStatusReport
+from stockpot.core.revision import Epoch, Promotion
+from stockpot.core.servers import ServerGrant
+from stockpot.core.soup import LastRescan, SoupUID
+from stockpot.reconcile.extensions import resolve_weighting, unusable_training
+from stockpot.reconcile.objects.fields import conditions, instant, timestamp
+from stockpot.reconcile.objects.revision import revision_name, revision_view
+
+EditSoup = Callable[[Soup], Soup]
+
+
+MOST_UNRECORDED = 16
+"""Receipts without an object that a Soup's status names; the next look names others."""
+
+
+def change_soup_status(soup: Soup, **status: Any) -> Soup:
+    """Change what a soup says of itself."""
+    return soup.model_copy(update={"status": soup.status.model_copy(update=status)})
+
+
+def soup_view(
+    soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[RecordedReceipt, ...]
+) -> core.Soup:
+    """See a Soup as the core does."""
+    spec, status = soup.spec, soup.status
+    done = status.collection
+    made = {revision.metadata.name: revision_view(revision) for revision in revisions}
+    current = status.current_revision
+    promotion = None
+    if current and current.name in made:
+        promotion = Promotion(made[current.name], Epoch(current.epoch), current.number)
+    return core.Soup(
+        uid=SoupUID(soup.metadata.uid),
+        name=soup.metadata.name,
+        alive=soup.metadata.deletion_timestamp is None,
+        held=FINALIZER in soup.metadata.finalizers,
+        receipts=max((status.receipts.count, *(receipt.sequence for receipt in receipts))),
+        head=Digest(status.receipts.head) if status.receipts.head else None,
+        last_rescan=LastRescan(done.number, instant(done.at), done.quiet, done.unrecorded_receipts)
+        if done
+        else None,
+        suspended=spec.suspend,
+        min_shards=spec.membership.min_shards,
+        settle_s=spec.membership.settle_seconds,
+        parallelism=spec.training.parallelism,
+        max_attempts=spec.training.max_attempts,
+        output=spec.merge.output.value,
+        weighting=resolve_weighting(spec.merge.weighting),
+        weighting_name=spec.merge.weighting.name,
+        unknown=unusable_training(spec.training),
+        evaluates=bool(spec.evaluation.suite),
+        replicas=spec.serving.replicas,
+        base=Digest(status.base_digest) if status.base_digest else None,
+        current=promotion,
+        epoch=Epoch(status.epoch),
+        promotions=status.promotions,
+        made=tuple(made.values()),
+        evaluated=frozenset(
+            Digest(revision.spec.recipe_digest)
+            for revision in revisions
+            if revision.status.evaluated_at or revision.status.evaluation
+        ),
+        deadline_s=spec.unlearning.deadline_seconds,
+        scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
+        granted=granted_servers(soup),
+    )
+
+
+def granted_servers(soup: Soup) -> tuple[ServerGrant, ...]:
+    """Every server that may hold something."""
+    return tuple(ServerGrant(one.name, one.uid, one.node) for one in soup.status.serving.granted)
+
+
+def with_base(digest: Digest) -> EditSoup:
+    """Write down which base it is, at first use; it never drifts after that."""
+    return lambda soup: (
+        soup if soup.status.base_digest else change_soup_status(soup, base_digest=digest)
+    )
+
+
+def promoted(promotion: Promotion, seen: Epoch, now: datetime) -> EditSoup:
+    """Name what is to be served, unless something was promoted that the decision did not know of.
+
+    Args:
+        promotion: What is to be served.
+        seen: The soup's epoch when that was decided. The promotion's own says too little: it is
+            above what servers say, who may know a newer one than a stale cache does.
+        now: The time.
+    """
+    revision = promotion.revision
+
+    def edit(soup: Soup) -> Soup:
+        if soup.status.epoch != seen or seen >= promotion.epoch:
+            return soup  # Another leader was quicker: the next round sees what it said.
+        lineage = sorted(revision.lineage)
+        current = CurrentRevision(
+            name=revision_name(soup.metadata.name, revision.recipe.digest),
+            number=promotion.number,
+            recipe_digest=revision.recipe.digest,
+            weights_digest=revision.weights,
+            lineage=tuple(
+                LineageRef(shard=i.shard, training_key=i.key) for i in lineage[:MOST_LINEAGE]
+            ),
+            members=len(lineage),
+            promoted_at=timestamp(now),
+            epoch=promotion.epoch,
+        )
+        count = max(soup.status.promotions, promotion.number)
+        return change_soup_status(
+            soup, current_revision=current, epoch=promotion.epoch, promotions=count
+        )
+
+    return edit
+
+
+def with_receipt(did: RecordReceipt) -> EditSoup:
+    """Write down the head of the chain of receipts."""
+
+    def edit(soup: Soup) -> Soup:
+        if soup.status.receipts.count >= did.sequence:
+            return soup
+        return change_soup_status(soup, receipts=ReceiptChain(count=did.sequence, head=did.digest))
+
+    return edit
+
+
+def with_collection(did: RecordRescan, now: datetime) -> EditSoup:
+    """Write down that it was looked for what came back, once for each look."""
+
+    def edit(soup: Soup) -> Soup:
+        before = soup.status.collection
+        if before and before.number >= did.number:
+            return soup
+        return change_soup_status(
+            soup,
+            collection=Collection(
+                number=did.number,
+                at=timestamp(now),
+                quiet=0 if did.removed or before is None else before.quiet + 1,
+                removed_objects=did.removed + (before.removed_objects if before else 0),
+                unrecorded_receipts=did.unrecorded[:MOST_UNRECORDED],
+            ),
+        )
+
+    return edit
+
+
+def with_trouble(told: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
+    """Let a soup say why its round cannot come to an end."""
+
+    def edit(soup: Soup) -> Soup:
+        generation = soup.metadata.generation
+        types = {one.type for one in told}
+        kept = tuple(
+            condition for condition in soup.status.conditions if condition.type not in types
+        )
+        said = conditions(soup.status.conditions, told, generation, now)
+        return change_soup_status(soup, observed_generation=generation, conditions=(*said, *kept))
+
+    return edit
+
+
+def with_soup_report(
+    report: SoupStatusReport,
+    weights: dict[Digest, Digest],
+    quality: tuple[Quality, ...],
+    now: datetime,
+) -> EditSoup:
+    """Let the soup say how it is.
+
+    Args:
+        report: What was found.
+        weights: For each recipe that servers answer with, the digest of its weights.
+        quality: The current revision's figures.
+        now: When it was found.
+    """
+
+    def edit(soup: Soup) -> Soup:
+        generation = soup.metadata.generation
+        return change_soup_status(
+            soup,
+            observed_generation=generation,
+            conditions=conditions(soup.status.conditions, report.conditions, generation, now),
+            shards=ShardCounts(
+                total=report.total,
+                trained=report.trained,
+                included=report.included,
+                failed=report.failed,
+                deleting=report.deleting,
+            ),
+            serving=SoupServing(
+                granted=soup.status.serving.granted,
+                ended=soup.status.serving.ended,
+                replicas=report.replicas,
+                ready_replicas=report.ready_replicas,
+                selector=f"stockpot.dev/soup={soup.metadata.name}",
+                served=tuple(
+                    Served(weights_digest=weights[recipe], pods=count)
+                    for recipe, count in report.served
+                    if recipe in weights
+                ),
+            ),
+            quality=quality,
+        )
+
+    return edit

@@ -1,0 +1,66 @@
+"""Reads all objects of one soup, its runs and its servers into one World."""
+
+from datetime import datetime
+
+from stockpot.api.v1alpha1 import Soup
+from stockpot.core.runs import Run
+from stockpot.core.shard import Shard
+from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.world import World
+from stockpot.reconcile.objects.receipt import receipt_view
+from stockpot.reconcile.objects.shard import shard_view
+from stockpot.reconcile.objects.soup import soup_view
+from stockpot.reconcile.objects.unlearning import (
+    is_to_be_unlearned,
+    lost_targets,
+    object_target,
+    past_training_targets,
+)
+from stockpot.reconcile.ports import ObservedObjects, ObservedServers
+
+
+def world_of(
+    soup: Soup,
+    seen: ObservedObjects,
+    runs: tuple[Run, ...],
+    asked: ObservedServers,
+    now: datetime,
+) -> World:
+    """Put one soup with all of its shards, targets, runs and servers together."""
+    receipts = tuple(receipt_view(receipt) for receipt in seen.receipts)
+    shards: list[Shard] = []
+    targets: list[UnlearningTarget] = []
+    for shard in seen.shards:
+        view = shard_view(shard, soup)
+        if shard.metadata.deletion_timestamp and not view.held:
+            continue  # It does not wait for us. Where it left a trace, it is found below.
+        if is_to_be_unlearned(shard, receipts, now):
+            targets.append(object_target(shard, view, soup, receipts))
+        else:
+            shards.append(view)
+    living = {shard.uid for shard in shards}
+    past = [
+        target for shard in seen.shards for target in past_training_targets(shard, soup, receipts)
+    ]
+    # What is left of a shard that goes, goes with it.
+    past_of_living = [
+        target for target in past if target.past_training and target.past_training.shard in living
+    ]
+    known = living | {target.uid for target in targets}
+    lost = lost_targets(soup, seen, runs, known, receipts)
+    return World(
+        soup=soup_view(soup, seen.revisions, receipts),
+        shards=tuple(shards),
+        targets=(*targets, *past_of_living, *lost),
+        runs=runs,
+        servers=asked.servers,
+        replicas=asked.replicas,
+        is_as_told=asked.is_as_told,
+        startup_blocker=asked.startup_blocker,
+        ended=asked.ended,
+        endings=asked.endings,
+        receipts=receipts,
+        former_of_dying=frozenset(target.uid for target in past)
+        - {target.uid for target in past_of_living},
+        namespace_terminates=seen.namespace_terminates,
+    )

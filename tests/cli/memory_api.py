@@ -1,0 +1,119 @@
+"""An API server in memory, for tests that need its objects and none of its rules."""
+
+import itertools
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.errors import ApiRequest, error_of
+from stockpot.cluster.apiserver.objects import Json
+
+STARTED_AT = "2026-11-22T12:00:00Z"
+
+
+class MemoryApi(Client):
+    """Keeps objects by their path; pods answer by `answers`, port and path."""
+
+    def __init__(self) -> None:
+        self._timeout_s = 1.0
+        self.objects: dict[str, Json] = {}
+        self.answers: dict[str, Json] = {}
+        """By the address of a pod, its port and its path: `10.0.0.1:8081/state`."""
+        self.forbidden: set[str] = set()
+        """Prefixes of paths that are refused."""
+        self.writes = 0
+        self._versions = itertools.count(1)
+
+    def _ask(
+        self,
+        question: ApiRequest,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "",
+    ) -> Json:
+        parts = urlsplit(path)
+        where = unquote(parts.path)
+        if any(where.startswith(prefix) for prefix in self.forbidden):
+            raise error_of(question, 403, b'{"message": "you may not", "reason": "Forbidden"}')
+        if "/proxy/" in where:
+            return self._proxied(question, where)
+        self.writes += method != "GET"
+        if method == "GET":
+            if question.verb == "list":
+                return self._listed(where, parse_qs(parts.query))
+            return self._existing(question, where)
+        assert body is not None
+        if method == "POST":
+            return self._store(f"{where}/{body['metadata']['name']}", body)
+        if method == "PATCH" and where not in self.objects:
+            return self._store(where, body)
+        existing = self._existing(question, where.removesuffix("/status"))
+        if method == "DELETE":
+            return self.objects.pop(where)
+        if where.endswith("/status"):
+            return self._store(
+                where.removesuffix("/status"), {**existing, "status": body["status"]}
+            )
+        return self._store(where, merged(existing, body))
+
+    def edit(self, kind: str, name: str, change: Json) -> Json:
+        """Merge a change into an object, as a controller or a person does."""
+        path = next(path for path in self.objects if path.endswith(f"/{kind}/{name}"))
+        return self._store(path, merged(self.objects[path], change))
+
+    def of_kind(self, kind: str) -> list[Json]:
+        """Every object of a kind."""
+        return [thing for path, thing in self.objects.items() if path.split("/")[-2] == kind]
+
+    def _store(self, path: str, thing: Mapping[str, Any]) -> Json:
+        about = {
+            "uid": str(uuid.uuid4()),
+            "generation": 1,
+            "creationTimestamp": STARTED_AT,
+            **thing["metadata"],
+            "resourceVersion": str(next(self._versions)),
+        }
+        self.objects[path] = {**thing, "metadata": about}
+        return self.objects[path]
+
+    def _existing(self, question: ApiRequest, path: str) -> Json:
+        if path not in self.objects:
+            raise error_of(question, 404, b'{"message": "not there", "reason": "NotFound"}')
+        return self.objects[path]
+
+    def _listed(self, path: str, query: dict[str, list[str]]) -> Json:
+        wanted = [
+            pair.split("=") for pair in query.get("labelSelector", [""])[0].split(",") if pair
+        ]
+        items = [
+            thing
+            for at, thing in sorted(self.objects.items())
+            if at.rpartition("/")[0] == path
+            and all(thing["metadata"].get("labels", {}).get(key) == value for key, value in wanted)
+        ]
+        return {"items": items, "metadata": {"resourceVersion": str(next(self._versions))}}
+
+    def _proxied(self, question: ApiRequest, path: str) -> Json:
+        pod_path, _, rest = path.partition("/proxy/")
+        pod_path, _, port = pod_path.rpartition(":")
+        pod = self._existing(question, pod_path)
+        address = f"{pod['status'].get('podIP')}:{port}/{rest}"
+        if address not in self.answers:
+            raise error_of(question, 503, b'{"message": "no answer", "reason": "Unavailable"}')
+        return self.answers[address]
+
+
+def merged(old: Json, change: Mapping[str, Any]) -> Json:
+    """Merge as RFC 7386 says."""
+    new = dict(old)
+    for key, value in change.items():
+        if value is None:
+            new.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(new.get(key), Mapping):
+            new[key] = merged(new[key], value)
+        else:
+            new[key] = value
+    return new
