@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 from tests.spec.vocabulary import *
 
+from stockpot.api.results import ResultMessage, read_result
+from stockpot.api.run_kinds import RunKind
+
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))
 
