@@ -1,4 +1,4 @@
-"""Worlds in a few words, for specifications: what is not said is as it is most often."""
+"""Builders of worlds for specifications; what a test does not set has its usual value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -47,13 +47,13 @@ def weights(name: str) -> Digest:
 
 
 def a_recipe(*names: str) -> Recipe:
-    """All with the same weight."""
+    """A recipe of these shards with equal weights."""
     parts = ((Ingredient(uid(n), key(n)), weights(n), Fraction(1)) for n in names)
     return recipe_of(parts, "fp16")
 
 
 def a_revision(*names: str) -> Revision:
-    """What the recipe of these was merged to."""
+    """The revision that the recipe of these shards was merged to."""
     recipe = a_recipe(*names)
     return Revision(recipe, digest_of_bytes(f"merged {recipe.digest}".encode()))
 
@@ -106,7 +106,7 @@ class ShardBuilder:
         )
 
     def with_fields(self, **fields: object) -> "ShardBuilder":
-        """Otherwise than most."""
+        """With other fields."""
         return ShardBuilder(replace(self.shard, **fields))  # type: ignore[arg-type]
 
 
@@ -141,7 +141,7 @@ class SoupBuilder:
     soup: Soup
 
     def of(self, *names: str, epoch: int = 1) -> "SoupBuilder":
-        """Promoted with these, which were all trained; of none, the base."""
+        """With a promoted revision of these shards, all trained; without names, the base."""
         promotion = Promotion(a_revision(*names), Epoch(epoch), 1 if names else 0)
         made = {*self.soup.made, promotion.revision}
         return SoupBuilder(
@@ -149,7 +149,7 @@ class SoupBuilder:
                 self.soup,
                 current=promotion,
                 promotions=max(self.soup.promotions, promotion.number),
-                made=tuple(sorted(made, key=lambda one: one.recipe.digest)),
+                made=tuple(sorted(made, key=lambda revision: revision.recipe.digest)),
             )
         )
 
@@ -226,7 +226,7 @@ def a_run(start: Start) -> Run:
 
 
 def ended(start: Start, **result: object) -> Run:
-    """A run that did what it was told."""
+    """A run that ended with a result."""
     return replace(a_run(start), result=a_result(start.kind, **result))
 
 
@@ -307,7 +307,7 @@ def a_world(
     receipts: tuple[RecordedReceipt, ...] = (),
     ended: tuple[str, ...] = (),
 ) -> World:
-    """Put a world together; as many servers are asked for as there are, and each is recorded."""
+    """Build a world that requests as many servers as it has, each of them recorded."""
     servers = tuple(thing.server for thing in things if isinstance(thing, ServerBuilder))
     granted = (
         ServerGrant(server.name, server.uid)
@@ -328,10 +328,10 @@ def a_world(
 
 
 def actions_for(world: World, now: datetime = NOON) -> tuple[Action, ...]:
-    """What a round would ask for."""
+    """The actions that one round plans."""
     return plan(check(world, now), now).actions
 
 
 def names_of(world: World) -> tuple[RunName, ...]:
-    """The runs that are there."""
+    """Names of the runs in a world."""
     return tuple(run.name for run in world.runs)

@@ -1,18 +1,20 @@
-"""What other packages bring: methods, evaluators and weightings, by entry points.
+"""The plug-ins of other packages: training methods, evaluators and weightings, by entry points.
 
     [project.entry-points."stockpot.training"]            makes `training.method.name: Mine` known
     Mine = "package.module:Mine"
-    [project.entry-points."stockpot.training.options"]    optional: has lint check its options
+    [project.entry-points."stockpot.training.options"]    optional: the options, for lint to check
     Mine = "package.options:MineOptions"                  a pydantic model; must not import torch
 
-The groups `stockpot.evaluator` and `stockpot.weighting` work alike. Names are found without
-importing anything. Whatever a package does wrong is an error of ours that names the package, never
-a traceback; a package whose metadata is broken hides no other.
+The groups `stockpot.evaluator` and `stockpot.weighting` work alike; `stockpot.api.options` lists
+the groups, the built-in names and what is wrong with a name. Listing names imports nothing. Every
+fault of a package is a `Refused` that names the package, never a traceback, and a package with
+broken metadata hides no other.
 """
 
 import importlib.metadata
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -23,7 +25,12 @@ from pydantic import BaseModel
 from stockpot.api.complaints import Complaint
 from stockpot.api.options import EVALUATORS, METHODS, WEIGHTINGS, Installed, Plugins, Registry
 from stockpot.api.training import Named
-from stockpot.errors import ExitCode, Refused, describe
+from stockpot.errors import ExitCode, Refused, StockpotError, describe
+
+_MACHINE_ERRORS = (OSError, MemoryError)
+"""Errors of the machine: another attempt may succeed, so the package is not blamed."""
+_TORCH_MACHINE_ERRORS = {"OutOfMemoryError", "AcceleratorError"}
+"""Torch's, by name: nothing here imports torch."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Plugin:
     package: str
 
     def load(self) -> Any:
-        """Import it.
+        """Import the object that the entry point names.
 
         Raises:
             Refused: (BAD_RUN_SPEC) The import fails, in whatever way.
@@ -45,12 +52,54 @@ class Plugin:
             raise self.refused(f"it cannot be loaded: {describe(error)}") from error
 
     def refused(self, why: str) -> Refused:
-        """Say what is wrong with it."""
+        """Make the error that names the entry point, its package and the fault."""
         return Refused(
             f"{self.entry.name} of the package {self.package} cannot be used: {why}",
             help=f"mend or remove the package {self.package} ({self.entry.value})",
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
+
+    @contextmanager
+    def blamed(self, method: str) -> Iterator[None]:
+        """Turn errors of the package's code into one that names the package.
+
+        Errors of our own, of the disk and of memory pass as they are.
+
+        Args:
+            method: The method that is called.
+
+        Raises:
+            Refused: (BAD_RUN_SPEC) The code inside raises anything else, or exits.
+        """
+        try:
+            yield
+        except (StockpotError, *_MACHINE_ERRORS):
+            raise
+        except (Exception, SystemExit) as error:
+            if type(error).__name__ in _TORCH_MACHINE_ERRORS:
+                raise
+            raise self.refused(f"its {method} raised {describe(error)}") from error
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """An instance of a plug-in, with the entry point that it comes from."""
+
+    plugin: Plugin
+    instance: Any
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the instance.
+
+        Raises:
+            Refused: (BAD_RUN_SPEC) It raises; the message names the package.
+        """
+        with self.plugin.blamed(method):
+            return getattr(self.instance, method)(*arguments)
+
+    def refused(self, why: str) -> Refused:
+        """Make the error that says what is wrong with an answer of the instance."""
+        return self.plugin.refused(why)
 
 
 def installed() -> Installed:
@@ -61,39 +110,39 @@ def installed() -> Installed:
 
 
 def with_names(known: Installed, names: Collection[str]) -> Installed:
-    """Count names as installed that are elsewhere; their options are not known."""
-    further: Plugins = dict.fromkeys(names)
+    """Add names that are installed elsewhere; their options are not known."""
+    elsewhere: Plugins = dict.fromkeys(names)
     return Installed(
-        methods={**further, **known.methods},
-        evaluators={**further, **known.evaluators},
-        weightings={**further, **known.weightings},
+        methods={**elsewhere, **known.methods},
+        evaluators={**elsewhere, **known.evaluators},
+        weightings={**elsewhere, **known.weightings},
     )
 
 
 @cache
 def declared(registry: Registry) -> Plugins:
-    """List what can be named in one field, with the model of its options where there is a good one.
+    """List the plug-ins that one field may name, with the model of each one's options.
 
-    Args:
-        registry: Which field. What is built in is not listed, though a package has the same name.
+    Built-in names are not listed: no package replaces them. The model is None where the package
+    declares none, or one that cannot be loaded.
     """
     models = plugins(f"{registry.group}.options")
-    found: dict[str, type[BaseModel] | None] = {}
-    for name in plugins(registry.group):
-        if name not in registry.built_in:
-            found[name] = _model(models[name]) if name in models else None
-    return found
+    return {
+        name: _options_model(models[name]) if name in models else None
+        for name in plugins(registry.group)
+        if name not in registry.built_in
+    }
 
 
 def refuse(complaints: Sequence[Complaint]) -> None:
-    """End a run whose names or options are wrong.
+    """Raise if names or options are wrong.
 
     Raises:
         Refused: (BAD_RUN_SPEC) There is any complaint; the message has all of them.
     """
     if not complaints:
         return
-    # A sentence may begin with a name, which is written as it is.
+    # A sentence that begins with a name keeps the name's case.
     sentences = (re.sub("^(there|a) ", _capital, complaint.message) for complaint in complaints)
     raise Refused(
         " ".join(f"{sentence}." for sentence in sentences),
@@ -103,65 +152,65 @@ def refuse(complaints: Sequence[Complaint]) -> None:
     )
 
 
-def _capital(found: re.Match[str]) -> str:
-    return found[0].capitalize()
+def _capital(match: re.Match[str]) -> str:
+    return match[0].capitalize()
 
 
-def make(
+def load_plugin(
     registry: Registry, named: Named, build: Callable[[Any], Any], needs: tuple[str, ...]
-) -> Any:
-    """Load what another package brings and make one of it.
+) -> LoadedPlugin:
+    """Load a plug-in and make an instance of it.
 
     Args:
-        registry: What kind of thing it is.
+        registry: The kind of plug-in.
         named: Its name and options, which the registry knows.
-        build: Makes one from what was loaded.
-        needs: The methods that it must have.
+        build: Makes an instance from the loaded object.
+        needs: The methods that the instance must have.
 
     Raises:
-        Refused: (BAD_RUN_SPEC) It breaks on being loaded or made, or a method is missing.
+        Refused: (BAD_RUN_SPEC) Loading or construction fails, or a method is missing.
     """
     plugin = plugins(registry.group)[named.name]
-    kind = plugin.load()
+    factory = plugin.load()
     try:
-        made = build(kind)
+        instance = build(factory)
     except Refused:
-        raise  # It says itself what is wrong with its options.
+        raise  # Its own message says what is wrong with its options.
     except (Exception, SystemExit) as error:
         raise plugin.refused(
             f"it cannot be made from its options {dict(named.options)}: {describe(error)}"
         ) from error
-    if missing := [name for name in needs if not callable(getattr(made, name, None))]:
+    if missing := [name for name in needs if not callable(getattr(instance, name, None))]:
         raise plugin.refused(f"{registry.article} needs the method {missing[0]}, and it has none")
-    return made
+    return LoadedPlugin(plugin, instance)
 
 
 @cache
 def plugins(group: str) -> Mapping[str, Plugin]:
-    """Find the entry points of a group, by name; read once, for what is installed stays so.
+    """List the entry points of a group, by name; read once a process.
 
-    Of two packages that bring the same name, the one that Python imports from first counts.
+    Where two packages bring the same name, the first on Python's path counts.
     """
-    found: dict[str, Plugin] = {}
+    by_name: dict[str, Plugin] = {}
     for package in importlib.metadata.distributions():
         try:
             name = package.name
             entries = list(package.entry_points.select(group=group))
-        except Exception:  # noqa: S112  Its metadata is broken: it hides itself, and no other.
+        except Exception:  # noqa: S112  Broken metadata hides its own package, and no other.
             continue
         for entry in entries:
-            found.setdefault(entry.name, Plugin(entry, name))
-    return found
+            by_name.setdefault(entry.name, Plugin(entry, name))
+    return by_name
 
 
 def forget() -> None:
-    """Look anew for what is installed."""
+    """Clear the cached list of entry points: the next call reads what is installed."""
     plugins.cache_clear()
     declared.cache_clear()
 
 
-def _model(plugin: Plugin) -> type[BaseModel] | None:
-    """Load an options model; None where it is none: then its options are not checked beforehand."""
+def _options_model(plugin: Plugin) -> type[BaseModel] | None:
+    """Load an options model; None where that fails: options are then checked on construction."""
     try:
         model = plugin.load()
     except Refused:

@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from stockpot.reconcile.edits import timestamp
-from stockpot.reconcile.orders import serve_run
 from tests.cli.memory_api import STARTED_AT, MemoryApi
 from tests.cluster.shapes import DIGEST, settings
 
@@ -36,7 +34,9 @@ from stockpot.kube.pod_client import PROGRESS_PORT, PodClient
 from stockpot.kube.snapshot import Observer
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.loop import observe, reconcile
+from stockpot.reconcile.objects.fields import timestamp
 from stockpot.reconcile.ports import Ports, SoupKey
+from stockpot.reconcile.run_specs import serve_run
 
 RELEASE = "stockpot-system"
 RUN_IP, SERVER_IP = "10.0.0.7", "10.0.0.8"
@@ -266,7 +266,7 @@ def test_a_person_observes_what_the_operator_does(
         (server_that_is_silent, lambda world: not world.servers[0].answers),
         (deployment_that_was_edited, lambda world: not world.is_as_told),
         (server_on_a_node_out_of_service, lambda world: len(world.ended) == 1),
-        (deleted_shard, lambda world: world.shards[0].leaving),
+        (deleted_shard, lambda world: len(world.targets) == 1 and not world.shards),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

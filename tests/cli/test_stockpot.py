@@ -132,7 +132,7 @@ def test_lint_notes_what_is_not_wrong_and_reads_the_standard_input(tmp_path: Pat
     assert said.stderr == (
         "note: standard input:6: Secret store is not Stockpot's, and is left aside\n"
         "note: standard input:4: DataShard food names the Soup emoji, which is not in these files; "
-        "it waits until there is one of that name\n"
+        "the shard waits until there is a Soup of that name\n"
     )
 
 

@@ -214,6 +214,16 @@ def laptop(setting: Setting) -> Iterator[Lend]:
     yield lambda page: Ground(folder, scratch, ours())
 
 
+@contextmanager
+def plug_in(setting: Setting) -> Iterator[Lend]:
+    """An empty folder, and one that packages are installed into and that `stockpot` finds."""
+    folder, scratch, site = setting.new("folder"), setting.new("scratch"), setting.new("site")
+    install = f"{uv()} pip install --quiet --offline --no-deps --no-build-isolation"
+    into = f"--python {sys.executable} --target {site}"
+    variables = ours(PYTHONPATH=str(site), INSTALL=f"{install} {into}")
+    yield lambda page: Ground(folder, scratch, variables)
+
+
 # ---------------------------------------------------------------------------- models and stores
 
 

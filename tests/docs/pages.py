@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = ("sh", "python", "yaml", "json", "text")
+LANGUAGES = ("sh", "python", "yaml", "toml", "json", "text")
 RUN = {"sh", "python"}
 KINDS = ("run", "file", "output", "check", "not run")
 MANIFEST = re.compile(r"^apiVersion: stockpot\.dev/", re.M)

@@ -25,6 +25,7 @@ BUILDS: Mapping[str, Build] = {
     "api-server": clusters.api_server,
     "installed": clusters.installed,
     "laptop": grounds.laptop,
+    "plug-in": grounds.plug_in,
     "new-environment": grounds.new_environment,
     "checkpoints": grounds.checkpoints,
     "verbs": grounds.verbs,

@@ -22,9 +22,9 @@ from stockpot.api.results import EvaluateResult
 from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef
 from stockpot.api.training import Named
 from stockpot.errors import ExitCode, Refused, StockpotError
-from stockpot.evaluation.evaluators import find_suite
-from stockpot.evaluation.figures import Figure, paired_difference
+from stockpot.evaluation.measurements import Measurement, paired_difference
 from stockpot.evaluation.run import run
+from stockpot.evaluation.suite import load_suite
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import is_complete, read_manifest
 
@@ -55,7 +55,7 @@ def pantry(tmp_path_factory: pytest.TempPathFactory) -> Pantry:
 @pytest.fixture
 def evaluate(pantry: Pantry, tmp_path: Path) -> Evaluate:
     def evaluate(revision: RevisionRef, **fields: Any) -> EvaluateResult:
-        told: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "name": "evaluate",
             "store": pantry.ref,
             "soup": SOUP,
@@ -66,7 +66,7 @@ def evaluate(pantry: Pantry, tmp_path: Path) -> Evaluate:
             "resolution": tiny.RESOLUTION,
         }
         stop = fields.pop("stop", threading.Event())
-        spec = EvaluateRun(**{**told, **fields})
+        spec = EvaluateRun(**{**defaults, **fields})
         return run(spec, work=tmp_path, progress=Progress(), stop=stop)
 
     return evaluate
@@ -76,11 +76,11 @@ def folder_of(revision: RevisionRef) -> str:
     return KEYS.evaluation(SOUP.uid, revision.recipe_digest)
 
 
-def said_of(pantry: Pantry, revision: RevisionRef) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(
+def evaluation_of(pantry: Pantry, revision: RevisionRef) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
         pantry.store.get(folder_of(revision) + "evaluation.json") or b""
     )
-    return said
+    return content
 
 
 def manifest_of(pantry: Pantry, revision: RevisionRef) -> Manifest:
@@ -100,18 +100,18 @@ def test_figures_and_samples_lie_beside_the_revision_with_its_lineage(
     assert manifest.kind is ArtefactKind.EVALUATION
     assert manifest.lineage == revision.lineage
     assert is_complete(manifest)
-    said = said_of(pantry, revision)
-    assert said["weightsDigest"] == revision.weights_digest
-    assert set(said["metrics"]) == {"heldout_loss", "saturation_mean", "dark_share"}
-    assert len(said["metrics"]["heldout_loss"]["items"]) == RECORDS
-    assert len(said["metrics"]["saturation_mean"]["items"]) == 3
+    evaluation = evaluation_of(pantry, revision)
+    assert evaluation["weightsDigest"] == revision.weights_digest
+    assert set(evaluation["metrics"]) == {"heldout_loss", "saturation_mean", "dark_share"}
+    assert len(evaluation["metrics"]["heldout_loss"]["items"]) == RECORDS
+    assert len(evaluation["metrics"]["saturation_mean"]["items"]) == 3
     sheet = Image.open(io.BytesIO(pantry.store.get(folder_of(revision) + "samples.png") or b""))
     assert sheet.format == "PNG"
-    assert result.figures["heldout_loss"] == f"{said['metrics']['heldout_loss']['value']:.6f}"
+    assert result.figures["heldout_loss"] == f"{evaluation['metrics']['heldout_loss']['value']:.6f}"
     assert not (tmp_path / "evaluate").exists()
 
 
-def test_what_was_evaluated_is_not_evaluated_again(pantry: Pantry, evaluate: Evaluate) -> None:
+def test_an_evaluation_is_reused(pantry: Pantry, evaluate: Evaluate) -> None:
     revision = pantry.publish("twice", seed=2)
     first = evaluate(revision)
 
@@ -121,7 +121,7 @@ def test_what_was_evaluated_is_not_evaluated_again(pantry: Pantry, evaluate: Eva
     assert again.figures == first.figures
 
 
-def test_another_question_is_asked_anew(pantry: Pantry, evaluate: Evaluate) -> None:
+def test_another_suite_is_evaluated_anew(pantry: Pantry, evaluate: Evaluate) -> None:
     revision = pantry.publish("asked", seed=3)
     evaluate(revision)
 
@@ -133,12 +133,12 @@ def test_another_question_is_asked_anew(pantry: Pantry, evaluate: Evaluate) -> N
 
 
 def test_the_same_weights_have_the_same_figures(pantry: Pantry, evaluate: Evaluate) -> None:
-    one, other = pantry.publish("here", seed=4), pantry.publish("there", seed=4)
-    evaluate(one)
-    evaluate(other)
+    first, second = pantry.publish("here", seed=4), pantry.publish("there", seed=4)
+    evaluate(first)
+    evaluate(second)
 
-    assert one.recipe_digest != other.recipe_digest
-    assert said_of(pantry, one)["metrics"] == said_of(pantry, other)["metrics"]
+    assert first.recipe_digest != second.recipe_digest
+    assert evaluation_of(pantry, first)["metrics"] == evaluation_of(pantry, second)["metrics"]
 
 
 def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: Evaluate) -> None:
@@ -146,12 +146,12 @@ def test_two_revisions_are_compared_record_by_record(pantry: Pantry, evaluate: E
     evaluate(near, suite=SUITE[:1])
     evaluate(far, suite=SUITE[:1])
 
-    one, other = (
-        Figure.from_json(said_of(pantry, revision)["metrics"]["heldout_loss"])
+    high, low = (
+        Measurement.from_json(evaluation_of(pantry, revision)["metrics"]["heldout_loss"])
         for revision in (far, near)
     )
 
-    assert len(paired_difference(one, other).items) == RECORDS
+    assert len(paired_difference(high, low).items) == RECORDS
 
 
 def test_a_record_more_leaves_the_losses_of_the_others_alone(
@@ -159,17 +159,17 @@ def test_a_record_more_leaves_the_losses_of_the_others_alone(
 ) -> None:
     revision = pantry.publish("growing", seed=5)
     less, more = (tiny.some_data(tmp_path / f"of-{count}", n=count, seed=6) for count in (3, 4))
-    found: list[Mapping[str, float]] = []
+    losses: list[Mapping[str, float]] = []
     for folder in (less, more):
         place = Location(place=Place.FOLDER, path=str(folder))
         evaluate(revision, suite=SUITE[:1], held_out=place)
-        found.append(said_of(pantry, revision)["metrics"]["heldout_loss"]["items"])
+        losses.append(evaluation_of(pantry, revision)["metrics"]["heldout_loss"]["items"])
 
-    assert len(found[1]) == 4
-    assert {name: found[1][name] for name in found[0]} == pytest.approx(found[0], rel=1e-5)
+    assert len(losses[1]) == 4
+    assert {name: losses[1][name] for name in losses[0]} == pytest.approx(losses[0], rel=1e-5)
 
 
-def test_what_of_the_held_out_data_is_not_used_is_counted_and_named(
+def test_unused_held_out_data_is_counted_and_named(
     pantry: Pantry, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     revision = pantry.publish("counted", seed=9)
@@ -203,7 +203,7 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
 
     evaluate(revision, suite=suite, held_out=None)
 
-    items = said_of(pantry, revision)["metrics"]["dark_share"]["items"]
+    items = evaluation_of(pantry, revision)["metrics"]["dark_share"]["items"]
     assert list(items) == ["a red circle #0", "a blue bar #1"]
 
 
@@ -218,7 +218,7 @@ def test_prompts_may_be_given_in_place_of_records(pantry: Pantry, evaluate: Eval
         ((Named(name="style", options={"prompts": "a"}),) * 2, "style is in the suite twice"),
     ],
 )
-def test_a_suite_that_cannot_be_asked_is_refused(
+def test_a_bad_suite_is_refused(
     pantry: Pantry, evaluate: Evaluate, suite: tuple[Named, ...], because: str
 ) -> None:
     revision = pantry.publish("unasked", seed=7)
@@ -247,13 +247,13 @@ def test_a_shard_that_is_forgotten_meanwhile_leaves_nothing(
     revision = pantry.publish("meanwhile", seed=9)
 
     class Forgetful:
-        """An evaluator during which somebody deletes the shard."""
+        """An evaluator that deletes the shard meanwhile."""
 
         def evaluate(self, subject: object) -> object:
-            from stockpot.evaluation.subject import Findings
+            from stockpot.evaluation.evaluator import EvaluatorResult
 
             pantry.forget("meanwhile")
-            return Findings()
+            return EvaluatorResult()
 
     module = types.ModuleType("forgetful")
     module.Forgetful = Forgetful  # type: ignore[attr-defined]
@@ -289,20 +289,64 @@ def test_an_evaluator_of_another_package_that_breaks_is_named(
     options = {"size": "3"} if case == "option" else {}
 
     with pytest.raises(Refused, match=f"Broken of the package {name} cannot be used") as refused:
-        find_suite([Named(name="Broken", options=options)], has_records=True)
+        load_suite([Named(name="Broken", options=options)], has_records=True)
 
     assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
     assert words in refused.value.message
+
+
+ANSWERS = {
+    "raises": ("raise KeyError('x')", "its evaluate raised KeyError: 'x'"),
+    "exits": ("raise SystemExit", "its evaluate raised SystemExit"),
+    "none": ("return None", "its evaluate returned no EvaluatorResult, but a NoneType"),
+    "number": ("return EvaluatorResult({'a': 1.0})", "the figure a as a float, which is no"),
+    "empty": ("return EvaluatorResult({'a': Measurement({})})", "the figure a without any item"),
+    "text": ("return EvaluatorResult({'a': Measurement({'x': 'y'})})", "a of 'x' as a str"),
+    "bool": ("return EvaluatorResult({'a': Measurement({'x': True})})", "a of 'x' as a bool"),
+    "list": ("return EvaluatorResult([1])", "figures that are no mapping, but a list"),
+    "path": ("return EvaluatorResult(files={'../a': b''})", "a file called '../a', which is no"),
+    "ours": ("return EvaluatorResult(files={'evaluation.json': b''})", "which Stockpot writes"),
+    "file-text": ("return EvaluatorResult(files={'a.txt': 'a'})", "as a str, which is not bytes"),
+    "omissions": ("return EvaluatorResult(omissions=('a',))", "omissions that are no tuple of"),
+    "lineage": ("return EvaluatorResult(fitted_on=['a'])", "fitted_on that are no tuple of"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_evaluator_that_answers_nonsense_is_refused_with_its_package(
+    pantry: Pantry,
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    case: str,
+) -> None:
+    body, words = ANSWERS[case]
+    name = f"answer_{case.replace('-', '_')}"
+    code = (
+        "from stockpot.evaluation.evaluator import EvaluatorResult\n"
+        "from stockpot.evaluation.measurements import Measurement\n"
+        f"class Odd:\n  def evaluate(self, revision):\n    {body}\n"
+    )
+    install(monkeypatch, tmp_path / "package", name, code, {GROUP: {"Odd": "Odd"}})
+    revision = pantry.publish(f"odd-{case}", seed=12)
+
+    with pytest.raises(Refused, match=f"Odd of the package {name} cannot be used") as refused:
+        evaluate(revision, suite=(Named(name="Odd"),))
+
+    assert refused.value.exit_code == ExitCode.BAD_RUN_SPEC
+    assert words in refused.value.message
+    assert list(pantry.store.list(folder_of(revision))) == []
 
 
 def test_two_evaluators_of_one_figure_are_refused_rather_than_one_of_them_lost(
     pantry: Pantry, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = (
-        "from stockpot.evaluation.figures import Figure\n"
-        "from stockpot.evaluation.subject import Findings\n"
+        "from stockpot.evaluation.measurements import Measurement\n"
+        "from stockpot.evaluation.evaluator import EvaluatorResult\n"
         "class Same:\n"
-        "  def evaluate(self, subject): return Findings({'beauty': Figure({'a': 1.0})})\n"
+        "  def evaluate(self, revision):\n"
+        "    return EvaluatorResult({'beauty': Measurement({'a': 1.0})})\n"
     )
     install(monkeypatch, tmp_path / "p", "same", code, {GROUP: {"one": "Same", "two": "Same"}})
     revision = pantry.publish("twice", seed=11)

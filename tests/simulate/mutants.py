@@ -1,4 +1,4 @@
-"""Planners that forget one clause of invariants 2 to 4 each: the histories notice every one."""
+"""Mutants: planners that forget one clause of invariants 2 to 4 each, as the histories notice."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -36,7 +36,7 @@ def _without_holding(patch: Patch) -> None:
 
 
 def _always(thing: type, name: str, answer: Any) -> Mutate:
-    """Have a method say the same, whatever it is asked."""
+    """Make a method return the same, whatever its arguments."""
     return lambda patch: patch.setattr(thing, name, lambda *_, **__: answer)
 
 
@@ -70,37 +70,39 @@ def _rung(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
 
 
 def _one_receipt_of_two_is_recorded(patch: Patch) -> None:
-    """Of what one run signed only the last gets an object; the others' shards say that they did."""
+    """Record only the last receipt of a sign run; the others count as recorded by their status."""
     record, receipted = apply._record_unlearning, World.receipted.func
 
-    def mutant(action: Any, soup: Any, seen: Any, world: World, ports: Any, now: datetime) -> None:
+    def mutant(
+        action: Any, soup: Any, observed: Any, world: World, ports: Any, now: datetime
+    ) -> None:
         last = max(
             (signed_receipt.sequence for signed_receipt in signed_receipts(world)), default=0
         )
         if isinstance(action, RecordReceipt) and action.sequence < last:
             ports = replace(ports, objects=_WithoutReceipts(ports.objects))
-        record(action, soup, seen, world, ports, now)
+        record(action, soup, observed, world, ports, now)
 
     patch.setattr(apply, "_record_unlearning", mutant)
-    told = property(lambda world: receipted(replace(world, namespace_terminates=True)))
-    patch.setattr(World, "receipted", told)
+    by_status = property(lambda world: receipted(replace(world, namespace_terminates=True)))
+    patch.setattr(World, "receipted", by_status)
 
 
 class _WithoutReceipts:
-    """Objects among which no receipt is ever stored."""
+    """The objects port, but no receipt is ever stored."""
 
     def __init__(self, objects: Any) -> None:
         self._objects = objects
 
     def create(self, new: Any) -> None:
-        """Store nothing, and say nothing."""
+        """Store nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
 
 
 def _freed_by_another_receipt(patch: Patch) -> None:
-    """A shard goes once the chain that is recorded is as long as its own receipt's place in it."""
+    """Release a shard once the recorded chain is as long as its own receipt's place in it."""
     receipted = unlearning_checks.receipted
 
     def mutant(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
@@ -109,7 +111,10 @@ def _freed_by_another_receipt(patch: Patch) -> None:
             for signed_receipt in signed_receipts(inputs.world)
             if signed_receipt.shard == target.uid
         ]
-        if any(one.is_complete and one.sequence <= inputs.world.soup.receipts for one in mine):
+        if any(
+            receipt.is_complete and receipt.sequence <= inputs.world.soup.receipts
+            for receipt in mine
+        ):
             return None
         return receipted(target, inputs)
 
@@ -132,7 +137,7 @@ def _nothing_is_ever_missing(patch: Patch) -> None:
 
 
 def _writers_do_not_count(patch: Patch) -> None:
-    """Neither before the purge, nor in what a receipt says is missing."""
+    """Ignore writers before the purge, and in what a receipt lists as missing."""
     _without(Stage.QUIESCED)(patch)
     missing = unlearning_checks.missing
     for module in (unlearning_checks, due_receipts):
@@ -140,7 +145,7 @@ def _writers_do_not_count(patch: Patch) -> None:
             module,
             "missing",
             lambda shard, inputs: tuple(
-                one for one in missing(shard, inputs) if not one.startswith("StillWritten")
+                line for line in missing(shard, inputs) if not line.startswith("StillWritten")
             ),
         )
 

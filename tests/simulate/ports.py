@@ -1,4 +1,4 @@
-"""The real round's ports, filled by a kitchen: what it may read late, and where it may die."""
+"""The ports of the real round on a simulated cluster: stale reads, and crashes at each write."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -23,116 +23,118 @@ from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
 
 if TYPE_CHECKING:
-    from tests.simulate.kitchen import Kitchen
+    from tests.simulate.cluster import SimulatedCluster
 
 
-def ports_of(kitchen: "Kitchen") -> Ports:
+def ports_of(cluster: "SimulatedCluster") -> Ports:
     """All that a round needs."""
-    return Ports(_Objects(kitchen), _Runs(kitchen), _Servers(kitchen), _Around(), kitchen.clock)
+    return Ports(
+        _Objects(cluster), _Runs(cluster), _Servers(cluster), _Environment(), cluster.clock
+    )
 
 
 class _Objects:
-    """The API server's objects; each change is seen at once."""
+    """The API server's objects; each change is visible at once."""
 
-    def __init__(self, kitchen: "Kitchen") -> None:
-        self._kitchen = kitchen
+    def __init__(self, cluster: "SimulatedCluster") -> None:
+        self._cluster = cluster
 
     def read(self, *, fresh: bool) -> ObservedObjects:
-        kitchen = self._kitchen
-        if not fresh and kitchen.stale_by:
-            return kitchen.past[-min(kitchen.stale_by, len(kitchen.past))][0]
-        return kitchen.seen()
+        cluster = self._cluster
+        if not fresh and cluster.stale_by:
+            return cluster.past[-min(cluster.stale_by, len(cluster.past))][0]
+        return cluster.observed()
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
-        kitchen = self._kitchen
-        kitchen.step()
-        kitchen.soup = edit(kitchen.soup)
-        meta = kitchen.soup.metadata
-        kitchen.is_soup_gone |= bool(meta.deletion_timestamp and not meta.finalizers)
+        cluster = self._cluster
+        cluster.step()
+        cluster.soup = edit(cluster.soup)
+        meta = cluster.soup.metadata
+        cluster.is_soup_gone |= bool(meta.deletion_timestamp and not meta.finalizers)
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
-        kitchen = self._kitchen
-        kitchen.step()
-        if uid not in kitchen.shards:
+        cluster = self._cluster
+        cluster.step()
+        if uid not in cluster.shards:
             return
-        new = kitchen.shards[uid] = edit(kitchen.shards[uid])
+        new = cluster.shards[uid] = edit(cluster.shards[uid])
         if new.metadata.deletion_timestamp and not new.metadata.finalizers:
-            del kitchen.shards[uid]
-            kitchen.released.append(uid)
+            del cluster.shards[uid]
+            cluster.released.append(uid)
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
-        self._kitchen.step()
-        if name in self._kitchen.revisions:
-            self._kitchen.revisions[name] = edit(self._kitchen.revisions[name])
+        self._cluster.step()
+        if name in self._cluster.revisions:
+            self._cluster.revisions[name] = edit(self._cluster.revisions[name])
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        self._kitchen.step()
-        kitchen = self._kitchen
-        if kitchen.namespace_ends:
-            kitchen.was_refused = True
+        self._cluster.step()
+        cluster = self._cluster
+        if cluster.namespace_ends:
+            cluster.was_refused = True
         elif isinstance(new, SoupRevision):
-            kitchen.revisions.setdefault(new.metadata.name, new)
+            cluster.revisions.setdefault(new.metadata.name, new)
         else:
-            there = kitchen.receipts.setdefault(new.metadata.name, new)
+            there = cluster.receipts.setdefault(new.metadata.name, new)
             assert is_same_receipt(there, new), "another receipt has its name"
 
     def delete_revision(self, name: str) -> None:
-        self._kitchen.step()
-        self._kitchen.revisions.pop(name, None)
+        self._cluster.step()
+        self._cluster.revisions.pop(name, None)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no change is buffered."""
 
 
 class _Runs:
-    def __init__(self, kitchen: "Kitchen") -> None:
-        self._kitchen = kitchen
+    def __init__(self, cluster: "SimulatedCluster") -> None:
+        self._cluster = cluster
 
     def list(self, *, fresh: bool) -> tuple[Run, ...]:
-        kitchen = self._kitchen
-        if not fresh and kitchen.stale_by:
-            return kitchen.past[-min(kitchen.stale_by, len(kitchen.past))][1]
-        return kitchen.runs.seen()
+        cluster = self._cluster
+        if not fresh and cluster.stale_by:
+            return cluster.past[-min(cluster.stale_by, len(cluster.past))][1]
+        return cluster.runs.observed()
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
-        """Start it; one of the name that is still ending is in the way, as a Job is."""
-        kitchen = self._kitchen
-        kitchen.step()
-        if not (kitchen.namespace_ends and is_in_namespace(spec)):
-            kitchen.runs.known.setdefault(name, Workload(spec, lineage))
+        """Start a run, unless one of its name exists, as a Job that is still ending does."""
+        cluster = self._cluster
+        cluster.step()
+        if not (cluster.namespace_ends and is_in_namespace(spec)):
+            cluster.runs.known.setdefault(name, Workload(spec, lineage))
 
     def end(self, name: RunName) -> None:
-        """Ask it to end: it is there until that is confirmed."""
-        self._kitchen.step()
-        if name in self._kitchen.runs.known:
-            self._kitchen.runs.known[name].is_ending = True
+        """Request the end of a run: it exists until that is confirmed."""
+        self._cluster.step()
+        if name in self._cluster.runs.known:
+            self._cluster.runs.known[name].is_ending = True
 
 
 class _Servers:
-    def __init__(self, kitchen: "Kitchen") -> None:
-        self._kitchen = kitchen
+    def __init__(self, cluster: "SimulatedCluster") -> None:
+        self._cluster = cluster
 
     def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         del fresh
-        pods = self._kitchen.pods
+        pods = self._cluster.pods
         servers = tuple(
             Server(pods[uid].name, uid, answers=False)
             if pods[uid].is_silent
             else server_view(pods[uid].name, self._state(pods[uid]), uid)
-            for uid in pods.seen()
+            for uid in pods.observed()
         )
-        ended = frozenset(one.uid for one in granted if one.uid in pods.confirmed)
-        return ObservedServers(pods.asked_for, servers, ended=ended)
+        ended = frozenset(grant.uid for grant in granted if grant.uid in pods.confirmed)
+        return ObservedServers(pods.replicas, servers, ended=ended)
 
     def _state(self, pod: Pod) -> ServerState:
-        """What a server says: its grants, and where the receipts end in its store."""
-        chain = self._kitchen.store.chain_head()
+        """Return what a server reports: its grants, and the head of the chain in its store."""
+        chain = self._cluster.store.chain_head()
         return grants.report(pod.holdings).model_copy(update={"chain": chain})
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
         del spec
-        self._kitchen.step()
-        self._kitchen.pods.scale(replicas)
+        self._cluster.step()
+        self._cluster.pods.scale(replicas)
 
     def prepare(self, server: str, boot: str, promotion: Promotion) -> None:
         self._send(grants.prepare, server, boot, promotion)
@@ -144,9 +146,9 @@ class _Servers:
         self._send(commit, server, boot, promotion)
 
     def _send(self, do: Callable[..., Any], server: str, boot: str, promotion: Promotion) -> None:
-        self._kitchen.step()
-        pods = self._kitchen.pods
-        pod = next((pods[uid] for uid in pods.seen() if pods[uid].name == server), None)
+        self._cluster.step()
+        pods = self._cluster.pods
+        pod = next((pods[uid] for uid in pods.observed() if pods[uid].name == server), None)
         if pod is None or pod.is_silent:
             return
         grant = Grant(
@@ -158,7 +160,7 @@ class _Servers:
         # A server fetches from the store: what is not there, or has a tombstone, it cannot hold.
         pairs = grant.revision.lineage
         lineage = {name for pair in pairs for name in lineage_of(pair.shard, pair.training_key)}
-        if do is grants.prepare and lineage & self._kitchen.store.tombstones:
+        if do is grants.prepare and lineage & self._cluster.store.tombstones:
             return
         try:
             pod.holdings = copy.copy(do(pod.holdings, grant)[0])
@@ -166,7 +168,7 @@ class _Servers:
             return
 
 
-class _Around:
+class _Environment:
     store = StoreRef(url="file:///nowhere")
     signing_key = "key.pem"
 

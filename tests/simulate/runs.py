@@ -1,7 +1,7 @@
-"""Runs as their processes know them: what each verb does to the store, and how one ends.
+"""Simulated runs: what each verb does to the store, and how a run ends.
 
-They read tombstones at their start and before they publish, as the real ones do. An end that was
-asked for is confirmed only later; until then a process may still do what it was about to.
+Runs read tombstones at their start and before they publish, as the real ones do. A requested end is
+confirmed only later; until then a process may still write.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from stockpot.core.runs import Failure, Run, RunName
 
 BASE = digest_of_bytes(b"base")
 RECORDS = ("first", "second")
-"""What each shard's data has, beside others that nobody names."""
+"""Names of records in each shard's data that a history may exclude."""
 FORGOTTEN = Failure(47, "a tombstone stands for it")
 
 
@@ -41,78 +41,78 @@ class Workload:
     lineage: Lineage
     outcome: RunResult | Failure | None = None
     hidden: RunResult | Failure | None = None
-    """It has ended, and neither its Job nor its pod says so yet."""
+    """Its result, while neither its Job nor its pod reports it yet."""
     ended_at: datetime | None = None
     is_cleared: bool = False
-    """It has looked for tombstones a last time, and publishes whatever comes."""
+    """It has read the tombstones for the last time, and publishes whatever comes."""
     is_ending: bool = False
-    """It was asked to end; no kubelet has confirmed that it did."""
+    """Its end was requested, and no kubelet has confirmed it."""
 
 
 @dataclass
 class Runs:
-    """Every run of a kitchen, and those of which nobody knows any more."""
+    """Every run of a cluster, and those whose objects are gone."""
 
     store: Store
     known: dict[RunName, Workload] = field(default_factory=dict)
     frozen: dict[RunName, Workload] = field(default_factory=dict)
-    """Writers that were stopped in the middle, on nodes that do not answer."""
+    """Writers that are suspended on nodes that do not answer."""
     trained: list[str] = field(default_factory=list)
     now: datetime | None = None
     """By the signer's clock."""
     late: set[str] = field(default_factory=set)
-    """What those wrote who woke up, unseen: nobody is granted it, and it is looked for."""
+    """Artifacts that resumed writers wrote: no grant names them, and a rescan removes them."""
     late_receipts: set[int] = field(default_factory=set)
-    """Receipts that those signed, by sequence."""
+    """Sequences of receipts that resumed writers signed."""
 
-    def seen(self) -> tuple[Run, ...]:
-        """All that an operator can see of them."""
+    def observed(self) -> tuple[Run, ...]:
+        """Return the runs as an operator observes them."""
         return tuple(
             Run(
                 name,
-                one.spec.kind,
-                one.lineage,
-                result=one.outcome if isinstance(one.outcome, RunResult) else None,
-                failure=one.outcome if isinstance(one.outcome, Failure) else None,
-                ended_at=one.ended_at,
-                about=about(one.spec),
+                work.spec.kind,
+                work.lineage,
+                result=work.outcome if isinstance(work.outcome, RunResult) else None,
+                failure=work.outcome if isinstance(work.outcome, Failure) else None,
+                ended_at=work.ended_at,
+                about=about(work.spec),
             )
-            for name, one in sorted(self.known.items())
+            for name, work in sorted(self.known.items())
         )
 
     def active(self, kind: RunKind | None = None) -> list[RunName]:
         return sorted(
             name
-            for name, workload in self.known.items()
-            if workload.outcome is None and workload.hidden is None
-            if kind is None or workload.spec.kind is kind
+            for name, work in self.known.items()
+            if work.outcome is None and work.hidden is None
+            if kind is None or work.spec.kind is kind
         )
 
     def hidden(self) -> list[RunName]:
-        return sorted(name for name, one in self.known.items() if one.hidden is not None)
+        return sorted(name for name, work in self.known.items() if work.hidden is not None)
 
     def ending(self) -> list[RunName]:
-        return sorted(name for name, one in self.known.items() if one.is_ending)
+        return sorted(name for name, work in self.known.items() if work.is_ending)
 
     def finish(self, name: RunName, now: datetime) -> None:
-        """Let it do what it was told, to its end."""
+        """Let a run end with its result."""
         work = self.known[name]
         self.now = now
         work.outcome, work.ended_at = self.outcome_of(work.spec, is_cleared=work.is_cleared), now
 
     def finish_unseen(self, name: RunName, now: datetime) -> None:
-        """Let it do what it was told; its Job does not say so yet."""
+        """Let a run end; its Job does not report it yet."""
         work = self.known[name]
         self.now = now
         work.hidden = self.outcome_of(work.spec, is_cleared=work.is_cleared)
 
     def reveal(self, name: RunName, now: datetime) -> None:
-        """Its Job says how it ended."""
+        """Let the Job report how the run ended."""
         work = self.known[name]
         work.outcome, work.hidden, work.ended_at = work.hidden, None, now
 
     def confirm_end(self, name: RunName) -> None:
-        """Its last process has ended. What it made may be made again, where nobody ever saw it."""
+        """Confirm that the last process ended. An unobserved training may be run again."""
         work = self.known.pop(name)
         if isinstance(work.spec, TrainRun) and isinstance(work.hidden, TrainResult):
             made = f"shards/{work.spec.shard.uid}/{work.hidden.training_key}"
@@ -126,16 +126,16 @@ class Runs:
         self.known[name].outcome = Failure(None, "killed")
 
     def end_all(self) -> None:
-        """The namespace ends: every run in it is asked to end; what unlearns is in another one."""
+        """Request the end of every run in the soup's namespace; unlearning runs are in another."""
         for work in self.known.values():
             work.is_ending = work.is_ending or is_in_namespace(work.spec)
 
     def freeze(self, name: RunName) -> None:
-        """A node stops answering with a writer on it; somebody deletes its pod by force."""
+        """Suspend a writer on a node that stops answering; its pod is deleted by force."""
         self.frozen[name] = self.known.pop(name)
 
     def thaw(self, name: RunName) -> None:
-        """What was stopped goes on, and does what it still meant to, unseen."""
+        """Resume a suspended writer, unobserved."""
         work = self.frozen.pop(name)
         before, trained = set(self.store.artefacts), list(self.trained)
         receipts = len(self.store.receipts)
@@ -145,7 +145,7 @@ class Runs:
         self.trained = trained
 
     def outcome_of(self, spec: RunSpec, *, is_cleared: bool = False) -> RunResult | Failure:
-        """Do what a run does; where it is cleared, it read the tombstones long ago."""
+        """Do the work of a run; where it is cleared, it read the tombstones long ago."""
         match spec:
             case TrainRun():
                 return self._train(spec, is_cleared)
@@ -182,12 +182,12 @@ class Runs:
         key = digest_of_json("key", data)
         lineage = lineage_of(uid, key)
         place = f"shards/{uid}/{key}"
-        found = place in self.store.artefacts  # Its work is done: it says so, and ends.
+        is_done = place in self.store.artefacts  # Its work is done: it reports that, and ends.
         is_late = len(spec.exclude_records) < self.store.least.get(uid, 0) and not is_cleared
         if is_late or not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
         self.store.left_out[place] = len(spec.exclude_records)
-        if not found:
+        if not is_done:
             self.trained.append(place)
         return a_result(
             RunKind.TRAIN,
@@ -200,7 +200,7 @@ class Runs:
 
     def _merge(self, spec: MergeRun, is_cleared: bool) -> RunResult | Failure:
         pairs = [(part.shard_uid, part.training_key) for part in spec.parts]
-        lineage = frozenset(one for pair in pairs for one in lineage_of(*pair))
+        lineage = frozenset(uid for pair in pairs for uid in lineage_of(*pair))
         place = f"revisions/{spec.recipe_digest}"
         there = (f"shards/{uid}/{key}" in self.store.artefacts for uid, key in pairs)
         if not is_cleared and not all(there):  # Else it has read them all.
@@ -210,7 +210,7 @@ class Runs:
         return a_result(RunKind.MERGE, weights_digest=merged_digest(spec), base_digest=BASE)
 
     def _sign(self, spec: SignRun) -> SignResult:
-        """Find the receipts that are asked for, or write the next ones of the chain."""
+        """Find the requested receipts, or write the next ones of the chain."""
         missing = dict.fromkeys(text for request in spec.receipts for text in request.missing)
         receipts = []
         for request in spec.receipts:
@@ -222,17 +222,17 @@ class Runs:
     def sign_one(self, request: ReceiptRequest) -> SignedReceipt | None:
         """Find one receipt, or write the next of the chain."""
         uid, chain = request.shard.uid, self.store.receipts
-        found = [
+        places = [
             place
             for place, (shard, complete) in enumerate(chain, start=1)
             if shard == uid and (complete or place > request.after)
         ]
-        if not found and request.is_only_looked_for:
+        if not places and request.is_only_looked_for:
             return None
-        if not found:
+        if not places:
             chain.append((uid, not (self.store.strays or request.missing)))
-            found = [len(chain)]
-        sequence = found[-1]
+            places = [len(chain)]
+        sequence = places[-1]
         return SignedReceipt(
             shard=uid,
             sequence=sequence,
@@ -244,21 +244,21 @@ class Runs:
 
 
 def lineage_of(uid: str, key: str) -> frozenset[str]:
-    """What a tombstone may stand for: a shard, or one training of it."""
+    """Return the UIDs that a tombstone may have: of a shard, or of one training of it."""
     return frozenset({uid, former_of(Ingredient(ShardUID(uid), Digest(key)))})
 
 
 def is_in_namespace(spec: RunSpec) -> bool:
-    """Whether a run lives beside its soup, and not where the operator does."""
+    """Whether a run is in its soup's namespace, rather than the operator's."""
     return not isinstance(spec, PurgeRun | SignRun)
 
 
 def about(spec: RunSpec) -> frozenset[ShardUID]:
-    """Whom it trains, purges or signs for."""
+    """Return the UIDs that a run trains, purges or signs for."""
     return frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
 
 
 def merged_digest(spec: MergeRun) -> str:
-    """The bytes of a merge depend on ingredients and weights alone, not on UIDs."""
+    """Return a digest that depends on ingredients and weights alone, as the bytes of a merge do."""
     parts = sorted([part.weights_digest, str(part.weight)] for part in spec.parts)
     return digest_of_json("merged", parts)

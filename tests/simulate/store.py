@@ -1,4 +1,4 @@
-"""What lies in the store of a kitchen: names and whose they are, no bytes."""
+"""The simulated store: names of artifacts with their lineage, no bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,36 +10,36 @@ from stockpot.core.digests import digest_of_json
 
 @dataclass
 class Store:
-    """What there is, and what it was made from.
+    """Artifacts with their lineage, tombstones and receipts.
 
     A lineage has of each training both the shard's UID and the name of the one training, which a
     receipt of records is about.
     """
 
     artefacts: dict[str, frozenset[str]] = field(default_factory=dict)
-    """For each its lineage."""
+    """Lineage of each artifact."""
     left_out: dict[str, int] = field(default_factory=dict)
     """How many records each training leaves out."""
     least: dict[str, int] = field(default_factory=dict)
     """How many records a shard's trainings leave out at least."""
     tombstones: set[str] = field(default_factory=set)
     receipts: list[tuple[str, bool]] = field(default_factory=list)
-    """For each of the chain: of which shard, and whether it is Complete."""
+    """The chain: the UID of each receipt, and whether it is Complete."""
     strays: int = 0
     """Objects of unknown lineage."""
 
     def publish(self, name: str, uids: frozenset[str], *, is_cleared: bool = False) -> bool:
-        """Write an artefact, unless a tombstone stands for any of its lineage."""
+        """Write an artifact, unless a tombstone covers any of its lineage."""
         if uids & self.tombstones and not is_cleared:
             return False
         self.artefacts[name] = uids
         return True
 
     def purge(self, uid: str, former: FormerRecords | None = None) -> int:
-        """Remove all that a shard is in, or one training of it, behind its tombstone.
+        """Write the tombstone of a UID, and remove every artifact that has it in its lineage.
 
         Returns:
-            How much there was.
+            How many artifacts were removed.
         """
         self.tombstones.add(uid)
         doomed = [name for name, lineage in self.artefacts.items() if uid in lineage]
@@ -55,7 +55,7 @@ class Store:
         return len(doomed)
 
     def collect(self, forgotten: Sequence[str], kept: Sequence[KeptTrainings]) -> int:
-        """Remove what came back of what was forgotten, and of records that left living shards."""
+        """Remove resurrected artifacts of unlearned UIDs, and of records that left shards."""
         self.tombstones |= set(forgotten)
         doomed = {n for n, lineage in self.artefacts.items() if lineage & set(forgotten)}
         for trainings in kept:
@@ -74,16 +74,16 @@ class Store:
         return self.left_out[name] < still.left_out
 
     def chain_head(self) -> ChainHead:
-        """Where the receipts end."""
+        """Return the head of the receipt chain."""
         count = len(self.receipts)
         digest = digest_of_json("receipt", count) if count else None
         return ChainHead(sequence=count, digest=digest, receipt=count)
 
     def restore(self, older: "Store") -> None:
-        """All is as it was in a backup."""
+        """Restore the store from a backup."""
         self.artefacts = dict(older.artefacts)
         self.tombstones, self.receipts = set(older.tombstones), list(older.receipts)
 
     def completed(self) -> set[str]:
-        """Shards of which the chain says that nothing is missing."""
+        """Return the UIDs that have a Complete receipt."""
         return {uid for uid, complete in self.receipts if complete}

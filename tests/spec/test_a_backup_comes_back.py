@@ -14,14 +14,14 @@ def seeing(receipt: int, *, age_s: float = 0.0, digest: str = "two") -> World:
     """A soup that knows two receipts, and a server whose store has so many."""
     head = ChainHead(sequence=receipt, digest=key(digest), receipt=receipt)
     server = a_server().of("cats")
-    told = replace(server, server=replace(server.server, chain=head, chain_age_s=age_s))
+    reading = replace(server, server=replace(server.server, chain=head, chain_age_s=age_s))
     soup = a_soup().having_made().of("cats").with_fields(receipts=2, head=key("two"))
-    return a_world(soup, CATS, told, receipts=KNOWN)
+    return a_world(soup, CATS, reading, receipts=KNOWN)
 
 
 def serves_base(world: World) -> bool:
-    promoted = [one for one in actions_for(world, LATER) if isinstance(one, Promote)]
-    return [one.promotion.revision.recipe for one in promoted] == [Recipe()]
+    promoted = [action for action in actions_for(world, LATER) if isinstance(action, Promote)]
+    return [action.promotion.revision.recipe for action in promoted] == [Recipe()]
 
 
 def test_where_both_know_the_same_receipts_nothing_is_done() -> None:
@@ -39,10 +39,10 @@ def test_objects_that_are_older_than_the_store_serve_the_base_and_say_how_to_go_
     assert (blocker.reason, blocker.needs_person) == (Reason.RECEIPTS_OUT_OF_STEP, True)
     assert "number 5" in blocker.message
     assert "stockpot replay" in blocker.help
-    told = {
+    updates = {
         condition.type: condition for condition in report_of(check(world, LATER)).soup.conditions
     }
-    assert told[ConditionType.STALLED].so
+    assert updates[ConditionType.STALLED].so
 
 
 def test_a_store_that_is_older_than_its_objects_serves_the_base() -> None:
@@ -77,18 +77,22 @@ def test_nothing_is_signed_onto_a_chain_whose_end_is_missing() -> None:
     purged = replace(a_run(StartPurge(uid("dogs"))))
     under_way = replace(world, targets=(*world.targets, leaving.target), runs=(purged,))
 
-    assert StartSigning not in [type(one) for one in actions_for(under_way, LATER)]
+    assert StartSigning not in [type(action) for action in actions_for(under_way, LATER)]
 
 
 def test_what_an_older_store_has_again_is_removed_soon() -> None:
     soon = LATER + timedelta(minutes=2)
     world = seeing(1)
     looked = replace(world.soup, last_rescan=LastRescan(7, NOON, 12))
-    again = [one for one in actions_for(replace(world, soup=looked), soon) if is_collection(one)]
+    again = [
+        action for action in actions_for(replace(world, soup=looked), soon) if is_collection(action)
+    ]
 
     assert len(again) == 1
     assert not [
-        one for one in actions_for(replace(seeing(2), soup=looked), soon) if is_collection(one)
+        action
+        for action in actions_for(replace(seeing(2), soup=looked), soon)
+        if is_collection(action)
     ]
 
 

@@ -46,10 +46,10 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
         a_soup().of("cats"), CATS, ONCE_MORE, left(1, 2, NOON, attempt=3), receipts=(INCOMPLETE,)
     )
 
-    found = lacks(world)
+    lacking = lacks(world)
 
-    assert found is not None
-    stage, blocker = found
+    assert lacking is not None
+    stage, blocker = lacking
     assert (stage, blocker.reason, blocker.needs_person) == (
         Stage.PURGED,
         Reason.RESIDUALS_LEFT,
@@ -63,16 +63,16 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
     assert actions_for(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)
 
 
-def test_what_a_lock_keeps_is_told_apart_from_what_nobody_knows() -> None:
+def test_locked_objects_are_told_apart_from_objects_of_unknown_lineage() -> None:
     run = left(1, 5, NOON, attempt=3)
     assert run.result
     run = replace(run, result=run.result.model_copy(update={"locked_count": 3}))
 
-    found = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
+    lacking = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
 
-    assert found is not None
-    assert "2 objects of unknown lineage and 3 objects that a bucket lock" in found[1].message
-    assert "when their lock ends" in found[1].help
+    assert lacking is not None
+    assert "2 objects of unknown lineage and 3 objects that a bucket lock" in lacking[1].message
+    assert "when their lock ends" in lacking[1].help
 
 
 def test_the_next_receipt_is_signed_when_nothing_is_left() -> None:
@@ -100,7 +100,7 @@ def test_a_server_is_written_down_before_its_first_grant() -> None:
 def test_a_server_that_is_written_down_is_granted_what_was_promoted() -> None:
     soup = a_soup().of("cats").with_fields(granted=(ServerGrant("pets-1", "uid of pets-1"),))
 
-    assert [type(one) for one in actions_for(a_world(soup, CATS, a_server()))] == [Prepare]
+    assert [type(action) for action in actions_for(a_world(soup, CATS, a_server()))] == [Prepare]
 
 
 def test_a_server_leaves_the_list_only_when_its_end_is_confirmed() -> None:
@@ -114,10 +114,10 @@ def test_a_pod_that_vanished_holds_the_receipt_back_and_says_what_to_do() -> Non
     soup = a_soup().of("cats").with_fields(granted=(LOST,))
     world = a_world(soup, CATS, GOING, PURGED)
 
-    found = lacks(world)
+    lacking = lacks(world)
 
-    assert found is not None
-    stage, blocker = found
+    assert lacking is not None
+    stage, blocker = lacking
     assert (stage, blocker.reason) == (Stage.VERIFIED, Reason.UNREACHABLE_NODE)
     assert "pets-0" in blocker.message
     assert "node-7" in blocker.message
@@ -160,9 +160,11 @@ def test_past_the_deadline_a_writer_that_does_not_end_is_named() -> None:
     training = a_run(StartTraining(DOGS, a_shard("dogs").shard.request))
     world = a_world(a_soup().of("cats"), CATS, GOING, PURGED, training)
 
-    found = check(world, AN_HOUR_LATER)
+    assessment = check(world, AN_HOUR_LATER)
 
-    assert missing(GOING.target, found.inputs) == (f"StillWritten: {training.name} has not ended",)
+    assert missing(GOING.target, assessment.inputs) == (
+        f"StillWritten: {training.name} has not ended",
+    )
     assert EndRun(training.name) in actions_for(world, AN_HOUR_LATER)
 
 
@@ -178,8 +180,10 @@ def test_past_the_deadline_the_base_is_served_where_the_survivors_are_not_merged
     failing = broken(StartMerge(a_soup().of("cats").soup.made[0].recipe), 46)
     world = a_world(soup, CATS, GOING, failing)
 
-    assert not [one for one in actions_for(world) if isinstance(one, Promote)]
-    [promote] = [one for one in actions_for(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+    assert not [action for action in actions_for(world) if isinstance(action, Promote)]
+    [promote] = [
+        action for action in actions_for(world, AN_HOUR_LATER) if isinstance(action, Promote)
+    ]
     assert promote.promotion.revision.recipe == Recipe()
 
 
@@ -187,7 +191,9 @@ def test_the_survivors_come_back_once_they_are_merged() -> None:
     soup = a_soup().having_made("cats").of()
     world = a_world(soup, CATS, GOING)
 
-    [promote] = [one for one in actions_for(world, AN_HOUR_LATER) if isinstance(one, Promote)]
+    [promote] = [
+        action for action in actions_for(world, AN_HOUR_LATER) if isinstance(action, Promote)
+    ]
 
     assert promote.promotion.revision == a_soup().of("cats").soup.made[0]
 
@@ -195,16 +201,16 @@ def test_the_survivors_come_back_once_they_are_merged() -> None:
 def test_the_soup_says_that_a_deadline_has_passed() -> None:
     world = a_world(a_soup().of("cats", "dogs"), CATS, GOING)
 
-    told = {
+    updates = {
         condition.type: condition
         for condition in report_of(check(world, AN_HOUR_LATER)).soup.conditions
     }
 
-    assert told[ConditionType.UNLEARNING].reason is Reason.DEADLINE_PASSED
-    assert "dogs" in told[ConditionType.UNLEARNING].message
+    assert updates[ConditionType.UNLEARNING].reason is Reason.DEADLINE_PASSED
+    assert "dogs" in updates[ConditionType.UNLEARNING].message
 
 
-def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
+def test_the_object_of_a_forced_shard_goes_once_the_soup_has_recorded_it() -> None:
     soup = a_soup().of("cats", "dogs")
 
     before = actions_for(a_world(soup, CATS, GOING.forced()))
@@ -215,7 +221,7 @@ def test_a_shard_that_is_forced_goes_when_the_soup_has_noted_it() -> None:
     assert ReleaseShard(DOGS) in after
 
 
-def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobody() -> None:
+def test_a_forced_target_has_an_incomplete_receipt_first_and_does_not_wait() -> None:
     gone = a_shard("dogs").trained().lost().forced()
     silent = a_server().of("cats").silent()
     world = a_world(a_soup().of("cats"), CATS, gone, PURGED, silent)
@@ -228,12 +234,12 @@ def test_what_was_forced_away_has_an_incomplete_receipt_first_and_waits_for_nobo
     assert len(due.missing) == 2
     again = gone.with_fields(incomplete=1)
     later = a_world(a_soup().of("cats"), CATS, again, left(1, 0), silent, receipts=(INCOMPLETE,))
-    assert not [one for one in actions_for(later) if isinstance(one, StartSigning)]
+    assert not [action for action in actions_for(later) if isinstance(action, StartSigning)]
 
 
 def test_an_epoch_is_risen_above_though_the_revision_it_promoted_is_gone() -> None:
     soup = a_soup().having_made().with_fields(epoch=Epoch(3))
 
-    [promote] = [one for one in actions_for(a_world(soup)) if isinstance(one, Promote)]
+    [promote] = [action for action in actions_for(a_world(soup)) if isinstance(action, Promote)]
 
     assert promote.promotion.epoch == Epoch(4)

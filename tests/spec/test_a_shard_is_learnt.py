@@ -56,7 +56,7 @@ def test_what_a_training_came_to_is_written_down() -> None:
     assert (action.trained.key, action.trained.records) == (key("cats"), 7)
 
 
-def test_what_of_the_data_was_not_used_is_written_down_and_said_in_the_condition() -> None:
+def test_omitted_data_is_recorded_and_named_in_the_condition() -> None:
     omissions = (
         Omission(reason="CorruptPicture", count=5, examples=("a.png (it is empty)", "b.png")),
         Omission(reason="CutCaption", count=1, examples=("c.png (90 tokens, of which 77)",)),
@@ -77,7 +77,7 @@ def test_what_of_the_data_was_not_used_is_written_down_and_said_in_the_condition
     shard = a_shard("cats").with_fields(trained=action.trained)
     [report] = report_of(check(a_world(a_soup().of(), shard), NOON)).shards
 
-    [trained] = [told for told in report.conditions if told.type is ConditionType.TRAINED]
+    [trained] = [update for update in report.conditions if update.type is ConditionType.TRAINED]
     assert trained.so
     assert trained.message == (
         "not used as given: pictures that cannot be decoded, left out: 5 (a.png (it is empty), "
@@ -145,7 +145,7 @@ def test_a_soup_that_returns_to_earlier_members_is_found_and_not_merged_again() 
     assert action == Promote(Promotion(a_revision("cats"), Epoch(5), 2))
 
 
-def test_a_server_is_told_to_prepare_and_only_then_to_commit() -> None:
+def test_a_server_prepares_a_revision_before_it_commits() -> None:
     soup = a_soup().of("cats", epoch=2)
     promotion = soup.soup.current
     assert promotion is not None
@@ -221,9 +221,9 @@ def test_weights_count_only_in_proportion() -> None:
             a_shard("cats").trained().weighing(weights[0]),
             a_shard("dogs").trained().weighing(weights[1]),
         )
-        found = check(world, NOON).inputs.recipe
-        assert isinstance(found, Recipe)
-        return found
+        recipe = check(world, NOON).inputs.recipe
+        assert isinstance(recipe, Recipe)
+        return recipe
 
     assert recipe("0.5", "0.25") == recipe("2", "1")
     assert recipe("1", "1") == recipe("3", "3")
@@ -232,10 +232,10 @@ def test_weights_count_only_in_proportion() -> None:
 
 
 def test_the_order_of_shards_does_not_matter() -> None:
-    one, other = a_shard("cats").trained(), a_shard("dogs").trained()
+    cats, dogs = a_shard("cats").trained(), a_shard("dogs").trained()
 
-    assert actions_for(a_world(a_soup().of(), one, other)) == actions_for(
-        a_world(a_soup().of(), other, one)
+    assert actions_for(a_world(a_soup().of(), cats, dogs)) == actions_for(
+        a_world(a_soup().of(), dogs, cats)
     )
 
 
@@ -263,7 +263,7 @@ def test_a_promoted_revision_is_evaluated_once() -> None:
     assert actions_for(a_world(known, a_shard("cats").trained())) == ()
 
 
-def test_runs_that_nobody_waits_for_are_ended() -> None:
+def test_runs_that_are_not_needed_are_ended() -> None:
     merge = StartMerge(a_recipe("cats"))
     world = a_world(
         a_soup().of("cats"), a_shard("cats").trained(), a_run(merge), a_run(training("cats"))
@@ -272,7 +272,7 @@ def test_runs_that_nobody_waits_for_are_ended() -> None:
     assert actions_for(world) == (EndRun(run_name(merge)), EndRun(run_name(training("cats"))))
 
 
-def test_as_many_servers_are_asked_for_as_the_soup_wants() -> None:
+def test_the_number_of_servers_is_what_the_soup_declares() -> None:
     world = a_world(a_soup().of("cats"), a_shard("cats").trained())
     wanting = replace(world, soup=replace(world.soup, replicas=1))
 
@@ -290,7 +290,7 @@ def test_a_shard_trained_from_another_base_stays_out_and_says_so() -> None:
     assert why(world, "cats") is Reason.BASE_DRIFTED
 
 
-def test_an_evaluation_that_failed_is_said_and_holds_nothing_up() -> None:
+def test_a_failed_evaluation_is_reported_and_blocks_nothing() -> None:
     start = StartEvaluation(a_revision("cats"))
     soup = a_soup().of("cats").with_fields(evaluates=True)
     world = a_world(soup, a_shard("cats").trained(), broken(start, 48, "no evaluator of that name"))

@@ -74,7 +74,9 @@ def test_additions_wait_and_the_soup_is_stalled_with_what_the_weighting_did(case
 
     assert actions_for(world) == ()
     [stalled] = [
-        told for told in report_of(assessment).soup.conditions if told.type is ConditionType.STALLED
+        update
+        for update in report_of(assessment).soup.conditions
+        if update.type is ConditionType.STALLED
     ]
     assert (stalled.so, stalled.reason) == (True, Reason.WEIGHTING_FAILED)
     assert stalled.message.startswith("the weighting Mine cannot be used: ")
@@ -140,17 +142,18 @@ def weightless() -> World:
 def test_where_all_weigh_nothing_the_base_is_served_and_the_soup_says_so() -> None:
     world = weightless()
 
-    told = {told.type: told for told in report_of(check(world, NOON)).soup.conditions}
+    updates = {update.type: update for update in report_of(check(world, NOON)).soup.conditions}
 
     assert actions_for(world) == ()
     for kind in (ConditionType.READY, ConditionType.SERVING):
-        assert (told[kind].so, told[kind].reason) == (True, Reason.WEIGHTLESS)
+        assert (updates[kind].so, updates[kind].reason) == (True, Reason.WEIGHTLESS)
         assert (
-            "the weighting Mine gives every shard the weight 0 (cats, dogs)" in told[kind].message
+            "the weighting Mine gives every shard the weight 0 (cats, dogs)"
+            in updates[kind].message
         )
 
 
-def test_a_soup_without_shards_is_not_said_to_be_weightless() -> None:
-    told = report_of(check(a_world(a_soup().of()), NOON)).soup.conditions
+def test_a_soup_without_shards_is_not_weightless() -> None:
+    updates = report_of(check(a_world(a_soup().of()), NOON)).soup.conditions
 
-    assert Reason.WEIGHTLESS not in {one.reason for one in told}
+    assert Reason.WEIGHTLESS not in {update.reason for update in updates}

@@ -28,7 +28,7 @@ def test_the_same_records_from_elsewhere_are_known_again_after_the_training() ->
     back = a_shard("new").trained(at=NOON + timedelta(hours=1)).with_fields(data=DATA)
     world = a_world(a_soup().of(), back, receipts=(RECEIPT,))
 
-    assert not [one for one in actions_for(world) if isinstance(one, StartMerge)]
+    assert not [action for action in actions_for(world) if isinstance(action, StartMerge)]
 
 
 def test_another_donors_equal_data_that_was_learnt_before_stays() -> None:
@@ -44,34 +44,34 @@ def test_who_names_the_last_receipt_may_learn_it_again() -> None:
     outdated = a_shard("new").with_fields(source=SOURCE, relearn="pets-3")
     receipts = (earlier, RECEIPT)
 
-    assert [type(one) for one in actions_for(a_world(a_soup().of(), named, receipts=receipts))] == [
-        StartTraining
-    ]
+    assert [
+        type(action) for action in actions_for(a_world(a_soup().of(), named, receipts=receipts))
+    ] == [StartTraining]
     assert actions_for(a_world(a_soup().of(), outdated, receipts=receipts)) == ()
 
 
 def test_a_shard_that_expired_climbs_the_same_ladder() -> None:
-    seen = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.expired(None))
+    observed = a_world(a_soup().of("cats"), CATS, DOGS_SHARD.expired(None))
     out = a_world(a_soup().of("cats"), CATS, EXPIRED)
 
-    assert actions_for(seen)[0] == RecordDeletion(DOGS)
+    assert actions_for(observed)[0] == RecordDeletion(DOGS)
     assert actions_for(out) == (StartPurge(DOGS),)
 
 
-def test_the_object_of_a_shard_that_expired_stays_and_nothing_more_is_asked_for() -> None:
+def test_the_object_of_an_expired_shard_stays_and_no_action_follows() -> None:
     world = a_world(a_soup().of("cats"), CATS, EXPIRED, receipted=("dogs",))
 
     assert actions_for(world) == ()
     assert check(world, NOON).pending[DOGS] is None
 
 
-def test_it_is_looked_at_again_when_it_expires() -> None:
+def test_the_next_round_is_due_when_a_shard_expires() -> None:
     at = NOON + timedelta(days=40)
 
     assert check(a_world(a_soup().of("cats"), CATS.with_fields(expires_at=at)), NOON).due_at == at
 
 
-def test_when_the_last_shard_goes_nobody_serves_where_it_says_so() -> None:
+def test_without_shards_there_are_no_servers_where_the_soup_scales_to_zero() -> None:
     soup = a_soup().of(epoch=2).with_fields(scales_to_zero=True, promotions=1)
     world = a_world(soup, a_server().of(epoch=2))
 
@@ -95,7 +95,7 @@ def test_a_shard_that_went_by_force_climbs_the_ladder_without_an_object() -> Non
     assert ReleaseShard(DOGS) in actions_for(done)
 
 
-def test_the_last_trace_of_a_lost_shard_stays_until_it_is_noted() -> None:
+def test_the_last_trace_of_a_lost_shard_stays_until_its_deletion_is_recorded() -> None:
     soup = a_soup().having_made("cats", "dogs").of("cats")
     trace = ForgetRevision(a_revision("cats", "dogs"))
 

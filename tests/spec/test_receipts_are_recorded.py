@@ -58,8 +58,8 @@ def test_what_one_run_signed_is_recorded_in_the_order_of_the_chain() -> None:
 
     records = only(RecordReceipt, world_of(*dying("frogs", "dogs", "eels"), run))
 
-    told = [(record.sequence, record.shard, record.previous) for record in records]  # type: ignore[union-attr]
-    assert told == [
+    numbers = [(record.sequence, record.shard, record.previous) for record in records]  # type: ignore[union-attr]
+    assert numbers == [
         (4, uid("dogs"), receipt_digest(3)),
         (5, uid("eels"), receipt_digest(4)),
         (6, uid("frogs"), receipt_digest(5)),
@@ -68,7 +68,7 @@ def test_what_one_run_signed_is_recorded_in_the_order_of_the_chain() -> None:
 
 @pytest.mark.parametrize("highest", [0, 4, 9])
 @pytest.mark.parametrize("is_soup_alive", [True, False])
-def test_another_shards_receipt_frees_nobody(highest: int, is_soup_alive: bool) -> None:
+def test_the_receipt_of_another_shard_releases_no_shard(highest: int, is_soup_alive: bool) -> None:
     run = signed(signing("dogs"), first=4)
     others = recorded(*range(1, highest + 1), name="eels")
     others = tuple(other for other in others if other.sequence != 4)
@@ -76,7 +76,7 @@ def test_another_shards_receipt_frees_nobody(highest: int, is_soup_alive: bool) 
     world = replace(world, soup=replace(world.soup, receipts=highest, alive=is_soup_alive))
 
     assert only(ReleaseShard, world) == []
-    assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
+    assert [action.sequence for action in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
 
 
 def test_an_object_with_another_digest_than_the_shards_status_names_is_not_its_receipt() -> None:
@@ -112,7 +112,7 @@ def test_a_receipt_is_recorded_whatever_its_shard_lacks_by_then() -> None:
     still_served = a_soup().of("cats", "dogs")
     world = a_world(still_served, CATS, a_shard("dogs").trained().tombstoned(), run)
 
-    assert [one.sequence for one in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
+    assert [action.sequence for action in only(RecordReceipt, world)] == [4]  # type: ignore[union-attr]
     assert EndRun(run.name) not in actions_for(world)
 
 
@@ -122,7 +122,7 @@ def test_a_receipt_of_records_is_recorded_though_their_shard_goes_by_now() -> No
     run = signed(start, first=4)
     world = world_of(*dying("dogs"), run, former_of_dying=frozenset({former}))
 
-    assert [one.shard for one in only(RecordReceipt, world)] == [former]  # type: ignore[union-attr]
+    assert [action.shard for action in only(RecordReceipt, world)] == [former]  # type: ignore[union-attr]
 
 
 def test_a_run_that_signed_is_kept_until_all_of_it_is_recorded() -> None:
@@ -143,11 +143,11 @@ def test_a_receipt_that_was_refused_holds_up_no_other() -> None:
     first = run.result.model_copy(update={"receipts": run.result.receipts[:1]})
     world = world_of(*dying("dogs", "eels"), replace(run, result=first))
 
-    assert [one.shard for one in only(RecordReceipt, world)] == [uid("dogs")]  # type: ignore[union-attr]
+    assert [action.shard for action in only(RecordReceipt, world)] == [uid("dogs")]  # type: ignore[union-attr]
     assert only(StartSigning, world) == [signing("eels")]
 
 
-def test_a_run_that_failed_is_tried_again_with_whoever_is_due_by_then() -> None:
+def test_a_failed_sign_run_is_retried_with_the_receipts_that_are_due_by_then() -> None:
     failed = broken(signing("dogs"), 49, "there is no signing key")
     failed = replace(failed, failure=replace(failed.failure, at=NOON))  # type: ignore[type-var]
 
@@ -188,7 +188,9 @@ def test_receipts_without_an_object_are_named_until_they_have_one() -> None:
 
     def named(*places: int) -> str:
         world = a_world(soup, CATS, receipts=recorded(*places))
-        conditions = {one.type: one for one in report_of(check(world, NOON)).soup.conditions}
+        conditions = {
+            action.type: action for action in report_of(check(world, NOON)).soup.conditions
+        }
         condition = conditions.get(ConditionType.RECEIPTS_MISSING)
         return condition.message if condition else ""
 

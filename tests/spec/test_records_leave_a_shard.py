@@ -32,11 +32,11 @@ def kinds(actions: tuple[Action, ...]) -> list[type]:
 def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None:
     world = a_world(a_soup().of("cats", "dogs").having_made("cats"), CATS, ASKED)
 
-    told = actions_for(world)
+    actions = actions_for(world)
 
-    assert RequestRecordRemoval(DOGS) in told
-    assert AGAIN in told
-    [promote] = [one for one in told if isinstance(one, Promote)]
+    assert RequestRecordRemoval(DOGS) in actions
+    assert AGAIN in actions
+    [promote] = [action for action in actions if isinstance(action, Promote)]
     assert promote.promotion.revision == a_revision("cats")
 
 
@@ -68,13 +68,13 @@ def test_a_record_that_is_not_there_loses_nothing_and_says_what_to_do() -> None:
     assert "rex.png" in pending.blocker.message
 
 
-def test_whoever_corrects_the_name_has_the_shard_back() -> None:
+def test_correcting_a_misspelt_record_brings_the_shard_back() -> None:
     right = a_shard("dogs").trained().with_fields(records_asked_at=NOON)
 
-    told = actions_for(a_world(a_soup().of("cats").having_made("cats", "dogs"), CATS, right))
+    actions = actions_for(a_world(a_soup().of("cats").having_made("cats", "dogs"), CATS, right))
 
-    assert CancelRecordRemoval(DOGS) in told
-    assert Promote in kinds(told)
+    assert CancelRecordRemoval(DOGS) in actions
+    assert Promote in kinds(actions)
 
 
 def test_a_training_that_cannot_be_had_does_not_hold_it_up_for_good() -> None:
@@ -94,11 +94,11 @@ def test_what_was_written_before_they_were_named_is_forgotten_too() -> None:
     )
     result = ended(AGAIN, training_key=key("d"), weights_digest=weights("d"))
 
-    told = actions_for(a_world(a_soup().of("cats"), CATS, untrained, result))
+    actions = actions_for(a_world(a_soup().of("cats"), CATS, untrained, result))
 
-    [disown] = [one for one in told if isinstance(one, DropIngredient)]
+    [disown] = [action for action in actions if isinstance(action, DropIngredient)]
     assert not disown.is_known
-    assert RecordIngredient not in kinds(told), "not before that is written down"
+    assert RecordIngredient not in kinds(actions), "not before that is written down"
 
 
 def test_the_former_training_is_purged_and_signed_while_the_shard_goes_on() -> None:

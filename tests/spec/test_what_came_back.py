@@ -16,13 +16,13 @@ def world(done: LastRescan | None = None, *more: RecordedReceipt) -> World:
     return a_world(soup, CATS, receipts=(SIGNED, *more))
 
 
-def test_it_is_looked_for_soon_after_a_receipt() -> None:
+def test_a_rescan_is_due_soon_after_a_receipt() -> None:
     assert actions_for(world()) == ()
     assert check(world(), NOON).due_at == NOON + 5 * MINUTE
     assert actions_for(world(), NOON + 5 * MINUTE) == (FIRST,)
 
 
-def test_nobody_looks_where_nothing_was_forgotten() -> None:
+def test_without_an_unlearned_shard_there_is_no_rescan() -> None:
     nothing = a_world(a_soup().of("cats"), CATS)
     incomplete = a_world(a_soup().of("cats"), CATS, receipts=(replace(SIGNED, is_complete=False),))
 
@@ -32,12 +32,12 @@ def test_nobody_looks_where_nothing_was_forgotten() -> None:
 
 
 def test_what_was_found_is_written_down_and_the_run_goes() -> None:
-    found = replace(world(), runs=(ended(FIRST, purged_objects=2),))
+    removed = replace(world(), runs=(ended(FIRST, purged_objects=2),))
 
-    assert actions_for(found, NOON + 6 * MINUTE) == (RecordRescan(1, 2),)
+    assert actions_for(removed, NOON + 6 * MINUTE) == (RecordRescan(1, 2),)
 
 
-def test_it_is_looked_for_ever_less_often_but_every_day() -> None:
+def test_rescans_become_less_frequent_but_stay_daily() -> None:
     def waits(quiet: int) -> timedelta:
         due = check(world(LastRescan(1, NOON + MINUTE, quiet)), NOON + MINUTE).due_at
         assert due is not None

@@ -75,7 +75,7 @@ def test_only_the_last_attempts_at_a_purge_are_kept() -> None:
     assert actions_for(world) == (EndRun(run_name(PURGE)),)
 
 
-def test_what_keeps_a_run_from_starting_is_said_with_what_to_do() -> None:
+def test_a_startup_blocker_is_reported_with_what_to_do() -> None:
     why = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
     world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), startup_blocker=why))
 
@@ -102,7 +102,7 @@ def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() ->
     assert actions_for(world) == (PURGE,)
 
 
-def test_a_soup_with_fewer_servers_than_asked_for_is_not_ready() -> None:
+def test_a_soup_with_fewer_servers_than_declared_is_not_ready() -> None:
     world = a_world(a_soup().of("cats"), a_shard("cats").trained(), a_server().of("cats"))
     world = replace(world, soup=replace(world.soup, replicas=2), replicas=2)
 

@@ -1,19 +1,17 @@
 """The pure parts of a training: what chance decides, the learning rate, threads."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from stockpot.api.training import LearningRateSchedule, Training
-from stockpot.diffusion.threads import threads_allowed
 from stockpot.training.optimizer import learning_rate
-from stockpot.training.sampling_plan import Draw, draw_batch
+from stockpot.training.sampling_plan import SamplingPlan, plan_batch
 
 
-def a_draw(batch: int, **fields: Any) -> Draw:
+def a_draw(batch: int, **fields: Any) -> SamplingPlan:
     said = {
         "records": 10,
         "batch_size": 4,
@@ -22,7 +20,7 @@ def a_draw(batch: int, **fields: Any) -> Draw:
         "flip": True,
         "captionless": 0.25,
     }
-    return draw_batch(7, batch, **{**said, **fields})
+    return plan_batch(7, batch, **{**said, **fields})
 
 
 def test_a_batch_is_drawn_the_same_whenever_it_is_drawn() -> None:
@@ -78,42 +76,3 @@ def test_the_learning_rate_rises_in_the_warm_up_and_falls_by_its_schedule(
     assert [learning_rate(training, 1.0, step) for step in range(6)] == pytest.approx(
         rates, rel=1e-4
     )
-
-
-def cgroups(folder: Path, membership: str, files: dict[str, str]) -> tuple[Path, Path]:
-    proc = folder / "cgroup"
-    proc.write_text(membership)
-    for name, content in files.items():
-        (folder / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "fs" / name).write_text(content)
-    return proc, folder / "fs"
-
-
-@pytest.mark.parametrize(
-    ("membership", "files", "threads"),
-    [
-        ("0::/", {"cpu.max": "200000 100000\n"}, 2),
-        ("0::/", {"cpu.max": "150000 100000\n"}, 1),
-        ("0::/", {"cpu.max": "50000 100000\n"}, 1),
-        ("0::/", {"cpu.max": "max 100000\n"}, 1),
-        ("0::/", {}, 1),
-        ("0::/pod/box", {"pod/cpu.max": "300000 100000", "pod/box/cpu.max": "max 100000"}, 3),
-        ("0::/pod/box", {"pod/cpu.max": "300000 100000", "pod/box/cpu.max": "200000 100000"}, 2),
-        ("0::/../other", {"cpu.max": "400000 100000"}, 4),
-        (
-            "4:cpu,cpuacct:/box\n1:memory:/box",
-            {"cpu/box/cpu.cfs_quota_us": "400000", "cpu/box/cpu.cfs_period_us": "100000"},
-            4,
-        ),
-        (
-            "4:cpu:/box",
-            {"cpu/box/cpu.cfs_quota_us": "-1", "cpu/box/cpu.cfs_period_us": "100000"},
-            1,
-        ),
-        ("nonsense", {"cpu.max": "nonsense"}, 1),
-    ],
-)
-def test_threads_follow_the_containers_limit_and_are_one_without(
-    tmp_path: Path, membership: str, files: dict[str, str], threads: int
-) -> None:
-    assert threads_allowed(*cgroups(tmp_path, membership, files)) == threads

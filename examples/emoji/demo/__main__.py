@@ -23,7 +23,7 @@ from venue import Venue
 
 from stockpot.api.v1alpha1 import SoupRevision, UnlearningReceipt
 from stockpot.core.digests import short
-from stockpot.evaluation.figures import Figure, paired_difference
+from stockpot.evaluation.measurements import Measurement, paired_difference
 from stockpot.store.keys import Keys
 from stockpot.store.open import open_store
 from stockpot.unlearning.chain import check_chain
@@ -189,7 +189,7 @@ class Story:
 
     def measure(
         self, revision: SoupRevision, pictures: list[NDArray[np.uint8]], *, optional: bool = False
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Measurement]:
         """The figures of a revision, with what was measured of each picture.
 
         The whole demo reads what the revision's evaluation stored; the quick one has none, and
@@ -197,7 +197,7 @@ class Story:
         """
         if self.length.is_quick:
             colours = [saturation(picture) for picture in pictures]
-            return {SATURATION: Figure(dict(zip(self.length.prompts, colours, strict=True)))}
+            return {SATURATION: Measurement(dict(zip(self.length.prompts, colours, strict=True)))}
         spec = revision.spec
         folder = Keys(self.venue.namespace).evaluation(spec.soup_ref.uid, spec.recipe_digest)
         key = folder + "evaluation.json"
@@ -206,7 +206,7 @@ class Story:
             self.require(optional, "the revision was evaluated")
             return {}
         metrics = json.loads(found)["metrics"]
-        return {name: Figure.from_json(said) for name, said in metrics.items()}
+        return {name: Measurement.from_json(said) for name, said in metrics.items()}
 
     def recompute(self, revision: SoupRevision) -> None:
         """Draw what the client was answered once more, from the stored weights."""

@@ -13,7 +13,7 @@ from terminal import Teller, clock
 from venue import Timing
 
 from stockpot.api.v1alpha1 import UnlearningReceipt
-from stockpot.evaluation.figures import Figure
+from stockpot.evaluation.measurements import Measurement
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #33302c; background: #faf8f5;
@@ -36,7 +36,7 @@ class Chapter:
     weights: str
     recipe: str
     pictures: list[NDArray[np.uint8]]
-    metrics: dict[str, Figure] = field(default_factory=dict)
+    metrics: dict[str, Measurement] = field(default_factory=dict)
 
 
 def write_report(

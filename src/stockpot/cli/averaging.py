@@ -16,7 +16,6 @@ from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Recipe
 from stockpot.errors import Refused
-from stockpot.merging.cores import cores
 from stockpot.merging.engine import MergeSettings
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.ingredients import open_part
@@ -25,6 +24,7 @@ from stockpot.merging.recipes import Desk, merge
 from stockpot.merging.run import run
 from stockpot.merging.targets import nowhere
 from stockpot.metrics.progress import Progress
+from stockpot.process.cpu_limit import cores
 from stockpot.store.keys import SUMS, Keys
 from stockpot.store.port import ObjectStore
 from stockpot.store.sources import fetch_folder

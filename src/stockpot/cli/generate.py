@@ -6,30 +6,34 @@ import click
 
 from stockpot.api.crd import crd_files
 from stockpot.api.reference import pages
+from stockpot.cli.module_list import with_module_list
 from stockpot.cluster.chart.generation import chart_files
 from stockpot.errors import Refused
 from stockpot.metrics.dashboard import dashboard
 
 
-def generated() -> dict[str, str]:
-    """The text of every generated file, by its path in the repository."""
+def generated(root: Path) -> dict[str, str]:
+    """Return the text of every generated file, by its path in the repository `root`."""
     crds = {f"crds/{name}": text for name, text in crd_files().items()}
     reference = {f"docs/reference/{name}": text for name, text in pages().items()}
     dashboards = {"charts/stockpot/dashboards/soup-quality.json": dashboard()}
-    return crds | reference | chart_files() | dashboards
+    page = root / "ARCHITECTURE.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    architecture = {"ARCHITECTURE.md": with_module_list(text)}
+    return crds | reference | chart_files() | dashboards | architecture
 
 
 def drifted(root: Path) -> list[str]:
-    """Which generated files are not as the models would have them; none: all is well."""
-    found = []
-    for name, text in generated().items():
+    """List the generated files that differ from what `generate` would write."""
+    changed = []
+    for name, text in generated(root).items():
         file = root / name
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            found.append(name)
-    expected = {Path(name) for name in generated()}
+            changed.append(name)
+    expected = {Path(name) for name in generated(root)}
     wholly = ("crds/*.yaml", "charts/stockpot/templates/crds/*", "charts/stockpot/dashboards/*")
     strangers = {path.relative_to(root) for place in wholly for path in root.glob(place)} - expected
-    return sorted([*found, *map(str, strangers)])
+    return sorted([*changed, *map(str, strangers)])
 
 
 @click.command()
@@ -41,12 +45,12 @@ def drifted(root: Path) -> list[str]:
     help="The repository.",
 )
 def generate(check: bool, root: Path) -> None:
-    """Write CRDs, reference pages, and what of the chart is made from models."""
+    """Write CRDs, reference pages, generated chart files and the list of modules."""
     if check:
         if names := drifted(root):
             raise Refused(f"{', '.join(names)}: not as the models say", help="run: make generate")
         return
-    for name, text in generated().items():
+    for name, text in generated(root).items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")

@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Entry] = {
     "replay": Entry("Write receipts of the store as objects, for a cluster that lost them."),
     "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(
-        "Write CRDs, reference pages, and what of the chart is made from models.", hidden=True
+        "Write CRDs, reference pages, generated chart files and the list of modules.", hidden=True
     ),
 }
 

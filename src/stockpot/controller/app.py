@@ -3,13 +3,11 @@
 import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -18,6 +16,7 @@ from stockpot.cluster.apiserver.credentials import connect
 from stockpot.cluster.apiserver.settings import PATH, read_settings
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.extras import extra_named
+from stockpot.process.interruption import stop_on_signals
 
 PORT = 8080
 SWITCH_S = 0.0005
@@ -56,12 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         log.error(error.message, help=error.help)
         return int(error.exit_code)
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        operator.stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop_on_signals(operator.stop)
     with operator.answering(chosen.port):
         operator.run()
     return int(ExitCode.OK)

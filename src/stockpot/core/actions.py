@@ -1,6 +1,6 @@
-"""The closed union of what a plan can ask for. Names make asking twice harmless.
+"""The actions of a plan. Their names make it harmless to apply one twice.
 
-No action is relied on for having been asked: only the world's showing it counts. So each may
+Only what the next round observes counts, never that an action was asked for. So each action may
 come twice, late, or from a leader that has been replaced.
 """
 
@@ -28,19 +28,19 @@ class StartRun:
 
 @dataclass(frozen=True)
 class HoldShard:
-    """Put our finalizer on a shard, so that it cannot go before it is forgotten."""
+    """Put our finalizer on a shard, so that its object stays until it is unlearned."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
 class HoldSoup:
-    """Put our finalizer on the soup, so that its shards can be forgotten before it goes."""
+    """Put our finalizer on the soup, so that its object stays until its shards are unlearned."""
 
 
 @dataclass(frozen=True)
 class ReleaseSoup:
-    """Take our finalizer off a soup that is being deleted and that no shard needs any more."""
+    """Remove our finalizer from a soup that is being deleted and that no shard needs."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,23 @@ class StartTraining(StartRun):
 
     @property
     def stem(self) -> str:
-        """Of the names of all attempts."""
+        """What the names of all attempts begin with."""
         return f"train-{self.shard[:8]}-{short(self.request)}"
 
     @property
     def about(self) -> frozenset[ShardUID]:
-        """Whose training it is."""
+        """The shard that is trained."""
         return frozenset({self.shard})
 
     @property
     def lineage(self) -> Lineage:
-        """What it may write: the key is not known before the data was read."""
+        """What it may write: any training of the shard, whose key depends on the data."""
         return frozenset({Ingredient(self.shard, Digest(""))})
 
 
 @dataclass(frozen=True)
 class StartMerge(StartRun):
-    """Make the soup of a recipe."""
+    """Merge the ingredients of a recipe."""
 
     kind = RunKind.MERGE
 
@@ -90,13 +90,13 @@ class StartMerge(StartRun):
 
     @property
     def lineage(self) -> Lineage:
-        """What it may write."""
+        """What it may write: artifacts of these ingredients."""
         return self.recipe.lineage
 
 
 @dataclass(frozen=True)
 class StartEvaluation(StartRun):
-    """Look at a revision: figures and samples."""
+    """Evaluate a revision: figures and samples."""
 
     kind = RunKind.EVALUATE
 
@@ -115,7 +115,7 @@ class StartEvaluation(StartRun):
 
     @property
     def lineage(self) -> Lineage:
-        """What it may write."""
+        """What it may write: artifacts of these ingredients."""
         return self.revision.lineage
 
 
@@ -129,7 +129,7 @@ class StartPurge(StartRun):
     shard: ShardUID
     attempt: int = 1
     after: int = 0
-    """How many receipts of the shard were Incomplete: after each it is purged once more."""
+    """How many receipts of the shard are Incomplete: after each it is purged again."""
 
     @property
     def about(self) -> frozenset[ShardUID]:
@@ -149,17 +149,17 @@ class StartPurge(StartRun):
 
 @dataclass(frozen=True)
 class StartRescan(StartRun):
-    """Look for what came back of all that was forgotten, and remove it."""
+    """Rescan the store for resurrected artifacts of unlearned shards, and remove them."""
 
     kind = RunKind.RESCAN
     is_owed = True
 
     number: int
-    """How many times that was looked for, with this one."""
+    """Number of the rescan, from 1."""
     forgotten: tuple[ShardUID, ...]
     attempt: int = 1
     recorded: tuple[int, ...] = field(default=(), compare=False)
-    """Receipts that have an object, by sequence: the run names those that have none."""
+    """Sequences of receipts that have an object: the run reports those that have none."""
 
     @property
     def about(self) -> frozenset[ShardUID]:
@@ -168,7 +168,7 @@ class StartRescan(StartRun):
 
     @property
     def stem(self) -> str:
-        """One run for one look."""
+        """One run for one rescan."""
         return f"collect-{self.number}"
 
     @property
@@ -179,20 +179,20 @@ class StartRescan(StartRun):
 
 @dataclass(frozen=True)
 class DueReceipt:
-    """A receipt that is to be signed: nothing else is missing for it."""
+    """A receipt that is to be signed."""
 
     shard: ShardUID
     after: int = 0
-    """How many receipts of the shard were Incomplete: this is another."""
+    """How many receipts of the shard are Incomplete already."""
     missing: tuple[str, ...] = ()
-    """What could not be confirmed, which the receipt is to say."""
+    """What could not be confirmed, as the receipt has to list it."""
     is_only_looked_for: bool = False
-    """It may have been written before, by a run of which nothing was heard; it is not due."""
+    """Not due, but a killed run may have written it: it is only looked up."""
 
 
 @dataclass(frozen=True)
 class StartSigning(StartRun):
-    """Write the receipts of unlearnings that were verified, one after the other."""
+    """Sign the receipts of targets that were verified, one after the other."""
 
     kind = RunKind.SIGN
     is_owed = True
@@ -202,12 +202,12 @@ class StartSigning(StartRun):
 
     @property
     def about(self) -> frozenset[ShardUID]:
-        """The shards whose receipts they are."""
+        """The targets whose receipts are signed."""
         return frozenset(receipt.shard for receipt in self.receipts)
 
     @property
     def stem(self) -> str:
-        """The same for the same receipts, so that a run of them is found again."""
+        """Depends on the receipts alone, so that a run of them is found again."""
         if len(self.receipts) == 1:
             [only] = self.receipts
             return f"sign-{tag_of(only.shard)}" + (f"-{only.after}" if only.after else "")
@@ -229,13 +229,13 @@ def run_name(start: Start) -> RunName:
 
 
 def attempt_of(name: RunName, start: Start) -> int:
-    """Which attempt of it the name says; 0 where it says another run."""
+    """Return the number of the attempt that a name has; 0 for the name of another run."""
     stem, _, attempt = name.rpartition("-")
     return int(attempt) if stem == start.stem and attempt.isdecimal() else 0
 
 
 def is_attempt_at(run: Run, start: Start) -> bool:
-    """Whether it is that: two shards may begin with the same characters."""
+    """Whether a run is an attempt at this one: UIDs may begin with the same characters."""
     return attempt_of(run.name, start) > 0 and (not run.about or run.about == start.about)
 
 
@@ -245,20 +245,20 @@ def is_signing(run: Run) -> bool:
 
 
 def next_attempt(start: Start, attempt: int) -> Start:
-    """The same run, tried once more."""
+    """Return the run with the number of an attempt."""
     return replace(start, attempt=attempt)
 
 
 @dataclass(frozen=True)
 class EndRun:
-    """End a run, wait for its last process, and forget that it was."""
+    """End a run, wait for its last process, and delete it."""
 
     name: RunName
 
 
 @dataclass(frozen=True)
 class RecordIngredient:
-    """Write down what a training came to."""
+    """Record the result of a training in its shard."""
 
     shard: ShardUID
     trained: TrainingOutcome
@@ -266,63 +266,63 @@ class RecordIngredient:
 
 @dataclass(frozen=True)
 class RequestRecordRemoval:
-    """Write down when it was seen that records are to leave a shard."""
+    """Record that records are to leave a shard, with the time."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
 class CancelRecordRemoval:
-    """Write down no longer that records are to leave a shard: they were named by mistake."""
+    """Remove the note that records are to leave a shard: they are no longer named."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
 class DropIngredient:
-    """Take a shard's ingredient from it, for good: from then on that is to be forgotten."""
+    """Drop a shard's ingredient for good: from then on it is an unlearning target."""
 
     shard: ShardUID
     former: Ingredient
     records: tuple[str, ...]
-    """Which are in it, and are not to be."""
+    """Records that are in the ingredient and have to leave."""
     is_known: bool = True
-    """It is in the shard's status; else whatever was written before they were named."""
+    """The shard's status names the ingredient. False: artifacts from before the request."""
 
 
 @dataclass(frozen=True)
 class RecordRevision:
-    """Write down that a recipe was merged, to what, and how."""
+    """Create the SoupRevision of a recipe that was merged."""
 
     revision: Revision
     base: Digest
     size_bytes: int
     way: str = ""
-    """`FromScratch` or `Incremental`; empty where it was not said."""
+    """`FromScratch` or `Incremental`; empty where the run did not report it."""
     read_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class RecordEvaluation:
-    """Write down a revision's figures."""
+    """Record the figures of a revision."""
 
     revision: Revision
     figures: tuple[tuple[str, str], ...]
     omissions: Omissions = ()
-    """What of the held-out records was not used exactly as given."""
+    """Held-out records that were not used exactly as given."""
 
 
 @dataclass(frozen=True)
 class RecordReceipt:
-    """Write down that a receipt is in the store."""
+    """Create the UnlearningReceipt of a receipt that is in the store."""
 
     shard: ShardUID
     sequence: int
     digest: Digest
     is_complete: bool = True
-    """Nothing is missing."""
+    """The receipt lists nothing as left or unconfirmed."""
     signed_at: str = ""
-    """By the signer's clock; empty where it did not say."""
+    """Time by the signer's clock; empty where it is not reported."""
     residuals: int = 0
     """How many objects were left in the store: of unknown lineage, or kept by a lock."""
     missing: tuple[str, ...] = ()
@@ -333,45 +333,45 @@ class RecordReceipt:
 
 @dataclass(frozen=True)
 class RecordRescan:
-    """Write down that it was looked for what came back, and how much did."""
+    """Record the result of a rescan for resurrected artifacts."""
 
     number: int
     removed: int
     unrecorded: tuple[int, ...] = ()
-    """Receipts, by sequence, that the store has and that have no object."""
+    """Sequences of receipts that the store has and that have no object."""
 
 
 @dataclass(frozen=True)
 class ForgetRevision:
-    """Take away the object of a revision that a deleted shard is in."""
+    """Delete the SoupRevision of a revision that names an unlearned ingredient."""
 
     revision: Revision
 
 
 @dataclass(frozen=True)
 class Promote:
-    """Say that this revision is to be served, by compare-and-swap above all epochs known."""
+    """Promote a revision, by compare-and-swap, under an epoch above all known ones."""
 
     promotion: Promotion
 
 
 @dataclass(frozen=True)
 class RecordServer:
-    """Write down that a server may hold something from now on, before its first grant."""
+    """Record a server before its first grant: from then on it may hold something."""
 
     server: ServerGrant
 
 
 @dataclass(frozen=True)
 class ForgetServer:
-    """Write down no longer that a server may hold something: its end is confirmed."""
+    """Remove the record of a server whose end is confirmed."""
 
     uid: str
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """Tell one server to fetch what was promoted, beside what it serves."""
+    """Have one server fetch what was promoted, beside what it serves."""
 
     server: str
     boot: str
@@ -380,7 +380,7 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Commit:
-    """Tell one server to serve what it prepared, and to drop all else."""
+    """Have one server serve what it prepared, and drop everything else."""
 
     server: str
     boot: str
@@ -389,21 +389,21 @@ class Commit:
 
 @dataclass(frozen=True)
 class Scale:
-    """Have this many servers."""
+    """Set the number of servers."""
 
     replicas: int
 
 
 @dataclass(frozen=True)
 class RecordDeletion:
-    """Write down that a deletion was seen: from then on nothing of it is made or granted."""
+    """Record a deletion: from then on nothing of the shard is trained, merged or granted."""
 
     shard: ShardUID
 
 
 @dataclass(frozen=True)
 class ReleaseShard:
-    """Take our finalizer off a shard that is forgotten."""
+    """Remove our finalizer from a shard that is unlearned."""
 
     shard: ShardUID
 
@@ -439,4 +439,4 @@ Action = (
 )
 
 IRREVOCABLE = (StartPurge, StartSigning, ReleaseShard, ReleaseSoup, ForgetServer, DropIngredient)
-"""Before any of these the world is looked at once more, past every cache."""
+"""Before one of these is applied, the world is observed again, past every cache."""

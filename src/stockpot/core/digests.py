@@ -1,4 +1,4 @@
-"""How values get names. The one place that says what a digest covers.
+"""Digests, which name values: the one place that defines what each covers.
 
 A digest is `sha256:` and 64 hex digits. One that covers JSON covers its RFC 8785 form, and
 a `version` beside the value, so that a change of meaning changes the name.

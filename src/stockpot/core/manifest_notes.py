@@ -1,7 +1,7 @@
-"""What several objects say together, before anything is applied: mistakes, and notes.
+"""Lint of several manifests together, before they are applied: mistakes, and notes.
 
-Only over the objects that are given. Others may be on the cluster already, so that most of it is a
-note. Pure: it is told the time.
+Only the given objects are checked. Others may be on the cluster already, so most findings are
+notes.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ SoupName = tuple[str, str]
 
 
 def crosscheck(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
-    """Find what cannot work, in objects that are each well by themselves."""
+    """Find what cannot work together in objects that are each valid."""
     for (_, name), shards in _by_soup(manifests).items():
         soup = _soup_of(shards[0], manifests)
         if soup is not None and _soup(soup).spec.merge.weighting.name != "Declared":
@@ -34,19 +34,19 @@ def crosscheck(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
                 f"the other weights of Soup {name} it has too many digits",
                 ("spec", "weight"),
                 place=finest.place("spec", "weight"),
-                help=f"write fewer: in whole numbers each has to be at most {MAX_WEIGHT}",
+                help=f"use fewer digits: as whole numbers, weights may be at most {MAX_WEIGHT}",
             )
 
 
 def notes(
     manifests: Sequence[Manifest], now: datetime, stored: Container[SoupName] = ()
 ) -> Iterator[Complaint]:
-    """Find what may be meant, and seldom is.
+    """Find what is valid but seldom intended.
 
     Args:
         manifests: The objects that are given.
         now: The time.
-        stored: Soups that are known to be there, by namespace and name.
+        stored: Soups that are known to exist, by namespace and name.
     """
     yield from _missing_soups(manifests, stored)
     for (_, name), shards in _by_soup(manifests).items():
@@ -78,12 +78,14 @@ def _missing_soups(
             f"DataShard {shards[0].object.metadata.name}{more} the Soup {name}, which is not in "
             "these files",
             place=shards[0].place("spec", "soupRef", "name"),
-            help=f"did you mean {near}?" if near else "it waits until there is one of that name",
+            help=f"did you mean {near}?"
+            if near
+            else "the shard waits until there is a Soup of that name",
         )
 
 
 def _shared_data(shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[Complaint]:
-    """Say where the same data is in two shards, or in a shard and in the held-out records."""
+    """Find data that is in two shards, or in a shard and in the held-out records."""
     by_folder = {_folder(_shard(manifest).spec.source): manifest for manifest in reversed(shards)}
     for manifest in shards:
         shard = _shard(manifest)
@@ -96,7 +98,7 @@ def _shared_data(shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[
                     f"{_overlap(shard.spec.source, other.spec.source)} that of DataShard "
                     f"{other.metadata.name}",
                     place=manifest.place("spec", "source"),
-                    help="data that two shards have stays in the soup where one of them is deleted",
+                    help="data that is in two shards stays in the soup when one of them is deleted",
                 )
     source = _soup(soup).spec.evaluation.source if soup else None
     for manifest in shards if source else ():
@@ -107,12 +109,12 @@ def _shared_data(shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[
                 f"the data of DataShard {shard.metadata.name} {how} spec.evaluation.source of Soup "
                 f"{shard.spec.soup_ref.name}",
                 place=manifest.place("spec", "source"),
-                help="held-out records should be in no shard: figures would praise what was learnt",
+                help="keep held-out records out of every shard: figures would measure memorization",
             )
 
 
 def _unserved(name: str, shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[Complaint]:
-    """Say where the base is served, though there are shards."""
+    """Find soups that serve the base though they have shards."""
     included = [
         manifest for manifest in shards if _shard(manifest).spec.inclusion is Inclusion.INCLUDED
     ]
@@ -120,7 +122,7 @@ def _unserved(name: str, shards: Sequence[Manifest], soup: Manifest | None) -> I
         yield Complaint(
             f"every DataShard of Soup {name} in these files weighs 0",
             place=included[0].place("spec", "weight"),
-            help="the base is served, as if there were none",
+            help="the base is served, as if there were no shards",
         )
     if soup is None:
         return
@@ -130,7 +132,7 @@ def _unserved(name: str, shards: Sequence[Manifest], soup: Manifest | None) -> I
             f"spec.membership.minShards of Soup {name} is {least}, and these files have "
             f"{len(included)} of its shards",
             place=soup.place("spec", "membership", "minShards"),
-            help="the base is served until there are as many",
+            help="the base is served until there are that many shards",
         )
 
 
@@ -141,13 +143,13 @@ def _of_shard(manifest: Manifest, now: datetime) -> Iterator[Complaint]:
         yield Complaint(
             f"spec.excludeRecords of DataShard {name} names {repeated[0]} twice",
             place=manifest.place("spec", "excludeRecords"),
-            help="once is enough",
+            help="remove one of the two",
         )
     if spec.expire_at and datetime.fromisoformat(spec.expire_at) <= now:
         yield Complaint(
-            f"spec.expireAt of DataShard {name} is {spec.expire_at}, which is over",
+            f"spec.expireAt of DataShard {name} is {spec.expire_at}, which is in the past",
             place=manifest.place("spec", "expireAt"),
-            help="it is unlearned as soon as it is applied",
+            help="the shard is unlearned as soon as it is applied",
         )
 
 
@@ -159,12 +161,12 @@ def _of_soup(manifest: Manifest) -> Iterator[Complaint]:
             f"spec.training.checkpointingSteps is {training.checkpointing_steps}, and there are "
             f"{training.max_train_steps} steps",
             place=manifest.place("spec", "training", "checkpointingSteps"),
-            help="a training that is cut off begins again from its first step",
+            help="an interrupted training starts again from its first step",
         )
 
 
 def _overlap(source: Source, other: Source) -> str:
-    """Say how the folders of two sources are related, in a verb; empty: not at all."""
+    """Return how the folders of two sources overlap, as a verb; empty where they do not."""
     (root, parts), (other_root, other_parts) = _folder(source), _folder(other)
     if root != other_root:
         return ""
@@ -182,8 +184,11 @@ def _folder(source: Source) -> tuple[str, tuple[str, ...]]:
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    known: set[str] = set()
+    repeated: list[str] = []
+    for name in names:
+        (repeated.append if name in known else known.add)(name)
+    return repeated
 
 
 def _by_soup(manifests: Iterable[Manifest]) -> dict[SoupName, list[Manifest]]:

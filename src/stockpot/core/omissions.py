@@ -1,4 +1,4 @@
-"""Count what of the data is not used exactly as it was given. Pure: names in, numbers out."""
+"""Counts files, images and captions that are not used exactly as they were given."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ class OmissionCounter:
         self._examples: dict[OmissionReason, list[str]] = {}
 
     def add(self, reason: OmissionReason, name: str) -> None:
-        """Count one more file, picture or caption."""
+        """Count one more file, image or caption."""
         self._counts[reason] = self._counts.get(reason, 0) + 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < MOST_EXAMPLES:
@@ -39,7 +39,7 @@ class OmissionCounter:
 
 
 def combine(*parts: Iterable[Omission]) -> Omissions:
-    """Add omissions up, by reason: of each the counts, and the first few examples."""
+    """Add up omissions by reason, with the first few examples of each."""
     combined: dict[str, Omission] = {}
     for omission in (omission for part in parts for omission in part):
         before = combined.get(omission.reason)

@@ -1,4 +1,4 @@
-"""What a soup is made of: which ingredients with which weights, and what that is called."""
+"""Recipes and lineage: which ingredients with which weights make a soup, and their digest."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ class Ingredient(NamedTuple):
 
     shard: ShardUID
     key: Digest
-    """Empty where it is not known yet: then it stands for any training of the shard."""
+    """Training key; empty where it is not known yet: then any training of the shard is meant."""
 
 
 Lineage = frozenset[Ingredient]
@@ -25,36 +25,36 @@ Lineage = frozenset[Ingredient]
 
 @lru_cache(maxsize=4096)
 def shards_in(lineage: Lineage) -> frozenset[ShardUID]:
-    """Whose trainings it has. Remembered: in a large soup every shard asks it of the same one."""
+    """Return the shards that a lineage names. Cached: a large soup asks the same for each shard."""
     return frozenset(ingredient.shard for ingredient in lineage)
 
 
 @lru_cache(maxsize=256)
 def _same(lineage: Lineage) -> Lineage:
-    """The one object for all that are equal, so that comparing them again costs nothing."""
+    """Return one object for all equal lineages, so that comparing them again is cheap."""
     return lineage
 
 
 def former_of(ingredient: Ingredient) -> ShardUID:
-    """Name one training of a shard that lives on: what is unlearned where records leave it.
+    """Return the UID of one training of a shard that lives on: records left it.
 
-    The UID, a dot, and 16 hex digits of the training key; a tombstone of it has this name.
+    The shard's UID, a dot, and 16 hex digits of the training key; its tombstone has this name.
     """
     return ShardUID(f"{ingredient.shard}.{ingredient.key.removeprefix(PREFIX)[:16]}")
 
 
 def shard_of(name: ShardUID) -> ShardUID:
-    """Say whose training that names, where it names one; a shard stays what it is."""
+    """Return the shard of such a UID; the UID of a shard stays as it is."""
     return ShardUID(name.partition(".")[0])
 
 
 def is_meant(shard: str, training_key: str, unlearned: str) -> bool:
-    """Whether a pair of some lineage is what was unlearned: a shard, or one training of it."""
+    """Whether an unlearned UID, of a shard or of one training, covers this pair of a lineage."""
     return unlearned in {shard, former_of(Ingredient(ShardUID(shard), Digest(training_key)))}
 
 
 def tag_of(shard: ShardUID) -> str:
-    """Shorten it for the names of runs."""
+    """Shorten a UID for the names of runs."""
     uid, _, key = shard.partition(".")
     return f"{uid[:8]}-r{key[:8]}" if key else uid[:8]
 
@@ -64,7 +64,7 @@ class WeightedIngredient(NamedTuple):
 
     ingredient: Ingredient
     weights: Digest
-    """Of the ingredient's file."""
+    """Digest of the ingredient's file."""
     weight: int
 
 
@@ -81,12 +81,12 @@ class Recipe:
 
     @cached_property
     def lineage(self) -> Lineage:
-        """The ingredients that the soup is a function of."""
+        """The ingredients that the soup is merged from."""
         return _same(frozenset(part.ingredient for part in self.parts))
 
     @property
     def is_base(self) -> bool:
-        """Whether nothing was learnt in it."""
+        """Whether the recipe has no ingredient: it is the base."""
         return not self.parts
 
     @cached_property
@@ -105,8 +105,8 @@ MAX_WEIGHT = 2**53 - 1
 
 
 def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: str) -> Recipe:
-    """Put a recipe into its one form; ingredients that weigh nothing are left out."""
-    some = sorted(one for one in weighted if one[2] > 0)
+    """Build the canonical recipe; ingredients with the weight 0 are left out."""
+    some = sorted(entry for entry in weighted if entry[2] > 0)
     if not some:
         return Recipe((), output)
     whole = whole_weights([weight for _, _, weight in some])

@@ -1,4 +1,4 @@
-"""A plan as text, for the terminal, the log and golden files. Pure."""
+"""A plan as text, for the terminal, the log and golden files."""
 
 from collections.abc import Iterator
 
@@ -12,15 +12,17 @@ from stockpot.core.world import World
 
 
 def render(assessment: Assessment, plan: Plan) -> str:
-    """Say where the soup and each shard stand, and what is asked for.
+    """Write an assessment and its plan as lines of text.
 
-    The first line is the soup with the recipe that serves and the one that should; then a line
-    for each shard, with the rung that it lacks; then a line for each action.
+    The first line is the soup with the recipe that is served and the one that should be; then a
+    line for each shard or target, with what blocks its next stage; then a line for each action.
     """
-    return "\n".join((*_standing(assessment), *_asked(plan, assessment.inputs.world))) + "\n"
+    return (
+        "\n".join((*_stage_lines(assessment), *_action_lines(plan, assessment.inputs.world))) + "\n"
+    )
 
 
-def _standing(assessment: Assessment) -> Iterator[str]:
+def _stage_lines(assessment: Assessment) -> Iterator[str]:
     world, wanted = assessment.inputs.world, assessment.inputs.recipe
     serves = _name(world.serving_recipe)
     change = "" if wanted == world.serving_recipe else " ▸ ?"
@@ -44,17 +46,17 @@ def _name(recipe: Recipe | None) -> str:
     return "base" if recipe.is_base else short(recipe.digest)
 
 
-def _asked(plan: Plan, world: World) -> Iterator[str]:
+def _action_lines(plan: Plan, world: World) -> Iterator[str]:
     for action in plan.actions:
         yield f"  {describe(action, world)}"
 
 
 def describe(action: Action, world: World) -> str:
-    """Say in one line what an action asks for: `+` begins, `=` writes down, `-` ends."""
+    """Describe an action in one line: `+` starts something, `=` records it, `-` ends it."""
     names = {str(uid): name for uid, name in world.names.items()}
-    said = _of_shard(action, names) or _of_records(action, names)
-    said = said or _of_making(action, names) or _of_serving(action)
-    return said.rstrip()
+    line = _of_shard(action, names) or _of_records(action, names)
+    line = line or _of_making(action, names) or _of_serving(action)
+    return line.rstrip()
 
 
 def _of_shard(action: Action, names: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""What objects say of themselves, from the same findings as the plan, so that they agree.
+"""Conditions and counts for the status of objects, from the same assessment as the plan.
 
-Only what can be derived is here. Memory, as what a training came to, is written by the action
-that learnt it.
+Only what can be derived is here. What has to be remembered, as the result of a training, is
+recorded by the action that learnt it.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from stockpot.core.world import World
 
 @dataclass(frozen=True)
 class ConditionUpdate:
-    """A condition, without the time at which it came to be."""
+    """A condition without its transition time."""
 
     type: ConditionType
     so: bool
@@ -37,21 +37,21 @@ class ConditionUpdate:
 
 @dataclass(frozen=True)
 class ShardStatusReport:
-    """What a shard says of itself."""
+    """Status of a shard or target, as far as it is derived."""
 
     shard: ShardUID
     conditions: tuple[ConditionUpdate, ...]
     stage: str = ""
-    """The rung of an unlearning that is worked on."""
+    """The unlearning stage that is pending."""
     run: RunName | None = None
-    """The training that is under way."""
+    """Name of the active training run."""
     progress: TrainingProgress | None = None
-    """How far that is."""
+    """Progress of that run."""
 
 
 @dataclass(frozen=True)
 class SoupStatusReport:
-    """What the soup says of itself."""
+    """Status of the soup, as far as it is derived."""
 
     conditions: tuple[ConditionUpdate, ...]
     total: int
@@ -62,19 +62,19 @@ class SoupStatusReport:
     replicas: int
     ready_replicas: int
     served: tuple[tuple[Digest, int], ...]
-    """Recipes that servers answer with, and how many do."""
+    """Recipes that are served, each with the number of its servers."""
 
 
 @dataclass(frozen=True)
 class StatusReport:
-    """What all objects of a soup say."""
+    """Status of all objects of one soup."""
 
     soup: SoupStatusReport
     shards: tuple[ShardStatusReport, ...]
 
 
 def report_of(assessment: Assessment) -> StatusReport:
-    """Say how the soup and each of its shards are."""
+    """Derive the status of the soup and of each shard and target."""
     world = assessment.inputs.world
     return StatusReport(
         _soup(assessment),
@@ -86,16 +86,16 @@ def report_of(assessment: Assessment) -> StatusReport:
 
 
 def sentence(blocker: Blocker) -> str:
-    """Say it with its help, on one line."""
+    """Return a blocker's message and help in one line."""
     return f"{blocker.message}; help: {blocker.help}" if blocker.help else blocker.message
 
 
 def readiness(blocker: Blocker | None, reservation: str = "") -> Iterator[ConditionUpdate]:
-    """Say it in kstatus' words, which `kubectl wait`, Flux and Argo CD understand.
+    """Return the kstatus conditions, which `kubectl wait`, Flux and Argo CD understand.
 
     Args:
         blocker: What is missing, or None.
-        reservation: Why all shards weigh 0, where they do: it is settled, and serves the base.
+        reservation: Message where all shards weigh 0: the soup is ready and serves the base.
     """
     if blocker is None:
         reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
@@ -114,7 +114,7 @@ def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -
         _trained(shard, blocker),
         _included(shard, blocker, assessment),
     )
-    # Of one with records that are to leave it, what is known of its training is needed still.
+    # While records are to leave the shard, the status keeps what is known of its training.
     run = None if shard.trained else _training(shard, assessment)
     if run is None:
         return ShardStatusReport(shard.uid, conditions)
@@ -137,7 +137,7 @@ def _training(shard: Shard, assessment: Assessment) -> Run | None:
 
 def _trained(shard: Shard, blocker: Blocker | None) -> ConditionUpdate:
     if shard.usable_training:
-        # A pod's log goes with the pod: here people see what is not in the model as they gave it.
+        # A pod's log goes with the pod: here people see what was not used as they gave it.
         omitted = describe(shard.usable_training.omissions)
         message = f"not used as given: {omitted}" if omitted else ""
         return ConditionUpdate(ConditionType.TRAINED, True, Reason.TRAINED, message)
@@ -192,14 +192,14 @@ def _evaluated(revision: Revision, world: World) -> ConditionUpdate:
     blocker = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
     if blocker is None:
         return ConditionUpdate(ConditionType.EVALUATED, so=False, reason=Reason.NOT_EVALUATED)
-    # It serves all the same: figures inform, they hold nothing up.
+    # The soup is served all the same: figures block nothing.
     return ConditionUpdate(
         ConditionType.EVALUATED, False, Reason.EVALUATION_FAILED, sentence(blocker)
     )
 
 
 def _weightless(assessment: Assessment) -> str:
-    """Say that the base is served because all shards weigh 0; empty where that is not so."""
+    """Return why the base is served though there are shards: all weigh 0. Empty otherwise."""
     inputs = assessment.inputs
     members = inputs.admission.members
     if not is_weightless(inputs.survivors, members):
@@ -208,8 +208,8 @@ def _weightless(assessment: Assessment) -> str:
     more = f" and {len(members) - 5} more" if len(members) > 5 else ""
     return (
         f"the base is served: the weighting {inputs.world.soup.weighting_name} gives every shard "
-        f"the weight 0 ({names}{more}); help: give one a weight above 0, or set inclusion: "
-        "Excluded where that is meant"
+        f"the weight 0 ({names}{more}); help: give a shard a weight above 0, or set inclusion: "
+        "Excluded if that is intended"
     )
 
 
@@ -226,9 +226,9 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
     weightless = _weightless(assessment)
     good = Reason.WEIGHTLESS if weightless else good
-    said = sentence(blocker) if blocker else weightless
+    message = sentence(blocker) if blocker else weightless
     yield ConditionUpdate(
-        ConditionType.SERVING, blocker is None, blocker.reason if blocker else good, said
+        ConditionType.SERVING, blocker is None, blocker.reason if blocker else good, message
     )
     if world.soup.evaluates and world.soup.current:
         yield _evaluated(world.soup.current.revision, world)
@@ -245,8 +245,8 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
         names = ", ".join(target.name for target in leaving[:5])
         late = [target.name for target in leaving if target.uid in assessment.inputs.overdue]
         if late:
-            said = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
-            yield ConditionUpdate(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, said)
+            message = f"forgetting {names}; past unlearning.deadlineSeconds: {', '.join(late[:5])}"
+            yield ConditionUpdate(ConditionType.UNLEARNING, True, Reason.DEADLINE_PASSED, message)
         else:
             yield ConditionUpdate(
                 ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}"

@@ -1,4 +1,4 @@
-"""What an ingredient's bytes depend on, listed in one place.
+"""The training key: everything that the bytes of an ingredient depend on.
 
 The training key names an ingredient: same key, same bytes on the same image, device kind and
 thread count. An upgrade of the program changes no key; only a change of what the fields mean
@@ -33,7 +33,7 @@ BYTE_FIELDS = (
 
 
 def training_key(base: Digest, data: Digest, training: Training) -> Digest:
-    """Name what comes of training these records from this base in this manner."""
+    """Return the key of training these records from this base with these settings."""
     fields = training.model_dump(mode="json", by_alias=True, include=set(BYTE_FIELDS))
     return digest_of_json(
         "training-key/1",
@@ -42,9 +42,9 @@ def training_key(base: Digest, data: Digest, training: Training) -> Digest:
 
 
 def shard_seed(training: Training, data: Digest) -> int:
-    """Draw a shard's random seed, in [0, 2**63): from its data, never from its UID.
+    """Derive a shard's random seed, in [0, 2**63), from its data and never from its UID.
 
-    So that equal data trains to equal bytes, in another store and under another name.
+    Equal data trains to equal bytes, in another store and under another name too.
     """
     named = digest_of_json("shard-seed/1", {"seed": training.seed, "data": data})
     return int(named.removeprefix(PREFIX)[:16], 16) >> 1

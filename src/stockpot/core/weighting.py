@@ -1,4 +1,4 @@
-"""How much each shard weighs: what a weighting is told, and what it answers.
+"""How much each shard weighs: the input and the output of a weighting plug-in.
 
 A weighting is pure and exact: no float, so that the same members give the same recipe on any
 machine. Others are added from outside, by an entry point in the group `stockpot.weighting`.
@@ -20,13 +20,13 @@ class SoupMember:
 
     name: str
     weight: Fraction
-    """What its object declares."""
+    """Weight that its object declares."""
     records: int
 
 
 @dataclass(frozen=True)
 class NeedEvaluation:
-    """A weighting cannot say yet: it wants these weights merged and evaluated first."""
+    """A weighting has no answer yet: these weights have to be merged and evaluated first."""
 
     weights: tuple[Fraction, ...]
 
@@ -41,7 +41,7 @@ class Weighting(Protocol):
 
 @dataclass(frozen=True)
 class UnusablePlugin:
-    """A name that nothing here is known by, or something that broke on being loaded."""
+    """A plug-in that is unknown, or that failed to load or to run."""
 
     message: str = "no weighting was resolved"
     help: str = ""
@@ -50,33 +50,33 @@ class UnusablePlugin:
 
 @dataclass(frozen=True)
 class Declared:
-    """What the shards say. All 1, the uniform soup of Wortsman et al. 2022 (arXiv:2203.05482)."""
+    """Weights as the shards declare them. All 1: the uniform soup of arXiv:2203.05482."""
 
     def step(self, members: Sequence[SoupMember]) -> tuple[Fraction, ...]:
-        """Take each shard at its word."""
+        """Return the declared weights."""
         return tuple(member.weight for member in members)
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """All the same. What a deletion falls back on where the soup's weighting is unusable."""
+    """Equal weights: the fallback of a deletion where the soup's weighting is unusable."""
 
     def step(self, members: Sequence[SoupMember]) -> tuple[Fraction, ...]:
-        """Give each the same."""
+        """Return the weight 1 for each."""
         return tuple(Fraction(1) for _ in members)
 
 
 def weigh(
     name: str, weighting: Weighting, members: Sequence[SoupMember]
 ) -> tuple[Fraction, ...] | UnusablePlugin:
-    """Ask a weighting for weights, and check its answer.
+    """Call a weighting, and check the weights that it returns.
 
     A weighting may come from another package, so nothing that it raises or returns stops a round.
 
     Args:
         name: What the Soup calls the weighting, for messages.
-        weighting: What to ask.
-        members: The members to weigh; where there are none, the weighting is not asked.
+        weighting: The weighting to call.
+        members: The members to weigh; where there are none, the weighting is not called.
 
     Returns:
         One weight of 0 or more for each member, in their order; or why there are none.
@@ -92,19 +92,19 @@ def weigh(
         fault = f"it raised {describe(error)}"
     return UnusablePlugin(
         f"the weighting {name} cannot be used: {fault}",
-        "mend the package that brings it, or set spec.merge.weighting.name: Declared",
+        "repair the package that provides it, or set spec.merge.weighting.name: Declared",
         Reason.WEIGHTING_FAILED,
     )
 
 
 def _fault_of(answer: Any, members: Sequence[SoupMember]) -> str:
-    """Say what is wrong with a weighting's answer; empty where nothing is."""
+    """Return what is wrong with a weighting's answer; empty where nothing is."""
     if not isinstance(answer, tuple | list):
         return f"it returned {type(answer).__name__}, not a tuple of weights"
     if len(answer) != len(members):
         return f"it returned {len(answer)} weights for {len(members)} shards"
     for member, weight in zip(members, answer, strict=True):
-        # A float is not exact: another machine could come to another recipe.
+        # A float is not exact: another machine could derive another recipe.
         if not isinstance(weight, Rational) or isinstance(weight, bool):
             kind = type(weight).__name__
             shown = without_addresses(f"{weight!r:.60}")
@@ -115,5 +115,5 @@ def _fault_of(answer: Any, members: Sequence[SoupMember]) -> str:
 
 
 def _exact(weight: Rational) -> Fraction:
-    # Through int: numpy's integers are Rationals that overflow without a word.
+    # Through int: numpy's integers are Rationals that overflow silently.
     return Fraction(int(weight.numerator), int(weight.denominator))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stockpot.diffusion.prompts import limit_window
 from stockpot.errors import ExitCode, Refused
+from stockpot.store.base import PIPELINE_INDEX
 
 Unet: TypeAlias = Any
 """A diffusers UNet2DConditionModel. The library's classes carry no types that a checker can use."""
@@ -70,7 +71,7 @@ def load_parts(
     import diffusers  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
-    index = json.loads((base / "model_index.json").read_text())
+    index = json.loads((base / PIPELINE_INDEX).read_text())
     where = torch.device(device)
 
     def load(part: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A contact sheet: rows of pictures with titles, as a picture. Nothing but Pillow."""
+"""Draw a contact sheet: rows of pictures with titles. Needs Pillow alone."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,6 @@
-"""How well a revision removes noise from records that it has not seen.
+"""The evaluator `heldout_loss`: the training's denoising loss on held-out records.
 
-The training's own objective, on fixed records, fixed noise and fixed noise levels: of all figures
-the one that says most for a second of work.
+Records, noise and noise levels are fixed. Of all figures it says most for a second of work.
 """
 
 from collections import defaultdict
@@ -17,46 +16,47 @@ from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
-from stockpot.evaluation.figures import Figure
-from stockpot.evaluation.subject import AT_ONCE, Findings, Subject, seed_of
+from stockpot.evaluation.evaluator import BATCH_SIZE, EvaluatedRevision, EvaluatorResult, noise_seed
+from stockpot.evaluation.measurements import Measurement
 
 
 class HeldoutLoss(HeldoutLossOptions):
     """The weighted denoising loss, as `heldout_loss`; lower is better."""
 
     @torch.no_grad()
-    def evaluate(self, subject: Subject) -> Findings:
+    def evaluate(self, revision: EvaluatedRevision) -> EvaluatorResult:
         losses: dict[str, list[float]] = defaultdict(list)
         counter = OmissionCounter()
-        latents = encode_pictures(subject.parts, _pictures(subject, counter))
-        conditions = encode_captions(subject.parts, [record.caption for record in subject.records])
-        pairs = [(at, level) for at in range(len(subject.records)) for level in range(self.levels)]
-        for first in range(0, len(pairs), AT_ONCE):
-            subject.go_on()
-            some = pairs[first : first + AT_ONCE]
+        latents = encode_pictures(revision.parts, _pictures(revision, counter))
+        records = revision.records
+        conditions = encode_captions(revision.parts, [record.caption for record in records])
+        pairs = [(at, level) for at in range(len(records)) for level in range(self.levels)]
+        for first in range(0, len(pairs), BATCH_SIZE):
+            revision.raise_if_stopping()
+            some = pairs[first : first + BATCH_SIZE]
             rows = torch.tensor([at for at, _ in some])
-            found = self._losses(subject, latents[rows], conditions[rows], some)
-            for (at, _), loss in zip(some, found, strict=True):
-                losses[subject.records[at].name].append(loss)
-            subject.advance((first + len(some)) // self.levels)
-        figure = Figure({name: fmean(values) for name, values in losses.items()})
-        return Findings({"heldout_loss": figure}, omissions=counter.omissions())
+            batch = self._losses(revision, latents[rows], conditions[rows], some)
+            for (at, _), loss in zip(some, batch, strict=True):
+                losses[records[at].name].append(loss)
+            revision.advance((first + len(some)) // self.levels)
+        figure = Measurement({name: fmean(values) for name, values in losses.items()})
+        return EvaluatorResult({"heldout_loss": figure}, omissions=counter.omissions())
 
     def _losses(
         self,
-        subject: Subject,
+        revision: EvaluatedRevision,
         latents: Tensor,
         conditions: Tensor,
         pairs: list[tuple[int, int]],
     ) -> list[float]:
-        """Say what each pair of a record and a level costs; latents and conditions are theirs."""
-        scheduler, device = subject.parts.scheduler, subject.parts.device
+        """Compute the loss of each pair of a record and a level, given their latents."""
+        scheduler, device = revision.parts.scheduler, revision.parts.device
         last = int(scheduler.config.num_train_timesteps)
         noise, timesteps = [], []
         for at, level in pairs:
-            # By the record's digest, so that another record more or less changes no other's noise.
+            # By the record's digest, so that one record more or less changes no other's noise.
             dice = torch.Generator().manual_seed(
-                seed_of(self.seed, subject.records[at].digest, level)
+                noise_seed(self.seed, revision.records[at].digest, level)
             )
             share = (level + float(torch.rand((), generator=dice))) / self.levels
             timesteps.append(min(int(share * last), last - 1))
@@ -64,14 +64,16 @@ class HeldoutLoss(HeldoutLossOptions):
         noises = torch.stack(noise).to(device, latents.dtype)
         levels = torch.tensor(timesteps, device=device)
         noisy = scheduler.add_noise(latents, noises, levels)
-        predicted = subject.unet(noisy, levels, encoder_hidden_states=conditions).sample
+        predicted = revision.unet(noisy, levels, encoder_hidden_states=conditions).sample
         wanted = target(scheduler, latents, noises, levels)
         error = (predicted.float() - wanted).square().mean((1, 2, 3))
         return [float(x) for x in error * loss_weight(scheduler, levels, self.snr_gamma)]
 
 
-def _pictures(subject: Subject, counter: OmissionCounter) -> Tensor:
-    return torch.stack([_pixels(record, subject.resolution, counter) for record in subject.records])
+def _pictures(revision: EvaluatedRevision, counter: OmissionCounter) -> Tensor:
+    return torch.stack(
+        [_pixels(record, revision.resolution, counter) for record in revision.records]
+    )
 
 
 def _pixels(record: Record, resolution: int, counter: OmissionCounter) -> Tensor:

@@ -1,4 +1,8 @@
-"""The verb `evaluate`: ask one revision, and put what was found beside it, with its lineage."""
+"""The verb `evaluate`: run a suite of evaluators on one revision and publish the evaluation.
+
+read tombstones and held-out records  →  evaluated already? then return that evaluation
+open base and revision  →  run each evaluator  →  publish, with the lineage of the revision
+"""
 
 import json
 import shutil
@@ -21,9 +25,9 @@ from stockpot.diffusion.caption_window import count_unread_captions
 from stockpot.diffusion.pipeline import load_parts, load_unet
 from stockpot.diffusion.records import DataFolder, Record, read_folder
 from stockpot.errors import ExitCode, Refused
-from stockpot.evaluation.evaluators import find_suite
-from stockpot.evaluation.figures import Figure, require_numbers
-from stockpot.evaluation.subject import Findings, Subject
+from stockpot.evaluation.evaluator import EvaluatedRevision, EvaluatorResult
+from stockpot.evaluation.measurements import Measurement, require_numbers
+from stockpot.evaluation.suite import load_suite
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import EVALUATION, begin, find_complete, publish
 from stockpot.store.base import open_base
@@ -38,21 +42,21 @@ from stockpot.store.tombstones import refuse_forgotten
 def run(
     spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event
 ) -> EvaluateResult:
-    """Evaluate a revision, or find it evaluated with the same suite on the same records.
+    """Evaluate a revision, or return its evaluation by the same suite on the same records.
 
     Raises:
         Refused: A shard of its lineage was forgotten (exit 47); the revision or the base is refused
-            (43, 45, 46); the held-out records cannot be read (42); an evaluator is unknown, or
-            refuses its options (48).
+            (43, 45, 46); the held-out records cannot be read (42); an evaluator is unknown,
+            refuses its options or breaks (48).
         Transient: The store or the disk fails.
-        StockpotError: It was asked to end (75); nothing was published.
+        StockpotError: The process was asked to stop (75); nothing was published.
     """
     began_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     refuse_forgotten(
         store, keys, {pair.shard for pair in spec.revision.lineage}, spec.revision.lineage
     )
-    suite = find_suite(spec.suite, has_records=spec.held_out is not None)
+    suite = load_suite(spec.suite, has_records=spec.held_out is not None)
     scratch = work / "evaluate"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -61,34 +65,34 @@ def run(
         records = tuple(held_out.records)
         question = _question(spec, records)
         folder_key = keys.evaluation(spec.soup.uid, spec.revision.recipe_digest)
-        known = _find_known(store, folder_key, question)
-        if known is not None:
-            return _result(known, held_out.omissions, reused=True)
+        published = _find_published(store, folder_key, question)
+        if published is not None:
+            return _result(published, held_out.omissions, reused=True)
 
         progress.begin("opening the revision")
         base = open_base(spec.base, store, scratch / "base")
         weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
         parts = load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
         unet = load_unet(parts.unet_config, weights, device=parts.device, dtype=parts.dtype)
-        subject = Subject(parts, unet, records, spec.resolution, progress.advance, stop)
-        found = []
+        revision = EvaluatedRevision(parts, unet, records, spec.resolution, progress.advance, stop)
+        results = []
         for name, evaluator in suite:
             progress.begin(name)
-            found.append(evaluator.evaluate(subject))
-        figures = _figures(found)
+            results.append(evaluator.evaluate(revision))
+        figures = _figures(results)
         counter = OmissionCounter()
         count_unread_captions(parts, records, counter)
-        omissions = combine(counter.omissions(), *(findings.omissions for findings in found))
+        omissions = combine(counter.omissions(), *(result.omissions for result in results))
 
         progress.begin("publishing")
-        manifest = _manifest(spec, base.digest, records, question, found)
+        manifest = _manifest(spec, base.digest, records, question, results)
         seconds = time.monotonic() - began_s
-        said = _said(spec, base.digest, question, figures, omissions, seconds)
-        files = _written(found, said, scratch)
+        evaluation = _evaluation(spec, base.digest, question, figures, omissions, seconds)
+        files = _write_files(results, evaluation, scratch)
         refuse_forgotten(store, keys, {pair.shard for pair in manifest.lineage}, manifest.lineage)
         begin(store, folder_key, manifest)
         publish(store, folder_key, files, manifest)
-        return _result(said, held_out.omissions, reused=False)
+        return _result(evaluation, held_out.omissions, reused=False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -100,7 +104,7 @@ def _held_out(spec: EvaluateRun, store: ObjectStore, scratch: Path) -> DataFolde
 
 
 def _question(spec: EvaluateRun, records: tuple[Record, ...]) -> Digest:
-    """Name what is asked: the same question of the same weights has the same answer."""
+    """Digest everything that the figures depend on; evaluations of equal digest are reused."""
     return digest_of_json(
         "question/1",
         {
@@ -112,26 +116,26 @@ def _question(spec: EvaluateRun, records: tuple[Record, ...]) -> Digest:
     )
 
 
-def _find_known(store: ObjectStore, folder_key: str, question: Digest) -> dict[str, Any] | None:
+def _find_published(store: ObjectStore, folder_key: str, question: Digest) -> dict[str, Any] | None:
     manifest = find_complete(store, folder_key)
     if manifest is None or manifest.facts.get("question") != question:
         return None
-    said: dict[str, Any] = json.loads(store.get(folder_key + EVALUATION) or b"{}")
-    return said if said.get("question") == question else None
+    evaluation: dict[str, Any] = json.loads(store.get(folder_key + EVALUATION) or b"{}")
+    return evaluation if evaluation.get("question") == question else None
 
 
-def _figures(found: list[Findings]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for findings in found:
-        _require_new("figure", findings.figures, figures)
-        figures |= findings.figures
+def _figures(results: list[EvaluatorResult]) -> dict[str, Measurement]:
+    figures: dict[str, Measurement] = {}
+    for result in results:
+        _require_new("figure", result.figures, figures)
+        figures |= result.figures
     for name, figure in figures.items():
         require_numbers(name, figure)
     return figures
 
 
 def _require_new(what: str, names: Iterable[str], before: Collection[str]) -> None:
-    """Refuse that one evaluator replaces what another found."""
+    """Refuse two evaluators that return the same name: one would replace the other's result."""
     if twice := sorted(set(names) & set(before)):
         raise Refused(
             f"Two evaluators of the suite give the {what} {twice[0]}.",
@@ -145,9 +149,9 @@ def _manifest(
     base: Digest,
     records: tuple[Record, ...],
     question: Digest,
-    found: list[Findings],
+    results: list[EvaluatorResult],
 ) -> Manifest:
-    fitted_on = {pair for one in found for pair in one.fitted_on}
+    fitted_on = {pair for result in results for pair in result.fitted_on}
     lineage = {*spec.revision.lineage, *fitted_on}
     return Manifest(
         kind=ArtefactKind.EVALUATION,
@@ -161,14 +165,15 @@ def _manifest(
     )
 
 
-def _said(
+def _evaluation(
     spec: EvaluateRun,
     base: Digest,
     question: Digest,
-    figures: dict[str, Figure],
+    figures: dict[str, Measurement],
     omissions: Omissions,
     seconds: float,
 ) -> dict[str, Any]:
+    """Build the content of `evaluation.json`."""
     return {
         "version": 1,
         "question": question,
@@ -182,35 +187,38 @@ def _said(
     }
 
 
-def _written(found: list[Findings], said: dict[str, Any], scratch: Path) -> dict[str, Path]:
-    folder = scratch / "found"
+def _write_files(
+    results: list[EvaluatorResult], evaluation: dict[str, Any], scratch: Path
+) -> dict[str, Path]:
+    folder = scratch / "files"
     folder.mkdir(parents=True)
     contents: dict[str, bytes] = {}
-    for findings in found:
-        _require_new("file", findings.files, contents)
-        contents |= findings.files
-    contents[EVALUATION] = json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n"
+    for result in results:
+        _require_new("file", result.files, contents)
+        contents |= result.files
+    contents[EVALUATION] = json.dumps(evaluation, indent=1, ensure_ascii=False).encode() + b"\n"
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     return {name: folder / name for name in contents}
 
 
-def _result(said: dict[str, Any], left_out: Omissions, *, reused: bool) -> EvaluateResult:
-    """Say what came of it.
+def _result(
+    evaluation: dict[str, Any], folder_omissions: Omissions, *, reused: bool
+) -> EvaluateResult:
+    """Build the run's result.
 
     Args:
-        said: What lies in the store; an older version said nothing of omissions.
-        left_out: What the folder of held-out records has besides.
-        reused: Whether it was found there.
+        evaluation: The content of `evaluation.json`; older versions wrote no omissions.
+        folder_omissions: What the folder of held-out records has and was not read.
+        reused: Whether the evaluation was published before this run.
     """
-    figures = {name: f"{metric['value']:.6f}" for name, metric in said["metrics"].items()}
+    figures = {name: f"{metric['value']:.6f}" for name, metric in evaluation["metrics"].items()}
+    omissions = (Omission.model_validate(omission) for omission in evaluation.get("omissions", ()))
     return EvaluateResult(
         reused=reused,
-        base_digest=said["baseDigest"],
-        recipe_digest=said["recipeDigest"],
-        weights_digest=said["weightsDigest"],
-        omissions=combine(
-            left_out, (Omission.model_validate(one) for one in said.get("omissions", ()))
-        ),
+        base_digest=evaluation["baseDigest"],
+        recipe_digest=evaluation["recipeDigest"],
+        weights_digest=evaluation["weightsDigest"],
+        omissions=combine(folder_omissions, omissions),
         figures=figures,
     )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.formats import FORMATS
 from stockpot.store.atomic import explained
+from stockpot.store.base import PIPELINE_INDEX
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import ABSENT_FROM_STORE, IN_STORE, ByteSource, object_bytes, opened
 from stockpot.store.safetensors import Tensor, read_header, refuse, without_repetition
@@ -269,7 +270,7 @@ def _only_checkpoint(folder: _Folder) -> str:
     found = [name for name in names if is_index(name)]
     found = found or [name for name in names if name.endswith(SUFFIX)]
     if not found:
-        pipeline = "model_index.json" in names
+        pipeline = PIPELINE_INDEX in names
         raise Refused(
             f"{here} holds no safetensors file",
             help="it is a pipeline: name one part of it, as its unet"

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from stockpot.core.digests import PREFIX, Digest
-from stockpot.errors import ExitCode, Refused, StockpotError
+from stockpot.errors import ExitCode, Refused
 from stockpot.merging.blocks import (
     Bench,
     MeanOfBlocks,
@@ -29,6 +29,7 @@ from stockpot.merging.file_blocks import MeanOfFiles, can_be_read
 from stockpot.merging.formats import Format, Stored
 from stockpot.merging.kernel import Kernel
 from stockpot.merging.layout import Run
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.ranges import InOrder, cut_short, fill
 from stockpot.store.safetensors import Header, header_bytes
 from stockpot.store.weights import FLOATS
@@ -217,7 +218,11 @@ class _Averaging:
         try:
             while not self.turns.broken and (block := self.take()) is not None:
                 number = block.number
-                _stop_here(self.stop)
+                raise_if_stopping(
+                    self.stop,
+                    "The merge ended when asked to; nothing was published.",
+                    help="Run it again: it starts from the beginning.",
+                )
                 worker.average(block)
         except _AbortedError:
             return
@@ -454,12 +459,3 @@ def _refuse_too_large(block: _Block, out: Stored) -> None:
         help="choose another output (in a Soup: spec.merge.output): bf16 or fp32",
         exit_code=ExitCode.BAD_WEIGHTS,
     )
-
-
-def _stop_here(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise StockpotError(
-            "The merge ended when asked to; nothing was published.",
-            help="Run it again: it starts from the beginning.",
-            exit_code=ExitCode.INTERRUPTED,
-        )

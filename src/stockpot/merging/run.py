@@ -23,13 +23,13 @@ from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.merging.accumulators import lineage_of, publish_sums, retire
 from stockpot.merging.checkpoints import of_sources, own_files
-from stockpot.merging.cores import cores
 from stockpot.merging.engine import MergeSettings, Target
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.kernel import installed
 from stockpot.merging.recipes import Desk, Soup, averaged, make
 from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
+from stockpot.process.cpu_limit import cores
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
 from stockpot.store.base import open_base
 from stockpot.store.keys import SUMS, WEIGHTS, Keys

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.checkpoints import own_files, require_local_or_s3
-from stockpot.merging.cores import cores
 from stockpot.merging.destination import Destination
 from stockpot.merging.engine import MergeSettings, average
 from stockpot.merging.formats import FORMATS
@@ -25,6 +24,7 @@ from stockpot.merging.kernel import installed
 from stockpot.merging.layout import output_header, runs
 from stockpot.merging.verify import verify
 from stockpot.merging.weights import Weight, Where, listed, whole
+from stockpot.process.cpu_limit import cores
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 

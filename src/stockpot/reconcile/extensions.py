@@ -1,4 +1,4 @@
-"""Names that users write, and what a round makes of them."""
+"""Load the weighting and check the training that a Soup names, for a reconcile round."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -10,25 +10,26 @@ from stockpot.api.training import Named, Training
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core.weighting import Declared, UnusablePlugin, Weighting
 from stockpot.errors import Refused
-from stockpot.extensions import declared, make
+from stockpot.extensions import declared, load_plugin
 
 BUILT_IN: Mapping[str, type[Weighting]] = {"Declared": Declared}
 
 
 def resolve_weighting(named: Named) -> Weighting | UnusablePlugin:
-    """Find a weighting; where it is unknown or breaks, say so instead of failing."""
+    """Load a weighting by name; where it is unknown or breaks, return why."""
     plugins = declared(WEIGHTINGS)
     if complaints := WEIGHTINGS.complaints(named, plugins):
-        first = complaints[0]
         is_known = WEIGHTINGS.is_known(named, plugins)
-        reason = Reason.WEIGHTING_FAILED if is_known else Reason.UNKNOWN_WEIGHTING
-        return UnusablePlugin(first.message, first.help, reason)
+        return _unusable(
+            complaints[0], Reason.WEIGHTING_FAILED if is_known else Reason.UNKNOWN_WEIGHTING
+        )
     if built_in := BUILT_IN.get(named.name):
         return built_in()
     try:
-        weighting: Weighting = make(
-            WEIGHTINGS, named, lambda kind: kind(**named.options), needs=("step",)
-        )
+        # Not through `call`: the core asks it for weights, and catches what it raises.
+        weighting: Weighting = load_plugin(
+            WEIGHTINGS, named, lambda factory: factory(**named.options), needs=("step",)
+        ).instance
     except Refused as error:
         return UnusablePlugin(error.message, error.help, Reason.WEIGHTING_FAILED)
     return weighting
@@ -37,31 +38,31 @@ def resolve_weighting(named: Named) -> Weighting | UnusablePlugin:
 def weighting_complaints(
     manifests: Iterable[Manifest], *, but: Collection[str] = ()
 ) -> Iterator[Complaint]:
-    """Say which Soups name a weighting of another package that breaks on being loaded.
+    """List the Soups that name a weighting of another package that cannot be loaded.
 
-    The operator loads a weighting into its own process; methods and evaluators bring torch, and
+    The operator loads a weighting into its own process; methods and evaluators need torch, and
     are loaded where they run.
 
     Args:
-        manifests: The objects that are given.
-        but: Names that are not installed here, and are elsewhere.
+        manifests: The objects to check.
+        but: Names to skip: installed elsewhere, and not here.
     """
     for manifest in manifests:
         if not isinstance(manifest.object, Soup):
             continue
         named = manifest.object.spec.merge.weighting
         if named.name in but or WEIGHTINGS.complaints(named, declared(WEIGHTINGS)):
-            continue  # Said already.
-        found = resolve_weighting(named)
-        if isinstance(found, UnusablePlugin):
+            continue  # Reading the manifests complains of these.
+        weighting = resolve_weighting(named)
+        if isinstance(weighting, UnusablePlugin):
             place = manifest.place("spec", "merge", "weighting", "name")
-            yield Complaint(found.message, place=place, help=found.help)
+            yield Complaint(weighting.message, place=place, help=weighting.help)
 
 
 def unusable_training(training: Training) -> UnusablePlugin | None:
-    """Say why no shard can be trained as the soup asks, where a name or an option is wrong.
+    """Return what is wrong with the method or optimizer that a Soup names, or None.
 
-    The trainings themselves would say the same, each after its pod has started.
+    Each training would fail with the same message, after its pod has started.
     """
     plugins = declared(METHODS)
     complaints = [
@@ -71,5 +72,8 @@ def unusable_training(training: Training) -> UnusablePlugin | None:
     if not complaints:
         return None
     is_known = METHODS.is_known(training.method, plugins)
-    reason = Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_METHOD
-    return UnusablePlugin(complaints[0].message, complaints[0].help, reason)
+    return _unusable(complaints[0], Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_METHOD)
+
+
+def _unusable(complaint: Complaint, reason: Reason) -> UnusablePlugin:
+    return UnusablePlugin(complaint.message, complaint.help, reason)

@@ -19,7 +19,7 @@ from stockpot.store.ranges import opened
 from stockpot.store.safetensors import read_header
 from stockpot.store.sources import fetch_folder, tree_digest, tree_files
 
-INDEX = "model_index.json"
+PIPELINE_INDEX = "model_index.json"
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 PIPELINES = frozenset({"StableDiffusionPipeline"})
@@ -73,7 +73,7 @@ TEXTS = frozenset({"README", "LICENSE", "LICENCE", "NOTICE", "COPYING", "MODEL_C
 TEXT_SUFFIXES = frozenset({"", ".md", ".txt", ".rst"})
 
 CONFIGS = frozenset(
-    {INDEX, "config.json", "tokenizer_config.json", "scheduler_config.json"}
+    {PIPELINE_INDEX, "config.json", "tokenizer_config.json", "scheduler_config.json"}
     | {"preprocessor_config.json", "special_tokens_map.json"}
 )
 LONGEST_CONFIG_BYTES = 4 << 20
@@ -139,9 +139,9 @@ def require_base(folder: Path) -> None:
         Refused: Something in it is on no list, missing or broken (exit 45).
     """
     files = tree_files(folder, exit_code=ExitCode.BAD_BASE)
-    if INDEX not in files:
+    if PIPELINE_INDEX not in files:
         raise _refused(
-            f"{folder} is no diffusers pipeline folder: it has no {INDEX}",
+            f"{folder} is no diffusers pipeline folder: it has no {PIPELINE_INDEX}",
             "point the base at the folder that pipeline.save_pretrained(FOLDER) wrote",
         )
     for name in sorted(files):
@@ -149,7 +149,7 @@ def require_base(folder: Path) -> None:
     for name, path in sorted(files.items()):
         if path.name in CONFIGS:
             _require_no_code(name, _read_config(name, path))
-    _require_pipeline(_read_config(INDEX, files[INDEX]), files)
+    _require_pipeline(_read_config(PIPELINE_INDEX, files[PIPELINE_INDEX]), files)
     for path in files.values():
         if path.suffix == ".safetensors":
             _require_safetensors(path)
@@ -230,7 +230,7 @@ def _require_pipeline(index: Mapping[str, Any], files: Mapping[str, Path]) -> No
             _require_component(component, value)
     for component, groups in NEEDED.items():
         if index.get(component) in (None, [None, None]):
-            raise _refused(f"the base has no {component} in its {INDEX}", _SAVE_AGAIN)
+            raise _refused(f"the base has no {component} in its {PIPELINE_INDEX}", _SAVE_AGAIN)
         for group in groups:
             if not any(f"{component}/{name}" in files for name in group):
                 raise _refused(
@@ -243,7 +243,7 @@ def _require_component(component: str, value: Any) -> None:
     allowed = COMPONENTS.get(component)
     if allowed is None:
         raise _refused(
-            f"{INDEX} of the base names the component {component}, which we do not know",
+            f"{PIPELINE_INDEX} of the base names the component {component}, which we do not know",
             f"a pipeline has: {', '.join(sorted(COMPONENTS))}",
         )
     if value == [None, None]:

@@ -1,11 +1,11 @@
-"""What a cut-off training leaves for its next attempt, in the store, under its own lineage.
+"""Checkpoints of a training in the store, under the shard's lineage, for its next attempt.
 
     <run folder>/manifest.json                  kind Training: the shard, the training key
-    <run folder>/step-00000050.safetensors      weights, average, moments of the optimiser: float32
+    <run folder>/step-00000050.safetensors      weights, EMA, moments of the optimizer: float32
     <run folder>/step-00000050.json             written last: with it the checkpoint is whole
 
-A checkpoint that was cut short or edited is dropped with a log line, and the one before it used:
-it saves time, and nothing rests on it. No pickles, so reading one runs no code.
+A checkpoint that was cut short or edited is dropped with a log line, and the one before it is used.
+There are no pickles, so reading one runs no code.
 """
 
 import re
@@ -30,22 +30,22 @@ from stockpot.store.sources import file_digest
 log = structlog.get_logger()
 
 KEPT = 2
-"""The newest, and the one before it for when the newest turns out to be broken."""
+"""The newest, and the one before it in case the newest is broken."""
 _NOTE = re.compile(r"step-(\d{8})\.json")
 
 
-class Note(Model):
-    """What stands beside a checkpoint's tensors, and makes it whole."""
+class CheckpointNote(Model):
+    """The metadata beside a checkpoint's tensors; written last, it completes the checkpoint."""
 
     version: int = 1
     training_key: DigestString
     step: int
-    """How many steps are done."""
+    """Steps that are done."""
     digest: DigestString
-    """Of the file with the tensors."""
+    """Digest of the file with the tensors."""
     size_bytes: int
     running_loss: str
-    """As a hexadecimal float: exact."""
+    """A hexadecimal float, which is exact."""
     optimizer_steps: int
     """Fewer than `step` where a gradient in fp16 overflowed and its step was skipped."""
     scaler: dict[str, str] = field(default_factory=dict)
@@ -54,14 +54,14 @@ class Note(Model):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two steps."""
+    """The state of a training between two steps."""
 
     step: int
     running_loss: float
     optimizer_steps: int
     scaler: Mapping[str, float]
     tensors: Mapping[str, Tensor]
-    """Keys are `<what>/<parameter>`, what being weights, average, exp_avg or exp_avg_sq."""
+    """Keys are `<kind>/<parameter>`; kinds are weights, average (the EMA), exp_avg, exp_avg_sq."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +70,23 @@ class Checkpoints:
 
     store: ObjectStore
     folder_key: str
-    """Of the run, ending in a slash."""
+    """The run's folder in the store, ending in a slash."""
     manifest: Manifest
-    """Whose kind is Training: covers with its lineage all that is written here."""
+    """A manifest of kind Training; its lineage covers all checkpoints."""
     training_key: Digest
     work: Path
     refuse_forgotten: Callable[[], None]
-    """Raises where the shard has a tombstone. Asked before anything is written."""
+    """Raises if the shard has a tombstone; called before each write."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and only then remove all but the one before it."""
+        """Write a checkpoint, then remove all older ones but the last."""
         self.refuse_forgotten()
         before = self._steps()
         if not before:
             begin(self.store, self.folder_key, self.manifest)
         path = self.work / _tensors_name(checkpoint.step)
         save_file(dict(checkpoint.tensors), path)
-        note = Note(
+        note = CheckpointNote(
             training_key=self.training_key,
             step=checkpoint.step,
             digest=file_digest(path),
@@ -103,24 +103,24 @@ class Checkpoints:
             self._drop(step)
 
     def newest(self) -> Checkpoint | None:
-        """Find the newest checkpoint that is whole and of this training; drop all others."""
+        """Load the newest complete checkpoint of this training; drop newer, unusable ones."""
         for step in self._steps():
             try:
                 return self._load(step)
-            except _Broken as broken:
-                log.warning("Dropped a checkpoint", step=step, reason=str(broken))
+            except _UnusableCheckpoint as error:
+                log.warning("Dropped a checkpoint", step=step, reason=str(error))
                 self._drop(step)
         return None
 
     def clear(self) -> None:
-        """Remove all that this run left: nobody needs it once the ingredient is published."""
+        """Remove all checkpoints, once the ingredient is published."""
         keys = [info.key for info in self.store.list(self.folder_key)]
-        # The manifest last: until then the lineage of what is left is known.
+        # The manifest goes last: until then the lineage of what remains is known.
         for key in sorted(keys, key=lambda key: key == self.folder_key + MANIFEST):
             self.store.delete(key)
 
     def _steps(self) -> list[int]:
-        """The steps of which there are checkpoints, newest first."""
+        """List the steps that have a checkpoint, newest first."""
         names = (
             info.key.removeprefix(self.folder_key) for info in self.store.list(self.folder_key)
         )
@@ -128,28 +128,30 @@ class Checkpoints:
 
     def _load(self, step: int) -> Checkpoint:
         try:
-            note = Note.model_validate_json(
+            note = CheckpointNote.model_validate_json(
                 self.store.get(self.folder_key + _note_name(step)) or b""
             )
         except ValidationError as error:
-            raise _Broken("its note cannot be understood") from error
+            raise _UnusableCheckpoint("its note cannot be understood") from error
         if note.version != 1 or note.step != step:
-            raise _Broken("its note is of another checkpoint or version")
+            raise _UnusableCheckpoint("its note is of another checkpoint or version")
         if note.training_key != self.training_key:
-            raise _Broken("it is of another training: base, data or training fields differ")
+            raise _UnusableCheckpoint(
+                "it is of another training: base, data or training fields differ"
+            )
         path = self.work / _tensors_name(step)
         try:
             self.store.get_file(self.folder_key + path.name, path)
         except KeyError as error:
-            raise _Broken("its tensors are missing") from error
+            raise _UnusableCheckpoint("its tensors are missing") from error
         if path.stat().st_size != note.size_bytes:
-            raise _Broken(f"it has {path.stat().st_size} bytes of {note.size_bytes}")
+            raise _UnusableCheckpoint(f"it has {path.stat().st_size} bytes of {note.size_bytes}")
         if file_digest(path) != note.digest:
-            raise _Broken("it was edited: its digest is not the one that was noted")
+            raise _UnusableCheckpoint("it was edited: its digest differs from the one in its note")
         try:
             tensors = load_file(path)
         except SafetensorError as error:
-            raise _Broken(f"it is no safetensors file: {error}") from error
+            raise _UnusableCheckpoint(f"it is no safetensors file: {error}") from error
         finally:
             path.unlink()
         return Checkpoint(
@@ -165,8 +167,8 @@ class Checkpoints:
         self.store.delete(self.folder_key + _tensors_name(step))
 
 
-class _Broken(Exception):
-    """Why a checkpoint is not used."""
+class _UnusableCheckpoint(Exception):
+    """The checkpoint cannot be used; the message says why."""
 
 
 def _tensors_name(step: int) -> str:

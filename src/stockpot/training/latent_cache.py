@@ -1,8 +1,7 @@
-"""Latents and text embeddings of a shard, computed once and kept in the run's scratch folder.
+"""Latents and text embeddings of a shard, computed once and cached in the run's scratch folder.
 
-Codec and text encoder are frozen, so what they make of a record is the same at every step. The
-file that keeps it is named by what it was made from, and is this run's alone: it goes with the
-scratch folder, and never into the store.
+VAE and text encoder are frozen, so their output for a record is the same at every step. The cache
+file is named by a digest of its inputs. It is removed with the scratch folder and never stored.
 """
 
 # F flips (1, or 2 with mirrored pictures), N records, U captions, L latent channels,
@@ -31,30 +30,30 @@ from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
-from stockpot.training.interrupts import stop_here
+from stockpot.process.interruption import raise_if_stopping
 
-_AT_ONCE = 64
+_BATCH_SIZE = 64
 _NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """All that the loop sees of a shard. Rows follow the records' digests: order cannot matter."""
+class EncodedShard:
+    """The shard as the loop reads it. Rows are in order of the records' digests."""
 
     latents: Tensor
     """Scaled, float32, shape (F, N, L, H, W)."""
     embeddings: Tensor
     """Float32, shape (U, T, D); the first is of the empty caption."""
     captions: Tensor
-    """Which embedding each record has, shape (N,)."""
+    """Index of each record's embedding, shape (N,)."""
     corrupt: tuple[str, ...]
-    """What could not be decoded, and why. Left out of all of the above."""
+    """Pictures that cannot be decoded, and why; they are in none of the tensors."""
     omissions: Omissions = ()
-    """What of the pictures and captions is not in the above, or in part: corrupt ones, too."""
+    """Pictures and captions that the tensors hold in part or not at all, corrupt ones included."""
 
     @property
     def records(self) -> int:
-        """How many records are trained on."""
+        """The number of records that are trained on."""
         return len(self.captions)
 
 
@@ -68,8 +67,8 @@ def encode_records(
     work: Path,
     progress: Progress,
     stop: threading.Event,
-) -> Encoded:
-    """Encode a shard, or find it encoded by an earlier attempt.
+) -> EncodedShard:
+    """Encode a shard, or load what an earlier attempt of the run encoded.
 
     Args:
         parts: The base's frozen parts.
@@ -78,8 +77,8 @@ def encode_records(
         base: Digest of the base.
         data: Digest of the records.
         work: The run's scratch folder.
-        progress: Told of each batch.
-        stop: Ends it between two batches.
+        progress: Reports each batch.
+        stop: When set, encoding ends after the current batch.
 
     Raises:
         Refused: (BAD_DATA) More pictures are corrupt than the training allows; names five.
@@ -112,16 +111,16 @@ def _encode(
     training: Training,
     progress: Progress,
     stop: threading.Event,
-) -> Encoded:
+) -> EncodedShard:
     progress.begin("encoding", len(records))
     latents: list[Tensor] = []
     usable: list[Record] = []
     corrupt: list[str] = []
     counter = OmissionCounter()
-    for at in range(0, len(records), _AT_ONCE):
-        stop_here(stop)
+    for at in range(0, len(records), _BATCH_SIZE):
+        raise_if_stopping(stop)
         pictures = []
-        for record in records[at : at + _AT_ONCE]:
+        for record in records[at : at + _BATCH_SIZE]:
             try:
                 decoded = record.decode_with_notes()
             except CorruptPicture as error:
@@ -134,11 +133,11 @@ def _encode(
                 counter.add(note, record.name)
         if pictures:
             latents.append(_latents(parts, torch.stack(pictures), training.random_flip))
-        progress.advance(min(at + _AT_ONCE, len(records)))
+        progress.advance(min(at + _BATCH_SIZE, len(records)))
     count_unread_captions(parts, usable, counter)
     texts = ["", *sorted({record.caption for record in usable})]
     place = {text: number for number, text in enumerate(texts)}
-    return Encoded(
+    return EncodedShard(
         latents=torch.cat(latents, dim=1) if latents else torch.zeros(1, 0),
         embeddings=torch.cat(list(_embeddings(parts, texts, stop))),
         captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
@@ -153,12 +152,12 @@ def _latents(parts: Parts, pictures: Tensor, flip: bool) -> Tensor:
 
 
 def _embeddings(parts: Parts, texts: Sequence[str], stop: threading.Event) -> Iterator[Tensor]:
-    for at in range(0, len(texts), _AT_ONCE):
-        stop_here(stop)
-        yield encode_captions(parts, texts[at : at + _AT_ONCE]).float().cpu()
+    for at in range(0, len(texts), _BATCH_SIZE):
+        raise_if_stopping(stop)
+        yield encode_captions(parts, texts[at : at + _BATCH_SIZE]).float().cpu()
 
 
-def _save(encoded: Encoded, path: Path, name: Digest) -> None:
+def _save(encoded: EncodedShard, path: Path, name: Digest) -> None:
     tensors = {
         "latents": encoded.latents,
         "embeddings": encoded.embeddings,
@@ -174,13 +173,13 @@ def _save(encoded: Encoded, path: Path, name: Digest) -> None:
     unfinished.replace(path)
 
 
-def _load(path: Path, name: Digest) -> Encoded | None:
+def _load(path: Path, name: Digest) -> EncodedShard | None:
     try:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             if facts.get("name") != name:
                 return None
-            return Encoded(
+            return EncodedShard(
                 latents=file.get_tensor("latents"),
                 embeddings=file.get_tensor("embeddings"),
                 captions=file.get_tensor("captions"),
@@ -193,7 +192,7 @@ def _load(path: Path, name: Digest) -> Encoded | None:
         return None
 
 
-def _refuse_too_corrupt(encoded: Encoded, total: int, allowed_percent: int) -> None:
+def _refuse_too_corrupt(encoded: EncodedShard, total: int, allowed_percent: int) -> None:
     count = len(encoded.corrupt)
     if encoded.records and count * 100 <= allowed_percent * total:
         return

@@ -1,8 +1,8 @@
-"""The training loop.
+"""The training loop: batches, loss, optimizer steps, EMA and checkpoints.
 
-Weights, their average and the optimiser's moments are float32 whatever the forward pass computes
-in. Accelerate places, casts and scales; all else is here to be read. A step depends on the state
-before it and on its number alone, so going on from a checkpoint changes no bit of the result.
+Weights, their EMA and the optimizer's moments are float32 whatever the forward pass computes in.
+Accelerate places, casts and scales. A step depends on the state before it and on its number alone,
+so resuming from a checkpoint changes no bit of the result.
 """
 
 import contextlib
@@ -23,32 +23,32 @@ from stockpot.diffusion.pipeline import Unet
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.training.checkpoint import Checkpoint, Checkpoints
-from stockpot.training.interrupts import stop_here
-from stockpot.training.latent_cache import Encoded
+from stockpot.training.latent_cache import EncodedShard
 from stockpot.training.methods import Batch, Method, Schedule
 from stockpot.training.optimizer import learning_rate, read_optimizer
-from stockpot.training.sampling_plan import draw_batch, seed_of
+from stockpot.training.sampling_plan import plan_batch, step_seed
 
 log = structlog.get_logger()
 
-_LOSS_MEMORY = 0.98
-"""How much of the running loss a step keeps: about the mean of the last 50."""
+_LOSS_SMOOTHING = 0.98
+"""Smoothing of the running loss: about the mean of the last 50 steps."""
 
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """What a training comes to."""
+    """The result of a training."""
 
     tensors: Mapping[str, Tensor]
-    """What the method publishes, float32."""
+    """The tensors that the method publishes, float32."""
     running_loss: float
-    """Of the last steps, smoothed."""
+    """The loss of the last steps, smoothed."""
 
 
 def train(
     unet: Unet,
-    encoded: Encoded,
+    encoded: EncodedShard,
     *,
     method: Method,
     schedule: Schedule,
@@ -64,14 +64,14 @@ def train(
     Args:
         unet: With the base's weights, float32.
         encoded: The shard.
-        method: What is trained and how.
-        schedule: The noise that is added.
-        training: How long and how fast.
-        seed: Of the shard; every random draw follows from it.
-        device: Where to train.
-        checkpoints: Where to save every `checkpointing_steps`.
-        progress: Told of each step.
-        stop: Saves and ends after the step under way.
+        method: The parameters to train, and their loss.
+        schedule: The noise schedule.
+        training: Steps, batch size, learning rate and so on.
+        seed: The shard's seed; every random draw follows from it.
+        device: The device to train on.
+        checkpoints: Saves the state every `checkpointing_steps`.
+        progress: Reports each step.
+        stop: When set, the loop saves and ends after the current step.
 
     Raises:
         Refused: (DIVERGED) A loss or gradient is not a number; names the step.
@@ -81,7 +81,7 @@ def train(
 
     _refuse_half_on_cpu(training, device)
     _warn_of_emulation(training, device)
-    total, per_step = training.max_train_steps, training.gradient_accumulation_steps
+    total, grad_accum_steps = training.max_train_steps, training.gradient_accumulation_steps
     adamw = read_optimizer(training.optimizer)
     if training.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
@@ -102,20 +102,22 @@ def train(
             rate = learning_rate(training, adamw.learning_rate, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            # For layers that draw for themselves, as dropout does.
-            torch.manual_seed(seed_of(seed, "step", step))
-            for part in range(per_step):
-                batch = _batch(encoded, schedule, training, seed, step * per_step + part, device)
-                part_loss = method.loss(batch, model, schedule) / per_step
-                accelerator.backward(part_loss)
-                loss += part_loss.item()
+            # For layers that draw at random themselves, as dropout does.
+            torch.manual_seed(step_seed(seed, "step", step))
+            for micro_step in range(grad_accum_steps):
+                batch = _batch(
+                    encoded, schedule, training, seed, step * grad_accum_steps + micro_step, device
+                )
+                micro_loss = method.loss(batch, model, schedule) / grad_accum_steps
+                accelerator.backward(micro_loss)
+                loss += micro_loss.item()
             norm = accelerator.clip_grad_norm_(state.parameters, adamw.max_grad_norm)
             # In fp16 a gradient may overflow: the scaler skips that step and scales less.
             _refuse_diverged(step, total, loss, 0.0 if accelerator.scaler else norm.item())
             optimizer.step()
             optimizer.zero_grad()
             state.advance(loss, skipped=accelerator.optimizer_step_was_skipped)
-            pace = (step + 1 - begun) * per_step * training.train_batch_size
+            pace = (step + 1 - begun) * grad_accum_steps * training.train_batch_size
             progress.advance(
                 state.step,
                 loss=state.running_loss,
@@ -126,14 +128,18 @@ def train(
                 stop.is_set() or state.step % training.checkpointing_steps == 0
             ):
                 checkpoints.save(state.checkpoint(accelerator.scaler))
-                stop_here(stop, saved=f"step {state.step} of {total}")
+                raise_if_stopping(
+                    stop,
+                    f"Ended when asked to, after saving step {state.step} of {total}.",
+                    help="Run it again: it goes on from what was saved.",
+                )
     unwrapped = accelerator.unwrap_model(model)
-    state.use_average()
+    state.publish_ema()
     return TrainedWeights(method.publish(unwrapped), state.running_loss)
 
 
 class _State:
-    """All that changes from step to step."""
+    """The state that a checkpoint holds."""
 
     def __init__(self, unet: Unet, method: Method, training: Training) -> None:
         trained = method.trainable(unet)
@@ -150,33 +156,33 @@ class _State:
             fused=True,
         )
         self.ema = training.ema
-        self.average = [p.detach().clone() for p in self.parameters] if self.ema else []
+        self.ema_weights = [p.detach().clone() for p in self.parameters] if self.ema else []
         self.step = 0
         self.optimizer_steps = 0
         self.running_loss = 0.0
 
     @torch.no_grad()
     def advance(self, loss: float, *, skipped: bool) -> None:
-        """Count a step that was taken, and follow it with the average."""
-        memory = _LOSS_MEMORY if self.step else 0.0
-        self.running_loss = memory * self.running_loss + (1 - memory) * loss
+        """Count a step and update the running loss and the EMA."""
+        smoothing = _LOSS_SMOOTHING if self.step else 0.0
+        self.running_loss = smoothing * self.running_loss + (1 - smoothing) * loss
         self.step += 1
         self.optimizer_steps += not skipped
         if self.ema:
-            # A long memory would be mostly of the base at first; so it grows with the steps.
+            # The decay grows with the steps: at first a long EMA would be mostly the base.
             decay = min(float(self.ema.decay), (1 + self.step) / (10 + self.step))
             follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            follow(self.average, [p.detach() for p in self.parameters], self.step)
+            follow(self.ema_weights, [p.detach() for p in self.parameters], self.step)
 
     @torch.no_grad()
-    def use_average(self) -> None:
-        """Put the average in the place of the last weights, where that is what is published."""
+    def publish_ema(self) -> None:
+        """Replace the weights by their EMA, where the training publishes the EMA."""
         if self.ema and self.ema.publish:
-            for parameter, average in zip(self.parameters, self.average, strict=True):
-                parameter.copy_(average)
+            for parameter, ema_weight in zip(self.parameters, self.ema_weights, strict=True):
+                parameter.copy_(ema_weight)
 
     def checkpoint(self, scaler: Any) -> Checkpoint:
-        """Copy the state out, to be saved."""
+        """Copy the state into a checkpoint."""
         tensors = {}
         for what, values in self._columns().items():
             for name, value in zip(self.names, values, strict=True):
@@ -194,12 +200,12 @@ class _State:
 
     @torch.no_grad()
     def restore(self, saved: Checkpoint, scaler: Any) -> None:
-        """Go back to where a checkpoint was taken."""
+        """Load the state of a checkpoint."""
         if saved.optimizer_steps:
             for parameter in self.parameters:
                 self.optimizer.state[parameter] = {
                     "step": torch.tensor(float(saved.optimizer_steps), device=parameter.device),
-                    # With the strides of the parameter: the fused kernel goes through both at once.
+                    # With the parameter's strides: the fused kernel walks both together.
                     "exp_avg": torch.empty_like(parameter),
                     "exp_avg_sq": torch.empty_like(parameter),
                 }
@@ -216,10 +222,10 @@ class _State:
         self.running_loss = saved.running_loss
 
     def _columns(self) -> dict[str, list[Tensor]]:
-        """Everything that a checkpoint holds, each in the order of `names`."""
+        """The tensors of a checkpoint by kind, each in the order of `names`."""
         columns: dict[str, list[Tensor]] = {"weights": list(self.parameters)}
         if self.ema:
-            columns["average"] = self.average
+            columns["average"] = self.ema_weights
         if self.optimizer.state:
             for what in ("exp_avg", "exp_avg_sq"):
                 columns[what] = [self.optimizer.state[p][what] for p in self.parameters]
@@ -227,15 +233,15 @@ class _State:
 
 
 def _batch(
-    encoded: Encoded,
+    encoded: EncodedShard,
     schedule: Schedule,
     training: Training,
     seed: int,
     number: int,
     device: torch.device,
 ) -> Batch:
-    """Draw a batch and put it together on the device."""
-    drawn = draw_batch(
+    """Sample a batch and assemble it on the device."""
+    drawn = plan_batch(
         seed,
         number,
         records=encoded.records,
@@ -282,14 +288,14 @@ def _refuse_diverged(step: int, total: int, loss: float, norm: float) -> None:
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """Prefer kernels that give the same bits again, and leave torch as it was."""
+    """Prefer deterministic kernels; restore torch's settings afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
     fill = settings.fill_uninitialized_memory
-    # Warns where a device has no such kernel: a training that cannot be repeated bit by bit there
-    # is still a training.
+    # Only warns where a device has no such kernel: such a training is not reproducible bit by bit,
+    # and still good.
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Costs a pass over every new tensor, to guard against reading what was never written.
+    # Filling costs a pass over every new tensor, and only guards against uninitialized reads.
     settings.fill_uninitialized_memory = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the optimiser's options mean, and which learning rate a step has. Pure."""
+"""Read the optimizer's options, and compute the learning rate of a step. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class AdamW:
 
 
 def read_optimizer(optimizer: Optimizer) -> AdamW:
-    """Understand the optimiser's options.
+    """Read the optimizer's options.
 
     Raises:
-        Refused: (BAD_RUN_SPEC) Its name, one of its options or a value is not known.
+        Refused: (BAD_RUN_SPEC) The name, an option or a value is unknown.
     """
     refuse(OPTIMIZERS.complaints(optimizer, {}))
     options = read_options(AdamWOptions, optimizer)
@@ -37,7 +37,7 @@ def read_optimizer(optimizer: Optimizer) -> AdamW:
 
 
 def learning_rate(training: Training, peak: float, step: int) -> float:
-    """The learning rate of a step: a closed form, so that a resumed run needs no history.
+    """Compute the learning rate of a step, in closed form: a resumed run needs no history.
 
     Args:
         training: Its `lr_scheduler`, `lr_warmup_steps` and `max_train_steps`.

@@ -1,4 +1,4 @@
-"""Round once, write the canonical file, look at it, and publish the ingredient."""
+"""Round the weights, write the canonical safetensors file, check it, publish the ingredient."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +37,8 @@ def write_weights(tensors: Mapping[str, Tensor], dtype: WeightsDtype, path: Path
                 help="Lower the optimizer's learningRate, or set publishDtype to bf16 or fp32.",
                 exit_code=ExitCode.DIVERGED,
             )
-    # Of one dtype and without metadata, this sorts by key and pads as the canonical form does;
-    # `inspect_weights` would refuse a file that is otherwise.
+    # With one dtype and no metadata, this sorts by key and pads as the canonical form does;
+    # `inspect_weights` would refuse any other file.
     save_file(rounded, path)
     path.chmod(0o644)
 
@@ -46,7 +46,7 @@ def write_weights(tensors: Mapping[str, Tensor], dtype: WeightsDtype, path: Path
 def publish_ingredient(
     store: ObjectStore, folder_key: str, weights: Path, manifest: Manifest
 ) -> Manifest:
-    """Admit the weights file and publish it under its complete manifest, which is returned."""
+    """Check the weights file, publish it, and return its complete manifest."""
     admitted = inspect_weights(weights)
     complete = manifest.model_copy(
         update={
@@ -60,7 +60,7 @@ def publish_ingredient(
     return complete
 
 
-def say_again(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
-    """Write what is said of a finished ingredient once more, and return it."""
+def update_manifest(store: ObjectStore, folder_key: str, manifest: Manifest) -> Manifest:
+    """Replace the manifest of a finished ingredient, and return it."""
     store.put(folder_key + MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest

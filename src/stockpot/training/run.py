@@ -1,7 +1,7 @@
-"""The train verb: from a shard's data and the base to one ingredient in the store.
+"""The verb `train`: from a shard's data and the base to one ingredient in the store.
 
-read tombstones, base and data  →  training key  →  found finished? then that is the answer
-encode  →  train, from the last checkpoint  →  round, publish  →  remove what the run left
+read tombstones, base and data  →  training key  →  published already? then return that ingredient
+encode  →  train, from the last checkpoint  →  round, publish  →  remove the checkpoints
 """
 
 import shutil
@@ -23,6 +23,7 @@ from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
 from stockpot.diffusion.records import Record, exclude, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import find_complete
 from stockpot.store.base import OpenBase, open_base
 from stockpot.store.keys import WEIGHTS, Keys
@@ -30,29 +31,29 @@ from stockpot.store.open import open_store
 from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
-from stockpot.training.interrupts import stop_here
-from stockpot.training.latent_cache import Encoded, encode_records
+from stockpot.training.latent_cache import EncodedShard, encode_records
+from stockpot.training.load_method import load_method
 from stockpot.training.loop import TrainedWeights, train
-from stockpot.training.methods import Schedule, find_method
+from stockpot.training.methods import Schedule
 from stockpot.training.optimizer import read_optimizer
-from stockpot.training.publish import publish_ingredient, say_again, write_weights
+from stockpot.training.publish import publish_ingredient, update_manifest, write_weights
 
 log = structlog.get_logger()
 
 
 def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
-    """Train one shard, or find it trained.
+    """Train one shard, or return the ingredient that the same training published.
 
     Args:
-        spec: What to train on what, and where to put it.
-        work: Scratch folder of this run, empty or as an earlier attempt left it. All is kept in
-            `training/` below it, which goes when the run is done or refused: no copy of the
-            data stays that no unlearning knows of.
+        spec: The shard, base, training and store.
+        work: Scratch folder of this run, empty or as an earlier attempt left it. Its folder
+            `training/` is removed when the run is done or refused, so that no copy of the data
+            stays that an unlearning does not reach.
         progress: Goes through `reading`, `encoding`, `training` and `publishing`.
-        stop: Set to end the run; what is done is saved.
+        stop: When set, the run saves its state and ends.
 
     Raises:
-        Refused: Something that was named is not as it should be; see the exit codes.
+        Refused: An input is missing, wrong or forgotten; see the exit codes.
         StockpotError: (INTERRUPTED) `stop` was set.
         Transient: Store or disk failed.
     """
@@ -61,7 +62,7 @@ def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event
     try:
         result = _run(spec, scratch, progress, stop)
     except Refused:
-        shutil.rmtree(scratch)  # The same again would fail the same: nothing here helps it.
+        shutil.rmtree(scratch)  # Another attempt would fail the same way.
         raise
     shutil.rmtree(scratch)
     return result
@@ -83,17 +84,17 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
 
     check_tombstone()
     progress.begin("reading")
-    # What needs no data is looked at first: a wrong name should not cost a download.
-    find_method(spec.training.method)
+    # Names are checked before data is read: a wrong one costs no download.
+    load_method(spec.training.method)
     read_optimizer(spec.training.optimizer)
     base = open_base(spec.base, store, work)
-    stop_here(stop)
+    raise_if_stopping(stop)
     folder = read_folder(fetch_folder(spec.source, store, work / "data"))
     _refuse_other_data(spec, digest_of_records(record.digest for record in folder.records))
     kept = exclude(folder.records, spec.exclude_records)
     records = kept.records
     data = digest_of_records(record.digest for record in records)
-    stop_here(stop)
+    raise_if_stopping(stop)
 
     key = training_key(base.digest, data, spec.training)
     folder_key = keys.ingredient(spec.shard.uid, key)
@@ -120,9 +121,9 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     finished = find_complete(store, folder_key)
     reused = finished is not None
     if finished and finished.request != spec.request:
-        # Whoever leaves records out keeps what was made for what is asked for now, by this.
+        # A purge of left-out records keeps ingredients of the current request.
         changes = {"request": spec.request, "left_out": left_out or None}
-        finished = say_again(store, folder_key, finished.model_copy(update=changes))
+        finished = update_manifest(store, folder_key, finished.model_copy(update=changes))
     if finished is None:
         encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
         progress.begin("publishing")
@@ -171,8 +172,8 @@ def _train(
     work: Path,
     progress: Progress,
     stop: threading.Event,
-) -> tuple[Encoded, TrainedWeights]:
-    """Encode and train on the best device that there is."""
+) -> tuple[EncodedShard, TrainedWeights]:
+    """Encode and train on the GPU, or on the CPU where there is none."""
     training = spec.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = load_parts(base.folder, device=device)
@@ -192,7 +193,7 @@ def _train(
     trained = train(
         load_unet(parts.unet_config, base.unet_weights, device=device),
         encoded,
-        method=find_method(training.method),
+        method=load_method(training.method),
         schedule=Schedule(noise_schedule(parts), gamma),
         training=training,
         seed=shard_seed(training, data),
@@ -204,10 +205,10 @@ def _train(
     return encoded, trained
 
 
-def _refuse_other_data(spec: TrainRun, found: Digest) -> None:
-    if spec.data_digest is not None and spec.data_digest != found:
+def _refuse_other_data(spec: TrainRun, actual: Digest) -> None:
+    if spec.data_digest is not None and spec.data_digest != actual:
         raise Refused(
-            f"The data of shard {spec.shard.name} is {found}, and {spec.data_digest} was named.",
+            f"The data of shard {spec.shard.name} is {actual}, and {spec.data_digest} was named.",
             help="Restore the data, or put the digest that was found into the DataShard.",
             exit_code=ExitCode.WRONG_DIGEST,
         )

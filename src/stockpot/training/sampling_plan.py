@@ -1,38 +1,39 @@
-"""What chance decides: which records, flips, empty captions, timesteps and noise a step has.
+"""The random choices of each batch: records, flips, empty captions, timesteps and noise.
 
-Everything that step k draws is a function of (seed, k), from generators that are made for it and
-thrown away. So there is no random state to save: a resumed run draws what it would have drawn.
+Batch k is a function of (seed, k), from generators made for it alone. So no random state is saved:
+a resumed run samples the same batches.
 """
 
 # B batch, L latent channels, H and W latent size.
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stockpot.core.seeds import hash_of_names
+
 _SEEDS = 2**63
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What chance decides about one batch. On the CPU, whatever trains."""
+class SamplingPlan:
+    """The random choices of one batch, on the CPU."""
 
     records: Tensor
-    """Places of the batch's records, shape (B,)."""
+    """Indices of the batch's records, shape (B,)."""
     flipped: Tensor
-    """Which are mirrored, shape (B,), bool."""
+    """True for mirrored pictures, shape (B,), bool."""
     captionless: Tensor
-    """Which lose their caption, shape (B,), bool."""
+    """True for records with an empty caption, shape (B,), bool."""
     timesteps: Tensor
     """Shape (B,)."""
     noise: Tensor
     """Unit Gaussian, shape (B, L, H, W)."""
 
 
-def draw_batch(
+def plan_batch(
     seed: int,
     batch: int,
     *,
@@ -42,19 +43,18 @@ def draw_batch(
     timesteps: int,
     flip: bool,
     captionless: float,
-) -> Draw:
-    """Draw one batch.
+) -> SamplingPlan:
+    """Sample the random choices of one batch.
 
     Args:
-        seed: Of the shard.
+        seed: The shard's seed.
         batch: Number of the batch in the whole training, from 0.
-        records: How many there are. They are gone through in a new order each epoch, so that each
-            is seen as often as any other, give or take one.
-        batch_size: How many of them a batch has; it may reach into the next epoch.
+        records: The number of records. Each epoch goes through all of them in a new order.
+        batch_size: Records in a batch; it may reach into the next epoch.
         latent_shape: (L, H, W) of one record.
-        timesteps: How many noise levels the schedule has.
+        timesteps: Noise levels of the schedule.
         flip: Whether to mirror half of the pictures.
-        captionless: The share of captions that are left empty, in [0, 1].
+        captionless: The share of records with an empty caption, in [0, 1].
     """
     places = range(batch * batch_size, (batch + 1) * batch_size)
     orders = {
@@ -63,7 +63,7 @@ def draw_batch(
     }
     dice = _generator(seed, "batch", batch)
     coins = torch.rand((2, batch_size), generator=dice)
-    return Draw(
+    return SamplingPlan(
         records=torch.stack([orders[place // records][place % records] for place in places]),
         flipped=(coins[0] < 0.5) & flip,
         captionless=coins[1] < captionless,
@@ -72,11 +72,10 @@ def draw_batch(
     )
 
 
-def seed_of(seed: int, what: str, number: int) -> int:
-    """Derive a seed in [0, 2**63) for one purpose, unlike that of any other."""
-    named = hashlib.sha256(f"{seed}/{what}/{number}".encode()).digest()
-    return int.from_bytes(named[:8], "big") % _SEEDS
+def step_seed(seed: int, what: str, number: int) -> int:
+    """Derive the seed, in [0, 2**63), of one step or batch."""
+    return hash_of_names(seed, what, number) % _SEEDS
 
 
 def _generator(seed: int, what: str, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed_of(seed, what, number))
+    return torch.Generator().manual_seed(step_seed(seed, what, number))

@@ -13,8 +13,8 @@ from stockpot.api.results import RescanResult
 from stockpot.api.runspec import KeptTrainings, PurgeRun
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
-from stockpot.errors import ExitCode, StockpotError
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import with_manifests
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectInfo, ObjectStore
@@ -54,12 +54,11 @@ def collect(
     found = in_order(_came_back(store, keys, set(spec.forgotten), spec.kept))
     progress.begin("purging", total_steps=len(found))
     for number, info in enumerate(found, start=1):
-        if stop.is_set():
-            raise StockpotError(
-                "The look for what came back ended when asked to.",
-                help="Run it again: it removes the others.",
-                exit_code=ExitCode.INTERRUPTED,
-            )
+        raise_if_stopping(
+            stop,
+            "The look for what came back ended when asked to.",
+            help="Run it again: it removes the others.",
+        )
         store.purge(info)
         progress.advance(number)
     unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)

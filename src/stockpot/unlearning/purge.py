@@ -21,8 +21,9 @@ from stockpot.api.manifest import Manifest
 from stockpot.api.results import PurgeResult, RescanResult
 from stockpot.api.runspec import FormerRecords, PurgeRun
 from stockpot.core.recipe import is_meant
-from stockpot.errors import ExitCode, StockpotError, Transient, Waiting
+from stockpot.errors import Transient, Waiting
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import with_manifests
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
@@ -102,7 +103,11 @@ def run(
     progress.begin("purging", total_steps=len(found.tainted))
     kept: dict[ObjectInfo, str] = {}
     for number, info in enumerate(found.tainted, start=1):
-        _stop_here(stop)
+        raise_if_stopping(
+            stop,
+            "The purge ended when asked to, with some objects removed.",
+            help="Run it again: it removes the others.",
+        )
         # The lineage of what stays has to stay, too.
         if why := _kept_below(info, kept) or _purge(store, info):
             kept[info] = why
@@ -199,15 +204,6 @@ def _seen(inventory: Inventory, found: Found) -> Inventory:
             "residuals": residuals_of(found.unknown),
         }
     )
-
-
-def _stop_here(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise StockpotError(
-            "The purge ended when asked to, with some objects removed.",
-            help="Run it again: it removes the others.",
-            exit_code=ExitCode.INTERRUPTED,
-        )
 
 
 def _result(inventory: Inventory, *, reused: bool) -> PurgeResult:

@@ -22,6 +22,7 @@ from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.keys import MANIFEST, Keys
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
@@ -69,13 +70,13 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
     failures: list[StockpotError] = []
     is_new = False
     for number, request in enumerate(spec.receipts, start=1):
-        if stop.is_set():
-            failures.append(_interrupted())
-            break
         try:
+            raise_if_stopping(stop, "Signing ended when asked to; nothing was written.")
             receipt, was_written = signing.sign(request)
         except StockpotError as error:
             failures.append(error)
+            if error.exit_code is ExitCode.INTERRUPTED:
+                break
         else:
             signed += [receipt] if receipt else []
             is_new = is_new or was_written
@@ -124,14 +125,6 @@ class _Signing:
             f"others took the next place in the chain {MOST_TRIES} times",
             help="sign one receipt of a soup at a time",
         )
-
-
-def _interrupted() -> StockpotError:
-    return StockpotError(
-        "Signing ended when asked to; nothing was written.",
-        help="Run it again.",
-        exit_code=ExitCode.INTERRUPTED,
-    )
 
 
 def _is_asked_for(receipt: Receipt, request: ReceiptRequest) -> bool:

@@ -5,27 +5,12 @@ is handled before anything slow is imported, or a pod that is deleted early woul
 is killed.
 """
 
-import signal
 import sys
-import threading
-from types import FrameType
 
-
-def _heeding() -> threading.Event:
-    """Take SIGTERM and SIGINT for a wish to end, from now on."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return stop
-
+from stockpot.process.interruption import stop_on_signals
 
 if __name__ == "__main__":
-    stop = _heeding()
+    stop = stop_on_signals()
 
     from stockpot.workload.main import main
 

@@ -7,13 +7,11 @@ import argparse
 import errno
 import importlib
 import os
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import pydantic
@@ -24,6 +22,7 @@ from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.extras import extra_named
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
+from stockpot.process.interruption import raise_if_stopping, stop_on_signals
 from stockpot.store.atomic import write_whole
 from stockpot.store.outputs import require_regular
 from stockpot.workload.environment import settle
@@ -95,15 +94,7 @@ def address(text: str) -> Address:
 
 def run(spec: Path, work: Path, result: Path) -> int:
     """Run what a file says; write what came of it; say how it went. Ends well when signalled."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return _run(spec, work, result, ANY_PORT, stop)
+    return _run(spec, work, result, ANY_PORT, stop_on_signals())
 
 
 def _run(
@@ -143,7 +134,8 @@ def _guarded(spec_path: Path, work: Path, address: Address, stop: threading.Even
         host, port = address
         with serve_progress(progress, verb=spec.verb, host=host, port=port) as url:
             write_whole(work / "progress.url", url.encode())
-            _go_on(stop)  # Loading torch alone takes seconds.
+            # Loading torch alone takes seconds.
+            raise_if_stopping(stop, "Ended when asked to, before anything was done.")
             with extra_named(f"the verb {spec.verb}"):
                 verb: Verb = importlib.import_module(VERBS[spec.verb]).run
                 answer = verb(spec, work=work, progress=progress, stop=stop)
@@ -167,15 +159,6 @@ def require_own_result(spec: RunSpec, answer: RunResult) -> RunResult:
     if isinstance(answer, RESULTS[spec.kind]):
         return answer
     raise StockpotError(f"a {spec.kind} run answered with a {type(answer).__name__}")
-
-
-def _go_on(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise StockpotError(
-            "Ended when asked to, before anything was done.",
-            help="Run it again.",
-            exit_code=ExitCode.INTERRUPTED,
-        )
 
 
 def read_spec(path: Path) -> RunSpec:

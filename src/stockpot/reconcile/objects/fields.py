@@ -11,24 +11,24 @@ Holdable = TypeVar("Holdable", DataShard, Soup)
 
 
 def instant(text: str) -> datetime:
-    """Read a time as the API writes it."""
+    """Parse a time of the API (RFC 3339)."""
     return datetime.fromisoformat(text)
 
 
 def timestamp(now: datetime) -> str:
-    """Write a time as Kubernetes does: RFC 3339, in UTC, to the second."""
+    """Format a time as Kubernetes does: RFC 3339, in UTC, to the second."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def hold(thing: Holdable) -> Holdable:
-    """Put our finalizer on it, unless it is already going."""
+    """Add our finalizer to an object, unless it is being deleted."""
     if thing.metadata.deletion_timestamp or FINALIZER in thing.metadata.finalizers:
         return thing
     return _with_finalizers(thing, (*thing.metadata.finalizers, FINALIZER))
 
 
 def release(thing: Holdable) -> Holdable:
-    """Take our finalizer off it."""
+    """Remove our finalizer from an object."""
     rest = tuple(finalizer for finalizer in thing.metadata.finalizers if finalizer != FINALIZER)
     return _with_finalizers(thing, rest)
 
@@ -39,21 +39,24 @@ def _with_finalizers(thing: Holdable, finalizers: tuple[str, ...]) -> Holdable:
 
 
 def conditions(
-    old: tuple[Condition, ...], told: tuple[ConditionUpdate, ...], generation: int, now: datetime
+    old: tuple[Condition, ...],
+    updates: tuple[ConditionUpdate, ...],
+    generation: int,
+    now: datetime,
 ) -> tuple[Condition, ...]:
-    """Say how it is now; a time changes only where the status did."""
+    """Return the updated conditions; a transition time changes only where the status did."""
     new = []
-    for one in told:
-        status = ConditionStatus.TRUE if one.so else ConditionStatus.FALSE
-        before = find(old, one.type)
+    for update in updates:
+        status = ConditionStatus.TRUE if update.so else ConditionStatus.FALSE
+        before = find(old, update.type)
         same = before is not None and before.status is status
         since = before.last_transition_time if before and same else timestamp(now)
         new.append(
             Condition(
-                type=one.type.value,
+                type=update.type.value,
                 status=status,
-                reason=one.reason.value,
-                message=one.message,
+                reason=update.reason.value,
+                message=update.message,
                 observed_generation=generation,
                 last_transition_time=since,
             )

@@ -20,7 +20,7 @@ from stockpot.reconcile.objects.target_details import TargetDetails
 
 
 def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
-    """See an UnlearningReceipt as the core does."""
+    """Return an UnlearningReceipt as the core's value."""
     spec = receipt.spec
     return RecordedReceipt(
         name=receipt.metadata.name,
@@ -36,7 +36,7 @@ def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
 
 
 def receipt_name(soup: str, soup_uid: str, sequence: int) -> str:
-    """Name an UnlearningReceipt: by its soup, the soup's UID and its place in the chain.
+    """Return the name of an UnlearningReceipt: its soup, the soup's UID, its place in the chain.
 
     Receipts outlive their soup, and another soup of the same name has a chain of its own.
     """
@@ -44,7 +44,7 @@ def receipt_name(soup: str, soup_uid: str, sequence: int) -> str:
 
 
 def other_name(receipt: UnlearningReceipt) -> str:
-    """Name a receipt where another one has the name that it should have."""
+    """Return the longer name of a receipt, where another object has its name."""
     return f"{receipt.metadata.name}-{short(receipt.spec.digest)}"
 
 
@@ -57,9 +57,9 @@ def is_same_receipt(left: UnlearningReceipt, right: UnlearningReceipt) -> bool:
 
 
 def new_receipt(
-    did: RecordReceipt, gone: TargetDetails, soup: Soup, store_key: str, current: Revision | None
+    did: RecordReceipt, details: TargetDetails, soup: Soup, store_key: str, current: Revision | None
 ) -> UnlearningReceipt:
-    """Write an UnlearningReceipt."""
+    """Build the UnlearningReceipt of a receipt that was signed."""
     return UnlearningReceipt(
         metadata=ObjectMeta(
             name=receipt_name(soup.metadata.name, soup.metadata.uid, did.sequence),
@@ -67,11 +67,11 @@ def new_receipt(
         ),
         spec=UnlearningReceiptSpec(
             soup_ref=UidRef(name=soup.metadata.name, uid=soup.metadata.uid),
-            shard=UidRef(name=gone.ref.name, uid=gone.ref.uid),
+            shard=UidRef(name=details.ref.name, uid=details.ref.uid),
             sequence=did.sequence,
             digest=did.digest,
             previous=did.previous,
-            requested_at=gone.requested_at,
+            requested_at=details.requested_at,
             signed_at=did.signed_at or None,
             successor=Successor(recipe_digest=current.recipe.digest, weights_digest=current.weights)
             if current
@@ -80,9 +80,9 @@ def new_receipt(
             completeness=Completeness.COMPLETE if did.is_complete else Completeness.INCOMPLETE,
             residuals=did.residuals,
             missing=did.missing[:16],
-            source_digest=gone.source_digest,
-            data_digest=gone.data_digest,
-            finalizer_removed=gone.is_lost and not gone.is_forced,
-            scope=Scope.RECORDS if gone.former else Scope.SHARD,
+            source_digest=details.source_digest,
+            data_digest=details.data_digest,
+            finalizer_removed=details.is_lost and not details.is_forced,
+            scope=Scope.RECORDS if details.former else Scope.SHARD,
         ),
     )

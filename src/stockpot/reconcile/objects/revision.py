@@ -27,7 +27,7 @@ from stockpot.reconcile.objects.fields import timestamp
 
 
 def revision_view(revision: SoupRevision) -> Revision:
-    """See a SoupRevision as the core does."""
+    """Return a SoupRevision as the core's value."""
     spec = revision.spec
     parts = tuple(
         WeightedIngredient(
@@ -41,12 +41,12 @@ def revision_view(revision: SoupRevision) -> Revision:
 
 
 def revision_name(soup: str, recipe: Digest) -> str:
-    """Name a SoupRevision: by soup and recipe."""
+    """Return the name of the SoupRevision of a recipe."""
     return f"{soup}-{short(recipe)}"
 
 
 def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -> SoupRevision:
-    """Write a SoupRevision."""
+    """Build the SoupRevision of a recipe that was merged."""
     names = world.names
     recipe = did.revision.recipe
     merge = RevisionMerge(way=MergeWay(did.way), read_bytes=did.read_bytes) if did.way else None
@@ -78,23 +78,23 @@ def new_revision(did: RecordRevision, soup: Soup, world: World, now: datetime) -
 def with_figures(
     figures: tuple[tuple[str, str], ...], omissions: Omissions, now: datetime
 ) -> Callable[[SoupRevision], SoupRevision]:
-    """Write what was measured of a revision, when, and what of the held-out data is not in it."""
-    said = tuple(Figure(metric=metric, value=value) for metric, value in figures)
+    """Record the figures of a revision, and which held-out data was omitted."""
+    evaluation = tuple(Figure(metric=metric, value=value) for metric, value in figures)
 
     def edit(revision: SoupRevision) -> SoupRevision:
-        told = {"evaluation": said, "evaluated_at": timestamp(now), "omissions": omissions}
-        status = revision.status.model_copy(update=told)
+        changes = {"evaluation": evaluation, "evaluated_at": timestamp(now), "omissions": omissions}
+        status = revision.status.model_copy(update=changes)
         return revision.model_copy(update={"status": status})
 
     return edit
 
 
 def quality_of(current: SoupRevision | None, base: SoupRevision | None) -> tuple[Quality, ...]:
-    """Put the current revision's figures beside the base's."""
+    """Return the current revision's figures beside those of the base."""
     if current is None:
         return ()
-    baseline = {one.metric: one.value for one in base.status.evaluation} if base else {}
+    baseline = {figure.metric: figure.value for figure in base.status.evaluation} if base else {}
     return tuple(
-        Quality(metric=one.metric, value=one.value, baseline=baseline.get(one.metric))
-        for one in current.status.evaluation
+        Quality(metric=figure.metric, value=figure.value, baseline=baseline.get(figure.metric))
+        for figure in current.status.evaluation
     )

@@ -1,6 +1,7 @@
 """Reads what servers say, and edits the list of granted servers in their Soup."""
 
 from datetime import datetime
+from operator import attrgetter
 
 from stockpot.api.runspec import Ending
 from stockpot.api.serving import Granted, ServerState
@@ -14,7 +15,7 @@ from stockpot.reconcile.objects.soup import EditSoup, change_soup_status
 
 
 def server_view(name: str, state: ServerState, uid: str = "", node: str = "") -> Server:
-    """See what a server said as the core does."""
+    """Return the state that a server reports as the core's value."""
 
     def recipe(granted: Granted | None) -> Digest | None:
         return Digest(granted.revision.recipe_digest) if granted else None
@@ -46,33 +47,33 @@ def server_view(name: str, state: ServerState, uid: str = "", node: str = "") ->
 
 
 def with_server(server: ServerGrant) -> EditSoup:
-    """Write down that a server may hold something from now on."""
+    """Record a server before its first grant: from now on it may hold something."""
 
     def edit(soup: Soup) -> Soup:
         serving = soup.status.serving
-        if any(one.uid == server.uid for one in serving.granted):
+        if any(known.uid == server.uid for known in serving.granted):
             return soup
         new = GrantedServer(name=server.name, uid=server.uid, node=server.node)
-        granted = tuple(sorted((*serving.granted, new), key=lambda one: (one.name, one.uid)))
+        granted = tuple(sorted((*serving.granted, new), key=attrgetter("name", "uid")))
         return change_soup_status(soup, serving=serving.model_copy(update={"granted": granted}))
 
     return edit
 
 
 def without_server(uid: str, how: Ending | None, now: datetime) -> EditSoup:
-    """Say of a server whose end is confirmed only how it ended."""
+    """Replace the record of a granted server by how it ended, where that is known."""
 
     def edit(soup: Soup) -> Soup:
         serving = soup.status.serving
-        gone = next((one for one in serving.granted if one.uid == uid), None)
+        gone = next((server for server in serving.granted if server.uid == uid), None)
         if gone is None:
             return soup
-        granted = tuple(one for one in serving.granted if one.uid != uid)
+        granted = tuple(server for server in serving.granted if server.uid != uid)
         ended = serving.ended
         if how is not None:
-            said = EndedServer(**gone.model_dump(), how=how, seen_at=timestamp(now))
-            ended = (*ended, said)[-MOST_ENDED:]
-        told = {"granted": granted, "ended": ended}
-        return change_soup_status(soup, serving=serving.model_copy(update=told))
+            end = EndedServer(**gone.model_dump(), how=how, seen_at=timestamp(now))
+            ended = (*ended, end)[-MOST_ENDED:]
+        changes = {"granted": granted, "ended": ended}
+        return change_soup_status(soup, serving=serving.model_copy(update=changes))
 
     return edit

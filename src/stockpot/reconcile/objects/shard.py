@@ -39,7 +39,7 @@ REMEMBERED = 20_000
 
 
 def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
-    """Change what a shard says of itself."""
+    """Replace fields of a shard's status."""
     return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
 
 
@@ -66,7 +66,7 @@ def shard_view(shard: DataShard, soup: Soup) -> Shard:
 
 
 def is_forced(shard: DataShard) -> bool:
-    """Whether its object is to go at once. Who may say so, the API server has looked at."""
+    """Whether its object may go at once. The admission policy has checked who annotated it."""
     meta = shard.metadata
     return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
@@ -89,23 +89,23 @@ def _trained(shard: DataShard) -> TrainingOutcome | None:
 
 
 def source_digest(shard: DataShard) -> Digest:
-    """Name the place that a shard's data is read from, without saying it."""
+    """Return a digest of the place that a shard's data is read from, without disclosing it."""
     return _named("source/1", shard.spec.source.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def request_of(shard: DataShard, soup: Soup) -> Digest:
-    """Name what is asked for when this shard is to be trained."""
-    spec, asked = shard.spec, soup.spec
+    """Return a digest of everything that the training of a shard depends on; it names the runs."""
+    spec = shard.spec
     return _request(
-        asked.base.model_dump_json(exclude_none=True),
+        soup.spec.base.model_dump_json(exclude_none=True),
         spec.source.model_dump_json(exclude_none=True),
         spec.digest,
-        asked.training.model_dump_json(by_alias=True, include=set(BYTE_FIELDS)),
+        soup.spec.training.model_dump_json(by_alias=True, include=set(BYTE_FIELDS)),
         tuple(sorted(set(spec.exclude_records))),
     )
 
 
-# Every round names every shard's: in a large soup that is most of its time, and the same each time.
+# Every round needs these digests of every shard; without a cache that is most of a round's time.
 @lru_cache(maxsize=REMEMBERED)
 def _named(version: str, text: str) -> Digest:
     return digest_of_json(version, json.loads(text))
@@ -122,21 +122,21 @@ def _request(
             "source": json.loads(source),
             "digest": digest,
             "training": json.loads(training),
-            # What nobody asked for names nothing: older requests keep their names.
+            # Left out where empty, so that older requests keep their digests.
             **({"excludeRecords": left_out} if left_out else {}),
         },
     )
 
 
 def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> EditShard:
-    """Write down what its training came to, unless the shard has gone on since.
+    """Record the result of a training, unless the shard has changed since.
 
-    A leader that was deposed may bring what has left the shard again, or has been purged already.
+    A deposed leader may bring an ingredient that has left the shard, or that was purged.
     """
 
     def edit(shard: DataShard) -> DataShard:
         has = shard.status.training_key if shard.status.ingredient else None
-        is_former = any(one.training_key == trained.key for one in shard.status.former)
+        is_former = any(former.training_key == trained.key for former in shard.status.former)
         is_short = not trained.left_out.issuperset(shard.status.left_out)
         if is_former or is_short or has not in {None, trained.key}:
             return shard
@@ -169,7 +169,7 @@ def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> Edit
 
 
 def request_record_removal(now: datetime) -> EditShard:
-    """Write down when it was seen that records are to leave, once."""
+    """Record once when records were named that are to leave the shard."""
     return lambda shard: (
         shard
         if shard.status.records_asked_at
@@ -178,19 +178,19 @@ def request_record_removal(now: datetime) -> EditShard:
 
 
 def cancel_record_removal(shard: DataShard) -> DataShard:
-    """Say no more that records are to leave."""
+    """Remove the note that records are to leave the shard."""
     return change_shard_status(shard, records_asked_at=None)
 
 
 def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
-    """Take the ingredient away, and write down what is to be forgotten of it, in one write."""
+    """Drop the ingredient and record it as an unlearning target, in one write."""
 
     def edit(shard: DataShard) -> DataShard:
         status = shard.status
-        known = {one.training_key for one in status.former}
+        known = {former.training_key for former in status.former}
         is_other = did.is_known and status.training_key != did.former.key
         if is_other or did.former.key in known or len(known) == MOST_FORMER:
-            return shard  # It was done before; or others wait, and the soup is without it anyway.
+            return shard  # Done before; or the list is full, and the soup is without it anyway.
         note = FormerTraining(
             training_key=did.former.key,
             is_known=did.is_known,
@@ -213,7 +213,7 @@ def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
 
 
 def with_shard_report(report: ShardStatusReport, now: datetime) -> EditShard:
-    """Let a shard say how it is."""
+    """Write the derived status into a shard."""
 
     def edit(shard: DataShard) -> DataShard:
         status, generation = shard.status, shard.metadata.generation
@@ -245,7 +245,7 @@ def _training_report(
         "phase": now.phase,
         "step": now.step,
         "total_steps": now.total_steps,
-        # Only what a phase of training has done counts: before it, nothing is learnt.
+        # Only the phase of training counts: nothing is learnt before it.
         "progress_percent": 100 * now.step // now.total_steps
         if now.phase == "training" and now.total_steps
         else before.progress_percent,

@@ -35,18 +35,18 @@ EditSoup = Callable[[Soup], Soup]
 
 
 MOST_UNRECORDED = 16
-"""Receipts without an object that a Soup's status names; the next look names others."""
+"""Most receipts without an object that a Soup's status names; the next rescan names others."""
 
 
 def change_soup_status(soup: Soup, **status: Any) -> Soup:
-    """Change what a soup says of itself."""
+    """Replace fields of a soup's status."""
     return soup.model_copy(update={"status": soup.status.model_copy(update=status)})
 
 
 def soup_view(
     soup: Soup, revisions: tuple[SoupRevision, ...], receipts: tuple[RecordedReceipt, ...]
 ) -> core.Soup:
-    """See a Soup as the core does."""
+    """Return a Soup as the core's value."""
     spec, status = soup.spec, soup.status
     done = status.collection
     made = {revision.metadata.name: revision_view(revision) for revision in revisions}
@@ -92,31 +92,33 @@ def soup_view(
 
 
 def granted_servers(soup: Soup) -> tuple[ServerGrant, ...]:
-    """Every server that may hold something."""
-    return tuple(ServerGrant(one.name, one.uid, one.node) for one in soup.status.serving.granted)
+    """Return the servers that may hold something."""
+    return tuple(
+        ServerGrant(server.name, server.uid, server.node) for server in soup.status.serving.granted
+    )
 
 
 def with_base(digest: Digest) -> EditSoup:
-    """Write down which base it is, at first use; it never drifts after that."""
+    """Record the digest of the base at first use; it never changes after that."""
     return lambda soup: (
         soup if soup.status.base_digest else change_soup_status(soup, base_digest=digest)
     )
 
 
-def promoted(promotion: Promotion, seen: Epoch, now: datetime) -> EditSoup:
-    """Name what is to be served, unless something was promoted that the decision did not know of.
+def promoted(promotion: Promotion, expected: Epoch, now: datetime) -> EditSoup:
+    """Promote a revision by compare-and-swap on the soup's epoch.
 
     Args:
         promotion: What is to be served.
-        seen: The soup's epoch when that was decided. The promotion's own says too little: it is
-            above what servers say, who may know a newer one than a stale cache does.
+        expected: The soup's epoch when that was decided. The promotion's own epoch does not tell:
+            it is above those of servers, which may be newer than a stale cache.
         now: The time.
     """
     revision = promotion.revision
 
     def edit(soup: Soup) -> Soup:
-        if soup.status.epoch != seen or seen >= promotion.epoch:
-            return soup  # Another leader was quicker: the next round sees what it said.
+        if soup.status.epoch != expected or expected >= promotion.epoch:
+            return soup  # Another leader has promoted: the next round observes that.
         lineage = sorted(revision.lineage)
         current = CurrentRevision(
             name=revision_name(soup.metadata.name, revision.recipe.digest),
@@ -139,7 +141,7 @@ def promoted(promotion: Promotion, seen: Epoch, now: datetime) -> EditSoup:
 
 
 def with_receipt(did: RecordReceipt) -> EditSoup:
-    """Write down the head of the chain of receipts."""
+    """Record the head of the receipt chain."""
 
     def edit(soup: Soup) -> Soup:
         if soup.status.receipts.count >= did.sequence:
@@ -150,7 +152,7 @@ def with_receipt(did: RecordReceipt) -> EditSoup:
 
 
 def with_collection(did: RecordRescan, now: datetime) -> EditSoup:
-    """Write down that it was looked for what came back, once for each look."""
+    """Record the result of a rescan for resurrected artifacts, once for each rescan."""
 
     def edit(soup: Soup) -> Soup:
         before = soup.status.collection
@@ -170,17 +172,17 @@ def with_collection(did: RecordRescan, now: datetime) -> EditSoup:
     return edit
 
 
-def with_trouble(told: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
-    """Let a soup say why its round cannot come to an end."""
+def with_trouble(updates: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
+    """Write into a soup why its round fails."""
 
     def edit(soup: Soup) -> Soup:
         generation = soup.metadata.generation
-        types = {one.type for one in told}
+        types = {update.type for update in updates}
         kept = tuple(
             condition for condition in soup.status.conditions if condition.type not in types
         )
-        said = conditions(soup.status.conditions, told, generation, now)
-        return change_soup_status(soup, observed_generation=generation, conditions=(*said, *kept))
+        new = conditions(soup.status.conditions, updates, generation, now)
+        return change_soup_status(soup, observed_generation=generation, conditions=(*new, *kept))
 
     return edit
 
@@ -191,13 +193,13 @@ def with_soup_report(
     quality: tuple[Quality, ...],
     now: datetime,
 ) -> EditSoup:
-    """Let the soup say how it is.
+    """Write the derived status into the soup.
 
     Args:
-        report: What was found.
+        report: The derived status.
         weights: For each recipe that servers answer with, the digest of its weights.
         quality: The current revision's figures.
-        now: When it was found.
+        now: The time.
     """
 
     def edit(soup: Soup) -> Soup:

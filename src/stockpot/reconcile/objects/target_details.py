@@ -1,4 +1,4 @@
-"""Reads the details of one unlearning target, which its purge and its receipt name."""
+"""Reads the details of one unlearning target that its purge, its receipt and its record need."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from stockpot.reconcile.ports import ObservedObjects
 
 @dataclass(frozen=True)
 class TargetDetails:
-    """What runs and receipts are told of it."""
+    """Details of an unlearning target, for runs and receipts."""
 
     ref: ObjectRef
     requested_at: str
@@ -24,20 +24,20 @@ class TargetDetails:
     is_lost: bool = False
     """Its object went before it was unlearned."""
     is_forced: bool = False
-    """By its annotation, not because somebody took the finalizer away."""
+    """It went by its annotation, not because its finalizer was removed by hand."""
     former: FormerRecords | None = None
-    """Only one training of it is unlearned."""
+    """The records that left, where one past training is unlearned and the shard lives on."""
 
 
-def gone_shard(uid: ShardUID, soup: Soup, seen: ObservedObjects, world: World) -> TargetDetails:
-    """Say what is known of it: by its object, or by what the Soup wrote down."""
+def gone_shard(uid: ShardUID, soup: Soup, observed: ObservedObjects, world: World) -> TargetDetails:
+    """Return the details of a target, from its object or from the note in the Soup's status."""
     namespace = soup.metadata.namespace
-    if former := former_training(uid, seen, world):
-        return _former(uid, former, soup, seen)
+    if former := former_training(uid, observed, world):
+        return _former(uid, former, soup, observed)
     is_lost = any(target.uid == uid and target.is_lost for target in world.targets)
-    shard = next((one for one in seen.shards if one.metadata.uid == uid), None)
+    shard = next((shard for shard in observed.shards if shard.metadata.uid == uid), None)
     if shard is None or is_lost:
-        note = next(one for one in soup.status.lost if one.uid == uid)
+        note = next(note for note in soup.status.lost if note.uid == uid)
         ref = ObjectRef(namespace=namespace, name=note.name, uid=uid)
         return TargetDetails(
             ref,
@@ -55,7 +55,7 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: ObservedObjects, world: World) -
         tuple(
             dict.fromkeys(
                 key
-                for key in (status.training_key, *(one.training_key for one in status.former))
+                for key in (status.training_key, *(former.training_key for former in status.former))
                 if key
             )
         ),
@@ -64,24 +64,26 @@ def gone_shard(uid: ShardUID, soup: Soup, seen: ObservedObjects, world: World) -
     )
 
 
-def former_training(uid: ShardUID, seen: ObservedObjects, world: World) -> Ingredient | None:
-    """Return the training that a UID names, where it names one and not all of a shard.
+def former_training(uid: ShardUID, observed: ObservedObjects, world: World) -> Ingredient | None:
+    """Return the past training that a UID names; None where it names a whole shard.
 
-    Its shard may be going by now, and then it is no target of its own any more.
+    Where its shard is being deleted by now, the training is no longer a target of its own.
     """
     if uid in world.former_of_dying:
         trainings = (
             Ingredient(ShardUID(shard.metadata.uid), Digest(former.training_key))
-            for shard in seen.shards
+            for shard in observed.shards
             for former in shard.status.former
         )
         return next((training for training in trainings if former_of(training) == uid), None)
     return next((target.past_training for target in world.targets if target.uid == uid), None)
 
 
-def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: ObservedObjects) -> TargetDetails:
-    shard = next(one for one in seen.shards if one.metadata.uid == former.shard)
-    note = next(one for one in shard.status.former if one.training_key == former.key)
+def _former(
+    uid: ShardUID, former: Ingredient, soup: Soup, observed: ObservedObjects
+) -> TargetDetails:
+    shard = next(shard for shard in observed.shards if shard.metadata.uid == former.shard)
+    note = next(note for note in shard.status.former if note.training_key == former.key)
     for_good = tuple(sorted({*shard.status.left_out, *note.records}))
     return TargetDetails(
         ObjectRef(namespace=soup.metadata.namespace, name=shard.metadata.name, uid=uid),
@@ -92,7 +94,7 @@ def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: ObservedObjects
             training_key=former.key,
             records=note.records,
             requests=requests_without(shard, soup, for_good),
-            # No name that is there by mistake: no training without it could ever be.
+            # Without misspelt names: no training could ever be without those.
             left_out=len(for_good),
             kept=shard.status.training_key,
         ),
@@ -100,7 +102,7 @@ def _former(uid: ShardUID, former: Ingredient, soup: Soup, seen: ObservedObjects
 
 
 def requests_without(shard: DataShard, soup: Soup, records: tuple[str, ...]) -> tuple[Digest, ...]:
-    """Name the trainings of a shard that have none of the records.
+    """Return the requests of the trainings of a shard that have none of the records.
 
     Returns:
         The request as it is now, and as it was when the records left.
@@ -110,8 +112,8 @@ def requests_without(shard: DataShard, soup: Soup, records: tuple[str, ...]) -> 
     return tuple(dict.fromkeys((request_of(shard, soup), request_of(without, soup))))
 
 
-def kept_trainings(soup: Soup, seen: ObservedObjects) -> tuple[KeptTrainings, ...]:
-    """Say of each living shard that records left what it goes on with."""
+def kept_trainings(soup: Soup, observed: ObservedObjects) -> tuple[KeptTrainings, ...]:
+    """Return the training that each shard keeps which records have left."""
     return tuple(
         KeptTrainings(
             shard=shard.metadata.uid,
@@ -119,7 +121,7 @@ def kept_trainings(soup: Soup, seen: ObservedObjects) -> tuple[KeptTrainings, ..
             left_out=len(shard.status.left_out),
             kept=shard.status.training_key,
         )
-        for shard in seen.shards
+        for shard in observed.shards
         if shard.status.left_out and not shard.metadata.deletion_timestamp
     )
 

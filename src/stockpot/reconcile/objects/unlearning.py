@@ -77,7 +77,7 @@ def past_training_targets(
 
 def lost_targets(
     soup: Soup,
-    seen: ObservedObjects,
+    observed: ObservedObjects,
     runs: tuple[Run, ...],
     known: Container[ShardUID],
     receipts: tuple[RecordedReceipt, ...],
@@ -86,16 +86,16 @@ def lost_targets(
 
     Args:
         soup: Its status names shards that were lost before.
-        seen: Revisions that name a shard are traces of it.
+        observed: Revisions that name a shard are traces of it.
         runs: So are runs that train, purge or sign for it.
         known: UIDs of the shards and targets that have an object which waits for us.
         receipts: A Complete receipt ends the search for a shard.
     """
     notes = {ShardUID(note.uid): note for note in soup.status.lost}
-    traces = {ShardUID(p.shard.uid): p.shard.name for r in seen.revisions for p in r.spec.parts}
+    traces = {ShardUID(p.shard.uid): p.shard.name for r in observed.revisions for p in r.spec.parts}
     for run in runs:
         named = {ingredient.shard for ingredient in run.lineage}
-        if not seen.namespace_terminates:
+        if not observed.namespace_terminates:
             # A purge or signing is a trace, too; but where the namespace terminates no receipt's
             # object can say that all was done.
             named |= {shard_of(uid) for uid in run.about}
@@ -145,40 +145,39 @@ def _target(
 
 
 def tombstone(now: datetime) -> EditShard:
-    """Write down when its deletion was seen, once."""
+    """Record once when the deletion of a shard was observed."""
 
     def edit(shard: DataShard) -> DataShard:
         if shard.status.unlearning:
             return shard
-        seen = ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned")
-        return change_shard_status(shard, unlearning=seen)
+        unlearning = ShardUnlearning(requested_at=timestamp(now), stage="Tombstoned")
+        return change_shard_status(shard, unlearning=unlearning)
 
     return edit
 
 
 def note_receipt(did: RecordReceipt) -> EditShard:
-    """Write down in the shard itself what was signed of it: in a namespace that goes, only here."""
+    """Record a receipt in the shard's status: the only record where the namespace terminates."""
 
     def edit(shard: DataShard) -> DataShard:
-        asked = shard.status.unlearning
-        if asked is None:
+        unlearning = shard.status.unlearning
+        if unlearning is None:
             return shard
-        return change_shard_status(
-            shard, unlearning=asked.model_copy(update=receipt_fields(did, asked))
-        )
+        changes = receipt_fields(did, unlearning)
+        return change_shard_status(shard, unlearning=unlearning.model_copy(update=changes))
 
     return edit
 
 
-def receipt_fields(did: RecordReceipt, asked: ShardUnlearning) -> dict[str, int | str]:
-    """Say what an unlearning says of its receipts; the same receipt counts once."""
-    is_new = did.sequence > asked.last_receipt
+def receipt_fields(did: RecordReceipt, unlearning: ShardUnlearning) -> dict[str, int | str]:
+    """Return the status fields of an unlearning with one more receipt; each receipt counts once."""
+    is_new = did.sequence > unlearning.last_receipt
     more = int(is_new and not did.is_complete)
     fields: dict[str, int | str] = {
-        "incomplete_receipts": asked.incomplete_receipts + more,
-        "last_receipt": max(asked.last_receipt, did.sequence),
+        "incomplete_receipts": unlearning.incomplete_receipts + more,
+        "last_receipt": max(unlearning.last_receipt, did.sequence),
     }
-    if did.is_complete and did.sequence >= asked.last_receipt:
+    if did.is_complete and did.sequence >= unlearning.last_receipt:
         fields["receipt_digest"] = did.digest
     return fields
 
@@ -209,10 +208,10 @@ def note_lost(
 
 
 def note_lost_receipt(did: RecordReceipt) -> EditSoup:
-    """Write down in the Soup what was signed of a shard that has no object."""
+    """Record in the Soup a receipt of a shard that has no object."""
 
     def edit(soup: Soup) -> Soup:
-        def noted(lost_shard: LostShard) -> LostShard:
+        def with_receipt(lost_shard: LostShard) -> LostShard:
             if lost_shard.uid != did.shard:
                 return lost_shard
             new = lost_shard.unlearning.model_copy(
@@ -220,50 +219,50 @@ def note_lost_receipt(did: RecordReceipt) -> EditSoup:
             )
             return lost_shard.model_copy(update={"unlearning": new})
 
-        return change_soup_status(soup, lost=tuple(noted(one) for one in soup.status.lost))
+        return change_soup_status(soup, lost=tuple(map(with_receipt, soup.status.lost)))
 
     return edit
 
 
 def drop_lost(uid: str) -> EditSoup:
-    """Say no more of a lost shard: its receipt does."""
+    """Remove the note of a lost shard, once its receipt is the record."""
     return lambda soup: change_soup_status(
-        soup, lost=tuple(o for o in soup.status.lost if o.uid != uid)
+        soup, lost=tuple(note for note in soup.status.lost if note.uid != uid)
     )
 
 
 def note_stage(former: Ingredient, stage: str) -> EditShard:
-    """Say how far the unlearning of a former training is."""
+    """Record the unlearning stage of a past training."""
     return _with_note(former, {"stage": stage}) if stage else lambda shard: shard
 
 
 def note_former_receipt(former: Ingredient, did: RecordReceipt) -> EditShard:
-    """Write down what was signed of it."""
+    """Record a receipt of a past training in its shard."""
 
     def edit(shard: DataShard) -> DataShard:
         note = next((o for o in shard.status.former if o.training_key == former.key), None)
-        told = receipt_fields(did, note.unlearning) if note else {}
-        return _with_note(former, told)(shard)
+        changes = receipt_fields(did, note.unlearning) if note else {}
+        return _with_note(former, changes)(shard)
 
     return edit
 
 
 def drop_former(former: Ingredient) -> EditShard:
-    """Say no more of it: its receipt does."""
+    """Remove the note of a past training, once its receipt is the record."""
     return lambda shard: change_shard_status(
         shard, former=tuple(o for o in shard.status.former if o.training_key != former.key)
     )
 
 
-def _with_note(former: Ingredient, told: Mapping[str, int | str]) -> EditShard:
+def _with_note(former: Ingredient, changes: Mapping[str, int | str]) -> EditShard:
     def edit(shard: DataShard) -> DataShard:
         return change_shard_status(
             shard,
             former=tuple(
-                one.model_copy(update={"unlearning": one.unlearning.model_copy(update=told)})
-                if one.training_key == former.key
-                else one
-                for one in shard.status.former
+                note.model_copy(update={"unlearning": note.unlearning.model_copy(update=changes)})
+                if note.training_key == former.key
+                else note
+                for note in shard.status.former
             ),
         )
 

@@ -21,16 +21,16 @@ from stockpot.reconcile.ports import ObservedObjects, ObservedServers
 
 def world_of(
     soup: Soup,
-    seen: ObservedObjects,
+    observed: ObservedObjects,
     runs: tuple[Run, ...],
-    asked: ObservedServers,
+    servers: ObservedServers,
     now: datetime,
 ) -> World:
-    """Put one soup with all of its shards, targets, runs and servers together."""
-    receipts = tuple(receipt_view(receipt) for receipt in seen.receipts)
+    """Build the World of one soup from its objects, its runs and its servers."""
+    receipts = tuple(receipt_view(receipt) for receipt in observed.receipts)
     shards: list[Shard] = []
     targets: list[UnlearningTarget] = []
-    for shard in seen.shards:
+    for shard in observed.shards:
         view = shard_view(shard, soup)
         if shard.metadata.deletion_timestamp and not view.held:
             continue  # It does not wait for us. Where it left a trace, it is found below.
@@ -40,27 +40,29 @@ def world_of(
             shards.append(view)
     living = {shard.uid for shard in shards}
     past = [
-        target for shard in seen.shards for target in past_training_targets(shard, soup, receipts)
+        target
+        for shard in observed.shards
+        for target in past_training_targets(shard, soup, receipts)
     ]
     # What is left of a shard that goes, goes with it.
     past_of_living = [
         target for target in past if target.past_training and target.past_training.shard in living
     ]
     known = living | {target.uid for target in targets}
-    lost = lost_targets(soup, seen, runs, known, receipts)
+    lost = lost_targets(soup, observed, runs, known, receipts)
     return World(
-        soup=soup_view(soup, seen.revisions, receipts),
+        soup=soup_view(soup, observed.revisions, receipts),
         shards=tuple(shards),
         targets=(*targets, *past_of_living, *lost),
         runs=runs,
-        servers=asked.servers,
-        replicas=asked.replicas,
-        is_as_told=asked.is_as_told,
-        startup_blocker=asked.startup_blocker,
-        ended=asked.ended,
-        endings=asked.endings,
+        servers=servers.servers,
+        replicas=servers.replicas,
+        is_as_told=servers.is_as_told,
+        startup_blocker=servers.startup_blocker,
+        ended=servers.ended,
+        endings=servers.endings,
         receipts=receipts,
         former_of_dying=frozenset(target.uid for target in past)
         - {target.uid for target in past_of_living},
-        namespace_terminates=seen.namespace_terminates,
+        namespace_terminates=observed.namespace_terminates,
     )

@@ -1,4 +1,4 @@
-"""A weighting of another package that breaks in any way that there is, by its option `mood`."""
+"""A weighting plug-in that fails in the way that its option `fault` names."""
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -6,14 +6,14 @@ from typing import Any
 
 from stockpot.core.weighting import SoupMember
 
-PACKAGE = "from tests.simulate.moody import Moody"
-"""The module of a package that brings it."""
+PACKAGE = "from tests.simulate.faulty_weighting import FaultyWeighting"
+"""Source of the package that provides it."""
 
 Answer = Callable[[Sequence[SoupMember]], Any]
 
 
 def _raises(_: Sequence[SoupMember]) -> Any:
-    raise ValueError("it is not in the mood")
+    raise ValueError("it always raises")
 
 
 _ANSWERS: Mapping[str, Answer] = {
@@ -26,12 +26,12 @@ _ANSWERS: Mapping[str, Answer] = {
     "nothing": lambda members: (0,) * len(members),
     "for two": lambda members: (1, 1) if len(members) == 2 else None,
 }
-MOODS = (*sorted(_ANSWERS), "on being made")
+FAULTS = (*sorted(_ANSWERS), "on being made")
 
 
-class Moody:
-    def __init__(self, mood: str) -> None:
-        self._answer = _ANSWERS[mood]
+class FaultyWeighting:
+    def __init__(self, fault: str) -> None:
+        self._answer = _ANSWERS[fault]
 
     def step(self, members: Sequence[SoupMember]) -> Any:
         return self._answer(members)

@@ -1,8 +1,8 @@
-"""A world that obeys, for the simulator: the real round and the real server's grants, no files.
+"""A simulated cluster: the real round and the real grants of servers, without processes or files.
 
-Whatever may go wrong is a method: processes die, reads are stale, a deposed leader wakes up. The
-rules of each thing are those of the real one; runs, pods, the store and the round's ports each
-have a file beside this one. Here are the objects, and what people and operators do.
+Everything that may go wrong is a method: processes crash, reads are stale, a deposed leader
+resumes. Runs, pods, the store and the ports of the round each have a file beside this one. Here are
+the API objects, and what users and operators do.
 """
 
 from collections.abc import Iterator
@@ -40,12 +40,12 @@ DEADLINE = timedelta(seconds=3600)
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-class Died(Exception):
-    """The operator, in the middle of a round."""
+class OperatorCrashed(Exception):
+    """The operator crashed in the middle of a round."""
 
 
-class Kitchen:
-    """Everything outside the core, and all that can go wrong with it."""
+class SimulatedCluster:
+    """Everything outside the core, and everything that can go wrong with it."""
 
     def __init__(self, replicas: int = 2) -> None:
         self.now = START
@@ -57,21 +57,21 @@ class Kitchen:
         self.receipts: dict[str, UnlearningReceipt] = {}
         self.released: list[str] = []
         self.stripped: set[str] = set()
-        """Shards whose objects went because somebody took the finalizer away."""
+        """UIDs of shards whose objects went because a user removed the finalizer."""
         self.forced: set[str] = set()
-        """Shards whose objects were to go at once."""
+        """UIDs of shards whose objects were forced away."""
         self.bared: set[str] = set()
-        """Shards whose finalizer was ever taken away."""
+        """UIDs of shards whose finalizer was ever removed by a user."""
         self.last_seen: dict[str, ShardUnlearning] = {}
-        """What those said of their unlearning when it was taken."""
+        """Their status.unlearning when the finalizer was removed."""
         self.untraceable: set[str] = set()
-        """Of those, such as no other object named: nobody can know of them."""
+        """Those of them that no other object names: the operator cannot know of them."""
         self.is_soup_gone = False
-        """The Soup's object went, after its finalizer did."""
+        """The Soup's object is gone."""
         self.namespace_ends = False
-        """The namespace is being deleted: nothing can be created in it any more."""
+        """The namespace is being deleted: no object can be created in it."""
         self.was_refused = False
-        """The operator tried to create something there, and knows."""
+        """The API server refused to create an object there, so the operator knows."""
         self.steps_to_live: int | None = None
         self.past: list[tuple[ObservedObjects, tuple[Run, ...]]] = []
         self.stale_by = 0
@@ -91,10 +91,10 @@ class Kitchen:
         self.now += timedelta(seconds=1)
         return self.now
 
-    # What people do.
+    # What users do.
 
     def add(self, name: str) -> str:
-        # As of real ones, the first eight characters tell them apart.
+        # The first eight characters are unique, as those of real UIDs are.
         uid = f"{name[0]}{len(self.runs.trained):02}{len(self.past):04}x-{name}-uid"
         source = Source(pvc=PvcSource(claim_name="data", path=name))
         spec = DataShardSpec(soup_ref=NamedRef(name="soup"), source=source)
@@ -105,16 +105,16 @@ class Kitchen:
         return uid
 
     def relearn(self, uid: str) -> None:
-        """Somebody knows that data was here before, and says so."""
+        """Name the last receipt of the same data in spec.relearn, as a user does."""
         shard = self.shards[uid]
         before = [
             receipt
             for receipt in self.receipts.values()
             if receipt.spec.shard.name == shard.metadata.name and receipt.spec.scope is Scope.SHARD
         ]
-        last = max(before, key=lambda one: one.spec.sequence, default=None)
-        told = {"relearn": last.metadata.name if last else ""}
-        self.shards[uid] = shard.model_copy(update={"spec": shard.spec.model_copy(update=told)})
+        last = max(before, key=lambda receipt: receipt.spec.sequence, default=None)
+        spec = shard.spec.model_copy(update={"relearn": last.metadata.name if last else ""})
+        self.shards[uid] = shard.model_copy(update={"spec": spec})
 
     def delete(self, uid: str) -> None:
         shard = self.shards[uid]
@@ -129,7 +129,7 @@ class Kitchen:
         self.shards[uid] = shard.model_copy(update={"metadata": meta})
 
     def strip(self, uid: str) -> None:
-        """Somebody takes a finalizer away by hand."""
+        """Remove a finalizer by hand."""
         shard = self.shards[uid]
         meta = shard.metadata.model_copy(update={"finalizers": ()})
         self.bared.add(uid)
@@ -143,25 +143,31 @@ class Kitchen:
             self.stripped.add(uid)
 
     def force(self, uid: str) -> None:
-        """Somebody who may do so deletes a shard and asks for its object to go at once."""
+        """Delete a shard with the annotation that lets its object go at once."""
         shard = self.shards[uid]
-        told = {"annotations": {FORCE_DELETE: "true"}}
-        meta = shard.metadata.model_copy(update=told)
+        annotations = {"annotations": {FORCE_DELETE: "true"}}
+        meta = shard.metadata.model_copy(update=annotations)
         self.shards[uid] = shard.model_copy(update={"metadata": meta})
         self.delete(uid)
         if uid in self.shards:
             self.forced.add(uid)
 
     def delete_soup(self) -> None:
-        """Somebody deletes the Soup, whatever shards it has."""
+        """Delete the Soup, whatever shards it has."""
         meta = self.soup.metadata
         if not meta.deletion_timestamp:
             meta = meta.model_copy(update={"deletion_timestamp": timestamp(self.now)})
             self.soup = self.soup.model_copy(update={"metadata": meta})
         self.is_soup_gone = self.is_soup_gone or not meta.finalizers
 
+    def delete_everything(self) -> None:
+        """Delete all shards and the Soup, as `kubectl delete -f` of a folder does."""
+        for uid in self.deletable():
+            self.delete(uid)
+        self.delete_soup()
+
     def delete_namespace(self) -> None:
-        """Somebody deletes the namespace: all goes that nothing holds, and nothing new comes."""
+        """Delete the namespace: objects without finalizers go, and none can be created."""
         self.namespace_ends = True
         self.delete_soup()
         for uid in self.deletable():
@@ -171,61 +177,61 @@ class Kitchen:
         self.pods.end_all()
 
     def has_trace(self, uid: str) -> bool:
-        """Whether any object beside the shard's own names it."""
+        """Whether any object other than the shard's own names it."""
         parts = (part for revision in self.revisions.values() for part in revision.spec.parts)
-        lineages = (one for work in self.runs.known.values() for one in work.lineage)
-        told = (about(work.spec) for work in self.runs.known.values())
+        ingredients = (pair for work in self.runs.known.values() for pair in work.lineage)
+        abouts = (about(work.spec) for work in self.runs.known.values())
         return (
             any(part.shard.uid == uid for part in parts)
-            or any(lineage.shard == uid for lineage in lineages)
-            or uid in {shard_of(one) for uids in told for one in uids}
-            or any(one.uid == uid for one in self.soup.status.lost)
+            or any(ingredient.shard == uid for ingredient in ingredients)
+            or uid in {shard_of(target) for uids in abouts for target in uids}
+            or any(note.uid == uid for note in self.soup.status.lost)
         )
 
     def lose_traces(self) -> None:
-        """Note of whom the last trace went before any round could have seen it."""
+        """Remember the shards whose last trace went before any round could observe it."""
         self.untraceable |= {
             uid for uid in self.stripped - self.store.completed() if not self.has_trace(uid)
         }
 
     def is_late(self, uid: str) -> bool:
-        """Whether its unlearning takes longer than it may."""
+        """Whether the unlearning of a target takes longer than its deadline."""
         uid, _, key = uid.partition(".")
         if key:
             return self.is_former_late(uid)
         if uid in self.forced:
             return True
-        lost = {one.uid: one.unlearning for one in self.soup.status.lost}
-        told = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
-        # Of one whose finalizer was taken away, the first time counts as well as the one that was
-        # written down when that was found out.
-        known = [one for one in (told, self.last_seen.get(uid)) if one is not None]
-        return any(self.now >= instant(one.requested_at) + DEADLINE for one in known)
+        lost = {note.uid: note.unlearning for note in self.soup.status.lost}
+        recorded = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
+        # Where the finalizer was removed, the first request counts as well as the one that was
+        # recorded when that was discovered.
+        known = [each for each in (recorded, self.last_seen.get(uid)) if each is not None]
+        return any(self.now >= instant(each.requested_at) + DEADLINE for each in known)
 
     def is_former_late(self, uid: str) -> bool:
-        """Whether it takes a shard longer than it may to forget records."""
-        told = self.shards[uid].status.former if uid in self.shards else ()
-        asked = (instant(one.unlearning.requested_at) for one in told)
-        return any(self.now >= at + DEADLINE for at in asked)
+        """Whether the unlearning of records takes longer than the deadline."""
+        notes = self.shards[uid].status.former if uid in self.shards else ()
+        requested = (instant(note.unlearning.requested_at) for note in notes)
+        return any(self.now >= at + DEADLINE for at in requested)
 
     def expire(self, uid: str) -> None:
-        """Its time is over."""
+        """Let a shard expire now."""
         spec = self.shards[uid].spec.model_copy(update={"expire_at": timestamp(self.now)})
         self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
 
     def weigh_by(self, weighting: Named) -> None:
-        """Somebody names another weighting."""
+        """Set the weighting of the Soup."""
         merge = self.soup.spec.merge.model_copy(update={"weighting": weighting})
         spec = self.soup.spec.model_copy(update={"merge": merge})
         self.soup = self.soup.model_copy(update={"spec": spec})
 
     def exclude(self, uid: str, *records: str) -> None:
-        """Somebody names the records that are to leave a shard."""
+        """Set the records that are to leave a shard."""
         spec = self.shards[uid].spec.model_copy(update={"exclude_records": records})
         self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
 
     def living(self) -> list[str]:
-        """Shards that are to be in the soup."""
+        """Return the shards that should be in the soup."""
         return sorted(
             uid
             for uid, shard in self.shards.items()
@@ -238,13 +244,13 @@ class Kitchen:
     # What the operator does.
 
     def round(self, *, dies_after: int | None = None, stale_by: int = 0) -> Round | None:
-        """Reconcile once; the operator may die after so many steps, or read from an old cache."""
+        """Reconcile once; the operator may crash after so many steps, or read a stale cache."""
         self.steps_to_live, self.stale_by = dies_after, stale_by
-        self.was_refused = self.was_refused and dies_after is None  # Another process knows nothing.
-        self.past.append((self.seen(), self.runs.seen()))
+        self.was_refused = self.was_refused and dies_after is None  # A new process does not know.
+        self.past.append((self.observed(), self.runs.observed()))
         try:
             return reconcile(self.ports)
-        except Died:
+        except OperatorCrashed:
             return None
         finally:
             self.steps_to_live, self.stale_by = None, 0
@@ -252,10 +258,10 @@ class Kitchen:
     def step(self) -> None:
         if self.steps_to_live is not None:
             if self.steps_to_live == 0:
-                raise Died
+                raise OperatorCrashed
             self.steps_to_live -= 1
 
-    def seen(self) -> ObservedObjects:
+    def observed(self) -> ObservedObjects:
         if self.is_soup_gone:
             return ObservedObjects(None, tuple(self.shards.values()))
         return ObservedObjects(
@@ -267,7 +273,7 @@ class Kitchen:
         )
 
     def restore(self, older: ObservedObjects) -> None:
-        """All objects are as they were in a backup."""
+        """Restore all objects from a backup."""
         assert older.soup
         self.soup = older.soup
         self.shards = {shard.metadata.uid: shard for shard in older.shards}
@@ -275,10 +281,10 @@ class Kitchen:
         self.receipts = {receipt.metadata.name: receipt for receipt in older.receipts}
         self.released = [uid for uid in self.released if uid not in self.shards]
 
-    # What has to be true.
+    # What the invariants ask for.
 
     def traces_of(self, uid: str) -> Iterator[str]:
-        """Where anything of a shard still is."""
+        """Return where anything of a shard still is."""
         for name, uids in self.store.artefacts.items():
             if uid in uids and name not in self.runs.late:
                 yield f"store: {name}"
@@ -288,7 +294,7 @@ class Kitchen:
                     yield f"server: {name}"
 
     def served(self) -> set[str]:
-        """The weights that servers answer with."""
+        """Return the digests of the weights that servers serve."""
         return {
             pod.holdings.serving.granted.revision.weights_digest
             for pod in self.pods.served()
@@ -296,30 +302,30 @@ class Kitchen:
         }
 
     def promoted_and_served(self) -> set[str]:
-        """The recipes that servers answer with, or are to answer with, where nothing is late."""
+        """Return the recipes that are served or promoted, but those of late targets."""
         current = self.soup.status.current_revision
         if self.soup.metadata.deletion_timestamp:
-            current = None  # Nobody is granted it any more.
+            current = None  # It is no longer granted.
         serving = (
             pod.holdings.serving.granted.revision
             for pod in self.pods.served()
-            if pod.holdings.serving and pod.is_seen
+            if pod.holdings.serving and pod.has_object
         )
         return {
             *({current.recipe_digest} if current else ()),
             *(
-                one.recipe_digest
-                for one in serving
+                revision.recipe_digest
+                for revision in serving
                 if not any(
                     self.is_late(gone)
-                    for pair in one.lineage
+                    for pair in revision.lineage
                     for gone in lineage_of(pair.shard, pair.training_key)
                 )
             ),
         }
 
     def confirm_ends(self) -> None:
-        """Let kubelets confirm the end of whatever was asked to end."""
+        """Confirm every end that was requested."""
         for name in self.runs.ending():
             self.runs.confirm_end(name)
         for uid in self.pods.ending():
@@ -327,10 +333,10 @@ class Kitchen:
         self.lose_traces()
 
     def settle(self, bound: int = 200) -> int:
-        """Let everything go well from now on, and count the rounds until nothing is asked for."""
-        for uid in self.pods.seen():
+        """Let everything go well from now on; return how many rounds it takes to settle."""
+        for uid in self.pods.observed():
             self.pods[uid].is_silent = False
-        for uid in self.pods.unseen():
+        for uid in self.pods.without_object():
             self.pods.end(uid)
         self.store.strays = 0
         for name in sorted(self.runs.frozen):
@@ -342,31 +348,31 @@ class Kitchen:
             for name in self.runs.active():
                 self.runs.finish(name, self.now)
             self.pods.move()
-            one = self.round()
-            quiet = one is not None and not one.plan.actions
-            if one and quiet and one.wake_at:
-                self.now = max(self.now, one.wake_at)
+            last = self.round()
+            is_quiet = last is not None and not last.plan.actions
+            if last and is_quiet and last.wake_at:
+                self.now = max(self.now, last.wake_at)
                 continue
-            if one and quiet and not self._is_busy():
-                if not self._is_to_look(one):
+            if last and is_quiet and not self._is_busy():
+                if not self._needs_rescan(last):
                     return count
-                self.now = max(self.now, one.due_at or self.now)
+                self.now = max(self.now, last.due_at or self.now)
         raise AssertionError(f"not settled after {bound} rounds: {self.round()}")
 
-    def _is_to_look(self, one: Round) -> bool:
-        """Whether anything that came back of what was forgotten has not been looked for yet."""
+    def _needs_rescan(self, last_round: Round) -> bool:
+        """Whether no rescan has run since the last receipt or the last resurrected artifact."""
         is_late = bool(self.runs.late & self.store.artefacts.keys())
-        if is_late and one.due_at and self.forgotten_again():
+        if is_late and last_round.due_at and self.has_resurrected_artifacts():
             return True
-        looked = self.soup.status.collection
+        rescan = self.soup.status.collection
         last = max((r.spec.signed_at or "" for r in self.receipts.values()), default="")
-        return one.due_at is not None and bool(last) and (looked is None or looked.at < last)
+        return last_round.due_at is not None and bool(last) and (rescan is None or rescan.at < last)
 
-    def forgotten_again(self) -> bool:
-        """Whether something that was forgotten lies in the store again."""
-        return any(self._is_forgotten(name) for name in self.runs.late)
+    def has_resurrected_artifacts(self) -> bool:
+        """Whether the store has an artifact of an unlearned target again."""
+        return any(self._is_resurrected(name) for name in self.runs.late)
 
-    def _is_forgotten(self, name: str) -> bool:
+    def _is_resurrected(self, name: str) -> bool:
         if self.store.artefacts.get(name, frozenset()) & self.store.completed():
             return True
         kind, uid, *key = name.split("/")

@@ -1,8 +1,8 @@
 """Measured values with their uncertainty. Pure arithmetic, no torch.
 
-A figure is a mean over items (records, pictures), and keeps what it was of each. Two revisions that
-were asked about the same items are compared item by item: most of what varies between items is in
-both, and goes out of the difference.
+A measurement is a mean over items (records, pictures) and keeps the value of each. Two revisions
+that were evaluated on the same items are compared item by item: most of the variance between items
+is in both, and cancels in the difference.
 """
 
 import math
@@ -14,15 +14,15 @@ from typing import Any
 from stockpot.errors import ExitCode, Refused
 
 _NORMAL_95 = 1.959964
-"""How many standard errors a 95 % interval reaches to either side of a mean of many."""
+"""Half the width of a normal 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured value: the mean of its items."""
+class Measurement:
+    """The mean of a value over items, with its standard error."""
 
     items: Mapping[str, float]
-    """At least one; what was measured of each record or picture, by its name."""
+    """The value of each record or picture, by its name; at least one."""
 
     @property
     def value(self) -> float:
@@ -31,21 +31,21 @@ class Figure:
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean, from how the items spread; none of a single item."""
+        """The standard error of the mean; None for a single item."""
         if len(self.items) < 2:
             return None
         return statistics.stdev(self.items.values()) / math.sqrt(len(self.items))
 
     @property
     def interval95(self) -> tuple[float, float] | None:
-        """Where the mean over all such items is expected, 19 times in 20; for 30 items or more."""
+        """The 95 % confidence interval of the mean; good for 30 items or more."""
         error = self.standard_error
         if error is None:
             return None
         return self.value - _NORMAL_95 * error, self.value + _NORMAL_95 * error
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `evaluation.json`."""
+        """Build the entry of `evaluation.json`."""
         return {
             "value": self.value,
             "standardError": self.standard_error,
@@ -54,13 +54,13 @@ class Figure:
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Figure":
-        """Read it back; all but the items follows from them."""
-        return cls({str(name): float(value) for name, value in said["items"].items()})
+    def from_json(cls, entry: Mapping[str, Any]) -> "Measurement":
+        """Read an entry of `evaluation.json`: the items, from which all else follows."""
+        return cls({str(name): float(value) for name, value in entry["items"].items()})
 
 
-def paired_difference(figure: Figure, other: Figure) -> Figure:
-    """How much higher `one` is than `other`, item by item, over the items that both have.
+def paired_difference(figure: Measurement, other: Measurement) -> Measurement:
+    """Compute how much higher `figure` is than `other`, over the items that both have.
 
     Raises:
         ValueError: They have no item in common.
@@ -68,11 +68,11 @@ def paired_difference(figure: Figure, other: Figure) -> Figure:
     common = [name for name in figure.items if name in other.items]
     if not common:
         raise ValueError("The figures have no item in common: they cannot be compared in pairs.")
-    return Figure({name: figure.items[name] - other.items[name] for name in common})
+    return Measurement({name: figure.items[name] - other.items[name] for name in common})
 
 
-def require_numbers(name: str, figure: Figure) -> None:
-    """Refuse a figure that is not made of numbers.
+def require_numbers(name: str, figure: Measurement) -> None:
+    """Refuse a measurement with an item that is not finite.
 
     Raises:
         Refused: (BAD_WEIGHTS) An item is a NaN or an infinity; it is named.
