@@ -1,10 +1,12 @@
 """Builders of worlds for specifications; what a test does not set has its usual value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from stockpot.api.runspec import RunResult, SignedReceipt
+from stockpot.api.results import RESULTS, RunResult, SignedReceipt
+from stockpot.api.run_kinds import RunKind
 from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_name
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
@@ -220,13 +222,50 @@ def a_server(name: str = "pets-1") -> ServerBuilder:
 
 def a_run(start: Start) -> Run:
     """A run that is under way."""
-    return Run(run_name(start), start.lineage, about=start.about)
+    return Run(run_name(start), start.kind, start.lineage, about=start.about)
 
 
 def ended(start: Start, **result: object) -> Run:
     """A run that ended with a result."""
-    run_result = RunResult(**result)  # type: ignore[arg-type]
-    return Run(run_name(start), start.lineage, result=run_result, about=start.about)
+    return replace(a_run(start), result=a_result(start.kind, **result))
+
+
+RESULT_FIELDS: Mapping[RunKind, Mapping[str, object]] = {
+    RunKind.TRAIN: {
+        "base_digest": BASE,
+        "data_digest": digest_of_bytes(b"data"),
+        "records": 1,
+        "training_key": digest_of_bytes(b"key"),
+        "weights_digest": digest_of_bytes(b"weights"),
+        "size_bytes": 1,
+    },
+    RunKind.MERGE: {
+        "recipe_digest": digest_of_bytes(b"recipe"),
+        "weights_digest": digest_of_bytes(b"weights"),
+        "base_digest": BASE,
+        "size_bytes": 1,
+    },
+    RunKind.EVALUATE: {
+        "recipe_digest": digest_of_bytes(b"recipe"),
+        "weights_digest": digest_of_bytes(b"weights"),
+        "base_digest": BASE,
+    },
+    RunKind.SERVE: {"base_digest": BASE, "images": 0, "seconds": "1.0"},
+    RunKind.PURGE: {
+        "purged_objects": 0,
+        "purged_bytes": 0,
+        "inventory_digest": digest_of_bytes(b"inventory"),
+        "residual_count": 0,
+        "locked_count": 0,
+    },
+    RunKind.RESCAN: {"purged_objects": 0, "purged_bytes": 0},
+    RunKind.SIGN: {},
+}
+
+
+def a_result(kind: RunKind, **fields: object) -> RunResult:
+    """A result of that kind of run; fields that are not given have some value."""
+    return RESULTS[kind].model_validate({**RESULT_FIELDS[kind], **fields})
 
 
 def signing(*names: str, attempt: int = 1, after: int = 0) -> StartSigning:
@@ -258,7 +297,7 @@ def receipt_digest(place: int) -> Digest:
 def broken(start: Start, exit_code: int | None, message: str = "it was killed") -> Run:
     """A run that failed."""
     failure = Failure(exit_code, message, "do better")
-    return Run(run_name(start), start.lineage, failure=failure, about=start.about)
+    return replace(a_run(start), failure=failure)
 
 
 def a_world(

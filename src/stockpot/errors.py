@@ -17,7 +17,8 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Exit codes of every command and workload, documented in docs/reference/exit-codes.md.
 
-    42 to 49 fail a Job at once, because a retry with the same input would fail in the same way.
+    A code of FINAL_EXIT_CODES fails a Job at once, because a retry with the same input would fail
+    in the same way.
     """
 
     meaning: str
@@ -48,6 +49,10 @@ class ExitCode(IntEnum):
     BAD_RUN_SPEC = 48, "The run spec asks for something that this version does not support."
     NO_SIGNING_KEY = 49, "There is no usable key for signing receipts."
     INTERRUPTED = 75, "The process was interrupted and saved its progress; run it again."
+
+
+FINAL_EXIT_CODES = range(42, 60)
+"""The same input would fail the same way again, so that no Job is tried again. Not all are used."""
 
 
 class StockpotError(Exception):

@@ -35,8 +35,8 @@ from stockpot.kube.snapshot import Observer
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.loop import observe, reconcile
 from stockpot.reconcile.objects.fields import timestamp
-from stockpot.reconcile.orders import serve_run
 from stockpot.reconcile.ports import Ports, SoupKey
+from stockpot.reconcile.run_specs import serve_run
 
 RELEASE = "stockpot-system"
 RUN_IP, SERVER_IP = "10.0.0.7", "10.0.0.8"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stockpot.api.results import ResultMessage
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
@@ -13,7 +14,6 @@ from stockpot.api.runspec import (
     ReceiptRequest,
     RecipePart,
     RevisionRef,
-    RunResult,
     RunSpec,
     ServeRun,
     SignRun,
@@ -229,6 +229,6 @@ def an_event(about: Json, reason: str, message: str, at: str = "2026-11-22T12:02
     }
 
 
-def message_of(result: RunResult) -> str:
+def message_of(result: ResultMessage) -> str:
     """A termination message."""
     return result.model_dump_json(by_alias=True, exclude_none=True)

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.builders import a_result
 from tests.cluster.shapes import (
     DIGEST,
     FOOD,
@@ -12,12 +13,14 @@ from tests.cluster.shapes import (
     a_merge,
     a_pod,
     a_pod_that_ended,
+    a_purge,
     a_training,
     ended,
     message_of,
 )
 
-from stockpot.api.runspec import Problem, RunResult
+from stockpot.api.results import Problem, ResultMessage
+from stockpot.api.run_kinds import RunKind
 from stockpot.cluster.manifests.job_status import run_of, runs_of
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
@@ -25,19 +28,27 @@ from stockpot.core.runs import Failure, Run
 
 ENDED = datetime(2026, 11, 22, 12, 9, 30, tzinfo=UTC)
 FAILED = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
+TRAINED = a_result(RunKind.TRAIN, records=3)
 
 
 def test_a_run_goes_into_a_job_and_comes_out_again() -> None:
-    assert run_of(a_job(), []) == Run(NAME, LINEAGE, about=frozenset({ShardUID(FOOD.uid)}))
+    assert run_of(a_job(), []) == Run(
+        NAME, RunKind.TRAIN, LINEAGE, about=frozenset({ShardUID(FOOD.uid)})
+    )
 
 
 def test_a_job_that_is_done_has_the_result_that_its_pod_left() -> None:
-    job, result = a_job(), RunResult(weights_digest=DIGEST, size_bytes=12, figures={"loss": "0.1"})
+    job, result = a_job(), a_result(RunKind.TRAIN, figures={"loss": "0.1"})
 
-    run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, message_of(result))])
+    run = run_of(ended(job, "Complete"), [a_pod_that_ended(job, 0, message_of(result.message()))])
 
     assert run == Run(
-        NAME, LINEAGE, result, ended_at=run.ended_at, about=frozenset({ShardUID(FOOD.uid)})
+        NAME,
+        RunKind.TRAIN,
+        LINEAGE,
+        result,
+        ended_at=run.ended_at,
+        about=frozenset({ShardUID(FOOD.uid)}),
     )
     assert run.ended_at is not None
 
@@ -49,10 +60,46 @@ def test_a_replaced_pod_does_not_hide_the_one_that_did_the_work() -> None:
 
     run = run_of(
         ended(job, "Complete"),
-        [a_pod_that_ended(job, 0, message_of(RunResult(records=3))), disrupted],
+        [a_pod_that_ended(job, 0, message_of(TRAINED.message())), disrupted],
     )
 
-    assert run.result == RunResult(records=3)
+    assert run.result == TRAINED
+
+
+@pytest.mark.parametrize("kind", [RunKind.MERGE, RunKind.PURGE, RunKind.SERVE])
+def test_a_training_that_answers_with_another_verbs_result_has_failed(kind: RunKind) -> None:
+    job = a_job()
+
+    run = run_of(
+        ended(job, "Complete"), [a_pod_that_ended(job, 0, message_of(a_result(kind).message()))]
+    )
+
+    assert run.result is None
+    assert run.failure
+    assert not run.failure.is_final, "its images may be changed"
+    assert "its result is not one of a train run: " in run.failure.message
+    assert "images" in run.failure.help
+
+
+def test_a_purge_whose_residuals_are_misspelt_has_failed_and_is_no_complete_one() -> None:
+    job = a_job(a_purge())
+    text = message_of(a_result(RunKind.PURGE, residual_count=2).message())
+
+    run = run_of(
+        ended(job, "Complete"),
+        [a_pod_that_ended(job, 0, text.replace('"residuals":"2"', '"residualz":"2"'))],
+    )
+
+    assert run.kind is RunKind.PURGE
+    assert run.failure
+    assert "figures.residuals" in run.failure.message
+
+
+def test_a_purge_of_no_shard_is_a_rescan() -> None:
+    spec = a_purge().model_copy(update={"shard": None, "forgotten": (FOOD.uid,)})
+
+    assert run_of(a_job(spec), []).kind is RunKind.RESCAN
+    assert runs_of([], [a_pod(a_job(spec), "Running")])[0].kind is RunKind.RESCAN
 
 
 def test_a_result_that_nobody_can_read_any_more_is_asked_for_again() -> None:
@@ -69,7 +116,7 @@ def test_what_a_run_says_of_its_failure_is_what_is_said() -> None:
 
     run = run_of(
         ended(job, "Failed", "PodFailurePolicy"),
-        [a_pod_that_ended(job, 42, message_of(RunResult(problem=problem)))],
+        [a_pod_that_ended(job, 42, message_of(ResultMessage(problem=problem)))],
     )
 
     assert run.failure == Failure(42, "the folder is empty", "put pictures there", ENDED)
@@ -204,12 +251,12 @@ def test_a_deadline_is_somebody_elses() -> None:
 
 def test_a_sidecar_does_not_speak_for_the_run() -> None:
     job = a_job()
-    pod = a_pod_that_ended(job, 0, message_of(RunResult(records=1)))
+    pod = a_pod_that_ended(job, 0, message_of(TRAINED.message()))
     pod["status"]["containerStatuses"].insert(
         0, {"name": "proxy", "state": {"terminated": {"exitCode": 9, "message": "bye"}}}
     )
 
-    assert run_of(ended(job, "Complete"), [pod]).result == RunResult(records=1)
+    assert run_of(ended(job, "Complete"), [pod]).result == TRAINED
 
 
 def test_a_pod_that_outlives_its_deleted_job_is_still_a_writer() -> None:
@@ -236,7 +283,7 @@ def test_pods_are_told_apart_by_their_jobs() -> None:
 
     runs = runs_of(
         [ended(first, "Complete"), second],
-        [a_pod_that_ended(first, 0, message_of(RunResult(records=1))), a_pod(second)],
+        [a_pod_that_ended(first, 0, message_of(TRAINED.message())), a_pod(second)],
     )
 
     assert [(run.name, run.is_active) for run in runs] == [(NAME, False), ("train-other-1", True)]

@@ -228,7 +228,7 @@ def test_disruptions_are_ignored_before_our_own_exit_codes_fail_the_job() -> Non
     assert "ttlSecondsAfterFinished" not in spec
     assert "activeDeadlineSeconds" not in spec
     assert [item["action"] for item in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
-    assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == list(range(42, 50))
+    assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == list(range(42, 60))
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 

@@ -71,7 +71,7 @@ def test_every_job_is_taken_and_read_as_the_run_that_it_was(
     live = client.create(JOBS, desired)
 
     about = frozenset(map(ShardUID, shards_of_spec(spec.model_dump(mode="json", by_alias=True))))
-    assert run_of(live, []) == Run(RunName(spec.name), LINEAGE, about=about)
+    assert run_of(live, []) == Run(RunName(spec.name), spec.kind, LINEAGE, about=about)
     assert is_applied(live, desired)
     listed = client.list(JOBS, namespace, label_selector=selector_of(SOUP.uid, spec.verb)).items
     assert [job["metadata"]["name"] for job in listed] == [desired["metadata"]["name"]]

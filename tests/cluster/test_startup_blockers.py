@@ -16,7 +16,7 @@ from tests.cluster.shapes import (
 )
 
 from stockpot.api.conditions import Reason
-from stockpot.api.runspec import Problem, RunResult
+from stockpot.api.results import Problem, ResultMessage
 from stockpot.core.runs import StartupBlocker
 
 NO_SUCH = (
@@ -231,7 +231,7 @@ def crashed(message: str = "", code: int = 1, reason: str = "Error") -> Json:
 def test_a_server_that_crashes_says_what_it_said_last() -> None:
     problem = Problem(exit_code=45, message="the base brings code", help="take it away")
 
-    blocker = blocker_of(deployment(), crashed(message_of(RunResult(problem=problem)), 45))
+    blocker = blocker_of(deployment(), crashed(message_of(ResultMessage(problem=problem)), 45))
 
     assert blocker == StartupBlocker(
         Reason.CRASHING, "the server keeps crashing: the base brings code", "take it away"

@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 
 import pytest
 from devcluster.controlplane import ControlPlane
+from tests.builders import a_result
 from tests.cluster.shapes import LINEAGE, Json, a_training, message_of, servers, settings
 from tests.controlplane.admin import ACCOUNTS, NODES, QUOTAS, Admin
 
 from stockpot.api.conditions import Reason
-from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place, Problem, RunResult
+from stockpot.api.results import Problem, ResultMessage
+from stockpot.api.run_kinds import RunKind
+from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place
 from stockpot.cluster.apiserver.credentials import connect
 from stockpot.cluster.apiserver.resources import (
     DEPLOYMENTS,
@@ -50,6 +53,9 @@ def now() -> datetime:
 
 def stamp() -> str:
     return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+TRAINED = a_result(RunKind.TRAIN, records=3)
 
 
 def a_condition(type_: str, reason: str = "") -> Json:
@@ -194,9 +200,9 @@ def test_a_done_job_has_its_result(studio: Studio) -> None:
     pod = studio.placed()
     assert studio.run().is_active
 
-    studio.end(pod, 0, message_of(RunResult(records=3)))
+    studio.end(pod, 0, message_of(TRAINED.message()))
 
-    assert studio.ended().result == RunResult(records=3)
+    assert studio.ended().result == TRAINED
 
 
 @pytest.mark.parametrize(("code", "final"), [(42, True), (7, False)])
@@ -206,7 +212,7 @@ def test_a_failed_job_has_its_failure(busy: Admin, code: int, final: bool) -> No
     studio.post()
     problem = Problem(exit_code=code, message="no pictures", help="put some there")
 
-    studio.end(studio.placed(), code, message_of(RunResult(problem=problem)))
+    studio.end(studio.placed(), code, message_of(ResultMessage(problem=problem)))
 
     failure = studio.ended().failure
     assert failure
@@ -231,8 +237,8 @@ def test_a_disrupted_pod_is_followed_by_another_in_the_same_run(studio: Studio) 
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     assert studio.run().is_active
     studio.placed()
-    studio.end(second, 0, message_of(RunResult(records=1)))
-    assert studio.ended().result == RunResult(records=1)
+    studio.end(second, 0, message_of(TRAINED.message()))
+    assert studio.ended().result == TRAINED
 
 
 def test_a_pod_that_somebody_deletes_is_an_attempt_and_no_fault(studio: Studio) -> None:
@@ -261,7 +267,7 @@ def test_a_job_that_somebody_deletes_runs_until_its_pod_has_ended(studio: Studio
 
     (run,) = runs_of([], studio.pods())
     about = frozenset({ShardUID(a_training().shard.uid)})
-    assert run == Run(RunName(a_training().name), LINEAGE, about=about)
+    assert run == Run(RunName(a_training().name), RunKind.TRAIN, LINEAGE, about=about)
     studio.end(pod, 137)
     assert runs_of([], studio.pods()) == ()
 

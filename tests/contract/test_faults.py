@@ -11,7 +11,8 @@ from tests.contract.conftest import Server
 from tests.contract.faults import BUSY, CUT, HALF, LOST, a_proxy
 from tests.unlearning.receipt_fixtures import KEYS, SOUP, a_purge, a_signing, fill
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import PurgeResult, SignResult
+from stockpot.api.runspec import StoreRef
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.metrics.progress import Progress
 from stockpot.store.s3 import S3Store
@@ -80,7 +81,7 @@ def test_permanent_errors_are_not_retried(
     assert len(proxy.requests) == 2
 
 
-def forgotten(ref: StoreRef, key: Path, work: Path) -> tuple[RunResult, RunResult]:
+def forgotten(ref: StoreRef, key: Path, work: Path) -> tuple[PurgeResult, SignResult]:
     """Purge the shard dogs, and sign the receipt."""
     arguments = {"work": work, "progress": Progress(), "stop": threading.Event()}
     removed = purge.run(a_purge(work).model_copy(update={"store": ref}), **arguments)

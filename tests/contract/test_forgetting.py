@@ -19,7 +19,8 @@ from tests.unlearning.receipt_fixtures import (
     recipe_of,
 )
 
-from stockpot.api.runspec import ObjectRef, RunResult, StoreRef
+from stockpot.api.results import PurgeResult, SignResult
+from stockpot.api.runspec import ObjectRef, StoreRef
 from stockpot.metrics.progress import Progress
 from stockpot.store.keys import WEIGHTS
 from stockpot.store.port import ObjectInfo
@@ -57,13 +58,13 @@ def run_arguments(store: S3Store, tmp_path: Path) -> tuple[StoreRef, dict[str, o
     return ref, {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
 
 
-def purged(store: S3Store, tmp_path: Path, shard: ObjectRef) -> RunResult:
+def purged(store: S3Store, tmp_path: Path, shard: ObjectRef) -> PurgeResult:
     ref, arguments = run_arguments(store, tmp_path)
     spec = a_purge(tmp_path, shard).model_copy(update={"store": ref})
     return purge.run(spec, **arguments)  # type: ignore[arg-type]
 
 
-def signed(store: S3Store, tmp_path: Path, key: Path, shard: ObjectRef) -> RunResult:
+def signed(store: S3Store, tmp_path: Path, key: Path, shard: ObjectRef) -> SignResult:
     ref, arguments = run_arguments(store, tmp_path)
     spec = a_signing(tmp_path, key, shard).model_copy(update={"store": ref, "successor": None})
     return sign.run(spec, **arguments)  # type: ignore[arg-type]
@@ -128,4 +129,4 @@ def test_objects_without_a_manifest_are_residuals_with_their_versions(
     inventory = read_inventory(store, KEYS, "uid-dogs")
     assert inventory is not None
     assert [residual.key for residual in inventory.residuals] == [stray, stray]
-    assert result.figures["residuals"] == "2"
+    assert result.residual_count == 2

@@ -194,7 +194,7 @@ def test_a_soup_in_a_bucket_is_merged_from_its_sums(
         there = spec.model_copy(update={"store": here})
         made = run(there, work=work, progress=Progress(), stop=stop)
 
-        ways.append(made.figures["way"])
+        ways.append(made.way)
         recipes.append(spec.recipe_digest)
         names = [
             root / KEYS.ingredient(part.shard_uid, part.training_key) / WEIGHTS for part in some

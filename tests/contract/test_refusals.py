@@ -9,7 +9,8 @@ import pytest
 from tests.local.tiny_soup import environment
 from tests.unlearning.receipt_fixtures import a_purge
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import ResultMessage
+from stockpot.api.runspec import StoreRef
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_store_error_names_the_store_and_what_to_do(
         [*command, "--result", result], env=variables, capture_output=True, text=True, check=False
     )
 
-    problem = RunResult.model_validate_json(result.read_bytes()).problem
+    problem = ResultMessage.model_validate_json(result.read_bytes()).problem
     assert done.returncode == 7
     assert problem is not None
     assert words in problem.message

@@ -20,6 +20,7 @@ from tests.serving.server_fixtures import RevisionStore, a_server
 from tests.training.runs import a_training
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.results import EvaluateResult, PurgeResult, SignResult, TrainResult
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
@@ -31,7 +32,6 @@ from stockpot.api.runspec import (
     ReceiptRequest,
     RecipePart,
     RevisionRef,
-    RunResult,
     SignRun,
     StoreRef,
     TrainRun,
@@ -72,7 +72,7 @@ class Studio:
     def run_arguments(self) -> dict[str, Any]:
         return {"work": self.folder, "progress": Progress(), "stop": threading.Event()}
 
-    def train(self, shard: str) -> RunResult:
+    def train(self, shard: str) -> TrainResult:
         spec = TrainRun(
             **self.spec_fields,
             shard=shard_of(shard),
@@ -110,7 +110,7 @@ class Studio:
             ),
         )
 
-    def evaluate(self, revision: RevisionRef) -> RunResult:
+    def evaluate(self, revision: RevisionRef) -> EvaluateResult:
         spec = EvaluateRun(
             **self.spec_fields,
             revision=revision,
@@ -121,7 +121,9 @@ class Studio:
         )
         return evaluate(spec, **self.run_arguments)
 
-    def forget(self, shard: str, successor: RevisionRef, key: Path) -> tuple[RunResult, RunResult]:
+    def forget(
+        self, shard: str, successor: RevisionRef, key: Path
+    ) -> tuple[PurgeResult, SignResult]:
         removed = purge(PurgeRun(**self.spec_fields, shard=shard_of(shard)), **self.run_arguments)
         signing = SignRun(
             **self.spec_fields,
@@ -136,7 +138,7 @@ def shard_of(name: str) -> ObjectRef:
     return ObjectRef(namespace="studio", name=name, uid=f"uid-{name}")
 
 
-def combined_recipe(trained: dict[str, RunResult]) -> Recipe:
+def combined_recipe(trained: dict[str, TrainResult]) -> Recipe:
     weighted = []
     for shard, result in trained.items():
         assert result.training_key
@@ -199,7 +201,6 @@ def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
     assert "heldout_loss" in figures
     assert answer.status == 200
     assert answer.headers["x-stockpot-weights-digest"] == both.weights_digest
-    assert signed.problem is None
     assert [receipt.sequence for receipt in signed.receipts] == [1]
     assert removed.purged_objects
     store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)

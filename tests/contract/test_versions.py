@@ -8,7 +8,8 @@ from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Serve
 from tests.unlearning.history import History, a_history, causes, check_about
 from tests.unlearning.receipt_fixtures import DOGS, KEYS, a_purge, fill, keys_below, recipe_of
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import PurgeResult
+from stockpot.api.runspec import StoreRef
 from stockpot.errors import ExitCode, Transient
 from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import covering_manifests
@@ -33,7 +34,7 @@ def store(s3_server: Server, tmp_path: Path) -> S3Store:
     return store
 
 
-def purged(store: S3Store, tmp_path: Path) -> RunResult:
+def purged(store: S3Store, tmp_path: Path) -> PurgeResult:
     ref = StoreRef(url=f"s3://{store.bucket}", endpoint=store.name.rpartition(" ")[2])
     spec = a_purge(tmp_path, DOGS).model_copy(update={"store": ref})
     return purge.run(spec, work=tmp_path, progress=Progress(), stop=threading.Event())
@@ -88,7 +89,7 @@ def test_objects_that_a_later_training_removed_are_no_residuals(
 
     result = purged(store, tmp_path)
 
-    assert result.figures == {"residuals": "0", "locked": "0"}
+    assert (result.residual_count, result.locked_count) == (0, 0)
 
 
 def test_versions_that_may_not_be_read_have_unknown_lineage(store: S3Store) -> None:

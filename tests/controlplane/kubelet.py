@@ -20,8 +20,8 @@ from tests.controlplane.servers import Address, PlayedServer, ProgressServer
 from tests.simulate.runs import Runs
 from tests.simulate.store import Store
 
+from stockpot.api.results import EvaluateResult, Problem, ResultMessage, RunResult
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
-from stockpot.api.runspec import Problem, RunResult
 from stockpot.cluster.apiserver.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
 from stockpot.cluster.apiserver.objects import (
     Json,
@@ -276,14 +276,17 @@ class Kubelet:
         did = played.did or self._do(played)
         if isinstance(did, Failure):
             problem = Problem(exit_code=did.exit_code or 1, message=did.message, help=did.help)
-            did = RunResult(problem=problem)
-        self._ended(played, did.problem.exit_code if did.problem else 0, result_json(did))
+            self._ended(played, problem.exit_code, result_json(ResultMessage(problem=problem)))
+            return
+        self._ended(played, 0, result_json(did.message()))
 
     def _do(self, played: _Played) -> RunResult | Failure:
         """Do what a run does."""
         spec = self._spec(played)
         did = self.kitchen(spec.soup.uid).outcome_of(spec)
-        return RunResult(figures={"heldout_loss": "0.25"}) if spec.verb == "evaluate" else did
+        if not isinstance(did, EvaluateResult):
+            return did
+        return did.model_copy(update={"figures": {"heldout_loss": "0.25"}})
 
     def _end(self, played: _Played) -> None:
         order = played.order
@@ -297,7 +300,7 @@ class Kubelet:
         word = order.message
         if order.problem:
             problem = Problem(exit_code=order.exit_code, message=order.problem, help="mend it")
-            word = result_json(RunResult(problem=problem))
+            word = result_json(ResultMessage(problem=problem))
         self._ended(played, order.exit_code, word, order.reason)
 
     def _ended(self, played: _Played, code: int, message: str, reason: str = "") -> None:
@@ -399,7 +402,7 @@ class Kubelet:
             self.admin.merge(LEASES, "kube-node-lease", self.node, {"spec": spec})
 
 
-def result_json(result: RunResult) -> str:
+def result_json(result: ResultMessage) -> str:
     return json.dumps(json.loads(result.model_dump_json(by_alias=True, exclude_none=True)))
 
 

@@ -18,7 +18,8 @@ from tests.serving.server_fixtures import KEYS, SOUP, RevisionStore, a_revision_
 
 from stockpot import extensions
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef, RunResult
+from stockpot.api.results import EvaluateResult
+from stockpot.api.runspec import EvaluateRun, Location, Place, RevisionRef
 from stockpot.api.training import Named
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.evaluation.measurements import Measurement, paired_difference
@@ -35,7 +36,7 @@ SUITE = (
     Named(name="samples", options={"rows": "2", "columns": "2", "steps": "1"}),
 )
 
-Evaluate = Callable[..., RunResult]
+Evaluate = Callable[..., EvaluateResult]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def revisions(tmp_path_factory: pytest.TempPathFactory) -> RevisionStore:
 
 @pytest.fixture
 def evaluate(revisions: RevisionStore, tmp_path: Path) -> Evaluate:
-    def evaluate(revision: RevisionRef, **fields: Any) -> RunResult:
+    def evaluate(revision: RevisionRef, **fields: Any) -> EvaluateResult:
         defaults: dict[str, Any] = {
             "name": "evaluate",
             "store": revisions.ref,

@@ -13,7 +13,8 @@ from tests.merging.ingredients import (
 )
 
 from stockpot.api.manifest import Manifest
-from stockpot.api.runspec import MergeRun, RecipePart, RunResult
+from stockpot.api.results import MergeResult
+from stockpot.api.runspec import MergeRun, RecipePart
 from stockpot.merging import merge
 from stockpot.merging.run import run
 from stockpot.metrics.progress import Progress
@@ -26,7 +27,7 @@ SHAPES = {"a.weight": (40, 7), "b.bias": (19,), "c": ()}
 SCRATCH, INCREMENTAL = "FromScratch", "Incremental"
 
 
-def merged(spec: MergeRun, root: Path) -> RunResult:
+def merged(spec: MergeRun, root: Path) -> MergeResult:
     return run(spec, work=root.parent / "work", progress=Progress(), stop=threading.Event())
 
 

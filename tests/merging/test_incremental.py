@@ -61,8 +61,8 @@ def test_only_the_shard_that_joins_or_leaves_and_the_sums_are_read(root: Path) -
 
     ingredient_bytes = ingredient_of(root, parts[0]).stat().st_size
     sums_bytes = sums_of(root, joined).stat().st_size
-    assert [result.figures["way"] for result in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
-    assert [int(result.figures["readBytes"]) for result in results[:2]] == [
+    assert [result.way for result in results] == [SCRATCH, INCREMENTAL, INCREMENTAL]
+    assert [result.read_bytes for result in results[:2]] == [
         8 * ingredient_bytes,
         ingredient_bytes + sums_bytes,
     ]
@@ -118,7 +118,7 @@ def test_any_history_of_a_soup_gives_the_bytes_of_a_merge_from_scratch(
 
         if result.reused:
             continue
-        ways.append(result.figures["way"])
+        ways.append(result.way)
         assert soup_bytes(root, spec) == from_scratch(root, recipe, spec)
         assert len(kept(root)) <= 2
         if number % 30 == 10:
@@ -127,7 +127,7 @@ def test_any_history_of_a_soup_gives_the_bytes_of_a_merge_from_scratch(
                 folder = KEYS.accumulator(SOUP.uid, str(manifest.recipe_digest))
                 (root / folder / MANIFEST).unlink()
             (root / KEYS.revision(SOUP.uid, spec.recipe_digest) / MANIFEST).unlink()
-            assert merged(spec, root).figures["way"] == SCRATCH
+            assert merged(spec, root).way == SCRATCH
             assert sums_of(root, spec).read_bytes() == was
     assert ways[0] == SCRATCH
     assert set(ways[1:]) == {INCREMENTAL}
@@ -163,7 +163,7 @@ def test_threads_stores_and_the_kernel_change_no_byte(
             "stockpot.merging.run.MergeSettings", lambda *_, chosen=settings: chosen
         )
         monkeypatch.setattr(ObjectBytes, "is_near", is_near)
-        ways = [merged(spec, root).figures["way"] for spec in (first, second)]
+        ways = [merged(spec, root).way for spec in (first, second)]
         assert ways == [SCRATCH, INCREMENTAL]
         made.add((soup_bytes(root, second), sums_of(root, second).read_bytes()))
         for path in (root / KEYS.soup(SOUP.uid)).rglob(MANIFEST):
@@ -187,11 +187,11 @@ def test_the_sums_of_the_last_two_recipes_are_kept(root: Path) -> None:
 def test_no_sums_are_kept_of_few_ingredients(root: Path) -> None:
     parts = parts_of(root, 8)
 
-    assert merged(a_merge(root, parts[:5]), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts[:5]), root).way == SCRATCH
     assert kept(root) == []
     merged(a_merge(root, parts), root)
     assert len(kept(root)) == 1
-    assert merged(a_merge(root, parts[:3]), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts[:3]), root).way == SCRATCH
     assert kept(root) == []
 
 
@@ -226,7 +226,7 @@ def test_a_full_disk_for_sums_does_not_stop_the_merge(root: Path) -> None:
 
     result = run(spec, work=root.parent / "work", progress=Full(), stop=threading.Event())
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert kept(root) == []
     assert soup_bytes(root, spec) == from_scratch(root, parts, spec)
 
@@ -269,6 +269,6 @@ def test_a_killed_merge_leaves_no_sums_without_lineage_and_a_rerun_completes(
             assert again.reused or not was_published
             assert soup_bytes(root, spec) == whole
             if not again.reused:
-                assert again.figures["way"] == INCREMENTAL
+                assert again.way == INCREMENTAL
                 assert sums_of(root, spec).read_bytes() == sums
                 assert len(kept(root)) == 2

@@ -87,10 +87,10 @@ def test_damaged_sums_are_not_used_and_are_made_again(
 
     result = merged(second, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, second) == from_scratch(root, parts, second)
     assert [manifest.recipe_digest for manifest in kept(root)] == [second.recipe_digest]
-    assert merged(a_merge(root, parts[1:]), root).figures["way"] == INCREMENTAL
+    assert merged(a_merge(root, parts[1:]), root).way == INCREMENTAL
 
 
 def test_a_flipped_bit_in_the_sums_never_changes_a_soup(root: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_flipped_bit_in_the_sums_never_changes_a_soup(root: Path) -> None:
 
         result = merged(second, root)
 
-        assert result.figures["way"] == SCRATCH
+        assert result.way == SCRATCH
         assert soup_bytes(root, second) == want
         store.delete(KEYS.revision(SOUP.uid, second.recipe_digest) + MANIFEST)
         store.delete(KEYS.accumulator(SOUP.uid, second.recipe_digest) + MANIFEST)
@@ -131,7 +131,7 @@ def test_all_ingredients_are_read_if_the_one_that_left_is_missing(root: Path) ->
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -143,7 +143,7 @@ def test_an_ingredient_that_left_and_was_edited_is_not_subtracted(root: Path) ->
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -168,7 +168,7 @@ def test_sums_with_a_forgotten_shard_are_not_read(root: Path) -> None:
     spec = a_merge(root, parts[:8])
     result = merged(spec, root)
 
-    assert result.figures["way"] == SCRATCH
+    assert result.way == SCRATCH
     assert soup_bytes(root, spec) == from_scratch(root, parts[:8], spec)
 
 
@@ -176,7 +176,7 @@ def test_a_purge_removes_only_the_sums_that_hold_the_shard(root: Path) -> None:
     parts = parts_of(root, 9)
     with_it, without = a_merge(root, parts), a_merge(root, parts[:8])
     merged(with_it, root)
-    assert merged(without, root).figures["way"] == INCREMENTAL
+    assert merged(without, root).way == INCREMENTAL
     assert len(kept(root)) == 2
     work, stop = root.parent / "work", threading.Event()
     shard = ObjectRef(namespace="ml", name="shard-8", uid="shard-8")
@@ -194,7 +194,7 @@ def test_a_purge_removes_only_the_sums_that_hold_the_shard(root: Path) -> None:
     fresh = root.parent / "fresh"
     (fresh / "work").mkdir(parents=True)
     again = a_merge(fresh / "store", parts_of(fresh / "store", 8))
-    assert merged(again, fresh / "store").figures["way"] == SCRATCH
+    assert merged(again, fresh / "store").way == SCRATCH
     assert sums_of(fresh / "store", again).read_bytes() == was
 
 
@@ -208,4 +208,4 @@ def test_sums_of_another_base_are_not_used(root: Path) -> None:
     other = manifest.model_copy(update={"base_digest": key_of("another base")})
     store.put(folder + MANIFEST, other.model_dump_json().encode())
 
-    assert merged(a_merge(root, parts), root).figures["way"] == SCRATCH
+    assert merged(a_merge(root, parts), root).way == SCRATCH

@@ -22,7 +22,8 @@ from tests.merging.ingredients import (
 from tests.merging.kill_points import KilledRun
 
 from stockpot.api.manifest import LineagePair
-from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart, RunResult
+from stockpot.api.results import MergeResult
+from stockpot.api.runspec import BaseRef, Location, MergeRun, Place, RecipePart
 from stockpot.api.training import WeightsDtype
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, StockpotError
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def merged(spec: MergeRun, root: Path, progress: Progress | None = None) -> RunResult:
+def merged(spec: MergeRun, root: Path, progress: Progress | None = None) -> MergeResult:
     work = root.parent / "work"
     return run(spec, work=work, progress=progress or Progress(), stop=threading.Event())
 

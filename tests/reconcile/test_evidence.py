@@ -12,7 +12,7 @@ from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.servers import HeldRevision, Server, ServerGrant
 from stockpot.core.world import World
 from stockpot.reconcile.objects.server import with_server, without_server
-from stockpot.reconcile.orders import ended_reports, held_report
+from stockpot.reconcile.run_specs import ended_reports, held_report
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -20,13 +20,13 @@ import urllib3
 from tests import tiny
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.results import ServeResult
 from stockpot.api.runspec import (
     BaseRef,
     Location,
     ObjectRef,
     Place,
     RevisionRef,
-    RunResult,
     ServeRun,
     StoreRef,
 )
@@ -133,7 +133,7 @@ class Server:
     instance_id: str
     work: Path
     stop: threading.Event
-    results: list[RunResult] = field(default_factory=list)
+    results: list[ServeResult] = field(default_factory=list)
     http: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(retries=False, maxsize=16)
     )
@@ -205,7 +205,7 @@ def a_serve_run(revisions: RevisionStore, **fields: Any) -> ServeRun:
 @contextmanager
 def a_server(revisions: RevisionStore, work: Path, **fields: Any) -> Iterator[Server]:
     """Run a server until the block ends."""
-    spec, stop, results = a_serve_run(revisions, **fields), threading.Event(), list[RunResult]()
+    spec, stop, results = a_serve_run(revisions, **fields), threading.Event(), list[ServeResult]()
     work.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(
         target=lambda: results.append(run(spec, work=work, progress=Progress(), stop=stop))

@@ -17,8 +17,8 @@ from stockpot.core.runs import Run, RunName
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.reconcile.objects.receipt import is_same_receipt
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
+from stockpot.reconcile.run_specs import server_grant
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
 

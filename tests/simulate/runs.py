@@ -7,17 +7,18 @@ confirmed only later; until then a process may still write.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tests.builders import a_result
 from tests.simulate.store import Store
 
+from stockpot.api.results import RunResult, SignedReceipt, SignResult, TrainResult
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
     EvaluateRun,
     MergeRun,
     PurgeRun,
     ReceiptRequest,
-    RunResult,
     RunSpec,
     ServeRun,
-    SignedReceipt,
     SignRun,
     TrainRun,
     shards_of_spec,
@@ -69,6 +70,7 @@ class Runs:
         return tuple(
             Run(
                 name,
+                work.spec.kind,
                 work.lineage,
                 result=work.outcome if isinstance(work.outcome, RunResult) else None,
                 failure=work.outcome if isinstance(work.outcome, Failure) else None,
@@ -78,11 +80,12 @@ class Runs:
             for name, work in sorted(self.known.items())
         )
 
-    def active(self) -> list[RunName]:
+    def active(self, kind: RunKind | None = None) -> list[RunName]:
         return sorted(
             name
             for name, work in self.known.items()
             if work.outcome is None and work.hidden is None
+            if kind is None or work.spec.kind is kind
         )
 
     def hidden(self) -> list[RunName]:
@@ -111,7 +114,7 @@ class Runs:
     def confirm_end(self, name: RunName) -> None:
         """Confirm that the last process ended. An unobserved training may be run again."""
         work = self.known.pop(name)
-        if isinstance(work.spec, TrainRun) and isinstance(work.hidden, RunResult):
+        if isinstance(work.spec, TrainRun) and isinstance(work.hidden, TrainResult):
             made = f"shards/{work.spec.shard.uid}/{work.hidden.training_key}"
             self.trained = [place for place in self.trained if place != made]
 
@@ -154,7 +157,8 @@ class Runs:
                     for number in range(1, len(self.store.receipts) + 1)
                     if not any(first <= number <= last for first, last in spec.recorded_receipts)
                 )
-                return RunResult(
+                return a_result(
+                    RunKind.RESCAN,
                     purged_objects=self.store.collect(spec.forgotten, spec.kept),
                     unrecorded_receipts=unrecorded[:16],
                 )
@@ -164,12 +168,12 @@ class Runs:
                 if former and former.left_out < self.store.least.get(former.shard, 0):
                     return Failure(4, "more records have left since it was asked for")
                 count = self.store.purge(spec.shard.uid, spec.former)
-                left = str(self.store.strays)
-                return RunResult(purged_objects=count, figures={"residuals": left})
+                left = self.store.strays
+                return a_result(RunKind.PURGE, purged_objects=count, residual_count=left)
             case SignRun():
                 return self._sign(spec)
             case EvaluateRun() | ServeRun():
-                return RunResult()
+                return a_result(spec.kind)
 
     def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
         uid, data = spec.shard.uid, [spec.source.path, *spec.exclude_records]
@@ -185,7 +189,8 @@ class Runs:
         self.store.left_out[place] = len(spec.exclude_records)
         if not is_done:
             self.trained.append(place)
-        return RunResult(
+        return a_result(
+            RunKind.TRAIN,
             training_key=key,
             weights_digest=digest_of_json("weights", data),
             base_digest=BASE,
@@ -202,9 +207,9 @@ class Runs:
             return Failure(46, "an ingredient is not there")
         if not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
-        return RunResult(weights_digest=merged_digest(spec), base_digest=BASE)
+        return a_result(RunKind.MERGE, weights_digest=merged_digest(spec), base_digest=BASE)
 
-    def _sign(self, spec: SignRun) -> RunResult:
+    def _sign(self, spec: SignRun) -> SignResult:
         """Find the requested receipts, or write the next ones of the chain."""
         missing = dict.fromkeys(text for request in spec.receipts for text in request.missing)
         receipts = []
@@ -212,7 +217,7 @@ class Runs:
             if receipt := self.sign_one(request):
                 named = tuple(list(missing).index(text) for text in request.missing)
                 receipts.append(receipt.model_copy(update={"missing_named": named}))
-        return RunResult(receipts=tuple(receipts), missing=tuple(missing))
+        return SignResult(receipts=tuple(receipts), missing=tuple(missing))
 
     def sign_one(self, request: ReceiptRequest) -> SignedReceipt | None:
         """Find one receipt, or write the next of the chain."""

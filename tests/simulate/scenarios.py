@@ -7,9 +7,10 @@ from tests.simulate.cluster import SimulatedCluster
 from tests.simulate.faulty_weighting import FAULTS
 from tests.simulate.histories import require, require_rest
 
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import SignRun
 from stockpot.api.training import Named
-from stockpot.core.actions import SIGN, DueReceipt, StartSigning, run_name
+from stockpot.core.actions import DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
 from stockpot.core.runs import RunName
 
@@ -80,7 +81,7 @@ def a_writer_has_read_the_tombstones() -> None:
     """
     cluster = cluster_of("cats")
     cluster.add("dogs")
-    while not (writers := [name for name in cluster.runs.active() if name.startswith("train-")]):
+    while not (writers := cluster.runs.active(RunKind.TRAIN)):
         cluster.round()
     [name] = writers
     writer = cluster.runs.known[name]
@@ -96,7 +97,7 @@ def a_writer_has_read_the_tombstones() -> None:
         cluster.pods.move()
         require(cluster)
     assert writer.is_ending
-    assert not [run for run in cluster.runs.known if run.startswith("purge-")]
+    assert RunKind.PURGE not in {run.spec.kind for run in cluster.runs.known.values()}
     cluster.runs.finish(name, cluster.now)
     require(cluster)
     cluster.settle()
@@ -126,10 +127,10 @@ def a_writer_resumes_after_the_receipt() -> None:
     cluster = cluster_of("cats", "dogs")
     dogs = uid_of(cluster, "dogs")
     cluster.add("bees")
-    while not (writers := [name for name in cluster.runs.active() if name.startswith("merge-")]):
+    while not (writers := cluster.runs.active(RunKind.MERGE)):
         cluster.round()
         for name in cluster.runs.active():
-            if not name.startswith("merge-"):
+            if cluster.runs.known[name].spec.kind is not RunKind.MERGE:
                 cluster.runs.finish(name, cluster.now)
     [name] = writers
     cluster.runs.known[name].is_cleared = True
@@ -247,7 +248,7 @@ def until_signing(cluster: SimulatedCluster) -> list[RunName]:
         cluster.round()
         require(cluster)
         active = cluster.runs.active()
-        if signs := [name for name in active if name.startswith(SIGN)]:
+        if signs := cluster.runs.active(RunKind.SIGN):
             return signs
         for name in active:
             cluster.runs.finish(name, cluster.now)

@@ -19,7 +19,7 @@ LOST = ServerGrant("pets-0", "uid of pets-0", "node-7")
 def left(after: int, count: int, at: object = None, attempt: int = 1) -> Run:
     """A purge that found objects of unknown lineage."""
     purge = StartPurge(DOGS, attempt, after)
-    run = ended(purge, figures={"residuals": str(count)}, residuals=("ml/soups/stray",))
+    run = ended(purge, residual_count=count, residuals=("ml/soups/stray",))
     return replace(run, ended_at=at)  # type: ignore[arg-type]
 
 
@@ -66,8 +66,7 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
 def test_locked_objects_are_told_apart_from_objects_of_unknown_lineage() -> None:
     run = left(1, 5, NOON, attempt=3)
     assert run.result
-    figures = {"residuals": "5", "locked": "3"}
-    run = replace(run, result=run.result.model_copy(update={"figures": figures}))
+    run = replace(run, result=run.result.model_copy(update={"locked_count": 3}))
 
     lacking = lacks(a_world(a_soup().of("cats"), CATS, ONCE_MORE, run, receipts=(INCOMPLETE,)))
 

@@ -132,7 +132,8 @@ def test_a_merged_revision_is_written_down_then_promoted_above_every_epoch() -> 
         weights_digest=a_revision("cats").weights,
         base_digest=BASE,
         size_bytes=9,
-        figures={"way": "Incremental", "readBytes": "12"},
+        way="Incremental",
+        read_bytes=12,
     )
     shard = a_shard("cats").trained()
     server = a_server().of(epoch=7)

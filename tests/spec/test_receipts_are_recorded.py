@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 from tests.spec.vocabulary import *
 
+from stockpot.api.results import ResultMessage, read_result
+from stockpot.api.run_kinds import RunKind
+
 CATS = a_shard("cats").trained()
 NAMES = tuple(f"shard-{number:02}" for number in range(20))
 
@@ -155,19 +158,16 @@ def test_a_failed_sign_run_is_retried_with_the_receipts_that_are_due_by_then() -
 
 
 def test_what_the_last_releases_run_wrote_is_recorded() -> None:
-    old = ended(
-        signing("dogs"),
-        receipt_sequence=4,
-        receipt_digest=receipt_digest(4),
-        signed_at="2026-11-22T12:00:00Z",
-        figures={"residuals": "0", "missing": "0"},
-    )
-    incomplete = ended(
-        signing("dogs"),
-        receipt_sequence=4,
-        receipt_digest=receipt_digest(4),
-        figures={"residuals": "2", "missing": "0"},
-    )
+    def signed_by_it(residuals: int) -> Run:
+        message = ResultMessage(
+            receipt_sequence=4,
+            receipt_digest=receipt_digest(4),
+            signed_at="2026-11-22T12:00:00Z",
+            figures={"residuals": str(residuals), "missing": "0"},
+        )
+        return replace(a_run(signing("dogs")), result=read_result(RunKind.SIGN, message))
+
+    old, incomplete = signed_by_it(0), signed_by_it(2)
 
     def recorded_from(run: Run) -> RecordReceipt:
         [record] = only(RecordReceipt, world_of(*dying("dogs"), run))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unlearning.receipt_fixtures import CATS, KEYS, a_filled_store, a_purge, key_of
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import PurgeResult
 from stockpot.metrics.progress import Progress
 from stockpot.store import artefacts
 from stockpot.store.artefacts import covering_manifests
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def purged(root: Path, shard: object) -> RunResult:
+def purged(root: Path, shard: object) -> PurgeResult:
     spec = a_purge(root).model_copy(update={"shard": shard})
     return purge.run(spec, work=root, progress=Progress(), stop=threading.Event())
 

@@ -13,15 +13,8 @@ import torch
 from accelerate.state import AcceleratorState
 from tests.tiny import RESOLUTION
 
-from stockpot.api.runspec import (
-    BaseRef,
-    Location,
-    ObjectRef,
-    Place,
-    RunResult,
-    StoreRef,
-    TrainRun,
-)
+from stockpot.api.results import TrainResult
+from stockpot.api.runspec import BaseRef, Location, ObjectRef, Place, StoreRef, TrainRun
 from stockpot.api.training import Training
 from stockpot.metrics.progress import Progress
 from stockpot.training.run import run
@@ -77,7 +70,7 @@ class Ground:
             }
         )
 
-    def train(self, progress: Progress | None = None, **fields: Any) -> RunResult:
+    def train(self, progress: Progress | None = None, **fields: Any) -> TrainResult:
         """Train here, to the end or to an error."""
         return train(self.spec(**fields), self.work, progress or Progress(), threading.Event())
 
@@ -91,13 +84,13 @@ class Ground:
         files = (path for path in self.store.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.store).as_posix() for path in files)
 
-    def weights(self, result: RunResult, shard: str = "food") -> Path:
+    def weights(self, result: TrainResult, shard: str = "food") -> Path:
         """The published weights of a result."""
         key = str(result.training_key).removeprefix("sha256:")
         return self.store / f"ml/shards/{shard}-uid/{key}/diffusion_pytorch_model.safetensors"
 
 
-def train(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def train(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
     """Train as the workload would."""
     return run(spec, work=work, progress=progress, stop=stop)
 
@@ -140,11 +133,11 @@ class Child:
         while int(self.says.recv()) < step:
             pass
 
-    def result(self) -> RunResult:
+    def result(self) -> TrainResult:
         """Wait for its end, and return its result."""
         while True:
             message = self.says.recv()
-            if isinstance(message, RunResult):
+            if isinstance(message, TrainResult):
                 self.process.join()
                 return message
 

@@ -11,7 +11,7 @@ from tests.training.runs import Ground, Watched, a_training
 
 from stockpot.api.manifest import Manifest
 from stockpot.api.omissions import OmissionReason
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import ResultMessage, TrainResult
 from stockpot.diffusion.records import list_records
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/data.md"
@@ -24,7 +24,7 @@ def ground(tmp_path: Path, base: Path) -> Ground:
     return Ground(tmp_path, base, some_data(tmp_path / "data"))
 
 
-def counts(result: RunResult) -> dict[str, int]:
+def counts(result: TrainResult) -> dict[str, int]:
     return {omission.reason: omission.count for omission in result.omissions}
 
 
@@ -105,7 +105,7 @@ def test_copies_of_a_record_that_is_left_out_are_left_out_and_counted(ground: Gr
 
 
 def test_results_and_manifests_of_older_versions_are_read() -> None:
-    result = RunResult.model_validate_json('{"reused": false, "records": 3, "figures": {}}')
+    result = ResultMessage.model_validate_json('{"reused": false, "records": 3, "figures": {}}')
     manifest = Manifest.model_validate_json('{"version": 1, "kind": "Ingredient"}')
 
     assert result.omissions == manifest.omissions == ()

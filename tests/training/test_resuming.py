@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.training.runs import STEPS, Ground, Watched, in_a_child
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import TrainResult
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.training.run import run
 
@@ -27,7 +27,7 @@ def ground(tmp_path: Path, base: Path, data: Path) -> Ground:
 @pytest.fixture(scope="module")
 def uninterrupted(
     tmp_path_factory: pytest.TempPathFactory, base: Path, data: Path
-) -> Iterator[RunResult]:
+) -> Iterator[TrainResult]:
     return Ground(tmp_path_factory.mktemp("whole"), base, data).train()
 
 
@@ -40,7 +40,7 @@ def stopped_after(ground: Ground, step: int) -> StockpotError:
     return caught.value
 
 
-def first_step_of(ground: Ground) -> tuple[int, RunResult]:
+def first_step_of(ground: Ground) -> tuple[int, TrainResult]:
     """Train to the end; return the step it resumed after, and the result."""
     steps: list[int] = []
     result = ground.train(Watched(steps.append))
@@ -50,7 +50,7 @@ def first_step_of(ground: Ground) -> tuple[int, RunResult]:
 # Before the first checkpoint, and somewhere after it: also in the middle of writing one.
 @pytest.mark.parametrize("moment", ["in the first step", "in a later one"])
 def test_a_killed_training_ends_in_the_same_bytes(
-    ground: Ground, uninterrupted: RunResult, moment: str
+    ground: Ground, uninterrupted: TrainResult, moment: str
 ) -> None:
     # Drawn here: workers that run tests side by side must see the same names.
     step = 1 if moment == "in the first step" else random.Random().randrange(3, STEPS)
@@ -68,7 +68,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
 
 
 def test_a_training_that_is_asked_to_end_saves_first_and_goes_on_from_there(
-    ground: Ground, uninterrupted: RunResult
+    ground: Ground, uninterrupted: TrainResult
 ) -> None:
     error = stopped_after(ground, 5)
 
@@ -81,7 +81,7 @@ def test_a_training_that_is_asked_to_end_saves_first_and_goes_on_from_there(
 
 
 def test_a_resumed_training_needs_nothing_of_the_scratch_folder(
-    ground: Ground, uninterrupted: RunResult, tmp_path: Path
+    ground: Ground, uninterrupted: TrainResult, tmp_path: Path
 ) -> None:
     stopped_after(ground, 5)
 
@@ -112,7 +112,7 @@ def test_checkpoints_have_the_shards_lineage_and_go_when_the_run_is_done(ground:
 
 
 def test_a_checkpoint_that_was_cut_short_is_dropped_and_the_one_before_used(
-    ground: Ground, uninterrupted: RunResult
+    ground: Ground, uninterrupted: TrainResult
 ) -> None:
     stopped_after(ground, 8)
     newest = ground.store / RUN_FOLDER / "step-00000008.safetensors"
@@ -128,7 +128,7 @@ def test_a_checkpoint_that_was_cut_short_is_dropped_and_the_one_before_used(
 
 
 def test_checkpoints_that_were_edited_are_all_dropped_and_training_begins_anew(
-    ground: Ground, uninterrupted: RunResult
+    ground: Ground, uninterrupted: TrainResult
 ) -> None:
     stopped_after(ground, 8)
     for file in (ground.store / RUN_FOLDER).glob("step-*.safetensors"):
@@ -147,7 +147,7 @@ def test_checkpoints_that_were_edited_are_all_dropped_and_training_begins_anew(
 
 
 def test_a_checkpoint_whose_note_is_nonsense_is_dropped(
-    ground: Ground, uninterrupted: RunResult
+    ground: Ground, uninterrupted: TrainResult
 ) -> None:
     stopped_after(ground, 5)
     (ground.store / RUN_FOLDER / "step-00000005.json").write_text("{}")

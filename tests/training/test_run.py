@@ -18,7 +18,8 @@ from tests.tiny import UNET_WEIGHTS, a_base, some_data
 from tests.training.runs import STEPS, Ground, Watched, a_training, in_a_child
 from tests.training.test_records import a_tar
 
-from stockpot.api.runspec import Location, Place, RunResult, StoreRef
+from stockpot.api.results import TrainResult
+from stockpot.api.runspec import Location, Place, StoreRef
 from stockpot.diffusion.records import list_records
 from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.metrics.progress import Progress
@@ -41,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, base: Path, data: Path) -> G
 
 
 @pytest.fixture(scope="module")
-def its_result(whole: Ground) -> RunResult:
+def its_result(whole: Ground) -> TrainResult:
     return whole.train()
 
 
@@ -57,7 +58,7 @@ def refusal(ground: Ground, **fields: Any) -> Refused:
 
 
 def test_an_ingredient_is_admissible_and_its_manifest_names_its_inputs(
-    whole: Ground, its_result: RunResult
+    whole: Ground, its_result: TrainResult
 ) -> None:
     weights = whole.weights(its_result)
     admitted = inspect_weights(weights)
@@ -75,7 +76,7 @@ def test_an_ingredient_is_admissible_and_its_manifest_names_its_inputs(
 
 
 def test_plain_diffusers_loads_an_ingredient(
-    whole: Ground, its_result: RunResult, tmp_path: Path
+    whole: Ground, its_result: TrainResult, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_bytes((whole.base / "unet/config.json").read_bytes())
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(
@@ -87,7 +88,7 @@ def test_plain_diffusers_loads_an_ingredient(
     assert unet.num_parameters() == 251580
 
 
-def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: RunResult) -> None:
+def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: TrainResult) -> None:
     watched = Watched(int)
 
     again = whole.train(watched)
@@ -97,7 +98,7 @@ def test_training_a_second_time_finds_it_trained(whole: Ground, its_result: RunR
 
 
 def test_an_ingredient_that_was_cut_short_is_trained_again(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     first = ground.train()
     ground.weights(first).write_bytes(b"short")
@@ -110,7 +111,7 @@ def test_an_ingredient_that_was_cut_short_is_trained_again(
 
 
 def test_equal_data_trains_to_equal_bytes_in_another_process_store_and_shard(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     other = in_a_child(ground.spec(shard="fruit"), ground.work).result()
 
@@ -119,7 +120,7 @@ def test_equal_data_trains_to_equal_bytes_in_another_process_store_and_shard(
 
 
 def test_a_tar_in_another_order_trains_to_the_bytes_of_the_folder(
-    ground: Ground, its_result: RunResult, tmp_path: Path
+    ground: Ground, its_result: TrainResult, tmp_path: Path
 ) -> None:
     a_tar(ground.data, tmp_path / "tar/a.tar", reverse=True)
 
@@ -130,7 +131,7 @@ def test_a_tar_in_another_order_trains_to_the_bytes_of_the_folder(
 
 
 def test_data_may_lie_in_the_store_and_no_copy_of_it_stays(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     spec = ground.spec(source=Location(place=Place.STORE, path="data/food/"))
     some_data(ground.store / "data/food")
@@ -153,7 +154,7 @@ def test_data_may_lie_in_the_store_and_no_copy_of_it_stays(
     ],
 )
 def test_a_field_that_changes_bytes_changes_them_and_the_key(
-    ground: Ground, its_result: RunResult, fields: dict[str, Any]
+    ground: Ground, its_result: TrainResult, fields: dict[str, Any]
 ) -> None:
     result = ground.train(training=a_training(**fields))
 
@@ -163,7 +164,7 @@ def test_a_field_that_changes_bytes_changes_them_and_the_key(
 
 @pytest.mark.parametrize("fields", [{"checkpointing_steps": 100}, {"gradient_checkpointing": True}])
 def test_a_field_that_is_not_in_the_key_changes_no_byte(
-    ground: Ground, its_result: RunResult, fields: dict[str, Any]
+    ground: Ground, its_result: TrainResult, fields: dict[str, Any]
 ) -> None:
     result = ground.train(training=a_training(**fields))
 
@@ -217,7 +218,7 @@ def test_progress_names_the_phases_and_figures(ground: Ground) -> None:
 
 
 def test_data_of_another_digest_than_the_named_one_is_refused(
-    ground: Ground, its_result: RunResult
+    ground: Ground, its_result: TrainResult
 ) -> None:
     error = refusal(ground, data_digest="sha256:" + "0" * 64)
 

@@ -13,9 +13,9 @@ from tests.unlearning.receipt_fixtures import (
     a_signing,
 )
 
+from stockpot.api.results import SignResult
 from stockpot.api.runspec import (
     ObjectRef,
-    RunResult,
     SignRun,
 )
 from stockpot.errors import ExitCode, Refused
@@ -35,13 +35,13 @@ def purged(root: Path, *shards: object) -> None:
         purge.run(spec, work=root, progress=Progress(), stop=threading.Event())
 
 
-def sequence_of(result: RunResult) -> int:
+def sequence_of(result: SignResult) -> int:
     """The sequence of the only receipt in a result."""
     [receipt] = result.receipts
     return receipt.sequence
 
 
-def signed(spec: SignRun) -> RunResult:
+def signed(spec: SignRun) -> SignResult:
     return run(spec, work=Path("unused"), progress=Progress(), stop=threading.Event())
 
 

@@ -76,7 +76,7 @@ def test_salts_lie_under_the_shards_lineage_and_go_with_its_purge(
     )
 
     assert len(copy) == 2
-    assert result.figures["residuals"] == "0"
+    assert result.residual_count == 0
     assert openings(store, KEYS, DOGS.uid) == ()
     assert not list(store.list_versions(KEYS.commitments(DOGS.uid)))
 

@@ -20,7 +20,8 @@ from tests.unlearning.receipt_fixtures import (
     recipe_of,
 )
 
-from stockpot.api.runspec import RunResult, StoreRef
+from stockpot.api.results import PurgeResult, SignResult
+from stockpot.api.runspec import StoreRef
 from stockpot.metrics.progress import Progress
 from stockpot.store.keys import MANIFEST, WEIGHTS
 from stockpot.store.open import open_store
@@ -54,11 +55,11 @@ class Vault:
             self.client.set_object_retention(self.bucket, key, Retention(GOVERNANCE, until))
         keygen(work / "key.pem")
 
-    def purge(self) -> RunResult:
+    def purge(self) -> PurgeResult:
         spec = a_purge(Path("/")).model_copy(update={"store": self.ref})
         return purge.run(spec, work=self.work, progress=Progress(), stop=threading.Event())
 
-    def sign(self) -> RunResult:
+    def sign(self) -> SignResult:
         spec = a_signing(Path("/"), self.work / "key.pem").model_copy(update={"store": self.ref})
         return sign.run(spec, work=self.work, progress=Progress(), stop=threading.Event())
 
@@ -134,8 +135,8 @@ def test_a_lock_that_has_ended_is_purged_by_the_next_run(s3_server: Server, tmp_
 
     second = vault.purge()
 
-    assert int(first.figures["residuals"]) >= 2
-    assert second.figures["residuals"] == "0"
+    assert first.residual_count >= 2
+    assert second.residual_count == 0
     assert not list(vault.store.list_versions(KEYS.shard(DOGS.uid)))
 
 

@@ -21,7 +21,7 @@ from tests.unlearning.receipt_fixtures import (
 )
 
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import PurgeResult
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
 from stockpot.metrics.progress import Progress
@@ -43,7 +43,7 @@ def store(root: Path, tmp_path: Path) -> FolderStore:
     return a_filled_store(root, tmp_path / "work")
 
 
-def purged(root: Path, progress: Progress | None = None) -> RunResult:
+def purged(root: Path, progress: Progress | None = None) -> PurgeResult:
     return run(
         a_purge(root),
         work=root.parent / "work",
@@ -201,7 +201,7 @@ def test_objects_under_no_manifest_are_listed_and_left(root: Path, store: Folder
         ("ml/shards/uid-bees/stray", 10),
         ("ml/soups/soup-1/fitted/router.bin", 9),
     ]
-    assert result.figures == {"residuals": "2", "locked": "0"}
+    assert (result.residual_count, result.locked_count) == (2, 0)
     assert store.get("ml/shards/uid-bees/stray") == b"who knows?"
     assert store.head(KEYS.shard("uid-dogs") + "stray") is None
 

@@ -19,7 +19,8 @@ from tests.unlearning.receipt_fixtures import (
 )
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
-from stockpot.api.runspec import FormerRecords, ObjectRef, PurgeRun, RunResult
+from stockpot.api.results import PurgeResult
+from stockpot.api.runspec import FormerRecords, ObjectRef, PurgeRun
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, Refused, Waiting
@@ -73,7 +74,7 @@ def a_leaving(root: Path, *records: str) -> PurgeRun:
     return a_purge(root, DOGS).model_copy(update={"former": former})
 
 
-def purged(root: Path) -> RunResult:
+def purged(root: Path) -> PurgeResult:
     return purge.run(a_leaving(root), work=root.parent, progress=Progress(), stop=threading.Event())
 
 

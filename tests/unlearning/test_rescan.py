@@ -19,7 +19,8 @@ from tests.unlearning.receipt_fixtures import (
 )
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
-from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult, StoreRef
+from stockpot.api.results import RescanResult
+from stockpot.api.runspec import KeptTrainings, PurgeRun, StoreRef
 from stockpot.core.digests import digest_of_bytes
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.errors import ExitCode, StockpotError
@@ -47,11 +48,11 @@ def store(root: Path, tmp_path: Path) -> FolderStore:
     return cellar
 
 
-def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> RunResult:
+def run(spec: PurgeRun, below: Path, stop: threading.Event | None = None) -> RescanResult:
     return purge.run(spec, work=below, progress=Progress(), stop=stop or threading.Event())
 
 
-def rescanned(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RunResult:
+def rescanned(root: Path, *forgotten: str, stop: threading.Event | None = None) -> RescanResult:
     store = StoreRef(url=root.as_uri())
     spec = PurgeRun(name="collect-1", store=store, soup=SOUP, forgotten=forgotten or ("uid-dogs",))
     return run(spec, root.parent, stop)
@@ -129,7 +130,7 @@ def test_an_interrupted_rescan_is_repeated(store: FolderStore, root: Path, tmp_p
     assert rescanned(root).purged_objects == 4
 
 
-def rescanned_keeping(root: Path, kept: KeptTrainings) -> RunResult:
+def rescanned_keeping(root: Path, kept: KeptTrainings) -> RescanResult:
     """Rescan once, with the current trainings of a living shard."""
     spec = PurgeRun(name="c", store=StoreRef(url=root.as_uri()), soup=SOUP, kept=(kept,))
     return run(spec, root.parent)

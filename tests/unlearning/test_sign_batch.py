@@ -11,10 +11,11 @@ from tests.unlearning.receipt_fixtures import (
 )
 from tests.unlearning.sign_runs import a_batch, chain_of, purged, shards_named, signed
 
+from stockpot.api.results import ResultMessage, read_result
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
     EndedReport,
     Ending,
-    RunResult,
     SignRun,
 )
 from stockpot.errors import StockpotError, Waiting
@@ -156,8 +157,9 @@ def test_the_longest_result_fits_into_a_termination_message(
 
     result = signed(spec)
 
-    assert len(fitting(result)) <= 4096
-    assert RunResult.model_validate_json(fitting(result)) == result
+    data = fitting(result.message())
+    assert len(data) <= 4096
+    assert read_result(RunKind.SIGN, ResultMessage.model_validate_json(data)) == result
     assert len(result.receipts) == 16
     assert {receipt.missing for receipt in result.receipts} == {16}
     assert chain_of(store, key)[15].statement.predicate.missing == missing

@@ -1,4 +1,4 @@
-"""One process, one verb: whatever happens, a RunResult is written and the exit code says it."""
+"""One process, one verb: whatever happens, a ResultMessage is written and the exit code says it."""
 
 import json
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 import urllib3
 from tests.local.tiny_soup import environment
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import ResultMessage
 from stockpot.metrics.endpoint import serve_progress
 from stockpot.metrics.progress import Progress
 
 
-def run(spec: Path, folder: Path) -> tuple[int, RunResult, str]:
+def run(spec: Path, folder: Path) -> tuple[int, ResultMessage, str]:
     result = folder / "result.json"
     done = subprocess.run(
         [
@@ -26,7 +26,7 @@ def run(spec: Path, folder: Path) -> tuple[int, RunResult, str]:
         check=False,
         env=environment(),
     )
-    return done.returncode, RunResult.model_validate_json(result.read_bytes()), done.stderr
+    return done.returncode, ResultMessage.model_validate_json(result.read_bytes()), done.stderr
 
 
 def a_purge(**fields: object) -> dict[str, object]:

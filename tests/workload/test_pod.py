@@ -19,7 +19,7 @@ from tests.serving.server_fixtures import until
 from tests.training.runs import Ground, a_training
 from tests.workload.pod import UID, confined, require_namespaces
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import ResultMessage
 
 ENDLESS = 100_000
 
@@ -76,7 +76,7 @@ def test_a_shard_is_trained_by_a_nameless_user_on_a_read_only_root(ground: Groun
 
     assert "KeyError" in who.stderr
     assert done.returncode == 0, done.stderr
-    result = RunResult.model_validate_json(log.read_bytes())
+    result = ResultMessage.model_validate_json(log.read_bytes())
     assert result.problem is None
     assert ground.weights(result).is_file()
 
@@ -120,7 +120,7 @@ def test_a_signalled_training_saves_what_there_is_and_the_next_goes_on(ground: G
             process.send_signal(signal.SIGTERM)
             code = process.wait(60)
 
-        result = RunResult.model_validate_json((ground.folder / "result.json").read_bytes())
+        result = ResultMessage.model_validate_json((ground.folder / "result.json").read_bytes())
         assert code == 75
         assert result.problem is not None
         assert result.problem.exit_code == 75
@@ -162,7 +162,7 @@ def test_a_taken_port_for_progress_is_named(ground: Ground) -> None:
             command(spec, ground.work, result, "--progress", taken), check=False, env=environment()
         )
 
-    said = RunResult.model_validate_json(result.read_bytes())
+    said = ResultMessage.model_validate_json(result.read_bytes())
     assert done.returncode == 6
     assert said.problem is not None
     assert taken.rpartition(":")[2] in said.problem.message

@@ -1,4 +1,4 @@
-"""A RunResult as a pod can say it: at most 4,096 bytes, into a file that may be mounted."""
+"""A ResultMessage as a pod can say it: at most 4,096 bytes, into a file that may be mounted."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.local.tiny_soup import environment
 from tests.workload.pod import ENTER, require_namespaces
 
 from stockpot.api.omissions import LONGEST_EXAMPLE, MOST_EXAMPLES, Omission, OmissionReason
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import ResultMessage
 from stockpot.errors import StockpotError
 from stockpot.workload.result import LONGEST_BYTES, fitting, problem_of, write_result
 
@@ -25,19 +25,19 @@ from stockpot.workload.result import LONGEST_BYTES, fitting, problem_of, write_r
 def test_a_result_is_never_longer_than_a_pod_may_say(
     message: str, help_text: str, figures: dict[str, str]
 ) -> None:
-    result = RunResult(problem=problem_of(7, message, help_text), figures=figures)
+    result = ResultMessage(problem=problem_of(7, message, help_text), figures=figures)
 
     data = fitting(result)
 
     assert len(data) <= LONGEST_BYTES
-    said = RunResult.model_validate_json(data)
+    said = ResultMessage.model_validate_json(data)
     assert said.problem is not None
     assert said.problem.exit_code == 7
 
 
 def test_a_long_message_keeps_its_beginning_and_its_help() -> None:
-    said = RunResult.model_validate_json(
-        fitting(RunResult(problem=problem_of(7, "store away: " + "é" * 9000, "start it")))
+    said = ResultMessage.model_validate_json(
+        fitting(ResultMessage(problem=problem_of(7, "store away: " + "é" * 9000, "start it")))
     )
 
     assert said.problem is not None
@@ -60,10 +60,10 @@ def test_the_numbers_of_what_was_left_out_always_fit(
         for reason, count in zip(OmissionReason, counts, strict=False)
     )
 
-    data = fitting(RunResult(omissions=omissions, figures=figures))
+    data = fitting(ResultMessage(omissions=omissions, figures=figures))
 
     assert len(data) <= LONGEST_BYTES
-    said = RunResult.model_validate_json(data)
+    said = ResultMessage.model_validate_json(data)
     assert [omission.count for omission in said.omissions] == counts
     lengths = {len(omission.examples) for omission in said.omissions}
     assert len(lengths) == 1, "none has lost more names than another"
@@ -71,15 +71,15 @@ def test_the_numbers_of_what_was_left_out_always_fit(
 
 
 def test_what_fits_is_not_touched() -> None:
-    result = RunResult(figures={"loss": "0.5"}, problem=problem_of(7, "m" * 1000, "h" * 1000))
+    result = ResultMessage(figures={"loss": "0.5"}, problem=problem_of(7, "m" * 1000, "h" * 1000))
 
-    assert RunResult.model_validate_json(fitting(result)) == result
+    assert ResultMessage.model_validate_json(fitting(result)) == result
 
 
 def test_a_name_that_is_no_text_can_be_said() -> None:
     name = os.fsdecode(b"caf\xe9.png")
 
-    said = RunResult.model_validate_json(fitting(RunResult(problem=problem_of(42, name))))
+    said = ResultMessage.model_validate_json(fitting(ResultMessage(problem=problem_of(42, name))))
 
     assert said.problem is not None
     assert said.problem.message == "caf\\udce9.png"
@@ -89,9 +89,9 @@ def test_a_shorter_result_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None
     path = tmp_path / "termination-log"
     path.write_text("x" * 4000)
 
-    write_result(path, RunResult(records=3))
+    write_result(path, ResultMessage(records=3))
 
-    assert RunResult.model_validate_json(path.read_bytes()).records == 3
+    assert ResultMessage.model_validate_json(path.read_bytes()).records == 3
     assert os.listdir(tmp_path) == ["termination-log"]
 
 
@@ -99,7 +99,7 @@ def test_a_result_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StockpotError, match="file"):
-        write_result(tmp_path / "file" / "result.json", RunResult())
+        write_result(tmp_path / "file" / "result.json", ResultMessage())
 
 
 def test_a_mounted_file_is_written_over_in_place(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_mounted_file_is_written_over_in_place(tmp_path: Path) -> None:
     source.write_text("x" * 4000)
     log.touch()
     code = (
-        "import sys; from pathlib import Path; from stockpot.api.runspec import RunResult; "
+        "import sys; from pathlib import Path; from stockpot.api.results import ResultMessage; "
         "from stockpot.workload.result import write_result; "
-        "write_result(Path(sys.argv[1]), RunResult(records=3))"
+        "write_result(Path(sys.argv[1]), ResultMessage(records=3))"
     )
     script = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$2"'
 
@@ -120,5 +120,5 @@ def test_a_mounted_file_is_written_over_in_place(tmp_path: Path) -> None:
         env=environment(),
     )
 
-    assert RunResult.model_validate_json(source.read_bytes()).records == 3
+    assert ResultMessage.model_validate_json(source.read_bytes()).records == 3
     assert log.read_bytes() == b""

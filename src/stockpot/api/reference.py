@@ -12,7 +12,7 @@ from stockpot.api.crd import FACES, crd
 from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.structural import VALIDATIONS, Schema
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup
-from stockpot.errors import ExitCode
+from stockpot.errors import FINAL_EXIT_CODES, ExitCode
 
 HEADER = "<!-- Generated from src/stockpot. To change it: edit there, `make generate`. -->\n"
 
@@ -117,13 +117,15 @@ def conditions_page() -> str:
 
 
 def exit_codes_page() -> str:
-    """What a process says by how it ends."""
+    """Write the page of exit codes."""
+    first, last = FINAL_EXIT_CODES[0], FINAL_EXIT_CODES[-1]
     lines = [
         HEADER,
         "# Exit codes",
         "",
-        "Of the command `stockpot` and of every workload. 42 to 49 mean that the same input would",
-        "fail the same way again: a Job ends at once, without another attempt.",
+        f"Exit codes of the command `stockpot` and of every workload. {first} to {last} mean that",
+        "the same input would fail in the same way again: the Job fails at once, without another",
+        "attempt. Not all of these are in use.",
         "",
         "| code | name | means |",
         "|---|---|---|",

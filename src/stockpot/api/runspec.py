@@ -1,13 +1,15 @@
-"""What a workload is told, and what it answers.
+"""The input of each workload, one class for each verb, and what whoever starts it must know of it.
 
-A RunSpec is mounted into the pod, or handed to a child process, as JSON. A RunResult is the
-last thing that a workload says: the pod's termination message, at most 4,096 bytes, so it has
-digests and figures; lists stay in the store. Workloads know nothing of Kubernetes.
+A RunSpec is mounted into the pod, or handed to a child process, as JSON. Its answer is in
+`stockpot.api.results`. Workloads know nothing of Kubernetes.
+
+A new verb is a class here, beside the others in RunSpec; a result; and a module in
+`stockpot.workload.main`.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -17,7 +19,7 @@ from stockpot.api.manifest import LineagePair
 # A run is told parts, and the manifest that it writes says them: both find the word here.
 from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
-from stockpot.api.omissions import Omissions
+from stockpot.api.run_kinds import RunKind, kind_of_run
 from stockpot.api.training import Named, Training, WeightsDtype
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -64,14 +66,49 @@ class ObjectRef(Model):
 
 
 class _Run(Model):
+    deletes: ClassVar[bool] = False
+    """Whether it runs with the identity that may delete in the store and sign."""
+    signs: ClassVar[bool] = False
+    """Whether it needs the signing key."""
+    ends: ClassVar[bool] = True
+    """Whether it ends by itself: a Job; else it is a server."""
+    grace_s: ClassVar[int] = 30
+    """How long it may take to end when it is asked to."""
+    memory_help: ClassVar[str] = ""
+    """How a user makes it need less memory, to follow another clause."""
+
     name: str
-    """Of the run: deterministic, so that asking twice is harmless."""
+    """Name of the run: deterministic, so that starting it twice is harmless."""
     store: StoreRef
     soup: ObjectRef
+
+    @property
+    def kind(self) -> RunKind:
+        """What it does."""
+        verb: str = type(self).model_fields["verb"].default
+        return kind_of_run(verb, [shard.uid for shard in self.about])
+
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """Folders that it reads."""
+        return ()
+
+    @property
+    def lineage(self) -> tuple[LineagePair, ...]:
+        """Lineage of what it may write; nothing for what writes no artefact."""
+        return ()
+
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """Shards that it trains, purges or signs for."""
+        return ()
 
 
 class TrainRun(_Run):
     """Train one shard, alone, from the base."""
+
+    grace_s: ClassVar[int] = 300  # It saves a checkpoint, which takes a slow store its time.
+    memory_help: ClassVar[str] = ", or lower training.trainBatchSize"
 
     verb: Literal["train"] = "train"
     shard: ObjectRef
@@ -84,6 +121,21 @@ class TrainRun(_Run):
     exclude_records: tuple[str, ...] = ()
     """Records to leave out, by name or digest; each must be there."""
     training: Training
+
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """The shard's data, and the base."""
+        return (self.source, self.base.location)
+
+    @property
+    def lineage(self) -> tuple[LineagePair, ...]:
+        """Any training of the shard: the key is not known before the data was read."""
+        return (LineagePair(shard=self.shard.uid),)
+
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """The shard."""
+        return (self.shard,)
 
 
 class RevisionRef(Model):
@@ -103,6 +155,18 @@ class MergeRun(_Run):
     output: WeightsDtype
     base: BaseRef
 
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """The base."""
+        return (self.base.location,)
+
+    @property
+    def lineage(self) -> tuple[LineagePair, ...]:
+        """The ingredients."""
+        return tuple(
+            LineagePair(shard=part.shard_uid, training_key=part.training_key) for part in self.parts
+        )
+
 
 class EvaluateRun(_Run):
     """Look at one revision: figures on held-out records, and samples."""
@@ -114,9 +178,21 @@ class EvaluateRun(_Run):
     suite: tuple[Named, ...]
     resolution: int
 
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """The base, and the held-out records."""
+        return (self.base.location, *([self.held_out] if self.held_out else []))
+
+    @property
+    def lineage(self) -> tuple[LineagePair, ...]:
+        """The revision's."""
+        return self.revision.lineage
+
 
 class ServeRun(_Run):
     """Answer requests for pictures. Loads no revision by itself: it waits for a grant."""
+
+    ends: ClassVar[bool] = False
 
     verb: Literal["serve"] = "serve"
     base: BaseRef
@@ -131,6 +207,11 @@ class ServeRun(_Run):
     """How long it goes on taking requests once it is told to end, and says that it is not ready."""
     finish_s: Annotated[int, Field(ge=0)] | None = None
     """How long answers may take after that; none: as long as `drain_s`."""
+
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """The base."""
+        return (self.base.location,)
 
 
 class FormerRecords(Model):
@@ -165,6 +246,8 @@ class KeptTrainings(Model):
 class PurgeRun(_Run):
     """Remove everything of a shard's lineage from the store, behind a tombstone."""
 
+    deletes: ClassVar[bool] = True
+
     verb: Literal["purge"] = "purge"
     shard: ObjectRef | None = None
     """Where records leave a shard, its UID, a dot, and the beginning of the training key.
@@ -179,6 +262,11 @@ class PurgeRun(_Run):
     """Receipts of the soup that have an object, as ranges of sequences, both ends included."""
     former: FormerRecords | None = None
     """None: all of the shard."""
+
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """The shard, if any."""
+        return (self.shard,) if self.shard else ()
 
 
 class HeldReport(Model):
@@ -252,6 +340,9 @@ class ReceiptRequest(Model):
 class SignRun(_Run):
     """Write receipts of unlearnings, one after the other: the next of the soup's chain."""
 
+    deletes: ClassVar[bool] = True
+    signs: ClassVar[bool] = True
+
     verb: Literal["sign"] = "sign"
     receipts: Annotated[
         tuple[ReceiptRequest, ...], Field(min_length=1, max_length=MOST_SIGNED_AT_ONCE)
@@ -266,11 +357,19 @@ class SignRun(_Run):
     signing_key: str
     """Path of an Ed25519 key, PKCS #8 in PEM."""
 
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """The shards of the receipts."""
+        return tuple(request.shard for request in self.receipts)
 
-RunSpec = Annotated[
-    TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun, Field(discriminator="verb")
-]
+
+AnyRun = TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun
+RunSpec = Annotated[AnyRun, Field(discriminator="verb")]
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
+RUN_SPECS: Mapping[str, type[AnyRun]] = {
+    cls.model_fields["verb"].default: cls for cls in get_args(AnyRun)
+}
+"""The class of the RunSpec of each verb."""
 
 
 def shards_of_spec(spec: Mapping[str, Any]) -> frozenset[str]:
@@ -283,63 +382,10 @@ def shards_of_spec(spec: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(shard["uid"] for shard in named if shard)
 
 
-class Problem(Model):
-    """Why a run failed."""
+def kind_of_spec(spec: Mapping[str, Any]) -> RunKind:
+    """Return the kind of a run.
 
-    exit_code: int
-    message: str
-    help: str = ""
-
-
-class SignedReceipt(Model):
-    """One receipt that a sign run wrote, or found already written."""
-
-    shard: str
-    """UID; where records left a shard, with a dot and the beginning of the training key."""
-    sequence: int
-    digest: DigestString
-    previous: DigestString | None = None
-    """Digest of the chain's entry before it; left out where that entry stands in the same list."""
-    signed_at: str
-    """RFC 3339, as the receipt says it."""
-    residuals: int = 0
-    """How many objects were left in the store: of unknown lineage, or kept by a lock."""
-    missing: int = 0
-    """How many things could not be confirmed."""
-    missing_named: tuple[int, ...] = ()
-    """Which of the result's `missing` these are, by position; the receipt names them all."""
-
-
-class RunResult(Model):
-    """What a run ends with."""
-
-    problem: Problem | None = None
-    """None: it did what it was told."""
-    reused: bool = False
-    """The work was found done, under its name."""
-    base_digest: DigestString | None = None
-    data_digest: DigestString | None = None
-    records: int | None = None
-    training_key: DigestString | None = None
-    weights_digest: DigestString | None = None
-    size_bytes: int | None = None
-    recipe_digest: DigestString | None = None
-    receipts: tuple[SignedReceipt, ...] = ()
-    """What a sign run wrote or found, in the order in which it was asked for."""
-    receipt_sequence: int | None = None
-    """Only of sign runs of the release before `receipts`, which wrote one receipt each."""
-    receipt_digest: DigestString | None = None
-    signed_at: str | None = None
-    purged_objects: int | None = None
-    purged_bytes: int | None = None
-    inventory_digest: DigestString | None = None
-    unrecorded_receipts: tuple[int, ...] = ()
-    """Of a look for what came back: some receipts of the store that no object records."""
-    missing: tuple[str, ...] = ()
-    """What the receipts say that nobody could confirm."""
-    residuals: tuple[str, ...] = ()
-    """Some of the keys that a purge left; `figures` counts them all, and how many a lock keeps."""
-    omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
-    """What of the data was not used exactly as given: counted by reason, a few named each."""
-    figures: dict[str, str] = Field(default_factory=dict)
-    """Measured values, as decimal strings: `heldout_loss`, `saturation_mean`, `seconds` …"""
+    Args:
+        spec: A RunSpec as JSON, of this release or of the one before it.
+    """
+    return kind_of_run(spec["verb"], shards_of_spec(spec))

@@ -5,8 +5,10 @@ come twice, late, or from a leader that has been replaced.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from stockpot.api.omissions import Omissions
+from stockpot.api.run_kinds import RunKind
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID, tag_of
 from stockpot.core.revision import Promotion, Revision
@@ -14,8 +16,14 @@ from stockpot.core.runs import Run, RunName
 from stockpot.core.servers import ServerGrant
 from stockpot.core.shard import TrainingOutcome
 
-SIGN = "sign-"
-"""Prefix of the names of runs that write receipts."""
+
+@dataclass(frozen=True)
+class StartRun:
+    """Start one attempt of a run. A new kind of run is another of these."""
+
+    kind: ClassVar[RunKind]
+    is_owed: ClassVar[bool] = False
+    """Whether a deletion needs it, so that it is tried for as long as it takes."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,10 @@ class ReleaseSoup:
 
 
 @dataclass(frozen=True)
-class StartTraining:
+class StartTraining(StartRun):
     """Train one shard, alone, from the base."""
+
+    kind = RunKind.TRAIN
 
     shard: ShardUID
     request: Digest
@@ -60,8 +70,10 @@ class StartTraining:
 
 
 @dataclass(frozen=True)
-class StartMerge:
+class StartMerge(StartRun):
     """Merge the ingredients of a recipe."""
+
+    kind = RunKind.MERGE
 
     recipe: Recipe
     attempt: int = 1
@@ -83,8 +95,10 @@ class StartMerge:
 
 
 @dataclass(frozen=True)
-class StartEvaluation:
+class StartEvaluation(StartRun):
     """Evaluate a revision: figures and samples."""
+
+    kind = RunKind.EVALUATE
 
     revision: Revision
     attempt: int = 1
@@ -106,8 +120,11 @@ class StartEvaluation:
 
 
 @dataclass(frozen=True)
-class StartPurge:
+class StartPurge(StartRun):
     """Remove everything of a shard's lineage from the store, behind a tombstone."""
+
+    kind = RunKind.PURGE
+    is_owed = True
 
     shard: ShardUID
     attempt: int = 1
@@ -131,8 +148,11 @@ class StartPurge:
 
 
 @dataclass(frozen=True)
-class StartRescan:
+class StartRescan(StartRun):
     """Rescan the store for resurrected artifacts of unlearned shards, and remove them."""
+
+    kind = RunKind.RESCAN
+    is_owed = True
 
     number: int
     """Number of the rescan, from 1."""
@@ -171,8 +191,11 @@ class DueReceipt:
 
 
 @dataclass(frozen=True)
-class StartSigning:
+class StartSigning(StartRun):
     """Sign the receipts of targets that were verified, one after the other."""
+
+    kind = RunKind.SIGN
+    is_owed = True
 
     receipts: tuple[DueReceipt, ...]
     attempt: int = 1
@@ -187,9 +210,9 @@ class StartSigning:
         """Depends on the receipts alone, so that a run of them is found again."""
         if len(self.receipts) == 1:
             [only] = self.receipts
-            return f"{SIGN}{tag_of(only.shard)}" + (f"-{only.after}" if only.after else "")
+            return f"sign-{tag_of(only.shard)}" + (f"-{only.after}" if only.after else "")
         named = sorted([receipt.shard, receipt.after] for receipt in self.receipts)
-        return f"{SIGN}{short(digest_of_json('signing/1', named))}"
+        return f"sign-{short(digest_of_json('signing/1', named))}"
 
     @property
     def lineage(self) -> Lineage:
@@ -218,7 +241,7 @@ def is_attempt_at(run: Run, start: Start) -> bool:
 
 def is_signing(run: Run) -> bool:
     """Whether the run writes receipts."""
-    return run.name.startswith(SIGN)
+    return run.kind is RunKind.SIGN
 
 
 def next_attempt(start: Start, attempt: int) -> Start:

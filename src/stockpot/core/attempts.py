@@ -6,7 +6,7 @@ from datetime import datetime
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import Action, Start, attempt_of, is_attempt_at, next_attempt
 from stockpot.core.blocker import Blocker
-from stockpot.core.retry import due_at, gives_up, is_owed
+from stockpot.core.retry import due_at, gives_up
 from stockpot.core.runs import Run, StartupBlocker
 from stockpot.core.world import World
 from stockpot.errors import ExitCode
@@ -33,7 +33,7 @@ def attempts_at(start: Start, world: World) -> tuple[Run, ...]:
 def failed(start: Start, world: World, reason: Reason, what: str) -> Blocker | None:
     """Return how the last attempt failed and when it is retried, or what blocks its start."""
     run = last_attempt(start, world)
-    return failed_run(run, world, reason, what, is_owed=is_owed(start)) if run else None
+    return failed_run(run, world, reason, what, is_owed=start.is_owed) if run else None
 
 
 def failed_run(
@@ -98,7 +98,7 @@ def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
     tries = attempt_of(run.name, start)
     if run.failure is None:
         return ()
-    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=is_owed(start)):
+    if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=start.is_owed):
         return ()
     due = due_at(run.failure, tries)
     return (next_attempt(start, tries + 1),) if due is None or now >= due else ()

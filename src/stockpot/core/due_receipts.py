@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from stockpot.api.runspec import MOST_SIGNED_AT_ONCE, RunResult
+from stockpot.api.results import SignResult
+from stockpot.api.runspec import MOST_SIGNED_AT_ONCE
 from stockpot.core.actions import (
     DueReceipt,
     RecordReceipt,
@@ -89,7 +90,7 @@ def signed_receipts(world: World) -> tuple[RecordReceipt, ...]:
     signed = {
         receipt.sequence: receipt
         for run in world.runs
-        if is_signing(run) and run.result
+        if isinstance(run.result, SignResult)
         for receipt in _receipts_in(run.result, run)
         if receipt.shard in known or receipt.shard in world.former_of_dying
         if not _is_recorded(receipt, known.get(receipt.shard), objects, world)
@@ -112,34 +113,19 @@ def is_kept(run: Run, world: World) -> bool:
     )
 
 
-def _receipts_in(result: RunResult, run: Run) -> Iterator[RecordReceipt]:
+def _receipts_in(result: SignResult, run: Run) -> Iterator[RecordReceipt]:
     digests = {receipt.sequence: receipt.digest for receipt in result.receipts}
     for receipt in result.receipts:
+        if not receipt.shard and len(run.about) != 1:
+            continue  # A release that named no shard signed for one a run.
         previous = receipt.previous or digests.get(receipt.sequence - 1)
-        named = tuple(result.missing[place] for place in receipt.missing_named)
         yield RecordReceipt(
-            ShardUID(receipt.shard),
+            ShardUID(receipt.shard) if receipt.shard else next(iter(run.about)),
             receipt.sequence,
             Digest(receipt.digest),
             is_complete=not (receipt.residuals or receipt.missing),
             signed_at=receipt.signed_at,
             residuals=receipt.residuals,
-            missing=named,
+            missing=tuple(result.missing[place] for place in receipt.missing_named),
             previous=Digest(previous) if previous else None,
         )
-    if result.receipt_sequence and result.receipt_digest and len(run.about) == 1:
-        yield _receipt_of_release_0(result, *run.about)
-
-
-def _receipt_of_release_0(result: RunResult, shard: ShardUID) -> RecordReceipt:
-    """Read a result of the release before the field `receipts`: one receipt, counted in figures."""
-    residuals, count = (int(result.figures.get(name, "0")) for name in ("residuals", "missing"))
-    return RecordReceipt(
-        shard,
-        result.receipt_sequence or 0,
-        Digest(result.receipt_digest or ""),
-        is_complete=not (residuals or count),
-        signed_at=result.signed_at or "",
-        residuals=residuals,
-        missing=result.missing,
-    )

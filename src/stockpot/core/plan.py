@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from stockpot.api.results import EvaluateResult, MergeResult, RescanResult
 from stockpot.core.actions import (
     IRREVOCABLE,
     Action,
@@ -19,9 +20,6 @@ from stockpot.core.actions import (
     Start,
     StartEvaluation,
     StartMerge,
-    StartPurge,
-    StartRescan,
-    StartSigning,
     StartTraining,
     attempt_of,
     is_attempt_at,
@@ -195,12 +193,10 @@ def _make(assessment: Assessment, now: datetime) -> tuple[Action, ...]:
         return (Promote(Promotion(revision, world.next_epoch, number)),)
     start = StartMerge(recipe)
     run = last_attempt(start, world)
-    if run and run.result and run.result.weights_digest and run.result.base_digest:
-        result = run.result
-        revision = Revision(recipe, Digest(result.weights_digest or ""))
-        base, size_bytes = Digest(result.base_digest or ""), result.size_bytes or 0
-        way, read_bytes = result.figures.get("way", ""), int(result.figures.get("readBytes", "0"))
-        return (RecordRevision(revision, base, size_bytes, way, read_bytes),)
+    if run and isinstance(result := run.result, MergeResult):
+        revision = Revision(recipe, Digest(result.weights_digest))
+        base, way, read_bytes = Digest(result.base_digest), result.way or "", result.read_bytes or 0
+        return (RecordRevision(revision, base, result.size_bytes, way, read_bytes),)
     return start_once(start, world, now)
 
 
@@ -210,8 +206,7 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
         return ()
     start = StartEvaluation(revision)
     run = last_attempt(start, world)
-    if run and run.result:
-        result = run.result
+    if run and isinstance(result := run.result, EvaluateResult):
         return (RecordEvaluation(revision, tuple(result.figures.items()), result.omissions),)
     return start_once(start, world, now)
 
@@ -224,10 +219,8 @@ def _rescan(inputs: CheckInput, now: datetime) -> tuple[Action, ...]:
     if due is None:
         return ()
     run = last_attempt(start, world)
-    if run and run.result:
-        result = run.result
-        removed = result.purged_objects or 0
-        return (RecordRescan(start.number, removed, result.unrecorded_receipts),)
+    if run and isinstance(result := run.result, RescanResult):
+        return (RecordRescan(start.number, result.purged_objects, result.unrecorded_receipts),)
     return start_once(start, world, now) if run or now >= due else ()
 
 
@@ -247,7 +240,7 @@ def _leftovers(assessment: Assessment) -> Iterator[Action]:
     for run in world.runs:
         if is_signing(run) and is_kept(run, world):
             continue
-        start = wanted.get(run.name.rpartition("-")[0])
+        start = wanted.get(run.stem)
         if start is None or not (is_attempt_at(run, start) and _is_kept(run, start, world)):
             yield EndRun(run.name)
     for revision in world.soup.made:
@@ -275,8 +268,8 @@ def _is_kept(run: Run, start: Start, world: World) -> bool:
     from starting them again. Of runs that are retried forever only the last few stay.
     """
     tries = attempt_of(run.name, start)
-    endless = isinstance(start, StartPurge | StartSigning | StartRescan)
-    return tries > (max(0, attempts_so_far(start, world) - KEPT_ATTEMPTS) if endless else 0)
+    kept = KEPT_ATTEMPTS if start.is_owed else attempts_so_far(start, world)
+    return tries > max(0, attempts_so_far(start, world) - kept)
 
 
 def _wanted(assessment: Assessment) -> Iterator[Start]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from stockpot.api.results import TrainResult
 from stockpot.core.actions import (
     Action,
     DropIngredient,
@@ -107,25 +108,18 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
         return ()  # Trained from another base: a shard is trained once.
     start = training_of(shard)
     run = last_attempt(start, world)
-    if run and run.result:
-        result = run.result
-        if (
-            result.training_key
-            and result.weights_digest
-            and result.base_digest
-            and result.data_digest
-        ):
-            trained = TrainingOutcome(
-                Digest(result.training_key),
-                Digest(result.weights_digest),
-                now,
-                Digest(result.base_digest),
-                Digest(result.data_digest),
-                result.records or 0,
-                shard.excluded_records,
-                result.omissions,
-            )
-            return (RecordIngredient(shard.uid, trained),)
+    if run and isinstance(result := run.result, TrainResult):
+        trained = TrainingOutcome(
+            Digest(result.training_key),
+            Digest(result.weights_digest),
+            now,
+            Digest(result.base_digest),
+            Digest(result.data_digest),
+            result.records,
+            shard.excluded_records,
+            result.omissions,
+        )
+        return (RecordIngredient(shard.uid, trained),)
     if world.forgotten_by(shard):
         return ()
     if world.soup.unknown or (world.soup.suspended and run is None):

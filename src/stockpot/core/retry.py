@@ -6,7 +6,6 @@ without a limit.
 
 from datetime import datetime, timedelta
 
-from stockpot.core.actions import Start, StartPurge, StartRescan, StartSigning
 from stockpot.core.runs import Failure
 from stockpot.errors import ExitCode
 
@@ -16,11 +15,6 @@ LONGEST_LOOK_S = 3600
 """Longest time between purges of what a person has to clear away."""
 FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 """Between rescans: after a receipt, and after many that found nothing."""
-
-
-def is_owed(start: Start) -> bool:
-    """Whether an unlearning needs the run, so that it is retried without a limit."""
-    return isinstance(start, StartPurge | StartSigning | StartRescan)
 
 
 def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:

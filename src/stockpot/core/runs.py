@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import NewType
 
 from stockpot.api.conditions import Reason
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import RunResult
+from stockpot.api.run_kinds import RunKind
 from stockpot.core.recipe import Lineage, ShardUID
+from stockpot.errors import FINAL_EXIT_CODES
 
 RunName = NewType("RunName", str)
 
@@ -25,9 +27,7 @@ class Failure:
     @property
     def is_final(self) -> bool:
         """Whether the same run would fail the same way again."""
-        return self.exit_code is not None and (
-            42 <= self.exit_code <= 49 or self.exit_code in {1, 2, 3}
-        )
+        return self.exit_code in FINAL_EXIT_CODES or self.exit_code in {1, 2, 3}
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Run:
     """One workload. Its name says what it does, so it is started once."""
 
     name: RunName
+    kind: RunKind
     lineage: Lineage = frozenset()
     """Lineage of the artifacts that it may write."""
     result: RunResult | None = None
@@ -70,6 +71,11 @@ class Run:
     """When a run with a result ended. None disables backoff (local mode)."""
     about: frozenset[ShardUID] = frozenset()
     """UIDs that it trains, purges or signs for, in full: names of runs shorten them."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the run without the number of the attempt."""
+        return self.name.rpartition("-")[0]
 
     @property
     def is_active(self) -> bool:

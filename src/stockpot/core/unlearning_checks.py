@@ -1,14 +1,15 @@
 """Checks of the unlearning ladder: each returns why its stage is not reached, or None."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from stockpot.api.conditions import Reason
+from stockpot.api.results import PurgeResult
 from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import purge_again_at
-from stockpot.core.runs import Run
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.stages import CheckInput
 from stockpot.core.unlearning_target import UnlearningTarget
@@ -89,11 +90,6 @@ def purge_of(target: UnlearningTarget) -> StartPurge:
     return StartPurge(target.uid, after=target.incomplete)
 
 
-def residuals(run: Run) -> int:
-    """Return how many objects a run left in the store: of unknown lineage, or locked."""
-    return int(run.result.figures.get("residuals", "0")) if run.result else 0
-
-
 def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """The store has the tombstone, and a purge after it removed all of the lineage."""
     start = purge_of(target)
@@ -104,20 +100,20 @@ def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
         return None  # It expired and is unlearned; only its object stays.
     if run is None or run.result is None:
         return Blocker(Reason.NOT_PURGED, f"{target.name} is still in the store", "wait")
-    if target.incomplete and residuals(run):
-        return residuals_left(target, run, attempt_of(run.name, start))
+    if target.incomplete and isinstance(run.result, PurgeResult) and run.result.residual_count:
+        due = purge_again_at(run.ended_at, attempt_of(run.name, start))
+        return residuals_left(target, run.result, due)
     return None
 
 
-def residuals_left(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
+def residuals_left(target: UnlearningTarget, purge: PurgeResult, due: datetime | None) -> Blocker:
     """Return which objects a purge left, and what to do about them.
 
     An object under no manifest may be the target's, so a person must decide. An object that a
     bucket lock keeps is the target's, and is purged when the lock ends.
     """
-    named = ", ".join(run.result.residuals) if run.result else ""
-    locked = int(run.result.figures.get("locked", "0")) if run.result else 0
-    strays = residuals(run) - locked
+    named, locked = ", ".join(purge.residuals), purge.locked_count
+    strays = purge.residual_count - locked
     left, helps = [], []
     if strays:
         left.append(f"{strays} objects of unknown lineage")
@@ -127,7 +123,6 @@ def residuals_left(target: UnlearningTarget, run: Run, tries: int) -> Blocker:
     if locked:
         left.append(f"{locked} objects that a bucket lock keeps")
         helps.append("locked objects are purged when their lock ends")
-    due = purge_again_at(run.ended_at, tries)
     again = f"; the next purge is at {due:%H:%M:%S} UTC" if due else ""
     return Blocker(
         Reason.RESIDUALS_LEFT,

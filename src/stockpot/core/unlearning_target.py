@@ -38,7 +38,7 @@ class PastTraining:
 
     ingredient: Ingredient
     successor: str
-    """Run-name prefix of the training that replaces this one."""
+    """Stem of the training run that replaces this one."""
 
 
 Owner = ShardObject | LostObject | PastTraining
@@ -94,4 +94,4 @@ class UnlearningTarget:
         # A training whose key is not known yet may be this one, unless it is the one that replaces
         # it.
         unknown_key = Ingredient(self.owner.ingredient.shard, Digest(""))
-        return unknown_key in run.lineage and not run.name.startswith(self.owner.successor)
+        return unknown_key in run.lineage and run.stem != self.owner.successor

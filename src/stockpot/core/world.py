@@ -184,7 +184,7 @@ class World:
         """Runs by the stem of their names, with the number of the attempt; the oldest first."""
         by_stem: dict[str, list[tuple[int, Run]]] = {}
         for run in self.runs:
-            stem, _, attempt = run.name.rpartition("-")
+            _, _, attempt = run.name.rpartition("-")
             if attempt.isdecimal():
-                by_stem.setdefault(stem, []).append((int(attempt), run))
+                by_stem.setdefault(run.stem, []).append((int(attempt), run))
         return {stem: sorted(runs, key=itemgetter(0)) for stem, runs in by_stem.items()}

@@ -17,7 +17,8 @@ import torch
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.api.omissions import Omission, Omissions
-from stockpot.api.runspec import EvaluateRun, RunResult
+from stockpot.api.results import EvaluateResult
+from stockpot.api.runspec import EvaluateRun
 from stockpot.core.digests import Digest, digest_of_json, digest_of_records
 from stockpot.core.omissions import OmissionCounter, combine
 from stockpot.diffusion.caption_window import count_unread_captions
@@ -38,7 +39,9 @@ from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten
 
 
-def run(spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(
+    spec: EvaluateRun, *, work: Path, progress: Progress, stop: threading.Event
+) -> EvaluateResult:
     """Evaluate a revision, or return its evaluation by the same suite on the same records.
 
     Raises:
@@ -199,7 +202,9 @@ def _write_files(
     return {name: folder / name for name in contents}
 
 
-def _result(evaluation: dict[str, Any], folder_omissions: Omissions, *, reused: bool) -> RunResult:
+def _result(
+    evaluation: dict[str, Any], folder_omissions: Omissions, *, reused: bool
+) -> EvaluateResult:
     """Build the run's result.
 
     Args:
@@ -209,7 +214,7 @@ def _result(evaluation: dict[str, Any], folder_omissions: Omissions, *, reused: 
     """
     figures = {name: f"{metric['value']:.6f}" for name, metric in evaluation["metrics"].items()}
     omissions = (Omission.model_validate(omission) for omission in evaluation.get("omissions", ()))
-    return RunResult(
+    return EvaluateResult(
         reused=reused,
         base_digest=evaluation["baseDigest"],
         recipe_digest=evaluation["recipeDigest"],

@@ -26,8 +26,8 @@ from stockpot.kube.cache import Cache
 from stockpot.kube.event_recorder import RecordEvents
 from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
 from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
-from stockpot.reconcile.orders import soup_ref
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
+from stockpot.reconcile.run_specs import soup_ref
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writer")
 """Shared by all soups: a bound on the load of the API server."""

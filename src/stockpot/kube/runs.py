@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import RunSpec
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict, NamespaceEnding, NotFound
@@ -18,7 +19,6 @@ from stockpot.cluster.apiserver.objects import (
     owner_uid,
     time_of,
     uid_of,
-    verb_of,
 )
 from stockpot.cluster.apiserver.resources import JOBS, PODS, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
@@ -124,7 +124,7 @@ class ClusterRuns:
         own = [pod for pod in pods if owner_uid(pod) == uid_of(job)]
         running = [pod for pod in own if is_alive(pod) and pod["status"].get("podIP")]
         if running and pod_runs(running[-1]):
-            if verb_of(job) != "train":
+            if run.kind is not RunKind.TRAIN:
                 return run
             pod = running[-1]
             return replace(

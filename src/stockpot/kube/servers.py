@@ -35,8 +35,8 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import serve_run, server_grant, soup_ref
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
+from stockpot.reconcile.run_specs import serve_run, server_grant, soup_ref
 
 
 class ClusterServers:

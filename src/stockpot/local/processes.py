@@ -19,7 +19,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stockpot.api.runspec import RunResult, RunSpec
+from stockpot.api.results import ResultMessage
+from stockpot.api.runspec import RunSpec
 from stockpot.errors import Transient
 from stockpot.store.atomic import write_whole
 
@@ -108,10 +109,10 @@ class Process:
         os.close(lock)
         return False
 
-    def read_result(self) -> RunResult | None:
+    def read_result(self) -> ResultMessage | None:
         """What it answered; None where it has not, or was killed before it could."""
         try:
-            return RunResult.model_validate_json(self.result.read_bytes())
+            return ResultMessage.model_validate_json(self.result.read_bytes())
         except FileNotFoundError:
             return None
 

@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from stockpot.api.runspec import RunSpec, shards_of_spec
+from stockpot.api.results import InvalidResult, PurgeResult, read_result
+from stockpot.api.run_kinds import RunKind
+from stockpot.api.runspec import RunSpec, kind_of_spec, shards_of_spec
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID
 from stockpot.core.runs import Failure, Run, RunName
@@ -53,13 +55,14 @@ class ProcessRuns:
         A person asks for it by applying again.
         """
         for run in self.list():
-            left = run.result and run.result.figures.get("residuals", "0") != "0"
-            if run.failure or (left and run.name.startswith("purge-")):
+            has_left = isinstance(run.result, PurgeResult) and run.result.residual_count
+            if run.failure or has_left:
                 self.process(run.name).forget()
 
 
 def _seen(process: Process) -> Run:
-    run = Run(RunName(process.folder.name), _lineage(process), about=_about(process))
+    kind, about = _kind_and_shards(process)
+    run = Run(RunName(process.folder.name), kind, _lineage(process), about=about)
     if process.is_running:
         return run
     said = process.read_result()
@@ -69,15 +72,18 @@ def _seen(process: Process) -> Run:
         problem = said.problem
         failure = Failure(problem.exit_code, problem.message, problem.help)
         return replace(run, failure=failure)
-    return replace(run, result=said)
+    try:
+        return replace(run, result=read_result(kind, said))
+    except InvalidResult as error:
+        return replace(run, failure=Failure(None, error.message, error.help))
 
 
-def _about(process: Process) -> frozenset[ShardUID]:
+def _kind_and_shards(process: Process) -> tuple[RunKind, frozenset[ShardUID]]:
     try:
         spec = json.loads(process.spec.read_bytes())
     except FileNotFoundError:
-        return frozenset()  # It was never started.
-    return frozenset(map(ShardUID, shards_of_spec(spec)))
+        return RunKind.UNKNOWN, frozenset()  # It was never started.
+    return kind_of_spec(spec), frozenset(map(ShardUID, shards_of_spec(spec)))
 
 
 def _lineage(process: Process) -> Lineage:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import pydantic
 import urllib3
 
-from stockpot.api.runspec import Ending, Problem, ServeRun
+from stockpot.api.results import Problem
+from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.serving import ServerState
 from stockpot.core.revision import Promotion
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.local.processes import Process
 from stockpot.reconcile.objects.server import server_view
-from stockpot.reconcile.orders import server_grant
 from stockpot.reconcile.ports import ObservedServers
+from stockpot.reconcile.run_specs import server_grant
 
 ASK_TIMEOUT_S = 5.0
 NONCE_BYTES = 16

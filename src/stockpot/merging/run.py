@@ -16,7 +16,8 @@ import structlog
 
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest, MergeWay
-from stockpot.api.runspec import MergeRun, RunResult
+from stockpot.api.results import MergeResult
+from stockpot.api.runspec import MergeRun
 from stockpot.core import recipe
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused, StockpotError
@@ -38,13 +39,10 @@ from stockpot.store.ranges import opened
 from stockpot.store.receipts import chain_head
 from stockpot.store.tombstones import refuse_forgotten
 
-FIGURES = ("seconds", "way", "readBytes")
-"""The manifest's facts that a run's result repeats."""
-
 log = structlog.get_logger()
 
 
-def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event) -> MergeResult:
     """Make the exact weighted mean of a recipe; a recipe without parts yields the base itself.
 
     Raises:
@@ -185,12 +183,15 @@ def _finished(manifest: Manifest, made: MergedSoup, seconds: float) -> Manifest:
     )
 
 
-def _result(manifest: Manifest, *, reused: bool) -> RunResult:
-    return RunResult(
+def _result(manifest: Manifest, *, reused: bool) -> MergeResult:
+    read_bytes = manifest.facts.get("readBytes")
+    return MergeResult(
         reused=reused,
-        weights_digest=manifest.digest,
+        weights_digest=manifest.digest or "",
         size_bytes=manifest.size_bytes,
-        recipe_digest=manifest.recipe_digest,
-        base_digest=manifest.base_digest,
-        figures={name: manifest.facts[name] for name in FIGURES if name in manifest.facts},
+        recipe_digest=manifest.recipe_digest or "",
+        base_digest=manifest.base_digest or "",
+        seconds=manifest.facts.get("seconds"),
+        way=manifest.facts.get("way"),
+        read_bytes=int(read_bytes) if read_bytes else None,
     )

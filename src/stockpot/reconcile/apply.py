@@ -1,8 +1,9 @@
-"""Do what a plan asks for, one action at a time. "Already so" is success."""
+"""Carry out the actions of a plan. An action whose effect is already there succeeds."""
 
 from datetime import datetime
 from typing import assert_never
 
+from stockpot.api.results import TrainResult
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
 from stockpot.core.actions import Action, StartTraining, run_name
@@ -32,8 +33,8 @@ from stockpot.reconcile.objects.unlearning import (
     note_receipt,
     tombstone,
 )
-from stockpot.reconcile.orders import run_spec, serve_run
 from stockpot.reconcile.ports import ObservedObjects, Ports
+from stockpot.reconcile.run_specs import RunInputs, run_spec, serve_run
 from stockpot.store.keys import Keys
 
 Recorded = (
@@ -55,28 +56,23 @@ Recorded = (
     | act.RecordServer
     | act.ForgetServer
 )
-"""What only changes objects."""
+"""Actions that only change objects."""
 
 
-def apply(action: Action, seen: ObservedObjects, world: World, ports: Ports, now: datetime) -> None:
-    """Do one thing."""
-    if (soup := seen.soup) is None:
+def apply(
+    action: Action, objects: ObservedObjects, world: World, ports: Ports, now: datetime
+) -> None:
+    """Carry out one action."""
+    if (soup := objects.soup) is None:
         return
     if not isinstance(action, Recorded):
-        # What was learnt is written down before anything outside is done about it.
+        # What this round records is written before anything outside acts on it.
         ports.objects.flush()
     match action:
-        case act.StartTraining(shard, request) if request != _asked_of(shard, world):
-            return  # Something else is asked for by now: what the name says would not be so.
-        case (
-            act.StartTraining()
-            | act.StartMerge()
-            | act.StartEvaluation()
-            | act.StartPurge()
-            | act.StartRescan()
-            | act.StartSigning()
-        ):
-            spec = run_spec(action, soup, seen, world, ports.surroundings)
+        case act.StartTraining(shard, request) if request != _request_of(shard, world):
+            return  # The shard asks for another training by now, and the name says which.
+        case act.StartRun():
+            spec = run_spec(action, RunInputs(soup, objects, world, ports.surroundings))
             ports.runs.start(run_name(action), action.lineage, spec)
         case act.EndRun(name):
             ports.runs.end(name)
@@ -87,48 +83,48 @@ def apply(action: Action, seen: ObservedObjects, world: World, ports: Ports, now
         case act.Scale(replicas):
             ports.servers.scale(replicas, serve_run(soup, ports.surroundings))
         case _:
-            _write(action, soup, seen, world, ports, now)
+            _write(action, soup, objects, world, ports, now)
 
 
-def _asked_of(shard: ShardUID, world: World) -> Digest | None:
-    """Name what a shard's training is to be at this moment."""
-    return next((one.request for one in world.shards if one.uid == shard), None)
+def _request_of(shard: ShardUID, world: World) -> Digest | None:
+    """Return the digest of the training that a shard asks for now."""
+    return next((view.request for view in world.shards if view.uid == shard), None)
 
 
 def _write(
     action: Recorded,
     soup: Soup,
-    seen: ObservedObjects,
+    objects: ObservedObjects,
     world: World,
     ports: Ports,
     now: datetime,
 ) -> None:
-    objects = ports.objects
+    writer = ports.objects
     match action:
         case act.HoldShard() | act.HoldSoup() | act.ReleaseShard() | act.ReleaseSoup():
             _hold(action, world, ports)
         case act.RecordDeletion() | act.RecordReceipt():
-            _record_unlearning(action, soup, seen, world, ports, now)
+            _record_unlearning(action, soup, objects, world, ports, now)
         case act.RecordIngredient(shard, trained):
-            view = next(one for one in world.shards if one.uid == shard)
+            view = next(view for view in world.shards if view.uid == shard)
             run = last_attempt(StartTraining(shard, view.request), world)
-            size = run.result.size_bytes if run and run.result else None
+            size = run.result.size_bytes if run and isinstance(run.result, TrainResult) else 0
             # The base first: it may not drift, whatever happens next.
-            objects.change_soup(with_base(trained.base))
+            writer.change_soup(with_base(trained.base))
             name = run.name if run else ""
-            objects.change_shard(shard, with_ingredient(trained, size or 0, name))
+            writer.change_shard(shard, with_ingredient(trained, size, name))
         case act.RequestRecordRemoval() | act.CancelRecordRemoval() | act.DropIngredient():
-            objects.change_shard(action.shard, _leaving(action, now))
+            writer.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
-            objects.change_soup(promoted(promotion, world.soup.epoch, now))
+            writer.change_soup(promoted(promotion, world.soup.epoch, now))
         case act.RecordRescan():
-            objects.change_soup(with_collection(action, now))
+            writer.change_soup(with_collection(action, now))
         case act.RecordServer(server):
-            objects.change_soup(with_server(server))
+            writer.change_soup(with_server(server))
         case act.ForgetServer(uid):
-            objects.change_soup(without_server(uid, world.endings.get(uid), now))
+            writer.change_soup(without_server(uid, world.endings.get(uid), now))
         case never:
             assert_never(never)
 
@@ -154,16 +150,16 @@ def _record_revision(
     ports: Ports,
     now: datetime,
 ) -> None:
-    objects = ports.objects
+    writer = ports.objects
     name = revision_name(soup.metadata.name, action.revision.recipe.digest)
     match action:
         case act.RecordRevision(_, base, _):
-            objects.change_soup(with_base(base))
-            objects.create(new_revision(action, soup, world, now))
+            writer.change_soup(with_base(base))
+            writer.create(new_revision(action, soup, world, now))
         case act.RecordEvaluation(_, figures, omissions):
-            objects.change_revision(name, with_figures(figures, omissions, now))
+            writer.change_revision(name, with_figures(figures, omissions, now))
         case act.ForgetRevision():
-            objects.delete_revision(name)
+            writer.delete_revision(name)
         case never:
             assert_never(never)
 
@@ -171,31 +167,31 @@ def _record_revision(
 def _record_unlearning(
     action: act.RecordDeletion | act.RecordReceipt,
     soup: Soup,
-    seen: ObservedObjects,
+    objects: ObservedObjects,
     world: World,
     ports: Ports,
     now: datetime,
 ) -> None:
-    """Write it into the shard; what has no object any more, into the Soup."""
-    objects = ports.objects
+    """Record it in the shard, or in the Soup where the shard has no object any more."""
+    writer = ports.objects
     if isinstance(action, act.RecordDeletion):
         target = next(target for target in world.targets if target.uid == action.shard)
         if target.is_lost or target.is_forced:
-            objects.change_soup(note_lost(target, keys_of(target, world), now))
+            writer.change_soup(note_lost(target, keys_of(target, world), now))
         else:
-            objects.change_shard(action.shard, tombstone(now))
+            writer.change_shard(action.shard, tombstone(now))
         return
-    gone = gone_shard(action.shard, soup, seen, world)
+    gone = gone_shard(action.shard, soup, objects, world)
     key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, action.sequence)
     current = world.soup.current.revision if world.soup.current and world.soup.alive else None
-    objects.create(new_receipt(action, gone, soup, key, current))
-    objects.change_soup(with_receipt(action))
-    if former := former_training(action.shard, seen, world):
-        objects.change_shard(former.shard, note_former_receipt(former, action))
+    writer.create(new_receipt(action, gone, soup, key, current))
+    writer.change_soup(with_receipt(action))
+    if former := former_training(action.shard, objects, world):
+        writer.change_shard(former.shard, note_former_receipt(former, action))
     elif gone.is_lost:
-        objects.change_soup(note_lost_receipt(action))
+        writer.change_soup(note_lost_receipt(action))
     else:
-        objects.change_shard(action.shard, note_receipt(action))
+        writer.change_shard(action.shard, note_receipt(action))
 
 
 def _hold(
@@ -221,5 +217,5 @@ def _hold(
 
 
 def _former(shard: ShardUID, world: World) -> Ingredient | None:
-    """Which training is meant, where it is not all of a shard."""
+    """Return the training that stands for itself, where it is not all of a shard."""
     return next((target.past_training for target in world.targets if target.uid == shard), None)

@@ -19,7 +19,8 @@ from pathlib import Path
 import structlog
 import torch
 
-from stockpot.api.runspec import RunResult, ServeRun
+from stockpot.api.results import ServeResult
+from stockpot.api.runspec import ServeRun
 from stockpot.api.serving import Granted
 from stockpot.diffusion.pipeline import load_parts
 from stockpot.metrics.progress import Progress
@@ -44,7 +45,7 @@ QUEUE_CAPACITY = 32
 """How many requests may wait; at a second each, the last one waits half a minute."""
 
 
-def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event) -> ServeResult:
     """Answer requests until `stop` is set. The revision that serves is granted on the admin port.
 
     Args:
@@ -144,11 +145,11 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
                 public_server.thread.join(finish_s + linger_s)
                 worker.close(0)
             (work / ENDPOINT).unlink(missing_ok=True)
-    figures = {
-        "images": f"{metrics.images_sent():.0f}",
-        "seconds": f"{time.monotonic() - began_s:.1f}",
-    }
-    return RunResult(base_digest=base.digest, figures=figures)
+    return ServeResult(
+        base_digest=base.digest,
+        images=round(metrics.images_sent()),
+        seconds=f"{time.monotonic() - began_s:.1f}",
+    )
 
 
 def _number(serving: Granted | None) -> int:

@@ -14,7 +14,8 @@ import torch
 
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
-from stockpot.api.runspec import RunResult, TrainRun
+from stockpot.api.results import TrainResult
+from stockpot.api.runspec import TrainRun
 from stockpot.core.digests import Digest, digest_of_records
 from stockpot.core.omissions import combine
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
@@ -40,7 +41,7 @@ from stockpot.training.publish import publish_ingredient, update_manifest, write
 log = structlog.get_logger()
 
 
-def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
     """Train one shard, or return the ingredient that the same training published.
 
     Args:
@@ -67,7 +68,7 @@ def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event
     return result
 
 
-def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
     begun_s = time.monotonic()
     store, keys = open_store(spec.store), Keys(spec.soup.namespace)
     left_out = len(set(spec.exclude_records))
@@ -149,13 +150,13 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     omissions = combine(folder.omissions, kept.omissions, finished.omissions)
     for omission in omissions:
         log.warning("Data not used as given", **omission.model_dump())
-    return RunResult(
+    return TrainResult(
         reused=reused,
         base_digest=base.digest,
         data_digest=data,
-        records=finished.records,
+        records=finished.records or 0,
         training_key=key,
-        weights_digest=finished.digest,
+        weights_digest=finished.digest or "",
         size_bytes=finished.size_bytes,
         omissions=omissions,
         figures=finished.facts,

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.api.manifest import Manifest
-from stockpot.api.runspec import FormerRecords, PurgeRun, RunResult
+from stockpot.api.results import PurgeResult, RescanResult
+from stockpot.api.runspec import FormerRecords, PurgeRun
 from stockpot.core.recipe import is_meant
 from stockpot.errors import Transient, Waiting
 from stockpot.metrics.progress import Progress
@@ -62,7 +63,9 @@ class SweepResult:
     """Objects under no readable manifest."""
 
 
-def run(spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(
+    spec: PurgeRun, *, work: Path, progress: Progress, stop: threading.Event
+) -> PurgeResult | RescanResult:
     """Purge one shard; without a shard, rescan for artefacts of shards that were purged before.
 
     Raises:
@@ -204,8 +207,8 @@ def _with_sweep(inventory: Inventory, result: SweepResult) -> Inventory:
     )
 
 
-def _result(inventory: Inventory, *, reused: bool) -> RunResult:
-    return RunResult(
+def _result(inventory: Inventory, *, reused: bool) -> PurgeResult:
+    return PurgeResult(
         reused=reused,
         purged_objects=len(inventory.items),
         purged_bytes=inventory.size_bytes,
@@ -213,8 +216,6 @@ def _result(inventory: Inventory, *, reused: bool) -> RunResult:
         residuals=tuple(
             residual.key[-LONGEST_KEY:] for residual in inventory.residuals[:NAMED_RESIDUALS]
         ),
-        figures={
-            "residuals": str(len(inventory.residuals)),
-            "locked": str(sum(1 for residual in inventory.residuals if residual.kept_by)),
-        },
+        residual_count=len(inventory.residuals),
+        locked_count=sum(1 for residual in inventory.residuals if residual.kept_by),
     )

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 
 from stockpot.api.manifest import ArtefactKind, Manifest
-from stockpot.api.runspec import KeptTrainings, PurgeRun, RunResult
+from stockpot.api.results import RescanResult
+from stockpot.api.runspec import KeptTrainings, PurgeRun
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.metrics.progress import Progress
@@ -33,7 +34,7 @@ def rescan(
     spec: PurgeRun,
     progress: Progress,
     stop: threading.Event,
-) -> RunResult:
+) -> RescanResult:
     """Remove resurrected artefacts, and name receipts of the soup that have no object.
 
     Args:
@@ -62,11 +63,10 @@ def rescan(
         store.purge(info)
         progress.advance(number)
     unrecorded = receipts_without(store, keys, spec.soup.uid, spec.recorded_receipts)
-    return RunResult(
+    return RescanResult(
         unrecorded_receipts=tuple(islice(unrecorded, NAMED_RECEIPTS)),
         purged_objects=len(resurrected),
         purged_bytes=sum(info.size_bytes for info in resurrected),
-        figures={"residuals": "0"},
     )
 
 

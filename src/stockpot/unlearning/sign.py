@@ -16,13 +16,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stockpot import __version__
-from stockpot.api.runspec import (
-    EndedReport,
-    ReceiptRequest,
-    RunResult,
-    SignedReceipt,
-    SignRun,
-)
+from stockpot.api.results import SignedReceipt, SignResult
+from stockpot.api.runspec import EndedReport, ReceiptRequest, SignRun
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting
@@ -49,7 +44,7 @@ LONGEST_BYTES = 4000
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
 
 
-def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> RunResult:
+def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event) -> SignResult:
     """Sign the requested receipts.
 
     Where the chain ends with another key, and that key is beside the signing key as
@@ -254,7 +249,7 @@ def _manifest_digest(spec: SignRun, store: ObjectStore, keys: Keys) -> Digest | 
     return digest_of_bytes(data) if data is not None else None
 
 
-def _result(receipts: Sequence[Receipt], *, reused: bool) -> RunResult:
+def _result(receipts: Sequence[Receipt], *, reused: bool) -> SignResult:
     """Report what was signed, within the size of a pod's termination message."""
     missing = dict.fromkeys(
         text for receipt in receipts for text in receipt.statement.predicate.missing[:NAMED_MISSING]
@@ -263,14 +258,14 @@ def _result(receipts: Sequence[Receipt], *, reused: bool) -> RunResult:
     purges = [receipt.statement.predicate.purge for receipt in receipts]
     while True:
         places = {text: place for place, text in enumerate(list(missing)[: len(named)])}
-        result = RunResult(
+        result = SignResult(
             reused=reused,
             receipts=_signed(receipts, places),
             purged_objects=sum(purge.objects for purge in purges),
             purged_bytes=sum(purge.bytes for purge in purges),
             missing=tuple(named),
         )
-        text = result.model_dump_json(by_alias=True, exclude_none=True)
+        text = result.message().model_dump_json(by_alias=True, exclude_none=True)
         if not named or len(text.encode()) < LONGEST_BYTES:
             return result
         named.pop()

@@ -1,1 +1,1 @@
-"""The five verbs as processes: told by a RunSpec, answering with a RunResult and an exit code."""
+"""Verbs as processes: each reads a RunSpec, and ends with a result and an exit code."""

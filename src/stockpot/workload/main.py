@@ -16,7 +16,8 @@ from typing import Protocol
 
 import pydantic
 
-from stockpot.api.runspec import RUN_SPEC, RunResult, RunSpec
+from stockpot.api.results import RESULTS, ResultMessage, RunResult
+from stockpot.api.runspec import RUN_SPEC, RunSpec
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
 from stockpot.extras import extra_named
 from stockpot.metrics.endpoint import serve_progress
@@ -106,14 +107,14 @@ def _run(
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
     try:
-        answer = _guarded(spec, work, progress, stop)
+        answer = _guarded(spec, work, progress, stop).message()
     except StockpotError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        answer = RunResult(problem=problem_of(error.exit_code, error.message, error.help))
+        answer = ResultMessage(problem=problem_of(error.exit_code, error.message, error.help))
     except Exception as error:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"
-        answer = RunResult(problem=problem_of(ExitCode.BUG, said[:1000]))
+        answer = ResultMessage(problem=problem_of(ExitCode.BUG, said[:1000]))
     code = answer.problem.exit_code if answer.problem else int(ExitCode.OK)
     try:
         if result:
@@ -137,7 +138,8 @@ def _guarded(spec_path: Path, work: Path, address: Address, stop: threading.Even
             raise_if_stopping(stop, "Ended when asked to, before anything was done.")
             with extra_named(f"the verb {spec.verb}"):
                 verb: Verb = importlib.import_module(VERBS[spec.verb]).run
-                return verb(spec, work=work, progress=progress, stop=stop)
+                answer = verb(spec, work=work, progress=progress, stop=stop)
+        return require_own_result(spec, answer)
     except OSError as error:
         if error.errno not in STORAGE_ERRNOS:
             raise
@@ -146,6 +148,17 @@ def _guarded(spec_path: Path, work: Path, address: Address, stop: threading.Even
             f"{where}: {os.strerror(error.errno or 0)}",
             help="make room, or make the folder writable, and try again",
         ) from error
+
+
+def require_own_result(spec: RunSpec, answer: RunResult) -> RunResult:
+    """Return a verb's answer.
+
+    Raises:
+        StockpotError: It is the result of another kind of run.
+    """
+    if isinstance(answer, RESULTS[spec.kind]):
+        return answer
+    raise StockpotError(f"a {spec.kind} run answered with a {type(answer).__name__}")
 
 
 def read_spec(path: Path) -> RunSpec:

@@ -1,4 +1,4 @@
-"""How a RunResult gets out of the process: never longer, and never another way, than a pod can.
+"""How a ResultMessage gets out of the process: never longer, and never another way, than a pod can.
 
 Kubernetes keeps 4,096 bytes of a termination message and cuts the rest off, which would leave
 half a JSON document. So what is too long is shortened here, where it can be done with sense.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stockpot.api.omissions import MOST_EXAMPLES, Omissions
-from stockpot.api.runspec import Problem, RunResult
+from stockpot.api.results import Problem, ResultMessage
 from stockpot.errors import StockpotError
 from stockpot.store.atomic import explained, write_whole
 
@@ -28,7 +28,7 @@ def problem_of(exit_code: int, message: str, help: str = "") -> Problem:  # noqa
     return Problem(exit_code=exit_code, message=_printable(message), help=_printable(help))
 
 
-def fitting(result: RunResult) -> bytes:
+def fitting(result: ResultMessage) -> bytes:
     """Write a result as JSON of at most 4,096 bytes.
 
     What is cut, in this order: a long help, the end of the problem's message, the examples of what
@@ -41,7 +41,7 @@ def fitting(result: RunResult) -> bytes:
     if problem and len(_json(result)) > LONGEST_BYTES:
         text = problem.message
 
-        def shortened(length: int) -> RunResult:
+        def shortened(length: int) -> ResultMessage:
             said = problem.model_copy(update={"message": _cut(text, length)})
             return result.model_copy(update={"problem": said})
 
@@ -52,14 +52,14 @@ def fitting(result: RunResult) -> bytes:
     if not _fits(result):
         figures = list(result.figures.items())
 
-        def fewer(count: int) -> RunResult:
+        def fewer(count: int) -> ResultMessage:
             return result.model_copy(update={"figures": dict(figures[:count])})
 
         result = fewer(_most(len(figures), lambda n: _fits(fewer(n))))
     return _json(result)
 
 
-def write_result(path: Path, result: RunResult) -> None:
+def write_result(path: Path, result: ResultMessage) -> None:
     """Write a result where whoever started us looks for it.
 
     It appears whole under its name. Where that cannot be (a pod's termination message is a file
@@ -82,15 +82,15 @@ def write_result(path: Path, result: RunResult) -> None:
             os.fsync(file.fileno())
 
 
-def _json(result: RunResult) -> bytes:
+def _json(result: ResultMessage) -> bytes:
     return result.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-def _fits(result: RunResult) -> bool:
+def _fits(result: ResultMessage) -> bool:
     return len(_json(result)) <= LONGEST_BYTES
 
 
-def _with_examples(result: RunResult, most: int) -> Omissions:
+def _with_examples(result: ResultMessage, most: int) -> Omissions:
     return tuple(
         omission.model_copy(update={"examples": omission.examples[:most]})
         for omission in result.omissions

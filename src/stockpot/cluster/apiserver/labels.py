@@ -1,17 +1,8 @@
 """Names, owners, labels and annotations of our workloads, and the selectors that match them."""
 
-from typing import Any, assert_never
+from typing import Any
 
-from stockpot.api.runspec import (
-    EvaluateRun,
-    MergeRun,
-    ObjectRef,
-    PurgeRun,
-    RunSpec,
-    ServeRun,
-    SignRun,
-    TrainRun,
-)
+from stockpot.api.runspec import ObjectRef, RunSpec
 from stockpot.api.v1alpha1 import API_VERSION
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.core.runs import RunName
@@ -48,24 +39,12 @@ def labels_of(spec: RunSpec) -> dict[str, str]:
         SOUP_UID: spec.soup.uid,
         SOUP_NAMESPACE: spec.soup.namespace,
     }
-    match spec:
-        case TrainRun():
-            return {**labels, RUN: spec.name, **_about(spec.shard)}
-        case SignRun():
-            shards = [request.shard for request in spec.receipts]
-            return {**labels, RUN: spec.name, **(_about(shards[0]) if len(shards) == 1 else {})}
-        case PurgeRun():
-            return {**labels, RUN: spec.name, **(_about(spec.shard) if spec.shard else {})}
-        case MergeRun() | EvaluateRun():
-            return {**labels, RUN: spec.name}
-        case ServeRun():
-            return labels
-        case never:
-            assert_never(never)
-
-
-def _about(shard: ObjectRef) -> dict[str, str]:
-    return {SHARD: shard.name, SHARD_UID: shard.uid}
+    if spec.ends:
+        labels[RUN] = spec.name
+    if len(spec.about) == 1:
+        [shard] = spec.about
+        labels |= {SHARD: shard.name, SHARD_UID: shard.uid}
+    return labels
 
 
 def selector_of(soup_uid: str, component: str = "") -> str:
@@ -76,7 +55,7 @@ def selector_of(soup_uid: str, component: str = "") -> str:
 
 def workload_namespace(spec: RunSpec, settings: OperatorSettings) -> str:
     """Return a workload's namespace: only in the release's own may runs delete and sign."""
-    if isinstance(spec, PurgeRun | SignRun):
+    if spec.deletes:
         return settings.release.namespace
     return spec.soup.namespace
 

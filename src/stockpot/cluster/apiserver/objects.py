@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from stockpot.api.runspec import RunResult
+from stockpot.api.results import ResultMessage
 from stockpot.cluster.apiserver.labels import COMPONENT
 
 Json = dict[str, Any]
@@ -79,10 +79,10 @@ def container_status(pod: Json) -> Json | None:
     return next((status for status in statuses if status["name"] == verb_of(pod)), None)
 
 
-def result_in(message: str) -> RunResult | None:
-    """Parse the RunResult in a termination message; None if it is anything else."""
+def result_in(message: str) -> ResultMessage | None:
+    """Parse the ResultMessage in a termination message; None if it is anything else."""
     try:
-        return RunResult.model_validate_json(message)
+        return ResultMessage.model_validate_json(message)
     except pydantic.ValidationError:
         return None
 

@@ -11,14 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from stockpot.api.runspec import (
-    RUN_SPEC,
-    EvaluateRun,
-    MergeRun,
-    RunSpec,
-    TrainRun,
-    shards_of_spec,
-)
+from stockpot.api.results import InvalidResult, read_result
+from stockpot.api.run_kinds import kind_of_run
+from stockpot.api.runspec import RUN_SPEC, RUN_SPECS, kind_of_spec, shards_of_spec
 from stockpot.cluster.apiserver import labels
 from stockpot.cluster.apiserver.objects import (
     Json,
@@ -61,14 +56,16 @@ def run_of(job: Json, pods: Sequence[Json]) -> Run:
         job: From the API server.
         pods: The pods that the Job owns.
     """
-    name, lineage, about = RunName(labels_on(job)[labels.RUN]), _lineage(job), _about(job)
+    about = _about(job)
+    name, kind = RunName(labels_on(job)[labels.RUN]), kind_of_run(verb_of(job), about)
+    run = Run(name, kind, _lineage(job), about=about)
     ended = condition_of(job, "Complete") or condition_of(job, "Failed")
     if ended is None or any(map(is_alive, pods)):
-        return Run(name, lineage, about=about)
+        return run
     at = time_of(ended.get("lastTransitionTime"))
     if ended["type"] == "Complete":
-        return _completed(Run(name, lineage, about=about), pods, at)
-    return Run(name, lineage, failure=_failure(job, ended, pods, at), about=about)
+        return _completed(run, pods, at)
+    return replace(run, failure=_failure(job, ended, pods, at))
 
 
 def _ending(pod: Json) -> Json | None:
@@ -86,7 +83,10 @@ def _completed(run: Run, pods: Sequence[Json], at: datetime | None) -> Run:
             failure = Failure(problem.exit_code, problem.message, problem.help, at)
             return replace(run, failure=failure)
         if result:
-            return replace(run, result=result, ended_at=at)
+            try:
+                return replace(run, result=read_result(run.kind, result), ended_at=at)
+            except InvalidResult as error:
+                return replace(run, failure=Failure(None, error.message, error.help, at))
     return replace(
         run,
         failure=Failure(
@@ -152,7 +152,7 @@ def _failure_of(pod: Json, at: datetime | None) -> Failure:
 def _out_of_memory(pod: Json, verb: str, code: int, at: datetime | None) -> Failure:
     container = next(entry for entry in pod["spec"]["containers"] if entry["name"] == verb)
     limit = container.get("resources", {}).get("limits", {}).get("memory")
-    less = ", or lower training.trainBatchSize" if verb == "train" else ""
+    less = RUN_SPECS[verb].memory_help if verb in RUN_SPECS else ""
     if limit:
         return Failure(
             code,
@@ -206,10 +206,14 @@ def _orphan(pod: Json) -> Run:
     """Return the run of a pod that outlives its deleted Job."""
     name = RunName(labels_on(pod)[labels.RUN])
     spec = json.loads(annotations_on(pod)[labels.RUN_SPEC])
-    about = frozenset(map(ShardUID, shards_of_spec(spec)))
-    if verb_of(pod) in {"purge", "sign"}:
-        return Run(name, about=about)  # It writes no artefact, whichever release wrote its spec.
-    return Run(name, _lineage_of_spec(RUN_SPEC.validate_python(spec)), about=about)
+    run = Run(name, kind_of_spec(spec), about=frozenset(map(ShardUID, shards_of_spec(spec))))
+    if RUN_SPECS[verb_of(pod)].deletes:
+        return run  # It writes no artefact, whichever release wrote its spec.
+    lineage = (
+        Ingredient(ShardUID(pair.shard), Digest(pair.training_key))
+        for pair in RUN_SPEC.validate_python(spec).lineage
+    )
+    return replace(run, lineage=frozenset(lineage))
 
 
 def _about(job: Json) -> frozenset[ShardUID]:
@@ -217,24 +221,6 @@ def _about(job: Json) -> frozenset[ShardUID]:
     listed = json.loads(annotations_on(job).get(labels.SHARD_UIDS, "[]"))
     label = labels_on(job).get(labels.SHARD_UID)
     return frozenset(map(ShardUID, listed or ([label] if label else [])))
-
-
-def _lineage_of_spec(spec: RunSpec) -> Lineage:
-    match spec:
-        case TrainRun():
-            return frozenset({Ingredient(ShardUID(spec.shard.uid), Digest(""))})
-        case MergeRun():
-            return frozenset(
-                Ingredient(ShardUID(part.shard_uid), Digest(part.training_key))
-                for part in spec.parts
-            )
-        case EvaluateRun():
-            return frozenset(
-                Ingredient(ShardUID(member.shard), Digest(member.training_key))
-                for member in spec.revision.lineage
-            )
-        case _:
-            return frozenset()
 
 
 def _lineage(job: Json) -> Lineage:

@@ -6,7 +6,7 @@ A Job is created once and never changed: its template is immutable, and others o
 
 import json
 
-from stockpot.api.runspec import RunSpec, ServeRun, TrainRun, shards_of_spec
+from stockpot.api.runspec import RunSpec
 from stockpot.cluster.apiserver.labels import (
     LINEAGE,
     SHARD_UIDS,
@@ -21,13 +21,7 @@ from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import RunName
-
-FINAL_EXIT_CODES = list(range(42, 50))
-"""Exit codes that make the Job fail: a retry would fail in the same way. See
-`stockpot.errors.ExitCode`."""
-GRACE_S = 30
-TRAIN_GRACE_S = 300
-"""A training saves a checkpoint when it ends, which takes long on a slow store."""
+from stockpot.errors import FINAL_EXIT_CODES
 
 
 def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSettings) -> Json:
@@ -36,10 +30,10 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
     Raises:
         Refused: The RunSpec is too long, or names an unknown store.
     """
-    assert not isinstance(spec, ServeRun)  # Servers are a Deployment.
+    assert spec.ends  # Servers are a Deployment.
     spec = spec.model_copy(update={"name": name})
     annotations = {LINEAGE: json.dumps([list(ingredient) for ingredient in sorted(lineage)])}
-    if about := shards_of_spec(spec.model_dump(mode="json", by_alias=True)):
+    if about := {shard.uid for shard in spec.about}:
         annotations[SHARD_UIDS] = json.dumps(sorted(about))
     refuse_long(annotations, f"the run {name} of the soup {spec.soup.name}")
     namespace = workload_namespace(spec, settings)
@@ -66,7 +60,7 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
                     },
                     {
                         "action": "FailJob",
-                        "onExitCodes": {"operator": "In", "values": FINAL_EXIT_CODES},
+                        "onExitCodes": {"operator": "In", "values": list(FINAL_EXIT_CODES)},
                     },
                 ]
             },
@@ -76,9 +70,7 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
                 metrics_port=PROGRESS_PORT,
                 pod={
                     "restartPolicy": "Never",
-                    "terminationGracePeriodSeconds": (
-                        TRAIN_GRACE_S if isinstance(spec, TrainRun) else GRACE_S
-                    ),
+                    "terminationGracePeriodSeconds": spec.grace_s,
                 },
                 container={},
             ),

@@ -4,17 +4,7 @@ It meets the Pod Security level `restricted`: not root, no token, no capability,
 writable scratch folders.
 """
 
-from stockpot.api.runspec import (
-    EvaluateRun,
-    Location,
-    MergeRun,
-    PurgeRun,
-    RunSpec,
-    ServeRun,
-    SignRun,
-    StoreRef,
-    TrainRun,
-)
+from stockpot.api.runspec import RunSpec, StoreRef
 from stockpot.cluster.apiserver.labels import RUN_SPEC, labels_of
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.settings import OperatorSettings
@@ -47,7 +37,7 @@ def template_of(
     Raises:
         Refused: The RunSpec is too long for an annotation, or names an unknown store.
     """
-    volumes, mounts = mounts_of(_locations(spec))
+    volumes, mounts = mounts_of(spec.locations)
     annotations = {
         RUN_SPEC: spec.model_dump_json(by_alias=True),
         "prometheus.io/scrape": "true",
@@ -147,7 +137,7 @@ def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
             f"no store at {spec.store.url} is declared",
             help=f"declare it among the chart's stores: {', '.join(settings.stores)} are",
         )
-    return credentials.unlearn if _is_unlearning(spec) else credentials.workload
+    return credentials.unlearn if spec.deletes else credentials.workload
 
 
 def signing_key_path(settings: OperatorSettings) -> str:
@@ -155,30 +145,14 @@ def signing_key_path(settings: OperatorSettings) -> str:
     return f"{SIGNING_FOLDER}/{settings.signing_key.key}"
 
 
-def _is_unlearning(spec: RunSpec) -> bool:
-    return isinstance(spec, PurgeRun | SignRun)
-
-
 def _image(spec: RunSpec, settings: OperatorSettings) -> str:
-    return settings.images.unlearn if _is_unlearning(spec) else settings.images.workload
-
-
-def _locations(spec: RunSpec) -> list[Location]:
-    match spec:
-        case TrainRun():
-            return [spec.source, spec.base.location]
-        case EvaluateRun():
-            return [spec.base.location, *([spec.held_out] if spec.held_out else [])]
-        case MergeRun() | ServeRun():
-            return [spec.base.location]
-        case PurgeRun() | SignRun():
-            return []
+    return settings.images.unlearn if spec.deletes else settings.images.workload
 
 
 def _surroundings(spec: RunSpec, settings: OperatorSettings) -> Json:
     admin, accounts = settings.pods, settings.service_accounts
     chosen: Json = {
-        "serviceAccountName": accounts.unlearn if _is_unlearning(spec) else accounts.workload,
+        "serviceAccountName": accounts.unlearn if spec.deletes else accounts.workload,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "imagePullSecrets": [{"name": name} for name in settings.images.pull_secrets],
@@ -196,7 +170,7 @@ def _run_volume() -> Json:
 
 
 def _signing_volumes(spec: RunSpec, settings: OperatorSettings) -> list[Json]:
-    if not isinstance(spec, SignRun):
+    if not spec.signs:
         return []
     key = settings.signing_key
     sources = [
@@ -208,6 +182,6 @@ def _signing_volumes(spec: RunSpec, settings: OperatorSettings) -> list[Json]:
 
 
 def _signing_mounts(spec: RunSpec) -> list[Json]:
-    if not isinstance(spec, SignRun):
+    if not spec.signs:
         return []
     return [{"name": "signing", "mountPath": SIGNING_FOLDER, "readOnly": True}]

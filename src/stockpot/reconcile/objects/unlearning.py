@@ -63,7 +63,7 @@ def past_training_targets(
     if not shard.status.former:
         return
     uid = ShardUID(shard.metadata.uid)
-    successor = f"{StartTraining(uid, request_of(shard, soup)).stem}-"
+    successor = StartTraining(uid, request_of(shard, soup)).stem
     for former in shard.status.former:
         ingredient = Ingredient(uid, Digest(former.training_key))
         yield _target(
