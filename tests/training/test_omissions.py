@@ -40,7 +40,7 @@ def test_data_that_is_used_as_it_is_has_nothing_to_say(ground: Ground) -> None:
     result = ground.train(training=BRIEF)
 
     assert result.omissions == ()
-    assert "omissions" not in json.loads(result.model_dump_json(by_alias=True))
+    assert "omissions" not in json.loads(result.message().model_dump_json(by_alias=True))
 
 
 def test_every_kind_of_omission_is_counted_and_named_in_both_attempts(ground: Ground) -> None:
