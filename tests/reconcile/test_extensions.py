@@ -10,8 +10,13 @@ from tests.plugins import install
 from stockpot import extensions
 from stockpot.api.conditions import Reason
 from stockpot.api.training import Named, Optimizer, Training
+from stockpot.api.v1alpha1 import Evaluation
 from stockpot.core.weighting import Declared, SoupMember, UnusablePlugin, weigh
-from stockpot.reconcile.extensions import resolve_weighting, unusable_training
+from stockpot.reconcile.extensions import (
+    resolve_weighting,
+    unusable_evaluation,
+    unusable_training,
+)
 
 BY_SIZE = """
 from fractions import Fraction
@@ -168,3 +173,47 @@ def test_a_training_that_cannot_be_is_known_before_a_pod_starts(
     unusable = unusable_training(training)
 
     assert (unusable.reason, unusable.message) == (reason, message) if unusable else reason is None
+
+
+@pytest.mark.parametrize(
+    ("named", "reason", "message", "help_begins"),
+    [
+        (Named(name="style"), None, "", ""),
+        (
+            Named(name="contrasts"),
+            Reason.UNKNOWN_EVALUATOR,
+            "there is no evaluator contrasts; there is contrast, heldout_loss, samples, style",
+            "did you mean contrast?",
+        ),
+        (
+            Named(name="fid"),
+            Reason.UNKNOWN_EVALUATOR,
+            "there is no evaluator fid; there is contrast, heldout_loss, samples, style",
+            "install a package with an entry point fid in stockpot.evaluator (on a cluster, in ",
+        ),
+        (
+            Named(name="style", options={"count": "0"}),
+            Reason.BAD_RUN_SPEC,
+            "style's count is 0; it must be at least 1",
+            "",
+        ),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_known_before_a_pod_starts(
+    named: Named,
+    reason: Reason | None,
+    message: str,
+    help_begins: str,
+    patch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    install(patch, tmp_path, "contrast", "", {"stockpot.evaluator": {"contrast": "Contrast"}})
+
+    unusable = unusable_evaluation(Evaluation(suite=(Named(name="contrast"), named)))
+
+    if reason is None:
+        assert unusable is None
+    else:
+        assert unusable is not None
+        assert (unusable.reason, unusable.message) == (reason, message)
+        assert unusable.help.startswith(help_begins)

@@ -272,6 +272,50 @@ def test_a_promoted_revision_is_evaluated_once() -> None:
     assert actions_for(a_world(known, a_shard("cats").trained())) == ()
 
 
+UNUSABLE = UnusablePlugin(
+    "there is no evaluator stile", "did you mean style?", Reason.UNKNOWN_EVALUATOR
+)
+
+
+def test_an_unknown_evaluator_starts_no_evaluation_and_is_reported() -> None:
+    soup = a_soup().of("cats").with_fields(evaluates=True, unusable_evaluation=UNUSABLE)
+    world = a_world(soup, a_shard("cats").trained())
+
+    assessment = check(world, NOON)
+
+    conditions = {update.type: update for update in report_of(assessment).soup.conditions}
+    evaluated = conditions[ConditionType.EVALUATED]
+    assert (evaluated.so, evaluated.reason) == (False, Reason.UNKNOWN_EVALUATOR)
+    assert evaluated.message == "there is no evaluator stile; help: did you mean style?"
+    assert actions_for(world) == ()
+    assert assessment.soup is None  # The soup is Ready: figures block nothing.
+
+
+def test_an_unknown_evaluator_does_not_delay_a_merge() -> None:
+    soup = a_soup().of("cats").with_fields(evaluates=True, unusable_evaluation=UNUSABLE)
+    world = a_world(soup, a_shard("cats").trained(), a_shard("dogs").trained())
+
+    assert actions_for(world) == (StartMerge(a_recipe("cats", "dogs")),)
+
+
+def test_an_unknown_evaluator_does_not_delay_a_deletion() -> None:
+    soup = a_soup().of("cats", "dogs")
+    shards = (a_shard("cats").trained(), a_shard("dogs").trained().deleted())
+    unusable = soup.with_fields(evaluates=True, unusable_evaluation=UNUSABLE)
+
+    assert actions_for(a_world(unusable, *shards)) == actions_for(a_world(soup, *shards))
+
+
+def test_a_finished_evaluation_is_recorded_though_its_evaluator_is_gone() -> None:
+    soup = a_soup().of("cats").with_fields(evaluates=True, unusable_evaluation=UNUSABLE)
+    start = StartEvaluation(a_revision("cats"))
+    running = a_world(soup, a_shard("cats").trained(), a_run(start))
+    finished = a_world(soup, a_shard("cats").trained(), ended(start, figures={}))
+
+    assert actions_for(running) == ()
+    assert [type(action) for action in actions_for(finished)] == [RecordEvaluation]
+
+
 def test_runs_that_are_not_needed_are_ended() -> None:
     merge = StartMerge(a_recipe("cats"))
     world = a_world(

@@ -207,8 +207,8 @@ class Registry:
         return Complaint(
             message,
             ("name",),
-            help=f"install a package with an entry point {name} in {self.group}, or change "
-            f"{self.field} of the Soup",
+            help=f"install a package with an entry point {name} in {self.group} (on a cluster, in "
+            f"both images), or change {self.field} of the Soup",
         )
 
 

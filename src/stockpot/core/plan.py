@@ -208,7 +208,7 @@ def _evaluate(world: World, now: datetime) -> tuple[Action, ...]:
     run = last_attempt(start, world)
     if run and isinstance(result := run.result, EvaluateResult):
         return (RecordEvaluation(revision, tuple(result.figures.items()), result.omissions),)
-    return start_once(start, world, now)
+    return () if world.soup.unusable_evaluation else start_once(start, world, now)
 
 
 def _rescan(inputs: CheckInput, now: datetime) -> tuple[Action, ...]:

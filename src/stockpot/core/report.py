@@ -188,6 +188,9 @@ def _soup(assessment: Assessment) -> SoupStatusReport:
 def _evaluated(revision: Revision, world: World) -> ConditionUpdate:
     if revision.recipe.digest in world.soup.evaluated:
         return ConditionUpdate(ConditionType.EVALUATED, so=True, reason=Reason.EVALUATED)
+    if unusable := world.soup.unusable_evaluation:
+        message = sentence(Blocker(unusable.reason, unusable.message, unusable.help))
+        return ConditionUpdate(ConditionType.EVALUATED, False, unusable.reason, message)
     start = StartEvaluation(revision)
     blocker = failed(start, world, Reason.EVALUATION_FAILED, "the evaluation")
     if blocker is None:

@@ -52,6 +52,8 @@ class Soup:
     unknown: UnusablePlugin | None = None
     """Why no shard can be trained: the soup names an unknown method or option."""
     evaluates: bool = False
+    unusable_evaluation: UnusablePlugin | None = None
+    """Why no revision can be evaluated: the suite names an unknown evaluator or option."""
     replicas: int = 1
     base: Digest | None = None
     """Declared, or recorded at first use; never allowed to drift."""

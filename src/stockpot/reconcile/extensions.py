@@ -1,13 +1,13 @@
-"""Load the weighting and check the training that a Soup names, for a reconcile round."""
+"""Load the weighting and check the training and evaluation of a Soup, for a reconcile round."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from stockpot.api.complaints import Complaint
 from stockpot.api.conditions import Reason
-from stockpot.api.options import METHODS, OPTIMIZERS, WEIGHTINGS
+from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.reading import Manifest
 from stockpot.api.training import Named, Training
-from stockpot.api.v1alpha1 import Soup
+from stockpot.api.v1alpha1 import Evaluation, Soup
 from stockpot.core.weighting import Declared, UnusablePlugin, Weighting
 from stockpot.errors import Refused
 from stockpot.extensions import declared, load_plugin
@@ -73,6 +73,21 @@ def unusable_training(training: Training) -> UnusablePlugin | None:
         return None
     is_known = METHODS.is_known(training.method, plugins)
     return _unusable(complaints[0], Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_METHOD)
+
+
+def unusable_evaluation(evaluation: Evaluation) -> UnusablePlugin | None:
+    """Return what is wrong with the evaluators that a Soup names, or None.
+
+    Each evaluation would fail with the same message, after its pod has started.
+    """
+    plugins = declared(EVALUATORS)
+    for named in evaluation.suite:
+        if complaints := EVALUATORS.complaints(named, plugins):
+            is_known = EVALUATORS.is_known(named, plugins)
+            return _unusable(
+                complaints[0], Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_EVALUATOR
+            )
+    return None
 
 
 def _unusable(complaint: Complaint, reason: Reason) -> UnusablePlugin:

@@ -27,7 +27,11 @@ from stockpot.core.report import ConditionUpdate, SoupStatusReport
 from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.servers import ServerGrant
 from stockpot.core.soup import LastRescan, SoupUID
-from stockpot.reconcile.extensions import resolve_weighting, unusable_training
+from stockpot.reconcile.extensions import (
+    resolve_weighting,
+    unusable_evaluation,
+    unusable_training,
+)
 from stockpot.reconcile.objects.fields import conditions, instant, timestamp
 from stockpot.reconcile.objects.revision import revision_name, revision_view
 
@@ -74,6 +78,7 @@ def soup_view(
         weighting_name=spec.merge.weighting.name,
         unknown=unusable_training(spec.training),
         evaluates=bool(spec.evaluation.suite),
+        unusable_evaluation=unusable_evaluation(spec.evaluation),
         replicas=spec.serving.replicas,
         base=Digest(status.base_digest) if status.base_digest else None,
         current=promotion,
