@@ -1,9 +1,9 @@
-"""Run the command line, and stop in the middle of a merge until a signal comes.
+"""Run the command line, and pause in the middle of a merge until a signal arrives.
 
     python -m tests.cli.interruptible hidden|unnamed ARGUMENT...
 
-Writes a line to standard error when the first block is written. `hidden` stands in for a file
-system that has no files without a name.
+Writes a line to standard error when the first block is written. `hidden` simulates a file
+system without unnamed temporary files.
 """
 
 import sys
@@ -21,8 +21,8 @@ interrupted = threading.Event()
 
 
 @contextmanager
-def halting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Stand in for the bar of a merge."""
+def pausing_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Replace the progress bar of a merge; pause at the first block."""
     del what
 
     def advance(done: int, total: int) -> None:
@@ -36,14 +36,14 @@ def halting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Let go of the threads that wait, and do what the command line does."""
+    """Release the waiting threads, then do what the command line does."""
     del number, frame
     interrupted.set()
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    stockpot.cli.merge.bar = halting
+    stockpot.cli.merge.bar = pausing_bar
     stockpot.cli.main._interrupt = interrupt
     if sys.argv.pop(1) == "hidden":
         outputs._unnamed_file = lambda folder, mode: None

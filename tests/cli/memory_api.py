@@ -14,15 +14,15 @@ STARTED_AT = "2026-11-22T12:00:00Z"
 
 
 class MemoryApi(Client):
-    """Keeps objects by their path; pods answer by `answers`, port and path."""
+    """Stores objects by path; requests to pods are answered from `answers`."""
 
     def __init__(self) -> None:
         self._timeout_s = 1.0
         self.objects: dict[str, Json] = {}
         self.answers: dict[str, Json] = {}
-        """By the address of a pod, its port and its path: `10.0.0.1:8081/state`."""
+        """Responses of pods, by address, port and path: `10.0.0.1:8081/state`."""
         self.forbidden: set[str] = set()
-        """Prefixes of paths that are refused."""
+        """Prefixes of the paths that are answered with 403."""
         self.writes = 0
         self._versions = itertools.count(1)
 
@@ -60,12 +60,12 @@ class MemoryApi(Client):
         return self._store(where, merged(existing, body))
 
     def edit(self, kind: str, name: str, change: Json) -> Json:
-        """Merge a change into an object, as a controller or a person does."""
+        """Merge a change into an object, as a controller or a user does."""
         path = next(path for path in self.objects if path.endswith(f"/{kind}/{name}"))
         return self._store(path, merged(self.objects[path], change))
 
     def of_kind(self, kind: str) -> list[Json]:
-        """Every object of a kind."""
+        """Return the objects of a kind."""
         return [thing for path, thing in self.objects.items() if path.split("/")[-2] == kind]
 
     def _store(self, path: str, thing: Mapping[str, Any]) -> Json:
@@ -107,7 +107,7 @@ class MemoryApi(Client):
 
 
 def merged(old: Json, change: Mapping[str, Any]) -> Json:
-    """Merge as RFC 7386 says."""
+    """Return the JSON merge patch of RFC 7386 applied to `old`."""
     new = dict(old)
     for key, value in change.items():
         if value is None:

@@ -1,4 +1,4 @@
-"""`stockpot anchor`: what it keeps, and when it refuses to."""
+"""`stockpot anchor`: which heads it records, and which chains it refuses."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def heads(tmp_path: Path) -> Path:
     return tmp_path / "heads.jsonl"
 
 
-def test_a_head_is_kept_once_and_the_next_one_after_it(notary: Notary, heads: Path) -> None:
+def test_a_head_is_recorded_once_and_the_next_is_appended(notary: Notary, heads: Path) -> None:
     notary.forget(DOGS)
 
     first, again = anchored(notary, heads), anchored(notary, heads)
@@ -46,7 +46,9 @@ def test_a_head_is_kept_once_and_the_next_one_after_it(notary: Notary, heads: Pa
     assert len(heads.read_text().splitlines()) == 2
 
 
-def test_a_chain_that_was_rolled_back_is_told_and_not_kept(notary: Notary, heads: Path) -> None:
+def test_a_chain_that_was_rolled_back_is_refused_and_not_recorded(
+    notary: Notary, heads: Path
+) -> None:
     notary.forget(DOGS)
     notary.forget(CATS)
     anchored(notary, heads)
@@ -60,7 +62,9 @@ def test_a_chain_that_was_rolled_back_is_told_and_not_kept(notary: Notary, heads
     assert heads.read_bytes() == kept
 
 
-def test_receipts_that_are_all_gone_are_missed_by_name(notary: Notary, heads: Path) -> None:
+def test_a_chain_whose_receipts_are_all_deleted_is_refused_by_name(
+    notary: Notary, heads: Path
+) -> None:
     notary.forget(DOGS)
     anchored(notary, heads)
     notary.store.delete(KEYS.receipt(SOUP.uid, 1))
@@ -75,7 +79,7 @@ def test_receipts_that_are_all_gone_are_missed_by_name(notary: Notary, heads: Pa
     assert "and now the chain has no entry" in " ".join(done.output.split())
 
 
-def test_a_broken_chain_is_not_kept(notary: Notary, heads: Path) -> None:
+def test_a_broken_chain_is_not_recorded(notary: Notary, heads: Path) -> None:
     notary.forget(DOGS)
     notary.store.put(KEYS.receipt(SOUP.uid, 1), b"?")
 

@@ -1,4 +1,4 @@
-"""`stockpot plan` and `stockpot tree` observe what the operator observes, in each state."""
+"""`stockpot plan` and `stockpot tree` read the same state as the operator."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ READY = [{"type": "Ready", "status": "True"}]
 
 
 class Scene:
-    """A soup with one shard, the operator's ports, and a person who observes both."""
+    """A soup with one shard, observed by the operator and by a command of a user."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.api = MemoryApi()
@@ -75,7 +75,7 @@ class Scene:
     def observer(self) -> Observer:
         return Observer(self.api, "studio", RELEASE, now, self.warnings.append)
 
-    def observed_by_person(self) -> World:
+    def observed_by_user(self) -> World:
         return self.observer().snapshot("emoji").world
 
     def add_pod(self, owner: Json, template: Json, name: str, **status: Any) -> Json:
@@ -97,7 +97,7 @@ class Scene:
         return self.api.create(PODS, pod)
 
     def _fetch(self, url: str, timeout_s: float) -> bytes:
-        """Answer the operator, which is on the pods' network."""
+        """Answer the operator, which reaches pods directly."""
         del timeout_s
         address = urlsplit(url)
         if (answer := self.api.answers.get(f"{address.netloc}{address.path}")) is None:
@@ -239,17 +239,17 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 @pytest.mark.parametrize("arrange", STATES, ids=lambda arrange: arrange.__name__)
-def test_a_person_observes_what_the_operator_does(
+def test_a_user_observes_what_the_operator_observes(
     scene: Scene, arrange: Callable[[Scene], None]
 ) -> None:
     arrange(scene)
     by_operator = scene.observed_by_operator()
     writes = scene.api.writes
 
-    by_person = scene.observed_by_person()
+    by_user = scene.observed_by_user()
 
-    assert by_person == by_operator
-    assert planned(by_person) == planned(by_operator)
+    assert by_user == by_operator
+    assert planned(by_user) == planned(by_operator)
     assert scene.api.writes == writes
     assert scene.warnings == []
 
@@ -270,12 +270,12 @@ def test_a_person_observes_what_the_operator_does(
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_person_sees(
+def test_a_user_sees(
     scene: Scene, arrange: Callable[[Scene], None], shows: Callable[[World], bool]
 ) -> None:
     arrange(scene)
 
-    assert shows(scene.observed_by_person())
+    assert shows(scene.observed_by_user())
 
 
 def test_a_store_that_is_not_declared_is_an_error_for_both(scene: Scene) -> None:
@@ -284,10 +284,10 @@ def test_a_store_that_is_not_declared_is_an_error_for_both(scene: Scene) -> None
 
     with pytest.raises(StoreNotDeclared) as for_operator:
         scene.observed_by_operator()
-    with pytest.raises(StockpotError) as for_person:
-        scene.observed_by_person()
+    with pytest.raises(StockpotError) as for_user:
+        scene.observed_by_user()
 
-    assert for_person.value.message == for_operator.value.message
+    assert for_user.value.message == for_operator.value.message
 
 
 def test_a_forbidden_release_namespace_is_named_and_the_rest_is_shown(scene: Scene) -> None:
@@ -296,7 +296,7 @@ def test_a_forbidden_release_namespace_is_named_and_the_rest_is_shown(scene: Sce
         f"{root}/namespaces/{RELEASE}/" for root in ("/api/v1", "/apis/batch/v1")
     )
 
-    world = scene.observed_by_person()
+    world = scene.observed_by_user()
 
     assert world.servers[0].instance_id == "boot-1"
     assert world.is_as_declared
@@ -306,7 +306,7 @@ def test_a_forbidden_release_namespace_is_named_and_the_rest_is_shown(scene: Sce
     assert len(scene.warnings) == len(set(scene.warnings))
 
 
-def test_a_soup_that_is_not_there_is_refused(scene: Scene) -> None:
+def test_a_soup_that_does_not_exist_is_refused(scene: Scene) -> None:
     scene.apply()
 
     with pytest.raises(StockpotError, match="no Soup other in the namespace studio"):

@@ -1,4 +1,4 @@
-"""Files that commands write under names that people give: in processes, as root where it may be."""
+"""Files that commands write to paths given by users: each command in a process of its own."""
 
 import json
 import os
@@ -69,10 +69,10 @@ def test_a_merge_replaces_no_device_and_no_pipe(
         path = out / "link"
         path.symlink_to("node")
 
-    said = stockpot("merge", *checkpoints, "-o", path)
+    result = stockpot("merge", *checkpoints, "-o", path)
 
-    assert said.returncode == ExitCode.USAGE
-    assert "-o -" in said.stderr or "readlink" in said.stderr
+    assert result.returncode == ExitCode.USAGE
+    assert "-o -" in result.stderr or "readlink" in result.stderr
     after = (out / "node").lstat()
     assert (after.st_ino, after.st_mode, after.st_rdev) == (
         before.st_ino,
@@ -89,36 +89,38 @@ def test_an_output_without_a_name_of_its_own_is_refused(
 ) -> None:
     before = sorted(tmp_path.iterdir())
 
-    said = stockpot("merge", *checkpoints, "-o", name, cwd=tmp_path)
+    result = stockpot("merge", *checkpoints, "-o", name, cwd=tmp_path)
 
-    assert said.returncode == ExitCode.USAGE, said.stderr
-    assert "  help: " in said.stderr
+    assert result.returncode == ExitCode.USAGE, result.stderr
+    assert "  help: " in result.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_checkpoint_is_not_replaced_by_the_mean_of_it(checkpoints: Sequence[Path]) -> None:
     before = [path.read_bytes() for path in checkpoints]
 
-    said = stockpot("merge", *checkpoints, "-o", checkpoints[1])
+    result = stockpot("merge", *checkpoints, "-o", checkpoints[1])
     appended = subprocess.run(
         ["sh", "-c", f'"{sys.executable}" -m stockpot.cli merge "$1" -o - >> "$1"', "sh",
          checkpoints[0]], capture_output=True, text=True, check=False,
     )  # fmt: skip
 
-    assert said.returncode == appended.returncode == ExitCode.USAGE
-    assert "is one of the inputs" in said.stderr
+    assert result.returncode == appended.returncode == ExitCode.USAGE
+    assert "is one of the inputs" in result.stderr
     assert [path.read_bytes() for path in checkpoints] == before
 
 
 @pytest.mark.parametrize("part", ["m-1.safetensors", "m.safetensors.index.json"])
-def test_nor_is_a_part_of_one(part: str, checkpoints: Sequence[Path], out: Path) -> None:
+def test_a_part_of_a_checkpoint_is_not_replaced(
+    part: str, checkpoints: Sequence[Path], out: Path
+) -> None:
     checkpoints[0].rename(out / "m-1.safetensors")
     index = {"weight_map": dict.fromkeys(("a", "b"), "m-1.safetensors")}
     (out / "m.safetensors.index.json").write_text(json.dumps(index))
 
-    said = stockpot("merge", out, "-o", out / part)
+    result = stockpot("merge", out, "-o", out / part)
 
-    assert said.returncode == ExitCode.USAGE
+    assert result.returncode == ExitCode.USAGE
     assert json.loads((out / "m.safetensors.index.json").read_text()) == index
 
 
@@ -152,7 +154,7 @@ def test_weights_are_not_written_to_a_terminal(checkpoints: Sequence[Path]) -> N
     "arguments", [("merge", "0", "-o", "-"), ("merge", "0", "-o", "soup"), ("diff", "0", "1")]
 )
 @pytest.mark.parametrize("where", ["a closed pipe", "/dev/full"])
-def test_an_answer_that_nobody_takes_is_an_error_and_no_traceback(
+def test_output_that_cannot_be_written_is_an_error_and_no_traceback(
     arguments: tuple[str, ...], where: str, checkpoints: Sequence[Path], tmp_path: Path
 ) -> None:
     named = {"0": checkpoints[0], "1": checkpoints[1], "soup": tmp_path / "soup"}
@@ -179,7 +181,7 @@ def test_an_answer_that_nobody_takes_is_an_error_and_no_traceback(
     ("threads", "number"),
     [(1, signal.SIGTERM), (1, signal.SIGHUP), (1, signal.SIGINT), (2, signal.SIGTERM)],
 )
-def test_a_merge_that_is_asked_to_end_leaves_nothing(
+def test_a_merge_that_is_interrupted_leaves_nothing(
     way: str, threads: int, number: int, checkpoints: Sequence[Path], out: Path
 ) -> None:
     with started(
@@ -188,16 +190,14 @@ def test_a_merge_that_is_asked_to_end_leaves_nothing(
     ) as process:  # fmt: skip
         assert process.stderr.readline() == b"under way\n"
         process.send_signal(number)
-        said = process.stderr.read().decode()
+        stderr = process.stderr.read().decode()
 
     assert process.returncode == ExitCode.INTERRUPTED
-    assert said.strip() == "error: interrupted"
+    assert stderr.strip() == "error: interrupted"
     assert list(out.iterdir()) == []
 
 
-def test_a_merge_goes_on_where_hanging_up_is_ignored(
-    checkpoints: Sequence[Path], out: Path
-) -> None:
+def test_a_merge_continues_where_sighup_is_ignored(checkpoints: Sequence[Path], out: Path) -> None:
     with started(
         "unnamed", "merge", *checkpoints, "-o", out / "soup", "--threads", 1,
         module="tests.cli.interruptible", stderr=-1,
@@ -212,7 +212,7 @@ def test_a_merge_goes_on_where_hanging_up_is_ignored(
 
 @pytest.mark.parametrize("way", ["unnamed", "hidden"])
 @pytest.mark.parametrize("standing", [False, True])
-def test_a_merge_that_is_killed_leaves_nothing_that_stays(
+def test_the_next_merge_removes_what_a_killed_merge_left(
     way: str, standing: bool, checkpoints: Sequence[Path], out: Path, expected: bytes
 ) -> None:
     if standing:
@@ -225,32 +225,32 @@ def test_a_merge_that_is_killed_leaves_nothing_that_stays(
         process.kill()
     left = [path.name for path in out.iterdir() if path.name != "soup"]
 
-    said = stockpot("merge", *checkpoints, "-o", out / "soup")
+    result = stockpot("merge", *checkpoints, "-o", out / "soup")
 
     assert len(left) == (1 if way == "hidden" else 0)
-    assert said.returncode == ExitCode.OK, said.stderr
+    assert result.returncode == ExitCode.OK, result.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {"soup": expected}
 
 
-def test_of_two_merges_to_one_name_one_is_told(
+def test_concurrent_merges_to_one_name_leave_one_file_and_report_the_rest(
     checkpoints: Sequence[Path], out: Path, expected: bytes
 ) -> None:
     processes = [
         started("merge", *checkpoints, "-o", out / "soup", stdout=-1, stderr=-1) for _ in range(4)
     ]
-    said = [process.communicate()[1].decode() for process in processes]
+    messages = [process.communicate()[1].decode() for process in processes]
 
     codes = [process.returncode for process in processes]
     assert ExitCode.OK in codes
-    assert set(codes) <= {ExitCode.OK, ExitCode.STORAGE}, said
+    assert set(codes) <= {ExitCode.OK, ExitCode.STORAGE}, messages
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {"soup": expected}
 
 
-def test_a_name_that_a_digest_makes_too_long_is_refused_before_anything_is_read(out: Path) -> None:
-    said = stockpot("merge", out / "absent", "-o", out / ("x" * 200 + "{digest}"))
+def test_a_name_that_a_digest_makes_too_long_is_refused_before_reading(out: Path) -> None:
+    result = stockpot("merge", out / "absent", "-o", out / ("x" * 200 + "{digest}"))
 
-    assert said.returncode == ExitCode.STORAGE
-    assert "choose a shorter name" in said.stderr
+    assert result.returncode == ExitCode.STORAGE
+    assert "choose a shorter name" in result.stderr
 
 
 def test_a_soup_named_by_its_digest_replaces_a_file_of_that_name(
@@ -270,7 +270,7 @@ def test_a_soup_named_by_its_digest_replaces_a_file_of_that_name(
     assert os.readlink(out / digest) == "absent"
 
 
-def test_a_name_that_is_no_text_is_printed_as_it_is(
+def test_a_name_that_is_not_text_is_printed_unchanged(
     checkpoints: Sequence[Path], out: Path, expected: bytes
 ) -> None:
     path = os.fsencode(out / "caf") + b"\xe9"
@@ -293,7 +293,7 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(
 
 @pytest.mark.parametrize("standing", ["link", "pipe", "folder", "file"])
 @pytest.mark.parametrize("half", ["key", "key.pub"])
-def test_a_key_is_made_under_a_free_name_only(standing: str, half: str, out: Path) -> None:
+def test_a_key_is_only_written_to_a_new_file(standing: str, half: str, out: Path) -> None:
     path = out / half
     match standing:
         case "link":
@@ -306,38 +306,40 @@ def test_a_key_is_made_under_a_free_name_only(standing: str, half: str, out: Pat
             path.write_bytes(b"precious")
     before = path.lstat()
 
-    said = stockpot("keygen", "--out", out / "key")
+    result = stockpot("keygen", "--out", out / "key")
 
-    assert said.returncode == ExitCode.USAGE
+    assert result.returncode == ExitCode.USAGE
     assert (path.lstat().st_ino, path.lstat().st_size) == (before.st_ino, before.st_size)
-    assert [one.name for one in out.iterdir()] == [half]
+    assert [entry.name for entry in out.iterdir()] == [half]
 
 
 @pytest.mark.parametrize(
     ("command", "option"), [("keygen", "--out"), ("anchor", "--to"), ("audit", "--html")]
 )
 @pytest.mark.parametrize("name", ["-", "new/", "link", "pipe", ""])
-def test_what_may_not_be_written_is_refused_before_anything_is_read(
+def test_a_refused_output_is_reported_before_reading(
     command: str, option: str, name: str, out: Path
 ) -> None:
     (out / "link").symlink_to("absent")
     os.mkfifo(out / "pipe")
     absent = () if command == "keygen" else ("soup/x", "--store", "/absent", "--key", "/absent")
 
-    said = stockpot(command, *absent, option, name, cwd=out)
+    result = stockpot(command, *absent, option, name, cwd=out)
 
-    assert said.returncode == ExitCode.USAGE, said.stderr
-    assert "absent" not in said.stderr
+    assert result.returncode == ExitCode.USAGE, result.stderr
+    assert "absent" not in result.stderr
     assert sorted(path.name for path in out.iterdir()) == ["link", "pipe"]
 
 
-def test_a_result_is_written_to_no_device(out: Path) -> None:
+def test_a_result_is_not_written_to_a_pipe(out: Path) -> None:
     os.mkfifo(out / "result")
 
-    said = stockpot("run", out / "absent.json", "--work", out / "work", "--result", out / "result")
+    result = stockpot(
+        "run", out / "absent.json", "--work", out / "work", "--result", out / "result"
+    )
 
-    assert said.returncode == ExitCode.USAGE
-    assert "is a pipe" in said.stderr
+    assert result.returncode == ExitCode.USAGE
+    assert "is a pipe" in result.stderr
     assert [path.name for path in out.iterdir()] == ["result"]
 
 
@@ -361,11 +363,11 @@ def test_without_a_working_directory_a_command_ends_at_once(
     command = [str(checkpoints[0]) if word == "IN" else word for word in command]
     script = 'cd "$0" && rmdir "$0" && exec "$@"'
 
-    said = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", script, gone, *command], capture_output=True, text=True, check=False,
         timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
 
-    assert said.returncode == ExitCode.STORAGE, said.stderr
-    assert "working directory" in said.stderr
-    assert "Traceback" not in said.stderr
+    assert result.returncode == ExitCode.STORAGE, result.stderr
+    assert "working directory" in result.stderr
+    assert "Traceback" not in result.stderr

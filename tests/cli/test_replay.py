@@ -1,4 +1,4 @@
-"""Receipts as objects again, for a cluster whose objects came back from a backup."""
+"""`stockpot replay`: receipts as manifests, for a cluster restored from a backup."""
 
 import threading
 from pathlib import Path
@@ -21,13 +21,13 @@ from stockpot.unlearning import purge, sign
 from stockpot.unlearning.keys import keygen
 
 
-def test_what_is_written_is_what_the_operator_wrote(tmp_path: Path) -> None:
+def test_the_manifest_equals_the_object_that_the_operator_wrote(tmp_path: Path) -> None:
     root, key = tmp_path / "store", tmp_path / "key.pem"
     a_filled_store(root, tmp_path / "work")
     keygen(key)
-    told = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
-    purge.run(a_purge(root), **told)  # type: ignore[arg-type]
-    signed = sign.run(a_signing(root, key), **told)  # type: ignore[arg-type]
+    context = {"work": tmp_path, "progress": Progress(), "stop": threading.Event()}
+    purge.run(a_purge(root), **context)  # type: ignore[arg-type]
+    signed = sign.run(a_signing(root, key), **context)  # type: ignore[arg-type]
 
     arguments = [SOUP.uid, "--store", str(root), "--key", f"{key}.pub", "-n", "ml"]
     ended = CliRunner().invoke(replay, arguments, standalone_mode=False)
@@ -57,7 +57,7 @@ def a_receipt(sequence: int, soup_uid: str = "soup-uid-1", **spec: object) -> Un
     )
 
 
-def test_only_what_has_no_object_is_written() -> None:
+def test_only_receipts_without_an_object_are_written() -> None:
     receipts = [a_receipt(number) for number in (1, 2, 3)]
 
     assert list(receipts_without_objects(receipts, ())) == receipts
@@ -65,7 +65,7 @@ def test_only_what_has_no_object_is_written() -> None:
     assert list(receipts_without_objects(receipts, receipts[:1] + receipts[2:])) == [receipts[1]]
 
 
-def test_one_whose_name_another_has_gets_a_longer_name() -> None:
+def test_a_receipt_whose_name_is_taken_gets_a_longer_name() -> None:
     mine = a_receipt(1)
     other = a_receipt(1, digest=digest_of_bytes(b"another chain"))
 
@@ -84,7 +84,7 @@ def test_an_object_of_an_earlier_release_counts_whatever_its_name() -> None:
     )
 
 
-def test_without_a_soup_it_has_to_be_said_what_is_meant(tmp_path: Path) -> None:
+def test_without_a_soup_the_flag_missing_is_required(tmp_path: Path) -> None:
     keygen(tmp_path / "key.pem")
     arguments = ["--store", str(tmp_path), "--key", str(tmp_path / "key.pem.pub")]
 

@@ -1,4 +1,4 @@
-"""`stockpot rotate`: what it says, and what it refuses."""
+"""`stockpot rotate`: its output, and what it refuses."""
 
 from pathlib import Path
 
@@ -23,28 +23,28 @@ def ran(notary: Notary, *arguments: str, key: str = "old", to: str = "new", code
     return done.output
 
 
-def test_it_says_which_key_signs_from_here_on_and_the_head(notary: Notary) -> None:
+def test_the_new_key_and_the_head_are_printed(notary: Notary) -> None:
     notary.forget(DOGS)
 
-    said = ran(notary, "soup/emoji")
+    output = ran(notary, "soup/emoji")
 
     head = notary.chain(notary.old).entries[-1].digest
-    assert said == (
+    assert output == (
         f"soup emoji (soup-1): {name(notary.new)} signs from here on\n  --head 2:{head}\n"
     )
-    assert ran(notary, "soup/emoji") == said, "asked again, nothing is written"
+    assert ran(notary, "soup/emoji") == output, "run again, nothing is written"
 
 
-def test_all_soups_are_handed_over_though_one_of_them_is_broken(notary: Notary) -> None:
-    notary.forget(DOGS)  # What lies there of soup-3 is no receipt.
+def test_all_soups_are_handed_over_even_if_one_chain_is_broken(notary: Notary) -> None:
+    notary.forget(DOGS)  # The object of soup-3 in the store is no receipt.
 
-    said = ran(notary, "--all", code=ExitCode.WRONG_DIGEST)
+    output = ran(notary, "--all", code=ExitCode.WRONG_DIGEST)
 
-    assert f"soup emoji (soup-1): {name(notary.new)} signs from here on" in said
-    assert "soup soup-3 (soup-3): the chain of receipts is broken" in said
+    assert f"soup emoji (soup-1): {name(notary.new)} signs from here on" in output
+    assert "soup soup-3 (soup-3): the chain of receipts is broken" in output
 
 
-def test_what_was_handed_over_goes_on_with_the_new_key_alone(notary: Notary) -> None:
+def test_a_chain_that_was_handed_over_continues_with_the_new_key_alone(notary: Notary) -> None:
     notary.forget(DOGS)
     ran(notary, "soup/emoji")
     notary.install(notary.new)
@@ -55,13 +55,13 @@ def test_what_was_handed_over_goes_on_with_the_new_key_alone(notary: Notary) -> 
 @pytest.mark.parametrize(
     ("arguments", "to", "why"),
     [
-        ((), "new", "name one soup, or --all"),
-        (("soup/emoji", "--all"), "new", "not both"),
-        (("soup/emoji",), "old", "are one key"),
+        ((), "new", "no soup is named"),
+        (("soup/emoji", "--all"), "new", "both soup soup/emoji and --all are given"),
+        (("soup/emoji",), "old", "are the same key"),
         (("soup/soap",), "new", "no soup soap has receipts"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_contradictory_arguments_are_refused(
     notary: Notary, arguments: tuple[str, ...], to: str, why: str
 ) -> None:
     notary.forget(DOGS)

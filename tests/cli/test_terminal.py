@@ -1,4 +1,4 @@
-"""Colour and movement: where a terminal takes them, and nowhere else."""
+"""Colours and progress bars are written to terminals only."""
 
 import json
 import os
@@ -34,16 +34,16 @@ spec: {soupRef: {name: emoji}}
 
 @pytest.fixture
 def commands(tmp_path: Path) -> dict[str, Sequence[str | Path]]:
-    """One command for each way to write: a bar, a table, a spinner, an error, a list of objects."""
+    """Return a command for each kind of output: bar, table, error, usage, help, list of objects."""
     shapes = {"a[bold]": (300, 70), "b": (7,)}
-    one, two = (
+    first, second = (
         a_file(tmp_path / f"{i}.safetensors", some_tensors(i, "F16", shapes)) for i in range(2)
     )
     (tmp_path / "shard.yaml").write_text(SHARD)
     (tmp_path / "store").mkdir()
     return {
-        "bar": ("merge", one, two, "-o", tmp_path / "soup"),
-        "table": ("diff", one, two),
+        "bar": ("merge", first, second, "-o", tmp_path / "soup"),
+        "table": ("diff", first, second),
         "error": ("lint", tmp_path / "shard.yaml"),
         "usage": ("merge",),
         "help": ("merge", "--help"),
@@ -51,27 +51,27 @@ def commands(tmp_path: Path) -> dict[str, Sequence[str | Path]]:
     }
 
 
-def said_to_terminal(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
-    """Run a command whose output and error are one terminal; return what came there."""
+def terminal_output(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
+    """Run a command whose stdout and stderr are one terminal; return what it wrote."""
     ours, theirs = pty.openpty()
     process = started(arguments, {"TERM": "xterm-256color", **variables}, theirs)
     os.close(theirs)
-    found = b""
+    written = b""
     try:
         while data := os.read(ours, 1 << 16):
-            found += data
-    except OSError:  # Linux says so when nobody has the other end open any more.
+            written += data
+    except OSError:  # Linux raises EIO once the other end is closed.
         pass
     process.wait()
     os.close(ours)
-    return found
+    return written
 
 
-def said_to_pipe(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
+def pipe_output(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
     process = started(arguments, variables, subprocess.PIPE)
-    found, _ = process.communicate()
-    assert isinstance(found, bytes)
-    return found
+    written, _ = process.communicate()
+    assert isinstance(written, bytes)
+    return written
 
 
 def started(
@@ -89,7 +89,7 @@ def started(
 
 @pytest.mark.parametrize("name", ["bar", "table", "error"])
 def test_a_terminal_has_colour(name: str, commands: Mapping[str, Sequence[str | Path]]) -> None:
-    assert ESCAPE.search(said_to_terminal(commands[name], {}))
+    assert ESCAPE.search(terminal_output(commands[name], {}))
 
 
 @pytest.mark.parametrize(
@@ -99,44 +99,46 @@ def test_a_terminal_has_colour(name: str, commands: Mapping[str, Sequence[str | 
         *((name, "NO_COLOR") for name in ("usage", "help", "objects")),
     ],
 )
-def test_who_wants_no_colour_gets_no_control_character(
+def test_without_colour_there_is_no_control_character(
     name: str, why: str, commands: Mapping[str, Sequence[str | Path]]
 ) -> None:
-    said = said_to_terminal(commands[name], QUIET[why])
+    output = terminal_output(commands[name], QUIET[why])
 
-    assert said
-    assert b"\x1b" not in said
-    assert not set(said) & (set(range(32)) - set(b"\r\n"))
+    assert output
+    assert b"\x1b" not in output
+    assert not set(output) & (set(range(32)) - set(b"\r\n"))
 
 
 @pytest.mark.parametrize("name", ["bar", "table", "error", "objects"])
-def test_a_pipe_gets_text(name: str, commands: Mapping[str, Sequence[str | Path]]) -> None:
-    assert b"\x1b" not in said_to_pipe(commands[name], {"TERM": "xterm-256color"})
+def test_a_pipe_gets_plain_text(name: str, commands: Mapping[str, Sequence[str | Path]]) -> None:
+    assert b"\x1b" not in pipe_output(commands[name], {"TERM": "xterm-256color"})
 
 
 @pytest.mark.parametrize("name", ["bar", "table", "error"])
-def test_colour_that_is_forced_moves_nothing(
+def test_forced_colour_does_not_move_the_cursor(
     name: str, commands: Mapping[str, Sequence[str | Path]]
 ) -> None:
-    said = said_to_pipe(commands[name], {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"})
+    output = pipe_output(commands[name], {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"})
 
-    assert COLOUR.sub(b"", said) == ESCAPE.sub(b"", said)
-    assert b"\x1b" not in COLOUR.sub(b"", said)
-    assert bool(COLOUR.search(said)) == (name != "bar")
+    assert COLOUR.sub(b"", output) == ESCAPE.sub(b"", output)
+    assert b"\x1b" not in COLOUR.sub(b"", output)
+    assert bool(COLOUR.search(output)) == (name != "bar")
 
 
 @pytest.mark.parametrize("value", ["", "0"])
-def test_colour_that_is_not_forced_is_none(
+def test_an_empty_or_zero_force_color_writes_no_colour(
     value: str, commands: Mapping[str, Sequence[str | Path]]
 ) -> None:
-    assert b"\x1b" not in said_to_pipe(commands["table"], {"FORCE_COLOR": value})
+    assert b"\x1b" not in pipe_output(commands["table"], {"FORCE_COLOR": value})
 
 
-def test_the_name_of_a_tensor_is_no_style(commands: Mapping[str, Sequence[str | Path]]) -> None:
-    assert b"a[bold]" in said_to_pipe(commands["table"], {})
+def test_the_name_of_a_tensor_is_not_read_as_markup(
+    commands: Mapping[str, Sequence[str | Path]],
+) -> None:
+    assert b"a[bold]" in pipe_output(commands["table"], {})
 
 
-def test_what_a_terminal_would_obey_is_written_as_an_escape() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable("a\x1b[2Jb\x07\udce9\x9b1m\nc\td ü 日") == (
         "a\\x1b[2Jb\\x07\\udce9\\x9b1m\nc\td ü 日"
     )

@@ -1,4 +1,4 @@
-"""The verifier's commands on a soup that really ran: its store, its key, its server."""
+"""`stockpot verify` and `audit` on a soup that was trained: its store, its key, its server."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass(frozen=True)
 class Outsider:
-    """Somebody with the public key and the store's folder, and nothing else."""
+    """Runs commands with the public key and the store's folder, and nothing else."""
 
     table: Table
 
@@ -37,7 +37,7 @@ class Outsider:
 
 @pytest.fixture(scope="module")
 def outsider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outsider]:
-    """A soup that forgot bees, and serves on."""
+    """A soup that unlearned bees, and serves the rest."""
     table = lay(tmp_path_factory.mktemp("soup"), "cats", "bees")
     try:
         table.keygen()
@@ -57,49 +57,47 @@ def head_of(outsider: Outsider) -> str:
 def test_a_soup_is_verified_with_its_key_its_store_and_its_server(outsider: Outsider) -> None:
     url = outsider.table.url()
 
-    said = outsider.run("verify", "--head", head_of(outsider), "--url", url)
+    result = outsider.run("verify", "--head", head_of(outsider), "--url", url)
 
-    assert (said.code, said.err) == (ExitCode.OK, "")
-    assert "\nreceipt 1, shard bees\n" in said.out
-    assert "  ✓ the successor is the exact mean of its ingredients, bit by bit\n" in said.out
-    assert f"\nthe server at {url}\n" in said.out
-    assert "~ it answers from what was never made with a forgotten shard" in said.out
-    assert f"averaged again here: {outsider.table.weights()}" in said.out
-    assert f"--head {head_of(outsider)}" in said.out
+    assert (result.code, result.err) == (ExitCode.OK, "")
+    assert "\nreceipt 1, shard bees\n" in result.out
+    assert "  ✓ the successor is the exact mean of its ingredients, bit by bit\n" in result.out
+    assert f"\nthe server at {url}\n" in result.out
+    assert "~ it answers from what was never made with a forgotten shard" in result.out
+    assert f"averaged again here: {outsider.table.weights()}" in result.out
+    assert f"--head {head_of(outsider)}" in result.out
 
 
-def test_without_a_head_it_ends_with_8(outsider: Outsider) -> None:
-    said = outsider.run("verify", "--json")
+def test_without_a_head_verify_exits_with_8(outsider: Outsider) -> None:
+    result = outsider.run("verify", "--json")
 
-    assert said.code == ExitCode.NOT_PROVEN
-    report = json.loads(said.out)
-    [open_one] = [one for one in report["checks"] if one["verdict"] == "NotCheckable"]
-    assert (open_one["about"], open_one["claim"]) == ("the chain", "it is complete")
+    assert result.code == ExitCode.NOT_PROVEN
+    report = json.loads(result.out)
+    [open_check] = [check for check in report["checks"] if check["verdict"] == "NotCheckable"]
+    assert (open_check["about"], open_check["claim"]) == ("the chain", "it is complete")
     assert report["head"] == head_of(outsider)
 
 
-def test_another_head_ends_with_9_and_names_the_cause(outsider: Outsider) -> None:
-    said = outsider.run("verify", "--head", "2:sha256:" + "0" * 64)
+def test_another_head_exits_with_9_and_names_the_cause(outsider: Outsider) -> None:
+    result = outsider.run("verify", "--head", "2:sha256:" + "0" * 64)
 
-    assert said.code == ExitCode.DISPROVEN
-    assert "✗ it is complete up to the head that was given" in said.out
-    assert "it was cut off or rolled back: the head is number 2" in said.out
-    assert "Keep the head" not in said.out
+    assert result.code == ExitCode.DISPROVEN
+    assert "✗ it is complete up to the head that was given" in result.out
+    assert "it was cut off or rolled back: the head is number 2" in result.out
+    assert "Record the head" not in result.out
 
 
-def test_an_empty_head_is_a_mistake_and_not_none(outsider: Outsider) -> None:
+def test_an_empty_head_is_a_usage_error(outsider: Outsider) -> None:
     assert outsider.run("verify", "--head", "").code == ExitCode.USAGE
 
 
-def test_the_audit_tells_the_history_on_the_terminal_and_on_a_page(
-    outsider: Outsider, tmp_path: Path
-) -> None:
+def test_the_audit_prints_the_history_and_writes_a_page(outsider: Outsider, tmp_path: Path) -> None:
     page = tmp_path / "audit.html"
 
-    said = outsider.run("audit", "--head", head_of(outsider), "--html", page)
+    result = outsider.run("audit", "--head", head_of(outsider), "--html", page)
 
-    assert (said.code, said.err) == (ExitCode.OK, "")
-    rows = {line.split()[0]: line for line in said.out.splitlines() if line}
+    assert (result.code, result.err) == (ExitCode.OK, "")
+    rows = {line.split()[0]: line for line in result.out.splitlines() if line}
     assert {"cats", "bees"} <= rows.keys()
     assert "forgotten (1)" in rows["bees"]
     text = page.read_text()
@@ -108,21 +106,21 @@ def test_the_audit_tells_the_history_on_the_terminal_and_on_a_page(
         assert elsewhere not in text
 
 
-def test_the_audit_as_json_has_the_report_in_it(outsider: Outsider) -> None:
-    said = outsider.run("audit", "--json")
+def test_the_audit_as_json_contains_the_report(outsider: Outsider) -> None:
+    result = outsider.run("audit", "--json")
 
-    history = json.loads(said.out)
-    uids = {one["name"]: one["shard"] for one in history["members"]}
-    assert said.code == ExitCode.NOT_PROVEN
+    history = json.loads(result.out)
+    uids = {member["name"]: member["shard"] for member in history["members"]}
+    assert result.code == ExitCode.NOT_PROVEN
     [passage] = history["passages"]
     assert passage["shard"] == uids["bees"]
     assert set(passage["members"]) == {uids["cats"]}
     assert history["report"]["receipts"] == 1
 
 
-def test_a_revision_made_after_the_receipt_is_as_good(outsider: Outsider) -> None:
-    # The last of these: it changes what serves.
-    # The same data as the bees', who are forgotten: it comes back only where the receipt is named.
+def test_a_revision_made_after_the_receipt_passes(outsider: Outsider) -> None:
+    # The last test of this module: it changes what is served.
+    # The same data as the unlearned shard bees: it is accepted only if `relearn` names the receipt.
     path = outsider.table.root / "bees.yaml"
     shard = yaml.safe_load(path.read_text())
     shard["metadata"]["name"] = "wasps"
@@ -131,7 +129,7 @@ def test_a_revision_made_after_the_receipt_is_as_good(outsider: Outsider) -> Non
     assert outsider.table.apply("bees").code == 0
 
     url = outsider.table.url()
-    said = outsider.run("verify", "--head", head_of(outsider), "--url", url)
+    result = outsider.run("verify", "--head", head_of(outsider), "--url", url)
 
-    assert said.code == ExitCode.OK, said.out
-    assert "it says that a later revision drew the picture" in said.out
+    assert result.code == ExitCode.OK, result.out
+    assert "it says that a later revision drew the picture" in result.out

@@ -252,7 +252,7 @@ def test_a_soup_that_was_deleted_begins_anew_when_it_is_applied_again(table: Tab
     before = table.soup().metadata.uid
 
     assert table.run("delete", "soup/tiny").code == 0
-    assert table.run("get", "soups").err.startswith("nothing of that kind in")
+    assert table.run("get", "soups").err.startswith("no soups in")
     again = table.apply("soup")
 
     assert again.code == 0, again.err

@@ -1,4 +1,4 @@
-"""The terminal. A command here only reads arguments, calls, and prints: no decisions.
+"""The command line: each command reads arguments, calls the package and prints; it decides nothing.
 
-Every command is a module of its own, imported when it is called, so that help is there at once.
+Every command is a module of its own, imported when it is called, so that `--help` starts quickly.
 """

@@ -1,4 +1,4 @@
-"""So that `python -m stockpot.cli` is the same as `stockpot`: how a child process is started."""
+"""Entry point of `python -m stockpot.cli`, by which child processes start `stockpot`."""
 
 from stockpot.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`stockpot anchor`: words and arguments. What an anchor is says `stockpot.unlearning.anchors`."""
+"""`stockpot anchor`: arguments and output. `stockpot.unlearning.anchors` has the file format."""
 
 from pathlib import Path
 
@@ -24,33 +24,33 @@ from stockpot.unlearning.verify.soups import find_soup
     "path",
     required=True,
     type=APPENDED,
-    help="The file to add the head to, where whoever runs the store cannot write.",
+    help="File to append the head to. Keep it where the store's administrators cannot write.",
 )
 def anchor(soup: str, place: str, key: Path, endpoint: str, namespace: str, path: Path) -> None:
-    """Keep where a soup's receipts end, outside of its store.
+    """Record the head of a soup's receipt chain in a file outside the store.
 
-    Checks the chain's signatures and order, and that it goes on from what is kept there; then adds
-    its head, unless it is there. `stockpot verify --anchor` compares. For a cron job of whoever
-    audits: it needs no cluster, and only reads the store. Ends with 9 if the chain was cut off,
-    rolled back or forked.
+    Checks the signatures and the order of the chain, and that it continues from the heads in the
+    file; then appends the chain's head, unless the file has it. `stockpot verify --anchor` compares
+    a chain with the file. Meant for an auditor's cron job: needs no cluster, and only reads the
+    store. Exits with 9 if the chain was cut off, rolled back or forked.
     """
     public_key = load_public_key(key)
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     file = FileAnchor(path)
     uid = find_soup(store, keys, soup, file.soups(namespace) if path.exists() else None)
-    found = read_chain(store, keys, uid, public_key)
-    chain = found.require_sound()
+    reading = read_chain(store, keys, uid, public_key)
+    chain = reading.require_sound()
     if path.exists():
         kept = file.read(namespace, uid)
         if why := contradiction(
-            kept, [(entry.sequence, str(entry.digest)) for entry in found.entries]
+            kept, [(entry.sequence, str(entry.digest)) for entry in reading.entries]
         ):
             raise Refused(
-                f"the receipts of {soup} are not those whose heads {path} has: {why}",
-                help="ask whoever runs the store; nothing was added",
+                f"the receipts of {soup} contradict the heads in {path}: {why}",
+                help="nothing was appended; ask the store's administrators about its receipts",
                 exit_code=ExitCode.DISPROVEN,
             )
-        if any(one.sequence == chain.last for one in kept.heads):
+        if any(head.sequence == chain.last for head in kept.heads):
             click.echo(f"{chain.last}:{chain.head} is anchored already")
             return
     assert chain.head is not None

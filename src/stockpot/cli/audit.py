@@ -1,4 +1,4 @@
-"""`stockpot audit`: words and arguments. What is read is in `stockpot.unlearning.verify`."""
+"""`stockpot audit`: arguments and output. `stockpot.unlearning.verify` reads the history."""
 
 from pathlib import Path
 
@@ -31,12 +31,12 @@ from stockpot.unlearning.verify.verification import VerificationInput, verify
 @where
 @HEAD
 @ANCHOR
-@click.option("--base", metavar="FOLDER|PREFIX", help="As `stockpot verify` has it.")
+@click.option("--base", metavar="FOLDER|PREFIX", help="As for `stockpot verify`.")
 @click.option(
     "--html",
     "page",
     type=OUTPUT,
-    help="Write it as one page with everything in it, too.",
+    help="Also write the audit to this file, as one self-contained HTML page.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 def audit(
@@ -51,10 +51,10 @@ def audit(
     page: Path | None,
     as_json: bool,
 ) -> int:
-    """Tell who was ever in a soup, with the receipts of who left.
+    """Show every shard that was ever in a soup, and the receipts of those that left.
 
-    SOUP is soup/NAME, or the UID of one that is gone. Checks all that `stockpot verify` does, and
-    ends as it does.
+    SOUP is soup/NAME, or the UID of a deleted soup. Runs the checks of `stockpot verify`, with the
+    same exit codes.
     """
     kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
@@ -103,7 +103,7 @@ def _print(history: Audit, console: Console) -> None:
 
 
 def _members(history: Audit) -> Table:
-    table = _table("SHARD", "UID", "IS", "LEARNT", "RECORDS", "FORGOTTEN", "REMOVED")
+    table = _table("SHARD", "UID", "STATE", "TRAINED", "RECORDS", "UNLEARNED", "REMOVED")
     for member in history.members:
         last = member.learnt[-1] if member.learnt else None
         removed = f"{member.removed_objects} objects" if member.removed_objects is not None else "-"
@@ -120,16 +120,16 @@ def _members(history: Audit) -> Table:
 
 
 def standing(member: MemberHistory) -> str:
-    """In a word, how a member stands."""
+    """Describe the state of a member in a word."""
     if member.receipt is not None:
         how = "forgotten" if member.completeness == "Complete" else "incomplete"
         return f"{how} ({member.receipt})"
-    return "going" if member.tombstoned_at else "in"
+    return "unlearning" if member.tombstoned_at else "included"
 
 
 def _passages(history: Audit) -> Table:
     names = {member.shard: member.name or member.shard[:8] for member in history.members}
-    table = _table("RECEIPT", "FORGOT", "SIGNED", "SERVED SINCE", "MADE OF", "DIGEST")
+    table = _table("RECEIPT", "SHARD", "SIGNED", "SERVED SINCE", "MADE OF", "DIGEST")
     for passage in history.passages:
         members = ", ".join(names[uid] for uid in passage.members or ()) or "the base alone"
         table.add_row(
@@ -145,7 +145,7 @@ def _passages(history: Audit) -> Table:
 
 def _revisions(history: Audit) -> Table:
     names = {member.shard: member.name or member.shard[:8] for member in history.members}
-    table = _table("IN THE STORE", "WEIGHTS", "MADE", "OF")
+    table = _table("STORED REVISION", "WEIGHTS", "STORED", "MADE OF")
     for revision in history.revisions:
         table.add_row(
             short(revision.recipe_digest or "-"),
@@ -157,7 +157,7 @@ def _revisions(history: Audit) -> Table:
 
 
 def _keys(history: Audit) -> Table:
-    table = _table("NUMBER", "SIGNED", "THE KEY", "HANDED OVER TO")
+    table = _table("NUMBER", "SIGNED", "KEY", "NEXT KEY")
     for rotation in history.rotations:
         table.add_row(
             str(rotation.sequence), rotation.signed_at, rotation.old_key, rotation.new_key
@@ -168,5 +168,5 @@ def _keys(history: Audit) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column not in ("MADE OF", "OF"))
+        table.add_column(column, no_wrap=column != "MADE OF")
     return table

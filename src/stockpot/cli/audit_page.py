@@ -1,4 +1,4 @@
-"""An audit as one HTML page: everything in it, nothing from elsewhere, no scripts."""
+"""Writes an audit as one HTML page, self-contained and without scripts."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -51,39 +51,39 @@ MARKS = {
 
 
 def page_of(history: Audit) -> str:
-    """Write the page."""
+    """Render an audit as an HTML page."""
     report, name = history.report, escape(history.name or history.soup)
-    beyond = "".join(f"<li>{escape(one)}</li>" for one in BEYOND)
+    beyond = "".join(f"<li>{escape(limit)}</li>" for limit in BEYOND)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>Soup {name}: who was in it</title><style>{STYLE}</style></head><body><main>
+<title>Audit of soup {name}</title><style>{STYLE}</style></head><body><main>
 <h1>Soup {name}</h1>
-<p class="faint">Who was ever in it, and the receipts of who left. Namespace
+<p class="faint">Every shard that was ever in it, and the receipts of those that left. Namespace
 {escape(history.namespace)}, <code>{escape(history.soup)}</code>, read from
 <code>{escape(report.store)}</code> with the key <code>{escape(report.key)}</code>.</p>
 <div class="counts">{_counts(history)}</div>
 <h2>Members</h2>
 {_members(history)}
-<h2>From receipt to receipt</h2>
-<p class="faint">Each column is signed: who was in the soup once that receipt was.</p>
+<h2>Members at each receipt</h2>
+<p class="faint">Each column is signed: the members of the soup as of that receipt.</p>
 {_matrix(history)}
 <h2>Receipts</h2>
 {_receipts(history)}
 {_keys(history)}<h2>Revisions in the store</h2>
 {_revisions(history)}
-<h2>Every check</h2>
+<h2>Checks</h2>
 {_checks(report.checks)}
-<h2>What no check here can see</h2>
+<h2>What these checks cannot see</h2>
 <ul class="faint">{beyond}</ul>
-<p class="faint">Head of the chain, for the next time: <code>{escape(report.head or "none")}</code>
+<p class="faint">Head of the chain, for the next check: <code>{escape(report.head or "none")}</code>
 </p></main></body></html>
 """
 
 
 def _keys(history: Audit) -> str:
-    """Which key handed over to which; nothing where one has signed all."""
+    """Render the key rotations; empty where one key has signed all receipts."""
     rows = [
         (
             str(rotation.sequence),
@@ -93,7 +93,7 @@ def _keys(history: Audit) -> str:
         )
         for rotation in history.rotations
     ]
-    head = ("number", "signed", "the key", "handed over to")
+    head = ("number", "signed", "key", "next key")
     return f"<h2>Keys</h2>\n{_table(head, rows)}\n" if rows else ""
 
 
@@ -121,7 +121,7 @@ def _members(history: Audit) -> str:
                 else "-",
             )
         )
-    head = ("shard", "UID", "is", "learnt", "records", "asked to be forgotten", "removed")
+    head = ("shard", "UID", "state", "trained", "records", "deletion requested", "removed")
     return _table(head, rows)
 
 
@@ -133,7 +133,7 @@ def _standing(member: MemberHistory) -> str:
 
 
 def _matrix(history: Audit) -> str:
-    gone_at = {one.shard: one.sequence for one in reversed(history.passages)}
+    gone_at = {passage.shard: passage.sequence for passage in reversed(history.passages)}
     rows = []
     for member in history.members:
         cells = [_named(member)]
@@ -146,7 +146,7 @@ def _matrix(history: Audit) -> str:
                 was = gone_at.get(member.shard, passage.sequence) < passage.sequence
                 cells.append("" if was else '<span class="faint">○</span>')
         rows.append(cells)
-    head = ("shard", *(f"receipt {one.sequence}" for one in history.passages))
+    head = ("shard", *(f"receipt {passage.sequence}" for passage in history.passages))
     return _table(head, rows, marks=True)
 
 
@@ -164,7 +164,7 @@ def _receipts(history: Audit) -> str:
         )
         for passage in history.passages
     ]
-    return _table(("number", "forgot", "signed", "served since", "digest"), rows)
+    return _table(("number", "shard", "signed", "served since", "digest"), rows)
 
 
 def _revisions(history: Audit) -> str:
@@ -178,16 +178,16 @@ def _revisions(history: Audit) -> str:
         )
         for revision in history.revisions
     ]
-    return _table(("recipe", "weights", "made", "of"), rows)
+    return _table(("recipe", "weights", "stored", "made of"), rows)
 
 
 def _checks(checks: Iterable[Check]) -> str:
     groups = []
-    for about, found in groupby(checks, key=lambda check: check.about):
+    for about, group in groupby(checks, key=lambda check: check.about):
         lines = "".join(
             f'<li><span class="mark {check.verdict}">{MARKS[check.verdict][0]}</span>'
             f"{escape(check.claim)} <small>{escape(check.why)}</small></li>"
-            for check in found
+            for check in group
         )
         groups.append(f"<h3>{escape(about)}</h3><ul>{lines}</ul>")
     return "".join(groups)
@@ -198,9 +198,9 @@ def _named(member: MemberHistory) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marks: bool = False) -> str:
-    """A table of cells that are HTML already."""
+    """Render a table; the cells are HTML already."""
     mark = ' class="mark"' if marks else ""
-    top = "".join(f"<th{mark if number else ''}>{one}</th>" for number, one in enumerate(head))
+    top = "".join(f"<th{mark if number else ''}>{title}</th>" for number, title in enumerate(head))
     body = "".join(
         "<tr>"
         + "".join(f"<td{mark if number else ''}>{cell}</td>" for number, cell in enumerate(row))

@@ -1,7 +1,7 @@
-"""The mean of ingredients, computed again by whoever checks a receipt: merging, for `verify`.
+"""Recomputes the mean of ingredients for `stockpot verify`.
 
-The arithmetic is the merge's own; the bytes are read from the store, and every ingredient is
-looked at in full on the way.
+The arithmetic is that of a merge. The ingredients are read from the store, and the digest of each
+is checked over all its bytes.
 """
 
 import threading
@@ -30,24 +30,24 @@ from stockpot.store.port import ObjectStore
 from stockpot.store.sources import fetch_folder
 from stockpot.unlearning.verify.composition import CannotAverageError
 
-NOBODY = ObjectRef(namespace="verify", name="verify", uid="verify")
+VERIFIER = ObjectRef(namespace="verify", name="verify", uid="verify")
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """Computes means from what lies in a store, in a scratch folder that goes again."""
+    """Computes means from ingredients in a store, in a temporary folder."""
 
     store: ObjectStore
     keys: Keys
     base: str | None
-    """A folder, or a prefix of the store; none: means of no parts cannot be computed."""
+    """A folder, or a prefix of the store. None: means of no ingredients cannot be computed."""
 
     def __call__(self, parts: Sequence[RecipePart], output: WeightsDtype, base: Digest) -> Digest:
-        """The digest of the mean.
+        """Return the digest of the mean.
 
         Raises:
-            Refused: An ingredient is not the one that was named.
-            CannotAverageError: The base is needed, and another or none was given.
+            Refused: An ingredient has another digest than its part names.
+            CannotAverageError: The base is needed, and none or another one was given.
         """
         with TemporaryDirectory(prefix="stockpot-") as scratch:
             if not parts:
@@ -60,7 +60,7 @@ class Averaging:
             return merge(opened, context).digest
 
     def _base_alone(self, digest: Digest, output: WeightsDtype, scratch: Path) -> Digest:
-        """Merge nothing, in a store of its own: nothing is written into the one that is read."""
+        """Convert the base in a temporary store: nothing is written into the one that is read."""
         if self.base is None:
             raise CannotAverageError(
                 f"it is the base {digest} alone, which is not at hand: give it with --base"
@@ -73,13 +73,13 @@ class Averaging:
             spec = MergeRun(
                 name="verify",
                 store=StoreRef(url=(scratch / "store").as_uri()),
-                soup=NOBODY,
+                soup=VERIFIER,
                 recipe_digest=Recipe((), output.value).digest,
                 parts=(),
                 output=output,
                 base=BaseRef(location=location, digest=digest),
             )
             made = run(spec, work=scratch / "work", progress=Progress(), stop=threading.Event())
-        except Refused as error:  # The wrong folder was named here; no receipt says which one.
+        except Refused as error:  # --base names the wrong folder; receipts do not name it.
             raise CannotAverageError(error.message) from error
         return Digest(str(made.weights_digest))

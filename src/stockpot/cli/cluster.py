@@ -1,4 +1,4 @@
-"""Options and observation that the commands on a cluster share."""
+"""Shared by the commands on a cluster: their options, and reading soups from the API server."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,47 +18,49 @@ RELEASE_NAMESPACE = "stockpot-system"
 OPTIONS = (
     click.argument("soup", required=False, default="", metavar="[SOUP]"),
     click.option(
-        "-n", "--namespace", default="", help="Namespace of the soup; by default the context's."
+        "-n", "--namespace", default="", help="Namespace of the soup. Default: that of the context."
     ),
-    click.option("--context", default="", help="By default the current context."),
+    click.option(
+        "--context", default="", help="Context of the kubeconfig. Default: the current one."
+    ),
     click.option(
         "--kubeconfig",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="By default KUBECONFIG, or ~/.kube/config.",
+        help="Default: KUBECONFIG, or ~/.kube/config.",
     ),
     click.option(
         "--release-namespace",
         default=lambda: os.environ.get("STOCKPOT_NAMESPACE", RELEASE_NAMESPACE),
         show_default=RELEASE_NAMESPACE,
-        help="Namespace of the chart, in which purges run.",
+        help="Namespace that the chart is installed in; purges run there.",
     ),
 )
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add them to a command."""
+    """Add the shared options to a command."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
 def client_of(context: str, kubeconfig: Path | None) -> Client:
-    """Speak to the cluster that was named."""
+    """Return a client of the API server that the options name."""
     return connect(context=context, kubeconfig=kubeconfig)
 
 
 def namespace_of(namespace: str, context: str, kubeconfig: Path | None) -> str:
-    """The namespace that was named, or else the context's own."""
+    """Return the given namespace, or else that of the context."""
     return namespace or current_namespace(context=context, kubeconfig=kubeconfig)
 
 
 def snapshots(
     soup: str, namespace: str, context: str, kubeconfig: Path | None, release_namespace: str
 ) -> Iterator[SoupSnapshot]:
-    """Observe the soups that a command's arguments name, one after another.
+    """Yield a snapshot of each soup that the command's arguments name.
 
     Raises:
-        StockpotError: A soup cannot be observed; the other soups come first.
+        StockpotError: A soup cannot be read; raised after the snapshots of the others.
     """
     client = client_of(context, kubeconfig)
     where = namespace_of(namespace, context, kubeconfig)
@@ -77,7 +79,7 @@ def snapshots(
 
 
 def now() -> datetime:
-    """Read the clock."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)  # noqa: TID251  A command has no caller that passes the time.
 
 

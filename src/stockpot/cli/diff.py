@@ -1,4 +1,4 @@
-"""`stockpot diff`: what differs between two checkpoints, tensor by tensor."""
+"""`stockpot diff`: compares two checkpoints tensor by tensor, and prints a table."""
 
 import sys
 
@@ -17,21 +17,33 @@ WIDE = 400
 @click.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--all", "everything", is_flag=True, help="Show all tensors that differ, not 20.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Show all tensors that differ; without it, the first 20.",
+)
 def diff(first: str, second: str, everything: bool) -> int:
-    """Say what differs between two checkpoints, tensor by tensor.
+    """Compare two checkpoints tensor by tensor.
 
-    FIRST and SECOND are checkpoints as for `stockpot merge`, with tensors of any type; compared
-    are keys, types, shapes and numbers. Ends with 0 where all are equal, and with 43 where not.
+    FIRST and SECOND are checkpoints as for `stockpot merge`, with tensors of any type. Compares
+    keys, types, shapes and numbers. Exits with 0 if all are equal, and with 43 if not.
     """
     with bar("comparing") as progress:
-        found = compare(first, second, progress=progress)
-    other = [one for one in found if not one.is_equal]
+        differences = compare(first, second, progress=progress)
+    other = [tensor for tensor in differences if not tensor.is_equal]
     if not other:
-        click.echo(f"no difference: {len(found)} tensors, equal in keys, types, shapes and numbers")
+        click.echo(
+            f"no difference: {len(differences)} tensors, equal in keys, types, shapes and numbers"
+        )
         return ExitCode.OK
-    # The largest difference first: what is not there at all above all.
-    other.sort(key=lambda one: (one.first is not None and one.second is not None, -one.relative))
+    # Tensors that one checkpoint lacks first, then by relative difference.
+    other.sort(
+        key=lambda tensor: (
+            tensor.first is not None and tensor.second is not None,
+            -tensor.relative,
+        )
+    )
     shown = other if everything else other[:20]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("TENSOR", "FIRST", "SECOND", "DIFFERING", "LARGEST", "RELATIVE"):
@@ -42,41 +54,37 @@ def diff(first: str, second: str, everything: bool) -> int:
             overflow="fold",
             no_wrap=column != "TENSOR",
         )
-    for one in shown:
-        table.add_row(*_row(one))
-    # Whoever reads it through a pipe looks for whole names.
+    for tensor in shown:
+        table.add_row(*_row(tensor))
+    # In a pipe, names are not wrapped: programs search for them.
     console(width=None if is_terminal(sys.stdout) else WIDE, highlight=False).print(table)
     rest = f", {len(other) - len(shown)} of them not shown (--all)" if len(other) > 20 else ""
     rest = "" if everything else rest
-    click.echo(f"{len(other)} of {len(found)} tensors differ{rest}")
+    click.echo(f"{len(other)} of {len(differences)} tensors differ{rest}")
     return ExitCode.WRONG_DIGEST
 
 
-def _row(tensor_difference: TensorDifference) -> tuple[str, ...]:
-    if (
-        tensor_difference.first is None
-        or tensor_difference.second is None
-        or not tensor_difference.elements
-    ):
+def _row(tensor: TensorDifference) -> tuple[str, ...]:
+    if tensor.first is None or tensor.second is None or not tensor.elements:
         return (
-            tensor_difference.key,
-            _said(tensor_difference.first),
-            _said(tensor_difference.second),
+            tensor.key,
+            _shape(tensor.first),
+            _shape(tensor.second),
             "",
             "",
             "",
         )
     return (
-        tensor_difference.key,
-        _said(tensor_difference.first),
-        ""
-        if tensor_difference.first == tensor_difference.second
-        else _said(tensor_difference.second),
-        f"{tensor_difference.differing:,} of {tensor_difference.elements:,}",
-        f"{tensor_difference.largest:.3g}",
-        f"{tensor_difference.relative:.2e}",
+        tensor.key,
+        _shape(tensor.first),
+        "" if tensor.first == tensor.second else _shape(tensor.second),
+        f"{tensor.differing:,} of {tensor.elements:,}",
+        f"{tensor.largest:.3g}",
+        f"{tensor.relative:.2e}",
     )
 
 
-def _said(tensor: tuple[str, tuple[int, ...]] | None) -> str:
-    return f"{tensor[0]} {'x'.join(map(str, tensor[1])) or 'scalar'}" if tensor else "absent"
+def _shape(described: tuple[str, tuple[int, ...]] | None) -> str:
+    return (
+        f"{described[0]} {'x'.join(map(str, described[1])) or 'scalar'}" if described else "absent"
+    )

@@ -1,4 +1,4 @@
-"""`stockpot generate`: write what is made from models, or say what has drifted from them."""
+"""`stockpot generate`: writes the generated files, or checks that they are up to date."""
 
 from pathlib import Path
 
@@ -37,18 +37,20 @@ def drifted(root: Path) -> list[str]:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; fail if a file has drifted.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a file is out of date.")
 @click.option(
     "--root",
     default=".",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="The repository.",
+    help="Folder of the repository.",
 )
 def generate(check: bool, root: Path) -> None:
     """Write CRDs, reference pages, generated chart files and the list of modules."""
     if check:
         if names := drifted(root):
-            raise Refused(f"{', '.join(names)}: not as the models say", help="run: make generate")
+            raise Refused(
+                f"generated files are out of date: {', '.join(names)}", help="run: make generate"
+            )
         return
     for name, text in generated(root).items():
         file = root / name

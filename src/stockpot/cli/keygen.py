@@ -1,4 +1,4 @@
-"""`stockpot keygen`: a key to sign receipts with."""
+"""`stockpot keygen`: writes a new key pair for signing receipts."""
 
 import os
 from pathlib import Path
@@ -14,12 +14,12 @@ from stockpot.unlearning.keys import keygen as make_key
     "--out",
     required=True,
     type=OUTPUT,
-    help="Where to write the private key; nothing may be there yet.",
+    help="File to write the private key to; it must not exist.",
 )
 def keygen(out: Path) -> None:
-    """Make a key to sign receipts with.
+    """Create a key pair for signing receipts.
 
-    Writes an Ed25519 key (PKCS #8 in PEM), and its public half beside it as FILE.pub. To go on with
-    it where another key has signed: stockpot rotate.
+    Writes an Ed25519 private key (PKCS #8 in PEM) to FILE, and the public key to FILE.pub. To
+    replace a key that has signed receipts, continue with `stockpot rotate`.
     """
     click.echo(os.fsencode(make_key(out)))

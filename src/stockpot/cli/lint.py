@@ -1,4 +1,4 @@
-"""`stockpot lint`: every mistake in manifests at once, each with its line and its remedy."""
+"""`stockpot lint`: checks manifests, and prints every mistake with its line and its fix."""
 
 import time
 from collections import Counter
@@ -28,14 +28,14 @@ from stockpot.reconcile.extensions import weighting_complaints
     "plugins",
     multiple=True,
     metavar="NAME",
-    help="A method, evaluator or weighting that your images have, and this machine has not.",
+    help="A method, evaluator or weighting that only your images have installed.",
 )
 def lint(paths: tuple[Path, ...], plugins: tuple[str, ...]) -> None:
-    """Say what is wrong with manifests, and what to write.
+    """Check manifests, and report every mistake with its line and its fix.
 
-    FILE is a YAML or JSON file, a folder of them, or - for the standard input. What cannot work
-    ends with 3: what the API server would refuse, and what the first training would. What is worth
-    a look is a note.
+    FILE is a YAML or JSON file, a folder of them, or - for standard input. Exits with 3 for
+    manifests that the API server or the first training would refuse. Notes name what may be a
+    mistake; they do not change the exit code.
     """
     known: Installed = with_names(installed(), plugins)
     read = read_paths(paths, known)
@@ -51,5 +51,5 @@ def lint(paths: tuple[Path, ...], plugins: tuple[str, ...]) -> None:
         print_note(note)
     refuse(wrong)
     kinds = Counter(thing.kind for thing in read.objects)
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    click.echo(f"{read.files} {'file' if read.files == 1 else 'files'}, nothing wrong: {found}")
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    click.echo(f"{read.files} {'file' if read.files == 1 else 'files'}, nothing wrong: {counted}")

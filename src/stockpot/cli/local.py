@@ -1,4 +1,4 @@
-"""`stockpot local`: words and arguments. What is done is in `stockpot.local.commands`."""
+"""`stockpot local`: arguments and output. `stockpot.local.commands` does the work."""
 
 from pathlib import Path
 
@@ -20,13 +20,15 @@ FOLDER = click.option(
     default=".stockpot",
     show_default=True,
     envvar="STOCKPOT_DIR",
-    help="The folder that everything is kept in.",
+    help="Folder for objects, store, keys and logs.",
 )
 NAMESPACE = click.option(
-    "-n", "--namespace", default="default", show_default=True, help="Where the objects are."
+    "-n", "--namespace", default="default", show_default=True, help="Namespace of the objects."
 )
 NO_WAIT = click.option(
-    "--no-wait", is_flag=True, help="Only write it down; `stockpot local apply` carries it out."
+    "--no-wait",
+    is_flag=True,
+    help="Only record the change; `stockpot local apply` carries it out later.",
 )
 
 
@@ -35,13 +37,13 @@ def local() -> None:
     """Run soups on this machine, without a cluster."""
 
 
-def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[str, Path]:
+def _claims(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
     del ctx, param
     claims: dict[str, Path] = {}
-    for one in said:
-        name, is_there, folder = one.partition("=")
+    for value in values:
+        name, is_there, folder = value.partition("=")
         if not (name and is_there and folder):
-            raise click.BadParameter(f"{one} is not NAME=FOLDER")
+            raise click.BadParameter(f"{value} is not of the form NAME=FOLDER")
         if claims.setdefault(name, Path(folder)) != Path(folder):
             raise click.BadParameter(f"{name} is given two folders: {claims[name]} and {folder}")
     return claims
@@ -54,7 +56,8 @@ def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -
     "files",
     multiple=True,
     type=click.Path(path_type=Path, allow_dash=True),
-    help="A manifest, a folder of manifests, or - for stdin. Without it, work goes on as applied.",
+    help="A manifest, a folder of manifests, or - for standard input. Without it, continues with "
+    "the objects applied before.",
 )
 @click.option(
     "--claim",
@@ -62,23 +65,25 @@ def _claims(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -
     multiple=True,
     callback=_claims,
     metavar="NAME=FOLDER",
-    help="The folder to use for a PersistentVolumeClaim; remembered.",
+    help="Folder to use for a PersistentVolumeClaim; remembered for later commands.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="The port to serve on; remembered.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to serve on; remembered for later commands."
+)
 @FOLDER
 @NO_WAIT
 def apply(
     files: tuple[Path, ...], claims: dict[str, Path], port: int | None, folder: Path, no_wait: bool
 ) -> int:
-    """Apply manifests, and work until the soups are as they ask."""
+    """Apply manifests, and work until the soups match them."""
     layout = Layout(folder)
-    asked = ApplyRequest(files, claims, port)
+    request = ApplyRequest(files, claims, port)
     if no_wait:
-        commands.apply(layout, asked, tables.print_change, None, print_note)
+        commands.apply(layout, request, tables.print_change, None, print_note)
         return ExitCode.OK
     require("workload", "stockpot local apply")
-    with screen.watching() as watch:
-        commands.apply(layout, asked, tables.print_change, watch, print_note)
+    with screen.progress_watcher() as watch:
+        commands.apply(layout, request, tables.print_change, watch, print_note)
     return tables.print_verdict(Session(layout))
 
 
@@ -93,7 +98,7 @@ def delete(named: tuple[str, ...], folder: Path, namespace: str, no_wait: bool) 
     if no_wait:
         commands.delete(layout, named, namespace, tables.print_change, None)
         return ExitCode.OK
-    with screen.watching() as watch:
+    with screen.progress_watcher() as watch:
         commands.delete(layout, named, namespace, tables.print_change, watch)
     return tables.print_verdict(Session(layout))
 
@@ -111,7 +116,7 @@ def get(kind: str, output: str, folder: Path, namespace: str) -> None:
 @local.command()
 @FOLDER
 def plan(folder: Path) -> None:
-    """Show what each shard lacks, and what comes next. Changes nothing."""
+    """Show what each shard still lacks, and the next actions. Changes nothing."""
     for text in commands.plans(Layout(folder)):
         click.echo(text, nl=False)
 
@@ -119,16 +124,16 @@ def plan(folder: Path) -> None:
 @local.command()
 @FOLDER
 def watch(folder: Path) -> None:
-    """Show the progress of another process that works on the folder, until it ends."""
-    screen.look_on(Session(Layout(folder)))
+    """Show the progress of the process that works on the folder, until no run is active."""
+    screen.follow_progress(Session(Layout(folder)))
 
 
 @local.command()
 @FOLDER
 def down(folder: Path) -> None:
-    """End the server and all runs; objects and store stay."""
-    ended = commands.down(Layout(folder))
-    for name in ended:
-        click.echo(f"ended {name}")
-    if not ended:
+    """Stop the server and all runs; objects and store are kept."""
+    stopped = commands.down(Layout(folder))
+    for name in stopped:
+        click.echo(f"stopped {name}")
+    if not stopped:
         click.echo("nothing was running")

@@ -1,4 +1,4 @@
-"""The command `stockpot`: which commands there are, and how every one of them ends."""
+"""Entry point of `stockpot`: the list of commands, and their error messages and exit codes."""
 
 import errno
 import importlib
@@ -18,32 +18,34 @@ from stockpot.extras import extra_named
 
 @dataclass(frozen=True)
 class Entry:
-    """What a command is for: enough to list it without importing it."""
+    """The summary of a command, by which it is listed without importing it."""
 
     summary: str
     hidden: bool = False
-    """Left out of the list: for whoever develops Stockpot, or for Stockpot itself."""
+    """Not listed: for developers of Stockpot, or started by Stockpot itself."""
 
 
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
-"""What writing to standard output may say."""
+"""Errors that writing to standard output may raise."""
 
 # Each is `stockpot.cli.NAME:NAME`.
 COMMANDS: Mapping[str, Entry] = {
-    "lint": Entry("Say what is wrong with manifests, and what to write."),
+    "lint": Entry("Check manifests, and report every mistake with its line and its fix."),
     "local": Entry("Run soups on this machine, without a cluster."),
     "merge": Entry("Average checkpoints exactly, each element rounded once."),
-    "diff": Entry("Say what differs between two checkpoints, tensor by tensor."),
+    "diff": Entry("Compare two checkpoints tensor by tensor."),
     "plan": Entry("Show what each shard on a cluster lacks, and what the operator does next."),
     "tree": Entry("Show what each soup on a cluster is made of, and which servers serve it."),
-    "keygen": Entry("Make a key to sign receipts with."),
-    "opening": Entry("Hand out what shows later that a receipt means certain records."),
-    "rotate": Entry("Hand a soup's receipts over from one signing key to the next."),
-    "anchor": Entry("Keep where a soup's receipts end, outside of its store."),
+    "keygen": Entry("Create a key pair for signing receipts."),
+    "opening": Entry("Print openings: the later proof that a receipt covers certain records."),
+    "rotate": Entry("Hand a soup's receipt chain over to a new signing key."),
+    "anchor": Entry("Record the head of a soup's receipt chain in a file outside the store."),
     "verify": Entry("Check receipts with a public key and read access to the store."),
-    "audit": Entry("Tell who was ever in a soup, with the receipts of who left."),
-    "replay": Entry("Write receipts of the store as objects, for a cluster that lost them."),
-    "run": Entry("Carry out one RunSpec, as a pod does.", hidden=True),
+    "audit": Entry(
+        "Show every shard that was ever in a soup, and the receipts of those that left."
+    ),
+    "replay": Entry("Print a store's receipts as manifests, to restore them on a cluster."),
+    "run": Entry("Execute one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(
         "Write CRDs, reference pages, generated chart files and the list of modules.", hidden=True
     ),
@@ -52,13 +54,13 @@ COMMANDS: Mapping[str, Entry] = {
 
 def load(name: str) -> click.Command:
     """Import a command."""
-    found = getattr(importlib.import_module(f"stockpot.cli.{name}"), name)
-    assert isinstance(found, click.Command)
-    return found
+    command = getattr(importlib.import_module(f"stockpot.cli.{name}"), name)
+    assert isinstance(command, click.Command)
+    return command
 
 
 class Lazy(click.Group):
-    """A group that imports a command when it is called, and lists it without."""
+    """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -79,12 +81,12 @@ def stockpot() -> None:
 
 
 def main() -> None:
-    """Run the command line, and end the process with an exit code of ours."""
+    """Run the command line, and exit with one of the documented exit codes."""
     sys.exit(_run())
 
 
 def _run() -> int:
-    _end_when_asked()
+    _handle_signals()
     try:
         # Not standalone: click would end an interrupted command with the code of a bug.
         with extra_named(_command()):
@@ -102,17 +104,17 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("error", "interrupted")
         return ExitCode.INTERRUPTED
-    except SystemExit:  # What click and rich make of a pipe whose reader has gone.
+    except SystemExit:  # click and rich exit when the reader of a pipe has gone.
         return _no_output("its reader ended")
     except OSError as error:
         return _unforeseen(error)
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def _end_when_asked() -> None:
-    """Take SIGTERM and SIGHUP as Ctrl-C, so that what was begun is taken back."""
+def _handle_signals() -> None:
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that unfinished output is removed."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # One that is ignored stays so: nohup.
+        # An ignored signal stays ignored, as under nohup.
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
 
@@ -131,10 +133,10 @@ def _has_working_directory() -> bool:
 
 
 def _unforeseen(error: OSError) -> int:
-    """Say what may fail anywhere in a command; raise again what is a bug."""
+    """Report an error that any command may meet; raise all others again as bugs."""
     if isinstance(error, FileNotFoundError) and not _has_working_directory():
         _say("error", "the working directory has been deleted")
-        _say("  help", "change to a folder that is there, as: cd")
+        _say("  help", "change to a folder that exists, as: cd")
         return ExitCode.STORAGE
     if error.filename is None and error.errno in _NO_OUTPUT:
         return _no_output((error.strerror or str(error)).lower())
@@ -143,7 +145,7 @@ def _unforeseen(error: OSError) -> int:
 
 def _no_output(why: str) -> int:
     _say("error", f"standard output could not be written: {why}")
-    # What is left in its buffer would be tried once more when the process ends.
+    # Otherwise Python would write the rest of the buffer again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return ExitCode.STORAGE
 
@@ -154,7 +156,7 @@ def _command() -> str:
 
 
 def _say(what: str, message: str) -> None:
-    # Loaded where it is used: what only lists commands starts without it.
+    # Imported late: `--help` starts faster without it.
     from stockpot.cli.terminal import say  # noqa: PLC0415
 
     say(f"{what}: ", message, is_bad=what == "error")

@@ -1,4 +1,4 @@
-"""`stockpot merge`: the exact weighted mean of checkpoints, from the command line."""
+"""`stockpot merge`: writes the exact weighted mean of checkpoints."""
 
 import os
 import sys
@@ -25,12 +25,22 @@ from stockpot.merging.weights import parse_weighted_path
 @click.command()
 @click.argument("checkpoints", metavar="CHECKPOINT[@WEIGHT]...", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", required=True, help="A file, s3://bucket/key, or - for standard output."
+    "-o", "--output", required=True, help="File, s3://bucket/key, or - for standard output."
 )
-@click.option("--base", metavar="CHECKPOINT", help="Fold the LoRAs among them into this model.")
-@click.option("--out-dtype", type=click.Choice(list(DTYPES)), help="Round to this type.")
-@click.option("--threads", type=click.IntRange(1), help="Else as many as there are cores for us.")
-@click.option("--verify", is_flag=True, help="Read the soup again, and check it in rationals.")
+@click.option(
+    "--base", metavar="CHECKPOINT", help="Model that LoRAs among the checkpoints are fused into."
+)
+@click.option(
+    "--out-dtype",
+    type=click.Choice(list(DTYPES)),
+    help="Type to round to. Default: that of each tensor, or of the base's.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="Default: the CPUs that this process may use."
+)
+@click.option(
+    "--verify", is_flag=True, help="Read the output again, and check it in rational arithmetic."
+)
 def merge(
     checkpoints: tuple[str, ...],
     output: str,
@@ -47,20 +57,20 @@ def merge(
     order, on any machine.
 
     With --base a CHECKPOINT may be a LoRA of that model, as PEFT, diffusers or kohya's scripts
-    write it. Each is folded into the base by itself, and the mean is of the models that come out;
-    it has the base's types. WEIGHT is a LoRA's share of the mean, not its strength: one alone is
+    write it. Each is fused into the base by itself, and the mean is of the resulting models; it has
+    the base's types. WEIGHT is a LoRA's share of the mean, not its strength: one alone is
     applied in full.
 
-    The output appears whole or not at all. It is a new file, or replaces a regular one, whose mode
-    and owner it keeps; links, devices, pipes, folders and the checkpoints themselves are refused.
+    The output is written atomically. It is a new file, or replaces a regular one and keeps its mode
+    and owner; links, devices, pipes, folders and the checkpoints themselves are refused.
     {digest} in the name of a local file becomes the 64 digits of its SHA-256. For S3 set
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for another than Amazon's, AWS_ENDPOINT_URL.
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for a store other than Amazon's, AWS_ENDPOINT_URL.
 
-    Ends with 2 for weights that cannot be and for outputs that may not be written, 7 where
-    something cannot be read or written, 43 where --verify finds another mean, 46 for checkpoints
-    that are broken or do not fit, 75 where it was interrupted.
+    Exits with 2 for invalid weights and for outputs that are refused, 7 if a file or object cannot
+    be read or written, 43 if --verify finds another mean, 46 for checkpoints that are broken or do
+    not match each other, 75 if it was interrupted.
     """
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     with bar("merging") as progress:
         made = make(
             [parse_weighted_path(checkpoint) for checkpoint in checkpoints],
@@ -71,20 +81,20 @@ def merge(
             verified=verify,
             progress=progress,
         )
-    took_s = time.monotonic() - began_s
-    # As bytes: a name need not be text. Standard output has the soup itself where that was asked.
+    duration_s = time.monotonic() - started_s
+    # As bytes: a file name need not be text. To stderr where standard output has the soup itself.
     click.echo(os.fsencode(f"{made.path}  {made.digest}"), err=output == "-")
     checked = ", checked in rationals" if verify else ""
     count = len(made.weights)
     click.echo(
         f"the mean of {count} checkpoint{'s' if count > 1 else ''}, {made.parameters:,} "
-        f"parameters, {made.size_bytes / 1e9:.2f} GB in {took_s:.1f} s{checked}{_copies(made)}",
+        f"parameters, {made.size_bytes / 1e9:.2f} GB in {duration_s:.1f} s{checked}{_copies(made)}",
         err=True,
     )
 
 
 def _copies(made: MergeResult) -> str:
-    """Name what was copied: tensors for which there is no mean."""
+    """Name the tensors that were copied, for which there is no mean."""
     count, shown = len(made.copied), ", ".join(made.copied[:3])
     if not count:
         return ""
@@ -95,7 +105,7 @@ def _copies(made: MergeResult) -> str:
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far it is, where somebody looks on."""
+    """Show a progress bar on stderr, if it is a terminal."""
     if not can_move(sys.stderr):
         yield lambda done, total: None
         return

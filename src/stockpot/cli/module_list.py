@@ -1,4 +1,4 @@
-"""Writes the list of modules in ARCHITECTURE.md, each with the first line of its docstring."""
+"""Generates the list of modules in ARCHITECTURE.md from the first lines of their docstrings."""
 
 import ast
 from collections.abc import Iterator

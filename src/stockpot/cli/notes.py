@@ -1,4 +1,4 @@
-"""Notes: what is not wrong, and not used as it stands."""
+"""Prints notes: findings that are no errors."""
 
 import click
 
@@ -6,6 +6,6 @@ from stockpot.api.complaints import Complaint
 
 
 def print_note(note: Complaint) -> None:
-    """Write one, beside the output."""
+    """Write a note to stderr."""
     click.secho("note: ", err=True, nl=False, bold=True)
     click.echo(str(note), err=True)

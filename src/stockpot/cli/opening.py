@@ -1,4 +1,4 @@
-"""`stockpot opening`: words and arguments. What an opening is says `unlearning.commitments`."""
+"""`stockpot opening`: arguments and output. `stockpot.unlearning.commitments` makes openings."""
 
 import click
 
@@ -17,15 +17,15 @@ from stockpot.unlearning.commitments import keep_commitments, openings
 def opening(
     shard_uid: str, records: tuple[str, ...], place: str, endpoint: str, namespace: str
 ) -> None:
-    """Hand out what shows later that a receipt means certain records.
+    """Print openings: the later proof that a receipt covers certain records.
 
-    Before they are named in excludeRecords: the receipt will name none of them, only salted
-    commitments, and the purge destroys the salts. Prints one opening a line, as JSON, for whoever
-    asked; `stockpot verify --opening FILE` finds the receipt. Needs to write the store; asked
-    again before the purge, it prints the same.
+    Run it before the records are named in excludeRecords: the receipt names no record, only a
+    salted commitment to each, and the purge destroys the salts. Prints one opening a line, as JSON,
+    to give to the person who asked for the removal; `stockpot verify --opening FILE` then finds the
+    receipt. Needs write access to the store. Run again before the purge, it prints the same.
     """
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     keep_commitments(store, keys, shard_uid, records)
-    for one in openings(store, keys, shard_uid):
-        if one.record in records:
-            click.echo(one.model_dump_json(by_alias=True))
+    for opened in openings(store, keys, shard_uid):
+        if opened.record in records:
+            click.echo(opened.model_dump_json(by_alias=True))

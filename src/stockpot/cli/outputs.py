@@ -1,4 +1,4 @@
-"""Arguments that name a file to be written, which is looked at before anything is done."""
+"""Argument types for files to write; the path is checked before the command starts."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from stockpot.store.outputs import output_path, require_output, require_regular
 
 
 class OutputFile(click.ParamType[Path]):
-    """A file that a command writes, by the rules of `stockpot.store.outputs`.
+    """The path of a file that a command writes, by the rules of `stockpot.store.outputs`.
 
     Args:
-        is_appended: It is added to, and not replaced.
+        is_appended: The command appends to the file, and does not replace it.
     """
 
     name = "file"
@@ -22,10 +22,10 @@ class OutputFile(click.ParamType[Path]):
         self._is_appended = is_appended
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Read the name.
+        """Return the path.
 
         Raises:
-            Refused: Nothing may be written under it (exit 2).
+            Refused: The path may not be written (exit 2).
         """
         del ctx
         if isinstance(value, Path):
@@ -33,8 +33,8 @@ class OutputFile(click.ParamType[Path]):
         if value == "-":
             option = param.opts[0] if param and param.opts else "it"
             raise Refused(
-                f"{option} - would be standard output, which has the command's answer",
-                help="name a file; one of the name - is ./-",
+                f"{option} - is standard output, to which the command prints its answer",
+                help="name a file; for a file called - write ./-",
                 exit_code=ExitCode.USAGE,
             )
         path = output_path(value)

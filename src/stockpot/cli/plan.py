@@ -1,4 +1,4 @@
-"""`stockpot plan`: what the operator would do next, and what each shard still lacks."""
+"""`stockpot plan`: prints what each shard still lacks, and the operator's next actions."""
 
 from pathlib import Path
 

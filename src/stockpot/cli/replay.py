@@ -1,7 +1,7 @@
-"""`stockpot replay`: the receipts that a store has, as the objects that a cluster lost.
+"""`stockpot replay`: prints a store's receipts as UnlearningReceipt manifests.
 
-Objects that come back from a backup know fewer receipts than the store. What is written here is
-checked as `stockpot verify` does, and says what the envelopes say.
+Objects that were restored from a backup know fewer receipts than the store. The chain is checked
+as by `stockpot verify`, and the manifests have the content of the signed envelopes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,14 +34,14 @@ from stockpot.unlearning.verify.soups import find_soup, soups_in
 @click.option(
     "--missing",
     is_flag=True,
-    help="Only receipts without an UnlearningReceipt on the cluster; without SOUP, of every soup "
-    "that ever had one in the namespace.",
+    help="Only receipts without an UnlearningReceipt on the cluster. Without SOUP: of every soup "
+    "that ever had a receipt in the namespace.",
 )
-@click.option("--context", default="", help="With --missing: of the kubeconfig.")
+@click.option("--context", default="", help="With --missing: context of the kubeconfig.")
 @click.option(
     "--kubeconfig",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="With --missing: else KUBECONFIG, or ~/.kube/config.",
+    help="With --missing. Default: KUBECONFIG, or ~/.kube/config.",
 )
 @where
 def replay(
@@ -54,14 +54,14 @@ def replay(
     endpoint: str,
     namespace: str,
 ) -> int:
-    """Write receipts of the store as objects, for a cluster that lost them.
+    """Print a store's receipts as manifests, to restore them on a cluster.
 
-    SOUP is soup/NAME, or its UID. For objects that came back from an older backup than the store:
-    until the Soup knows all of its receipts again, it serves the base. Those that are there already
-    stay as they are. What is written goes to `kubectl apply -f -`.
+    SOUP is soup/NAME, or its UID. For a cluster whose objects were restored from a backup older
+    than the store: a Soup serves the base until it knows all its receipts again. Pipe the output to
+    `kubectl apply -f -`; objects that exist already are not changed.
     """
     if not soup and not missing:
-        raise click.UsageError("name the SOUP, or say --missing for those of all soups")
+        raise click.UsageError("pass SOUP, or --missing for the receipts of all soups")
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     public_key = load_public_key(key)
     uids = [find_soup(store, keys, soup, None)] if soup else sorted(soups_in(store, keys))
@@ -72,29 +72,29 @@ def replay(
     if missing:
         click.echo(f"{len(written)} of {len(receipts)} receipts have no object", err=True)
     for receipt in written:
-        told = receipt.model_dump(mode="json", by_alias=True, exclude_none=True)
-        told["metadata"] = {name: told["metadata"][name] for name in ("name", "namespace")}
-        click.echo("---\n" + yaml_text(told), nl=False)
+        manifest = receipt.model_dump(mode="json", by_alias=True, exclude_none=True)
+        manifest["metadata"] = {name: manifest["metadata"][name] for name in ("name", "namespace")}
+        click.echo("---\n" + yaml_text(manifest), nl=False)
     return 0
 
 
 def recorded_on_cluster(
     context: str, kubeconfig: Path | None, namespace: str
 ) -> tuple[UnlearningReceipt, ...]:
-    """Read the UnlearningReceipts of a namespace, with the person's own rights."""
-    # Only this needs the extra that speaks to Kubernetes.
+    """Read the UnlearningReceipts of a namespace, with the user's own permissions."""
+    # Imported late: only --missing needs the extra for Kubernetes.
     from stockpot.cli.cluster import client_of  # noqa: PLC0415
     from stockpot.cluster.apiserver.resources import UNLEARNING_RECEIPTS  # noqa: PLC0415
 
     listing = client_of(context, kubeconfig).list(UNLEARNING_RECEIPTS, namespace)
-    found = (read_lenient(thing) for thing in listing.items)
-    return tuple(receipt for receipt in found if isinstance(receipt, UnlearningReceipt))
+    objects = (read_lenient(item) for item in listing.items)
+    return tuple(receipt for receipt in objects if isinstance(receipt, UnlearningReceipt))
 
 
 def receipts_without_objects(
     receipts: Sequence[UnlearningReceipt], recorded: Sequence[UnlearningReceipt]
 ) -> Iterator[UnlearningReceipt]:
-    """Choose receipts that no object records; one whose name is taken gets a longer one."""
+    """Yield the receipts that no object records, with a longer name where theirs is taken."""
     taken = {receipt.metadata.name for receipt in recorded}
     for receipt in receipts:
         if any(is_same_receipt(receipt, there) for there in recorded):
@@ -107,32 +107,32 @@ def receipts_without_objects(
 
 
 def object_of(receipt: Receipt) -> UnlearningReceipt:
-    """Write the object that the operator wrote when the receipt was signed."""
-    said = receipt.statement.predicate
-    soup, successor = said.soup, said.successor
+    """Return the object that the operator wrote when the receipt was signed."""
+    predicate = receipt.statement.predicate
+    soup, successor = predicate.soup, predicate.successor
     return UnlearningReceipt(
         metadata=ObjectMeta(
             name=receipt_name(soup.name, soup.uid, receipt.sequence), namespace=soup.namespace
         ),
         spec=UnlearningReceiptSpec(
             soup_ref=UidRef(name=soup.name, uid=soup.uid),
-            shard=UidRef(name=said.shard.name, uid=said.shard.uid),
-            scope=Scope(said.scope),
+            shard=UidRef(name=predicate.shard.name, uid=predicate.shard.uid),
+            scope=Scope(predicate.scope),
             sequence=receipt.sequence,
             digest=receipt.digest,
-            previous=said.previous,
-            requested_at=said.requested_at,
-            signed_at=said.signed_at,
+            previous=predicate.previous,
+            requested_at=predicate.requested_at,
+            signed_at=predicate.signed_at,
             successor=Successor(
                 recipe_digest=successor.recipe_digest, weights_digest=successor.weights_digest
             )
             if successor
             else None,
             store_key=receipt.key,
-            completeness=Completeness(said.completeness),
-            residuals=said.purge.residuals,
-            missing=tuple(one[:256] for one in said.missing[:16]),
-            data_digest=said.data_digest,
-            finalizer_removed=said.finalizer_removed,
+            completeness=Completeness(predicate.completeness),
+            residuals=predicate.purge.residuals,
+            missing=tuple(reason[:256] for reason in predicate.missing[:16]),
+            data_digest=predicate.data_digest,
+            finalizer_removed=predicate.finalizer_removed,
         ),
     )

@@ -1,4 +1,4 @@
-"""`stockpot rotate`: words and arguments. What is written is in `stockpot.unlearning.rotate`."""
+"""`stockpot rotate`: arguments and output. `stockpot.unlearning.rotate` writes the rotation."""
 
 from pathlib import Path
 
@@ -20,50 +20,58 @@ KEY = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("soup", metavar="[SOUP]", required=False)
-@click.option("--all", "everyone", is_flag=True, help="Every soup of the namespace.")
+@click.option("--all", "all_soups", is_flag=True, help="All soups of the namespace.")
 @STORE
 @ENDPOINT
 @NAMESPACE
-@click.option("--key", required=True, type=KEY, help="The private key that signed until now.")
-@click.option("--to", "new", required=True, type=KEY, help="The private key that is to follow it.")
+@click.option(
+    "--key", required=True, type=KEY, help="File with the private key that signed until now."
+)
+@click.option(
+    "--to",
+    "new",
+    required=True,
+    type=KEY,
+    help="File with the private key to sign with from now on.",
+)
 def rotate(
     soup: str | None,
-    everyone: bool,
+    all_soups: bool,
     place: str,
     endpoint: str,
     namespace: str,
     key: Path,
     new: Path,
 ) -> int:
-    """Hand a soup's receipts over from one signing key to the next.
+    """Hand a soup's receipt chain over to a new signing key.
 
-    Writes an entry into the chain of SOUP that both keys have signed; asked again, nothing. Needs
-    the right to write receipts into the store. On a cluster the signing pod does it by itself,
-    where the old key lies beside the new one: docs/how-to/rotate-the-signing-key.md.
+    Appends an entry signed by both keys to the chain of SOUP; run again, it changes nothing. Needs
+    permission to write receipts into the store. On a cluster the signing pod rotates by itself, if
+    the Secret has the old key beside the new one: docs/how-to/rotate-the-signing-key.md.
     """
-    if bool(soup) == everyone:
+    if bool(soup) == all_soups:
         raise Refused(
-            "name one soup, or --all" if not soup else f"name soup {soup} or --all, not both",
-            help="stockpot rotate soup/emoji …, or stockpot rotate --all …",
+            "no soup is named" if not soup else f"both soup {soup} and --all are given",
+            help="stockpot rotate soup/emoji … for one soup, or stockpot rotate --all …",
             exit_code=ExitCode.USAGE,
         )
     old_key, new_key = load_private_key(key), load_private_key(new)
     if key_name(old_key.public_key()) == key_name(new_key.public_key()):
         raise Refused(
-            f"{key} and {new} are one key",
-            help=f"make another: stockpot keygen --out {quoted(f'{new}.new')}",
+            f"{key} and {new} are the same key",
+            help=f"create a new key: stockpot keygen --out {quoted(f'{new}.new')}",
             exit_code=ExitCode.USAGE,
         )
     store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
     names = soups_in(store, keys)
     code = ExitCode.OK
-    for uid in sorted(names) if everyone else [find_soup(store, keys, soup or "")]:
+    for uid in sorted(names) if all_soups else [find_soup(store, keys, soup or "")]:
         ref = ObjectRef(namespace=namespace, name=names[uid] or uid, uid=uid)
         try:
             chain = hand_over(store, keys, ref, old_key, new_key)
         except Refused as error:
-            # One broken chain is no reason to leave the others with the old key.
-            if not everyone:
+            # A broken chain does not keep the other soups from the new key.
+            if not all_soups:
                 raise
             code = code or error.exit_code
             click.echo(f"soup {ref.name} ({uid}): {error}", err=True)

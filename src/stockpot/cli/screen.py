@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: bars where the terminal can move, lines where not."""
+"""Prints the progress of `stockpot local`: bars on a terminal, lines elsewhere."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -18,42 +18,42 @@ from stockpot.metrics.progress import Snapshot
 
 
 class Screen:
-    """Tells of each round what is new in it."""
+    """Prints the actions of each round, and a bar for each active run."""
 
     def __init__(self, console: Console, bars: Progress | None) -> None:
         self._console = console
         self._bars = bars
         self._tasks: dict[RunName, TaskID] = {}
-        self._began_s = time.monotonic()
+        self._started_s = time.monotonic()
         self._names: dict[str, str] = {}
 
     def _label(self, run: RunName) -> str:
-        """A run as a person calls it: `train cats`, not by UID and digest."""
+        """Return a readable name of a run, as `train cats`, without UID and digest."""
         verb, _, rest = run.partition("-")
         name = self._names.get(rest[:8])
         return f"{verb} {name}" if name else run
 
-    def __call__(self, sight: LocalSnapshot) -> None:
-        """Show what came of one round."""
-        assessment = sight.round.assessment
+    def __call__(self, snapshot: LocalSnapshot) -> None:
+        """Print the actions of one round, and update the bars."""
+        assessment = snapshot.round.assessment
         if assessment:
             self._names = {uid[:8]: name for uid, name in assessment.inputs.world.names.items()}
-            for line in told(sight.round.plan, assessment.inputs.world):
+            for line in action_lines(snapshot.round.plan, assessment.inputs.world):
                 self.say(line)
         if self._bars:
-            self.show(sight.progress)
+            self.show(snapshot.progress)
 
     def say(self, line: str) -> None:
-        """Write a line with the time since the beginning."""
-        since_s = time.monotonic() - self._began_s
+        """Print a line with the time since the start."""
+        since_s = time.monotonic() - self._started_s
         self._console.print(f"[dim]{since_s:6.1f}s[/]  {line}", highlight=False, soft_wrap=True)
 
-    def show(self, seen: Mapping[RunName, Snapshot]) -> None:
-        """Move the bars."""
+    def show(self, snapshots: Mapping[RunName, Snapshot]) -> None:
+        """Update the bars: add those of new runs, remove those of ended ones."""
         assert self._bars is not None
-        for name in [name for name in self._tasks if name not in seen]:
+        for name in [name for name in self._tasks if name not in snapshots]:
             self._bars.remove_task(self._tasks.pop(name))
-        for name, now in seen.items():
+        for name, now in snapshots.items():
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(
                     self._label(name), total=None, phase="", count="", left=""
@@ -83,8 +83,8 @@ def _bars(console: Console) -> Progress:
 
 
 @contextmanager
-def watching(console: Console | None = None) -> Iterator[Watcher]:
-    """Show rounds while the context lasts."""
+def progress_watcher(console: Console | None = None) -> Iterator[Watcher]:
+    """Yield a watcher that prints rounds; the bars end with the context."""
     out = console or terminal.console(markup=True)
     if not out.is_terminal:
         yield Screen(out, None)
@@ -93,15 +93,15 @@ def watching(console: Console | None = None) -> Iterator[Watcher]:
         yield Screen(out, bars)
 
 
-def look_on(session: Session) -> None:
-    """Show how far the runs of a folder are, until none is left."""
+def follow_progress(session: Session) -> None:
+    """Show the progress of the runs of a folder, until none is active."""
     console = terminal.console(markup=True)
     with _bars(console) as bars:
         screen = Screen(console, bars)
-        while seen := _progress(session):
-            screen.show(seen)
+        while snapshots := _progress(session):
+            screen.show(snapshots)
             time.sleep(0.25)
-    console.print("no run is under way")
+    console.print("no run is active")
 
 
 def _progress(session: Session) -> dict[RunName, Snapshot]:
@@ -127,11 +127,11 @@ SHOWN = (
     act.RecordReceipt,
     act.ReleaseShard,
 )
-"""What a person cares to see; the rest is in between."""
+"""Actions that are printed; the others are intermediate steps."""
 
 
-def told(plan: Plan, world: World) -> Iterator[str]:
-    """Say what a plan asks for: what a person cares to see of it."""
+def action_lines(plan: Plan, world: World) -> Iterator[str]:
+    """Describe the actions of a plan that are printed."""
     for action in plan.actions:
         if isinstance(action, SHOWN):
             yield describe(action, world)

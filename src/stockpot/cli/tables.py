@@ -1,4 +1,4 @@
-"""Objects as tables and text for people. Nothing here decides or changes anything."""
+"""Prints objects and changes as tables and lines. It decides and changes nothing."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,15 +29,15 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 
 
 def print_change(change: Change) -> None:
-    """Say what became of an object, as kubectl does."""
+    """Print what happened to an object, as kubectl does."""
     click.echo(f"{change.kind.lower()}/{change.name} {change.did}")
 
 
 def print_verdict(session: Session) -> int:
-    """Say what still needs a person.
+    """Print the problems that a person has to solve.
 
     Returns:
-        The exit code: NOT_SETTLED where anything does.
+        The exit code: NOT_SETTLED if there is a problem.
     """
     stalled = []
     shards: list[DataShard] = []
@@ -48,19 +48,19 @@ def print_verdict(session: Session) -> int:
         )
         shards += (thing for thing in things if isinstance(thing, DataShard))
         for thing in things:
-            said = find(thing.status.conditions, ConditionType.STALLED)
+            condition = find(thing.status.conditions, ConditionType.STALLED)
             going = thing.metadata.deletion_timestamp is not None
-            if going and said is None:
-                said = find(thing.status.conditions, ConditionType.UNLEARNED)
-            if said and (said.status is ConditionStatus.TRUE or going):
-                stalled.append((thing, said))
+            if going and condition is None:
+                condition = find(thing.status.conditions, ConditionType.UNLEARNED)
+            if condition and (condition.status is ConditionStatus.TRUE or going):
+                stalled.append((thing, condition))
             figures = find(thing.status.conditions, ConditionType.EVALUATED)
             if figures and figures.status is ConditionStatus.FALSE:
                 stalled.append((thing, figures))
-    for thing, said in stalled:
-        message, _, advice = said.message.partition("; help: ")
+    for thing, condition in stalled:
+        message, _, advice = condition.message.partition("; help: ")
         where = f"{thing.kind.lower()}/{thing.metadata.name}"
-        say(f"{where} {said.reason}: ", message, is_bad=True)
+        say(f"{where} {condition.reason}: ", message, is_bad=True)
         if advice:
             say("  help: ", advice)
     _print_omissions(new_omissions(session.layout, shards), to_stderr=True)
@@ -68,7 +68,7 @@ def print_verdict(session: Session) -> int:
 
 
 def _print_omissions(things: Iterable[Any], *, to_stderr: bool) -> None:
-    """Print a line for each object whose data is not all used as it was given."""
+    """Print a line for each object whose data is not used completely or unchanged."""
     for thing in things:
         is_kind = isinstance(thing, DataShard | SoupRevision)
         if is_kind and (omitted := describe(thing.status.omissions)):
@@ -77,12 +77,12 @@ def _print_omissions(things: Iterable[Any], *, to_stderr: bool) -> None:
 
 
 def print_objects(session: Session, kind: str, namespace: str, output: str) -> None:
-    """Show the objects of a kind."""
+    """Print the objects of a kind, as tables or YAML."""
     out = console(markup=True)
-    one: Any
+    type_: Any
     is_any = False
-    for one in KINDS[kind]:
-        things = tuple(session.objects.list(one, namespace))
+    for type_ in KINDS[kind]:
+        things = tuple(session.objects.list(type_, namespace))
         if not things:
             continue
         is_any = True
@@ -90,26 +90,27 @@ def print_objects(session: Session, kind: str, namespace: str, output: str) -> N
             for thing in things:
                 click.echo(f"---\n{text_of(thing)}", nl=False)
             continue
-        out.print(_TABLES[one](things))
+        out.print(_TABLES[type_](things))
         _print_omissions(things, to_stderr=False)
         if kind == "all":
             out.print()
     if not is_any:
         where = session.layout.root
-        click.echo(f"nothing of that kind in {where}, namespace {namespace}", err=True)
+        named = "objects" if kind == "all" else kind
+        click.echo(f"no {named} in {where}, namespace {namespace}", err=True)
 
 
 def _ready(conditions: tuple[Condition, ...]) -> tuple[str, str]:
-    said = find(conditions, ConditionType.READY)
-    if said is None:
+    condition = find(conditions, ConditionType.READY)
+    if condition is None:
         return "Unknown", ""
-    colour = "green" if said.status is ConditionStatus.TRUE else "yellow"
-    return f"[{colour}]{said.status.value}[/]", said.reason
+    colour = "green" if condition.status is ConditionStatus.TRUE else "yellow"
+    return f"[{colour}]{condition.status.value}[/]", condition.reason
 
 
 def _is(conditions: tuple[Condition, ...], kind: ConditionType) -> str:
-    said = find(conditions, kind)
-    return said.status.value if said else "-"
+    condition = find(conditions, kind)
+    return condition.status.value if condition else "-"
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""How commands write: when there is colour, when lines move, and what a name may do to a screen.
+"""Rules for terminal output: colours, bars and spinners, and escaping of unsafe names.
 
     standard output or error is     colour            bars and spinners
     a terminal                      yes               yes
@@ -7,7 +7,7 @@
     any, FORCE_COLOR is set         yes               as without it
     any, NO_COLOR is set            no                no
 
-What has no colour has no control character either. NO_COLOR counts before FORCE_COLOR.
+Output without colour has no control characters either. NO_COLOR takes precedence over FORCE_COLOR.
 """
 
 import os
@@ -23,7 +23,7 @@ _DUMB = ("dumb", "unknown")
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person looks at a stream, on a screen where lines can move."""
+    """Return whether a stream is a terminal that can move the cursor."""
     try:
         is_tty = stream is not None and stream.isatty()
     except ValueError:  # It is closed.
@@ -32,7 +32,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def has_colour(stream: TextIO | None) -> bool:
-    """Whether a stream takes colours."""
+    """Return whether colours may be written to a stream."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "").lower() not in ("", "0", "false"):
@@ -41,7 +41,7 @@ def has_colour(stream: TextIO | None) -> bool:
 
 
 def can_move(stream: TextIO | None) -> bool:
-    """Whether bars and spinners may be drawn on a stream."""
+    """Return whether bars and spinners may be drawn on a stream."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
@@ -49,9 +49,9 @@ def console(*, stderr: bool = False, markup: bool = False, **options: Any) -> Co
     """Return a console that writes to a standard stream.
 
     Args:
-        stderr: To standard error.
+        stderr: Write to standard error.
         markup: Read `[bold]` in text as a style. Not for text with names in it.
-        options: More of rich's.
+        options: Further arguments of rich's `Console`.
     """
     stream = sys.stderr if stderr else sys.stdout
     moves = can_move(stream)
@@ -70,7 +70,7 @@ def console(*, stderr: bool = False, markup: bool = False, **options: Any) -> Co
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Show that something takes its time, where somebody looks on."""
+    """Show a spinner on stderr while the context lasts, if it is a terminal."""
     if not can_move(sys.stderr):
         yield
         return
@@ -79,7 +79,7 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def say(label: str, message: str, *, is_bad: bool = False) -> None:
-    """Write a line on standard error that begins with a label in bold letters."""
+    """Write a line to standard error that begins with a label in bold."""
     click.secho(
         printable(label),
         err=True,
@@ -92,7 +92,7 @@ def say(label: str, message: str, *, is_bad: bool = False) -> None:
 
 
 def printable(text: str) -> str:
-    """Write as an escape what a terminal would obey or could not show: names may hold it."""
+    """Escape control and unprintable characters, which names may contain."""
     return "".join(
         letter
         if letter.isprintable() or letter in "\n\t"

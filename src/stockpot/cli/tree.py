@@ -1,4 +1,4 @@
-"""`stockpot tree`: what a soup is made of, who serves it, and what was forgotten."""
+"""`stockpot tree`: prints the shards, revisions, servers and receipts of soups."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def tree(
 
 
 def tree_of(snapshot: SoupSnapshot) -> Tree:
-    """Draw one soup."""
+    """Return the tree of one soup."""
     soup, world, objects = snapshot.soup, snapshot.world, snapshot.objects
     ready = find(soup.status.conditions, ConditionType.READY)
     top = Tree(_line("soup", soup.metadata.name, ready.reason if ready else NOT_RECONCILED))

@@ -1,4 +1,4 @@
-"""A verifier's report for people: one group for each thing that was looked at. No checking."""
+"""Prints a verification report, with the checks grouped by their subject. It checks nothing."""
 
 from itertools import groupby
 
@@ -21,15 +21,15 @@ WORDS = {
     Verdict.FAILED: "failed",
 }
 MEANINGS = {
-    Verdict.PROVEN: "it follows from bytes that were read and computed here",
-    Verdict.ATTESTED: "whoever signed says so, and nothing here contradicts it",
-    Verdict.NOT_CHECKABLE: "nobody can know it from here",
-    Verdict.FAILED: "it is not so",
+    Verdict.PROVEN: "follows from bytes that were read and computed here",
+    Verdict.ATTESTED: "stated by the signer, and nothing here contradicts it",
+    Verdict.NOT_CHECKABLE: "cannot be decided from here; the reason says what is missing",
+    Verdict.FAILED: "the claim is false; the reason names the cause",
 }
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Show what was checked, how each check ended, and what they come to."""
+    """Print every check with its verdict, and the number of each verdict."""
     console.print(f"soup {report.soup} in {report.store}", highlight=False, soft_wrap=True)
     signers = ", then ".join(report.keys) or report.key
     console.print(f"signed with {signers}", style="dim", highlight=False, soft_wrap=True)
@@ -42,27 +42,27 @@ def print_report(report: Report, console: Console) -> None:
     print_counts(report, console)
     console.print()
     if report.head and not report.count(Verdict.FAILED):
-        console.print("Keep the head of the chain for the next time:", style="dim")
+        console.print("Record the head of the chain for the next check:", style="dim")
         console.print(f"  --head {report.head}", highlight=False, soft_wrap=True)
-    console.print("What no check here can see:", style="dim")
-    for one in BEYOND:
-        console.print(Padding(Text(f"- {one}", style="dim"), (0, 0, 0, 2)))
+    console.print("What these checks cannot see:", style="dim")
+    for limit in BEYOND:
+        console.print(Padding(Text(f"- {limit}", style="dim"), (0, 0, 0, 2)))
 
 
 def print_counts(report: Report, console: Console) -> None:
-    """Show what all checks come to."""
+    """Print the number of checks with each verdict."""
     for verdict in reversed(Verdict):
         mark, style = MARKS[verdict]
         count = report.count(verdict)
         line = Text.assemble(
             (f"{mark} {count:>3} {WORDS[verdict]:<14}", style if count else "dim"),
-            (MEANINGS[verdict] + _moot(report, verdict), "dim"),
+            (MEANINGS[verdict] + _superseded(report, verdict), "dim"),
         )
         console.print(line)
 
 
-def _moot(report: Report, verdict: Verdict) -> str:
-    """How many of them need not be checked any more."""
+def _superseded(report: Report, verdict: Verdict) -> str:
+    """Name the number of checks that later receipts superseded."""
     count = sum(check.superseded for check in report.checks)
     is_open = verdict is Verdict.NOT_CHECKABLE
     return f"; {count} superseded by later receipts" if is_open and count else ""

@@ -1,4 +1,4 @@
-"""`stockpot verify`: words and arguments. What is checked is in `stockpot.unlearning.verify`."""
+"""`stockpot verify`: arguments and output. `stockpot.unlearning.verify` has the checks."""
 
 from pathlib import Path
 
@@ -27,14 +27,19 @@ from stockpot.unlearning.verify.verification import verify as check_all
 @click.option(
     "--base",
     metavar="FOLDER|PREFIX",
-    help="The base, where a receipt's successor is the base alone: a folder, or a prefix of the "
-    "store.",
+    help="The base, needed if a receipt's successor is the base alone: a folder, or a prefix in "
+    "the store.",
 )
-@click.option("--url", "urls", multiple=True, help="A server of the soup, to ask it too.")
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    help="URL of a server of the soup, to check its answers too; may be repeated.",
+)
 @click.option(
     "--opening",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="What `stockpot opening` printed of records, to find the receipts that are about them.",
+    help="File with the output of `stockpot opening`, to find the receipts that cover its records.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(
@@ -52,8 +57,8 @@ def verify(
 ) -> int:
     """Check receipts with a public key and read access to the store.
 
-    SOUP is soup/NAME, or the UID of one that is gone. Needs no cluster, and trusts none.
-    Ends with 0 if all is proven or attested, 8 if something is not checkable, 9 if a check failed.
+    SOUP is soup/NAME, or the UID of a deleted soup. Needs no cluster, and trusts none.
+    Exits with 0 if all is proven or attested, 8 if something is not checkable, 9 if a check failed.
     """
     kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
