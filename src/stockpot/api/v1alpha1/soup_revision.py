@@ -51,6 +51,7 @@ class SoupRevisionStatus(Model):
     """The observed state of the revision."""
 
     created_at: Timestamp | None = None
+    """Deprecated: nothing reads it. See metadata.creationTimestamp."""
     merge: RevisionMerge | None = None
     """How it was merged; unset if the merge run did not report it."""
     evaluated_at: Timestamp | None = None
