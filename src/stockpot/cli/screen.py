@@ -13,7 +13,7 @@ from stockpot.core.plan import Plan
 from stockpot.core.render import describe
 from stockpot.core.runs import RunName
 from stockpot.core.world import World
-from stockpot.local.session import LocalSnapshot, Session, Watcher, ask_progress
+from stockpot.local.session import LocalSnapshot, Session, Watcher, request_progress
 from stockpot.metrics.progress import Snapshot
 
 
@@ -33,15 +33,15 @@ class Screen:
         name = self._names.get(rest[:8])
         return f"{verb} {name}" if name else run
 
-    def __call__(self, sight: LocalSnapshot) -> None:
+    def __call__(self, snapshot: LocalSnapshot) -> None:
         """Show what came of one round."""
-        assessment = sight.round.assessment
+        assessment = snapshot.round.assessment
         if assessment:
             self._names = {uid[:8]: name for uid, name in assessment.inputs.world.names.items()}
-            for line in told(sight.round.plan, assessment.inputs.world):
+            for line in told(snapshot.round.plan, assessment.inputs.world):
                 self.say(line)
         if self._bars:
-            self.show(sight.progress)
+            self.show(snapshot.progress)
 
     def say(self, line: str) -> None:
         """Write a line with the time since the beginning."""
@@ -106,7 +106,7 @@ def look_on(session: Session) -> None:
 
 def _progress(session: Session) -> dict[RunName, Snapshot]:
     return {
-        run.name: ask_progress(session.runs(key).process(run.name)) or Snapshot()
+        run.name: request_progress(session.runs(key).process(run.name)) or Snapshot()
         for key in session.objects.soup_keys()
         for run in session.runs(key).list()
         if run.is_active
