@@ -21,7 +21,7 @@ class Package:
     """A program, or a file by its whole path."""
 
     def there(self) -> bool:
-        """Whether it is installed, by whatever means."""
+        """Return whether the package is installed, by apt or otherwise."""
         if self.proof.startswith("/"):
             return Path(self.proof).exists()
         return shutil.which(self.proof, path=SEARCHED) is not None

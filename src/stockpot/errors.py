@@ -52,7 +52,7 @@ class ExitCode(IntEnum):
 
 
 FINAL_EXIT_CODES = range(42, 60)
-"""The same input would fail the same way again, so that no Job is tried again. Not all are used."""
+"""A Job that ends with one is not retried: the same input would fail again. Some are unused."""
 
 
 class StockpotError(Exception):

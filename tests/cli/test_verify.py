@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.local.tiny_soup import Ended, Table, environment, lay
+from tests.local.tiny_soup import CommandResult, Table, environment, lay
 
 from stockpot.errors import ExitCode
 
@@ -21,7 +21,7 @@ class Outsider:
 
     table: Table
 
-    def run(self, command: str, *arguments: str | Path) -> Ended:
+    def run(self, command: str, *arguments: str | Path) -> CommandResult:
         place = ("--store", self.table.state / "store")
         key = ("--key", self.table.state / "signing-key.pem.pub")
         done = subprocess.run(
@@ -32,7 +32,7 @@ class Outsider:
             timeout=300,
             env=environment() | {"COLUMNS": "120"},
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")

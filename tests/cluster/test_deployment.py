@@ -1,3 +1,5 @@
+"""The Deployment and Service of the servers, and which of their pods have ended."""
+
 import pytest
 from tests.cluster.shapes import SOUP, Json, a_pod, servers, settings
 

@@ -1,3 +1,5 @@
+"""Drift: what the API server adds to a Deployment is none, what a person edits is."""
+
 import copy
 
 import pytest

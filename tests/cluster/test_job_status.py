@@ -1,3 +1,5 @@
+"""A run as its Job and pods show it: active, finished with a result, or failed with a reason."""
+
 from datetime import UTC, datetime
 
 import pytest

@@ -77,7 +77,7 @@ class Operator:
         env.pop("KUBERNETES_SERVICE_HOST", None)
         self._command, self._env = [sys.executable, *program, *command], env
         self.is_kept = False
-        """Whether it is started again where it ends, as a kubelet does."""
+        """Whether the process is restarted when it ends, as a kubelet does."""
         self.start()
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ from stockpot.errors import ExitCode, Refused, Transient
 
 Files = dict[str, Content]
 A_LINE = lines({"file_name": "a.png", "text": "an ant"})
-ONE: Files = {"a.png": RED, "metadata.jsonl": A_LINE}
+ANT: Files = {"a.png": RED, "metadata.jsonl": A_LINE}
 BESIDE: Files = {"a.png": RED, "a.txt": "an ant"}
 
 
@@ -45,7 +45,7 @@ def refusal(folder: Path) -> Refused:
 @pytest.mark.parametrize(
     "files",
     [
-        pytest.param(ONE, id="jsonl"),
+        pytest.param(ANT, id="jsonl"),
         pytest.param({"a.png": RED, "metadata.csv": "file_name,text\na.png,an ant\n"}, id="csv"),
         pytest.param(
             {"a.png": RED, "metadata.csv": '\ufefftext,file_name\r\n"an ant",a.png\r\n\r\n'},
@@ -71,7 +71,7 @@ def refusal(folder: Path) -> Refused:
         pytest.param({"a.png": RED, "a.json": '{"text": "an ant", "width": 8}'}, id="json"),
         pytest.param({**BESIDE, "a.json": '{"caption": "ants"}'}, id="img2dataset-files"),
         pytest.param({**BESIDE, "a.json": '[{"box": [1, 2]}]'}, id="json-of-something-else"),
-        pytest.param({**ONE, "a.txt": "an ant\n"}, id="line-and-txt-that-agree"),
+        pytest.param({**ANT, "a.txt": "an ant\n"}, id="line-and-txt-that-agree"),
     ],
 )
 def test_every_form_gives_the_picture_its_caption(tmp_path: Path, files: Files) -> None:
@@ -90,7 +90,7 @@ def test_every_form_gives_the_picture_its_caption(tmp_path: Path, files: Files) 
         ({"a.png": RED, "metadata.csv": "file_name,text".encode("utf-16")}, "it is UTF-16"),
         ({"a.png": RED, "metadata.jsonl": A_LINE.encode("utf-16")}, "it is UTF-16"),
         ({"a.png": RED, "metadata.parquet": "PAR1"}, "metadata.parquet is not read"),
-        ({**ONE, "metadata.csv": "file_name,text\n"}, "both metadata.csv and metadata.jsonl"),
+        ({**ANT, "metadata.csv": "file_name,text\n"}, "both metadata.csv and metadata.jsonl"),
         (
             {"a.png": RED, "metadata.jsonl": '{"file_name": "a.png", "text": "x", "text": "y"}'},
             "text is there twice",
@@ -99,7 +99,7 @@ def test_every_form_gives_the_picture_its_caption(tmp_path: Path, files: Files) 
             {"metadata.jsonl": lines({"image_file_name": "a.png", "mask_file_name": "b.png"})},
             "no file_name, but image_file_name and mask_file_name",
         ),
-        ({**ONE, "a.txt": "a bee"}, "metadata.jsonl, line 1 and a.txt have different captions"),
+        ({**ANT, "a.txt": "a bee"}, "metadata.jsonl, line 1 and a.txt have different captions"),
         ({**BESIDE, "a.caption": "a bee"}, "a.caption and a.txt have different captions"),
         ({**BESIDE, "a.json": '{"text": "a bee"}'}, "a.json and a.txt have different captions"),
         ({**BESIDE, "a.json": '{"text": ["an ant"]}'}, "a.json: text is no string"),
@@ -133,8 +133,8 @@ def test_folders_of_classes_are_no_captions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "counts"),
     [
-        pytest.param(ONE, {}, id="nothing"),
-        pytest.param({**ONE, "b.png": BLUE}, {"UnlistedPicture": (1, ("b.png",))}, id="unlisted"),
+        pytest.param(ANT, {}, id="nothing"),
+        pytest.param({**ANT, "b.png": BLUE}, {"UnlistedPicture": (1, ("b.png",))}, id="unlisted"),
         pytest.param(
             {
                 "m.png": BLUE,
@@ -147,17 +147,17 @@ def test_folders_of_classes_are_no_captions(tmp_path: Path) -> None:
             id="mask-in-a-column",
         ),
         pytest.param(
-            {**ONE, **{f"{name}.heic": b"x" for name in "bcdef"}},
+            {**ANT, **{f"{name}.heic": b"x" for name in "bcdef"}},
             {"UnreadFormat": (5, ("b.heic", "c.heic", "d.heic"))},
             id="five-of-another-format",
         ),
         pytest.param(
-            {**ONE, "old.zip": "x", "t.parquet": "x"},
+            {**ANT, "old.zip": "x", "t.parquet": "x"},
             {"UnreadArchive": (2, ("old.zip", "t.parquet"))},
             id="archives",
         ),
         pytest.param(
-            {**ONE, "README.md": "x", "Thumbs.db": "x", "LICENSE.txt": "x"},
+            {**ANT, "README.md": "x", "Thumbs.db": "x", "LICENSE.txt": "x"},
             {"OtherFile": (3, ("README.md", "Thumbs.db", "LICENSE.txt"))},
             id="no-data",
         ),
@@ -267,7 +267,7 @@ def test_names_that_are_no_splits_are_read(tmp_path: Path, first: str, second: s
 
 def test_a_name_that_no_disk_can_have_is_no_picture(tmp_path: Path) -> None:
     for name in ("a" * 300 + ".png", "a/" * 3000 + "b.png", "a.png/b.png", "https://x.org/a.png"):
-        files = {**ONE, "metadata.jsonl": lines({"file_name": name, "text": "x"})}
+        files = {**ANT, "metadata.jsonl": lines({"file_name": name, "text": "x"})}
 
         error = refusal(put(tmp_path / "data", files))
 
@@ -297,7 +297,7 @@ def test_a_folder_with_the_name_of_a_picture_or_caption_is_a_folder(
 
 
 def test_a_line_that_names_a_folder_or_a_pipe_is_refused(tmp_path: Path) -> None:
-    folder = put(tmp_path / "data", {**ONE, "b.png/c.png": BLUE})
+    folder = put(tmp_path / "data", {**ANT, "b.png/c.png": BLUE})
     (folder / "metadata.jsonl").write_text(lines({"file_name": "b.png", "text": "b"}))
     assert "line 1: b.png is a folder" in refusal(folder).message
 
@@ -309,11 +309,11 @@ def test_a_line_that_names_a_folder_or_a_pipe_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "target", "files", "counts"),
     [
-        ("b.png", "gone.png", ONE, {"Link": (1, ("b.png",))}),
-        ("b.png", "b.png", ONE, {"Link": (1, ("b.png",))}),
-        ("loop", ".", ONE, {"Link": (1, ("loop",))}),
-        ("b.png", "a.png", ONE, {"UnlistedPicture": (1, ("b.png",))}),
-        ("README", "/etc/hostname", ONE, {"OtherFile": (1, ("README",))}),
+        ("b.png", "gone.png", ANT, {"Link": (1, ("b.png",))}),
+        ("b.png", "b.png", ANT, {"Link": (1, ("b.png",))}),
+        ("loop", ".", ANT, {"Link": (1, ("loop",))}),
+        ("b.png", "a.png", ANT, {"UnlistedPicture": (1, ("b.png",))}),
+        ("README", "/etc/hostname", ANT, {"OtherFile": (1, ("README",))}),
         (
             "a.png",
             ".store/a.png",
@@ -339,8 +339,8 @@ def test_links_are_followed_to_files_inside_and_counted_else(
 @pytest.mark.parametrize(
     ("name", "target", "files"),
     [
-        ("b.png", "../secret/a.png", ONE),
-        ("more", "../secret", ONE),
+        ("b.png", "../secret/a.png", ANT),
+        ("more", "../secret", ANT),
         ("metadata.jsonl", "../secret/metadata.jsonl", {"a.png": RED}),
         ("a.txt", "../secret/a.txt", {"a.png": RED}),
         ("x.tar", "../secret/x.tar", {}),
@@ -350,7 +350,7 @@ def test_links_are_followed_to_files_inside_and_counted_else(
 def test_a_link_out_of_the_folder_is_refused(
     tmp_path: Path, name: str, target: str, files: Files
 ) -> None:
-    put(tmp_path / "secret", {**ONE, "a.txt": "x", "x.tar": tar(("0.jpg", RED), ("0.txt", "x"))})
+    put(tmp_path / "secret", {**ANT, "a.txt": "x", "x.tar": tar(("0.jpg", RED), ("0.txt", "x"))})
     folder = put(tmp_path / "data", files)
     (folder / name).symlink_to(target)
 
@@ -367,7 +367,7 @@ def test_a_name_with_a_line_break_is_read_and_shown_without(tmp_path: Path) -> N
 
 def test_a_name_that_is_no_utf8_is_refused_where_it_is_data(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
-    unlisted = put(tmp_path / "unlisted", {**ONE, f"{name}.png": BLUE})
+    unlisted = put(tmp_path / "unlisted", {**ANT, f"{name}.png": BLUE})
     data = put(tmp_path / "data", {f"{name}.png": RED, f"{name}.txt": "x"})
 
     assert omitted(unlisted) == {"UnlistedPicture": (1, (r"caf\udce9.png",))}
@@ -396,7 +396,7 @@ def become_nobody() -> None:
 @pytest.mark.parametrize("name", ["more", "a.png", "metadata.jsonl"])
 def test_an_unreadable_file_is_named_and_transient(name: str) -> None:
     with unprivileged() as folder:
-        put(folder, {**ONE, "more/b.png": BLUE})
+        put(folder, {**ANT, "more/b.png": BLUE})
         (folder / name).chmod(0)
         become_nobody()
 
@@ -410,7 +410,7 @@ def test_an_unreadable_file_is_named_and_transient(name: str) -> None:
 
 def test_lost_and_found_need_not_be_readable() -> None:
     with unprivileged() as folder:
-        put(folder, {**ONE, "lost+found/b.png": BLUE})
+        put(folder, {**ANT, "lost+found/b.png": BLUE})
         (folder / "lost+found").chmod(0)
         become_nobody()
 

@@ -14,7 +14,7 @@ from stockpot.diffusion.records import list_records, read_folder, without
 from stockpot.errors import ExitCode, Refused
 
 Members = tuple[tuple[str, Content] | tarfile.TarInfo, ...]
-ONE: Members = (("0.jpg", RED), ("0.txt", "an ant"))
+ANT: Members = (("0.jpg", RED), ("0.txt", "an ant"))
 
 
 def in_a_folder(tmp_path: Path, *members: tuple[str, Content] | tarfile.TarInfo) -> Path:
@@ -43,14 +43,14 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     "members",
     [
-        pytest.param(ONE, id="jpg-txt"),
-        pytest.param((*ONE, ("0.json", '{"caption": "ants", "width": 8}')), id="img2dataset"),
-        pytest.param((("0.json", '{"key": "0"}'), *ONE[::-1]), id="img2dataset-in-another-order"),
-        pytest.param((*ONE, ("0.json", '{"text": "an ant"}')), id="json-and-txt-that-agree"),
-        pytest.param((*ONE, ("0.json", '{"text": null}')), id="json-without-a-caption"),
-        pytest.param((*ONE, ("0.json", "[[1, 2]]")), id="json-of-something-else"),
-        pytest.param((ONE[0], ("0.json", '{"text": "an ant"}')), id="json-alone"),
-        pytest.param((ONE[0], ("0.caption", "\ufeffan ant\n")), id="caption-with-a-mark"),
+        pytest.param(ANT, id="jpg-txt"),
+        pytest.param((*ANT, ("0.json", '{"caption": "ants", "width": 8}')), id="img2dataset"),
+        pytest.param((("0.json", '{"key": "0"}'), *ANT[::-1]), id="img2dataset-in-another-order"),
+        pytest.param((*ANT, ("0.json", '{"text": "an ant"}')), id="json-and-txt-that-agree"),
+        pytest.param((*ANT, ("0.json", '{"text": null}')), id="json-without-a-caption"),
+        pytest.param((*ANT, ("0.json", "[[1, 2]]")), id="json-of-something-else"),
+        pytest.param((ANT[0], ("0.json", '{"text": "an ant"}')), id="json-alone"),
+        pytest.param((ANT[0], ("0.caption", "\ufeffan ant\n")), id="caption-with-a-mark"),
         pytest.param((("./0.jpg", RED), ("./0.txt", "an ant")), id="of-tar-dot"),
         pytest.param((("/0.jpg", RED), ("/0.txt", "an ant")), id="absolute"),
         pytest.param((("../0.jpg", RED), ("../0.txt", "an ant")), id="upwards"),
@@ -82,7 +82,7 @@ def test_a_long_name_is_a_name(tmp_path: Path, format_: int) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_picture_is_the_one_without_a_middle_part(tmp_path: Path, order: int) -> None:
-    members: Members = (*ONE, ("0.seg.png", BLUE), ("0.cls", "3"), ("0.npy", b"x"))[::order]
+    members: Members = (*ANT, ("0.seg.png", BLUE), ("0.cls", "3"), ("0.npy", b"x"))[::order]
     folder = in_a_folder(tmp_path, *members)
 
     assert captions(folder) == {"x.tar/0.jpg": "an ant"}
@@ -94,8 +94,8 @@ def test_the_picture_is_the_one_without_a_middle_part(tmp_path: Path, order: int
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ((*ONE, ("0.png", BLUE)), "x.tar/0.jpg and x.tar/0.png are two pictures under one key"),
-        ((*ONE, ("0.JPG", BLUE)), "are two pictures under one key"),
+        ((*ANT, ("0.png", BLUE)), "x.tar/0.jpg and x.tar/0.png are two pictures under one key"),
+        ((*ANT, ("0.JPG", BLUE)), "are two pictures under one key"),
         (
             (("0.seg.png", BLUE), ("0.txt", "x")),
             "0.seg.png is a picture of the key 0, which has no",
@@ -104,17 +104,17 @@ def test_the_picture_is_the_one_without_a_middle_part(tmp_path: Path, order: int
             (("a.v1.jpg", RED), ("a.v1.txt", "x"), ("a.v2.jpg", BLUE), ("a.v2.txt", "y")),
             "x.tar/a.v1.jpg is a picture of the key a, which has no picture a.jpg",
         ),
-        ((*ONE, ("0.json", '{"text": "a bee"}')), "0.json and x.tar/0.txt have different captions"),
-        ((*ONE, ("0.json", '{"text": ["an ant"]}')), "x.tar/0.json: text is no string"),
-        ((*ONE, ("0.json", "{")), "x.tar/0.json is not JSON"),
-        ((ONE[0], ("0.json", '{"caption": "x"}')), "x.tar/0.jpg has no caption"),
-        ((*ONE, ("1.jpg", BLUE)), "x.tar/1.jpg has no caption"),
-        ((ONE[0], ("0.txt", "an ant".encode("utf-16"))), "x.tar/0.txt is not UTF-8: it is UTF-16"),
-        ((ONE[0], ("0.txt", "a\0b")), "x.tar/0.txt: the caption holds a NUL"),
-        ((*ONE, ("0.jpg", BLUE)), "x.tar has two members that are called 0.jpg"),
-        ((*ONE, ("./0.txt", "a bee")), "x.tar has two members that are called 0.txt"),
-        ((*ONE, link("1.jpg", "/etc/passwd"), ("1.txt", "x")), "a link to /etc/passwd, which is"),
-        ((*ONE, link("1.jpg", "1.jpg"), ("1.txt", "x")), "1.jpg is a link to 1.jpg, which is not"),
+        ((*ANT, ("0.json", '{"text": "a bee"}')), "0.json and x.tar/0.txt have different captions"),
+        ((*ANT, ("0.json", '{"text": ["an ant"]}')), "x.tar/0.json: text is no string"),
+        ((*ANT, ("0.json", "{")), "x.tar/0.json is not JSON"),
+        ((ANT[0], ("0.json", '{"caption": "x"}')), "x.tar/0.jpg has no caption"),
+        ((*ANT, ("1.jpg", BLUE)), "x.tar/1.jpg has no caption"),
+        ((ANT[0], ("0.txt", "an ant".encode("utf-16"))), "x.tar/0.txt is not UTF-8: it is UTF-16"),
+        ((ANT[0], ("0.txt", "a\0b")), "x.tar/0.txt: the caption holds a NUL"),
+        ((*ANT, ("0.jpg", BLUE)), "x.tar has two members that are called 0.jpg"),
+        ((*ANT, ("./0.txt", "a bee")), "x.tar has two members that are called 0.txt"),
+        ((*ANT, link("1.jpg", "/etc/passwd"), ("1.txt", "x")), "a link to /etc/passwd, which is"),
+        ((*ANT, link("1.jpg", "1.jpg"), ("1.txt", "x")), "1.jpg is a link to 1.jpg, which is not"),
         ((("caf\udce9.jpg", RED), ("caf\udce9.txt", "x")), r"caf\udce9.jpg has a name that is not"),
     ],
 )
@@ -127,8 +127,8 @@ def test_missing_or_ambiguous_members_are_refused(
 def test_it_does_not_matter_which_caption_comes_first(tmp_path: Path) -> None:
     json: tuple[str, Content] = ("0.json", '{"text": "a bee"}')
 
-    first = refusal(in_a_folder(tmp_path / "1", *ONE, json))
-    second = refusal(in_a_folder(tmp_path / "2", json, *ONE))
+    first = refusal(in_a_folder(tmp_path / "1", *ANT, json))
+    second = refusal(in_a_folder(tmp_path / "2", json, *ANT))
 
     assert first == second
 
@@ -136,11 +136,11 @@ def test_it_does_not_matter_which_caption_comes_first(tmp_path: Path) -> None:
 def test_unused_data_is_counted_and_named(tmp_path: Path) -> None:
     folder = in_a_folder(
         tmp_path,
-        *ONE,
+        *ANT,
         *(("._0.jpg", b"x"), ("__MACOSX/._0.jpg", b"x"), ("PaxHeaders.7/0.jpg", b"x")),
         *((".DS_Store", b"x"), ("README", "x"), ("1.txt", "a bee"), ("2.svg", "x")),
     )
-    put(folder, {"y.tar.gz": gzip.compress(tar(*ONE)), "b.png": BLUE})
+    put(folder, {"y.tar.gz": gzip.compress(tar(*ANT)), "b.png": BLUE})
     put(folder, {"x.parquet": "PAR1", "x_stats.json": "{}"})  # As img2dataset does.
 
     assert captions(folder) == {"x.tar/0.jpg": "an ant"}
@@ -160,7 +160,7 @@ def test_unused_data_is_counted_and_named(tmp_path: Path) -> None:
 def test_a_picture_of_another_format_with_a_caption_is_a_record_that_cannot_be_decoded(
     tmp_path: Path,
 ) -> None:
-    folder = in_a_folder(tmp_path, *ONE, ("0.svg", "x"), ("1.heic", "x"), ("1.txt", "a bee"))
+    folder = in_a_folder(tmp_path, *ANT, ("0.svg", "x"), ("1.heic", "x"), ("1.txt", "a bee"))
 
     assert captions(folder) == {"x.tar/0.jpg": "an ant", "x.tar/1.heic": "a bee"}
     assert omitted(folder) == {"UnreadFormat": (1, ("x.tar/0.svg",))}
@@ -176,7 +176,7 @@ def test_a_picture_of_another_format_with_a_caption_is_a_record_that_cannot_be_d
     ids=["symbolic", "hard", "hard-of-tar-dot"],
 )
 def test_a_link_to_another_member_is_that_member(tmp_path: Path, member: tarfile.TarInfo) -> None:
-    folder = in_a_folder(tmp_path, member, ("d/1.txt", "a bee"), *ONE)
+    folder = in_a_folder(tmp_path, member, ("d/1.txt", "a bee"), *ANT)
 
     first, second = list_records(folder)
 
@@ -207,22 +207,22 @@ def test_a_member_with_holes_is_refused(tmp_path: Path) -> None:
 # Ends, and what comes after
 
 
-TWO: Members = (("1.jpg", BLUE), ("1.txt", "a bee"))
+BEE: Members = (("1.jpg", BLUE), ("1.txt", "a bee"))
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (tar(*ONE) + tar(*TWO), "goes on after its end"),
-        (tar(*ONE) + b"garbage", "goes on after its end"),
-        (tar(*ONE) + bytes(1 << 21) + b"x", "goes on after its end"),
-        (bytes(1024) + tar(*ONE), "goes on after its end"),
-        (tar(*ONE)[:2300], "does not end as a tar does"),
+        (tar(*ANT) + tar(*BEE), "goes on after its end"),
+        (tar(*ANT) + b"garbage", "goes on after its end"),
+        (tar(*ANT) + bytes(1 << 21) + b"x", "goes on after its end"),
+        (bytes(1024) + tar(*ANT), "goes on after its end"),
+        (tar(*ANT)[:2300], "does not end as a tar does"),
         (b"", "cannot be read as a tar"),
         (b"PK\3\4" + bytes(600), "cannot be read as a tar"),
-        (gzip.compress(tar(*ONE)), "is compressed with gzip"),
-        (bz2.compress(tar(*ONE)), "is compressed with bzip2"),
-        (lzma.compress(tar(*ONE)), "is compressed with xz"),
+        (gzip.compress(tar(*ANT)), "is compressed with gzip"),
+        (bz2.compress(tar(*ANT)), "is compressed with bzip2"),
+        (lzma.compress(tar(*ANT)), "is compressed with xz"),
         (b"\x28\xb5\x2f\xfd" + bytes(600), "is compressed with zstd"),
     ],
 )
@@ -233,15 +233,15 @@ def test_a_truncated_extended_or_compressed_tar_is_refused(
 
 
 def test_zeros_after_the_end_are_padding(tmp_path: Path) -> None:
-    folder = put(tmp_path / "data", {"X.TAR": tar(*ONE) + bytes(100_000)})
+    folder = put(tmp_path / "data", {"X.TAR": tar(*ANT) + bytes(100_000)})
 
     assert captions(folder) == {"X.TAR/0.jpg": "an ant"}
 
 
 @pytest.mark.parametrize("command", [["-A", "-f"], ["-r", "-f"]], ids=["concatenate", "append"])
 def test_tars_that_tar_itself_joined_are_read_whole(tmp_path: Path, command: list[str]) -> None:
-    folder = put(tmp_path / "data", {"x.tar": tar(*ONE)})
-    files = put(tmp_path / "files", {"1.jpg": BLUE, "1.txt": "a bee", "y.tar": tar(*TWO)})
+    folder = put(tmp_path / "data", {"x.tar": tar(*ANT)})
+    files = put(tmp_path / "files", {"1.jpg": BLUE, "1.txt": "a bee", "y.tar": tar(*BEE)})
     added = ["y.tar"] if "-A" in command else ["1.jpg", "1.txt"]
     subprocess.run(["tar", *command, folder / "x.tar", *added], cwd=files, check=True)
 
@@ -249,15 +249,15 @@ def test_tars_that_tar_itself_joined_are_read_whole(tmp_path: Path, command: lis
 
 
 def test_a_key_may_be_in_two_tars_and_splits_may_not(tmp_path: Path) -> None:
-    shards = put(tmp_path / "shards", {"0.tar": tar(*ONE), "1.tar": tar(("0.jpg", BLUE), ONE[1])})
-    splits = put(tmp_path / "splits", {"pets-train-0.tar": tar(*ONE), "pets-val-0.tar": tar(*TWO)})
+    shards = put(tmp_path / "shards", {"0.tar": tar(*ANT), "1.tar": tar(("0.jpg", BLUE), ANT[1])})
+    splits = put(tmp_path / "splits", {"pets-train-0.tar": tar(*ANT), "pets-val-0.tar": tar(*BEE)})
 
     assert captions(shards) == {"0.tar/0.jpg": "an ant", "1.tar/0.jpg": "an ant"}
     assert "pets-train-0.tar/0.jpg and pets-val-0.tar/1.jpg" in refusal(splits)
 
 
 def test_a_record_is_named_with_or_without_what_tar_writes_before_it(tmp_path: Path) -> None:
-    records = list_records(in_a_folder(tmp_path, ("./0.jpg", RED), ("./0.txt", "x"), *TWO))
+    records = list_records(in_a_folder(tmp_path, ("./0.jpg", RED), ("./0.txt", "x"), *BEE))
 
     for name in ("x.tar/0.jpg", "x.tar/./0.jpg"):
         assert [record.name for record in without(records, [name])] == ["x.tar/1.jpg"]

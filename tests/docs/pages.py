@@ -56,7 +56,7 @@ class Block:
 
     @property
     def is_checked(self) -> bool:
-        """Whether it is held against what it says that it is."""
+        """Whether the block is checked against the API or the file that it shows."""
         by_itself = self.language == "json" or (
             self.language == "yaml" and bool(MANIFEST.search(self.text))
         )

@@ -1,7 +1,7 @@
-"""What is wrong is refused at the door: one sentence, what to do, a documented exit code.
+"""Bad input is refused with one sentence, a help line and a documented exit code.
 
 A training takes seconds before its first step. So one shard is trained for all of these tests, each
-has a copy of the folder, and all shards whose data is bad are applied at once.
+test has a copy of the folder, and all shards with bad data are applied at once.
 
 Invariant 14.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests import tiny
-from tests.local.tiny_soup import Ended, Table, lay, write
+from tests.local.tiny_soup import CommandResult, Table, lay, write
 
 from stockpot.api.conditions import ConditionType, find
 
@@ -28,35 +28,35 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 @pytest.fixture
 def table(laid: Table, tmp_path: Path) -> Iterator[Table]:
-    """Base, data and manifests, and nothing applied."""
+    """Base, data and manifests, with nothing applied."""
     table = laid.copied(tmp_path / "copy")
     yield table
     table.down()
 
 
 @pytest.fixture(scope="module")
-def too_early(laid: Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Ended]:
-    """A shard that was applied before its soup, and what was said."""
+def too_early(laid: Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, CommandResult]:
+    """A shard that was applied before its soup, and the result of that apply."""
     table = laid.copied(tmp_path_factory.mktemp("too-early") / "copy")
-    said = table.apply("cats")
+    result = table.apply("cats")
     assert table.apply("soup").code == 0
-    return table, said
+    return table, result
 
 
 @pytest.fixture
-def trained(too_early: tuple[Table, Ended], tmp_path: Path) -> Iterator[Table]:
+def trained(too_early: tuple[Table, CommandResult], tmp_path: Path) -> Iterator[Table]:
     """A soup with one shard."""
     table = too_early[0].copied(tmp_path / "copy")
     yield table
     table.down()
 
 
-def test_a_claim_that_nobody_named_is_refused_before_anything_is_stored(table: Table) -> None:
-    said = table.run("apply", "-f", table.root / "soup.yaml")
+def test_a_claim_without_a_folder_is_refused_before_anything_is_stored(table: Table) -> None:
+    result = table.run("apply", "-f", table.root / "soup.yaml")
 
-    assert said.code == 3
-    assert "no folder is known for the claim here" in said.err
-    assert "--claim here=FOLDER" in said.err
+    assert result.code == 3
+    assert "no folder is set for the claim here" in result.err
+    assert "--claim here=FOLDER" in result.err
     assert not (table.state / "objects").exists()
 
 
@@ -65,40 +65,40 @@ def test_one_wrong_manifest_keeps_all_of_them_out(table: Table) -> None:
         (table.root / "cats.yaml").read_text().replace("soupRef", "soupReff")
     )
 
-    said = table.apply("soup", "bad")
+    result = table.apply("soup", "bad")
 
-    assert said.code == 3
-    assert "soupReff" in said.err
-    assert "did you mean" in said.err
+    assert result.code == 3
+    assert "soupReff" in result.err
+    assert "did you mean" in result.err
     assert not (table.state / "objects").exists()
 
 
-def test_a_folder_that_another_process_works_on_is_named_with_its_pid(table: Table) -> None:
+def test_a_folder_in_use_is_refused_with_the_pid_of_its_process(table: Table) -> None:
     table.state.mkdir()
     with (table.state / "lock").open("w+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
 
-        said = table.apply("soup")
+        result = table.apply("soup")
 
-    assert said.code == 5
-    assert f"process {os.getpid()}" in said.err
-    assert "help:" in said.err
+    assert result.code == 5
+    assert f"is in use by process {os.getpid()}" in result.err
+    assert "help:" in result.err
 
 
 def test_a_shard_whose_soup_does_not_exist_yet_says_so_and_waits(
-    too_early: tuple[Table, Ended],
+    too_early: tuple[Table, CommandResult],
 ) -> None:
-    table, said = too_early
+    table, result = too_early
 
-    assert said.code == 4
-    assert "there is no Soup tiny here" in said.err
-    assert "apply one of that name" in said.err
+    assert result.code == 4
+    assert "there is no Soup tiny here" in result.err
+    assert "apply one of that name" in result.err
     assert table.shards()["cats"].status.ingredient is not None
 
 
-def test_what_of_the_data_is_not_used_is_said_wherever_people_look(table: Table) -> None:
+def test_omitted_data_is_reported_by_apply_get_and_conditions(table: Table) -> None:
     data = table.root / "data/cats"
     (data / "unlisted.png").write_bytes((data / "0000.png").read_bytes())
     (data / "README.md").write_text("cats")
@@ -126,14 +126,14 @@ BREAK: Mapping[str, Callable[[Path], object]] = {
     "corrupt": lambda data: [path.write_bytes(b"no picture") for path in data.glob("*.png")],
     "other": lambda data: None,
 }
-"""By shard, what is done to its data."""
+"""How the data of each shard is broken, by the shard's name."""
 
 
 @pytest.fixture(scope="module")
 def refused(
-    too_early: tuple[Table, Ended], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Table, Ended]:
-    """A soup with one good shard, to which all that are bad were added at once; what was said."""
+    too_early: tuple[Table, CommandResult], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Table, CommandResult]:
+    """A soup with one good shard and all bad ones, and the result of applying the bad ones."""
     table = too_early[0].copied(tmp_path_factory.mktemp("refused") / "copy")
     for seed, (name, break_it) in enumerate(BREAK.items(), start=1):
         break_it(tiny.some_data(table.root / f"data/{name}", n=4, seed=seed))
@@ -153,40 +153,40 @@ def refused(
         ("other", "WrongDigest", ("sha256:000000",)),
     ],
 )
-def test_data_that_is_bad_or_of_another_digest_is_said_of_its_shard(
-    refused: tuple[Table, Ended], name: str, reason: str, words: tuple[str, ...]
+def test_bad_data_or_another_digest_is_reported_for_its_shard(
+    refused: tuple[Table, CommandResult], name: str, reason: str, words: tuple[str, ...]
 ) -> None:
-    _, said = refused
+    _, result = refused
 
-    assert said.code == 4
-    _, _, told = said.err.partition(f"datashard/{name} {reason}: ")
-    sentence = told.partition("datashard/")[0]
-    assert all(word in sentence for word in words), said.err
+    assert result.code == 4
+    _, _, rest = result.err.partition(f"datashard/{name} {reason}: ")
+    sentence = rest.partition("datashard/")[0]
+    assert all(word in sentence for word in words), result.err
     assert "help:" in sentence
 
 
 def test_bad_data_stops_its_shard_and_nothing_else(
-    refused: tuple[Table, Ended], too_early: tuple[Table, Ended]
+    refused: tuple[Table, CommandResult], too_early: tuple[Table, CommandResult]
 ) -> None:
-    table, said = refused
+    table, result = refused
 
-    assert "datashard/cats" not in said.err
+    assert "datashard/cats" not in result.err
     assert table.weights() == too_early[0].weights()
     [ingredient] = (table.state / "store/default/shards").rglob("*.safetensors")
     assert table.shards()["cats"].metadata.uid in ingredient.parts
     assert not list((table.state / "store").rglob("*.unfinished"))
 
 
-def test_a_shard_that_is_trained_needs_its_data_no_more(trained: Table) -> None:
+def test_a_trained_shard_no_longer_needs_its_data(trained: Table) -> None:
     shutil.rmtree(trained.root / "data/cats")
 
-    said = trained.apply("soup", "cats")
+    result = trained.apply("soup", "cats")
 
-    assert said.code == 0, said.err
-    assert said.out.startswith("soup/tiny unchanged\ndatashard/cats unchanged\n")
+    assert result.code == 0, result.err
+    assert result.out.startswith("soup/tiny unchanged\ndatashard/cats unchanged\n")
 
 
-def test_what_cannot_be_changed_is_refused_with_advice(trained: Table) -> None:
+def test_a_change_of_an_immutable_field_is_refused_with_help(trained: Table) -> None:
     source = {"pvc": {"claimName": "here", "path": "data/heldout"}}
     write(
         trained.root / "cats.yaml",
@@ -195,11 +195,11 @@ def test_what_cannot_be_changed_is_refused_with_advice(trained: Table) -> None:
         {"soupRef": {"name": "tiny"}, "source": source},
     )
 
-    said = trained.apply("cats")
+    result = trained.apply("cats")
 
-    assert said.code == 3
-    assert "DataShard cats: spec.source cannot be changed" in said.err
-    assert "make a new DataShard" in said.err
+    assert result.code == 3
+    assert "DataShard cats: spec.source cannot be changed" in result.err
+    assert "make a new DataShard" in result.err
 
 
 def test_an_edited_ingredient_is_never_served(trained: Table) -> None:
@@ -214,37 +214,37 @@ def test_an_edited_ingredient_is_never_served(trained: Table) -> None:
     data[-1] ^= 1
     ingredient.write_bytes(data)
 
-    said = trained.apply("dogs")
+    result = trained.apply("dogs")
 
-    assert said.code == 4
-    assert "soup/tiny BadWeights" in said.err
-    assert ingredient.parent.name in said.err
+    assert result.code == 4
+    assert "soup/tiny BadWeights" in result.err
+    assert ingredient.parent.name in result.err
     assert trained.weights() == served
 
 
-def test_a_folder_that_cannot_be_written_is_named(table: Table) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_by_name(table: Table) -> None:
     (table.root / "a-file").write_text("")
     blocked = Table(table.root, "a-file/state")
 
-    said = blocked.apply("soup")
+    result = blocked.apply("soup")
 
-    assert said.code == 7
-    assert "a-file" in said.err
-    assert "help:" in said.err
+    assert result.code == 7
+    assert "a-file" in result.err
+    assert "help:" in result.err
 
 
 def test_a_soup_that_shards_still_name_is_not_deleted(trained: Table) -> None:
-    said = trained.run("delete", "soup/tiny")
+    result = trained.run("delete", "soup/tiny")
 
-    assert said.code == 4
-    assert "shards still name Soup tiny: cats" in said.err
+    assert result.code == 4
+    assert "Soup tiny cannot be deleted: shards still name it: cats" in result.err
 
 
-def test_what_is_not_there_cannot_be_deleted(table: Table) -> None:
-    said = table.run("delete", "shard/unicorns")
+def test_a_missing_object_cannot_be_deleted(table: Table) -> None:
+    result = table.run("delete", "shard/unicorns")
 
-    assert said.code == 3
-    assert "there is no DataShard unicorns in default" in said.err
+    assert result.code == 3
+    assert "there is no DataShard unicorns in the namespace default" in result.err
 
 
 def test_a_soup_that_was_deleted_begins_anew_when_it_is_applied_again(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""What of a shard's data is not used as given is reported once, and again when it changes."""
+"""Omissions of a shard's data are reported once, and again when they change."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A package outside Stockpot brings a weighting, a method and an evaluator: installed and used."""
+"""A package outside Stockpot that brings a weighting, a method and an evaluator is used."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ SUITE = [{"name": "contrast", "options": {"prompts": "a red circle|a big bar", "
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path of all processes of the test, with the package installed into it."""
+    """A folder on sys.path of all processes of the test, with the package installed into it."""
     site = tmp_path / "site"
     install = [uv(), "pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation"]
     into = ["--python", sys.executable, "--target", str(site), str(PACKAGE)]

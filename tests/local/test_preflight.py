@@ -1,4 +1,4 @@
-"""What `stockpot local apply` says before it stores or starts anything: all, each with its line."""
+"""`stockpot local apply` checks all before it stores anything, and reports each fault's line."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local.tiny_soup import Ended, Table, lay
+from tests.local.tiny_soup import CommandResult, Table, lay
 
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.errors import ExitCode, Refused
@@ -20,7 +20,7 @@ from stockpot.local.objects import ObjectFolder
 from stockpot.local.session import utc_now
 
 SPARSE_ELEMENTS = 2**37
-"""A quarter of a TiB in half precision, of which no byte is written."""
+"""A quarter of a TiB in half precision; the file is sparse."""
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 @pytest.fixture
 def table(laid: Table, tmp_path: Path) -> Table:
-    """Base, data and manifests, and nothing applied."""
+    """Base, data and manifests, with nothing applied."""
     return laid.copied(tmp_path / "copy")
 
 
 def change(table: Table, name: str, **spec: Any) -> None:
-    """Write a manifest anew, with other fields. JSON, which every reader of YAML reads alike."""
+    """Rewrite a manifest with other fields. As JSON, which every reader of YAML reads alike."""
     import yaml
 
     path = table.root / f"{name}.yaml"
@@ -43,7 +43,7 @@ def change(table: Table, name: str, **spec: Any) -> None:
     for field, value in spec.items():
         if isinstance(value, dict) and isinstance(manifest["spec"].get(field), dict):
             both = {**manifest["spec"][field], **value}
-            manifest["spec"][field] = {name: one for name, one in both.items() if one is not None}
+            manifest["spec"][field] = {key: item for key, item in both.items() if item is not None}
         else:
             manifest["spec"][field] = value
     path.write_text(json.dumps(manifest))
@@ -55,7 +55,7 @@ def nothing_is_stored(table: Table) -> bool:
 
 
 def sparse(base: Path) -> None:
-    """Make a base that says of itself that it is large."""
+    """Make a base whose header declares large weights."""
     header = {
         "w": {
             "dtype": "F16",
@@ -95,7 +95,7 @@ def source(path: str) -> dict[str, Any]:
 
 
 Break = Callable[[Table], object]
-OUT = "leads out of {root}; path may not leave the claim: name a folder below its root, without .."
+OUT = "leads out of {root}; set path to a folder inside the claim, without .. or links that"
 FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "data that is not there": (
         lambda table: change(table, "cats", **source("data/cat")),
@@ -108,12 +108,12 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "data that is a file": (
         file_of_data,
         ExitCode.BAD_DATA,
-        "cats.yaml:8: DataShard cats: {root}/data/cats is a file, and a folder is needed",
+        "cats.yaml:8: DataShard cats: {root}/data/cats is a file, not a folder",
     ),
     "an empty folder of data": (
         empty_data,
         ExitCode.BAD_DATA,
-        "cats.yaml:8: DataShard cats: {root}/data/cats is empty; put the data there first",
+        "DataShard cats: the folder {root}/data/cats is empty; copy the data into it first",
     ),
     "a path that leaves the claim": (
         lambda table: change(table, "cats", **source("../data")),
@@ -134,8 +134,8 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
         lambda table: change(table, "cats", **source("")),
         ExitCode.BAD_DATA,
         (
-            "cats.yaml:1: DataShard cats: {root} contains {root}/state, in which local mode keeps "
-            "objects and weights; name a folder within it"
+            "cats.yaml:1: DataShard cats: the folder {root} contains {root}/state, the folder of "
+            "local mode itself; name a folder that does not contain it"
         ),
     ),
     "a prefix that is not there": (
@@ -143,8 +143,7 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
         ExitCode.BAD_DATA,
         (
             "cats.yaml:1: DataShard cats: there is no folder {root}/state/store/data/cats; in "
-            "local "
-            "mode a prefix is a folder below {root}/state/store"
+            "local mode, an s3 prefix is a folder below {root}/state/store"
         ),
     ),
     "held-out records that are not there": (
@@ -158,7 +157,7 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "a base that is not there": (
         lambda table: shutil.rmtree(table.root / "base"),
         ExitCode.BAD_BASE,
-        "soup.yaml:6: Soup tiny: there is no folder {root}/base; look at the path",
+        "soup.yaml:6: Soup tiny: there is no folder {root}/base; check the path",
     ),
     "a base that is none": (
         lambda table: (table.root / "base/model_index.json").unlink(),
@@ -195,7 +194,7 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "a base too large for the disk": (
         lambda table: sparse(table.root / "base"),
         ExitCode.STORAGE,
-        "free, and the weights of 1 shard and their mean take at least 2560.0 GiB; free some",
+        "are free, and the weights of 1 shard and their mean need at least 2560.0 GiB; free some",
     ),
     "a receipt that is not there": (
         lambda table: change(table, "cats", relearn="tiny-1"),
@@ -235,7 +234,7 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
     "places that are damaged": (
         lambda table: (key(table).parent / "places.json").write_text("{"),
         ExitCode.INVALID,
-        "{root}/state/places.json cannot be understood: JSONDecodeError",
+        "the settings in {root}/state/places.json are not valid: JSONDecodeError",
     ),
 }
 
@@ -246,22 +245,22 @@ def key(table: Table) -> Path:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_said_before_anything_is_stored(
+def test_a_fault_is_reported_before_anything_is_stored(
     table: Table, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     break_it, code, sentence = FAULTS[name]
     break_it(table)
-    said = table.apply("soup", "cats")
+    result = table.apply("soup", "cats")
 
-    told = " ".join(said.err.replace("\n  help: ", "; ").split())
-    assert sentence.replace("{root}", str(table.root)) in told
-    assert (said.code, said.out) == (code, "")
+    message = " ".join(result.err.replace("\n  help: ", "; ").split())
+    assert sentence.replace("{root}", str(table.root)) in message
+    assert (result.code, result.out) == (code, "")
     assert not list(table.state.rglob("objects"))
     assert not list(table.state.rglob("runs"))
 
 
-def test_a_claim_is_looked_at_where_it_is_named(table: Table) -> None:
+def test_the_folder_of_a_claim_is_checked(table: Table) -> None:
     file = table.root / "soup.yaml"
 
     missing = table.run("apply", "-f", file, "--claim", f"here={table.root}/nothing")
@@ -272,7 +271,7 @@ def test_a_claim_is_looked_at_where_it_is_named(table: Table) -> None:
     assert missing.err == (
         f"error: --claim here={table.root}/nothing: there is no folder {table.root}/nothing\n"
     )
-    assert f"--claim here={file}: {file} is a file, and a folder is needed" in plain.err
+    assert f"--claim here={file}: {file} is a file, not a folder" in plain.err
     assert "here is given two folders: a and b" in twice.err
     assert nothing_is_stored(table)
 
@@ -285,15 +284,16 @@ def taken() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_a_port_that_is_taken_is_named_before_anything_is_stored(table: Table, taken: int) -> None:
+def test_a_port_in_use_is_refused_before_anything_is_stored(table: Table, taken: int) -> None:
     change(table, "soup", serving={"replicas": 1})
 
-    said = served_at(table, taken, "soup", "cats")
+    result = served_at(table, taken, "soup", "cats")
 
-    assert said.code == ExitCode.PORT_TAKEN
-    assert said.err == (
-        f"error: --port {taken}: port {taken} of 127.0.0.1 cannot be used: Address already in use\n"
-        f"  help: end what uses it (ss -ltnp 'sport = :{taken}'), or choose another: --port\n"
+    assert result.code == ExitCode.PORT_TAKEN
+    assert result.err == (
+        f"error: --port {taken}: the server cannot listen on port {taken} of 127.0.0.1: "
+        "Address already in use\n"
+        f"  help: stop the process on it (ss -ltnp 'sport = :{taken}'), or set another: --port\n"
     )
     assert nothing_is_stored(table)
 
@@ -303,40 +303,43 @@ def test_two_soups_cannot_be_served_on_one_port(table: Table) -> None:
     other = (table.root / "soup.yaml").read_text().replace('"tiny"', '"other"')
     (table.root / "other.yaml").write_text(other)
 
-    said = served_at(table, 54321, "soup", "other")
+    result = served_at(table, 54321, "soup", "other")
 
-    assert said.code == ExitCode.PORT_TAKEN
-    assert "--port 54321: several Soups would be served on port 54321: other, tiny" in said.err
+    assert result.code == ExitCode.PORT_TAKEN
+    assert (
+        "--port 54321: several Soups cannot be served on the same port 54321: other, tiny"
+        in result.err
+    )
     assert nothing_is_stored(table)
 
 
-def served_at(table: Table, port: int, *names: str) -> Ended:
+def served_at(table: Table, port: int, *names: str) -> CommandResult:
     files = [part for name in names for part in ("-f", table.root / f"{name}.yaml")]
     return table.run("apply", *files, "--claim", f"here={table.root}", "--port", str(port))
 
 
-def test_everything_is_said_at_once(table: Table, taken: int) -> None:
+def test_all_faults_are_reported_at_once(table: Table, taken: int) -> None:
     change(table, "soup", serving={"replicas": 1}, training={"method": {"name": "LoRA"}})
     change(table, "cats", weight=0.5, **source("../cats"))
     shutil.rmtree(table.root / "base")
     key(table).write_text("no key")
 
-    said = served_at(table, taken, "soup", "cats")
+    result = served_at(table, taken, "soup", "cats")
 
-    assert said.code == ExitCode.INVALID
-    assert said.err.startswith("error: 5 mistakes\n")
+    assert result.code == ExitCode.INVALID
+    assert result.err.startswith("error: 5 mistakes\n")
     for words in (
         "soup.yaml:1: there is no training method LoRA",
         'cats.yaml:1: spec.weight is 0.5, a number; write it in quotes: weight: "0.5"',
-        f"port {taken} of 127.0.0.1 cannot be used",
+        f"the server cannot listen on port {taken} of 127.0.0.1",
         "is not a private key in PEM",
         f"soup.yaml:1: Soup tiny: there is no folder {table.root}/base",
     ):
-        assert words in said.err
+        assert words in result.err
     assert nothing_is_stored(table)
 
 
-def test_what_is_not_used_as_it_stands_is_noted(table: Table) -> None:
+def test_ignored_settings_are_noted(table: Table) -> None:
     change(table, "soup", serving={"replicas": 3}, store={"name": "fast"})
     text = (table.root / "cats.yaml").read_text()
     (table.root / "cats.yaml").write_text(
@@ -349,12 +352,12 @@ def test_what_is_not_used_as_it_stands_is_noted(table: Table) -> None:
 
     files = [("-f", table.root / f"{name}.yaml") for name in ("soup", "cats", "map")]
     claims = ("--claim", f"here={table.root}", "--claim", f"there={table.root}/b")
-    said = table.run("apply", *(part for pair in files for part in pair), *claims, "--no-wait")
+    result = table.run("apply", *(part for pair in files for part in pair), *claims, "--no-wait")
 
-    assert said.code == 0, said.err
-    assert said.err.replace(str(table.root), "DIR").splitlines() == [
+    assert result.code == 0, result.err
+    assert result.err.replace(str(table.root), "DIR").splitlines() == [
         "note: DIR/map.yaml:1: ConfigMap settings is not Stockpot's, and is left aside",
-        "note: --claim: no object names the claim there; claims that are named: here",
+        "note: --claim: no object uses the claim there; claims in use: here",
         "note: DIR/soup.yaml:1: Soup tiny: spec.serving.replicas is 3; local mode runs one server",
         (
             "note: DIR/soup.yaml:1: Soup tiny: spec.store.name is fast; local mode has one store, "
@@ -362,30 +365,29 @@ def test_what_is_not_used_as_it_stands_is_noted(table: Table) -> None:
             "its own folder"
         ),
         (
-            "note: DIR/cats.yaml:5: DataShard cats: finalizers are not kept: example.com/keep; "
-            "nothing "
-            "in local mode would take them away"
+            "note: DIR/cats.yaml:5: DataShard cats: finalizers are ignored: example.com/keep; "
+            "no component of local mode would remove them"
         ),
         (
-            "note: there is no signing key, and a deletion waits for one; make it: stockpot keygen "
-            "--out DIR/state/signing-key.pem"
+            "note: there is no signing key: deleting a shard will wait for one; make one: "
+            "stockpot keygen --out DIR/state/signing-key.pem"
         ),
     ]
 
 
-def test_a_server_that_answers_elsewhere_is_not_moved_in_silence() -> None:
+def test_a_running_server_does_not_change_its_port() -> None:
     running = ServerView("tiny", is_running=True, port=8000)
 
-    [fault] = port_faults([running], 9000, is_told=True)
+    [fault] = port_faults([running], 9000, is_new=True)
 
     assert fault.exit_code == ExitCode.PORT_TAKEN
     assert str(fault.complaint) == (
-        "--port 9000: the server of Soup tiny answers on port 8000 already; end it first, then "
-        "apply again: stockpot local down"
+        "--port 9000: the server of Soup tiny already listens on port 8000; end the server with "
+        "`stockpot local down`, then apply again"
     )
-    assert list(port_faults([running], 8000, is_told=True)) == []
-    assert list(port_faults([running], 0, is_told=True)) == []
-    assert list(port_faults([running], 9000, is_told=False)) == []
+    assert list(port_faults([running], 8000, is_new=True)) == []
+    assert list(port_faults([running], 0, is_new=True)) == []
+    assert list(port_faults([running], 9000, is_new=False)) == []
 
 
 def test_labels_that_are_changed_are_kept(table: Table) -> None:
@@ -404,16 +406,16 @@ def test_labels_that_are_changed_are_kept(table: Table) -> None:
     assert (stored.metadata.labels, stored.metadata.generation) == ({"tier": "gold"}, 1)
 
 
-def test_an_object_that_was_edited_by_hand_is_named(table: Table) -> None:
+def test_a_damaged_object_is_refused_by_its_path(table: Table) -> None:
     path = Layout(table.state).object("default", "soups", "tiny")
     path.parent.mkdir(parents=True)
     path.write_text("kind: Soup\n")
 
-    with pytest.raises(Refused, match=r"soups/tiny\.yaml cannot be understood: ValidationError"):
+    with pytest.raises(Refused, match=r"soups/tiny\.yaml is not valid: ValidationError"):
         ObjectFolder(Layout(table.state)).read(Soup, "default", "tiny")
 
 
-def test_lint_and_local_mode_say_the_same_of_the_same_file(table: Table) -> None:
+def test_lint_and_local_mode_report_the_same_faults(table: Table) -> None:
     change(table, "soup", training={"optimizer": {"options": {"lr": "1"}}, "snrGamma": "0"})
 
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""How a server of local mode is told to end."""
+"""The time that a server of local mode gets to end."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stockpot.serving.http_server import HANDSHAKES_S, LAST_ANSWERS_S, LINGER_S
 
 
 class UnstartedProcess(Process):
-    """Only writes down what it would be told."""
+    """A process that only writes its run spec."""
 
     def start(self, spec: RunSpec) -> None:
         self.folder.mkdir()

@@ -1,4 +1,4 @@
-"""The laptop story with tiny models: every process, file and request is real."""
+"""From the first apply to the last deletion on a laptop: real processes, files and requests."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Iterator[Table]:
 
 
 def ask(table: Table, seed: int = 1) -> tuple[str, str]:
-    """Ask for a picture: the weights that drew it, and the digest of its bytes."""
+    """Request a picture; return the digest of the weights, and that of the picture's bytes."""
     answer = urllib3.request(
         "POST",
         f"{table.url()}/v1/images/generations",
@@ -73,7 +73,7 @@ def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> Non
         table.soup().metadata.uid,
         load_public_key(table.state / "signing-key.pem.pub"),
     )
-    assert [one.statement.predicate.shard.name for one in chain] == ["bees", "dogs"]
+    assert [entry.statement.predicate.shard.name for entry in chain] == ["bees", "dogs"]
     leftovers = [name for name in table.files() if receipt.spec.shard.uid in name]
     assert {name.split("/")[2] for name in leftovers} == {"tombstones", "inventories"}
 

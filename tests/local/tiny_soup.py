@@ -1,4 +1,4 @@
-"""A soup of tiny models in a folder, through the command line: what local tests share."""
+"""A tiny soup in a folder, driven through the command line: shared by the tests of local mode."""
 
 import json
 import os
@@ -24,8 +24,8 @@ STEPS = 6
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it said."""
+class CommandResult:
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -48,11 +48,11 @@ class Table:
         return Session(Layout(self.state))
 
     def beside(self, name: str) -> "Table":
-        """The same base, data and manifests, with a state folder of its own."""
+        """Return a table on the same base, data and manifests, with its own state folder."""
         return Table(self.root, name)
 
     def copied(self, root: Path) -> "Table":
-        """All of it once more, in a folder that is not there yet. Nothing may be running."""
+        """Copy everything to a new folder. No process of the table may run."""
         shutil.copytree(self.root, root)
         if (root / self.state_name).exists():
             remember(Layout(root / self.state_name), {"here": root}, port=0)
@@ -61,7 +61,7 @@ class Table:
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
 
-    def run(self, *arguments: str | Path) -> Ended:
+    def run(self, *arguments: str | Path) -> CommandResult:
         """Run `stockpot local …` in this folder."""
         done = subprocess.run(
             self.command("local", *arguments, "--dir", self.state),
@@ -71,13 +71,13 @@ class Table:
             timeout=600,
             env=environment(),
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def apply(self, *names: str) -> Ended:
-        files = [one for name in names for one in ("-f", self.root / f"{name}.yaml")]
+    def apply(self, *names: str) -> CommandResult:
+        files = [part for name in names for part in ("-f", self.root / f"{name}.yaml")]
         return self.run("apply", *files, "--claim", f"here={self.root}", "--port", "0")
 
-    def delete(self, *names: str) -> Ended:
+    def delete(self, *names: str) -> CommandResult:
         return self.run("delete", *(f"shard/{name}" for name in names))
 
     def keygen(self) -> None:
@@ -86,9 +86,9 @@ class Table:
         subprocess.run(make, check=True, capture_output=True, env=environment())
 
     def soup(self) -> Soup:
-        found = self.session.objects.read(Soup, "default", "tiny")
-        assert found is not None
-        return found
+        soup = self.session.objects.read(Soup, "default", "tiny")
+        assert soup is not None
+        return soup
 
     def weights(self) -> str:
         current = self.soup().status.current_revision
@@ -96,8 +96,8 @@ class Table:
         return current.weights_digest
 
     def shards(self) -> dict[str, DataShard]:
-        found = self.session.objects.list(DataShard, "default")
-        return {one.metadata.name: one for one in found}
+        shards = self.session.objects.list(DataShard, "default")
+        return {shard.metadata.name: shard for shard in shards}
 
     def revisions(self) -> tuple[SoupRevision, ...]:
         return tuple(self.session.objects.list(SoupRevision, "default"))
@@ -111,7 +111,7 @@ class Table:
         return endpoint.url
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Every file of objects and store, with its size and time of writing."""
+        """Every file of objects, store and runs, with its size and modification time."""
         return {
             str(path.relative_to(self.state)): (path.stat().st_size, path.stat().st_mtime_ns)
             for place in ("objects", "store", "runs")
@@ -132,7 +132,7 @@ def lay(root: Path, *shards: str, **soup: Any) -> Table:
     """Make a base, data for each shard, and manifests."""
     tiny.a_base(root / "base")
     tiny.some_data(root / "data/heldout", n=4, seed=99)
-    told = {
+    spec = {
         "base": {"pvc": {"claimName": "here", "path": "base"}},
         "training": {
             "maxTrainSteps": STEPS,
@@ -146,7 +146,7 @@ def lay(root: Path, *shards: str, **soup: Any) -> Table:
         "membership": {"settleSeconds": 0},
         **soup,
     }
-    write(root / "soup.yaml", "Soup", "tiny", told)
+    write(root / "soup.yaml", "Soup", "tiny", spec)
     for seed, name in enumerate(shards):
         tiny.some_data(root / f"data/{name}", n=8, seed=seed)
         source = {"pvc": {"claimName": "here", "path": f"data/{name}"}}
@@ -170,7 +170,7 @@ def write(path: Path, kind: str, name: str, spec: dict[str, Any]) -> None:
 
 
 def processes(table: Table) -> Iterator[int]:
-    """Every process that works for this folder."""
+    """Yield the pid of every live process of this folder."""
     for path in table.state.rglob("pid"):
         try:
             pid = int(path.read_text())
@@ -181,7 +181,7 @@ def processes(table: Table) -> Iterator[int]:
 
 
 def kill(pid: int) -> None:
-    """End a process that this test's own commands started, at once."""
+    """Kill a process group that this test's own commands started."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -189,5 +189,5 @@ def kill(pid: int) -> None:
 
 
 def result_of(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    return found
+    result: dict[str, Any] = json.loads(path.read_bytes())
+    return result

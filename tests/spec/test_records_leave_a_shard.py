@@ -8,9 +8,9 @@ from tests.spec.vocabulary import *
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))
 FORMER = former_of(OLD)
-ASKED = a_shard("dogs").trained().with_fields(excluded_records=frozenset({"rex.png"}))
-NOTED = ASKED.with_fields(records_asked_at=NOON)
-AGAIN = StartTraining(DOGS, ASKED.shard.request)
+WITH_EXCLUSION = a_shard("dogs").trained().with_fields(excluded_records=frozenset({"rex.png"}))
+REQUEST_RECORDED = WITH_EXCLUSION.with_fields(records_asked_at=NOON)
+AGAIN = StartTraining(DOGS, WITH_EXCLUSION.shard.request)
 DISOWN = DropIngredient(DOGS, OLD, ("rex.png",))
 DISOWNED = a_shard("dogs").with_fields(
     excluded_records=frozenset({"rex.png"}), forgotten_records=frozenset({"rex.png"})
@@ -30,7 +30,7 @@ def kinds(actions: tuple[Action, ...]) -> list[type]:
 
 
 def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None:
-    world = a_world(a_soup().of("cats", "dogs").having_made("cats"), CATS, ASKED)
+    world = a_world(a_soup().of("cats", "dogs").having_made("cats"), CATS, WITH_EXCLUSION)
 
     actions = actions_for(world)
 
@@ -44,21 +44,21 @@ def test_it_waits_neither_for_a_suspended_soup_nor_for_a_free_place() -> None:
     soup = a_soup().of("cats").with_fields(suspended=True, parallelism=1)
     busy = a_run(StartTraining(uid("eels"), a_shard("eels").shard.request))
 
-    assert AGAIN in actions_for(a_world(soup, CATS, NOTED, a_shard("eels"), busy))
+    assert AGAIN in actions_for(a_world(soup, CATS, REQUEST_RECORDED, a_shard("eels"), busy))
 
 
 def test_nothing_of_it_is_purged_before_a_training_has_read_the_data() -> None:
     reading = replace(a_run(AGAIN), progress=TrainingProgress(0, 0, phase="reading"))
     training = replace(a_run(AGAIN), progress=TrainingProgress(1, 9, phase="encoding"))
 
-    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED)) == (AGAIN,)
-    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED, reading)) == ()
-    assert actions_for(a_world(a_soup().of("cats"), CATS, NOTED, training)) == (DISOWN,)
+    assert actions_for(a_world(a_soup().of("cats"), CATS, REQUEST_RECORDED)) == (AGAIN,)
+    assert actions_for(a_world(a_soup().of("cats"), CATS, REQUEST_RECORDED, reading)) == ()
+    assert actions_for(a_world(a_soup().of("cats"), CATS, REQUEST_RECORDED, training)) == (DISOWN,)
 
 
 def test_a_record_that_is_not_there_loses_nothing_and_says_what_to_do() -> None:
     refused = broken(AGAIN, 42, "No record of the data is called rex.png.")
-    world = a_world(a_soup().of("cats"), CATS, NOTED, refused)
+    world = a_world(a_soup().of("cats"), CATS, REQUEST_RECORDED, refused)
 
     pending = check(world, NOON).pending[DOGS]
 
@@ -81,9 +81,9 @@ def test_a_training_that_cannot_be_had_does_not_hold_it_up_for_good() -> None:
     soup = a_soup().of("cats").with_fields(max_attempts=1)
     image = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "no image")
     hindered = replace(a_run(AGAIN), startup_blocker=image)
-    world = a_world(soup, CATS, NOTED, hindered)
+    world = a_world(soup, CATS, REQUEST_RECORDED, hindered)
 
-    assert DISOWN in actions_for(a_world(soup, CATS, NOTED, broken(AGAIN, 44)))
+    assert DISOWN in actions_for(a_world(soup, CATS, REQUEST_RECORDED, broken(AGAIN, 44)))
     assert DISOWN not in actions_for(world)
     assert DISOWN in actions_for(world, NOON + timedelta(hours=1))
 

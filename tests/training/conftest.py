@@ -1,3 +1,5 @@
+"""Fixtures of the training tests: a tiny base, its data, and one CPU thread."""
+
 from pathlib import Path
 
 import pytest

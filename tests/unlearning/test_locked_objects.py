@@ -106,7 +106,7 @@ def test_the_receipt_is_incomplete_and_says_which_lock(vault: Vault) -> None:
     predicate = check_chain(vault.store, KEYS, SOUP.uid, public)[-1].statement.predicate
     locked = [residual for residual in predicate.residuals if residual.kind is ResidualKind.LOCKED]
     assert predicate.completeness == "Incomplete"
-    assert [residual.certainty for residual in locked] == [Certainty.FOUND] * len(locked)
+    assert [residual.certainty for residual in locked] == [Certainty.DETECTED] * len(locked)
     assert "kept by retention (GOVERNANCE) until " in locked[0].what
     assert vault.store.custody() == Custody(locks=True)
 
@@ -158,7 +158,7 @@ def test_found_and_undetectable_residuals_are_distinguished() -> None:
     copied = name_residuals(inventory, Custody(replicas=("arn:aws:s3:::elsewhere",)))
 
     assert [(o.kind, o.certainty) for o in blind if o.certainty is not Certainty.ALWAYS] == [
-        (ResidualKind.UNKNOWN_LINEAGE, Certainty.FOUND),
+        (ResidualKind.UNKNOWN_LINEAGE, Certainty.DETECTED),
         (ResidualKind.LOCKED, Certainty.UNSEEN),
         (ResidualKind.REPLICA, Certainty.UNSEEN),
     ]

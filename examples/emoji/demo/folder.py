@@ -85,7 +85,7 @@ class Folder:
 
     def store(self) -> StoreRef:
         """The folder's store."""
-        return Session(Layout(STATE)).surroundings.store
+        return Session(Layout(STATE)).environment.store
 
     def public_key(self) -> Ed25519PublicKey:
         """What receipts are checked with."""

@@ -13,7 +13,7 @@ from stockpot.core.plan import Plan
 from stockpot.core.render import describe
 from stockpot.core.runs import RunName
 from stockpot.core.world import World
-from stockpot.local.session import LocalSnapshot, Session, Watcher, ask_progress
+from stockpot.local.session import LocalSnapshot, Session, Watcher, request_progress
 from stockpot.metrics.progress import Snapshot
 
 
@@ -106,7 +106,7 @@ def follow_progress(session: Session) -> None:
 
 def _progress(session: Session) -> dict[RunName, Snapshot]:
     return {
-        run.name: ask_progress(session.runs(key).process(run.name)) or Snapshot()
+        run.name: request_progress(session.runs(key).process(run.name)) or Snapshot()
         for key in session.objects.soup_keys()
         for run in session.runs(key).list()
         if run.is_active

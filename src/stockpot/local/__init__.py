@@ -1,1 +1,1 @@
-"""The same program without Kubernetes: objects, runs and a server in one folder."""
+"""Local mode: Stockpot without Kubernetes, with objects, runs and a server in one folder."""

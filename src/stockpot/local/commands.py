@@ -1,4 +1,4 @@
-"""What `stockpot local …` does, without its words and colours: apply, delete, down."""
+"""The commands of `stockpot local` (apply, delete, plan, down), apart from arguments and output."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from stockpot.reconcile.ports import SoupKey
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one object."""
+    """The outcome of a command for one object."""
 
     kind: str
     name: str
@@ -30,17 +30,17 @@ class Change:
     """`created`, `configured`, `unchanged` or `deleted`."""
 
 
-Tell = Callable[[Change], None]
-Note = Callable[[Complaint], None]
+OnChange = Callable[[Change], None]
+OnNote = Callable[[Complaint], None]
 
 
-def _say_nothing(_: Complaint) -> None:
-    """Take no note."""
+def _ignore(_: Complaint) -> None:
+    return
 
 
 @dataclass(frozen=True)
 class ApplyRequest:
-    """What a person asks for in one go."""
+    """The arguments of `stockpot local apply`."""
 
     files: tuple[Path, ...] = ()
     claims: Mapping[str, Path] | None = None
@@ -49,74 +49,75 @@ class ApplyRequest:
 
 def apply(
     layout: Layout,
-    asked: ApplyRequest,
-    tell: Tell,
+    request: ApplyRequest,
+    on_change: OnChange,
     watch: Watcher | None,
-    note: Note = _say_nothing,
+    on_note: OnNote = _ignore,
 ) -> None:
     """Store objects, and reconcile until settled.
 
     Args:
         layout: The folder.
-        asked: Manifests, and what is new of this machine.
-        tell: Told what became of each object, before anything is carried out.
-        watch: Told after each round; None: store only, and carry nothing out.
-        note: Told what is not wrong, and not used as it stands.
+        request: Manifests, and new settings of this machine.
+        on_change: Called with each stored object, before the first reconcile.
+        watch: Called after each round. With None, the objects are only stored.
+        on_note: Called with each setting that is valid but ignored or changed.
 
     Raises:
-        StockpotError: Something is wrong with the manifests or this machine, then nothing is
-            stored; or the folder is in use.
+        StockpotError: The manifests or this machine have a fault, or another process uses the
+            folder. Then nothing is stored.
     """
-    read = read_paths(asked.files, installed())
+    read = read_paths(request.files, installed())
     with locked(layout):
         session = Session(layout)
         # Every refusal comes before the first write: half of a folder applied helps nobody.
-        claims = asked.claims or {}
-        found = preflight(session, read, claims, asked.port, carries_out=watch is not None)
-        refuse_faults(found.faults)
-        for complaint in found.notes:
-            note(complaint)
-        remember(layout, claims, asked.port)
+        claims = request.claims or {}
+        checked = preflight(session, read, claims, request.port, reconciles=watch is not None)
+        refuse_faults(checked.faults)
+        for note in checked.notes:
+            on_note(note)
+        remember(layout, claims, request.port)
         for thing in read.objects:
-            tell(Change(thing.kind, thing.metadata.name, session.objects.apply(thing, utc_now())))
+            did = session.objects.apply(thing, utc_now())
+            on_change(Change(thing.kind, thing.metadata.name, did))
         if watch:
             session.retry_failed()
             session.settle(watch)
 
 
 def delete(
-    layout: Layout, named: Iterable[str], namespace: str, tell: Tell, watch: Watcher | None
+    layout: Layout, named: Iterable[str], namespace: str, on_change: OnChange, watch: Watcher | None
 ) -> None:
     """Delete objects, and reconcile until they are gone.
 
     Args:
         layout: The folder.
-        named: As `shard/food`.
-        namespace: Of all of them.
-        tell: Told what became of each object, before anything is carried out.
-        watch: Told after each round; None: mark only, and carry nothing out.
+        named: The objects, such as `shard/food`.
+        namespace: The namespace of all of them.
+        on_change: Called with each object, before the first reconcile.
+        watch: Called after each round. With None, the objects are only marked as deleted.
 
     Raises:
-        Refused: There is no such object, or shards still name a soup that is to go.
+        Refused: There is no such object, or shards still name a soup that is to be deleted.
     """
     with locked(layout):
         session = Session(layout)
-        found = []
-        for one in named:
-            kind, _, name = one.partition("/")
-            found.append(find_named(session.objects, kind, namespace, name))
-        for thing in found:
+        things = []
+        for kind_and_name in named:
+            kind, _, name = kind_and_name.partition("/")
+            things.append(find_named(session.objects, kind, namespace, name))
+        for thing in things:
             if isinstance(thing, Soup):
                 _end_soup(session, thing)
             session.objects.delete(thing, utc_now())
-            tell(Change(thing.kind, thing.metadata.name, "deleted"))
+            on_change(Change(thing.kind, thing.metadata.name, "deleted"))
         if watch:
             session.retry_failed()
             session.settle(watch)
 
 
 def plans(layout: Layout) -> Iterator[str]:
-    """Say of each soup where its shards stand and what the next round would ask for."""
+    """Render the stage of each shard and the actions of the next round, for each soup."""
     session = Session(layout)
     for key in session.objects.soup_keys():
         ports = session.ports(key)
@@ -128,10 +129,10 @@ def plans(layout: Layout) -> Iterator[str]:
 
 
 def down(layout: Layout) -> tuple[str, ...]:
-    """End the servers and whatever still runs; the folder stays as it is.
+    """End all servers and runs; objects and store stay.
 
     Returns:
-        The names of what was ended.
+        The names of the servers and runs that were ended.
     """
     ended = []
     with locked(layout):
@@ -149,6 +150,7 @@ def down(layout: Layout) -> tuple[str, ...]:
 
 
 def _end_soup(session: Session, soup: Soup) -> None:
+    """End the server of a soup and remove its revisions, unless a shard names the soup."""
     meta = soup.metadata
     named = [
         shard.metadata.name
@@ -157,8 +159,8 @@ def _end_soup(session: Session, soup: Soup) -> None:
     ]
     if named:
         raise Refused(
-            f"shards still name Soup {meta.name}: {', '.join(named)}",
-            help=f"delete them first: stockpot local delete shard/{named[0]}",
+            f"Soup {meta.name} cannot be deleted: shards still name it: {', '.join(named)}",
+            help=f"delete the shards first: stockpot local delete shard/{named[0]}",
             exit_code=ExitCode.NOT_SETTLED,
         )
     session.servers(SoupKey(meta.namespace, meta.name)).process.end()

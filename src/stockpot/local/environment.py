@@ -1,4 +1,4 @@
-"""Where things are on this machine: the port `Environment`, in a folder."""
+"""The port `Environment` on this machine: folders for store and claims, and the server's port."""
 
 import json
 from collections.abc import Mapping
@@ -16,37 +16,41 @@ DEFAULT_PORT = 8000
 
 @dataclass(frozen=True)
 class Places:
-    """What the user said of this machine; remembered in the folder."""
+    """The user's settings of this machine, kept in the folder."""
 
     claims: dict[str, str] = field(default_factory=dict)
-    """For the name of each claim, the folder that stands for it."""
+    """The folder to use for each claim, by the claim's name."""
     port: int = DEFAULT_PORT
-    """Where the server answers."""
+    """The port that the server listens on."""
 
 
 def read_places(layout: Layout) -> Places:
-    """Read what was said before."""
+    """Read the settings, or the defaults if none were written.
+
+    Raises:
+        Refused: The file is damaged.
+    """
     try:
         return Places(**json.loads(layout.places.read_bytes()))
     except FileNotFoundError:
         return Places()
     except (ValueError, TypeError) as error:
         raise Refused(
-            f"{layout.places} cannot be understood: {describe(error)}",
-            help="remove it, and name claims and port again",
+            f"the settings in {layout.places} are not valid: {describe(error)}",
+            help="remove the file, then apply again with --claim and --port",
         ) from error
 
 
-def with_told(layout: Layout, claims: Mapping[str, Path], port: int | None) -> Places:
-    """Add what is said now to what was said before; nothing is written."""
+def merged_places(layout: Layout, claims: Mapping[str, Path], port: int | None) -> Places:
+    """Return the stored settings with new ones laid over them; nothing is written."""
     before = read_places(layout)
-    told = {name: str(folder.resolve()) for name, folder in claims.items()}
-    return Places({**before.claims, **told}, before.port if port is None else port)
+    folders = {name: str(folder.resolve()) for name, folder in claims.items()}
+    return Places({**before.claims, **folders}, before.port if port is None else port)
 
 
 def remember(layout: Layout, claims: Mapping[str, Path], port: int | None) -> Places:
-    """Add to what was said before; write only what is new."""
-    before, now = read_places(layout), with_told(layout, claims, port)
+    """Merge new settings into the stored ones; write the file only if they differ."""
+    before, now = read_places(layout), merged_places(layout, claims, port)
     if now != before or not layout.places.exists():
         text = json.dumps({"claims": now.claims, "port": now.port}, indent=2, sort_keys=True)
         write_whole(layout.places, text.encode())
@@ -54,7 +58,7 @@ def remember(layout: Layout, claims: Mapping[str, Path], port: int | None) -> Pl
 
 
 class FolderEnvironment:
-    """The store is a folder, and a claim is a folder that the user named."""
+    """The environment of local mode: a folder is the store, and a named folder is each claim."""
 
     def __init__(self, layout: Layout, places: Places) -> None:
         self._layout = layout
@@ -62,29 +66,29 @@ class FolderEnvironment:
 
     @property
     def store(self) -> StoreRef:
-        """The folder's own store."""
+        """The store inside the folder of local mode."""
         return StoreRef(url=self._layout.store.resolve().as_uri())
 
     @property
     def signing_key(self) -> str:
-        """Where `stockpot keygen` is told to put it."""
+        """The path of the key that signs receipts."""
         return str(self._layout.signing_key.resolve())
 
     @property
     def own_folder(self) -> Path:
-        """The folder that everything is kept in."""
+        """The folder of local mode: objects, runs, store and key."""
         return self._layout.root.resolve()
 
     @property
     def store_folder(self) -> Path:
-        """The folder's own store, as a path."""
+        """The store, as a path."""
         return self._layout.store.resolve()
 
     def locate(self, source: Source) -> Location:
-        """Say where a source's folder is.
+        """Return the location of a source's folder.
 
         Raises:
-            Refused: Its claim is not known, or its path leaves the claim: by `..`, or by a link.
+            Refused: No folder is set for the claim, or the path leaves it: by `..` or by a link.
         """
         if source.s3:
             return Location(place=Place.STORE, path=source.s3.prefix)
@@ -92,22 +96,21 @@ class FolderEnvironment:
         if claim is None or claim.claim_name not in self._places.claims:
             name = claim.claim_name if claim else ""
             raise Refused(
-                f"no folder is known for the claim {name}",
-                help=f"say which it is: stockpot local apply … --claim {quoted(name)}=FOLDER",
+                f"no folder is set for the claim {name}",
+                help=f"name the folder: stockpot local apply … --claim {quoted(name)}=FOLDER",
             )
         root = Path(self._places.claims[claim.claim_name])
         folder = root / claim.path
         if ".." in folder.parts or not _is_within(folder, root):
             raise Refused(
                 f"the path {claim.path} of the claim {claim.claim_name} leads out of {root}",
-                help="path may not leave the claim: name a folder below its root, without .. and "
-                "links to elsewhere",
+                help="set path to a folder inside the claim, without .. or links that leave it",
             )
         return Location(place=Place.FOLDER, path=str(root / claim.path))
 
 
 def _is_within(folder: Path, root: Path) -> bool:
-    """Whether a folder is below another one, wherever links lead."""
+    """Return whether a folder is below another one after links are resolved."""
     try:
         return folder.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # A link that leads to itself.

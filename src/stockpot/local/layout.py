@@ -1,12 +1,12 @@
-"""Where local mode keeps what. Pure but for joining paths.
+"""The paths of local mode's files. Nothing is read or written here.
 
 <folder>/
-    lock                      who works on it
-    places.json               folders that stand for claims; the server's port
-    reported-omissions.json   what was already printed about data that is not used as given
+    lock                      held by the process that uses the folder
+    places.json               the folder of each claim; the server's port
+    reported-omissions.json   the omissions of each shard's data, as last printed
     objects/<namespace>/<plural>/<name>.yaml
     runs/<namespace>.<soup>/<run>/   spec.json lineage.json result.json log.txt lock work/
-    servers/<namespace>.<soup>/      the same, of the server
+    servers/<namespace>.<soup>/      the same files, for the server
     store/                    an object store
     signing-key.pem           made by `stockpot keygen`
 """
@@ -17,18 +17,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one folder."""
+    """The paths in one folder of local mode."""
 
     root: Path
 
     @property
     def lock(self) -> Path:
-        """Held by whoever works on the folder."""
+        """Locked by the process that uses the folder."""
         return self.root / "lock"
 
     @property
     def places(self) -> Path:
-        """What the user said of this machine."""
+        """The user's settings of this machine."""
         return self.root / "places.json"
 
     @property
@@ -48,21 +48,21 @@ class Layout:
 
     @property
     def objects(self) -> Path:
-        """All objects."""
+        """The folder of all objects."""
         return self.root / "objects"
 
     def kind(self, namespace: str, plural: str) -> Path:
-        """The objects of one kind."""
+        """The folder of the objects of one kind."""
         return self.objects / namespace / plural
 
     def object(self, namespace: str, plural: str, name: str) -> Path:
-        """One object."""
+        """The file of one object."""
         return self.kind(namespace, plural) / f"{name}.yaml"
 
     def runs(self, namespace: str, soup: str) -> Path:
-        """The runs of one soup."""
+        """The folder of one soup's runs."""
         return self.root / "runs" / f"{namespace}.{soup}"
 
     def server(self, namespace: str, soup: str) -> Path:
-        """The server of one soup."""
+        """The folder of one soup's server."""
         return self.root / "servers" / f"{namespace}.{soup}"

@@ -1,4 +1,4 @@
-"""What this machine lacks for what is to be applied: a port, a GPU, room on the disk, a key."""
+"""Checks of this machine before an apply: port, permissions, signing key, disk space, GPU."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ from stockpot.store.base import unet_parameters
 from stockpot.unlearning.keys import load_private_key
 
 HOST = "127.0.0.1"
-"""Where a server of local mode listens."""
+"""The address that a server of local mode listens on."""
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 _BYTES = {WeightsDtype.FP16: 2, WeightsDtype.BF16: 2, WeightsDtype.FP32: 4}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that would go wrong, and how a process ends that meets it."""
+    """A reason to refuse an apply, with the exit code of a command that fails for it."""
 
     complaint: Complaint
     exit_code: ExitCode
@@ -34,85 +34,90 @@ class Fault:
 
 @dataclass(frozen=True)
 class ServerView:
-    """The server of one soup, as it is now."""
+    """The current state of the server of one soup."""
 
     soup: str
     is_running: bool
     port: int | None
-    """Where it answers; None while it does not."""
+    """The port that it listens on; None until it listens."""
 
 
-def port_faults(servers: Sequence[ServerView], port: int, *, is_told: bool) -> Iterator[Fault]:
-    """Say why the servers cannot be where they should be.
+def port_faults(servers: Sequence[ServerView], port: int, *, is_new: bool) -> Iterator[Fault]:
+    """Yield why the servers cannot listen on the port.
 
     Args:
-        servers: Those of soups that are to be served.
-        port: The one that was told, now or before; 0 is any free one.
-        is_told: Whether it was told now.
+        servers: The servers of all soups that should be served.
+        port: The port that is set; 0 is any free port.
+        is_new: Whether this command sets it, rather than an earlier one.
     """
-    place = f"--port {port}" if is_told else ""
+    place = f"--port {port}" if is_new else ""
     elsewhere = [
         server for server in servers if server.is_running and server.port not in {None, port}
     ]
-    if is_told and port and elsewhere:
+    if is_new and port and elsewhere:
         yield Fault(
             Complaint(
-                f"the server of Soup {elsewhere[0].soup} answers on port {elsewhere[0].port} "
-                "already",
+                f"the server of Soup {elsewhere[0].soup} already listens on port "
+                f"{elsewhere[0].port}",
                 place=place,
-                help="end it first, then apply again: stockpot local down",
+                help="end the server with `stockpot local down`, then apply again",
             ),
             ExitCode.PORT_TAKEN,
         )
     starting = [server.soup for server in servers if not server.is_running]
     if not starting or port == 0:
         return
-    there = [server.soup for server in servers if server.is_running and server.port in {None, port}]
-    if len(starting) + len(there) > 1:
-        names = ", ".join(sorted({*starting, *there}))
+    listening = [
+        server.soup for server in servers if server.is_running and server.port in {None, port}
+    ]
+    if len(starting) + len(listening) > 1:
+        names = ", ".join(sorted({*starting, *listening}))
         yield Fault(
             Complaint(
-                f"several Soups would be served on port {port}: {names}",
+                f"several Soups cannot be served on the same port {port}: {names}",
                 place=place,
-                help="give each a folder of its own (--dir), or any free port: --port 0",
+                help="use one folder for each Soup (--dir), or let each take a free port: --port 0",
             ),
             ExitCode.PORT_TAKEN,
         )
     elif why := _why_taken(port):
         yield Fault(
             Complaint(
-                f"port {port} of {HOST} cannot be used: {why}",
+                f"the server cannot listen on port {port} of {HOST}: {why}",
                 place=place,
-                help=f"end what uses it (ss -ltnp 'sport = :{port}'), or choose another: --port",
+                help=f"stop the process on it (ss -ltnp 'sport = :{port}'), or set another: --port",
             ),
             ExitCode.PORT_TAKEN,
         )
 
 
 def _why_taken(port: int) -> str:
-    """Try a port as the server will; empty where it is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Bind a port as the server will; return the error, or an empty string if the port is free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((HOST, port))
-            listening.listen()
+            listener.bind((HOST, port))
+            listener.listen()
         except OSError as error:
             return error.strerror or str(error)
     return ""
 
 
 def folder_faults(layout: Layout) -> Iterator[Fault]:
-    """Say which folder of local mode cannot be written."""
+    """Yield each folder of local mode that this user cannot write."""
     for folder in (layout.root, layout.objects, layout.store, layout.root / "runs"):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             yield Fault(
-                Complaint(f"{folder} cannot be written by this user", help=f"ls -ld {folder}"),
+                Complaint(
+                    f"this user cannot write to the folder {folder}",
+                    help=f"change its permissions (ls -ld {folder}), or use another folder: --dir",
+                ),
                 ExitCode.STORAGE,
             )
 
 
 def key_faults(layout: Layout) -> Iterator[Fault]:
-    """Say why receipts cannot be signed with the key that is there."""
+    """Yield why the signing key cannot be used, if there is one."""
     if not layout.signing_key.exists():
         return
     try:
@@ -122,27 +127,27 @@ def key_faults(layout: Layout) -> Iterator[Fault]:
 
 
 def key_notes(layout: Layout) -> Iterator[Complaint]:
-    """Say that a deletion will wait for a key, where there is none."""
+    """Yield a note if there is no signing key, which every deletion waits for."""
     if not layout.signing_key.exists():
         yield Complaint(
-            "there is no signing key, and a deletion waits for one",
-            help=f"make it: stockpot keygen --out {layout.signing_key}",
+            "there is no signing key: deleting a shard will wait for one",
+            help=f"make one: stockpot keygen --out {layout.signing_key}",
         )
 
 
 def space_faults(
     layout: Layout,
-    surroundings: FolderEnvironment,
+    environment: FolderEnvironment,
     soups: Iterable[Soup],
     untrained: Sequence[DataShard],
 ) -> Iterator[Fault]:
-    """Say where the disk has less room than what is certain to be written.
+    """Yield a fault if the disk has less free space than will be written at least.
 
     Args:
-        layout: The folder that everything is kept in.
-        surroundings: Where bases are.
-        soups: Those that are applied, and those of shards that are.
-        untrained: Shards that are to be trained.
+        layout: The folder of local mode.
+        environment: Locates the bases.
+        soups: The soups that are applied, and the soups of shards that are applied.
+        untrained: The shards that will be trained.
     """
     needed = 0
     for soup in soups:
@@ -152,30 +157,30 @@ def space_faults(
             for shard in untrained
             if (shard.metadata.namespace, shard.spec.soup_ref.name) == (meta.namespace, meta.name)
         )
-        needed += _needed_bytes(soup, shards, surroundings) if shards else 0
+        needed += _needed_bytes(soup, shards, environment) if shards else 0
     free = shutil.disk_usage(layout.root).free
     count = f"{len(untrained)} shard{'s' if len(untrained) > 1 else ''}"
     if needed > free:
         yield Fault(
             Complaint(
-                f"{layout.root} has {_gib(free)} free, and the weights of {count} and "
-                f"their mean take at least {_gib(needed)}",
-                help="free some space there, or choose another folder: --dir",
+                f"the disk of {layout.root} is too small: {_gib(free)} are free, and the weights "
+                f"of {count} and their mean need at least {_gib(needed)}",
+                help="free some space, or use a folder on another disk: --dir",
             ),
             ExitCode.STORAGE,
         )
 
 
-def _needed_bytes(soup: Soup, shards: int, surroundings: FolderEnvironment) -> int:
-    """The least that training and merging write; 0 where the base does not say it."""
+def _needed_bytes(soup: Soup, shards: int, environment: FolderEnvironment) -> int:
+    """Return the least that training and merging write; 0 if the base cannot be read."""
     try:
-        location = surroundings.locate(soup.spec.base)
-        store = surroundings.store_folder
+        location = environment.locate(soup.spec.base)
+        store = environment.store_folder
         is_stored = location.place is Place.STORE
         folder = store / location.path.strip("/") if is_stored else Path(location.path)
         parameters = unet_parameters(folder)
     except StockpotError:
-        return 0  # Said of the base.
+        return 0  # SourceCheck reports the base.
     training = soup.spec.training
     ingredients = shards * parameters * _BYTES[training.publish_dtype]
     mean = parameters * _BYTES[soup.spec.merge.output]
@@ -186,22 +191,23 @@ def _needed_bytes(soup: Soup, shards: int, surroundings: FolderEnvironment) -> i
 
 
 def lacks_gpu() -> bool:
-    """Whether it is certain that torch will find no GPU. It is not asked: loading it takes long."""
+    """Return whether torch will certainly find no GPU, without importing torch: that is slow."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in {"", "-1"}:
         return True
     return not any(Path(name).exists() for name in _GPU_FILES)
 
 
 def refuse_faults(faults: Iterable[Fault]) -> None:
-    """End where anything would go wrong, with all of it.
+    """Raise one error for all faults.
 
     Raises:
-        Refused: There is a fault. It ends as the one kind of them does, else as a bad manifest.
+        Refused: There is a fault. Its exit code is that of the faults if all have the same, else
+            INVALID.
     """
-    found = list(dict.fromkeys(faults))
-    codes = {fault.exit_code for fault in found}
+    distinct = list(dict.fromkeys(faults))
+    codes = {fault.exit_code for fault in distinct}
     refuse(
-        [fault.complaint for fault in found],
+        [fault.complaint for fault in distinct],
         codes.pop() if len(codes) == 1 else ExitCode.INVALID,
     )
 

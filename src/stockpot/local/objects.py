@@ -1,4 +1,4 @@
-"""Objects as YAML files: the port `Objects`, and what kubectl would do to them."""
+"""Objects as YAML files: the port `Objects`, and the operations of kubectl."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.store.atomic import write_whole
 
-# The same as safe_load, in C: every round reads every object.
+# safe_load, in C: every round reads every object.
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Object = DataShard | Soup | SoupRevision | UnlearningReceipt
@@ -30,13 +30,17 @@ Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
 
 
 class ObjectFolder:
-    """All objects of a folder. One process at a time: whoever holds the folder's lock."""
+    """All objects of a folder. Only the process that holds the folder's lock may write."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def read(self, kind: type[Kind], namespace: str, name: str) -> Kind | None:
-        """Read one object."""
+        """Read one object, or return None if it does not exist.
+
+        Raises:
+            Refused: Its file is damaged.
+        """
         path = self._layout.object(namespace, kind.PLURAL, name)
         try:
             return kind.model_validate(yaml.load(path.read_bytes(), Loader=SafeLoader))  # noqa: S506
@@ -44,25 +48,25 @@ class ObjectFolder:
             return None
         except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise Refused(
-                f"{path} cannot be understood: {describe(error)}",
-                help="it was edited or cut short: put it back as it was, from a copy of the folder",
+                f"the object in {path} is not valid: {describe(error)}",
+                help="the file was edited or truncated: restore it from a copy of the folder",
             ) from error
 
     def find(self, like: Object) -> Any:
-        """Read the object of the same kind and name."""
+        """Read the stored object of the same kind, namespace and name."""
         return self.read(type(like), like.metadata.namespace, like.metadata.name)
 
     def list(self, kind: type[Kind], namespace: str) -> Iterator[Kind]:
         """Read all objects of a kind, in order of name."""
         for path in sorted(self._layout.kind(namespace, kind.PLURAL).glob("*.yaml")):
-            if found := self.read(kind, namespace, path.stem):
-                yield found
+            if thing := self.read(kind, namespace, path.stem):
+                yield thing
 
     def namespaces(self) -> tuple[str, ...]:
-        """Those that anything is in."""
+        """List the namespaces that have objects, in order of name."""
         if not self._layout.objects.is_dir():
             return ()
-        return tuple(sorted(one.name for one in self._layout.objects.iterdir()))
+        return tuple(sorted(folder.name for folder in self._layout.objects.iterdir()))
 
     def write(self, thing: Object) -> None:
         """Store an object as it is."""
@@ -70,56 +74,56 @@ class ObjectFolder:
         path = self._layout.object(meta.namespace, thing.PLURAL, meta.name)
         write_whole(path, text_of(thing).encode())
 
-    def apply(self, asked: DataShard | Soup, now: datetime) -> str:
-        """Do as `kubectl apply` does.
+    def apply(self, applied: DataShard | Soup, now: datetime) -> str:
+        """Create or update an object, as `kubectl apply` does.
 
         Returns:
             `created`, `configured` or `unchanged`.
 
         Raises:
-            StockpotError: As `refuse` does.
+            StockpotError: `refuse` raises it.
         """
-        self.refuse(asked)
-        meta = asked.metadata
-        before = self.find(asked)
+        self.refuse(applied)
+        meta = applied.metadata
+        before = self.find(applied)
         if before is None:
-            born = {
+            metadata = {
                 "uid": str(uuid.uuid4()),
                 "generation": 1,
                 "creation_timestamp": timestamp(now),
                 "finalizers": (),
             }
-            self.write(asked.model_copy(update={"metadata": meta.model_copy(update=born)}))
+            self.write(applied.model_copy(update={"metadata": meta.model_copy(update=metadata)}))
             return "created"
         meta = before.metadata.model_copy(
             update={"labels": meta.labels, "annotations": meta.annotations}
         )
-        if before.spec == asked.spec and before.metadata == meta:
+        if before.spec == applied.spec and before.metadata == meta:
             return "unchanged"
-        if before.spec != asked.spec:
+        if before.spec != applied.spec:
             meta = meta.model_copy(update={"generation": meta.generation + 1})
-        self.write(before.model_copy(update={"spec": asked.spec, "metadata": meta}))
+        self.write(before.model_copy(update={"spec": applied.spec, "metadata": meta}))
         return "configured"
 
-    def refuse(self, asked: DataShard | Soup) -> None:
-        """Say why an object cannot be applied, where it cannot.
+    def refuse(self, applied: DataShard | Soup) -> None:
+        """Raise if an object cannot be applied.
 
         Raises:
-            Refused: It would change what cannot be changed.
-            Waiting: An object of the name is still going.
+            Refused: It changes an immutable field.
+            Waiting: The stored object of its name is being deleted.
         """
-        before = self.find(asked)
+        before = self.find(applied)
         if before is None:
             return
         if before.metadata.deletion_timestamp:
             raise Waiting(
-                f"{asked.kind} {asked.metadata.name} is being deleted",
-                help="apply it again when it is gone: stockpot local get shards",
+                f"{applied.kind} {applied.metadata.name} is being deleted",
+                help="wait until it is gone (stockpot local get all), then apply it again",
             )
-        _refuse_changes(before, asked)
+        _refuse_changes(before, applied)
 
     def delete(self, thing: DataShard | Soup, now: datetime) -> None:
-        """Do as `kubectl delete` does: what has a finalizer is marked, and goes later."""
+        """Delete an object, as `kubectl delete` does: one with finalizers is only marked."""
         meta = thing.metadata
         if not meta.finalizers:
             self.remove(thing)
@@ -128,13 +132,13 @@ class ObjectFolder:
             self.write(thing.model_copy(update={"metadata": marked}))
 
     def remove(self, thing: Object) -> None:
-        """Take an object away."""
+        """Remove an object's file."""
         meta = thing.metadata
         path = self._layout.object(meta.namespace, thing.PLURAL, meta.name)
         path.unlink(missing_ok=True)
 
     def soup_keys(self) -> tuple[SoupKey, ...]:
-        """Every soup that is there, or that a shard names."""
+        """List every soup that exists or that a shard names."""
         keys = set()
         for namespace in self.namespaces():
             keys |= {SoupKey(namespace, soup.metadata.name) for soup in self.list(Soup, namespace)}
@@ -146,14 +150,14 @@ class ObjectFolder:
 
 
 class FolderObjects:
-    """The objects of one soup: the port."""
+    """The port `Objects` for one soup."""
 
     def __init__(self, folder: ObjectFolder, key: SoupKey) -> None:
         self._folder = folder
         self._key = key
 
     def read(self, *, fresh: bool = True) -> ObservedObjects:
-        """Read the soup and all that belongs to it: a folder has no cache to look past."""
+        """Read the soup and its objects. There is no cache, so `fresh` has no effect."""
         del fresh
         namespace, name = self._key
         folder = self._folder
@@ -169,40 +173,43 @@ class FolderObjects:
         )
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
-        """Replace the soup by what the edit makes of it."""
-        self._settle(self._change(Soup, self._key.name, edit))
+        """Apply an edit to the soup; remove it if it is deleted and has no finalizer left."""
+        self._remove_if_released(self._change(Soup, self._key.name, edit))
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
-        """Replace a shard by what the edit makes of it; it goes once nothing holds it."""
+        """Apply an edit to a shard; remove it if it is deleted and has no finalizer left."""
         for shard in self._folder.list(DataShard, self._key.namespace):
             if shard.metadata.uid == uid:
-                self._settle(self._change(DataShard, shard.metadata.name, edit))
+                self._remove_if_released(self._change(DataShard, shard.metadata.name, edit))
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
-        """Replace a revision by what the edit makes of it."""
+        """Apply an edit to a revision."""
         self._change(SoupRevision, name, edit)
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object, unless it is there already."""
-        there = self._folder.find(new)
-        if isinstance(new, UnlearningReceipt) and there and not is_same_receipt(there, new):
+        """Store an object, unless it exists.
+
+        A receipt whose name another receipt has gets another name.
+        """
+        stored = self._folder.find(new)
+        if isinstance(new, UnlearningReceipt) and stored and not is_same_receipt(stored, new):
             meta = new.metadata.model_copy(update={"name": other_name(new)})
             new = new.model_copy(update={"metadata": meta})
-            there = self._folder.find(new)
-        if there is None:
+            stored = self._folder.find(new)
+        if stored is None:
             meta = new.metadata.model_copy(update={"uid": str(uuid.uuid4()), "generation": 1})
             self._folder.write(new.model_copy(update={"metadata": meta}))
 
     def delete_revision(self, name: str) -> None:
         """Remove a revision's object."""
-        if found := self._folder.read(SoupRevision, self._key.namespace, name):
-            self._folder.remove(found)
+        if revision := self._folder.read(SoupRevision, self._key.namespace, name):
+            self._folder.remove(revision)
 
     def flush(self) -> None:
-        """Nothing waits: each change is written at once."""
+        """Do nothing: each change is written at once."""
 
-    def _settle(self, changed: DataShard | Soup | None) -> None:
-        """Let go what is being deleted and what nothing holds."""
+    def _remove_if_released(self, changed: DataShard | Soup | None) -> None:
+        """Remove an object that is being deleted and has no finalizer left."""
         if changed and changed.metadata.deletion_timestamp and not changed.metadata.finalizers:
             self._folder.remove(changed)
 
@@ -217,19 +224,19 @@ class FolderObjects:
 
 
 def text_of(thing: Object) -> str:
-    """Write an object as a person reads it."""
+    """Return an object as YAML."""
     return yaml_text(thing.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def _refuse_changes(before: DataShard | Soup, asked: DataShard | Soup) -> None:
-    """Refuse what the API server's CEL rules refuse, with the same advice."""
+def _refuse_changes(before: DataShard | Soup, applied: DataShard | Soup) -> None:
+    """Raise for a change that the API server's CEL rules refuse, with the rule's own help."""
     for name, field in type(before.spec).model_fields.items():
         rules: Any = field.json_schema_extra or {}  # a callable is never given by our models
         for rule in rules.get("x-kubernetes-validations", ()):
             fixed = rule["rule"] == "self == oldSelf"
-            if fixed and getattr(before.spec, name) != getattr(asked.spec, name):
-                said, _, advice = rule["message"].partition("; ")
+            if fixed and getattr(before.spec, name) != getattr(applied.spec, name):
+                why, _, advice = rule["message"].partition("; ")
                 raise Refused(
-                    f"{asked.kind} {asked.metadata.name}: spec.{field.alias or name} {said}",
+                    f"{applied.kind} {applied.metadata.name}: spec.{field.alias or name} {why}",
                     help=advice,
                 )

@@ -1,4 +1,4 @@
-"""What can be known to go wrong before anything is stored or started: all of it at once."""
+"""The checks of an apply: manifests, folders and machine, before anything is stored or started."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from stockpot.api.reading import Manifests
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.manifest_notes import crosscheck, notes
 from stockpot.errors import ExitCode
-from stockpot.local.environment import FolderEnvironment, with_told
+from stockpot.local.environment import FolderEnvironment, merged_places
 from stockpot.local.machine import (
     Fault,
     ServerView,
@@ -31,11 +31,11 @@ from stockpot.reconcile.ports import SoupKey
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found before anything was stored."""
+    """The result of the checks."""
 
     faults: tuple[Fault, ...]
     notes: tuple[Complaint, ...]
-    """What is not wrong, and not used as it stands."""
+    """Settings that are valid but ignored or changed."""
 
 
 def preflight(
@@ -44,21 +44,21 @@ def preflight(
     claims: Mapping[str, Path],
     port: int | None,
     *,
-    carries_out: bool,
+    reconciles: bool,
 ) -> Preflight:
-    """Look at manifests and machine together.
+    """Check manifests and machine together, and report every fault at once.
 
     Args:
         session: The folder; nothing in it is changed.
-        read: What is to be applied, with what is wrong with it by itself.
-        claims: Folders that stand for claims, as told now.
-        port: Where to serve, as told now; None: nothing was told.
-        carries_out: Whether servers are started.
+        read: The manifests to apply, with the complaints about each by itself.
+        claims: The folders of claims, as this command sets them.
+        port: The port that this command sets; None if it sets none.
+        reconciles: Whether the apply reconciles, and so starts servers.
     """
     layout = session.layout
-    places = with_told(layout, claims, port)
-    surroundings = FolderEnvironment(layout, places)
-    sources = SourceCheck(read.manifests, session.objects, surroundings, claims)
+    places = merged_places(layout, claims, port)
+    environment = FolderEnvironment(layout, places)
+    sources = SourceCheck(read.manifests, session.objects, environment, claims)
     soups, untrained = _concerned(session, read)
     complaints = (
         *read.complaints,
@@ -69,10 +69,10 @@ def preflight(
     faults += sources.faults()
     faults += folder_faults(layout)
     faults += key_faults(layout)
-    faults += space_faults(layout, surroundings, soups.values(), untrained)
-    if carries_out:
+    faults += space_faults(layout, environment, soups.values(), untrained)
+    if reconciles:
         servers = _servers(session, read)
-        faults += port_faults(servers, places.port, is_told=port is not None)
+        faults += port_faults(servers, places.port, is_new=port is not None)
     return Preflight(
         tuple(faults),
         (
@@ -85,7 +85,7 @@ def preflight(
 
 
 def _concerned(session: Session, read: Manifests) -> tuple[dict[SoupKey, Soup], list[DataShard]]:
-    """Find the soups that are applied or that shards name, and the shards that are not trained."""
+    """Return the soups that are applied or named by applied shards, and the untrained shards."""
     soups = {
         SoupKey(thing.metadata.namespace, thing.metadata.name): thing
         for thing in read.objects
@@ -105,7 +105,7 @@ def _concerned(session: Session, read: Manifests) -> tuple[dict[SoupKey, Soup], 
 
 
 def _servers(session: Session, read: Manifests) -> list[ServerView]:
-    """See the server of every soup that is to be served, stored ones too."""
+    """Return the server of every soup that should be served, stored soups too."""
     wanted = {
         key: soup
         for key in session.objects.soup_keys()
@@ -116,7 +116,7 @@ def _servers(session: Session, read: Manifests) -> list[ServerView]:
             wanted[SoupKey(thing.metadata.namespace, thing.metadata.name)] = thing
     views = []
     for key, soup in sorted(wanted.items(), key=lambda item: item[0]):
-        # Not the session's own: it would keep the port that was told before.
+        # Not the session's own: it would keep the port that was set before.
         servers = ProcessServers(Process(session.layout.server(*key)), port=0)
         endpoint = servers.endpoint if servers.process.is_running else None
         port = urllib3.util.parse_url(endpoint.url).port if endpoint else None

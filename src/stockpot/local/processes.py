@@ -1,9 +1,9 @@
-"""Child processes that outlive us and are found again, whatever died when.
+"""Child processes that outlive their parent; a later command finds them again by their folder.
 
-A child holds a lock from before its first instruction to after its last: the parent takes the
-lock and hands the open file down. So "does it run" is "is the lock held", for whoever asks,
-with no pid to be reused and no moment in between. Its folder says what it was told and, once
-it ended by itself, what came of it.
+A child holds a lock from before its first instruction until after its last: the parent takes the
+lock and passes the open file to the child. So a process runs exactly while its lock is held: no
+pid can be reused, and there is no gap between start and lock. The folder holds the spec of the
+process and, once the process has ended by itself, its result.
 """
 
 import fcntl
@@ -25,27 +25,27 @@ from stockpot.errors import Transient
 from stockpot.store.atomic import write_whole
 
 GRACE_S = 20.0
-"""How long a child may take to save what there is before it is killed."""
-LOOK_AGAIN_S = 0.02
+"""How long a child may take to save its progress before it is killed."""
+POLL_S = 0.02
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Those that this process started: somebody must take note of their end."""
+"""The children of this process, which has to reap them."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One child, by its folder."""
+    """One child process, identified by its folder."""
 
     folder: Path
 
     @property
     def spec(self) -> Path:
-        """What it is told."""
+        """Its run spec."""
         return self.folder / "spec.json"
 
     @property
     def result(self) -> Path:
-        """What it answered, once it ended by itself."""
+        """Its result, once it has ended by itself."""
         return self.folder / "result.json"
 
     @property
@@ -55,17 +55,17 @@ class Process:
 
     @property
     def log(self) -> Path:
-        """What it printed."""
+        """Its output."""
         return self.folder / "log.txt"
 
     @property
     def pid(self) -> Path:
-        """Written by the child, first of all."""
+        """Its process ID, which the child writes first."""
         return self.folder / "pid"
 
     @property
     def started(self) -> str:
-        """Which start of it this is: no two have the same. Empty until it runs."""
+        """An identifier of this start, unique to it; empty until the process runs."""
         try:
             when_ns = self.pid.stat().st_mtime_ns
             return f"{self.pid.read_text().strip()}-{when_ns}"
@@ -73,7 +73,7 @@ class Process:
             return ""
 
     def start(self, spec: RunSpec) -> None:
-        """Start it, unless it runs."""
+        """Start the process, unless it runs."""
         lock = _take(self.folder / "lock")
         if lock is None:
             return
@@ -100,7 +100,7 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether any process of it is left."""
+        """Whether the process or a child of it still runs."""
         if not self.folder.is_dir():
             return False
         lock = _take(self.folder / "lock")
@@ -110,32 +110,40 @@ class Process:
         return False
 
     def read_result(self) -> ResultMessage | None:
-        """What it answered; None where it has not, or was killed before it could."""
+        """Read the result; None if the process wrote none, for example because it was killed."""
         try:
             return ResultMessage.model_validate_json(self.result.read_bytes())
         except FileNotFoundError:
             return None
 
     def end(self) -> None:
-        """Ask it to end, wait for its last process, and kill it where that takes too long."""
-        for ask in (signal.SIGTERM, signal.SIGKILL):
-            asked = False
+        """Terminate the process, wait for its last child, and kill them after `GRACE_S`.
+
+        Raises:
+            Transient: A process still runs after it was killed.
+        """
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            was_sent = False
             until_s = time.monotonic() + GRACE_S
             while self.is_running and time.monotonic() < until_s:
-                if not asked:
-                    # The child writes its pid before anything else; until then it is not there.
-                    asked = self._send(ask)
+                if not was_sent:
+                    # Until the child has written its pid, there is nothing to signal.
+                    was_sent = self._send(number)
                 _reap()
-                time.sleep(LOOK_AGAIN_S)
+                time.sleep(POLL_S)
         if self.is_running:
-            raise Transient(f"{self.folder.name} does not end", help=f"see {self.log}")
+            raise Transient(
+                f"the process of {self.folder.name} still runs after it was killed",
+                help=f"see its log {self.log}, then try again",
+            )
 
     def forget(self) -> None:
-        """Remove its folder, once it ended."""
+        """Remove the folder of a process that has ended."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
     def _send(self, number: signal.Signals) -> bool:
+        """Signal the process group; return False if the process has not written its pid yet."""
         try:
             os.killpg(int(self.pid.read_text()), number)
         except (FileNotFoundError, ValueError):
@@ -146,7 +154,7 @@ class Process:
 
 
 def _take(lock: Path) -> int | None:
-    """Take a lock that nobody holds; None: somebody does."""
+    """Take a lock and return its descriptor, or None if another process holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -158,12 +166,12 @@ def _take(lock: Path) -> int | None:
 
 
 def _reap() -> None:
-    """Let children that ended go, so that they do not stay behind as zombies."""
+    """Reap children that have ended, so that no zombies are left."""
     _children[:] = [child for child in _children if child.poll() is None]
 
 
 def wait_for_any(processes: Iterable[Process], timeout_s: float) -> None:
-    """Sleep until one of the processes ends, or the time is up."""
+    """Sleep until one of the processes ends, or until the timeout."""
     with ExitStack() as stack:
         descriptors = []
         for process in processes:

@@ -15,32 +15,32 @@ from stockpot.store.atomic import write_whole
 
 
 class ProcessRuns:
-    """The runs of one soup."""
+    """The port `Runs` for one soup."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def list(self, *, fresh: bool = True) -> tuple[Run, ...]:
-        """See every run: a folder has no cache to look past."""
+        """List every run. There is no cache, so `fresh` has no effect."""
         del fresh
         if not self._folder.is_dir():
             return ()
         return tuple(
-            _seen(Process(folder)) for folder in sorted(self._folder.iterdir()) if folder.is_dir()
+            _run_of(Process(folder)) for folder in sorted(self._folder.iterdir()) if folder.is_dir()
         )
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
-        """Start it, unless one of the name exists."""
+        """Start a run, unless one of the name exists."""
         process = self.process(name)
         if process.spec.exists():
             return
-        pairs = [list(one) for one in sorted(lineage)]
-        # What it may write is known before it can write anything.
+        pairs = [list(ingredient) for ingredient in sorted(lineage)]
+        # The lineage of its output is recorded before the run can write any.
         write_whole(process.folder / "lineage.json", json.dumps(pairs).encode())
         process.start(spec)
 
     def end(self, name: RunName) -> None:
-        """End it, wait for its last process, and forget it."""
+        """End a run, wait for its last process, and remove its folder."""
         process = self.process(name)
         process.end()
         process.forget()
@@ -50,30 +50,30 @@ class ProcessRuns:
         return Process(self._folder / name)
 
     def retry_failed(self) -> None:
-        """Forget what failed, and purges that left something, so that they are tried again.
+        """Remove failed runs, and purges with residuals, so that they are tried again.
 
-        A person asks for it by applying again.
+        Each `stockpot local apply` and `delete` does so.
         """
         for run in self.list():
-            has_left = isinstance(run.result, PurgeResult) and run.result.residual_count
-            if run.failure or has_left:
+            has_residuals = isinstance(run.result, PurgeResult) and run.result.residual_count
+            if run.failure or has_residuals:
                 self.process(run.name).forget()
 
 
-def _seen(process: Process) -> Run:
+def _run_of(process: Process) -> Run:
     kind, about = _kind_and_shards(process)
     run = Run(RunName(process.folder.name), kind, _lineage(process), about=about)
     if process.is_running:
         return run
-    said = process.read_result()
-    if said is None:
+    message = process.read_result()
+    if message is None:
         return replace(run, failure=Failure(None, "it was killed"))
-    if said.problem:
-        problem = said.problem
+    if message.problem:
+        problem = message.problem
         failure = Failure(problem.exit_code, problem.message, problem.help)
         return replace(run, failure=failure)
     try:
-        return replace(run, result=read_result(kind, said))
+        return replace(run, result=read_result(kind, message))
     except InvalidResult as error:
         return replace(run, failure=Failure(None, error.message, error.help))
 

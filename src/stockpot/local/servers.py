@@ -19,66 +19,66 @@ from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import ObservedServers
 from stockpot.reconcile.run_specs import server_grant
 
-ASK_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
 NONCE_BYTES = 16
 FINISH_S = 10
-"""How long requests may take to be answered at a server's end: it is killed after `GRACE_S`."""
+"""How long open requests may take when a server ends: it is killed after `GRACE_S`."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens."""
+    """The URLs that a server listens on."""
 
     url: str
     admin_url: str
 
 
 class ProcessServers:
-    """The server of one soup: local mode runs one at most, however many are asked for."""
+    """The port `Servers` for one soup: local mode runs at most one, whatever `replicas` is."""
 
     def __init__(self, process: Process, port: int) -> None:
         self.process = process
         self._port = port
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(ASK_TIMEOUT_S), retries=False, maxsize=2
+            timeout=urllib3.Timeout(REQUEST_TIMEOUT_S), retries=False, maxsize=2
         )
-        self._asked_for = 0
+        self._replicas = 0
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """Where it listens, once it does."""
+        """The URLs of the server; None until it listens."""
         try:
-            said = json.loads((self.process.work / "endpoint.json").read_bytes())
+            urls = json.loads((self.process.work / "endpoint.json").read_bytes())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
-        return Endpoint(said["url"], said["adminUrl"])
+        return Endpoint(urls["url"], urls["adminUrl"])
 
     @property
     def problem(self) -> Problem | None:
-        """Why it cannot be started, where it said so."""
+        """Why the server ended, if it ended by itself with an error."""
         if self.process.is_running:
             return None
-        said = self.process.read_result()
-        return said.problem if said else None
+        message = self.process.read_result()
+        return message.problem if message else None
 
     def ask(self, granted: Sequence[ServerGrant] = (), *, fresh: bool = True) -> ObservedServers:
-        """See whether it runs, and what it says of itself."""
+        """Observe the server: whether it runs, and its state. `fresh` has no effect: no cache."""
         del fresh
-        known = {one.uid for one in granted}
+        known = {grant.uid for grant in granted}
         if not self.process.is_running:
-            # Where it says itself why it cannot be, starting it once more would say the same.
-            replicas = self._asked_for if self.problem else 0
+            # After an error of its own, a restart would end with the same error.
+            replicas = self._replicas if self.problem else 0
             return ObservedServers(replicas, ended=frozenset(known), endings=_processes(known))
-        self._asked_for = 1
+        self._replicas = 1
         name, uid = self.process.folder.name, self.process.started
         state = self.state()
-        one = server_view(name, state, uid) if state else Server(name, uid, answers=False)
-        # There is one lock, and so one process at a time: whoever had it before has ended.
+        server = server_view(name, state, uid) if state else Server(name, uid, answers=False)
+        # One lock allows one process at a time: earlier processes have ended.
         ended = known - {uid} if uid else frozenset[str]()
-        return ObservedServers(1, (one,), ended=frozenset(ended), endings=_processes(ended))
+        return ObservedServers(1, (server,), ended=frozenset(ended), endings=_processes(ended))
 
     def state(self) -> ServerState | None:
-        """What it says of itself; None where it does not answer."""
+        """Request the state of the server; None if it does not answer."""
         if not (endpoint := self.endpoint):
             return None
         with suppress(urllib3.exceptions.HTTPError, pydantic.ValidationError):
@@ -89,8 +89,8 @@ class ProcessServers:
         return None
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
-        """Start it or end it."""
-        self._asked_for = replicas
+        """Start the server, or end it if `replicas` is 0."""
+        self._replicas = replicas
         if replicas == 0:
             self.process.end()
             return
@@ -99,12 +99,12 @@ class ProcessServers:
         self.process.start(local)
 
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
-        """Send a grant to be prepared."""
+        """Send a grant for the server to prepare."""
         del server
         self._send("prepare", instance_id, promotion)
 
     def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
-        """Send a grant to be served."""
+        """Send a grant for the server to serve."""
         del server
         self._send("commit", instance_id, promotion)
 
@@ -112,7 +112,7 @@ class ProcessServers:
         if not (endpoint := self.endpoint):
             return
         grant = server_grant(instance_id, promotion)
-        # What it says to this does not count: only what its state shows in the next round.
+        # The response does not count: the next round reads the state.
         with suppress(urllib3.exceptions.HTTPError):
             self._http.request(
                 "POST",

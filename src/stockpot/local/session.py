@@ -1,4 +1,4 @@
-"""Work on one folder, alone: store what is asked for, and reconcile until nothing is left to do."""
+"""A session on one folder: its lock, its soups, and the loop that reconciles them until settled."""
 
 import fcntl
 import json
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import urllib3
 
@@ -29,18 +28,18 @@ from stockpot.reconcile.ports import Ports, SoupKey
 from stockpot.store.atomic import explained
 
 LOOK_S = 0.5
-"""How often a server that is loading, and the progress of runs, are asked about."""
+"""How often the state of a loading server and the progress of runs are requested."""
 
 
 @dataclass(frozen=True)
 class LocalSnapshot:
-    """What a person may see after each round."""
+    """The state of one soup after a round, for display."""
 
     key: SoupKey
     round: Round
     progress: Mapping[RunName, Snapshot]
     url: str
-    """Where the soup is served; empty while it is not."""
+    """The URL of the server; empty while there is none."""
 
 
 Watcher = Callable[[LocalSnapshot], None]
@@ -48,10 +47,10 @@ Watcher = Callable[[LocalSnapshot], None]
 
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
-    """Be the only one who works on the folder.
+    """Hold the lock of the folder.
 
     Raises:
-        Refused: Another process does; the message names it.
+        Refused: (LOCKED) Another process holds it; the message names the process.
     """
     with explained(layout.lock):
         layout.root.mkdir(parents=True, exist_ok=True)
@@ -63,8 +62,8 @@ def locked(layout: Layout) -> Iterator[None]:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             ending = f", or end it: kill {holder}" if holder.isdigit() else ""
             raise Refused(
-                f"{layout.root} is worked on by process {holder}",
-                help=f"wait for it, or look on with `stockpot local watch`{ending}",
+                f"the folder {layout.root} is in use by process {holder}",
+                help=f"wait for that process, follow it with `stockpot local watch`{ending}",
                 exit_code=ExitCode.LOCKED,
             ) from None
         os.ftruncate(descriptor, 0)
@@ -75,12 +74,12 @@ def locked(layout: Layout) -> Iterator[None]:
 
 
 def utc_now() -> datetime:
-    """The clock of local mode."""
+    """Return the current time: the clock of local mode."""
     return datetime.fromtimestamp(time.time(), UTC)
 
 
 class Session:
-    """One folder, its soups and their servers."""
+    """One folder, with its soups, runs and servers."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -89,112 +88,113 @@ class Session:
 
     @property
     def places(self) -> Places:
-        """What the user said of this machine."""
+        """The user's settings of this machine."""
         return read_places(self.layout)
 
     @property
-    def surroundings(self) -> FolderEnvironment:
-        """Where things are."""
+    def environment(self) -> FolderEnvironment:
+        """The locations of store, claims and signing key."""
         return FolderEnvironment(self.layout, self.places)
 
     def runs(self, key: SoupKey) -> ProcessRuns:
-        """The runs of one soup."""
+        """Return the runs of one soup."""
         return ProcessRuns(self.layout.runs(*key))
 
     def servers(self, key: SoupKey) -> ProcessServers:
-        """The server of one soup."""
+        """Return the server of one soup."""
         servers = self.ports(key).servers
         assert isinstance(servers, ProcessServers)
         return servers
 
     def ports(self, key: SoupKey) -> Ports:
-        """What a round of one soup needs."""
+        """Return the ports that a round of one soup uses."""
         if key not in self._ports:
             places = self.places
             self._ports[key] = Ports(
                 objects=FolderObjects(self.objects, key),
                 runs=self.runs(key),
                 servers=ProcessServers(Process(self.layout.server(*key)), places.port),
-                surroundings=self.surroundings,
+                surroundings=self.environment,
                 now=utc_now,
             )
         return self._ports[key]
 
     def retry_failed(self) -> None:
-        """Let what failed be tried again."""
+        """Forget failed runs, so that they are tried again."""
         for key in self.objects.soup_keys():
             self.runs(key).retry_failed()
 
     def settle(self, watch: Watcher) -> None:
-        """Reconcile every soup until nothing is left to do, or nothing but what needs a person.
+        """Reconcile every soup until nothing is left to do, or only what needs a person.
 
-        May be broken off anywhere; runs go on, and the next call finds them.
+        The caller may be interrupted at any point: runs go on, and the next call finds them.
 
         Raises:
-            StockpotError: A server cannot be started.
+            StockpotError: A server failed to start.
         """
-        asked_before: dict[SoupKey, Plan] = {}
+        previous: dict[SoupKey, Plan] = {}
         while True:
             rounds = {key: reconcile(self.ports(key)) for key in self.objects.soup_keys()}
-            for key, one in rounds.items():
-                watch(self.sight(key, one))
-            asked = {key: one.plan for key, one in rounds.items() if one.plan.actions}
-            is_new, asked_before = asked != asked_before, asked
-            if asked and is_new:
+            for key, latest in rounds.items():
+                watch(self.snapshot(key, latest))
+            plans = {key: latest.plan for key, latest in rounds.items() if latest.plan.actions}
+            is_new, previous = plans != previous, plans
+            if plans and is_new:
                 continue
-            # Where the same is asked for again, what was asked for takes its time.
-            if not asked and not _is_busy(rounds):
+            # The same plan twice: its actions take a while to have an effect.
+            if not plans and not _is_busy(rounds):
                 self._raise_server_problem(rounds)
                 return
             self._wait(rounds)
 
-    def sight(self, key: SoupKey, one: Round) -> LocalSnapshot:
-        """Put together what a person may see."""
+    def snapshot(self, key: SoupKey, latest: Round) -> LocalSnapshot:
+        """Collect the state of a soup after its latest round."""
         runs = self.runs(key)
         active = [run.name for run in runs.list() if run.is_active]
-        progress = {name: seen for name in active if (seen := ask_progress(runs.process(name)))}
+        progress = {name: step for name in active if (step := request_progress(runs.process(name)))}
         endpoint = self.servers(key).endpoint
-        return LocalSnapshot(key, one, progress, endpoint.url if endpoint else "")
+        return LocalSnapshot(key, latest, progress, endpoint.url if endpoint else "")
 
     def _wait(self, rounds: Mapping[SoupKey, Round]) -> None:
-        """Sleep until a run ends, or it is time to look at servers and progress again."""
+        """Sleep until a run ends, or until servers and progress are due for another request."""
         active = [
             self.runs(key).process(run.name)
             for key in rounds
             for run in self.runs(key).list()
             if run.is_active
         ]
-        wakes = [one.wake_at for one in rounds.values() if one.wake_at]
+        wakes = [latest.wake_at for latest in rounds.values() if latest.wake_at]
         until = min(((wake - utc_now()).total_seconds() for wake in wakes), default=LOOK_S)
         wait_for_any(active, max(0.0, min(until, LOOK_S)))
 
     def _raise_server_problem(self, rounds: Mapping[SoupKey, Round]) -> None:
+        """Raise the error that a server ended with, unless it was interrupted."""
         for key in rounds:
             problem = self.servers(key).problem
             if problem and problem.exit_code != ExitCode.INTERRUPTED:
                 raise StockpotError(
-                    f"the server of {key.name} cannot run: {problem.message}",
+                    f"the server of Soup {key.name} failed: {problem.message}",
                     help=problem.help,
                     exit_code=next(code for code in ExitCode if code == problem.exit_code),
                 )
 
 
 def _is_busy(rounds: Mapping[SoupKey, Round]) -> bool:
-    """Whether anything that the rounds saw is still to come.
+    """Return whether a run, a server or a timer is pending.
 
-    What they saw, not what is so now: a run that ended since is looked at once more.
+    The rounds' own observations count: a run that has ended since then needs another round.
     """
-    for one in rounds.values():
-        if one.assessment is None:
+    for latest in rounds.values():
+        if latest.assessment is None:
             continue
-        active = any(run.is_active for run in one.assessment.inputs.world.runs)
-        if one.wake_at or active or _waits_for_server(one.assessment):
+        active = any(run.is_active for run in latest.assessment.inputs.world.runs)
+        if latest.wake_at or active or _waits_for_server(latest.assessment):
             return True
     return False
 
 
 def _waits_for_server(assessment: Assessment) -> bool:
-    """Whether a server is on its way, and not one that cannot go on by itself."""
+    """Return whether a server is still starting or loading, and has no problem."""
     world = assessment.inputs.world
     return any(
         not server.answers or (not world.is_serving(server) and not server.problem)
@@ -202,8 +202,8 @@ def _waits_for_server(assessment: Assessment) -> bool:
     )
 
 
-def ask_progress(process: Process) -> Snapshot | None:
-    """Ask a run how far it is; None where it does not say."""
+def request_progress(process: Process) -> Snapshot | None:
+    """Request the progress of a run; None if it does not answer."""
     with suppress(OSError, urllib3.exceptions.HTTPError, ValueError):
         url = (process.work / "progress.url").read_text()
         answer = urllib3.request("GET", f"{url}/progress", timeout=1.0, retries=False)
@@ -212,31 +212,29 @@ def ask_progress(process: Process) -> Snapshot | None:
 
 
 def find_named(objects: ObjectFolder, kind: str, namespace: str, name: str) -> DataShard | Soup:
-    """Find what a person named, as `shard/food`.
+    """Find the object to delete, named as `shard/food`.
 
     Raises:
-        Refused: There is none, or it is not of a kind that people delete.
+        Refused: There is no such object, or its kind cannot be deleted.
     """
     kinds: dict[str, type[DataShard] | type[Soup]] = {
         **dict.fromkeys(("shard", "shards", "datashard", "datashards"), DataShard),
         **dict.fromkeys(("soup", "soups"), Soup),
     }
     if kind.lower() not in kinds:
-        raise Refused(f"{kind} cannot be deleted", help="name a shard or a soup, as shard/food")
+        raise Refused(
+            f"objects of kind {kind} cannot be deleted",
+            help="name a shard or a soup, such as shard/food",
+        )
     wanted = kinds[kind.lower()]
-    found = (
+    thing = (
         objects.read(DataShard, namespace, name)
         if wanted is DataShard
         else objects.read(Soup, namespace, name)
     )
-    if found is None:
+    if thing is None:
         raise Refused(
-            f"there is no {wanted.__name__} {name} in {namespace}",
-            help="see what there is: stockpot local get shards",
+            f"there is no {wanted.__name__} {name} in the namespace {namespace}",
+            help="list the objects: stockpot local get all",
         )
-    return found
-
-
-def folder_of(root: Path) -> Session:
-    """Open a folder."""
-    return Session(Layout(root))
+    return thing

@@ -1,6 +1,6 @@
-"""The folders that manifests name: claims, data, bases. What a training would find after a while.
+"""Checks of the folders that manifests name (claims, data, bases), before a training needs them.
 
-Objects that are stored already are not looked at again: an unlearning waits for no folder.
+Stored objects are not checked again: an unlearning waits for no folder.
 """
 
 import os
@@ -26,16 +26,16 @@ from stockpot.store.base import pixels_per_latent, require_base
 
 @dataclass(frozen=True)
 class SourceCheck:
-    """What is to be applied, and where its folders are."""
+    """The manifests to apply, and the means to find their folders."""
 
     manifests: tuple[Manifest, ...]
     objects: ObjectFolder
-    surroundings: FolderEnvironment
+    environment: FolderEnvironment
     claims: Mapping[str, Path]
-    """Those that are told now."""
+    """The folders of claims that this command sets."""
 
     def faults(self) -> Iterator[Fault]:
-        """Find everything that would go wrong."""
+        """Yield every fault of the folders and of the changes to stored objects."""
         for name, folder in self.claims.items():
             if why := unreadable(folder):
                 yield Fault(Complaint(why, place=f"--claim {name}={folder}"), ExitCode.INVALID)
@@ -43,13 +43,13 @@ class SourceCheck:
             yield from self._of_object(manifest)
 
     def notes(self) -> Iterator[Complaint]:
-        """Find what is not used as it stands, and does no harm."""
+        """Yield settings that are ignored or changed in local mode."""
         named = {source.pvc.claim_name for source in self._sources() if source.pvc}
         for name in sorted(self.claims.keys() - named):
             yield Complaint(
-                f"no object names the claim {name}",
+                f"no object uses the claim {name}",
                 place="--claim",
-                help=f"claims that are named: {', '.join(sorted(named)) or 'none'}",
+                help=f"claims in use: {', '.join(sorted(named)) or 'none'}",
             )
         for manifest in self.manifests:
             yield from _not_in_local_mode(manifest)
@@ -78,7 +78,7 @@ class SourceCheck:
     def _of_shard(self, manifest: Manifest, shard: DataShard) -> Iterator[Fault]:
         stored = self.objects.find(shard)
         is_known = stored is not None and stored.spec == shard.spec
-        if not (is_known and stored.status.ingredient):  # What is trained needs no data.
+        if not (is_known and stored.status.ingredient):  # A trained shard needs no data.
             yield from self._of_source(manifest, shard.spec.source, "source", ExitCode.BAD_DATA)
         wanted = shard.spec.relearn
         if wanted and not is_known:
@@ -106,7 +106,7 @@ class SourceCheck:
             yield from self._of_base(manifest, soup)
 
     def _of_base(self, manifest: Manifest, soup: Soup) -> Iterator[Fault]:
-        """Look through the files of a base that is there."""
+        """Check the files of a base whose folder exists."""
         spec = soup.spec
         try:
             _, folder = self._folder(spec.base)
@@ -125,7 +125,7 @@ class SourceCheck:
     def _of_source(
         self, manifest: Manifest, source: Source, field: str, exit_code: ExitCode
     ) -> Iterator[Fault]:
-        """Say why the folder of a source cannot be read, where it cannot."""
+        """Yield why the folder of a source cannot be used, if it cannot."""
         try:
             why, _ = self._folder(source)
         except Refused as error:
@@ -133,31 +133,33 @@ class SourceCheck:
         yield from _at(manifest, why, ("spec", *field.split(".")), exit_code)
 
     def _folder(self, source: Source) -> tuple[Complaint | None, Path | None]:
-        """Find the folder of a source, or say why there is none.
+        """Return the folder of a source, or a complaint. Neither if another check reports it.
 
         Raises:
-            Refused: Its claim is not known, or its path leaves it.
+            Refused: No folder is set for its claim, or its path leaves the claim.
         """
-        told = self.claims.get(source.pvc.claim_name) if source.pvc else None
-        if (told and unreadable(told)) or any(broken_rules(source)):
-            return None, None  # Said of the claim, or of the path.
-        location = self.surroundings.locate(source)
+        claim_folder = self.claims.get(source.pvc.claim_name) if source.pvc else None
+        if (claim_folder and unreadable(claim_folder)) or any(broken_rules(source)):
+            return None, None  # Reported for the claim, or for the path.
+        location = self.environment.locate(source)
         folder = Path(location.path)
-        advice = "look at the path, and at the folder that stands for the claim"
+        advice = "check the path, and the folder that --claim names for the claim"
         if location.place is Place.STORE:
-            store = self.surroundings.store_folder
+            store = self.environment.store_folder
             folder = store / location.path.strip("/")
-            advice = f"in local mode a prefix is a folder below {store}"
+            advice = f"in local mode, an s3 prefix is a folder below {store}"
         if why := unreadable(folder):
             return Complaint(why, help=_similar(folder) or advice), None
         if not any(folder.iterdir()):
-            return Complaint(f"{folder} is empty", help="put the data there first"), None
-        own = self.surroundings.own_folder
+            return Complaint(
+                f"the folder {folder} is empty", help="copy the data into it first"
+            ), None
+        own = self.environment.own_folder
         if own.is_relative_to(folder.resolve()):
             return (
                 Complaint(
-                    f"{folder} contains {own}, in which local mode keeps objects and weights",
-                    help="name a folder within it, or keep them elsewhere: --dir",
+                    f"the folder {folder} contains {own}, the folder of local mode itself",
+                    help="name a folder that does not contain it, or move it with --dir",
                 ),
                 None,
             )
@@ -165,7 +167,7 @@ class SourceCheck:
 
 
 def sources_of(thing: DataShard | Soup) -> list[Source]:
-    """Every source that an object names."""
+    """List every source that an object names."""
     if isinstance(thing, DataShard):
         return [thing.spec.source]
     held_out = thing.spec.evaluation.source
@@ -173,21 +175,21 @@ def sources_of(thing: DataShard | Soup) -> list[Source]:
 
 
 def unreadable(folder: Path) -> str:
-    """Say why nothing can be read from a folder; empty where it can."""
+    """Return why a folder cannot be read, or an empty string if it can."""
     try:
         if not folder.exists():
             return f"there is no folder {folder}"
         if not folder.is_dir():
-            return f"{folder} is a file, and a folder is needed"
+            return f"{folder} is a file, not a folder"
     except OSError as error:
-        return f"{folder} cannot be looked at: {error.strerror}"
+        return f"the folder {folder} cannot be read: {error.strerror}"
     if not os.access(folder, os.R_OK | os.X_OK):
-        return f"the folder {folder} cannot be read by this user"
+        return f"this user cannot read the folder {folder}"
     return ""
 
 
 def _similar(folder: Path) -> str:
-    """Say what lies beside a folder that is not there, and has almost its name."""
+    """Suggest a folder with a similar name beside one that does not exist."""
     try:
         beside = [other.name for other in folder.parent.iterdir() if other.is_dir()]
     except OSError:
@@ -199,7 +201,7 @@ def _similar(folder: Path) -> str:
 def _at(
     manifest: Manifest, why: Complaint | None, path: Sequence[str | int], exit_code: ExitCode
 ) -> Iterable[Fault]:
-    """Put a complaint where it belongs in a person's file."""
+    """Make a fault of a complaint, with its object and its line in the manifest."""
     if why is None:
         return ()
     name = f"{manifest.object.kind} {manifest.object.metadata.name}"
@@ -212,9 +214,9 @@ def _not_in_local_mode(manifest: Manifest) -> Iterator[Complaint]:
     name = f"{thing.kind} {thing.metadata.name}"
     if foreign := foreign_finalizers(thing.metadata):
         yield Complaint(
-            f"{name}: finalizers are not kept: {', '.join(foreign)}",
+            f"{name}: finalizers are ignored: {', '.join(foreign)}",
             place=manifest.place("metadata", "finalizers"),
-            help="nothing in local mode would take them away",
+            help="no component of local mode would remove them",
         )
     if not isinstance(thing, Soup):
         return

@@ -35,7 +35,7 @@ class ObjectInfo:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether it is an unfinished write: in progress, or left by a process that was killed."""
+        """Whether the object is an unfinished write: in progress, or left by a killed process."""
         return self.version.startswith(UPLOAD) or self.version.endswith(UNFINISHED)
 
 

@@ -271,12 +271,12 @@ def _span(name: str, key: str, entry: Any, data_offset: int) -> TensorSpan:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written as UTF-8: JSON can hold halves of surrogate pairs."""
+    """Return whether a value is text that UTF-8 can encode: JSON may hold lone surrogates."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _are_numbers(value: Any) -> bool:
-    """Whether it is a list of non-negative integers; booleans do not count."""
+    """Return whether a value is a list of non-negative integers; booleans do not count."""
     return isinstance(value, list) and all(
         type(number) is int and 0 <= number <= LARGEST_NUMBER for number in value
     )

@@ -49,7 +49,7 @@ class Link:
     unsigned: str = ""
     """Why the entry does not count as signed with the key; empty where it does."""
     by_other_key: bool = False
-    """Whether it is signed with a key that no rotation leads to."""
+    """Whether the entry is signed with a key that no rotation leads to."""
     misplaced: str = ""
     """Why it cannot have this place in this chain; empty where it can."""
 

@@ -101,7 +101,7 @@ def _is_forgotten(manifest: Manifest, forgotten: Collection[str]) -> bool:
 
 
 def _is_old(info: ObjectInfo, manifest: Manifest, kept_in: Mapping[str, KeptTrainings]) -> bool:
-    """Whether it is in a shard's own folder, and records have left the shard since it was made.
+    """Return whether a shard's artefact is older than the last removal of records from the shard.
 
     The salts of commitments belong to no training: the purge that reads them removes them.
     """

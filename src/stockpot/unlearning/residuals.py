@@ -27,7 +27,7 @@ class ResidualKind(StrEnum):
 class Certainty(StrEnum):
     """How a residual is known."""
 
-    FOUND = "Found"
+    DETECTED = "Found"
     """It was detected."""
     UNSEEN = "Unseen"
     """The credentials do not allow to detect it."""
@@ -72,17 +72,19 @@ def _visible_residuals(inventory: Inventory, custody: Custody) -> Iterator[Named
     kept = sorted({residual.kept_by for residual in inventory.residuals if residual.kept_by})
     if strays:
         what = f"{len(strays)} objects under no manifest: the inventory lists them"
-        yield NamedResidual(kind=ResidualKind.UNKNOWN_LINEAGE, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(
+            kind=ResidualKind.UNKNOWN_LINEAGE, certainty=Certainty.DETECTED, what=what
+        )
     for why in kept:
         count = sum(1 for residual in inventory.residuals if residual.kept_by == why)
         what = f"{count} objects and versions of it are kept by {why}"
-        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.DETECTED, what=what)
     if custody.locks is None:
         what = "whether the bucket locks objects"
         yield NamedResidual(kind=ResidualKind.LOCKED, certainty=Certainty.UNSEEN, what=what)
     for place in custody.replicas or ():
         what = f"the bucket is replicated to {place}"
-        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.FOUND, what=what)
+        yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.DETECTED, what=what)
     if custody.replicas is None:
         what = "whether the bucket is replicated"
         yield NamedResidual(kind=ResidualKind.REPLICA, certainty=Certainty.UNSEEN, what=what)

@@ -200,7 +200,7 @@ def _place(point: Point) -> int:
 
 
 def needs_merge(where: str) -> bool:
-    """Whether it is only reached where the survivors were never merged before."""
+    """Return whether the point is reached only if the surviving shards were never merged before."""
     return where.startswith("merge:") or where.endswith((":StartMerge", ":RecordRevision"))
 
 

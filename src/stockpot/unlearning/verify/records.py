@@ -109,7 +109,7 @@ def check_completeness(about: str, predicate: UnlearningPredicate) -> Check:
 def check_residuals(about: str, predicate: UnlearningPredicate) -> Iterator[Check]:
     """Show the residuals that the receipt names; yields nothing if it names none."""
     claim = "it names what may be left elsewhere"
-    words = {Certainty.FOUND: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
+    words = {Certainty.DETECTED: "found", Certainty.UNSEEN: "not seen", Certainty.ALWAYS: "always"}
     named = {
         word: ", ".join(
             residual.what for residual in predicate.residuals if residual.certainty is certainty
