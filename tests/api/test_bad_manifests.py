@@ -103,7 +103,8 @@ def test_a_field_of_a_shard(line: str) -> None:
 SOUPS = {
     "training: {method: {name: Lora}}": (
         "there is no training method Lora; there is FineTune; install a package with an entry "
-        "point Lora in stockpot.training, or change training.method of the Soup"
+        "point Lora in stockpot.training (on a cluster, in both images), or change "
+        "training.method of the Soup"
     ),
     "training: {method: {name: finetune}}": (
         "there is no training method finetune; there is FineTune; did you mean FineTune?"
@@ -164,7 +165,8 @@ SOUPS = {
     ),
     "evaluation: {suite: [{name: fid}]}": (
         "there is no evaluator fid; there is heldout_loss, samples, style; install a package with "
-        "an entry point fid in stockpot.evaluator, or change evaluation.suite of the Soup"
+        "an entry point fid in stockpot.evaluator (on a cluster, in both images), or change "
+        "evaluation.suite of the Soup"
     ),
     'evaluation: {suite: [{name: style, options: {count: "0", prompts: a}}]}': (
         "style's count is 0; it must be at least 1"
