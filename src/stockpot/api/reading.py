@@ -56,7 +56,7 @@ OF_THE_SERVER = frozenset(
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ParsedManifest:
     """One object, with where it was written."""
 
     object: DataShard | Soup
@@ -71,7 +71,7 @@ class Manifest:
 class Manifests:
     """What files say, and what is wrong with them."""
 
-    manifests: tuple[Manifest, ...] = ()
+    manifests: tuple[ParsedManifest, ...] = ()
     """Objects whose fields have the right types; there may be complaints about them."""
     complaints: tuple[Complaint, ...] = ()
     notes: tuple[Complaint, ...] = ()
@@ -219,7 +219,7 @@ def read_document(document: Document, installed: Installed | None = None) -> Man
         return _complain(document, [*wrong, *_read_back(value, kind)])
     # Though something is wrong with it, others can be looked at beside it: all is said at once.
     wrong = [*_checked(read, installed), *_read_back(value, kind)]
-    found = Manifests((Manifest(read, document),), notes=tuple(_left_aside(document)))
+    found = Manifests((ParsedManifest(read, document),), notes=tuple(_left_aside(document)))
     return found + _complain(document, wrong)
 
 
@@ -380,8 +380,8 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8-sig")
 
 
-def _twice(manifests: Iterable[Manifest]) -> Iterator[Complaint]:
-    seen: dict[tuple[str, str, str], Manifest] = {}
+def _twice(manifests: Iterable[ParsedManifest]) -> Iterator[Complaint]:
+    seen: dict[tuple[str, str, str], ParsedManifest] = {}
     for manifest in manifests:
         thing = manifest.object
         key = (thing.kind, thing.metadata.namespace, thing.metadata.name)
