@@ -27,7 +27,7 @@ ADAMW = "learningRate, beta1, beta2, weightDecay, epsilon, maxGradNorm"
 BUILT_IN = Installed()
 
 
-def said(text: str, installed: Installed | None = BUILT_IN) -> list[str]:
+def complaints_of(text: str, installed: Installed | None = BUILT_IN) -> list[str]:
     return [str(complaint) for complaint in read_text(text, "f.yaml", installed).complaints]
 
 
@@ -50,9 +50,9 @@ PATHS = {
 def test_a_path_that_leaves_its_claim_or_is_not_used_as_it_stands(written: str) -> None:
     shown, advice = PATHS[written]
 
-    found = said(source(f"{{pvc: {{claimName: d, path: {written}}}}}"))
+    complaints = complaints_of(source(f"{{pvc: {{claimName: d, path: {written}}}}}"))
 
-    assert found == [f"f.yaml:6: spec.source.pvc.path is {shown}; {advice}"]
+    assert complaints == [f"f.yaml:6: spec.source.pvc.path is {shown}; {advice}"]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,10 @@ def test_a_base_and_held_out_records_may_not_be_elsewhere_either(soup: str, plac
     text = SOUP.replace("base: {s3: {prefix: bases/emoji/}}", soup)
     held_out = SOUP + "  evaluation: {source: {pvc: {claimName: b, path: ../x}}}\n"
 
-    assert said(text)[0].startswith(f"f.yaml:{place} may not leave the ")
-    assert said(held_out) == [f"f.yaml:6: spec.evaluation.source.pvc.path is ../x; {LEAVES}"]
+    assert complaints_of(text)[0].startswith(f"f.yaml:{place} may not leave the ")
+    assert complaints_of(held_out) == [
+        f"f.yaml:6: spec.evaluation.source.pvc.path is ../x; {LEAVES}"
+    ]
 
 
 SHARDS = {
@@ -97,7 +99,7 @@ SHARDS = {
 
 @pytest.mark.parametrize("line", SHARDS)
 def test_a_field_of_a_shard(line: str) -> None:
-    assert said(SHARD + f"  {line}\n") == [f"f.yaml:7: {SHARDS[line]}"]
+    assert complaints_of(SHARD + f"  {line}\n") == [f"f.yaml:7: {SHARDS[line]}"]
 
 
 SOUPS = {
@@ -202,11 +204,11 @@ SOUPS = {
 
 @pytest.mark.parametrize("line", SOUPS)
 def test_a_field_of_a_soup(line: str) -> None:
-    assert said(SOUP + f"  {line}\n") == [f"f.yaml:6: {SOUPS[line]}"]
+    assert complaints_of(SOUP + f"  {line}\n") == [f"f.yaml:6: {SOUPS[line]}"]
 
 
 def test_names_are_not_looked_at_where_nobody_says_what_is_installed() -> None:
-    assert said(SOUP + "  training: {method: {name: Lora}}\n", None) == []
+    assert complaints_of(SOUP + "  training: {method: {name: Lora}}\n", None) == []
 
 
 METADATA = {
@@ -237,9 +239,9 @@ METADATA = {
 
 @pytest.mark.parametrize("metadata", METADATA)
 def test_metadata(metadata: str) -> None:
-    found = said(SHARD.replace("{name: food}", metadata))
+    complaints = complaints_of(SHARD.replace("{name: food}", metadata))
 
-    assert found == [f"f.yaml:3: {METADATA[metadata]}"]
+    assert complaints == [f"f.yaml:3: {METADATA[metadata]}"]
 
 
 CLAIMS = ("My_Data", "a/b", "..", "-a", "a..b", "é")
@@ -247,7 +249,7 @@ CLAIMS = ("My_Data", "a/b", "..", "-a", "a..b", "é")
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_that_no_cluster_could_have(name: str) -> None:
-    assert said(source(f"{{pvc: {{claimName: {name}}}}}")) == [
+    assert complaints_of(source(f"{{pvc: {{claimName: {name}}}}}")) == [
         f"f.yaml:6: spec.source.pvc.claimName is {name}; {CLAIM}"
     ]
 
@@ -306,7 +308,7 @@ FILES = {
 def test_a_file(name: str) -> None:
     text, sentence = FILES[name]
 
-    assert said(text) == [sentence]
+    assert complaints_of(text) == [sentence]
 
 
 def test_a_list_and_several_json_values_are_read_one_by_one() -> None:
@@ -375,4 +377,4 @@ def test_one_object_in_two_files_is_named_with_both_places(tmp_path: Path) -> No
 def test_one_name_in_two_namespaces_is_no_mistake() -> None:
     other = SHARD.replace("{name: food}", "{name: food, namespace: studio}")
 
-    assert said(SHARD + "---\n" + other) == []
+    assert complaints_of(SHARD + "---\n" + other) == []

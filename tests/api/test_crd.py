@@ -34,7 +34,7 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
 def filled_in(schema: dict[str, Any], value: Any) -> Any:
     """Fill in defaults as the API server does: field by field, then within what is there."""
     if isinstance(value, list):
-        return [filled_in(schema["items"], one) for one in value]
+        return [filled_in(schema["items"], item) for item in value]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     full = dict(value)
@@ -49,11 +49,11 @@ def filled_in(schema: dict[str, Any], value: Any) -> Any:
 @pytest.mark.parametrize("kind", [DataShard, Soup])
 def test_the_api_server_fills_in_what_the_model_fills_in(kind: AnyKind) -> None:
     wrapper = {"apiVersion": "stockpot.dev/v1alpha1", "kind": kind.__name__}
-    told = wrapper | {"metadata": {"name": "a"}, "spec": MINIMAL[kind]}
+    written = wrapper | {"metadata": {"name": "a"}, "spec": MINIMAL[kind]}
     spec = filled_in(schema_of(kind)["properties"]["spec"], MINIMAL[kind])
 
     assert spec != MINIMAL[kind]
-    assert read_strict(told | {"spec": spec}) == read_strict(told)
+    assert read_strict(written | {"spec": spec}) == read_strict(written)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +88,7 @@ def test_what_cannot_be_changed_has_a_rule(kind: AnyKind, path: str) -> None:
     assert "self == oldSelf" in [rule["rule"] for rule in field["x-kubernetes-validations"]]
 
 
-@pytest.mark.parametrize("kind", [one for one in KINDS if one not in MINIMAL])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MINIMAL])
 def test_what_stockpot_writes_can_never_be_changed(kind: AnyKind) -> None:
     [rule] = schema_of(kind)["properties"]["spec"]["x-kubernetes-validations"]
 

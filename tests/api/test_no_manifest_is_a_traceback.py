@@ -29,11 +29,11 @@ def test_a_manifest_in_which_anything_was_changed_is_answered(seed: int) -> None
         text = changed(dice.choice(TEXTS), dice)
 
         read = read_text(text, "f.yaml", Installed())
-        said = [*read.complaints, *read.notes, *crosscheck(read.manifests)]
-        said += notes(read.manifests, NOW)
+        complaints = [*read.complaints, *read.notes, *crosscheck(read.manifests)]
+        complaints += notes(read.manifests, NOW)
 
         assert read.manifests or read.complaints or read.notes, text
-        assert all(str(complaint) for complaint in said), text
+        assert all(str(complaint) for complaint in complaints), text
 
 
 def changed(text: str, dice: random.Random) -> str:

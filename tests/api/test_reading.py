@@ -202,7 +202,7 @@ def test_a_folder_is_read_file_by_file_in_order(tmp_path: Path) -> None:
     (tmp_path / "1-soup.yml").write_text(SOUP)
     (tmp_path / "notes.md").write_text("no manifest")
 
-    assert [one.kind for one in read_file(tmp_path)] == ["Soup", "DataShard"]
+    assert [read.kind for read in read_file(tmp_path)] == ["Soup", "DataShard"]
 
 
 def test_a_folder_without_manifests_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a receipt is told of servers: who answered what, and who ended how."""
+"""Evidence of servers in a receipt: what each answered, and how those that ended did."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +38,7 @@ def test_a_server_that_ended_is_noted_with_how_that_is_known() -> None:
     soup = without_server("uid of one", Ending.OUT_OF_SERVICE, NOON)(granted("one", "two"))
 
     (ended,) = soup.status.serving.ended
-    assert [one.name for one in soup.status.serving.granted] == ["two"]
+    assert [server.name for server in soup.status.serving.granted] == ["two"]
     assert (ended.name, ended.node, ended.how) == ("one", "node-a", Ending.OUT_OF_SERVICE)
     assert without_server("uid of one", Ending.KUBELET, NOON)(soup) == soup, "and only once"
 
@@ -49,7 +49,7 @@ def test_of_those_that_ended_the_last_are_kept() -> None:
     for name in names:
         soup = without_server(f"uid of {name}", Ending.KUBELET, NOON)(soup)
 
-    assert [one.name for one in soup.status.serving.ended] == names[5:]
+    assert [server.name for server in soup.status.serving.ended] == names[5:]
 
 
 def test_a_receipt_is_told_of_those_that_ended_since_it_was_asked_for() -> None:
@@ -57,9 +57,9 @@ def test_a_receipt_is_told_of_those_that_ended_since_it_was_asked_for() -> None:
     soup = without_server("uid of before", Ending.KUBELET, NOON)(soup)
     soup = without_server("uid of since", Ending.NODE_HEARD, NOON + timedelta(minutes=2))(soup)
 
-    said = ended_reports(soup, a_quiet_world(now=Ending.KUBELET), "2026-11-22T12:01:00Z")
+    reports = ended_reports(soup, a_quiet_world(now=Ending.KUBELET), "2026-11-22T12:01:00Z")
 
-    assert [(one.server, one.how, bool(one.seen_at)) for one in said] == [
+    assert [(report.server, report.how, bool(report.seen_at)) for report in reports] == [
         ("since", Ending.NODE_HEARD, True),
         ("now", Ending.KUBELET, False),
     ]

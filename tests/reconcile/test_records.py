@@ -21,9 +21,9 @@ def digest(word: str) -> Digest:
 
 
 def trained(key: str, *left_out: str) -> TrainingOutcome:
-    told = (digest("base"), digest("data"))
+    digests = (digest("base"), digest("data"))
     return TrainingOutcome(
-        digest(key), digest(f"weights {key}"), NOON, *told, 3, frozenset(left_out)
+        digest(key), digest(f"weights {key}"), NOON, *digests, 3, frozenset(left_out)
     )
 
 

@@ -65,13 +65,13 @@ def test_a_spec_of_another_version_is_refused_by_name(
     spec = tmp_path / "spec.json"
     spec.write_text(text)
 
-    code, result, said = run(spec, tmp_path)
+    code, result, errors = run(spec, tmp_path)
 
     assert code == 48
     assert result.problem is not None
     assert words in result.problem.message
     assert result.problem.help
-    assert words in said
+    assert words in errors
 
 
 def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ def test_progress_can_be_asked_for_while_a_run_goes_on() -> None:
         progress.begin("training", total_steps=10, first_step=4)
         progress.advance(7, loss=0.25)
 
-        said = urllib3.request("GET", f"{url}/progress", retries=False).json()
+        answer = urllib3.request("GET", f"{url}/progress", retries=False).json()
         metrics = urllib3.request("GET", f"{url}/metrics", retries=False).data.decode()
         unknown = urllib3.request("GET", f"{url}/else", retries=False).status
 
-    assert (said["phase"], said["step"], said["total_steps"]) == ("training", 7, 10)
-    assert said["eta_s"] == pytest.approx(said["elapsed_s"], rel=0.5)
+    assert (answer["phase"], answer["step"], answer["total_steps"]) == ("training", 7, 10)
+    assert answer["eta_s"] == pytest.approx(answer["elapsed_s"], rel=0.5)
     assert 'stockpot_run_step{phase="training",verb="train"} 7.0' in metrics
     assert 'stockpot_run_figure{figure="loss",verb="train"} 0.25' in metrics
     assert unknown == 404

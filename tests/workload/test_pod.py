@@ -36,13 +36,13 @@ def ground(tmp_path: Path, base: Path) -> Ground:
 
 def bare_environment(**more: str) -> dict[str, str]:
     """What a container has: no home, no name."""
-    told = environment()
-    return {name: told[name] for name in ("PATH", "PYTHONPATH", "OMP_NUM_THREADS")} | more
+    variables = environment()
+    return {name: variables[name] for name in ("PATH", "PYTHONPATH", "OMP_NUM_THREADS")} | more
 
 
 def command(spec: Path, work: Path, result: Path, *more: str) -> list[str | Path]:
-    told = [spec, "--work", work, "--result", result, *more]
-    return [sys.executable, "-m", "stockpot.workload", *told]
+    arguments = [spec, "--work", work, "--result", result, *more]
+    return [sys.executable, "-m", "stockpot.workload", *arguments]
 
 
 def a_port() -> int:
@@ -84,8 +84,8 @@ def test_a_shard_is_trained_by_a_nameless_user_on_a_read_only_root(ground: Groun
 @contextmanager
 def running(ground: Ground, spec: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     result = ground.folder / "result.json"
-    told = command(spec, ground.work, result, "--progress", f"127.0.0.1:{port}")
-    with subprocess.Popen(told, env=environment()) as process:
+    arguments = command(spec, ground.work, result, "--progress", f"127.0.0.1:{port}")
+    with subprocess.Popen(arguments, env=environment()) as process:
         try:
             yield process
         finally:
@@ -97,8 +97,8 @@ def progress_of(port: int) -> dict[str, Any]:
         answer = urllib3.request("GET", f"http://127.0.0.1:{port}/progress", retries=False)
     except urllib3.exceptions.HTTPError:
         return {"phase": "", "step": 0}
-    said: dict[str, Any] = answer.json()
-    return said
+    progress: dict[str, Any] = answer.json()
+    return progress
 
 
 def test_a_signalled_training_saves_what_there_is_and_the_next_goes_on(ground: Ground) -> None:
@@ -108,10 +108,10 @@ def test_a_signalled_training_saves_what_there_is_and_the_next_goes_on(ground: G
     reached: list[int] = []
 
     def trains(from_step: int) -> bool:
-        said = progress_of(port)
-        if said["phase"] != "training" or said["step"] < from_step:
+        progress = progress_of(port)
+        if progress["phase"] != "training" or progress["step"] < from_step:
             return False
-        reached.append(said["step"])
+        reached.append(progress["step"])
         return True
 
     for from_step in (20, 0):
@@ -162,10 +162,10 @@ def test_a_taken_port_for_progress_is_named(ground: Ground) -> None:
             command(spec, ground.work, result, "--progress", taken), check=False, env=environment()
         )
 
-    said = ResultMessage.model_validate_json(result.read_bytes())
+    result_message = ResultMessage.model_validate_json(result.read_bytes())
     assert done.returncode == 6
-    assert said.problem is not None
-    assert taken.rpartition(":")[2] in said.problem.message
+    assert result_message.problem is not None
+    assert taken.rpartition(":")[2] in result_message.problem.message
 
 
 @pytest.mark.parametrize("text", ["8082", ":8082", "host:", "host:port", "0.0.0.0:70000"])

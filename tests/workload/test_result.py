@@ -30,21 +30,21 @@ def test_a_result_is_never_longer_than_a_pod_may_say(
     data = fitting(result)
 
     assert len(data) <= LONGEST_BYTES
-    said = ResultMessage.model_validate_json(data)
-    assert said.problem is not None
-    assert said.problem.exit_code == 7
+    message = ResultMessage.model_validate_json(data)
+    assert message.problem is not None
+    assert message.problem.exit_code == 7
 
 
 def test_a_long_message_keeps_its_beginning_and_its_help() -> None:
-    said = ResultMessage.model_validate_json(
+    message = ResultMessage.model_validate_json(
         fitting(ResultMessage(problem=problem_of(7, "store away: " + "é" * 9000, "start it")))
     )
 
-    assert said.problem is not None
-    assert said.problem.message.startswith("store away: éé")
-    assert said.problem.message.endswith(" …")
-    assert said.problem.help == "start it"
-    assert len(said.problem.message) > 1500
+    assert message.problem is not None
+    assert message.problem.message.startswith("store away: éé")
+    assert message.problem.message.endswith(" …")
+    assert message.problem.help == "start it"
+    assert len(message.problem.message) > 1500
 
 
 @given(
@@ -63,11 +63,11 @@ def test_the_numbers_of_what_was_left_out_always_fit(
     data = fitting(ResultMessage(omissions=omissions, figures=figures))
 
     assert len(data) <= LONGEST_BYTES
-    said = ResultMessage.model_validate_json(data)
-    assert [omission.count for omission in said.omissions] == counts
-    lengths = {len(omission.examples) for omission in said.omissions}
+    message = ResultMessage.model_validate_json(data)
+    assert [omission.count for omission in message.omissions] == counts
+    lengths = {len(omission.examples) for omission in message.omissions}
     assert len(lengths) == 1, "none has lost more names than another"
-    assert not figures or said.figures or lengths == {0}, "names go before figures"
+    assert not figures or message.figures or lengths == {0}, "names go before figures"
 
 
 def test_what_fits_is_not_touched() -> None:
@@ -79,10 +79,12 @@ def test_what_fits_is_not_touched() -> None:
 def test_a_name_that_is_no_text_can_be_said() -> None:
     name = os.fsdecode(b"caf\xe9.png")
 
-    said = ResultMessage.model_validate_json(fitting(ResultMessage(problem=problem_of(42, name))))
+    message = ResultMessage.model_validate_json(
+        fitting(ResultMessage(problem=problem_of(42, name)))
+    )
 
-    assert said.problem is not None
-    assert said.problem.message == "caf\\udce9.png"
+    assert message.problem is not None
+    assert message.problem.message == "caf\\udce9.png"
 
 
 def test_a_shorter_result_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:

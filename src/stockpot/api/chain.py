@@ -1,4 +1,4 @@
-"""Where a soup's chain of receipts ends, as whoever looked at it says."""
+"""The end of a soup's chain of receipts, as its reader reports it."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from stockpot.api.model import DigestString, Model
 
 
 class ChainHead(Model):
-    """The last entry of a chain. Nobody has checked it: it says which chain somebody saw."""
+    """The last entry of a chain, unverified: it names the chain that a component read."""
 
     sequence: Annotated[int, Field(ge=0)] = 0
-    """Its number; 0 where the chain has no entry."""
+    """The number of the entry; 0 if the chain has none."""
     digest: DigestString | None = None
-    """Of its bytes; none where the chain has no entry."""
+    """Digest of the entry's bytes; unset if the chain has no entry."""
     receipt: Annotated[int, Field(ge=0)] = 0
-    """The number of the last receipt: after it stand only keys that handed over to others."""
+    """The number of the last receipt; only key rotations follow it."""
 
     def __str__(self) -> str:
-        """Write it as `--head` takes it, `3:sha256:…`; `0` for a chain without entries."""
+        """Format the head for `--head`: `3:sha256:…`, or `0` for a chain without entries."""
         return f"{self.sequence}:{self.digest}" if self.digest else "0"

@@ -1,7 +1,7 @@
 """The four CustomResourceDefinitions, made from the models of `v1alpha1`.
 
-What one object can break by itself is refused by the schema or by a CEL rule whose message says
-what to write. What needs other objects is not looked at here: it becomes a condition.
+The schema, or a CEL rule with a message that says what to write, refuses an invalid object. Checks
+that need other objects are not made here: their outcome becomes a condition.
 """
 
 from dataclasses import dataclass
@@ -30,36 +30,36 @@ AnyKind = type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningRec
 
 @dataclass(frozen=True)
 class Column:
-    """One column of `kubectl get`."""
+    """A column of `kubectl get`."""
 
     name: str
     json_path: str
     type: str = "string"
     wide: bool = False
-    """Only with `-o wide`."""
+    """Whether only `-o wide` shows it."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """How a kind looks to kubectl."""
+    """The names and columns of a kind in kubectl."""
 
     short_names: tuple[str, ...]
     columns: tuple[Column, ...]
     by_users: bool
-    """Whether users write it, so that names must leave room for what is made from them."""
+    """Whether users write objects of the kind: names of Jobs and revisions are made from theirs."""
     scale: bool = False
 
 
-def _said(condition: str, part: str) -> str:
+def _condition_path(condition: str, part: str) -> str:
     return f'.status.conditions[?(@.type=="{condition}")].{part}'
 
 
-READY = Column("Ready", _said("Ready", "status"))
-REASON = Column("Reason", _said("Ready", "reason"))
-MESSAGE = Column("Message", _said("Ready", "message"), wide=True)
+READY = Column("Ready", _condition_path("Ready", "status"))
+REASON = Column("Reason", _condition_path("Ready", "reason"))
+MESSAGE = Column("Message", _condition_path("Ready", "message"), wide=True)
 AGE = Column("Age", ".metadata.creationTimestamp", "date")
 
-# Is it well, and if not, why: in one line.
+# One line shows whether an object is well, and why not.
 FACES: dict[AnyKind, Face] = {
     DataShard: Face(
         ("shard", "shards"),
@@ -120,7 +120,7 @@ FACES: dict[AnyKind, Face] = {
 
 
 def crd(kind: AnyKind) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind, as a value of JSON."""
+    """Return the CustomResourceDefinition of a kind, as a JSON value."""
     face = FACES[kind]
     version: dict[str, Any] = {
         "name": VERSION,
@@ -161,7 +161,7 @@ def crd(kind: AnyKind) -> dict[str, Any]:
 
 
 def crd_files() -> dict[str, str]:
-    """The text of every file in `crds/`, by name."""
+    """Return the text of every file in `crds/`, by name."""
     return {
         f"{kind.PLURAL}.yaml": HEADER
         + yaml.dump(crd(kind), Dumper=_Plain, sort_keys=False, width=100)
@@ -170,19 +170,19 @@ def crd_files() -> dict[str, str]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes everything out: an anchor in a CRD is a riddle to its reader."""
+    """Writes repeated values out, without anchors, which are hard to read in a CRD."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _column(column: Column) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    definition: dict[str, Any] = {
         "name": column.name,
         "type": column.type,
         "jsonPath": column.json_path,
     }
-    return said | {"priority": 1} if column.wide else said
+    return definition | {"priority": 1} if column.wide else definition
 
 
 def _schema(kind: AnyKind, face: Face) -> Schema:
@@ -197,9 +197,9 @@ def _schema(kind: AnyKind, face: Face) -> Schema:
         model = field.annotation
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
-        # A status is what was seen: nothing in it is filled in by the API server.
+        # A status is an observation: the API server fills in no defaults.
         schema = structural_schema(model, defaults=part == "spec")
-        # Rules that stand at the field, as that a spec is immutable, beside the model's own.
+        # The field's own rules, such as an immutable spec, join the model's.
         extra = field.json_schema_extra
         if isinstance(extra, dict):
             schema |= extra

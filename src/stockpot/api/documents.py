@@ -1,6 +1,6 @@
-"""YAML and JSON documents as kubectl reads them, with where everything stands.
+"""YAML and JSON documents as kubectl reads them, with the line of each field.
 
-What JSON can say, and nothing else: a date is a string, and no tag makes an object of anything.
+Values are those of JSON alone: a date is a string, and no tag constructs an object.
 """
 
 import json
@@ -15,11 +15,11 @@ from stockpot.api import scalars
 from stockpot.api.complaints import Complaint, Path
 
 MOST_VALUES = 100_000
-"""In one document, aliases counted as often as they are used: few lines can stand for millions."""
+"""Most values in a document. Aliases count at each use: a few lines can stand for millions."""
 
 
 class NotYaml(ValueError):
-    """The text is no YAML that the API server would take."""
+    """The text is not YAML that the API server accepts."""
 
     def __init__(self, message: str, place: str) -> None:
         super().__init__(f"this is not YAML: {message}")
@@ -28,24 +28,24 @@ class NotYaml(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """One document, with where it stands."""
+    """A document, with its place in the file."""
 
     value: Any
     node: yaml.Node | None = field(default=None, repr=False)
     name: str = ""
     repeated: tuple[Complaint, ...] = ()
-    """Keys that stand twice in one mapping: the first would be lost in silence."""
+    """Complaints about repeated keys of a mapping: the first value would be lost in silence."""
 
     def line(self, path: Path) -> int:
-        """The line of a field, or of what is nearest above it; 0 where that is not known."""
+        """Return the line of a field, or of its nearest ancestor; 0 if it is not known."""
         return _line(_find(self.node, path)[0]) if self.node else 0
 
     def place(self, path: Path) -> str:
-        """File and line of a field, or of what is nearest above it."""
+        """Return file and line of a field, or of its nearest ancestor."""
         return f"{self.name}:{self.line(path)}" if self.node else ""
 
     def written(self, path: Path) -> str | None:
-        """A scalar as it stands in the file, with its quotes; None where there is none."""
+        """Return a scalar as the file has it, with its quotes; None if there is none."""
         if self.node is None:
             return None
         node, whole = _find(self.node, path, value=True)
@@ -58,10 +58,10 @@ class Document:
 
 
 def documents(text: str, name: str) -> Iterator[Document]:
-    """Read the documents of a text one by one; empty ones are left out. Lists are taken apart.
+    """Read the documents of a text. Empty documents are skipped, and lists are split into items.
 
     Raises:
-        NotYaml: From there on it cannot be read.
+        NotYaml: The rest of the text cannot be read.
     """
     for piece, loader in _pieces(text, name):
         for document in _documents(piece, name, loader):
@@ -90,7 +90,7 @@ def _documents(text: str, name: str, loader: "type[_Loader]") -> Iterator[Docume
 
 
 def _advice(problem: str, text: str) -> str:
-    """Say what to do about what the parser found."""
+    """Return the parser's message, with advice where there is any."""
     if "{{" in text:
         return f"{problem}; a Helm template has to be rendered first: helm template CHART"
     if r"'\t'" in problem:
@@ -99,12 +99,12 @@ def _advice(problem: str, text: str) -> str:
 
 
 def _pieces(text: str, name: str) -> "Iterator[tuple[str, type[_Loader]]]":
-    """Take a text apart as kubectl does: JSON values may follow each other without any mark.
+    """Split a text as kubectl does: JSON values need no separator between them.
 
-    Each keeps its place by as many empty lines before it.
+    Empty lines before a piece keep its line numbers.
 
     Raises:
-        NotYaml: After a JSON value something else follows.
+        NotYaml: Text that is not JSON follows a JSON value.
     """
     text = _MARKS.sub(r"\1", text)
     pieces: list[tuple[str, type[_Loader]]] = []
@@ -137,14 +137,14 @@ _SEPARATOR = re.compile(r"---[ \t]*(#[^\n]*)?(\r?\n|\Z)")
 
 
 def _skip(text: str, at: int) -> int:
-    """Go on to the next letter that is no space."""
+    """Return the position of the next character that is not white space."""
     while text[at : at + 1] in {" ", "\t", "\r", "\n"}:
         at += 1
     return at
 
 
 def _items(document: Document) -> Iterator[Document]:
-    """Take a list of objects apart, as `kubectl get -o yaml` prints it."""
+    """Split a list of objects, as `kubectl get -o yaml` prints it, into its items."""
     value, node = document.value, document.node
     if not isinstance(value, dict) or not str(value.get("kind", "")).endswith("List"):
         yield document
@@ -161,7 +161,7 @@ def _items(document: Document) -> Iterator[Document]:
 
 
 class _Loader(yaml.SafeLoader):
-    """What JSON can say, by kubectl's rules: a date is text; no sets, bytes or ordered pairs."""
+    """Loads JSON's values by kubectl's rules: a date is text; no sets, bytes or ordered pairs."""
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
         if kind is yaml.ScalarNode and implicit[0]:
@@ -189,10 +189,10 @@ class _Loader(yaml.SafeLoader):
 
     @staticmethod
     def whole(text: str) -> str:
-        """Read a text, in which no half of a character may be.
+        """Return a text without lone surrogates.
 
         Raises:
-            UnicodeError: There is one.
+            UnicodeError: The text has a lone surrogate.
         """
         text.encode()
         return text
@@ -211,7 +211,7 @@ for _tag in (scalars.TEXT, f"{scalars.TAG}timestamp"):
 
 
 class _JsonLoader(_Loader):
-    """In JSON a character is escaped in two halves, where it is beyond the first 65,536."""
+    """Loads JSON, which escapes characters above U+FFFF as two surrogates."""
 
     @staticmethod
     def whole(text: str) -> str:
@@ -219,31 +219,31 @@ class _JsonLoader(_Loader):
 
 
 def _repeated(root: yaml.Node) -> Iterator[yaml.Node]:
-    """Find keys that stand twice in one mapping; refuse too many values, and keys that are none."""
-    waiting, seen_values = [root], 0
+    """Find repeated keys of mappings; refuse too many values, and keys that are not scalars."""
+    waiting, count = [root], 0
     while waiting:
         node = waiting.pop()
-        seen_values += 1
-        if seen_values > MOST_VALUES:
+        count += 1
+        if count > MOST_VALUES:
             raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values")
         if isinstance(node, yaml.MappingNode):
-            seen = set()
+            keys = set()
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode) or key.tag == scalars.NULL:
                     raise yaml.constructor.ConstructorError(
                         None, None, "a key is no text", key.start_mark
                     )
                 written = _key(key)
-                if written in seen:
+                if written in keys:
                     yield key
-                seen.add(written)
+                keys.add(written)
                 waiting.append(value)
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
 
 
 def _value(node: yaml.Node) -> Any:
-    """Read a scalar of the type that its tag says, or that it looks like."""
+    """Read a scalar as the type of its tag."""
     if not isinstance(node, yaml.ScalarNode):
         what = f"a mapping or sequence is no {node.tag.rpartition(':')[2]}"
         raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
@@ -254,7 +254,7 @@ def _value(node: yaml.Node) -> Any:
 
 
 def _key(node: yaml.ScalarNode) -> str:
-    """A key as JSON has it: text, whatever stands there."""
+    """Return a key as JSON has it, as text."""
     if node.tag in {scalars.BOOL, scalars.INT, scalars.FLOAT}:
         return json.dumps(_value(node))
     key: str = node.value
@@ -262,7 +262,11 @@ def _key(node: yaml.ScalarNode) -> str:
 
 
 def _find(node: yaml.Node, path: Path, *, value: bool = False) -> tuple[yaml.Node, bool]:
-    """Follow a path as far as it goes: the key's node (or the value's), and if it was all there."""
+    """Follow a path as far as it goes.
+
+    Returns:
+        The node of the last key (or its value), and whether the whole path exists.
+    """
     at, shown = node, node
     for part in path:
         if isinstance(at, yaml.MappingNode):

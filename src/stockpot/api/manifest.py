@@ -1,7 +1,6 @@
-"""What stands beside every artefact in the store: what it is, and what it was made from.
+"""The manifest beside every artefact in the store: its kind, digests and lineage.
 
-An object in the store that lies under no manifest has no known lineage, and what is unknown
-is not clean.
+An object in the store without a manifest has no known lineage, and so does not count as clean.
 """
 
 from enum import StrEnum
@@ -15,26 +14,26 @@ from stockpot.api.omissions import Omissions
 
 
 class ArtefactKind(StrEnum):
-    """What an artefact is."""
+    """The kind of an artefact."""
 
     TRAINING = "Training"
-    """A training under way: checkpoints, cached latents and embeddings."""
+    """An unfinished training: checkpoints, cached latents and embeddings."""
     INGREDIENT = "Ingredient"
     REVISION = "Revision"
     EVALUATION = "Evaluation"
     ACCUMULATOR = "Accumulator"
-    """The exact sums of a recipe, from which the next one is merged. A cache."""
+    """The exact sums of a recipe, from which the next recipe is merged. A cache."""
     COMMITMENTS = "Commitments"
-    """The salts of commitments to a shard's records: until the purge."""
+    """The salts of commitments to a shard's records, kept until the purge."""
 
 
 class MergeWay(StrEnum):
     """How a revision was merged; its bytes are the same either way."""
 
     FROM_SCRATCH = "FromScratch"
-    """All ingredients were read."""
+    """The merge read all ingredients."""
     INCREMENTAL = "Incremental"
-    """The sums of another recipe were, and the ingredients that changed."""
+    """The merge read the sums of another recipe, and the ingredients that changed."""
 
 
 class LineagePair(Model):
@@ -43,28 +42,28 @@ class LineagePair(Model):
     shard: str
     """The UID of the DataShard."""
     training_key: str = ""
-    """Empty while the pod has not computed it: then it stands for any training of the shard."""
+    """Empty until the pod has computed it; an empty key stands for any training of the shard."""
 
 
 class RecipePart(Model):
-    """One ingredient of a recipe."""
+    """An ingredient of a recipe, with its weight."""
 
     shard_uid: str
     training_key: DigestString
     weights_digest: DigestString
     weight: Annotated[int, Field(ge=1)]
-    """Relative to the other parts': the recipe's weights are integers without a common factor."""
+    """The weight relative to the other parts; integers without a common factor."""
 
 
 class TensorFacts(Model):
-    """What admission needs to know of weights without reading them."""
+    """The properties of a weights file that admission checks without reading the file."""
 
     count: int
     parameters: int
     dtype: str
-    """`F16`, `BF16` or `F32`, as safetensors says it."""
+    """The safetensors data type: `F16`, `BF16` or `F32`."""
     layout: DigestString
-    """Over all (key, dtype, shape), sorted by key: files with the same one can be averaged."""
+    """Digest of all (key, dtype, shape), sorted by key; equal layouts can be averaged."""
     largest: str
     """The largest magnitude of any element, as a hexadecimal float (`0x1.8p+3`): exact."""
 
@@ -77,33 +76,32 @@ class Manifest(Model):
     lineage: tuple[LineagePair, ...] = ()
     base_digest: DigestString | None = None
     digest: DigestString | None = None
-    """Of the weights file; of an accumulator its seal; none for what has neither."""
+    """Digest of the weights file; for an accumulator its seal; unset for other kinds."""
     size_bytes: int = 0
     files: tuple[str, ...] = ()
-    """The names below the artefact's folder, sorted; none until they are all there."""
+    """The names below the artefact's folder, sorted; empty until all files are written."""
     tensors: TensorFacts | None = None
     data_digest: DigestString | None = None
     records: int | None = None
     recipe_digest: DigestString | None = None
     parts: tuple[RecipePart, ...] = ()
-    """Of a revision: what was averaged, so that anybody can average it again. Of an accumulator:
-    what was added up."""
+    """The parts that a revision averages, or an accumulator adds up; they make it reproducible."""
     request: DigestString | None = None
-    """Of a training or ingredient: what was asked for, when it was made."""
+    """Digest of the request that a training or ingredient was made for."""
     chain: ChainHead | None = None
-    """Of a revision: where its soup's receipts ended when it was made; none before the first."""
+    """The end of the soup's receipt chain when a revision was made; unset before the first."""
     left_out: int | None = Field(default=None, exclude_if=lambda count: not count)
-    """Of a training or ingredient: how many records it was asked to leave out, where it was any."""
+    """How many records a training or ingredient was to leave out; unset for 0."""
     training_semantics: int | None = None
-    """Which meaning of the training fields made it: part of the training key."""
+    """Version of the meaning of the training fields; part of the training key."""
     shard_name: str = ""
-    """Of an ingredient: what people call its shard. Its lineage goes by UID."""
+    """The name of an ingredient's shard, for people; lineage uses the UID."""
     made_by: str = ""
     """The program and its version. Never part of a digest: an upgrade retrains nothing."""
     omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
-    """Of an ingredient: what of its pictures and captions was not used exactly as given.
+    """Pictures and captions of an ingredient that were not used exactly as given.
 
-    Written only where there is any: versions that do not know it read all other manifests.
+    Left out if there are none, so that older versions can read such manifests.
     """
     facts: dict[str, str] = Field(default_factory=dict)
     """Figures for people: final loss, steps, seconds."""

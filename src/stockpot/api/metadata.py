@@ -1,4 +1,4 @@
-"""Metadata as the API server checks it: labels, annotations, finalizers, what it writes itself."""
+"""Check metadata as the API server does: labels, annotations, finalizers, and its own fields."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ _LETTERS = "letters, digits, -, _ and ., with a letter or digit at each end"
 
 
 def metadata_complaints(metadata: ObjectMeta) -> Iterator[Complaint]:
-    """Say what the API server would refuse in metadata whose fields have the right types."""
+    """Yield what the API server would refuse in metadata whose fields have the right types."""
     for key, value in metadata.labels.items():
         path = ("metadata", "labels", key)
         if fault := _fault_of_key(key, lower=False):
@@ -44,7 +44,7 @@ def metadata_complaints(metadata: ObjectMeta) -> Iterator[Complaint]:
 
 
 def server_complaints(metadata: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Say which fields that the API server writes have a value that it would not read."""
+    """Yield the fields that the API server writes and whose values it would refuse."""
     for key, (is_right, what) in _OF_THE_SERVER.items():
         value = metadata.get(key)
         if value is not None and not is_right(value):
@@ -69,13 +69,13 @@ def _finalizers(metadata: ObjectMeta) -> Iterator[Complaint]:
 
 
 def foreign_finalizers(metadata: ObjectMeta) -> tuple[str, ...]:
-    """Finalizers that Stockpot does not take away."""
+    """Return the finalizers that Stockpot does not remove."""
     return tuple(name for name in metadata.finalizers if name != FINALIZER)
 
 
 def _fault_of_key(key: str, *, lower: bool) -> str:
-    """Say what is wrong with a qualified name, as `example.com/name`; empty where nothing is."""
-    # Of annotations the API server takes capital letters before the slash, too.
+    """Return the mistake in a qualified name, as `example.com/name`, or an empty string."""
+    # In annotations the API server accepts capital letters before the slash, too.
     prefix, slash, name = key.partition("/")
     if not slash:
         prefix, name = "", key

@@ -1,4 +1,4 @@
-"""The manner of all our models: camelCase outside, frozen inside, nothing unknown."""
+"""The base of all API models: camelCase in JSON, frozen, without unknown fields."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DecimalString = Annotated[
 DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339 in UTC, as `2026-11-22T12:00:00Z`: whoever writes it was told the time."""
+"""A time that Stockpot writes: RFC 3339 in UTC, as `2026-11-22T12:00:00Z`."""
 
 
 def _a_real_one(text: str) -> str:
@@ -42,26 +42,26 @@ Instant = Annotated[
     AfterValidator(_a_real_one),
     Field(json_schema_extra={"format": "date-time"}),
 ]
-"""RFC 3339 to the second, with its zone: a person writes it, as `2027-01-01T00:00:00Z`."""
+"""A time that a user writes: RFC 3339 to the second with its zone, as `2027-01-01T00:00:00Z`."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold between or within fields, said twice: for the API server, and for lint.
+    """A constraint on fields, written twice: as CEL for the API server, and in Python for lint.
 
-    It is no pydantic validator: an object that is stored already must stay readable.
+    It is not a pydantic validator: a stored object must stay readable.
     """
 
     cel: str
     message: str
     holds: Callable[[Any], bool]
-    """Whether a model of the class fulfils it."""
+    """Returns whether a model of the class fulfils the rule."""
     field: str = ""
-    """The field to point at, as users write it; empty: the whole."""
+    """The field that the complaint names, as users write it; empty for the whole model."""
 
 
 class Model(BaseModel):
-    """A value. Two with the same fields are the same."""
+    """A value: models with equal fields are equal."""
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
@@ -79,7 +79,7 @@ class Model(BaseModel):
     def __get_pydantic_json_schema__(
         cls, core_schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Put the rules beside the fields, for the API server."""
+        """Add the CEL rules to the schema, for the API server."""
         schema = handler(core_schema)
         if cls.RULES:
             rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES]
@@ -88,14 +88,10 @@ class Model(BaseModel):
 
 
 def cel(rule: str, message: str) -> dict[str, Any]:
-    """State a rule that the API server checks, with the message that says what to write.
-
-    Returns:
-        What a model's or field's `json_schema_extra` takes.
-    """
+    """Return a CEL rule with its message, for the `json_schema_extra` of a model or field."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
 
 
 def immutable(instead: str) -> Any:
-    """Annotate a required or defaulted field that cannot be changed: say what to do instead."""
+    """Annotate a required or defaulted field as immutable; the message says what to do instead."""
     return Field(json_schema_extra=cel("self == oldSelf", f"cannot be changed; {instead}"))

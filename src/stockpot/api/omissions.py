@@ -1,6 +1,6 @@
-"""What of the data is not used exactly as it was given: counted by reason, with a few names each.
+"""Data that is not used exactly as given: counts by reason, with a few names each.
 
-A run says it in its result, the shard in its status. A reason's sentence reads before a colon and
+A run's result and the shard's status list omissions. A reason's meaning is followed by a colon and
 a number: `pictures that cannot be decoded, left out: 2`.
 """
 
@@ -18,7 +18,7 @@ LONGEST_EXAMPLE = 100
 
 
 class OmissionReason(Explained):
-    """Why something is not used exactly as it was given."""
+    """The reason why data is not used exactly as given."""
 
     CORRUPT_PICTURE = "CorruptPicture", "pictures that cannot be decoded, left out"
     UNLISTED_PICTURE = "UnlistedPicture", "pictures that nothing describes, left out"
@@ -37,14 +37,14 @@ class OmissionReason(Explained):
 
 
 class Omission(Model):
-    """Something of the data that is not used exactly as it was given."""
+    """Data that is not used exactly as given, for one reason."""
 
     reason: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$", max_length=64)]
-    """Why, in one word of the list in `docs/reference/data.md`."""
+    """The reason, in one word; `docs/reference/data.md` lists them."""
     count: Annotated[int, Field(ge=1)]
-    """How many files, pictures or captions."""
+    """Number of files, pictures or captions."""
     examples: tuple[str, ...] = ()
-    """Three of them, by name."""
+    """Names of up to three of them."""
 
 
 Omissions = tuple[Omission, ...]
@@ -52,7 +52,7 @@ Omissions = tuple[Omission, ...]
 
 
 def describe(omissions: Sequence[Omission]) -> str:
-    """Write omissions as one line for people. Files that are no data at all are left out of it."""
+    """Format omissions as one line for people, without files that are not data."""
     return "; ".join(
         _describe(omission)
         for omission in omissions

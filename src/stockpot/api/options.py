@@ -1,9 +1,9 @@
-"""Methods, optimizers, evaluators and weightings by name: which there are, and their options.
+"""Registries of methods, optimizers, evaluators and weightings, with their options.
 
-One list for lint, local mode, the operator and the runs, so that all of them say the same sentence.
-Options are text in a manifest (`options: {learningRate: "1e-4"}`); a class here says which there
-are and what each may be. Whatever computes with them is elsewhere: nothing here loads torch. What
-other packages bring is passed in, because finding it reads the disk (`stockpot.extensions`).
+Lint, local mode, the operator and the runs share them, and so report mistakes in the same words.
+Options are text in a manifest (`options: {learningRate: "1e-4"}`); a class here declares their
+names, types and bounds. Nothing here loads torch. Plugins of other packages are passed in, because
+finding them reads the disk (`stockpot.extensions`).
 """
 
 import difflib
@@ -19,7 +19,7 @@ from stockpot.api.model import Model
 from stockpot.api.training import Named, Optimizer
 
 Plugins = Mapping[str, type[BaseModel] | None]
-"""What other packages bring, by name; with the model of its options where the package says it."""
+"""Plugins of other packages, by name, with the model of their options or None."""
 
 _DECIMAL = re.compile(r"\d{1,9}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -43,35 +43,35 @@ Seed = Annotated[Whole, Field(ge=0, le=2**32)]
 
 
 class Options(Model):
-    """The options of one thing that is looked up by name."""
+    """The options of an entry of a registry."""
 
 
 class NoOptions(Options):
-    """It has none."""
+    """Options of an entry that takes none."""
 
 
 class AdamWOptions(Options):
-    """Those of diffusers' training scripts."""
+    """Options of AdamW, with the defaults of diffusers' training scripts."""
 
     learning_rate: Annotated[Decimal, Field(gt=0)] = 1e-4
-    """After the warm-up; as `"1e-4"` or `"0.0001"`."""
+    """The learning rate after the warm-up, as `"1e-4"` or `"0.0001"`."""
     beta1: Annotated[Decimal, Field(ge=0, lt=1)] = 0.9
-    """How much of the mean of gradients a step keeps."""
+    """Decay rate of the running mean of gradients."""
     beta2: Annotated[Decimal, Field(ge=0, lt=1)] = 0.999
-    """How much of the mean of their squares it keeps."""
+    """Decay rate of the running mean of squared gradients."""
     weight_decay: Annotated[Decimal, Field(ge=0)] = 0.01
-    """Decoupled from the gradients."""
+    """Weight decay, decoupled from the gradients."""
     epsilon: Annotated[Decimal, Field(gt=0)] = 1e-8
-    """Added to what is divided by."""
+    """Added to the denominator, against division by 0."""
     max_grad_norm: Annotated[Decimal, Field(gt=0)] = 1.0
-    """Larger gradients are scaled down to it."""
+    """Maximum norm of the gradients; larger ones are scaled down to it."""
 
 
 class EvaluatorOptions(Options):
-    """What an evaluator may be told."""
+    """The options of an evaluator."""
 
     def missing(self, name: str) -> Complaint | None:
-        """Say what it lacks where a soup names no held-out records."""
+        """Return what the evaluator lacks if a soup names no held-out records, or None."""
         return Complaint(
             f"{name} needs held-out records, and the soup names none",
             help=f"name spec.evaluation.source, or take {name} out of the suite",
@@ -79,29 +79,31 @@ class EvaluatorOptions(Options):
 
 
 class HeldoutLossOptions(EvaluatorOptions):
-    """Of the weighted denoising loss on held-out records."""
+    """Options of the weighted denoising loss on held-out records."""
 
     levels: Annotated[Whole, Field(ge=1, le=1000)] = 8
-    """Noise levels of each record, one drawn from each of as many equal parts of the schedule."""
+    """Noise levels of each record: one from each of as many equal parts of the schedule."""
     snr_gamma: Annotated[Decimal, Field(gt=0)] = 5
-    """How the levels are weighted: the training's `snrGamma`."""
+    """The `snrGamma` that weighs the levels, as in training."""
     seed: Seed = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
 
 class PromptOptions(EvaluatorOptions):
-    """Of an evaluator that draws pictures."""
+    """Options of an evaluator that generates pictures."""
 
     prompts: str = ""
-    """Separated by `|`; none: the held-out captions."""
+    """Prompts, separated by `|`; if empty, the held-out captions."""
     steps: Annotated[Whole, Field(ge=1, le=1000)] = 20
+    """Number of denoising steps."""
     guidance: Annotated[Decimal, Field(ge=0)] = 3
+    """Scale of classifier-free guidance."""
     seed: Seed = 0
-    """Of the first picture or column; each further one has the next."""
+    """Seed of the first picture or column; each further one has the next seed."""
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The prompts one by one; none where the option is left out. A last `|` may be there."""
+        """The prompts as a tuple, empty without the option. A trailing `|` is allowed."""
         text = self.prompts.strip().removesuffix("|")
         return tuple(part.strip() for part in text.split("|")) if self.prompts else ()
 
@@ -109,7 +111,7 @@ class PromptOptions(EvaluatorOptions):
     def _no_prompt_is_lost(self) -> "PromptOptions":
         if any(not prompt for prompt in self.listed):
             raise ValueError("prompts has an empty one; write them with | between two, and no more")
-        repeated = [one for one in self.listed if self.listed.count(one) > 1]
+        repeated = [prompt for prompt in self.listed if self.listed.count(prompt) > 1]
         if repeated:
             raise ValueError(f"prompts has {repeated[0]!r} twice; write each once")
         return self
@@ -124,10 +126,10 @@ class PromptOptions(EvaluatorOptions):
 
 
 class StyleOptions(PromptOptions):
-    """Of what pictures look like as a whole."""
+    """Options of the evaluator of the style of a set of pictures."""
 
     count: Annotated[Whole, Field(ge=1, le=10_000)] = 64
-    """How many pictures; prompts are used round and round."""
+    """Number of pictures; prompts are repeated in turn."""
 
     @model_validator(mode="after")
     def _every_prompt_is_drawn(self) -> "StyleOptions":
@@ -140,12 +142,12 @@ class StyleOptions(PromptOptions):
 
 
 class SamplesOptions(PromptOptions):
-    """Of a sheet of pictures for people: a row for each prompt, a column for each seed."""
+    """Options of a sheet of pictures for people: a row for each prompt, a column for each seed."""
 
     rows: Annotated[Whole, Field(ge=1, le=100)] = 8
-    """How many held-out captions, where no prompts are given."""
+    """Number of held-out captions, if no prompts are given."""
     columns: Annotated[Whole, Field(ge=1, le=32)] = 4
-    """How many seeds."""
+    """Number of seeds."""
 
     @model_validator(mode="after")
     def _rows_are_counted_once(self) -> "SamplesOptions":
@@ -156,15 +158,15 @@ class SamplesOptions(PromptOptions):
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """What may be named in one field of a Soup."""
+    """The entries that a field of a Soup may name."""
 
     noun: str
-    """What people call one of them."""
+    """The noun for an entry, in messages."""
     field: str
-    """Where it is named, in the spec of a Soup."""
+    """The field of a Soup's spec that names an entry."""
     built_in: Mapping[str, type[Options]]
     group: str = ""
-    """The entry-point group that other packages add to; empty: nothing can be added."""
+    """The entry-point group of plugins; empty if there can be none."""
 
     @property
     def article(self) -> str:
@@ -172,15 +174,15 @@ class Registry:
         return f"{'an' if self.noun[0] in 'aeiou' else 'a'} {self.noun}"
 
     def known(self, plugins: Plugins) -> tuple[str, ...]:
-        """Every name that may be written."""
+        """Return every known name."""
         return tuple(sorted({*self.built_in, *plugins}))
 
     def is_known(self, named: Named | Optimizer, plugins: Plugins) -> bool:
-        """Whether there is one of the name."""
+        """Return whether the name is known."""
         return named.name in self.built_in or named.name in plugins
 
     def complaints(self, named: Named | Optimizer, plugins: Plugins) -> list[Complaint]:
-        """Say what is wrong with a name and its options; paths begin at what is named."""
+        """Return the mistakes in a name and its options; paths begin at the `Named`."""
         if not self.is_known(named, plugins):
             return [self._unknown(named.name, plugins)]
         model = self.built_in.get(named.name) or plugins.get(named.name)
@@ -193,14 +195,14 @@ class Registry:
         try:
             _validate(model, named.options)
         except ValidationError as error:
-            return [_say(named, found) for found in error.errors(include_url=False)]
+            return [_complaint_of(named, problem) for problem in error.errors(include_url=False)]
         return []
 
     def _unknown(self, name: str, plugins: Plugins) -> Complaint:
         known = self.known(plugins)
         message = f"there is no {self.noun} {name}; there is {', '.join(known)}"
-        if near := difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1):
-            meant = next(one for one in known if one.lower() == near[0])
+        if near := difflib.get_close_matches(name.lower(), [each.lower() for each in known], n=1):
+            meant = next(each for each in known if each.lower() == near[0])
             return Complaint(message, ("name",), help=f"did you mean {meant}?")
         if not self.group:
             return Complaint(message, ("name",), help=f"change {self.field} of the Soup")
@@ -227,7 +229,7 @@ WEIGHTINGS = Registry("weighting", "merge.weighting", {"Declared": NoOptions}, "
 
 @dataclass(frozen=True)
 class Installed:
-    """What the packages of one environment bring."""
+    """The plugins that are installed in an environment."""
 
     methods: Plugins = field(default_factory=dict)
     evaluators: Plugins = field(default_factory=dict)
@@ -237,11 +239,11 @@ class Installed:
 def suite_complaints(
     suite: Sequence[Named], plugins: Plugins, *, has_records: bool
 ) -> Iterator[Complaint]:
-    """Say what is wrong with the evaluators of a suite; paths begin at the suite.
+    """Yield the mistakes in the evaluators of a suite; paths begin at the suite.
 
     Args:
         suite: The evaluators.
-        plugins: Those of other packages.
+        plugins: Evaluators of other packages.
         has_records: Whether the soup names held-out records.
     """
     before: set[str] = set()
@@ -268,15 +270,15 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 def read_options(model: type[OptionsT], named: Named | Optimizer) -> OptionsT:
-    """Make an options model, or a class that extends one, from what was written.
+    """Parse options into their model, or a class that extends it.
 
-    Only after the registry had nothing to complain of.
+    The registry must have returned no complaints before.
     """
     return _validate(model, named.options)
 
 
 def option_names(model: type[BaseModel]) -> frozenset[str]:
-    """The options of a model, as users write them."""
+    """Return the names of a model's options, as users write them."""
     return frozenset(info.alias or name for name, info in model.model_fields.items())
 
 
@@ -296,7 +298,7 @@ def _unknown_option(name: str, model: type[BaseModel], option: str) -> Complaint
         )
     message = f"{name} has no option {option}; its options are {', '.join(known)}"
     near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
-    close = near or [one for one in known if _initials(one) == option.lower()]
+    close = near or [each for each in known if _initials(each) == option.lower()]
     help_ = f"did you mean {close[0]}?" if close else "write one of these, or remove it"
     return Complaint(message, ("options", option), help=help_)
 
@@ -314,27 +316,27 @@ _BOUNDS: Mapping[str, str] = {
 }
 
 
-def _say(named: Named | Optimizer, found: Any) -> Complaint:
-    """Turn what pydantic found in one option into a sentence."""
-    context = found.get("ctx") or {}
-    if not found["loc"]:  # About several options together.
-        return Complaint(f"{named.name}'s {_reason(found)}", ("options",))
-    option = str(found["loc"][0])
+def _complaint_of(named: Named | Optimizer, problem: Any) -> Complaint:
+    """Translate an error of pydantic about an option into a complaint."""
+    context = problem.get("ctx") or {}
+    if not problem["loc"]:  # About several options together.
+        return Complaint(f"{named.name}'s {_reason(problem)}", ("options",))
+    option = str(problem["loc"][0])
     path = ("options", option)
     text = named.options.get(option, "")
     subject = f"{named.name}'s {option}"
-    if found["type"] in _BOUNDS:
+    if problem["type"] in _BOUNDS:
         bounds = {name: f"{bound:g}" for name, bound in context.items()}
-        return Complaint(f"{subject} is {text}; {_BOUNDS[found['type']].format(**bounds)}", path)
-    if found["type"] == "missing":
+        return Complaint(f"{subject} is {text}; {_BOUNDS[problem['type']].format(**bounds)}", path)
+    if problem["type"] == "missing":
         return Complaint(
             f"{subject} is missing", ("options",), help=f"write options: {{{option}: …}}"
         )
-    if found["type"] == "value_error":
-        return Complaint(f"{subject} is {text!r}, which {_reason(found)}", path)
-    message = found["msg"]
+    if problem["type"] == "value_error":
+        return Complaint(f"{subject} is {text!r}, which {_reason(problem)}", path)
+    message = problem["msg"]
     return Complaint(f"{subject} is {text!r}: {message[0].lower()}{message[1:]}", path)
 
 
-def _reason(found: Any) -> str:
-    return str(found["ctx"]["error"]) if "error" in (found.get("ctx") or {}) else found["msg"]
+def _reason(problem: Any) -> str:
+    return str(problem["ctx"]["error"]) if "error" in (problem.get("ctx") or {}) else problem["msg"]

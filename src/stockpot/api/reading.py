@@ -1,9 +1,9 @@
-"""Reading objects: strictly what a person wrote, leniently what was stored.
+"""Read objects: users' manifests strictly, stored objects leniently.
 
-A person's file must say nothing that we do not understand, and every mistake in it is shown at
-once with its line. What is well and yet not used is named in a note: objects of others, files that
-are no manifests, fields that the API server writes. What comes back from a cluster or a folder may
-have been written by a newer version: its unknown fields are ignored.
+An unknown field in a manifest is a mistake, and all mistakes are reported together with their
+lines. A note names what is valid but not used: objects of other APIs, files that are not manifests,
+fields that the API server writes. A stored object may come from a newer version: its unknown
+fields are ignored.
 """
 
 import json
@@ -38,8 +38,8 @@ BY_KIND = {kind.__name__: kind for kind in KINDS}
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 STANDARD_INPUT = Path("-")
 
-# The server decides these. They stand in files that were read back with kubectl, and are no
-# part of what a person asks for.
+# The server sets these. Files that were exported with kubectl have them; they are not part of what
+# a user asks for.
 OF_THE_SERVER = frozenset(
     {
         "uid",
@@ -56,26 +56,26 @@ OF_THE_SERVER = frozenset(
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """One object, with where it was written."""
+class ParsedManifest:
+    """An object, with its place in a file."""
 
     object: DataShard | Soup
     document: Document
 
     def place(self, *path: str | int) -> str:
-        """File and line of a field."""
+        """Return file and line of a field."""
         return self.document.place(path)
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """What files say, and what is wrong with them."""
+    """The objects of files, with complaints and notes."""
 
-    manifests: tuple[Manifest, ...] = ()
-    """Objects whose fields have the right types; there may be complaints about them."""
+    manifests: tuple[ParsedManifest, ...] = ()
+    """Objects whose fields have the right types; complaints may be about them."""
     complaints: tuple[Complaint, ...] = ()
     notes: tuple[Complaint, ...] = ()
-    """What is not wrong, and not used either."""
+    """Names what is valid but not used."""
     files: int = 0
 
     @property
@@ -92,59 +92,59 @@ class Manifests:
         )
 
     def checked(self) -> tuple[DataShard | Soup, ...]:
-        """The objects, if all is well.
+        """Return the objects, if there are no complaints.
 
         Raises:
-            Refused: Something is wrong; the message has every complaint.
+            Refused: There are complaints; the message has all of them.
         """
         refuse(self.complaints)
         return self.objects
 
 
-def refuse(found: Iterable[Complaint], exit_code: ExitCode = ExitCode.INVALID) -> None:
-    """End where anything is wrong.
+def refuse(mistakes: Iterable[Complaint], exit_code: ExitCode = ExitCode.INVALID) -> None:
+    """Raise an error with all complaints, if there are any.
 
     Raises:
         Refused: There is a complaint; the message has all of them.
     """
-    all_found = tuple(found)
-    if not all_found:
+    all_mistakes = tuple(mistakes)
+    if not all_mistakes:
         return
-    if len(all_found) == 1:
-        [complaint] = all_found
+    if len(all_mistakes) == 1:
+        [complaint] = all_mistakes
         message = str(replace(complaint, help=""))
         raise Refused(message, help=complaint.help, exit_code=exit_code)
-    lines = "\n  ".join(map(str, all_found))
-    raise Refused(f"{len(all_found)} mistakes\n  {lines}", exit_code=exit_code)
+    lines = "\n  ".join(map(str, all_mistakes))
+    raise Refused(f"{len(all_mistakes)} mistakes\n  {lines}", exit_code=exit_code)
 
 
 def read_file(path: Path) -> tuple[DataShard | Soup, ...]:
     """Read the objects of a file, or of all manifests in a folder, strictly.
 
     Raises:
-        Refused: Something is wrong; the message has everything that is, with file and line.
+        Refused: There are mistakes; the message has all of them, with file and line.
     """
     return read_paths([path]).checked()
 
 
 def read_paths(paths: Iterable[Path], installed: Installed | None = None) -> Manifests:
-    """Read files and folders (not the folders within), strictly. Complaints are collected.
+    """Read files and folders (not the folders within), strictly, and collect complaints.
 
     Args:
         paths: Files, folders, and `-` for the standard input.
-        installed: What other packages bring; None: methods and the like are not looked at.
+        installed: Plugins; None leaves names of methods and the like unchecked.
     """
-    read, seen, paths = Manifests(), set[Path](), tuple(paths)
+    read, names, paths = Manifests(), set[Path](), tuple(paths)
     for path in paths:
         files, about = _files(path)
         read += about
         for file in files:
-            if file.absolute() in seen:
+            if file.absolute() in names:
                 note = Complaint("it is named twice, and read once", place=str(file))
                 read += Manifests(notes=(note,))
                 continue
-            seen.add(file.absolute())
-            read += _read_one(file, installed)
+            names.add(file.absolute())
+            read += _read_file(file, installed)
     if paths and not read.manifests and not read.complaints:
         places = ", ".join(map(str, paths))
         nothing = Complaint("there is no DataShard and no Soup in it", place=places)
@@ -153,19 +153,19 @@ def read_paths(paths: Iterable[Path], installed: Installed | None = None) -> Man
 
 
 def read_strict(value: Mapping[str, Any]) -> DataShard | Soup:
-    """Read one object that a person wrote.
+    """Read an object that a user wrote.
 
     Raises:
-        Refused: Something is wrong; the message has everything that is.
+        Refused: There are mistakes; the message has all of them.
     """
     return read_document(Document(value)).checked()[0]
 
 
 def read_lenient(value: Mapping[str, Any]) -> AnyObject:
-    """Read one object of any kind as it was stored; unknown fields are ignored.
+    """Read a stored object of any kind; unknown fields are ignored.
 
     Raises:
-        Refused: It is of no kind of ours, or not even its known fields are as they should be.
+        Refused: The kind is not one of Stockpot's, or a known field is invalid.
     """
     kind = BY_KIND.get(str(value.get("kind")))
     if kind is None or value.get("apiVersion") != API_VERSION:
@@ -173,17 +173,17 @@ def read_lenient(value: Mapping[str, Any]) -> AnyObject:
     try:
         return kind.model_validate(value, extra="ignore")
     except ValidationError as error:
-        found = "; ".join(map(str, complaints.complaints_of(error, kind, lambda _: None)))
-        raise Refused(f"{_identity(value)} cannot be understood: {found}") from error
+        wrong = "; ".join(map(str, complaints.complaints_of(error, kind, lambda _: None)))
+        raise Refused(f"{_identity(value)} cannot be understood: {wrong}") from error
 
 
 def read_text(text: str, name: str, installed: Installed | None = None) -> Manifests:
     """Read the YAML or JSON documents of one file, strictly.
 
     Args:
-        text: What stands in it.
-        name: What to call it in complaints.
-        installed: What other packages bring; None: methods and the like are not looked at.
+        text: The content of the file.
+        name: The name of the file, for complaints.
+        installed: Plugins; None leaves names of methods and the like unchecked.
     """
     read = Manifests(files=1)
     try:
@@ -198,7 +198,7 @@ def read_text(text: str, name: str, installed: Installed | None = None) -> Manif
 
 
 def read_document(document: Document, installed: Installed | None = None) -> Manifests:
-    """Read one object, strictly."""
+    """Read an object, strictly."""
     value = document.value
     if document.repeated:
         return Manifests(complaints=document.repeated)
@@ -212,19 +212,19 @@ def read_document(document: Document, installed: Installed | None = None) -> Man
     try:
         # As JSON, because that is what the API server reads: there, "5" is no number. By the names
         # that users write alone: max_train_steps is unknown there.
-        asked = json.dumps(_asked_for(value))
-        read = kind.model_validate_json(asked, strict=True, by_alias=True, by_name=False)
+        text = json.dumps(_user_part(value))
+        read = kind.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         wrong = complaints.complaints_of(error, kind, document.written)
         return _complain(document, [*wrong, *_read_back(value, kind)])
-    # Though something is wrong with it, others can be looked at beside it: all is said at once.
+    # Checks across objects need an object with mistakes too: all are reported together.
     wrong = [*_checked(read, installed), *_read_back(value, kind)]
-    found = Manifests((Manifest(read, document),), notes=tuple(_left_aside(document)))
-    return found + _complain(document, wrong)
+    result = Manifests((ParsedManifest(read, document),), notes=tuple(_left_aside(document)))
+    return result + _complain(document, wrong)
 
 
 def _checked(read: DataShard | Soup, installed: Installed | None) -> Iterator[Complaint]:
-    """Say what is wrong with an object whose fields have the right types."""
+    """Yield the mistakes in an object whose fields have the right types."""
     if len(name := read.metadata.name) > MAX_NAME:
         yield Complaint(
             f"metadata.name is {name}",
@@ -237,35 +237,35 @@ def _checked(read: DataShard | Soup, installed: Installed | None) -> Iterator[Co
         yield from soup_complaints(read.spec, installed)
 
 
-def _asked_for(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an object that a person asks for."""
-    asked = {key: part for key, part in value.items() if key != "status"}
-    if isinstance(asked.get("metadata"), dict):
-        metadata = asked["metadata"].items()
-        asked["metadata"] = {key: part for key, part in metadata if key not in OF_THE_SERVER}
-    return asked
+def _user_part(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object without the fields that the API server sets."""
+    written = {key: part for key, part in value.items() if key != "status"}
+    if isinstance(written.get("metadata"), dict):
+        metadata = written["metadata"].items()
+        written["metadata"] = {key: part for key, part in metadata if key not in OF_THE_SERVER}
+    return written
 
 
 def _read_back(value: Mapping[str, Any], kind: type[DataShard] | type[Soup]) -> Iterator[Complaint]:
-    """Say what is wrong with what the server writes, where it stands in a person's file."""
+    """Yield the mistakes in fields that the API server sets, if a user's file has them."""
     if isinstance(value.get("metadata"), dict):
         yield from server_complaints(value["metadata"])
     status, model = value.get("status"), kind.model_fields["status"].annotation
     if not isinstance(status, dict):
-        return  # The API server drops it, whatever it is.
+        return  # The API server drops a status of any type.
     assert isinstance(model, type)
     assert issubclass(model, BaseModel)
     try:
         model.model_validate_json(json.dumps(status))
     except ValidationError as error:
-        for found in complaints.complaints_of(error, model, lambda _: None):
-            if found.message.startswith("unknown field "):
-                message = found.message.replace("unknown field ", "unknown field status.", 1)
-                yield replace(found, message=message).below("status")
+        for complaint in complaints.complaints_of(error, model, lambda _: None):
+            if complaint.message.startswith("unknown field "):
+                message = complaint.message.replace("unknown field ", "unknown field status.", 1)
+                yield replace(complaint, message=message).below("status")
 
 
 def _left_aside(document: Document) -> Iterator[Complaint]:
-    """Name what stands in the file and is not used."""
+    """Yield a note about the fields of a file that are not used."""
     metadata = document.value.get("metadata")
     written = [f"metadata.{key}" for key in sorted(OF_THE_SERVER & set(metadata))]
     if "status" in document.value:
@@ -280,12 +280,12 @@ def _left_aside(document: Document) -> Iterator[Complaint]:
 
 def _complain(document: Document, wrong: Iterable[Complaint]) -> Manifests:
     in_order = sorted(wrong, key=lambda complaint: document.line(complaint.path))
-    placed = (replace(one, place=document.place(one.path)) for one in in_order)
+    placed = (replace(complaint, place=document.place(complaint.path)) for complaint in in_order)
     return Manifests(complaints=tuple(placed))
 
 
 def _is_of_others(value: Any) -> bool:
-    """Whether it is an object of another API group, and none that looks like one of ours."""
+    """Return whether an object is of another API group, and unlike a misspelt kind of Stockpot."""
     if not isinstance(value, Mapping):
         return False
     version, kind = value.get("apiVersion"), value.get("kind")
@@ -299,21 +299,23 @@ def _is_of_others(value: Any) -> bool:
 def _kind_of(value: Any) -> tuple[type[DataShard] | type[Soup] | None, list[Complaint]]:
     if not isinstance(value, Mapping):
         return None, [Complaint("this is no object", help="write apiVersion, kind, metadata, spec")]
-    said = value.get("apiVersion")
-    if said != API_VERSION:
-        found = f"apiVersion is {complaints.clip(str(said))}" if said else "apiVersion is missing"
+    version = value.get("apiVersion")
+    if version != API_VERSION:
+        message = (
+            f"apiVersion is {complaints.clip(str(version))}" if version else "apiVersion is missing"
+        )
         hint = f"this version reads apiVersion: {API_VERSION}"
-        return None, [Complaint(found, ("apiVersion",), help=hint)]
+        return None, [Complaint(message, ("apiVersion",), help=hint)]
     name = value.get("kind")
     if isinstance(name, str) and name in BY_USERS:
         return BY_USERS[name], []
-    found = f"kind is {complaints.clip(str(name))}" if name else "kind is missing"
+    message = f"kind is {complaints.clip(str(name))}" if name else "kind is missing"
     hint = f"write kind: {' or kind: '.join(BY_USERS)}"
     if isinstance(name, str) and name in BY_KIND:
         hint = "Stockpot writes these itself"
     elif isinstance(name, str) and name.endswith("List"):
         hint = "a list has objects below `items:`"
-    return None, [Complaint(found, ("kind",), help=hint)]
+    return None, [Complaint(message, ("kind",), help=hint)]
 
 
 def _identity(value: Mapping[str, Any]) -> str:
@@ -327,7 +329,7 @@ def _name_of(value: Mapping[str, Any]) -> str:
 
 
 def _files(path: Path) -> tuple[list[Path], Manifests]:
-    """Find the manifests of a folder, and say what else is in it."""
+    """List the manifests of a folder, with notes about its other files."""
     try:
         if path == STANDARD_INPUT or not path.is_dir():
             return [path], Manifests()
@@ -336,19 +338,19 @@ def _files(path: Path) -> tuple[list[Path], Manifests]:
     except OSError as error:
         wrong = Complaint(f"cannot be read: {error.strerror}", place=str(path))
         return [], Manifests(complaints=(wrong,))
-    found = [file for file in inside if file.suffix in SUFFIXES and file not in folders]
-    if not found:
+    files = [file for file in inside if file.suffix in SUFFIXES and file not in folders]
+    if not files:
         wrong = Complaint(
             f"there is no .yaml file in {path}",
             help="folders within a folder are not looked into: name them too",
         )
         return [], Manifests(complaints=(wrong,))
-    others = [file for file in inside if file not in found and file not in folders]
+    others = [file for file in inside if file not in files and file not in folders]
     why = f"only {', '.join(sorted(SUFFIXES))} are"
     notes = [_not_read(path, "file", others, why)] if others else []
     if folders:
         notes.append(_not_read(path, "folder", folders, "name it too if its manifests are meant"))
-    return found, Manifests(notes=tuple(notes))
+    return files, Manifests(notes=tuple(notes))
 
 
 def _not_read(path: Path, what: str, left: list[Path], why: str) -> Complaint:
@@ -358,7 +360,7 @@ def _not_read(path: Path, what: str, left: list[Path], why: str) -> Complaint:
     return Complaint(f"{count} not read: {names}{more}", place=str(path), help=why)
 
 
-def _read_one(path: Path, installed: Installed | None) -> Manifests:
+def _read_file(path: Path, installed: Installed | None) -> Manifests:
     name = "standard input" if path == STANDARD_INPUT else str(path)
     wrong = ""
     try:
@@ -374,19 +376,19 @@ def _read_one(path: Path, installed: Installed | None) -> Manifests:
 
 
 def _decoded(data: bytes) -> str:
-    """Read text; a byte order mark says whether it is UTF-16, as some editors write it."""
+    """Decode UTF-8, or UTF-16 with a byte order mark, as some editors write it."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     return data.decode("utf-8-sig")
 
 
-def _twice(manifests: Iterable[Manifest]) -> Iterator[Complaint]:
-    seen: dict[tuple[str, str, str], Manifest] = {}
+def _twice(manifests: Iterable[ParsedManifest]) -> Iterator[Complaint]:
+    first_of: dict[tuple[str, str, str], ParsedManifest] = {}
     for manifest in manifests:
         thing = manifest.object
         key = (thing.kind, thing.metadata.namespace, thing.metadata.name)
-        if key in seen:
-            first = seen[key].place("metadata", "name")
+        if key in first_of:
+            first = first_of[key].place("metadata", "name")
             where = f", at {first} too" if first else ""
             yield Complaint(
                 f"{thing.kind} {thing.metadata.name} is written twice in these files{where}",
@@ -394,4 +396,4 @@ def _twice(manifests: Iterable[Manifest]) -> Iterator[Complaint]:
                 place=manifest.place("metadata", "name"),
                 help="keep one of them",
             )
-        seen.setdefault(key, manifest)
+        first_of.setdefault(key, manifest)

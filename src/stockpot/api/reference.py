@@ -1,6 +1,6 @@
-"""The reference pages that are made from models: every field, condition, reason and exit code.
+"""Generate the reference pages from models: every field, condition, reason and exit code.
 
-Text in, text out. What a page says is written where the thing itself is, and only there.
+Descriptions stand beside the definitions, and only there.
 """
 
 import json
@@ -51,7 +51,7 @@ spec:
 
 
 def pages() -> dict[str, str]:
-    """The text of every generated page of `docs/reference/`, by name."""
+    """Return the text of every generated page of `docs/reference/`, by name."""
     return {
         "datashard.md": kind_page(DataShard),
         "soup.md": kind_page(Soup),
@@ -61,7 +61,7 @@ def pages() -> dict[str, str]:
 
 
 def kind_page(kind: type[DataShard] | type[Soup]) -> str:
-    """One kind: what it is, the least that works, every field."""
+    """Write the page of a kind: its description, a minimal example, every field."""
     definition = crd(kind)
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     names = ", ".join(f"`{name}`" for name in (kind.PLURAL, *FACES[kind].short_names))
@@ -77,8 +77,8 @@ def kind_page(kind: type[DataShard] | type[Soup]) -> str:
         EXAMPLES[kind].rstrip(),
         "```",
         "",
-        "What else may be said, and what the object says of itself. A field with a default, or",
-        "marked optional, may be left out. Decimals are strings, in quotes.",
+        "All fields of the spec and the status. A field with a default, or marked optional, may be",
+        "left out. Decimals are strings, in quotes.",
     ]
     for part, title in (("spec", "Spec"), ("status", "Status")):
         lines += ["", f"## {title}", "", "| field | type | default | is |", "|---|---|---|---|"]
@@ -94,14 +94,14 @@ def kind_page(kind: type[DataShard] | type[Soup]) -> str:
 
 
 def conditions_page() -> str:
-    """Every condition type and every reason."""
+    """Write the page of condition types and reasons."""
     lines = [
         HEADER,
         "# Conditions",
         "",
-        "How an object is stands in `status.conditions`, as kstatus has it: `Ready` says whether",
-        "all is as the spec asks; `Reconciling` and `Stalled` are there only while they are true.",
-        "The message has the facts of the case, and what to do.",
+        "The state of an object is in `status.conditions`, as kstatus defines them: `Ready` is",
+        "True if the object is as its spec asks; `Reconciling` and `Stalled` are present only",
+        "while they are True. The message of a condition has the facts, and what to do.",
         "",
         "| condition | means |",
         "|---|---|",
@@ -138,12 +138,12 @@ def exit_codes_page() -> str:
 
 
 def _options_section() -> list[str]:
-    """What is built in, with the options that each takes."""
+    """Write the section of built-in names and their options."""
     lines = [
         "",
         "## Names and options",
         "",
-        "What is built in. Packages add to it by entry points: `stockpot lint` knows those of the",
+        "Built-in names. Packages add others by entry points: `stockpot lint` knows those of the",
         "machine that it runs on; name others with `--plugin`. Options are strings, in quotes.",
         "",
         "| field | name | option | default | is |",
@@ -162,7 +162,7 @@ def _options_section() -> list[str]:
 
 
 def _bounds(limits: Iterable[Any]) -> str:
-    """Say between what an option has to be."""
+    """Format the bounds of an option."""
     words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
     known = [
         f"{word} {getattr(limit, name):,}"
@@ -170,8 +170,8 @@ def _bounds(limits: Iterable[Any]) -> str:
         for name, word in words.items()
         if getattr(limit, name, None) is not None
     ]
-    said = " and ".join(known)
-    return f"{said[0].upper()}{said[1:]}." if said else ""
+    text = " and ".join(known)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _row(path: str, schema: Schema, required: bool, filled_in: bool) -> str:

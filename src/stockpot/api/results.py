@@ -1,9 +1,9 @@
-"""What a run answers: one class for each kind of run, and the JSON in which all are written.
+"""The result of a run: a class for each kind of run, and the JSON form of all results.
 
 The JSON is a ResultMessage, the same as in the releases before there was a class for each kind: an
 operator reads the results of older pods, and an older operator those of newer pods. It has a field
-for everything that any run says, and its `figures` are strings. `read_result` checks it against the
-kind of the run: a field or figure that is missing, misspelt or another kind's is an error.
+for everything that any run reports, and its `figures` are strings. `read_result` checks it against
+the kind of the run: a field or figure that is missing, misspelt or another kind's is an error.
 """
 
 from collections.abc import Mapping
@@ -38,20 +38,20 @@ class SignedReceipt(Model):
     previous: DigestString | None = None
     """Digest of the chain's entry before it; left out where that entry stands in the same list."""
     signed_at: str
-    """RFC 3339, as the receipt says it."""
+    """Time of the signature in the receipt (RFC 3339)."""
     residuals: int = 0
-    """How many objects were left in the store: of unknown lineage, or kept by a lock."""
+    """Number of objects left in the store: of unknown lineage, or kept by a lock."""
     missing: int = 0
-    """How many things could not be confirmed."""
+    """Number of items that could not be confirmed."""
     missing_named: tuple[int, ...] = ()
-    """Which of the result's `missing` these are, by position; the receipt names them all."""
+    """Positions of these items in the result's `missing`; the receipt names them all."""
 
 
 class ResultMessage(Model):
     """The JSON form of every result: a pod's termination message, at most 4,096 bytes."""
 
     problem: Problem | None = None
-    """None: the run succeeded."""
+    """The reason of the failure; unset if the run succeeded."""
     reused: bool = False
     base_digest: DigestString | None = None
     data_digest: DigestString | None = None
@@ -82,14 +82,14 @@ class InvalidResult(StockpotError):
 
 
 class _Result(Model):
-    """What all results share. Fields have the names of the message's fields, or are its figures."""
+    """The base of all results. Its fields are fields of the message, or figures of it."""
 
     KIND: ClassVar[RunKind]
     FIGURES: ClassVar[Mapping[str, str]] = {}
-    """Fields that stand among the message's figures: the name of the field, the figure's key."""
+    """The key among the message's figures, by name of the field."""
 
     reused: bool = False
-    """The work was already done, by an earlier run of the same name."""
+    """Whether an earlier run of the same name had done the work."""
 
     @classmethod
     def from_message(cls, message: ResultMessage) -> Self:
@@ -139,7 +139,7 @@ class TrainResult(_Result):
     weights_digest: DigestString
     size_bytes: int
     omissions: Omissions = ()
-    """What of the data was not used exactly as given: counted by reason, a few named each."""
+    """Data that was not used exactly as given: counts by reason, with a few names each."""
     figures: dict[str, str] = Field(default_factory=dict)
     """Measured values for people, as decimal strings: `final_loss`, `steps`, `seconds`."""
 
@@ -158,11 +158,11 @@ class MergeResult(_Result):
     way: str | None = None
     """`FromScratch` or `Incremental`. None in a revision of a release that did not record it."""
     read_bytes: int | None = None
-    """How much was read. None in a revision of a release that did not record it."""
+    """Bytes that the merge read. None in a revision of a release that did not record it."""
 
 
 class EvaluateResult(_Result):
-    """What an evaluation measured of a revision."""
+    """The figures that an evaluation measured of a revision."""
 
     KIND = RunKind.EVALUATE
 
@@ -170,13 +170,13 @@ class EvaluateResult(_Result):
     recipe_digest: DigestString
     weights_digest: DigestString
     omissions: Omissions = ()
-    """What of the held-out records was not used exactly as given."""
+    """Held-out records that were not used exactly as given."""
     figures: dict[str, str] = Field(default_factory=dict)
-    """For each metric its value, as a decimal string; evaluators choose the names."""
+    """The value of each metric, as a decimal string; evaluators choose the names."""
 
 
 class ServeResult(_Result):
-    """What a server did until it was asked to end."""
+    """The work of a server until it was stopped."""
 
     KIND = RunKind.SERVE
     FIGURES: ClassVar = {"images": "images", "seconds": "seconds"}
@@ -187,7 +187,7 @@ class ServeResult(_Result):
 
 
 class PurgeResult(_Result):
-    """What a purge of one shard, or of one training of it, removed and left."""
+    """The objects that a purge of a shard, or of one training of it, removed and left."""
 
     KIND = RunKind.PURGE
     FIGURES: ClassVar = {"residual_count": "residuals", "locked_count": "locked"}
@@ -198,13 +198,13 @@ class PurgeResult(_Result):
     residuals: tuple[str, ...] = ()
     """Some of the keys that the purge left."""
     residual_count: int
-    """How many objects it left: of unknown lineage, or kept by a lock."""
+    """Number of objects that the purge left: of unknown lineage, or kept by a lock."""
     locked_count: int
-    """How many of these a lock of the bucket keeps."""
+    """Number of residuals that an object lock of the bucket keeps."""
 
 
 class RescanResult(_Result):
-    """What a rescan removed of shards that were purged before."""
+    """The objects of purged shards that a rescan removed."""
 
     KIND = RunKind.RESCAN
     FIGURES: ClassVar = {"residual_count": "residuals"}
@@ -217,13 +217,13 @@ class RescanResult(_Result):
 
 
 class SignResult(_Result):
-    """The receipts that a sign run wrote or read, in the order in which they were asked for."""
+    """The receipts that a sign run wrote or read, in the order of its requests."""
 
     KIND = RunKind.SIGN
 
     receipts: tuple[SignedReceipt, ...] = Field(min_length=1)
     missing: tuple[str, ...] = ()
-    """What the receipts name as unconfirmed."""
+    """The items that the receipts name as unconfirmed."""
     purged_objects: int | None = None
     purged_bytes: int | None = None
 
@@ -245,7 +245,7 @@ class SignResult(_Result):
             "sequence": message.receipt_sequence,
             "digest": message.receipt_digest,
             "signed_at": message.signed_at or "",
-            # None where it is not there: it is refused, and never taken for 0.
+            # None if it is missing: validation refuses it, instead of reading it as 0.
             "residuals": figures.get("residuals"),
             "missing": figures.get("missing"),
             "missing_named": tuple(range(len(message.missing))),
@@ -273,10 +273,10 @@ RESULTS: Mapping[RunKind, type[RunResult]] = {cls.KIND: cls for cls in get_args(
 
 
 def read_result(kind: RunKind, message: ResultMessage) -> RunResult:
-    """Read what a run of a kind answered, where it succeeded.
+    """Read the message of a successful run as the result of its kind.
 
     Raises:
-        InvalidResult: It is no result of that kind; the message names the field.
+        InvalidResult: The message is not a result of that kind; the error names the field.
     """
     help_ = "let the workload's images be of the operator's release; the run is started again"
     if kind not in RESULTS:

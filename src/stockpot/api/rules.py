@@ -1,4 +1,4 @@
-"""Lint's side of the rules that the API server checks by CEL, with the same words."""
+"""Check in `lint` the rules that the API server checks by CEL, with the same messages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,11 @@ from stockpot.api.model import Model
 
 
 def broken_rules(value: Any, path: Path = ()) -> Iterator[Complaint]:
-    """Find every rule that an object, or anything within it, does not fulfil.
+    """Yield a complaint for every rule that an object, or a value within it, breaks.
 
     Args:
-        value: A model, or what stands in a field of one.
-        path: Where it stands.
+        value: A model, or the value of a field.
+        path: The path of the value.
     """
     if isinstance(value, tuple | list):
         for place, item in enumerate(value):
@@ -30,10 +30,10 @@ def broken_rules(value: Any, path: Path = ()) -> Iterator[Complaint]:
 
 
 def _subject(model: BaseModel, field: str, path: Path) -> str:
-    """Say what stands there, where that is short."""
+    """Return the field with its value, if the value is short."""
     names = {info.alias or name: name for name, info in type(model).model_fields.items()}
-    found = getattr(model, names[field]) if field else None
-    if isinstance(found, str | int) and not isinstance(found, bool):
-        shown = found if isinstance(found, int) or found.isprintable() else repr(found)
+    value = getattr(model, names[field]) if field else None
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        shown = value if isinstance(value, int) or value.isprintable() else repr(value)
         return f"{spell(path)} is {clip(str(shown))}"
     return f"{spell(path)} cannot be so"

@@ -5,16 +5,16 @@ from enum import StrEnum
 
 
 class RunKind(StrEnum):
-    """What a run does. The verb of its RunSpec says it, but for the verb `purge`, which has two."""
+    """The kind of a run: the verb of its RunSpec, but the verb `purge` has two kinds."""
 
     TRAIN = "train"
     MERGE = "merge"
     EVALUATE = "evaluate"
     SERVE = "serve"
     PURGE = "purge"
-    """Removes one shard, or one training of it."""
+    """Removes a shard, or one training of it, from the store."""
     RESCAN = "rescan"
-    """Removes what came back of purged shards: the verb `purge` without a shard."""
+    """Removes late writes of purged shards' artefacts: the verb `purge` without a shard."""
     SIGN = "sign"
     UNKNOWN = "unknown"
     """A kind that this version does not have: a newer release started the run."""

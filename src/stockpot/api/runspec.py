@@ -1,9 +1,9 @@
-"""The input of each workload, one class for each verb, and what whoever starts it must know of it.
+"""The input of a workload: a RunSpec class for each verb, with its properties as a process.
 
-A RunSpec is mounted into the pod, or handed to a child process, as JSON. Its answer is in
-`stockpot.api.results`. Workloads know nothing of Kubernetes.
+A RunSpec is mounted into the pod, or passed to a child process, as JSON. `stockpot.api.results`
+has the result. Workloads know nothing of Kubernetes.
 
-A new verb is a class here, beside the others in RunSpec; a result; and a module in
+A new verb is a class here, in the union RunSpec; a result; and a module in
 `stockpot.workload.main`.
 """
 
@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter
 from stockpot.api.chain import ChainHead
 from stockpot.api.manifest import LineagePair
 
-# A run is told parts, and the manifest that it writes says them: both find the word here.
+# Parts stand both in a RunSpec and in the manifest that the run writes.
 from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
 from stockpot.api.run_kinds import RunKind, kind_of_run
@@ -26,23 +26,23 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class StoreRef(Model):
-    """Which object store; credentials come from the environment, never from here."""
+    """The object store; credentials come from the environment, never from here."""
 
     url: str
     """`file:///folder`, or `s3://bucket/prefix`."""
     endpoint: str = ""
-    """For S3: `http://host:port` or `https://host`."""
+    """The S3 endpoint: `http://host:port` or `https://host`."""
 
 
 class Place(StrEnum):
-    """What kind of place a folder is in."""
+    """The kind of a Location."""
 
     FOLDER = "folder"
     STORE = "store"
 
 
 class Location(Model):
-    """A folder to read, resolved from a Source by whoever starts the run."""
+    """A folder to read; the starter of the run resolved it from a Source."""
 
     place: Place
     path: str
@@ -50,15 +50,15 @@ class Location(Model):
 
 
 class BaseRef(Model):
-    """The pretrained pipeline that all starts from."""
+    """The pretrained pipeline that every training starts from."""
 
     location: Location
     digest: DigestString | None = None
-    """Refuse other bytes; none: say in the result what they were."""
+    """The expected digest; if unset, the result reports the digest."""
 
 
 class ObjectRef(Model):
-    """A Kubernetes object, or one of local mode."""
+    """A reference to an object of Kubernetes or of local mode."""
 
     namespace: str
     name: str
@@ -67,59 +67,59 @@ class ObjectRef(Model):
 
 class _Run(Model):
     deletes: ClassVar[bool] = False
-    """Whether it runs with the identity that may delete in the store and sign."""
+    """Whether the run has the identity that may delete in the store and sign."""
     signs: ClassVar[bool] = False
-    """Whether it needs the signing key."""
+    """Whether the run needs the signing key."""
     ends: ClassVar[bool] = True
-    """Whether it ends by itself: a Job; else it is a server."""
+    """Whether the run ends by itself and is a Job; otherwise it is a server."""
     grace_s: ClassVar[int] = 30
-    """How long it may take to end when it is asked to."""
+    """Termination grace period."""
     memory_help: ClassVar[str] = ""
-    """How a user makes it need less memory, to follow another clause."""
+    """How a user can lower the memory need; the end of a sentence."""
 
     name: str
-    """Name of the run: deterministic, so that starting it twice is harmless."""
+    """The name of the run: deterministic, so that starting it twice is harmless."""
     store: StoreRef
     soup: ObjectRef
 
     @property
     def kind(self) -> RunKind:
-        """What it does."""
+        """The kind of the run."""
         verb: str = type(self).model_fields["verb"].default
         return kind_of_run(verb, [shard.uid for shard in self.about])
 
     @property
     def locations(self) -> tuple[Location, ...]:
-        """Folders that it reads."""
+        """The folders that the run reads."""
         return ()
 
     @property
     def lineage(self) -> tuple[LineagePair, ...]:
-        """Lineage of what it may write; nothing for what writes no artefact."""
+        """The lineage of artefacts that the run may write; empty if it writes none."""
         return ()
 
     @property
     def about(self) -> tuple[ObjectRef, ...]:
-        """Shards that it trains, purges or signs for."""
+        """The shards that the run trains, purges or signs for."""
         return ()
 
 
 class TrainRun(_Run):
     """Train one shard, alone, from the base."""
 
-    grace_s: ClassVar[int] = 300  # It saves a checkpoint, which takes a slow store its time.
+    grace_s: ClassVar[int] = 300  # Saving a checkpoint takes long in a slow store.
     memory_help: ClassVar[str] = ", or lower training.trainBatchSize"
 
     verb: Literal["train"] = "train"
     shard: ObjectRef
     request: DigestString
-    """What was asked for; names the folder where attempts leave their checkpoints."""
+    """Digest of the request; names the folder in which attempts leave their checkpoints."""
     base: BaseRef
     source: Location
     data_digest: DigestString | None = None
-    """Refuse other data; none: say in the result what it was."""
+    """The expected digest; if unset, the result reports the digest."""
     exclude_records: tuple[str, ...] = ()
-    """Records to leave out, by name or digest; each must be there."""
+    """Records to leave out, by name or digest; each must exist."""
     training: Training
 
     @property
@@ -129,7 +129,7 @@ class TrainRun(_Run):
 
     @property
     def lineage(self) -> tuple[LineagePair, ...]:
-        """Any training of the shard: the key is not known before the data was read."""
+        """Any training of the shard: the training key is not known before the data is read."""
         return (LineagePair(shard=self.shard.uid),)
 
     @property
@@ -139,7 +139,7 @@ class TrainRun(_Run):
 
 
 class RevisionRef(Model):
-    """One recipe, merged."""
+    """The merged weights of one recipe."""
 
     recipe_digest: DigestString
     weights_digest: DigestString
@@ -147,7 +147,7 @@ class RevisionRef(Model):
 
 
 class MergeRun(_Run):
-    """Make the exact weighted mean of a recipe; of no parts, the base itself."""
+    """Write the exact weighted mean of a recipe's parts; without parts, the base itself."""
 
     verb: Literal["merge"] = "merge"
     recipe_digest: DigestString
@@ -169,7 +169,7 @@ class MergeRun(_Run):
 
 
 class EvaluateRun(_Run):
-    """Look at one revision: figures on held-out records, and samples."""
+    """Evaluate a revision: figures on held-out records, and samples."""
 
     verb: Literal["evaluate"] = "evaluate"
     revision: RevisionRef
@@ -185,12 +185,12 @@ class EvaluateRun(_Run):
 
     @property
     def lineage(self) -> tuple[LineagePair, ...]:
-        """The revision's."""
+        """The lineage of the revision."""
         return self.revision.lineage
 
 
 class ServeRun(_Run):
-    """Answer requests for pictures. Loads no revision by itself: it waits for a grant."""
+    """Serve pictures. A server loads no revision by itself: it waits for a grant."""
 
     ends: ClassVar[bool] = False
 
@@ -199,14 +199,14 @@ class ServeRun(_Run):
     host: str = "127.0.0.1"
     port: Port = 8080
     admin_port: Port = 8081
-    """0: any free one; both are said in `endpoint.json` in the work folder."""
+    """The admin port; 0 is any free port. `endpoint.json` in the work folder has both ports."""
     resolution: int = 512
     drain_s: Annotated[int, Field(ge=0)] = 10
-    """How long a request may go on after its revision was dropped."""
+    """How long a request may go on after its revision is dropped."""
     leave_s: Annotated[int, Field(ge=0)] = 2
-    """How long it goes on taking requests once it is told to end, and says that it is not ready."""
+    """How long a server takes requests after SIGTERM, while it reports that it is not ready."""
     finish_s: Annotated[int, Field(ge=0)] | None = None
-    """How long answers may take after that; none: as long as `drain_s`."""
+    """How long responses may take after that; if unset, `drain_s`."""
 
     @property
     def locations(self) -> tuple[Location, ...]:
@@ -215,32 +215,34 @@ class ServeRun(_Run):
 
 
 class FormerRecords(Model):
-    """Of a shard that goes on without some records: which training had them."""
+    """The training that had the records which were removed from a living shard."""
 
     shard: str
     """The UID of the DataShard."""
     training_key: DigestString
     records: tuple[str, ...] = ()
-    """Which, by name. Nothing but salted commitments to them is kept."""
+    """The removed records, by name. Only salted commitments to them are kept."""
     requests: Annotated[tuple[DigestString, ...], Field(min_length=1)]
-    """Of trainings without them, kept: what is asked for now, and without what left for good."""
+    """Requests of trainings without the records, which are kept: the present one, and the one
+    without all records that were removed for good."""
     left_out: Annotated[int, Field(ge=1)]
-    """How many records left the shard for good."""
+    """Number of records that were removed from the shard for good."""
     kept: DigestString | None = None
-    """The shard's training key now, where it has one."""
+    """The present training key of the shard, if it has one."""
 
 
 class KeptTrainings(Model):
-    """What a shard goes on with, where records left it: all else of its own is outdated."""
+    """The trainings that remain valid for a shard with removed records; all others are outdated."""
 
     shard: str
     """The UID of the DataShard."""
     requests: Annotated[tuple[DigestString, ...], Field(min_length=1)]
-    """Of trainings without the records: what is asked for now, and without what left for good."""
+    """Requests of trainings without the records: the present one, and the one without all records
+    that were removed for good."""
     left_out: Annotated[int, Field(ge=1)]
-    """How many records left the shard for good."""
+    """Number of records that were removed from the shard for good."""
     kept: DigestString | None = None
-    """The shard's training key now, where it has one."""
+    """The present training key of the shard, if it has one."""
 
 
 class PurgeRun(_Run):
@@ -250,95 +252,97 @@ class PurgeRun(_Run):
 
     verb: Literal["purge"] = "purge"
     shard: ObjectRef | None = None
-    """Where records leave a shard, its UID, a dot, and the beginning of the training key.
+    """The shard to purge; unset for a rescan of what was forgotten before.
 
-    None: look for whatever came back of what was forgotten before.
+    To remove records, its UID has a dot and the beginning of the training key appended.
     """
     forgotten: tuple[str, ...] = ()
-    """What that was: each as `shard.uid` of its purge."""
+    """The purged shards for a rescan, each as `shard.uid` of its purge."""
     kept: tuple[KeptTrainings, ...] = ()
-    """Living shards that records left: an older training of one may have been written since."""
+    """Living shards with removed records: an outdated training may have been written late."""
     recorded_receipts: tuple[tuple[int, int], ...] = ()
-    """Receipts of the soup that have an object, as ranges of sequences, both ends included."""
+    """Receipts of the soup that have an object, as inclusive ranges of sequence numbers."""
     former: FormerRecords | None = None
-    """None: all of the shard."""
+    """The training to purge; unset to purge all of the shard."""
 
     @property
     def about(self) -> tuple[ObjectRef, ...]:
-        """The shard, if any."""
+        """The shard to purge; none for a rescan."""
         return (self.shard,) if self.shard else ()
 
 
 class HeldReport(Model):
-    """What one server said that it holds, when it was asked after the purge."""
+    """The revisions that a server reported to hold, when it was asked after the purge."""
 
     server: str
     uid: str = ""
-    """Of its pod, or of its process."""
+    """UID of the server's pod, or of its process."""
     node: str = ""
     nonce: str = ""
-    """Drawn for this question, and repeated in the answer; empty where it knows of none."""
+    """The nonce of the request, repeated in the response; empty if the server knows of none."""
     instance_id: str = Field(alias="boot")
-    """Which process of the server answered."""
+    """The instance ID of the process that answered."""
     epoch: int
     holds: tuple[DigestString, ...] = ()
-    """Recipe digests: in memory or on disk, granted, being fetched, served or draining."""
+    """Digests of recipes in memory or on disk: granted, being fetched, served or draining."""
     beside: tuple[LineagePair, ...] = ()
-    """What was made into any of them that is not the successor's recipe."""
+    """Lineage of the recipes held that is not in the successor's recipe."""
 
 
 class Ending(StrEnum):
-    """How it is known that a server has ended."""
+    """The evidence that a server has ended."""
 
     KUBELET = "Kubelet"
-    """Its kubelet said so of the pod, or of its last container."""
+    """The kubelet reported the end of the pod, or of its last container."""
     OUT_OF_SERVICE = "OutOfService"
     """An admin tainted its node as shut down: node.kubernetes.io/out-of-service."""
     NODE_HEARD = "NodeHeardSince"
-    """The pod's object was gone, and its node has been Ready long enough since to have ended it."""
+    """The pod's object is gone, and its node has since been Ready long enough to have ended it."""
     PROCESS = "Process"
-    """Its process is not there any more: on one machine."""
+    """The process no longer exists, in local mode."""
 
 
 class EndedReport(Model):
-    """A server that may have held something, and has ended since the unlearning was asked for."""
+    """A server that may have held the shard, and has ended since the unlearning was requested."""
 
     server: str
     uid: str
     node: str = ""
     how: Ending
     seen_at: str = ""
-    """RFC 3339: when the operator noted it; empty where it did when it asked for the signature."""
+    """When the operator observed the end (RFC 3339); empty if that was when it asked to sign."""
 
 
 MOST_SIGNED_AT_ONCE = 16
-"""Receipts that one sign run writes: its result names each, and has 4,096 bytes at most."""
+"""Most receipts of a sign run: its result names each, and has at most 4,096 bytes."""
 
 
 class ReceiptRequest(Model):
-    """One receipt that a sign run is to write."""
+    """A receipt that a sign run is to write."""
 
     is_only_looked_for: bool = False
-    """Report it where it was written before, and write none where it was not."""
+    """Whether to report only a receipt that exists, and to write none."""
 
     shard: ObjectRef
     data_digest: DigestString | None = None
     training_keys: tuple[DigestString, ...] = ()
     former: FormerRecords | None = None
-    """Set where the receipt is about one training of the shard, and not about all of it."""
+    """The training that the receipt is about; unset if it is about all of the shard."""
     requested_at: str
-    """RFC 3339, by the clock of whoever recorded the deletion."""
+    """When the deletion was requested (RFC 3339), by the clock of its recorder."""
     missing: tuple[str, ...] = ()
-    """What could not be confirmed; any of it makes the receipt Incomplete."""
+    """Items that could not be confirmed; any item makes the receipt Incomplete."""
     finalizer_removed: bool = False
-    """The shard's object went by force before anything of it was unlearned."""
+    """Whether the shard's object was removed by force before the shard was unlearned."""
     after: Annotated[int, Field(ge=0)] = 0
-    """The last receipt of the shard that is known, by sequence: a later one is found, not written
-    twice. An earlier one that is Incomplete is followed by another."""
+    """Sequence number of the shard's last known receipt.
+
+    A later receipt in the store is reported instead of written twice. An earlier one that is
+    Incomplete is followed by another."""
 
 
 class SignRun(_Run):
-    """Write receipts of unlearnings, one after the other: the next of the soup's chain."""
+    """Sign receipts of unlearnings, and append them to the soup's chain one after the other."""
 
     deletes: ClassVar[bool] = True
     signs: ClassVar[bool] = True
@@ -348,12 +352,12 @@ class SignRun(_Run):
         tuple[ReceiptRequest, ...], Field(min_length=1, max_length=MOST_SIGNED_AT_ONCE)
     ]
     successor: RevisionRef | None
-    """What serves without the shards."""
+    """The revision that serves without the shards."""
     servers: tuple[HeldReport, ...] = ()
     ended: tuple[EndedReport, ...] = ()
-    """Servers that ended since the first of the unlearnings was asked for."""
+    """Servers that ended since the first of the unlearnings was requested."""
     chain: ChainHead | None = None
-    """The last receipt that was recorded of the soup: nothing is signed onto a chain without it."""
+    """The last recorded receipt of the soup; a chain without it is not signed onto."""
     signing_key: str
     """Path of an Ed25519 key, PKCS #8 in PEM."""
 

@@ -1,7 +1,7 @@
-"""What a plain YAML scalar means to kubectl, whose Go library reads YAML 1.1 in a way of its own.
+"""Types of plain YAML scalars as kubectl's Go library reads them, which differ from PyYAML's.
 
 `1e-4` is a number there and text to PyYAML, `y` is a truth value, `08` is 8, and `1:30` is text.
-A manifest that lint reads otherwise than the API server would be right in one place only.
+Lint has to read a manifest as the API server does.
 """
 
 import math
@@ -28,13 +28,13 @@ _WHOLE = re.compile(
 )
 _BASES = {"hex": 16, "bin": 2, "oct": 8, "dec": 10}
 _MOST_DIGITS = 70
-"""More than 64 bits have in any base: what is longer can be a float alone."""
+"""More digits than 64 bits have in any base; a longer number can only be a float."""
 _WRITTEN_OUT = 1e21
-"""Below it Go writes a float without an exponent: what has no fraction is a whole number then."""
+"""Go writes floats below this without an exponent, so those without a fraction become integers."""
 
 
 def tag_of(text: str) -> str:
-    """Say which type an unquoted scalar has."""
+    """Return the YAML tag of an unquoted scalar."""
     if text in _NULLS:
         return NULL
     if text in _TRUTHS:
@@ -46,10 +46,10 @@ def tag_of(text: str) -> str:
 
 
 def value_of(text: str, tag: str) -> Any:
-    """Read a scalar of a type.
+    """Read a scalar as the type of a tag.
 
     Raises:
-        ValueError: It is none of that type.
+        ValueError: The text is not of that type.
     """
     if tag == NULL and text in _NULLS:
         return None
@@ -64,13 +64,13 @@ def value_of(text: str, tag: str) -> Any:
 
 
 def number_of(text: str) -> int | float | None:
-    """Read a number as it arrives at the API server; None where it is text."""
+    """Read a number as it arrives at the API server; None if it is text."""
     if not text or text[0] not in "+-.0123456789":
         return None
     plain = text.replace("_", "")
-    if (found := _WHOLE.fullmatch(plain)) and len(plain) <= _MOST_DIGITS:
-        kind = next(name for name in _BASES if found[name] is not None)
-        value = int(found["sign"] + found[kind], _BASES[kind])
+    if (match := _WHOLE.fullmatch(plain)) and len(plain) <= _MOST_DIGITS:
+        kind = next(name for name in _BASES if match[name] is not None)
+        value = int(match["sign"] + match[kind], _BASES[kind])
         if -(2**63) <= value < 2**63:
             return value
         if 0 < value < 2**64:

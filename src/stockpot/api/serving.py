@@ -1,13 +1,13 @@
-"""What the operator and a server pod say to each other on the admin port.
+"""The protocol between the operator and a server pod on the admin port.
 
-    GET  /state?nonce=…      → ServerState: all that the pod holds, and the nonce
-    POST /weights:prepare    Grant → 202; fetches beside serving; the state shows it when it is held
-    POST /weights:commit     Grant → 200; serves it from the next request on, and drops all else
+    GET  /state?nonce=…      → ServerState: all revisions that the pod holds, and the nonce
+    POST /weights:prepare    Grant → 202; fetches while serving; the state shows when it is prepared
+    POST /weights:commit     Grant → 200; serves it from the next request on, and drops all others
     GET  /livez, /readyz, /metrics
 
-A grant is the operator's whole word to one instance (one process) of a pod. It is refused with 409
-where its epoch is below the last one accepted, or its instance ID is another one's: a late grant
-is of an earlier promotion, or for an earlier process. The JSON calls the instance ID `boot`.
+A grant is addressed to one instance (one process) of a pod. The server refuses it with 409 if its
+epoch is below the last accepted one, or its instance ID is of another process: it is a late grant
+of an earlier promotion, or for an earlier process. The JSON calls the instance ID `boot`.
 """
 
 from pydantic import Field
@@ -18,18 +18,18 @@ from stockpot.api.runspec import RevisionRef
 
 
 class Grant(Model):
-    """Serve this, and drop all else."""
+    """The command to serve a revision, and to drop all others."""
 
     instance_id: str = Field(alias="boot")
-    """The server process that this is for; each process draws one when it starts."""
+    """The server process that the grant is for; each process draws an ID when it starts."""
     epoch: int = Field(ge=1)
     number: int = Field(ge=0)
-    """The soup's number of this promotion, for answers and people; 0 is the base."""
+    """Number of the promotion, for responses and people; 0 is the base."""
     revision: RevisionRef
 
 
 class Granted(Model):
-    """A grant as the server took it."""
+    """A grant that the server accepted."""
 
     epoch: int
     number: int
@@ -37,25 +37,25 @@ class Granted(Model):
 
 
 class ServerState(Model):
-    """What a server pod reports of itself."""
+    """The state that a server pod reports."""
 
     instance_id: str = Field(alias="boot")
-    """Drawn when the process starts."""
+    """ID of the process, drawn when it starts."""
     epoch: int = 0
-    """Of the last grant that it accepted; it refuses lower ones."""
+    """Epoch of the last accepted grant; the server refuses grants of a lower epoch."""
     granted: Granted | None = None
-    """The last grant that it accepted, however far preparing it has come."""
+    """The last accepted grant, prepared or not."""
     prepared: Granted | None = None
-    """Held in memory and warmed up, waiting for its commit."""
+    """The grant that is in memory, warmed up, and waits for its commit."""
     serving: Granted | None = None
     holds: tuple[RevisionRef, ...] = ()
-    """Everything: granted, being fetched, prepared, serving, draining; in memory or on disk."""
+    """All revisions in memory or on disk: granted, being fetched, prepared, serving, draining."""
     ready: bool = False
     problem: str = ""
-    """Why the last prepare failed; empty where it did not."""
+    """Why the last prepare failed; empty if it did not."""
     nonce: str = ""
-    """What whoever asked drew for this question: the answer is to it, and to no earlier one."""
+    """The nonce of the request: it proves that the response is not one to an earlier request."""
     chain: ChainHead | None = None
-    """The end of the soup's chain of receipts in the store, as last seen; none before that."""
+    """The end of the soup's chain of receipts in the store, as last read; unset before that."""
     chain_age_s: float = 0.0
-    """How long ago that was seen."""
+    """Age of `chain`, in seconds."""

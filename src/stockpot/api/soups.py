@@ -1,4 +1,4 @@
-"""What a Soup may name: methods, optimizers, evaluators and weightings, with their options."""
+"""Check the methods, optimizers, evaluators and weightings of a Soup, with their options."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from stockpot.api.v1alpha1 import SoupSpec
 
 
 def soup_complaints(spec: SoupSpec, installed: Installed) -> Iterator[Complaint]:
-    """Say what the first training, merge and evaluation would say of names and options."""
+    """Yield the mistakes in names and options that the first runs would report."""
     training, evaluation = spec.training, spec.evaluation
     for complaint in METHODS.complaints(training.method, installed.methods):
         yield complaint.below("spec", "training", "method")
@@ -23,11 +23,11 @@ def soup_complaints(spec: SoupSpec, installed: Installed) -> Iterator[Complaint]
 
 
 def resolution_complaint(resolution: int, pixels_per_latent: int) -> Complaint | None:
-    """Say that pictures of this size do not go into latents, where they do not.
+    """Return a complaint if pictures of this size do not divide into latents, or None.
 
     Args:
-        resolution: Of the training, in pixels.
-        pixels_per_latent: How many pixels a latent of the base spans, along one side.
+        resolution: The resolution of the training, in pixels.
+        pixels_per_latent: Pixels along one side of a latent of the base.
     """
     if resolution % pixels_per_latent == 0:
         return None
@@ -40,7 +40,7 @@ def resolution_complaint(resolution: int, pixels_per_latent: int) -> Complaint |
 
 
 def half_precision_complaint() -> Complaint:
-    """Say that nothing can be trained in fp16 without a GPU."""
+    """Return the complaint that fp16 training needs a GPU."""
     return Complaint(
         "mixedPrecision fp16 needs a GPU, and there is none",
         ("spec", "training", "mixedPrecision"),

@@ -1,4 +1,4 @@
-"""Where data and bases come from, as a user says it."""
+"""The source of data or of a base, as a user names it."""
 
 import re
 from typing import Annotated, ClassVar
@@ -12,12 +12,12 @@ _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 def _path_rules(field: str, above: str, *, leaves: str) -> tuple[Rule, ...]:
-    """What a path below something has to be, for a field that may be left out.
+    """Return the rules of an optional field that is a relative path.
 
     Args:
-        field: Its name, as users write it.
-        above: What it is below.
-        leaves: The message for one with `..`.
+        field: The name of the field, as users write it.
+        above: The root that the path is relative to.
+        leaves: The message for a path with `..`.
     """
     parts = f"self.{field}.split('/')"
 
@@ -72,11 +72,11 @@ class S3Source(Model):
     )
 
     prefix: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    """Where the folder begins, as `data/food/`."""
+    """Prefix of the folder's keys, such as `data/food/`."""
 
 
 class PvcSource(Model):
-    """A folder on a PersistentVolumeClaim; in local mode, on a folder named with `--claim`."""
+    """A folder on a PersistentVolumeClaim; in local mode, in a folder named with `--claim`."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         *_path_rules(
@@ -95,11 +95,11 @@ class PvcSource(Model):
 
     claim_name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     path: Annotated[str, StringConstraints(max_length=512)] = ""
-    """Below the claim's root; empty for the root itself."""
+    """Path below the claim's root; empty for the root itself."""
 
 
 class Source(Model):
-    """Exactly one place to read a folder from."""
+    """The location of a folder: exactly one of `s3` and `pvc`."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -116,6 +116,6 @@ class Source(Model):
     def _exactly_one(self) -> "Source":
         named = [name for name in ("s3", "pvc") if getattr(self, name) is not None]
         if len(named) != 1:
-            said = " and ".join(named) or "none"
-            raise ValueError(f"exactly one source is needed, one of s3 and pvc; found {said}")
+            listed = " and ".join(named) or "none"
+            raise ValueError(f"exactly one source is needed, one of s3 and pvc; found {listed}")
         return self

@@ -1,7 +1,7 @@
-"""From pydantic's JSON Schema to what Kubernetes calls a structural schema.
+"""Convert pydantic's JSON Schema to a structural schema of Kubernetes.
 
-The API server takes a part of OpenAPI v3, in which every field has one type, written out. What
-that part cannot say is refused here with the path of the field, never left out in silence.
+The API server accepts a subset of OpenAPI v3, in which every field has one type, written out. A
+model that the subset cannot express is refused with the path of the field.
 """
 
 from collections.abc import Mapping
@@ -46,18 +46,18 @@ TURNED = frozenset(
 
 
 class NotStructural(ValueError):
-    """A field says something that a structural schema cannot."""
+    """A structural schema cannot express a field."""
 
 
 def structural_schema(model: type[BaseModel], *, defaults: bool = True) -> Schema:
-    """Turn a model into a structural schema, with nothing left to look up.
+    """Convert a model to a structural schema without references.
 
     Args:
         model: The model of a spec or a status.
-        defaults: Whether the API server is to fill in what is left out.
+        defaults: Whether the schema has defaults, which the API server fills in.
 
     Raises:
-        NotStructural: A field cannot be said in one; the message has its path and a way out.
+        NotStructural: The schema cannot express a field; the message has its path and what to do.
     """
     schema = model.model_json_schema(by_alias=True)
     turned = _turn(schema, schema.get("$defs", {}), path=model.__name__, above=())
@@ -95,7 +95,7 @@ def _turn(
 def _flat(
     node: Mapping[str, Any], defs: Mapping[str, Any], path: str, above: tuple[str, ...]
 ) -> tuple[Schema, tuple[str, ...]]:
-    """Follow references and drop `null` until one type is left; what stands nearer wins."""
+    """Follow references and drop `null` until one type is left; nearer keys win."""
     flat = dict(node)
     while True:
         if "$ref" in flat:
@@ -116,13 +116,13 @@ def _flat(
         if rules:
             flat[VALIDATIONS] = rules
     if flat.get("default", ...) is None:
-        # Absent and null are the same to the API server, which drops a null.
+        # The API server drops a null, as if it were absent.
         del flat["default"]
     return flat, above
 
 
 def _tidy(schema: Schema) -> Schema:
-    """One line a description, and of an object's default only what its fields do not say."""
+    """Put descriptions on one line, and drop defaults of an object that its fields have."""
     if "description" in schema:
         schema["description"] = " ".join(schema["description"].split())
     if schema["type"] == "integer":
@@ -133,7 +133,7 @@ def _tidy(schema: Schema) -> Schema:
 
 
 def _shorter(default: Mapping[str, Any], fields: Mapping[str, Schema]) -> Schema:
-    """Leave out what the API server fills in by itself, level by level."""
+    """Leave out of a default what the API server fills in by itself, level by level."""
     kept = {}
     for name, value in default.items():
         if value is None:

@@ -1,7 +1,7 @@
 """How shards are trained: the fields of `Soup.spec.training`.
 
 Names are those of diffusers' and peft's scripts. Decimals are strings, never floats.
-Which of them change an ingredient's bytes is listed in `core/training_key.py`.
+`core/training_key.py` lists those that change an ingredient's bytes.
 """
 
 from enum import StrEnum
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
 class WeightsDtype(StrEnum):
-    """What weights are rounded to, once."""
+    """The data type that weights are rounded to, once."""
 
     FP16 = "fp16"
     BF16 = "bf16"
@@ -24,7 +24,7 @@ class WeightsDtype(StrEnum):
 
 
 class MixedPrecision(StrEnum):
-    """What the forward pass computes in; weights and EMA stay fp32 while training."""
+    """The data type of the forward pass; weights and EMA stay fp32 while training."""
 
     NO = "no"
     FP16 = "fp16"
@@ -32,15 +32,15 @@ class MixedPrecision(StrEnum):
 
 
 class Named(Model):
-    """Something looked up by name in a registry that anybody may add to."""
+    """The name of a built-in or plugin, with its options."""
 
     name: str
     options: dict[str, str] = Field(default_factory=dict)
-    """What the one so named understands; decimals as strings."""
+    """Options of the built-in or plugin; decimals are strings."""
 
 
 class Optimizer(Model):
-    """AdamW, with decoupled weight decay."""
+    """The optimizer: AdamW, with decoupled weight decay."""
 
     name: str = "AdamW"
     options: dict[str, str] = Field(default_factory=dict)
@@ -48,7 +48,7 @@ class Optimizer(Model):
 
 
 class LearningRateSchedule(StrEnum):
-    """How the learning rate goes on after its warm-up."""
+    """The schedule of the learning rate after its warm-up."""
 
     CONSTANT = "constant"
     LINEAR = "linear"
@@ -69,7 +69,7 @@ class Ema(Model):
 
     decay: DecimalString = "0.999"
     publish: bool = True
-    """Whether the ingredient is the average rather than the last step's weights."""
+    """Whether the ingredient is the average instead of the last step's weights."""
 
 
 class Training(Model):
@@ -108,7 +108,7 @@ class Training(Model):
     lr_scheduler: LearningRateSchedule = LearningRateSchedule.COSINE
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
     snr_gamma: DecimalString | None = None
-    """Min-SNR weighting of the loss (Hang et al. 2023); none: every timestep weighs the same."""
+    """Min-SNR weighting of the loss (Hang et al. 2023); if unset, timesteps have equal weights."""
     ema: Ema | None = None
     proportion_empty_prompts: DecimalString = "0.1"
     """The share of captions left empty, so that guidance has an unconditional model."""
@@ -117,7 +117,7 @@ class Training(Model):
     seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     checkpointing_steps: Count = 100
     max_corrupt_percent: Annotated[int, Field(ge=0, le=100)] = 1
-    """How many of a shard's pictures may be unreadable, in percent, before it is refused."""
+    """Most unreadable pictures of a shard, in percent; a shard with more is refused."""
     parallelism: Annotated[int, Field(ge=1, le=1000)] = 2
-    """Most trainings at once."""
+    """Most trainings that run at once."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3

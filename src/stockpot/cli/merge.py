@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from stockpot.cli.terminal import can_move, console
-from stockpot.merging.soup import DTYPES, MergeResult
+from stockpot.merging.soup import DTYPES, MergedFile
 from stockpot.merging.soup import merge as make
 from stockpot.merging.weights import parse_weighted_path
 
@@ -93,7 +93,7 @@ def merge(
     )
 
 
-def _copies(made: MergeResult) -> str:
+def _copies(made: MergedFile) -> str:
     """Name the tensors that were copied, for which there is no mean."""
     count, shown = len(made.copied), ", ".join(made.copied[:3])
     if not count:

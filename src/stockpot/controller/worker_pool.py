@@ -130,7 +130,7 @@ class WorkerPool:
         self._on_finished(key, finished, time.monotonic() - began_s)
         delay_s = requeue_after_s(finished, memory.last_plan, self._now())
         memory.last_plan = finished.plan
-        if finished.seen.soup is None and not finished.seen.shards:
+        if finished.observed.soup is None and not finished.observed.shards:
             self._memories.pop(key, None)
             return
         self._queue.push(key, Priority.RESYNC if delay_s else Priority.CHILD, delay_s)

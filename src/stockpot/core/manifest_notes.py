@@ -10,7 +10,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from stockpot.api.complaints import Complaint, nearest
-from stockpot.api.reading import Manifest
+from stockpot.api.reading import ParsedManifest
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Inclusion, Soup
 from stockpot.core.recipe import MAX_WEIGHT, whole_weights
@@ -19,7 +19,7 @@ SoupName = tuple[str, str]
 """Namespace and name."""
 
 
-def crosscheck(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
+def crosscheck(manifests: Sequence[ParsedManifest]) -> Iterator[Complaint]:
     """Find what cannot work together in objects that are each valid."""
     for (_, name), shards in _by_soup(manifests).items():
         soup = _soup_of(shards[0], manifests)
@@ -39,7 +39,7 @@ def crosscheck(manifests: Sequence[Manifest]) -> Iterator[Complaint]:
 
 
 def notes(
-    manifests: Sequence[Manifest], now: datetime, stored: Container[SoupName] = ()
+    manifests: Sequence[ParsedManifest], now: datetime, stored: Container[SoupName] = ()
 ) -> Iterator[Complaint]:
     """Find what is valid but seldom intended.
 
@@ -61,7 +61,7 @@ def notes(
 
 
 def _missing_soups(
-    manifests: Sequence[Manifest], stored: Container[SoupName]
+    manifests: Sequence[ParsedManifest], stored: Container[SoupName]
 ) -> Iterator[Complaint]:
     for (namespace, name), shards in _by_soup(manifests).items():
         is_stored = (namespace, name) in stored
@@ -84,7 +84,9 @@ def _missing_soups(
         )
 
 
-def _shared_data(shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[Complaint]:
+def _shared_data(
+    shards: Sequence[ParsedManifest], soup: ParsedManifest | None
+) -> Iterator[Complaint]:
     """Find data that is in two shards, or in a shard and in the held-out records."""
     by_folder = {_folder(_shard(manifest).spec.source): manifest for manifest in reversed(shards)}
     for manifest in shards:
@@ -113,7 +115,9 @@ def _shared_data(shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[
             )
 
 
-def _unserved(name: str, shards: Sequence[Manifest], soup: Manifest | None) -> Iterator[Complaint]:
+def _unserved(
+    name: str, shards: Sequence[ParsedManifest], soup: ParsedManifest | None
+) -> Iterator[Complaint]:
     """Find soups that serve the base though they have shards."""
     included = [
         manifest for manifest in shards if _shard(manifest).spec.inclusion is Inclusion.INCLUDED
@@ -136,7 +140,7 @@ def _unserved(name: str, shards: Sequence[Manifest], soup: Manifest | None) -> I
         )
 
 
-def _of_shard(manifest: Manifest, now: datetime) -> Iterator[Complaint]:
+def _of_shard(manifest: ParsedManifest, now: datetime) -> Iterator[Complaint]:
     shard = _shard(manifest)
     name, spec = shard.metadata.name, shard.spec
     if repeated := _repeated(spec.exclude_records):
@@ -153,7 +157,7 @@ def _of_shard(manifest: Manifest, now: datetime) -> Iterator[Complaint]:
         )
 
 
-def _of_soup(manifest: Manifest) -> Iterator[Complaint]:
+def _of_soup(manifest: ParsedManifest) -> Iterator[Complaint]:
     training = _soup(manifest).spec.training
     is_said = "checkpointing_steps" in training.model_fields_set
     if is_said and training.checkpointing_steps >= training.max_train_steps:
@@ -191,15 +195,15 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return repeated
 
 
-def _by_soup(manifests: Iterable[Manifest]) -> dict[SoupName, list[Manifest]]:
-    shards: dict[SoupName, list[Manifest]] = defaultdict(list)
+def _by_soup(manifests: Iterable[ParsedManifest]) -> dict[SoupName, list[ParsedManifest]]:
+    shards: dict[SoupName, list[ParsedManifest]] = defaultdict(list)
     for manifest in manifests:
         if isinstance(shard := manifest.object, DataShard):
             shards[shard.metadata.namespace, shard.spec.soup_ref.name].append(manifest)
     return shards
 
 
-def _soup_of(shard: Manifest, manifests: Iterable[Manifest]) -> Manifest | None:
+def _soup_of(shard: ParsedManifest, manifests: Iterable[ParsedManifest]) -> ParsedManifest | None:
     wanted = (shard.object.metadata.namespace, _shard(shard).spec.soup_ref.name)
     for manifest in manifests:
         meta = manifest.object.metadata
@@ -208,11 +212,11 @@ def _soup_of(shard: Manifest, manifests: Iterable[Manifest]) -> Manifest | None:
     return None
 
 
-def _shard(manifest: Manifest) -> DataShard:
+def _shard(manifest: ParsedManifest) -> DataShard:
     assert isinstance(manifest.object, DataShard)
     return manifest.object
 
 
-def _soup(manifest: Manifest) -> Soup:
+def _soup(manifest: ParsedManifest) -> Soup:
     assert isinstance(manifest.object, Soup)
     return manifest.object

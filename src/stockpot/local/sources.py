@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stockpot.api.complaints import Complaint, nearest
 from stockpot.api.metadata import foreign_finalizers
-from stockpot.api.reading import Manifest
+from stockpot.api.reading import ParsedManifest
 from stockpot.api.rules import broken_rules
 from stockpot.api.runspec import Place
 from stockpot.api.soups import half_precision_complaint, resolution_complaint
@@ -28,7 +28,7 @@ from stockpot.store.base import pixels_per_latent, require_base
 class SourceCheck:
     """The manifests to apply, and the means to find their folders."""
 
-    manifests: tuple[Manifest, ...]
+    manifests: tuple[ParsedManifest, ...]
     objects: ObjectFolder
     environment: FolderEnvironment
     claims: Mapping[str, Path]
@@ -62,7 +62,7 @@ class SourceCheck:
         for thing in things:
             yield from sources_of(thing)
 
-    def _of_object(self, manifest: Manifest) -> Iterator[Fault]:
+    def _of_object(self, manifest: ParsedManifest) -> Iterator[Fault]:
         thing = manifest.object
         try:
             self.objects.refuse(thing)
@@ -75,7 +75,7 @@ class SourceCheck:
         else:
             yield from self._of_soup(manifest, thing)
 
-    def _of_shard(self, manifest: Manifest, shard: DataShard) -> Iterator[Fault]:
+    def _of_shard(self, manifest: ParsedManifest, shard: DataShard) -> Iterator[Fault]:
         stored = self.objects.find(shard)
         is_known = stored is not None and stored.spec == shard.spec
         if not (is_known and stored.status.ingredient):  # A trained shard needs no data.
@@ -92,7 +92,7 @@ class SourceCheck:
                 )
                 yield from _at(manifest, why, ("spec", "relearn"), ExitCode.INVALID)
 
-    def _of_soup(self, manifest: Manifest, soup: Soup) -> Iterator[Fault]:
+    def _of_soup(self, manifest: ParsedManifest, soup: Soup) -> Iterator[Fault]:
         spec = soup.spec
         if spec.evaluation.source:
             field = "evaluation.source"
@@ -105,7 +105,7 @@ class SourceCheck:
         if not faults:
             yield from self._of_base(manifest, soup)
 
-    def _of_base(self, manifest: Manifest, soup: Soup) -> Iterator[Fault]:
+    def _of_base(self, manifest: ParsedManifest, soup: Soup) -> Iterator[Fault]:
         """Check the files of a base whose folder exists."""
         spec = soup.spec
         try:
@@ -123,7 +123,7 @@ class SourceCheck:
             yield from _at(manifest, unfit, unfit.path, ExitCode.BAD_RUN_SPEC)
 
     def _of_source(
-        self, manifest: Manifest, source: Source, field: str, exit_code: ExitCode
+        self, manifest: ParsedManifest, source: Source, field: str, exit_code: ExitCode
     ) -> Iterator[Fault]:
         """Yield why the folder of a source cannot be used, if it cannot."""
         try:
@@ -199,7 +199,7 @@ def _similar(folder: Path) -> str:
 
 
 def _at(
-    manifest: Manifest, why: Complaint | None, path: Sequence[str | int], exit_code: ExitCode
+    manifest: ParsedManifest, why: Complaint | None, path: Sequence[str | int], exit_code: ExitCode
 ) -> Iterable[Fault]:
     """Make a fault of a complaint, with its object and its line in the manifest."""
     if why is None:
@@ -209,7 +209,7 @@ def _at(
     return (Fault(replace(why, message=message, place=manifest.place(*path)), exit_code),)
 
 
-def _not_in_local_mode(manifest: Manifest) -> Iterator[Complaint]:
+def _not_in_local_mode(manifest: ParsedManifest) -> Iterator[Complaint]:
     thing = manifest.object
     name = f"{thing.kind} {thing.metadata.name}"
     if foreign := foreign_finalizers(thing.metadata):

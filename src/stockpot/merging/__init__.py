@@ -13,7 +13,7 @@ fit; `checkpoints` and `ingredients` open what is averaged; `targets` writes the
 """
 
 from stockpot.merging.diff import TensorDifference, diff
-from stockpot.merging.soup import MergeResult, merge
+from stockpot.merging.soup import MergedFile, merge
 from stockpot.merging.verify import verify
 
-__all__ = ["MergeResult", "TensorDifference", "diff", "merge", "verify"]
+__all__ = ["MergedFile", "TensorDifference", "diff", "merge", "verify"]

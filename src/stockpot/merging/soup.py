@@ -33,7 +33,7 @@ Inputs = Mapping[PathOrUrl, Weight] | Iterable[PathOrUrl | tuple[PathOrUrl, Weig
 
 
 @dataclass(frozen=True)
-class MergeResult:
+class MergedFile:
     """The soup that a merge wrote."""
 
     path: str
@@ -58,7 +58,7 @@ def merge(
     verified: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: threading.Event | None = None,
-) -> MergeResult:
+) -> MergedFile:
     """Write the exact weighted mean of checkpoints: each element's rational mean, rounded once.
 
     Args:
@@ -122,7 +122,7 @@ def merge(
                 stop=stop or threading.Event(),
             )
             final.digest = made.digest
-    soup = MergeResult(
+    soup = MergedFile(
         final.path,
         made.digest,
         header.size_bytes,

@@ -20,7 +20,7 @@ class Query:
     expr: str
     legend: str
     instant: bool = False
-    """Whether it is an instant query instead of a range query."""
+    """Whether the query is instant instead of over a range."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from stockpot.api.complaints import Complaint
 from stockpot.api.conditions import Reason
 from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
-from stockpot.api.reading import Manifest
+from stockpot.api.reading import ParsedManifest
 from stockpot.api.training import Named, Training
 from stockpot.api.v1alpha1 import Evaluation, Soup
 from stockpot.core.weighting import Declared, UnusablePlugin, Weighting
@@ -36,7 +36,7 @@ def resolve_weighting(named: Named) -> Weighting | UnusablePlugin:
 
 
 def weighting_complaints(
-    manifests: Iterable[Manifest], *, but: Collection[str] = ()
+    manifests: Iterable[ParsedManifest], *, but: Collection[str] = ()
 ) -> Iterator[Complaint]:
     """List the Soups that name a weighting of another package that cannot be loaded.
 

@@ -1,6 +1,6 @@
-"""One round of one soup: observe, check, plan, apply, report.
+"""A reconcile round of one soup: observe, check, plan, apply, report.
 
-May be broken off anywhere: the next round finds what was done and goes on from there.
+A round may be interrupted anywhere: the next one observes what was done and continues.
 """
 
 from dataclasses import dataclass
@@ -22,58 +22,58 @@ from stockpot.reconcile.ports import ObservedObjects, Ports
 
 @dataclass(frozen=True)
 class Round:
-    """What one round saw, thought and asked for."""
+    """The observed objects, the assessment and the plan of one round."""
 
-    seen: ObservedObjects
+    observed: ObservedObjects
     assessment: Assessment | None
-    """None: there is no soup of that name."""
+    """The outcome of the checks; None if no soup has the name."""
     plan: Plan
     now: datetime
 
     @property
     def wake_at(self) -> datetime | None:
-        """When to look again though nothing else happens."""
+        """When the next round is due, without any event."""
         return self.assessment.wake_at if self.assessment else None
 
     @property
     def due_at(self) -> datetime | None:
-        """When time alone changes something, perhaps long from now."""
+        """When the passing of time alone changes something, perhaps long from now."""
         return self.assessment.due_at if self.assessment else None
 
 
 def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
-    """Bring one soup, with all of its shards, a step nearer to what its objects ask for."""
+    """Bring a soup and its shards a step nearer to their specs."""
     now = ports.now()
-    seen, world = observe(ports, fresh=fresh)
+    observed, world = observe(ports, fresh=fresh)
     if world is None:
-        return _without_soup(seen, ports, now)
+        return _without_soup(observed, ports, now)
     assessment = check(world, now)
     todo = plan(assessment, now)
     if todo.is_irrevocable and not fresh:
-        # Measure twice, cut once: a cache may not have seen the last writer yet.
+        # Measure twice, cut once: a cache may lack the last write.
         return reconcile(ports, fresh=True)
     for action in todo.actions:
-        apply(action, seen, world, ports, now)
-    _report(assessment, seen, ports, now)
+        apply(action, observed, world, ports, now)
+    _report(assessment, observed, ports, now)
     ports.objects.flush()
-    return Round(seen, assessment, todo, now)
+    return Round(observed, assessment, todo, now)
 
 
 def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None]:
-    """Look at objects, then runs, then servers. The order is part of the proof.
+    """Observe objects, then runs, then servers. The order is part of the proof.
 
-    A purge that is seen done was done before the servers are asked. The other way round, one
-    could say "I hold nothing", fetch, and only then would the purge end.
+    A purge that is observed as done ended before the servers are asked. In the other order, a
+    server could answer that it holds nothing, then fetch, and only then would the purge end.
     """
-    seen = ports.objects.read(fresh=fresh)
-    if seen.soup is None:
-        return seen, None
+    observed = ports.objects.read(fresh=fresh)
+    if observed.soup is None:
+        return observed, None
     runs = ports.runs.list(fresh=fresh)
-    asked = ports.servers.ask(granted_servers(seen.soup), fresh=fresh)
-    return seen, world_of(seen.soup, seen, runs, asked, ports.now())
+    servers = ports.servers.ask(granted_servers(observed.soup), fresh=fresh)
+    return observed, world_of(observed.soup, observed, runs, servers, ports.now())
 
 
-def _report(assessment: Assessment, seen: ObservedObjects, ports: Ports, now: datetime) -> None:
+def _report(assessment: Assessment, observed: ObservedObjects, ports: Ports, now: datetime) -> None:
     report = report_of(assessment)
     former = {target.uid: target.past_training for target in assessment.inputs.world.targets}
     for shard in report.shards:
@@ -86,24 +86,24 @@ def _report(assessment: Assessment, seen: ObservedObjects, ports: Ports, now: da
     current = soup.current.revision.recipe.digest if soup.current else None
     quality = quality_of(
         next(
-            (revision for revision in seen.revisions if revision.spec.recipe_digest == current),
+            (revision for revision in observed.revisions if revision.spec.recipe_digest == current),
             None,
         ),
-        next((revision for revision in seen.revisions if not revision.spec.parts), None),
+        next((revision for revision in observed.revisions if not revision.spec.parts), None),
     )
     ports.objects.change_soup(with_soup_report(report.soup, weights, quality, now))
 
 
-def _without_soup(seen: ObservedObjects, ports: Ports, now: datetime) -> Round:
-    """Say to shards that name a soup which is not there what to do; let those go that leave."""
-    for shard in seen.shards:
+def _without_soup(observed: ObservedObjects, ports: Ports, now: datetime) -> Round:
+    """Report SoupNotFound to the shards of a missing soup; release those that are being deleted."""
+    for shard in observed.shards:
         name = shard.spec.soup_ref.name
-        said = f"there is no Soup {name} here; help: apply one of that name"
-        told = tuple(
-            ConditionUpdate(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, said)
+        message = f"there is no Soup {name} here; help: apply one of that name"
+        updates = tuple(
+            ConditionUpdate(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, message)
             for kind in (ConditionType.READY, ConditionType.STALLED)
         )
-        report = ShardStatusReport(shard.metadata.uid, told)  # type: ignore[arg-type]
+        report = ShardStatusReport(shard.metadata.uid, updates)  # type: ignore[arg-type]
         ports.objects.change_shard(shard.metadata.uid, with_shard_report(report, now))
     ports.objects.flush()
-    return Round(seen, None, Plan(), now)
+    return Round(observed, None, Plan(), now)

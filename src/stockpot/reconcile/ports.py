@@ -1,6 +1,6 @@
-"""What a round needs of the world, in our own words. A cluster and a folder each fill these.
+"""The interfaces that a reconcile round uses; a cluster and local mode each implement them.
 
-Every port speaks of one soup. `fresh` asks to look past every cache.
+Every port is for one soup. `fresh` bypasses every cache.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from stockpot.core.servers import Server, ServerGrant
 
 
 class SoupKey(NamedTuple):
-    """The name of a soup: what events name, and what is worked on alone."""
+    """The name of a soup: the key of events and of the work queue."""
 
     namespace: str
     name: str
@@ -29,41 +29,41 @@ class ObservedObjects:
     """The objects of one soup, as they were read."""
 
     soup: Soup | None
-    """None: shards name a soup that is not there."""
+    """The soup; None if shards name a missing soup."""
     shards: tuple[DataShard, ...] = ()
     revisions: tuple[SoupRevision, ...] = ()
     receipts: tuple[UnlearningReceipt, ...] = ()
     namespace_terminates: bool = False
-    """The API server refused to create an object, because the namespace is being deleted."""
+    """Whether the API server refused a new object because the namespace is being deleted."""
 
 
 class Objects(Protocol):
-    """The API's objects."""
+    """The port to the API's objects."""
 
     def read(self, *, fresh: bool) -> ObservedObjects:
-        """Read the soup and all that belongs to it."""
+        """Read the soup, its shards, revisions and receipts."""
         ...
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
-        """Replace the soup by what the edit makes of its newest form; same again: no write."""
+        """Apply an edit to the newest version of the soup; write only a difference."""
         ...
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
-        """Replace a shard by what the edit makes of its newest form; nothing where it is gone.
+        """Apply an edit to the newest version of a shard, if it exists.
 
-        A shard that is being deleted goes as soon as it has no finalizer.
+        A shard that is being deleted is removed as soon as it has no finalizer.
         """
         ...
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
-        """Replace a revision by what the edit makes of its newest form."""
+        """Apply an edit to the newest version of a revision."""
         ...
 
     def create(self, new: SoupRevision | UnlearningReceipt) -> None:
-        """Store an object, unless it is there already.
+        """Create an object, unless it exists.
 
-        A receipt gets a longer name where another one has its name. Where the namespace terminates
-        nothing is stored, and `read` says so from then on.
+        A receipt gets a longer name if another object has its name. If the namespace terminates,
+        nothing is created, and `read` reports it from then on.
 
         Raises:
             Refused: Other objects have both names.
@@ -71,97 +71,97 @@ class Objects(Protocol):
         ...
 
     def delete_revision(self, name: str) -> None:
-        """Remove a revision's object; nothing happens where there is none."""
+        """Delete a revision's object, if it exists."""
         ...
 
     def flush(self) -> None:
-        """Write what was changed and is not written yet: changes of one object go together."""
+        """Write pending changes: those of one object go together."""
         ...
 
 
 class Runs(Protocol):
-    """Workloads that end."""
+    """The port to runs that end by themselves."""
 
     def list(self, *, fresh: bool) -> tuple[Run, ...]:
-        """See every run of the soup that exists, running or ended."""
+        """List every run of the soup, running or ended."""
         ...
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
-        """Start it, unless one of the name exists."""
+        """Start a run, unless one of the name exists."""
         ...
 
     def end(self, name: RunName) -> None:
-        """End it, wait for its last process, and forget it; nothing where there is none."""
+        """Stop a run, wait for its last process, and remove it, if it exists."""
         ...
 
 
 @dataclass(frozen=True)
 class ObservedServers:
-    """What was seen of the servers."""
+    """The observed servers."""
 
     replicas: int = 0
-    """How many were asked for."""
+    """Number of servers that were requested."""
     servers: tuple[Server, ...] = ()
-    """Every one that ever began, and whose end nobody has confirmed."""
+    """All servers that were started and whose end is not confirmed."""
     is_as_declared: bool = True
     ended: frozenset[str] = frozenset()
-    """UIDs of granted servers whose end is confirmed, by whoever runs them."""
+    """UIDs of granted servers whose end is confirmed."""
     endings: Mapping[str, Ending] = field(default_factory=dict)
-    """By what it is."""
+    """The evidence of each end, by UID."""
     startup_blocker: StartupBlocker | None = None
-    """Why those that were asked for cannot start."""
+    """Why requested servers cannot start."""
 
 
 class Servers(Protocol):
-    """Who answers requests."""
+    """The port to the servers."""
 
     def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
-        """See how many were asked for, what each says of itself, and who has ended.
+        """Observe the requested number, the state of each server, and confirmed ends.
 
         Args:
-            granted: Those that were ever granted anything, as the Soup has them.
-            fresh: Look past every cache.
+            granted: All servers that were ever granted a revision, from the Soup's status.
+            fresh: Bypass every cache.
         """
         ...
 
     def scale(self, replicas: int, spec: ServeRun) -> None:
-        """Have so many."""
+        """Set the number of servers."""
         ...
 
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
-        """Send a grant to be prepared; a server that refuses or is silent is asked again later."""
+        """Send a grant to prepare; after a refusal or silence a later round sends it again."""
         ...
 
     def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
-        """Send a grant to be served."""
+        """Send a grant to commit: the server serves it from the next request on."""
         ...
 
 
 class Environment(Protocol):
-    """What the admin declared: where things are."""
+    """The locations that the admin declared."""
 
     @property
     def store(self) -> StoreRef:
-        """Where artefacts lie."""
+        """The store of artefacts."""
         ...
 
     @property
     def signing_key(self) -> str:
-        """Path of the key, as the sign run sees it."""
+        """Path of the signing key inside the sign run."""
         ...
 
     def locate(self, source: Source) -> Location:
-        """Say where a source's folder is, as a run sees it.
+        """Return the location of a source's folder inside a run.
 
         Raises:
-            Refused: The place that the source names is not known here.
+            Refused: The location that the source names is not known here.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Ports:
-    """All that a round needs."""
+    """The ports of a reconcile round."""
 
     objects: Objects
     runs: Runs

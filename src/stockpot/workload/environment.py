@@ -1,7 +1,7 @@
-"""A process of any user, on any root: what libraries take for granted, made so.
+"""Set the environment variables that libraries need in a restricted pod.
 
-In a pod the user is a number without a name, its home may be `/`, and nothing but the work folder
-and `/tmp` can be written. Libraries ask for a name, a home and a temporary folder all the same.
+In a pod the user is a number without a name, its home may be `/`, and only the work folder and
+`/tmp` are writable. Libraries need a user name, a home and a temporary folder all the same.
 """
 
 import os
@@ -15,14 +15,14 @@ NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
 def settle(work: Path) -> None:
-    """Set what is missing in our environment; what somebody set and works is left alone.
+    """Set missing environment variables; those that are set and work stay.
 
     Args:
-        work: A folder that can be written.
+        work: A writable folder.
     """
     environment = os.environ
     for name in THREADS:
-        # Contended threads are 5 to 40 times slower; more than one is for whoever asks for it.
+        # Contended threads are 5 to 40 times slower; users may set more than one.
         environment.setdefault(name, "1")
     # Nothing is ever fetched from a hub: bases come from the store, by digest.
     environment["HF_HUB_OFFLINE"] = "1"

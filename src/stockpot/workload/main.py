@@ -1,6 +1,6 @@
-"""One process, one verb: arguments, signals, progress, result. What the verb does is elsewhere.
+"""The process of a run: arguments, signals, progress, result; the verb itself is elsewhere.
 
-Nothing here knows of Kubernetes or of local mode: both start the same process.
+The code depends neither on Kubernetes nor on local mode: both start the same process.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from stockpot.store.outputs import require_regular
 from stockpot.workload.environment import settle
 from stockpot.workload.result import problem_of, write_result
 
-# Looked up by name, so that a purge loads no torch and the slim image needs none.
+# Imported by name, so that a purge loads no torch and the slim image needs none.
 VERBS = {
     "train": "stockpot.training.run",
     "merge": "stockpot.merging.run",
@@ -45,12 +45,12 @@ STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 
 
 class Verb(Protocol):
-    """What every verb's `run` looks like."""
+    """The signature of every verb's `run`."""
 
     def __call__(
         self, spec: RunSpec, *, work: Path, progress: Progress, stop: threading.Event
     ) -> RunResult:
-        """Do what the RunSpec says."""
+        """Carry out the RunSpec."""
         ...
 
 
@@ -72,18 +72,18 @@ def main(arguments: Sequence[str], stop: threading.Event) -> int:
         metavar="HOST:PORT",
         help="where /progress and /metrics answer (default: any free port of this machine)",
     )
-    told = parser.parse_args(arguments)
-    if told.pid:
-        require_regular(told.pid)
-        write_whole(told.pid, str(os.getpid()).encode())
-    return _run(told.spec, told.work, told.result, told.progress, stop)
+    options = parser.parse_args(arguments)
+    if options.pid:
+        require_regular(options.pid)
+        write_whole(options.pid, str(os.getpid()).encode())
+    return _run(options.spec, options.work, options.result, options.progress, stop)
 
 
 def address(text: str) -> Address:
     """Read `host:port`; an IPv6 host stands in brackets.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is not an address.
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -93,7 +93,7 @@ def address(text: str) -> Address:
 
 
 def run(spec: Path, work: Path, result: Path) -> int:
-    """Run what a file says; write what came of it; say how it went. Ends well when signalled."""
+    """Run a RunSpec's file, write its result and return the exit code. Signals end it cleanly."""
     return _run(spec, work, result, ANY_PORT, stop_on_signals())
 
 
@@ -113,8 +113,8 @@ def _run(
         answer = ResultMessage(problem=problem_of(error.exit_code, error.message, error.help))
     except Exception as error:
         traceback.print_exc()
-        said = f"{type(error).__name__}: {error}"
-        answer = ResultMessage(problem=problem_of(ExitCode.BUG, said[:1000]))
+        message = f"{type(error).__name__}: {error}"
+        answer = ResultMessage(problem=problem_of(ExitCode.BUG, message[:1000]))
     code = answer.problem.exit_code if answer.problem else int(ExitCode.OK)
     try:
         if result:
@@ -165,7 +165,7 @@ def read_spec(path: Path) -> RunSpec:
     """Read a RunSpec.
 
     Raises:
-        Refused: The file is not there, or says what this version does not know.
+        Refused: The file is missing, or is not a RunSpec of this version.
     """
     try:
         return RUN_SPEC.validate_json(path.read_bytes())

@@ -1,7 +1,7 @@
-"""How a ResultMessage gets out of the process: never longer, and never another way, than a pod can.
+"""Write the ResultMessage of a process, within the limits of a pod's termination message.
 
-Kubernetes keeps 4,096 bytes of a termination message and cuts the rest off, which would leave
-half a JSON document. So what is too long is shortened here, where it can be done with sense.
+Kubernetes cuts a termination message after 4,096 bytes, which would leave half a JSON document. So
+a longer message is shortened here, field by field.
 """
 
 import errno
@@ -20,19 +20,19 @@ LONGEST_HELP = 500
 CUT = " …"
 
 _NO_RENAME = (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
-"""What renaming onto a mounted file, or making one beside it, may say."""
+"""Errors of renaming onto a mounted file, or of creating a file beside it."""
 
 
 def problem_of(exit_code: int, message: str, help: str = "") -> Problem:  # noqa: A002
-    """Say why a run failed, in text that every JSON reader takes, whatever names stand in it."""
+    """Return the problem of a failed run, with file names escaped that JSON cannot hold."""
     return Problem(exit_code=exit_code, message=_printable(message), help=_printable(help))
 
 
 def fitting(result: ResultMessage) -> bytes:
     """Write a result as JSON of at most 4,096 bytes.
 
-    What is cut, in this order: a long help, the end of the problem's message, the examples of what
-    was left out (their numbers stay), the last figures.
+    It cuts, in this order: a long help, the end of the problem's message, the examples of omissions
+    (counts stay), the last figures.
     """
     problem = result.problem
     if problem and len(_json(result)) > LONGEST_BYTES:
@@ -42,8 +42,8 @@ def fitting(result: ResultMessage) -> bytes:
         text = problem.message
 
         def shortened(length: int) -> ResultMessage:
-            said = problem.model_copy(update={"message": _cut(text, length)})
-            return result.model_copy(update={"problem": said})
+            shorter = problem.model_copy(update={"message": _cut(text, length)})
+            return result.model_copy(update={"problem": shorter})
 
         result = shortened(_most(len(text), lambda n: _fits(shortened(n))))
     for most in range(MOST_EXAMPLES - 1, -1, -1):
@@ -60,13 +60,13 @@ def fitting(result: ResultMessage) -> bytes:
 
 
 def write_result(path: Path, result: ResultMessage) -> None:
-    """Write a result where whoever started us looks for it.
+    """Write a result to the path that the starter of the process reads.
 
-    It appears whole under its name. Where that cannot be (a pod's termination message is a file
-    mounted by itself, in a folder that is not ours), the file that is there is written over.
+    The write is atomic. Where it cannot be (a pod's termination message is a file mounted by
+    itself, in a folder that is not writable), the existing file is overwritten.
 
     Raises:
-        StockpotError: It cannot be written.
+        StockpotError: The file cannot be written.
     """
     data = fitting(result)
     try:
@@ -102,7 +102,7 @@ def _cut(text: str, length: int) -> str:
 
 
 def _most(most: int, fits: Callable[[int], bool]) -> int:
-    """Find the largest number up to `most` that fits; 0 where none does."""
+    """Return the largest number up to `most` that fits, or 0."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
