@@ -73,6 +73,7 @@ def test_any_history_in_which_the_weighting_breaks_settles_once_it_is_mended() -
         18270,
         18386,
         19995,
+        502152,
     ],
 )
 def test_a_history_that_once_failed_settles(seed: int) -> None:
