@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.results import ResultMessage
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
@@ -23,7 +24,6 @@ from stockpot.api.runspec import (
     Place,
     RecipePart,
     RevisionRef,
-    RunResult,
     RunSpec,
     ServeRun,
     StoreRef,
@@ -116,9 +116,9 @@ def folder(shard: str) -> Location:
     return Location(place=Place.FOLDER, path=str(DATA / shard))
 
 
-def result(name: str) -> RunResult:
+def result(name: str) -> ResultMessage:
     """Read the result of a run."""
-    return RunResult.model_validate_json((WORK / f"{name}.result.json").read_bytes())
+    return ResultMessage.model_validate_json((WORK / f"{name}.result.json").read_bytes())
 
 
 def uniform_recipe() -> Recipe:
@@ -152,7 +152,7 @@ def grant() -> None:
     endpoint = json.loads(wait_for(WORK / "serve" / "endpoint.json"))
     public, admin = endpoint["url"], endpoint["adminUrl"]
     state = ServerState.model_validate_json(ask(f"{admin}/state"))
-    word = Grant(boot=state.boot, epoch=1, number=1, revision=revision())
+    word = Grant(instance_id=state.instance_id, epoch=1, number=1, revision=revision())
     ask(f"{admin}/weights:prepare", word.model_dump_json())
     for _ in range(600):
         state = ServerState.model_validate_json(ask(f"{admin}/state"))
