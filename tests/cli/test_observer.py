@@ -176,7 +176,7 @@ def server_that_answers(scene: Scene) -> None:
     status = {"baseDigest": DIGEST}
     soup = scene.api.edit("soups", "emoji", {"status": status})
     ports = scene.ports
-    ports.servers.scale(1, serve_run(read(Soup, soup), ports.surroundings))
+    ports.servers.scale(1, serve_run(read(Soup, soup), ports.environment))
     [deployment] = scene.api.of_kind("deployments")
     running = {"name": "serve", "ready": True, "state": {"running": {"startedAt": STARTED_AT}}}
     pod = scene.add_pod(

@@ -187,6 +187,8 @@ def test_a_merge_that_is_interrupted_leaves_nothing(
     with started(
         way, "merge", *checkpoints, "-o", out / "new" / "soup", "--threads", threads,
         module="tests.cli.interruptible", stderr=-1,
+        # Ignored signals are inherited: SIGINT in the background of a shell, SIGHUP from nohup.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:  # fmt: skip
         assert process.stderr.readline() == b"under way\n"
         process.send_signal(number)

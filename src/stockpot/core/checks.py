@@ -3,7 +3,7 @@
 A shard climbs a ladder towards being served; an unlearning target climbs one towards its receipt.
 The stage of each is the first check that the world does not show, searched from the first
 at every round. So a late writer, a server that comes back or a crash needs no case of its own: the
-shard or target is simply found on the rung that broke.
+shard or target is simply found on the stage that broke.
 
     shard     HELD → TRAINED → INCLUDED → SERVED
     target    TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED

@@ -51,6 +51,6 @@ def cluster_ports(
         objects=ClusterObjects(client, cache, key, record_events),
         runs=ClusterRuns(client, cache, key, settings, pods, events, now),
         servers=ClusterServers(client, cache, key, settings, environment, pods, events, now),
-        surroundings=environment,
+        environment=environment,
         now=now,
     )

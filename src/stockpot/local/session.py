@@ -114,7 +114,7 @@ class Session:
                 objects=FolderObjects(self.objects, key),
                 runs=self.runs(key),
                 servers=ProcessServers(Process(self.layout.server(*key)), places.port),
-                surroundings=self.environment,
+                environment=self.environment,
                 now=utc_now,
             )
         return self._ports[key]

@@ -72,7 +72,7 @@ def apply(
         case act.StartTraining(shard, request) if request != _request_of(shard, world):
             return  # The shard asks for another training by now, and the name says which.
         case act.StartRun():
-            spec = run_spec(action, RunInputs(soup, objects, world, ports.surroundings))
+            spec = run_spec(action, RunInputs(soup, objects, world, ports.environment))
             ports.runs.start(run_name(action), action.lineage, spec)
         case act.EndRun(name):
             ports.runs.end(name)
@@ -81,7 +81,7 @@ def apply(
         case act.Commit(server, instance_id, promotion):
             ports.servers.commit(server, instance_id, promotion)
         case act.Scale(replicas):
-            ports.servers.scale(replicas, serve_run(soup, ports.surroundings))
+            ports.servers.scale(replicas, serve_run(soup, ports.environment))
         case _:
             _write(action, soup, objects, world, ports, now)
 

@@ -166,5 +166,5 @@ class Ports:
     objects: Objects
     runs: Runs
     servers: Servers
-    surroundings: Environment
+    environment: Environment
     now: Callable[[], datetime]

@@ -79,7 +79,7 @@ def template_of(
     return {
         "metadata": {"labels": labels_of(spec), "annotations": annotations},
         "spec": {
-            **_surroundings(spec, settings),
+            **_placement(spec, settings),
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER,
@@ -149,7 +149,7 @@ def _image(spec: RunSpec, settings: OperatorSettings) -> str:
     return settings.images.unlearn if spec.deletes else settings.images.workload
 
 
-def _surroundings(spec: RunSpec, settings: OperatorSettings) -> Json:
+def _placement(spec: RunSpec, settings: OperatorSettings) -> Json:
     admin, accounts = settings.pods, settings.service_accounts
     chosen: Json = {
         "serviceAccountName": accounts.unlearn if spec.deletes else accounts.workload,
@@ -160,7 +160,7 @@ def _surroundings(spec: RunSpec, settings: OperatorSettings) -> Json:
         "tolerations": list(admin.tolerations),
         "runtimeClassName": admin.runtime_class_name,
     }
-    # What is empty is left to the API server: an empty list told is not the same as none.
+    # Empty values are left out: an applied empty list differs from an absent one.
     return {key: value for key, value in chosen.items() if value not in ("", [], {})}
 
 
