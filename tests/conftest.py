@@ -12,6 +12,7 @@ LONG = (
     "tests/e2e/",
     "tests/local/test_the_first_soup.py",
     "tests/local/test_bad_input.py",
+    "tests/local/test_plugins.py",
     "tests/cli/test_verify.py",
     "tests/controlplane/test_leaders.py",
     "tests/controlplane/test_lint_agrees.py",

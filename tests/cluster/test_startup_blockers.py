@@ -50,6 +50,33 @@ def test_an_old_event_of_another_pod_is_passed_over() -> None:
     assert blocker_of(job, a_pod_that_waits(job, "ContainerCreating"), events=(event,)) is None
 
 
+# --- queues
+
+
+def test_a_job_in_a_queue_is_queued() -> None:
+    job = a_job()
+    job["spec"]["suspend"] = True
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
+
+    blocker = blocker_of(job)
+
+    assert blocker is not None
+    assert blocker.reason is Reason.QUEUED
+    assert blocker.message.endswith("is in the queue gpus")
+    assert "kubectl get workload -n" in blocker.help
+
+
+def test_a_job_that_somebody_suspended_is_queued_with_the_command_that_resumes_it() -> None:
+    job = a_job()
+    job["spec"]["suspend"] = True
+
+    blocker = blocker_of(job)
+
+    assert blocker is not None
+    assert blocker.reason is Reason.QUEUED
+    assert """--type merge -p '{"spec":{"suspend":false}}'""" in blocker.help
+
+
 # --- secrets
 
 

@@ -13,7 +13,7 @@ from stockpot.api.v1alpha1 import (
     ObjectMeta,
     ShardUnlearning,
 )
-from stockpot.controller.deletion_recorder import needs_record
+from stockpot.reconcile.objects.unlearning import needs_tombstone
 
 NOON = "2026-11-22T12:00:00Z"
 
@@ -28,7 +28,7 @@ def a_shard(*, unlearning: ShardUnlearning | None = None, **about: object) -> Da
 
 
 def test_a_deletion_is_written_down() -> None:
-    assert needs_record(a_shard())
+    assert needs_tombstone(a_shard())
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_a_deletion_is_written_down() -> None:
     ids=["alive", "not ours", "by force", "it is already"],
 )
 def test_what_is_a_rounds_to_say_is_left_to_it(shard: DataShard) -> None:
-    assert not needs_record(shard)
+    assert not needs_tombstone(shard)

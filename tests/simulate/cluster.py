@@ -382,13 +382,7 @@ class SimulatedCluster:
         return name in self.store.artefacts and is_old
 
     def _is_busy(self) -> bool:
-        # The Soup owns its servers: where the operator crashed between ReleaseSoup and Scale(0),
-        # the garbage collector ends them, and no round commits what they have prepared. They stay
-        # here, so that the invariants are asked about what they hold.
-        moving = any(
-            pod.is_moving and not (self.is_soup_gone and pod.awaits_commit)
-            for pod in self.pods.known.values()
-        )
+        moving = any(pod.is_moving for pod in self.pods.known.values())
         return moving or bool(
             self.runs.active() or self.runs.hidden() or self.runs.ending() or self.pods.ending()
         )

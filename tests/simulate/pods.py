@@ -38,12 +38,6 @@ class Pod:
         """Whether anything is still to be fetched, warmed up or dropped."""
         return any(held.stage is not grants.CopyStage.SERVING for held in self.holdings.held)
 
-    @property
-    def awaits_commit(self) -> bool:
-        """Whether a commit is all that it waits for: it can do nothing by itself."""
-        settled = (grants.CopyStage.SERVING, grants.CopyStage.PREPARED)
-        return all(held.stage in settled for held in self.holdings.held)
-
 
 @dataclass
 class Pods:

@@ -70,3 +70,10 @@ def test_it_goes_last() -> None:
     assert ReleaseSoup() in actions_for(world)
     assert ReleaseSoup() not in actions_for(replace(world, runs=(PURGED,)))
     assert ReleaseSoup() not in actions_for(replace(world, targets=(GOING.target,)))
+
+
+def test_its_servers_are_scaled_down_before_it_goes() -> None:
+    actions = actions_for(going(replace(a_world(a_soup().of("cats")), replicas=1)))
+
+    assert Scale(0) in actions
+    assert ReleaseSoup() not in actions

@@ -89,6 +89,18 @@ def test_a_startup_blocker_is_reported_with_what_to_do() -> None:
     assert actions_for(world) == ()
 
 
+def test_a_training_whose_job_is_in_a_queue_is_queued_and_needs_nobody() -> None:
+    why = StartupBlocker(Reason.QUEUED, "its Job train-1 is in the queue gpus", "wait")
+    world = a_world(a_soup().of(), a_shard("cats"), replace(a_run(TRAINING), startup_blocker=why))
+
+    pending = assessment(world).pending[uid("cats")]
+
+    assert pending
+    assert pending.blocker.reason is Reason.QUEUED
+    assert not pending.blocker.needs_person
+    assert pending.blocker.message.endswith("waits: its Job train-1 is in the queue gpus")
+
+
 def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() -> None:
     why = StartupBlocker(Reason.UNSCHEDULABLE, "no node has 1 nvidia.com/gpu", "add one")
     soup = a_soup().of("cats")

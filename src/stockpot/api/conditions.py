@@ -93,7 +93,7 @@ class Reason(Explained):
     NOT_TRAINED = "NotTrained", "The shard has no ingredient yet."
     QUEUED = (
         "Queued",
-        "The training waits for a slot: training.parallelism is used up.",
+        "The training waits: training.parallelism is used up, or a queue suspends its Job.",
     )
     TRAINING = "Training", "The shard is being trained."
     TRAINING_FAILED = "TrainingFailed", "The training failed training.maxAttempts times."

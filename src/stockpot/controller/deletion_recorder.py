@@ -12,12 +12,11 @@ from datetime import datetime
 
 import structlog
 
-from stockpot.api.v1alpha1 import FINALIZER, DataShard
+from stockpot.api.v1alpha1 import DataShard
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of
 from stockpot.errors import StockpotError
 from stockpot.kube.status_writer import StatusWriter, read
-from stockpot.reconcile.objects.shard import is_forced
-from stockpot.reconcile.objects.unlearning import tombstone
+from stockpot.reconcile.objects.unlearning import needs_tombstone, tombstone
 
 log = structlog.get_logger("stockpot.deletions")
 
@@ -25,17 +24,6 @@ THREADS = 4
 """Concurrent writes: a bound on the load of the API server."""
 LONGEST_S = 2.0
 """How long reconciles wait at most for an API server that does not answer."""
-
-
-def needs_record(shard: DataShard) -> bool:
-    """Whether the deletion of a shard is not recorded yet.
-
-    A forced deletion is recorded in its Soup, by a reconcile; a shard without our finalizer is
-    not ours.
-    """
-    meta, record = shard.metadata, shard.status.unlearning
-    held = FINALIZER in meta.finalizers
-    return bool(meta.deletion_timestamp) and held and record is None and not is_forced(shard)
 
 
 class DeletionRecorder:
@@ -80,7 +68,7 @@ class DeletionRecorder:
 
     def _note(self, thing: Json) -> None:
         try:
-            if needs_record(read(DataShard, thing)) and self._may_work(namespace_of(thing)):
+            if needs_tombstone(read(DataShard, thing)) and self._may_work(namespace_of(thing)):
                 self._writer.write(DataShard, thing, [tombstone(self._now())])
         except StockpotError as error:
             # The reconcile does it, and reports the problem.

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import structlog
 
 from stockpot import __version__
-from stockpot.api.v1alpha1 import DataShard
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
@@ -33,7 +32,7 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import StatusWriter
 from stockpot.kube.wiring import cluster_ports
-from stockpot.metrics.facts import soup_facts
+from stockpot.metrics.facts import soup_facts, trainings_in_progress
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
 from stockpot.reconcile.loop import Round
@@ -203,21 +202,10 @@ class Operator:
         if observed.soup is None:
             self.meters.observe_round(key, None, duration_s)
             return
-        running = _in_training(observed.shards)
+        running = trainings_in_progress(observed.shards)
         facts = soup_facts(observed.soup, observed.shards, observed.revisions, in_training=running)
         self.meters.observe_round(key, facts, duration_s)
         self.meters.observe_progress(key, running)
-
-
-def _in_training(shards: tuple[DataShard, ...]) -> dict[str, float]:
-    """Return the progress of each running training, 0 to 1, by the shard's name."""
-    return {
-        shard.metadata.name: (shard.status.training.progress_percent or 0) / 100
-        for shard in shards
-        if shard.status.training
-        and shard.status.training.completed_at is None
-        and shard.status.training.run_name
-    }
 
 
 def _end_at_once(why: str) -> None:

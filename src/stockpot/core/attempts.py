@@ -74,7 +74,9 @@ def failed_run(
 def startup_blocked(startup_blocker: StartupBlocker, what: str) -> Blocker:
     """Return what keeps a run or server from starting, though it has not failed."""
     message = f"{what} waits: {startup_blocker.message}"
-    return Blocker(startup_blocker.reason, message, startup_blocker.help, needs_person=True)
+    reason = startup_blocker.reason
+    # A queue admits it by itself.
+    return Blocker(reason, message, startup_blocker.help, needs_person=reason is not Reason.QUEUED)
 
 
 REASONS: Mapping[int, Reason] = {

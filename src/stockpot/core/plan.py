@@ -165,12 +165,15 @@ def _soup(assessment: Assessment, now: datetime) -> Iterator[Action]:
 
 
 def _hold(assessment: Assessment) -> Iterator[Action]:
-    """Keep our finalizer on the soup until its shards are unlearned and its runs are gone."""
+    """Keep our finalizer on the soup until its shards are unlearned, its runs and servers gone.
+
+    Servers go before the soup: deleted with `--cascade=orphan` it takes none with it.
+    """
     world = assessment.inputs.world
     soup = world.soup
     if soup.alive and not soup.held:
         yield HoldSoup()
-    if soup.alive or not soup.held or world.runs:
+    if soup.alive or not soup.held or world.runs or world.replicas:
         return
     is_learnt = any(shard.held or shard.trained for shard in world.shards)
     if not is_learnt and not any(_needs_soup(target, assessment) for target in world.targets):

@@ -32,9 +32,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class StartupBlocker:
-    """Why a run or server cannot start, though it has not failed: a person must act.
+    """Why a run or server cannot start, though it has not failed.
 
-    For example an image that cannot be pulled, a missing Secret, a pod that fits on no node.
+    A person must act, for example where an image cannot be pulled, a Secret is missing or a pod
+    fits on no node; not where the reason is Queued.
     """
 
     reason: Reason

@@ -111,6 +111,17 @@ def soup_facts(
     )
 
 
+def trainings_in_progress(shards: Iterable[DataShard]) -> dict[str, float]:
+    """Return the progress of each running training, 0 to 1, by the shard's name."""
+    return {
+        shard.metadata.name: (shard.status.training.progress_percent or 0) / 100
+        for shard in shards
+        if shard.status.training
+        and shard.status.training.completed_at is None
+        and shard.status.training.run_name
+    }
+
+
 def _by_reason(omissions: Iterable[Omission]) -> dict[str, int]:
     return {omission.reason: omission.count for omission in omissions}
 

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
+from stockpot.cluster.apiserver import labels
 from stockpot.cluster.apiserver.objects import (
     Json,
     condition_of,
     container_status,
     is_alive,
+    labels_on,
     name_of,
     namespace_of,
     newest_first,
@@ -45,6 +47,8 @@ def startup_blocker_of(
     """
     alive = [pod for pod in reversed(newest_first(pods)) if is_alive(pod)]
     sorted_events = sorted(events, key=_last_time)
+    if workload.get("spec", {}).get("suspend"):
+        return _suspended(workload)
     if refused := _creation_blocker(workload, alive, sorted_events):
         return refused
     blockers = (_pod_blocker(pod, sorted_events, now) for pod in alive)
@@ -52,6 +56,23 @@ def startup_blocker_of(
 
 
 # ---------------------------------------------------------------- pods that cannot be created
+
+
+def _suspended(job: Json) -> StartupBlocker:
+    """Explain a Job that somebody else suspended: we suspend none, and queues suspend all."""
+    namespace, queue = namespace_of(job), labels_on(job).get(labels.KUEUE_QUEUE)
+    if queue:
+        return StartupBlocker(
+            Reason.QUEUED,
+            f"its Job {name_of(job)} is in the queue {queue}",
+            f"wait; kubectl get workload -n {namespace} shows what Kueue waits for",
+        )
+    return StartupBlocker(
+        Reason.QUEUED,
+        f"its Job {name_of(job)} is suspended, and not by Stockpot",
+        "wait for the queue that admits Jobs, or resume it: kubectl patch job -n "
+        f"""{namespace} {name_of(job)} --type merge -p '{{"spec":{{"suspend":false}}}}'""",
+    )
 
 
 def _creation_blocker(

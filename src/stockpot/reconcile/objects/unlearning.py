@@ -3,7 +3,14 @@
 from collections.abc import Container, Iterator, Mapping
 from datetime import datetime
 
-from stockpot.api.v1alpha1 import MOST_LOST, DataShard, LostShard, ShardUnlearning, Soup
+from stockpot.api.v1alpha1 import (
+    FINALIZER,
+    MOST_LOST,
+    DataShard,
+    LostShard,
+    ShardUnlearning,
+    Soup,
+)
 from stockpot.core.actions import RecordReceipt, StartTraining
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of, shard_of
@@ -142,6 +149,17 @@ def _target(
         last_receipt=max(last, unlearning.last_receipt),
         receipt_digest=Digest(unlearning.receipt_digest) if unlearning.receipt_digest else None,
     )
+
+
+def needs_tombstone(shard: DataShard) -> bool:
+    """Whether the deletion of a shard is to be recorded in the shard, and is not yet.
+
+    A forced deletion is recorded in its Soup, by a round; a shard without our finalizer is not
+    ours.
+    """
+    meta, unlearning = shard.metadata, shard.status.unlearning
+    is_held = FINALIZER in meta.finalizers
+    return bool(meta.deletion_timestamp) and is_held and not unlearning and not is_forced(shard)
 
 
 def tombstone(now: datetime) -> EditShard:
