@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from tests.spec.vocabulary import *
 
 DOGS = uid("dogs")
@@ -65,10 +66,40 @@ def test_the_object_of_an_expired_shard_stays_and_no_action_follows() -> None:
     assert check(world, NOON).pending[DOGS] is None
 
 
+def test_an_expired_shard_with_a_receipt_is_no_deletion_in_flight_at_later_promotions() -> None:
+    rolling_out = a_world(
+        a_soup().of("cats", epoch=2),
+        *(CATS, EXPIRED, a_server().of("cats")),
+        receipted=("dogs",),
+    )
+
+    assert check(rolling_out, NOON).pending[DOGS] is None
+    assert report_of(check(rolling_out, NOON)).soup.deleting == 0
+
+
+def test_what_a_server_still_holds_of_an_expired_shard_is_looked_at_again() -> None:
+    held = a_server().of("cats", "dogs")
+    world = a_world(a_soup().of("cats", epoch=2), CATS, EXPIRED, held, receipted=("dogs",))
+
+    assert check(world, NOON).pending[DOGS] is not None
+
+
 def test_the_next_round_is_due_when_a_shard_expires() -> None:
     at = NOON + timedelta(days=40)
 
     assert check(a_world(a_soup().of("cats"), CATS.with_fields(expires_at=at)), NOON).due_at == at
+
+
+@pytest.mark.parametrize("deadline_s", [1, 3600, 4 * 3600, 30 * 86_400])
+def test_it_is_due_then_whatever_the_deadline_of_another_unlearning_is(deadline_s: int) -> None:
+    at, going = NOON + timedelta(hours=3), a_shard("eels").trained().tombstoned()
+    soup = a_soup().of("cats").with_fields(deadline_s=deadline_s)
+    world = a_world(soup, CATS.with_fields(expires_at=at), going)
+    requested_at = going.target.requested_at
+    assert requested_at is not None
+    deadline = requested_at + timedelta(seconds=deadline_s)
+
+    assert check(world, NOON).due_at == min(time for time in (at, deadline) if time > NOON)
 
 
 def test_without_shards_there_are_no_servers_where_the_soup_scales_to_zero() -> None:

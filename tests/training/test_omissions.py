@@ -104,6 +104,20 @@ def test_copies_of_a_record_that_is_left_out_are_left_out_and_counted(ground: Gr
     assert not [text for text in manifests if "copy.png" in text], "it would outlive its receipt"
 
 
+def test_a_copy_under_another_caption_is_left_out_as_well(ground: Ground) -> None:
+    record = list_records(ground.data)[0]
+    shutil.copy(ground.data / record.name, ground.data / "copy.png")
+    with (ground.data / "metadata.jsonl").open("a") as metadata:
+        metadata.write(json.dumps({"file_name": "copy.png", "text": "another caption"}) + "\n")
+
+    by_name = ground.train(training=BRIEF, exclude_records=(record.name,))
+    by_picture = ground.train(training=BRIEF, exclude_records=(record.picture,))
+
+    assert by_name.records == by_picture.records == 11
+    assert [(o.reason, o.count) for o in by_name.omissions] == [("ExcludedCopy", 1)]
+    assert by_picture.weights_digest == by_name.weights_digest
+
+
 def test_results_and_manifests_of_older_versions_are_read() -> None:
     result = ResultMessage.model_validate_json('{"reused": false, "records": 3, "figures": {}}')
     manifest = Manifest.model_validate_json('{"version": 1, "kind": "Ingredient"}')

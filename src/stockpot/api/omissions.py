@@ -28,7 +28,7 @@ class OmissionReason(Explained):
     HIDDEN_FILE = "HiddenFile", "pictures and captions in hidden files and folders, left out"
     LINK = "Link", "links that are not followed, left out"
     CAPTION_WITHOUT_PICTURE = "CaptionWithoutPicture", "captions of no picture, left out"
-    EXCLUDED_COPY = "ExcludedCopy", "copies of records in excludeRecords, left out with them"
+    EXCLUDED_COPY = "ExcludedCopy", "copies of pictures in excludeRecords, left out with them"
     EXTRA_FRAMES = "ExtraFrames", "pictures of several frames or pages, of which the first is used"
     COLOUR_PROFILE = "ColourProfile", "pictures whose colour profile is not sRGB and is not applied"
     CUT_CAPTION = "CutCaption", "captions longer than the text encoder reads, cut at their end"

@@ -54,6 +54,8 @@ def pending_learning_stage(shard: Shard, inputs: CheckInput) -> PendingStage | N
 
 def pending_unlearning_stage(target: UnlearningTarget, inputs: CheckInput) -> PendingStage | None:
     """Find the first stage that the world does not show yet. None: the target is at the top."""
+    if unlearning_checks.is_unlearned(target, inputs.world):
+        return None
     for stage, check in UNLEARNING.items():
         if blocker := check(target, inputs):
             return PendingStage(stage, blocker)

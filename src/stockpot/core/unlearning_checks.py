@@ -12,7 +12,26 @@ from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import purge_again_at
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.stages import CheckInput
-from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
+from stockpot.core.world import World
+
+
+def unlearned_but_there(target: UnlearningTarget, world: World) -> bool:
+    """Whether the target expired and its receipt is Complete: only its object stays."""
+    return target.uid in world.receipted and not target.is_being_deleted
+
+
+def is_unlearned(target: UnlearningTarget, world: World) -> bool:
+    """Whether an expired target is unlearned, and nothing of it came back.
+
+    Its object stays, so it is observed for ever; later promotions are no stages of its unlearning.
+    """
+    if not isinstance(target.owner, ShardObject) or not unlearned_but_there(target, world):
+        return False
+    promoted = world.serving_recipe
+    is_served = promoted is not None and target.is_in(promoted.lineage)
+    is_held = any(holds(server, target) for server in world.servers)
+    return not (is_served or is_held or world.runs_with(target))
 
 
 def tombstoned(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
@@ -96,8 +115,8 @@ def purged(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     if blocker := failed(start, inputs.world, Reason.PURGE_FAILED, f"the purge of {target.name}"):
         return blocker
     run = last_attempt(start, inputs.world)
-    if run is None and target.uid in inputs.world.receipted and not target.is_being_deleted:
-        return None  # It expired and is unlearned; only its object stays.
+    if run is None and unlearned_but_there(target, inputs.world):
+        return None
     if run is None or run.result is None:
         return Blocker(Reason.NOT_PURGED, f"{target.name} is still in the store", "wait")
     if target.incomplete and isinstance(run.result, PurgeResult) and run.result.residual_count:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from stockpot.api.omissions import OmissionReason, Omissions
-from stockpot.core.digests import Digest
 from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.folder_scan import (
     METADATA,
@@ -111,6 +110,12 @@ def without(records: Sequence[Record], names: Collection[str]) -> list[Record]:
 def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
     """Leave out records by name or by digest, with all copies of them, and count the copies.
 
+    A copy is a record with the same picture, whatever its name and caption.
+
+    Args:
+        records: All records of a shard.
+        names: Paths inside the data folder, digests of pictures' files, or digests of records.
+
     Raises:
         Refused: (BAD_DATA) One of them is not there, so that nothing was left out by its name; or
             no record is left.
@@ -118,28 +123,28 @@ def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
     if not names:
         return DataFolder(list(records))
     wanted = {_as_named(name) for name in names}
-    chosen = {record.name for record in records if {record.name, record.digest} & wanted}
-    known = {name for record in records for name in (record.name, record.digest)}
+    chosen = {record.name for record in records if _names(record) & wanted}
+    known = {name for record in records for name in _names(record)}
     if unknown := sorted(wanted - known):
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         refuse_data(
             f"No record of the data is called {', '.join(unknown[:3])}{more}.",
             "Name records in excludeRecords by their path inside the data folder, or by digest.",
         )
-    excluded = {_identity(record) for record in records if record.name in chosen}
-    left = [record for record in records if _identity(record) not in excluded]
+    excluded = {record.picture for record in records if record.name in chosen}
+    left = [record for record in records if record.picture not in excluded]
     if not left:
         refuse_data("excludeRecords leaves no record.", "Delete the DataShard: that unlearns all.")
     counter = OmissionCounter()
     for record in records:
-        if _identity(record) in excluded and record.name not in chosen:
+        if record.picture in excluded and record.name not in chosen:
             counter.add(OmissionReason.EXCLUDED_COPY, record.name)
     return DataFolder(left, counter.omissions())
 
 
-def _identity(record: Record) -> Digest:
-    """Return what makes two records copies: excluding one excludes both."""
-    return record.digest
+def _names(record: Record) -> set[str]:
+    """Return all names by which `excludeRecords` may name a record."""
+    return {record.name, record.picture, record.digest}
 
 
 def _as_named(name: str) -> str:

@@ -31,8 +31,8 @@ class Inclusion(StrEnum):
 
 MOST_EXCLUDED = 500
 RecordName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-"""A picture's path inside the data folder, as `shard.tar/000.jpg` in a tar; or the record's digest
-(`sha256:…`)."""
+"""A picture's path inside the data folder, as `shard.tar/000.jpg` in a tar; or the digest of the
+picture's file (`sha256:…`)."""
 RecordNames = Annotated[tuple[RecordName, ...], Field(max_length=MOST_EXCLUDED)]
 
 
@@ -67,8 +67,9 @@ class DataShardSpec(Model):
     exclude_records: RecordNames = ()
     """Records to unlearn: the shard leaves the soup at once and rejoins it, retrained without them.
 
-    Each is named by its path inside the data folder, as in `file_name`, or by digest. The training
-    that had them is purged, with a receipt of its own. A removed record cannot be added again.
+    Each is named by its path inside the data folder, as in `file_name`, or by its file's digest.
+    Copies of its picture leave with it, whatever their name and caption. The training that had them
+    is purged, with a receipt of its own. A removed record cannot be added again.
     """
     weight: DecimalString = "1"
     """Weight in the mean, relative to the other shards; equal weights give the uniform soup."""
