@@ -7,12 +7,13 @@ from fractions import Fraction
 
 from stockpot.api.results import RESULTS, RunResult, SignedReceipt
 from stockpot.api.run_kinds import RunKind
-from stockpot.core.actions import Action, DueReceipt, Start, StartSigning, run_name
+from stockpot.core.actions import Action
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.core.plan import check, plan
 from stockpot.core.recipe import Ingredient, Recipe, ShardUID, recipe_of
 from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.revision import Epoch, Promotion, Revision
+from stockpot.core.run_starts import DueReceipt, Start, StartSigning, run_name
 from stockpot.core.runs import Failure, Run, RunName
 from stockpot.core.servers import HeldRevision, Server, ServerGrant
 from stockpot.core.shard import Shard, TrainingOutcome
@@ -260,6 +261,7 @@ RESULT_FIELDS: Mapping[RunKind, Mapping[str, object]] = {
     },
     RunKind.RESCAN: {"purged_objects": 0, "purged_bytes": 0},
     RunKind.SIGN: {},
+    RunKind.FIND: {},
 }
 
 

@@ -289,8 +289,8 @@ FILES = {
         SHARD + "status: {mood: good}\n",
         (
             "f.yaml:7: unknown field status.mood; known here: baseDigest, conditions, dataDigest, "
-            "former, ingredient, leftOut, observedGeneration, omissions, records, recordsAskedAt, "
-            "request, training, trainingKey, unlearning"
+            "former, foundRecords, ingredient, leftOut, observedGeneration, omissions, records, "
+            "recordsAskedAt, request, training, trainingKey, unlearning"
         ),
     ),
     "an item of a list": (

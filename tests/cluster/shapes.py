@@ -6,6 +6,7 @@ from stockpot.api.results import ResultMessage
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
+    FindRun,
     Location,
     MergeRun,
     ObjectRef,
@@ -105,6 +106,17 @@ def an_evaluation() -> EvaluateRun:
 
 def a_purge() -> PurgeRun:
     return PurgeRun(name="purge-7d21e0b4-1", store=STORE, soup=SOUP, shard=FOOD)
+
+
+def a_find() -> FindRun:
+    return FindRun(
+        name="find-7d21e0b4-1",
+        store=STORE,
+        soup=SOUP,
+        shard=FOOD,
+        training_key=DIGEST,
+        names=("a.png",),
+    )
 
 
 def a_signing() -> SignRun:

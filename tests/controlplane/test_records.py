@@ -50,10 +50,18 @@ def test_a_record_that_is_not_there_is_named_and_nothing_is_lost(test_cluster: T
         lambda: test_cluster.is_so("food", "Stalled"), "the shard says what is wrong"
     )
     condition = test_cluster.condition("food", "Stalled")
+    included = test_cluster.condition("food", "Included")
+    serving = test_cluster.serving()
     right: dict[str, dict[str, list[str]]] = {"spec": {"excludeRecords": []}}
     test_cluster.admin.merge(DATA_SHARDS, test_cluster.studio, "food", right)
-    test_cluster.until(lambda: test_cluster.serving() == [{food}], "the shard comes back as it was")
+    test_cluster.until(
+        lambda: not test_cluster.is_so("food", "Stalled"), "nothing is wrong any more"
+    )
 
-    assert condition["reason"] == "BadData"
+    assert condition["reason"] == "UnknownRecords"
+    assert "food was not trained on nobody" in condition["message"]
+    assert included["status"] == "True"
+    assert serving == test_cluster.serving() == [{food}], "it never left the soup"
+    assert not test_cluster.jobs("train")
     assert (test_cluster.get("food") or {})["status"]["trainingKey"] == before
     assert not test_cluster.receipts()

@@ -9,9 +9,11 @@ import pytest
 
 from stockpot.core import checks, due_receipts, plan, plan_shards, unlearning_checks
 from stockpot.core import membership as members
-from stockpot.core.actions import DueReceipt, RecordReceipt, StartPurge
+from stockpot.core.actions import RecordReceipt
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
+from stockpot.core.run_starts import DueReceipt, StartPurge
+from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 from stockpot.core.world import World
@@ -165,7 +167,12 @@ def _epochs_stand_still(patch: Patch) -> None:
     patch.setattr(World, "next_epoch", property(lambda _: 1))
 
 
+def _unconfirmed_records_leave(patch: Patch) -> None:
+    patch.setattr(Shard, "awaits_found_records", property(lambda _: False))
+
+
 MUTANTS: Mapping[str, Mutate] = {
+    "lets a shard leave for records that nobody looked up": _unconfirmed_records_leave,
     "purges before the survivors are promoted": _without(Stage.EXCLUDED),
     "purges before the survivors are served": _without(Stage.ROLLED_OUT),
     "purges before writers have ended": _without(Stage.QUIESCED),

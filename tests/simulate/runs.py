@@ -14,6 +14,7 @@ from stockpot.api.results import RunResult, SignedReceipt, SignResult, TrainResu
 from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
     EvaluateRun,
+    FindRun,
     MergeRun,
     PurgeRun,
     ReceiptRequest,
@@ -172,6 +173,15 @@ class Runs:
                 return a_result(RunKind.PURGE, purged_objects=count, residual_count=left)
             case SignRun():
                 return self._sign(spec)
+            case FindRun():
+                unknown = [name for name in spec.names if name not in RECORDS]
+                return a_result(
+                    RunKind.FIND,
+                    records=9,
+                    covered=len(spec.names) - len(unknown),
+                    unknown=tuple(unknown),
+                    unknown_count=len(unknown),
+                )
             case EvaluateRun() | ServeRun():
                 return a_result(spec.kind)
 
@@ -250,7 +260,7 @@ def lineage_of(uid: str, key: str) -> frozenset[str]:
 
 def is_in_namespace(spec: RunSpec) -> bool:
     """Whether a run is in its soup's namespace, rather than the operator's."""
-    return not isinstance(spec, PurgeRun | SignRun)
+    return not isinstance(spec, PurgeRun | SignRun | FindRun)
 
 
 def about(spec: RunSpec) -> frozenset[ShardUID]:

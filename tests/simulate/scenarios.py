@@ -10,8 +10,8 @@ from tests.simulate.histories import require, require_rest
 from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import SignRun
 from stockpot.api.training import Named
-from stockpot.core.actions import DueReceipt, StartSigning, run_name
 from stockpot.core.recipe import ShardUID
+from stockpot.core.run_starts import DueReceipt, StartSigning, run_name
 from stockpot.core.runs import RunName
 
 
@@ -328,7 +328,28 @@ def the_weighting_breaks() -> None:
         require_rest(cluster)
 
 
+def a_record_is_misspelt() -> None:
+    """Names of no record cost the shard nothing; once they are right, it leaves and returns."""
+    cluster = cluster_of("cats", "dogs")
+    dogs, both = uid_of(cluster, "dogs"), cluster.served()
+    cluster.exclude(dogs, "nobody", "first")
+    for _ in range(40):
+        cluster.round()
+        require(cluster)
+        assert cluster.served() == both, "a request that is not confirmed changed the soup"
+        if ready := cluster.runs.active():
+            cluster.runs.finish(ready[0], cluster.now)
+        cluster.pods.move()
+    assert cluster.shards[dogs].status.found_records is not None
+    cluster.exclude(dogs, "first")
+    cluster.settle()
+    require_rest(cluster)
+    assert cluster.shards[dogs].status.left_out == ("first",)
+    assert cluster.served() != both
+
+
 SCENARIOS = (
+    a_record_is_misspelt,
     everything_is_deleted_at_once,
     two_sign_runs_end_out_of_order,
     a_namespace_is_deleted,

@@ -3,12 +3,17 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from tests.spec.vocabulary import *
 
 DOGS, CATS = uid("dogs"), a_shard("cats").trained()
 OLD = Ingredient(DOGS, key("dogs"))
 FORMER = former_of(OLD)
-WITH_EXCLUSION = a_shard("dogs").trained().with_fields(excluded_records=frozenset({"rex.png"}))
+CONFIRMED = FoundRecords(records=100, covered=2)
+NO_LIST = FoundRecords()
+NAMED = a_shard("dogs").trained().with_fields(excluded_records=frozenset({"rex.png"}))
+WITH_EXCLUSION = NAMED.with_fields(found_records=NO_LIST)
+SEARCH = StartFind(DOGS, NAMED.shard.request)
 REQUEST_RECORDED = WITH_EXCLUSION.with_fields(records_asked_at=NOON)
 AGAIN = StartTraining(DOGS, WITH_EXCLUSION.shard.request)
 DISOWN = DropIngredient(DOGS, OLD, ("rex.png",))
@@ -27,6 +32,81 @@ def lacks(world: World, shard: str = DOGS) -> tuple[Stage, Reason] | None:
 
 def kinds(actions: tuple[Action, ...]) -> list[type]:
     return [type(action) for action in actions]
+
+
+def test_names_are_looked_up_before_anything_changes() -> None:
+    world = a_world(a_soup().of("cats", "dogs"), CATS, NAMED, a_server().of("cats", "dogs"))
+
+    assert actions_for(world) == (RequestRecordRemoval(DOGS), SEARCH)
+    assert lacks(world) == (Stage.TRAINED, Reason.FINDING_RECORDS)
+    assert check(world, NOON).inputs.recipe == a_recipe("cats", "dogs")
+
+
+def test_what_was_found_is_recorded_and_the_shard_leaves_at_once() -> None:
+    requested = NAMED.with_fields(records_asked_at=NOON)
+    search = ended(SEARCH, records=100, covered=2)
+    soup = a_soup().of("cats", "dogs").having_made("cats")
+    confirmed = a_world(soup, CATS, requested.with_fields(found_records=CONFIRMED), search)
+
+    assert actions_for(a_world(soup, CATS, requested, search)) == (
+        RecordFoundRecords(DOGS, NAMED.shard.request, CONFIRMED),
+    )
+    assert check(confirmed, NOON).inputs.recipe == a_recipe("cats")
+    assert DISOWN in actions_for(confirmed)
+    assert EndRun(search.name) in actions_for(confirmed)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (FoundRecords(100, 0, ("rex.png",), 1), "was not trained on rex.png: spec.excludeRecords"),
+        (FoundRecords(100, 1, ("a", "b", "c"), 5), "was not trained on a, b, c and 2 more: "),
+        (FoundRecords(100, 100), "spec.excludeRecords covers all 100 records of DataShard dogs"),
+    ],
+)
+def test_a_request_that_matches_nothing_or_all_is_refused_and_changes_nothing(
+    search: FoundRecords, message: str
+) -> None:
+    refused = NAMED.with_fields(records_asked_at=LONG_AGO, found_records=search)
+    overdue = refused.with_fields(is_removal_overdue=True)
+
+    for shard in (refused, overdue):
+        world = a_world(a_soup().of("cats", "dogs"), CATS, shard, a_server().of("cats", "dogs"))
+        pending = check(world, NOON).pending[DOGS]
+        [report] = [r for r in report_of(check(world, NOON)).shards if r.shard == DOGS]
+
+        assert actions_for(world) == ()
+        assert pending is not None
+        assert (pending.blocker.reason, pending.blocker.needs_person) == (
+            Reason.UNKNOWN_RECORDS,
+            True,
+        )
+        assert message in pending.blocker.message
+        assert {(c.type, c.so) for c in report.conditions} >= {
+            (ConditionType.STALLED, True),
+            (ConditionType.TRAINED, True),
+            (ConditionType.INCLUDED, True),
+        }
+
+
+def test_without_an_answer_by_the_deadline_it_leaves_all_the_same() -> None:
+    requested = NAMED.with_fields(records_asked_at=NOON)
+    late = requested.with_fields(is_removal_overdue=True)
+    soup = a_soup().of("cats", "dogs").having_made("cats").with_fields(deadline_s=60)
+    broken_search = broken(SEARCH, 44, "the store does not answer")
+    waiting = check(a_world(soup, CATS, requested, a_run(SEARCH)), NOON)
+
+    assert check(a_world(soup, CATS, requested, broken_search), NOON).inputs.recipe == a_recipe(
+        "cats", "dogs"
+    )
+    assert waiting.wake_at == NOON + timedelta(seconds=60)
+    assert check(a_world(soup, CATS, late, broken_search), NOON).inputs.recipe == a_recipe("cats")
+
+
+def test_a_shard_without_an_ingredient_has_nothing_to_look_up() -> None:
+    untrained = a_shard("dogs").with_fields(excluded_records=frozenset({"rex.png"}))
+
+    assert SEARCH not in actions_for(a_world(a_soup().of("cats"), CATS, untrained))
 
 
 def test_the_shard_leaves_the_soup_at_once_and_is_trained_without_them() -> None:

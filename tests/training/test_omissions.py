@@ -13,6 +13,7 @@ from stockpot.api.manifest import Manifest
 from stockpot.api.omissions import OmissionReason
 from stockpot.api.results import ResultMessage, TrainResult
 from stockpot.diffusion.records import list_records
+from stockpot.errors import Refused
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/data.md"
 BRIEF = a_training(max_train_steps=2, max_corrupt_percent=20)
@@ -116,6 +117,33 @@ def test_a_copy_under_another_caption_is_left_out_as_well(ground: Ground) -> Non
     assert by_name.records == by_picture.records == 11
     assert [(o.reason, o.count) for o in by_name.omissions] == [("ExcludedCopy", 1)]
     assert by_picture.weights_digest == by_name.weights_digest
+
+
+def test_the_records_of_a_training_are_listed_under_its_lineage(ground: Ground) -> None:
+    records = list_records(ground.data)
+
+    result = ground.train(training=BRIEF, exclude_records=(records[0].name,))
+
+    weights = ground.weights(result)
+    text = (weights.parent / "records.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    manifest = Manifest.model_validate_json((weights.parent / "manifest.json").read_text())
+    assert manifest.files == (weights.name, "records.jsonl")
+    assert [(line["fileName"], line["picture"], line["record"]) for line in lines] == [
+        (record.name, record.picture, record.digest) for record in records[1:]
+    ]
+
+
+def test_a_record_that_left_for_good_may_be_missing_and_a_misspelt_one_may_not(
+    ground: Ground,
+) -> None:
+    gone = ("deleted at the source.png",)
+
+    with pytest.raises(Refused, match=r"No record of the data is called deleted at"):
+        ground.train(training=BRIEF, exclude_records=gone)
+    result = ground.train(training=BRIEF, exclude_records=gone, gone_records=gone)
+
+    assert result.records == 12
 
 
 def test_results_and_manifests_of_older_versions_are_read() -> None:

@@ -10,7 +10,7 @@ from tests.cluster.test_jobs import EVERY_RUN
 from stockpot.api.results import RESULTS
 from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import RUN_SPECS, RunSpec, kind_of_spec
-from stockpot.core.actions import Start
+from stockpot.core.run_starts import Start
 from stockpot.errors import StockpotError
 from stockpot.reconcile.run_specs import BUILDERS
 from stockpot.workload.main import VERBS, require_own_result

@@ -96,6 +96,14 @@ class Reason(Explained):
         "The training waits: training.parallelism is used up, or a queue suspends its Job.",
     )
     TRAINING = "Training", "The shard is being trained."
+    FINDING_RECORDS = (
+        "FindingRecords",
+        "The names in excludeRecords are looked up in the list of what the shard was trained on.",
+    )
+    UNKNOWN_RECORDS = (
+        "UnknownRecords",
+        "The shard was not trained on what excludeRecords names, or on nothing else; it stays.",
+    )
     TRAINING_FAILED = "TrainingFailed", "The training failed training.maxAttempts times."
     NOT_MERGED = "NotMerged", "The revision of these shards is not merged yet."
     MERGING = "Merging", "The revision of these shards is being merged."

@@ -73,6 +73,7 @@ class ResultMessage(Model):
     unrecorded_receipts: tuple[int, ...] = ()
     missing: tuple[str, ...] = ()
     residuals: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = Field(default=(), exclude_if=lambda unknown: not unknown)
     omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
     figures: dict[str, str] = Field(default_factory=dict)
 
@@ -259,6 +260,21 @@ class SignResult(_Result):
         return super().from_message(others.model_copy(update={"receipts": receipts}))
 
 
+class FindResult(_Result):
+    """The records of a shard that were named, and names of none."""
+
+    KIND = RunKind.FIND
+    FIGURES: ClassVar = {"covered": "covered", "unknown_count": "unknown"}
+
+    records: int | None = None
+    """Number of records in the list; None if the training, of an older release, has no list."""
+    covered: int = 0
+    """Number of records that have a picture which was named."""
+    unknown: tuple[str, ...] = ()
+    """Up to three of the names that no record has."""
+    unknown_count: int = 0
+
+
 RunResult = (
     TrainResult
     | MergeResult
@@ -267,6 +283,7 @@ RunResult = (
     | PurgeResult
     | RescanResult
     | SignResult
+    | FindResult
 )
 RESULTS: Mapping[RunKind, type[RunResult]] = {cls.KIND: cls for cls in get_args(RunResult)}
 """The class of the result of each kind of run."""

@@ -16,6 +16,8 @@ class RunKind(StrEnum):
     RESCAN = "rescan"
     """Removes late writes of purged shards' artefacts: the verb `purge` without a shard."""
     SIGN = "sign"
+    FIND = "find"
+    """Finds records of a shard by name, in the list of what it was trained on."""
     UNKNOWN = "unknown"
     """A kind that this version does not have: a newer release started the run."""
 

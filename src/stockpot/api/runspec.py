@@ -67,7 +67,7 @@ class ObjectRef(Model):
 
 class _Run(Model):
     deletes: ClassVar[bool] = False
-    """Whether the run has the identity that may delete in the store and sign."""
+    """Whether the run has the identity that may read and delete everything in the store."""
     signs: ClassVar[bool] = False
     """Whether the run needs the signing key."""
     ends: ClassVar[bool] = True
@@ -119,7 +119,10 @@ class TrainRun(_Run):
     data_digest: DigestString | None = None
     """The expected digest; if unset, the result reports the digest."""
     exclude_records: tuple[str, ...] = ()
-    """Records to leave out, by name or digest; each must exist."""
+    """Records to leave out, by name or digest; each must exist, but for those below."""
+    gone_records: tuple[str, ...] = ()
+    """Names among these that may be missing: they left the shard for good, and its owner may have
+    deleted them at the source."""
     training: Training
 
     @property
@@ -367,7 +370,25 @@ class SignRun(_Run):
         return tuple(request.shard for request in self.receipts)
 
 
-AnyRun = TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun
+class FindRun(_Run):
+    """Find records in the list of those that a shard was trained on."""
+
+    deletes: ClassVar[bool] = True
+
+    verb: Literal["find"] = "find"
+    shard: ObjectRef
+    training_key: DigestString
+    """The training whose list is read."""
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names or digests of records, as `excludeRecords` has them."""
+
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """The shard."""
+        return (self.shard,)
+
+
+AnyRun = TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun | FindRun
 RunSpec = Annotated[AnyRun, Field(discriminator="verb")]
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
 RUN_SPECS: Mapping[str, type[AnyRun]] = {

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from stockpot.cli import terminal
 from stockpot.core import actions as act
+from stockpot.core import run_starts as starts
 from stockpot.core.plan import Plan
 from stockpot.core.render import describe
 from stockpot.core.runs import RunName
@@ -114,16 +115,16 @@ def _progress(session: Session) -> dict[RunName, Snapshot]:
 
 
 SHOWN = (
-    act.StartTraining,
+    starts.StartTraining,
     act.RecordIngredient,
-    act.StartMerge,
-    act.StartEvaluation,
+    starts.StartMerge,
+    starts.StartEvaluation,
     act.Promote,
     act.Commit,
     act.Scale,
     act.RecordDeletion,
-    act.StartPurge,
-    act.StartSigning,
+    starts.StartPurge,
+    starts.StartSigning,
     act.RecordReceipt,
     act.ReleaseShard,
 )

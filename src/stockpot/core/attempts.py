@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import Action, Start, attempt_of, is_attempt_at, next_attempt
+from stockpot.core.actions import Action
 from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up
+from stockpot.core.run_starts import Start, attempt_of, is_attempt_at, next_attempt
 from stockpot.core.runs import Run, StartupBlocker
 from stockpot.core.world import World
 from stockpot.errors import ExitCode

@@ -11,14 +11,10 @@ from datetime import UTC, datetime
 
 from stockpot.api.results import SignResult
 from stockpot.api.runspec import MOST_SIGNED_AT_ONCE
-from stockpot.core.actions import (
-    DueReceipt,
-    RecordReceipt,
-    StartSigning,
-    is_signing,
-)
+from stockpot.core.actions import RecordReceipt
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.core.run_starts import DueReceipt, StartSigning, is_signing
 from stockpot.core.runs import Run
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing

@@ -3,17 +3,13 @@
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import (
-    StartMerge,
-    StartTraining,
-    attempt_of,
-)
 from stockpot.core.attempts import failed, last_attempt, startup_blocked
 from stockpot.core.blocker import Blocker
 from stockpot.core.digests import short
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
-from stockpot.core.shard import Shard
+from stockpot.core.run_starts import StartFind, StartMerge, StartTraining, attempt_of
+from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput
 from stockpot.core.world import World
 from stockpot.errors import ExitCode
@@ -38,16 +34,10 @@ def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
         )
     if shard.readded_records:
         return records_readded(shard)
+    if shard.awaits_found_records:
+        return records_not_found(shard, inputs.world)
     if shard.usable_training:
-        if soup.base and shard.usable_training.base != soup.base:
-            message = f"{shard.name} was trained from another base than that of Soup {soup.name}"
-            return Blocker(
-                Reason.BASE_DRIFTED,
-                message,
-                "delete the shard and apply it again",
-                needs_person=True,
-            )
-        return None
+        return base_drifted(shard.usable_training, shard, inputs.world)
     start = StartTraining(shard.uid, shard.request)
     if blocker := failed(
         start, inputs.world, Reason.TRAINING_FAILED, f"the training of {shard.name}"
@@ -72,6 +62,19 @@ def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
     return Blocker(Reason.NOT_TRAINED, f"{shard.name} has no ingredient yet")
 
 
+def base_drifted(training: TrainingOutcome, shard: Shard, world: World) -> Blocker | None:
+    """Return why a training is of no use to the soup: it was made from another base."""
+    soup = world.soup
+    if soup.base is None or training.base == soup.base:
+        return None
+    return Blocker(
+        Reason.BASE_DRIFTED,
+        f"{shard.name} was trained from another base than that of Soup {soup.name}",
+        "delete the shard and apply it again",
+        needs_person=True,
+    )
+
+
 def records_readded(shard: Shard) -> Blocker:
     """Return why a record that was excluded for good is not trained on again."""
     names = sorted(shard.readded_records)
@@ -85,12 +88,50 @@ def records_readded(shard: Shard) -> Blocker:
     )
 
 
+def records_not_found(shard: Shard, world: World) -> Blocker:
+    """Return why the records that are named have not left the shard: it serves as before."""
+    search = shard.found_records
+    if search is None:
+        start = StartFind(shard.uid, shard.request)
+        what = f"the search for records of {shard.name}"
+        if blocker := failed(start, world, Reason.FINDING_RECORDS, what):
+            return blocker
+        asked_at = shard.records_asked_at
+        return Blocker(
+            Reason.FINDING_RECORDS,
+            f"spec.excludeRecords of DataShard {shard.name} is checked against the records that it "
+            "was trained on",
+            "wait",
+            wake_at=asked_at + timedelta(seconds=world.soup.deadline_s) if asked_at else None,
+        )
+    if search.leaves_none:
+        return Blocker(
+            Reason.UNKNOWN_RECORDS,
+            f"spec.excludeRecords covers all {search.records} records of DataShard {shard.name}: "
+            "none was removed",
+            f"to unlearn all of them, delete DataShard {shard.name}",
+            needs_person=True,
+        )
+    more = search.unknown_count - len(search.unknown)
+    listed = ", ".join(search.unknown) + (f" and {more} more" if more else "")
+    return Blocker(
+        Reason.UNKNOWN_RECORDS,
+        f"DataShard {shard.name} was not trained on {listed}: spec.excludeRecords changes nothing "
+        "until each name is that of a record",
+        "name records by their path inside the data folder, or by the digest of their file",
+        needs_person=True,
+    )
+
+
 def may_drop_ingredient(shard: Shard, world: World, now: datetime) -> bool:
     """Whether the ingredient of a shard that records leave may be dropped for good.
 
-    Not before a training without these records has read the data and found them: until then a
-    misspelt name costs nothing. A training that cannot be had does not delay it forever.
+    At once where they were found in the list of what it was trained on. Without a list not before a
+    training without these records has read the data and found them: until then a misspelt name
+    costs nothing. A training that cannot be had does not delay it forever.
     """
+    if shard.trained and shard.found_records and shard.found_records.records is not None:
+        return True
     start = StartTraining(shard.uid, shard.request)
     run = last_attempt(start, world)
     if run and run.failure:

@@ -17,13 +17,6 @@ from stockpot.core.actions import (
     RecordRescan,
     RecordRevision,
     ReleaseSoup,
-    Start,
-    StartEvaluation,
-    StartMerge,
-    StartTraining,
-    attempt_of,
-    is_attempt_at,
-    is_signing,
 )
 from stockpot.core.attempts import attempts_so_far, last_attempt, start_once
 from stockpot.core.blocker import Blocker
@@ -42,11 +35,20 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
-from stockpot.core.plan_shards import plan_shard, plan_target, training_of
+from stockpot.core.plan_shards import plan_shard, plan_target, wanted_runs
 from stockpot.core.receipt_chain import receipt_chain_diverged
 from stockpot.core.recipe import Recipe
 from stockpot.core.rescan import next_rescan, rescan_due_at
 from stockpot.core.revision import Promotion, Revision
+from stockpot.core.run_starts import (
+    Start,
+    StartEvaluation,
+    StartMerge,
+    StartTraining,
+    attempt_of,
+    is_attempt_at,
+    is_signing,
+)
 from stockpot.core.runs import Run
 from stockpot.core.server_plan import plan_servers
 from stockpot.core.shard import Shard
@@ -280,9 +282,8 @@ def _wanted(assessment: Assessment) -> Iterator[Start]:
     for target in world.targets:
         if target.is_being_deleted or assessment.pending[target.uid]:
             yield purge_of(target)
-    for shard in world.shards:
-        if not shard.usable_training and world.soup.alive:
-            yield training_of(shard)
+    for shard in world.shards if world.soup.alive else ():
+        yield from wanted_runs(shard)
     if signing := due_signing(assessment.inputs, assessment.pending):
         yield signing
     for wanted in (recipe, assessment.inputs.survivors):

@@ -1,29 +1,28 @@
 """What a round asks for one shard, or for one unlearning target: its next stage decides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from stockpot.api.results import TrainResult
+from stockpot.api.results import FindResult, TrainResult
 from stockpot.core.actions import (
     Action,
     DropIngredient,
     EndRun,
     HoldShard,
     RecordDeletion,
+    RecordFoundRecords,
     RecordIngredient,
     ReleaseShard,
     RequestRecordRemoval,
-    StartTraining,
-    attempt_of,
-    next_attempt,
 )
 from stockpot.core.attempts import attempts_at, last_attempt, start_once
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.learning_checks import may_drop_ingredient
 from stockpot.core.recipe import Ingredient
 from stockpot.core.retry import purge_again_at
+from stockpot.core.run_starts import StartFind, StartTraining, attempt_of, next_attempt
 from stockpot.core.runs import Run
-from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.shard import FoundRecords, Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import purge_of
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
@@ -102,6 +101,8 @@ def _release(target: UnlearningTarget, world: World) -> tuple[Action, ...]:
 def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
     if not world.soup.alive or shard.readded_records:
         return ()
+    if shard.awaits_found_records:
+        return _find_records(shard, world, now)
     if shard.leaving_records:
         return (*_remove_records(shard, world, now), *start_once(training_of(shard), world, now))
     if shard.trained:
@@ -130,6 +131,32 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
 def training_of(shard: Shard) -> StartTraining:
     """Return the training run that the shard asks for now."""
     return StartTraining(shard.uid, shard.request)
+
+
+def wanted_runs(shard: Shard) -> Iterator[StartTraining | StartFind]:
+    """Yield the runs that a shard needs, whether or not they may start now."""
+    if not shard.usable_training:
+        yield training_of(shard)
+    if shard.awaits_found_records and shard.found_records is None:
+        yield find_of(shard)
+
+
+def find_of(shard: Shard) -> StartFind:
+    """Return the run that finds the records which are to leave a shard."""
+    return StartFind(shard.uid, shard.request)
+
+
+def _find_records(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
+    """Have the names of records looked up before anything changes because of them."""
+    request = () if shard.records_asked_at else (RequestRecordRemoval(shard.uid),)
+    if shard.found_records:
+        return request  # Refused: a person has to name others.
+    start = find_of(shard)
+    run = last_attempt(start, world)
+    if run and isinstance(result := run.result, FindResult):
+        records = FoundRecords(result.records, result.covered, result.unknown, result.unknown_count)
+        return (*request, RecordFoundRecords(shard.uid, shard.request, records))
+    return (*request, *start_once(start, world, now))
 
 
 def _remove_records(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:

@@ -8,8 +8,8 @@ is signed until store and objects have the same receipts.
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import is_signing
 from stockpot.core.blocker import Blocker
+from stockpot.core.run_starts import is_signing
 from stockpot.core.servers import Server
 from stockpot.core.world import World
 

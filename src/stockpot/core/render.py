@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from stockpot.core import actions as act
+from stockpot.core import run_starts as starts
 from stockpot.core.actions import Action
 from stockpot.core.checks import Assessment
 from stockpot.core.digests import short
@@ -63,15 +64,15 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
     match action:
         case act.HoldShard(shard):
             return f"+ hold      {names[shard]}"
-        case act.StartTraining(shard, _, attempt):
+        case starts.StartTraining(shard, _, attempt):
             return f"+ train     {names[shard]}{_again(attempt)}"
         case act.RecordIngredient(shard, trained):
             return f"= trained   {names[shard]}   {short(trained.weights)}"
         case act.RecordDeletion(shard):
             return f"- forget    {names[shard]}"
-        case act.StartPurge(shard, attempt):
+        case starts.StartPurge(shard, attempt):
             return f"- purge     {names[shard]}{_again(attempt)}"
-        case act.StartSigning(receipts, attempt):
+        case starts.StartSigning(receipts, attempt):
             due = (receipt for receipt in receipts if not receipt.is_only_looked_for)
             signed = "   ".join(names[receipt.shard] for receipt in due)
             return f"+ sign      {signed}{_again(attempt)}"
@@ -88,11 +89,16 @@ def _of_records(action: Action, names: dict[str, str]) -> str:
     match action:
         case act.RequestRecordRemoval(shard):
             return f"- records   of {names[shard]}"
+        case starts.StartFind(shard, _, attempt):
+            return f"+ find      records of {names[shard]}{_again(attempt)}"
+        case act.RecordFoundRecords(shard, _, records):
+            what = "refused" if records.is_refused else f"{records.covered} records"
+            return f"= found     {what} of {names[shard]}"
         case act.CancelRecordRemoval(shard):
             return f"+ records   of {names[shard]}"
         case act.DropIngredient(shard, _, records):
             return f"- disown    {names[shard]}   {len(records)} records"
-        case act.StartRescan(number, _, attempt):
+        case starts.StartRescan(number, _, attempt):
             return f"- collect   look {number}{_again(attempt)}"
         case act.RecordRescan(number, removed):
             return f"= collected look {number}   {removed} objects"
@@ -102,11 +108,11 @@ def _of_records(action: Action, names: dict[str, str]) -> str:
 
 def _of_making(action: Action, names: dict[str, str]) -> str:
     match action:
-        case act.StartMerge(recipe, attempt):
+        case starts.StartMerge(recipe, attempt):
             return f"+ merge     {_name(recipe)}   {_shares(recipe, names)}{_again(attempt)}"
         case act.RecordRevision(revision):
             return f"= merged    {_name(revision.recipe)}   {short(revision.weights)}"
-        case act.StartEvaluation(revision, attempt):
+        case starts.StartEvaluation(revision, attempt):
             return f"+ evaluate  {_name(revision.recipe)}{_again(attempt)}"
         case act.RecordEvaluation(revision):
             return f"= evaluated {_name(revision.recipe)}"

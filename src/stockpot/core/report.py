@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.omissions import describe
-from stockpot.core.actions import StartEvaluation, StartTraining
 from stockpot.core.attempts import failed, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.checks import Assessment
@@ -18,6 +17,7 @@ from stockpot.core.membership import is_weightless
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
 from stockpot.core.revision import Revision
+from stockpot.core.run_starts import StartEvaluation, StartTraining
 from stockpot.core.runs import Run, RunName, TrainingProgress
 from stockpot.core.shard import Shard
 from stockpot.core.stages import PendingStage

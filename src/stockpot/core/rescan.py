@@ -7,8 +7,8 @@ rescanned: soon after each receipt, then ever less often.
 
 from datetime import UTC, datetime
 
-from stockpot.core.actions import StartRescan
 from stockpot.core.retry import rescan_again_at
+from stockpot.core.run_starts import StartRescan
 from stockpot.core.world import World
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

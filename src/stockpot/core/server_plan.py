@@ -3,14 +3,7 @@
 from collections.abc import Iterator
 
 from stockpot.api.v1alpha1 import MOST_GRANTED
-from stockpot.core.actions import (
-    Action,
-    Commit,
-    ForgetServer,
-    Prepare,
-    RecordServer,
-    Scale,
-)
+from stockpot.core.actions import Action, Commit, ForgetServer, Prepare, RecordServer, Scale
 from stockpot.core.servers import ServerGrant
 from stockpot.core.world import World
 

@@ -26,6 +26,29 @@ class TrainingOutcome:
 
 
 @dataclass(frozen=True)
+class FoundRecords:
+    """Which of the records that are to leave a shard it was trained on."""
+
+    records: int | None = None
+    """Number of records that the shard was trained on. None if there is no list of them."""
+    covered: int = 0
+    """Number of these that have a picture which was named."""
+    unknown: tuple[str, ...] = ()
+    """Up to three of the names that no record has."""
+    unknown_count: int = 0
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a name is that of no record, or no record would be left."""
+        return self.unknown_count > 0 or self.leaves_none
+
+    @property
+    def leaves_none(self) -> bool:
+        """Whether every record would leave the shard."""
+        return self.records is not None and 0 < self.records <= self.covered
+
+
+@dataclass(frozen=True)
 class Shard:
     """One DataShard that is neither deleted nor expired."""
 
@@ -52,6 +75,10 @@ class Shard:
     """Records that were excluded for good and are not trained on again (`status.leftOut`)."""
     records_asked_at: datetime | None = None
     """When the removal of records was recorded; None again once they have left for good."""
+    found_records: FoundRecords | None = None
+    """What is known of the records that are to leave. None: they were not looked up yet."""
+    is_removal_overdue: bool = False
+    """Whether the removal of records was recorded longer ago than `unlearning.deadlineSeconds`."""
 
     @property
     def leaving_records(self) -> frozenset[str]:
@@ -66,9 +93,22 @@ class Shard:
     @property
     def outdated_ingredient(self) -> Ingredient | None:
         """The ingredient that was trained on records which are to leave: no soup may have it."""
-        if self.trained is None or not self.leaving_records:
+        if self.trained is None or not self.leaving_records or self.awaits_found_records:
             return None
         return Ingredient(self.uid, self.trained.key)
+
+    @property
+    def awaits_found_records(self) -> bool:
+        """Whether the request that records leave is not confirmed: until then it changes nothing.
+
+        Names are looked up in the list of what the shard was trained on. Where there is no list, or
+        no answer within the deadline, the shard leaves the soup all the same.
+        """
+        if self.trained is None or not self.leaving_records:
+            return False
+        if self.found_records is None:
+            return not self.is_removal_overdue
+        return self.found_records.is_refused
 
     @property
     def usable_training(self) -> TrainingOutcome | None:

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from stockpot.api.conditions import Reason
 from stockpot.api.results import PurgeResult
-from stockpot.core.actions import StartPurge, attempt_of, is_signing
 from stockpot.core.attempts import failed, failed_run, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.learning_checks import not_merged, rolled_out_everywhere
 from stockpot.core.retry import purge_again_at
+from stockpot.core.run_starts import StartPurge, attempt_of, is_signing
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.core.stages import CheckInput
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget

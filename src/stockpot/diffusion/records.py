@@ -40,6 +40,7 @@ from stockpot.diffusion.record import CorruptPicture as CorruptPicture  # noqa: 
 from stockpot.diffusion.record import Record as Record  # noqa: PLC0414
 from stockpot.diffusion.record import refuse_data
 from stockpot.diffusion.tar_shards import read_tar_folder
+from stockpot.store.record_list import normal_name
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -107,7 +108,9 @@ def without(records: Sequence[Record], names: Collection[str]) -> list[Record]:
     return exclude(records, names).records
 
 
-def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
+def exclude(
+    records: Sequence[Record], names: Collection[str], *, may_be_missing: Collection[str] = ()
+) -> DataFolder:
     """Leave out records by name or by digest, with all copies of them, and count the copies.
 
     A copy is a record with the same picture, whatever its name and caption.
@@ -115,6 +118,7 @@ def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
     Args:
         records: All records of a shard.
         names: Paths inside the data folder, digests of pictures' files, or digests of records.
+        may_be_missing: Those of them that need not be there.
 
     Raises:
         Refused: (BAD_DATA) One of them is not there, so that nothing was left out by its name; or
@@ -122,10 +126,10 @@ def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
     """
     if not names:
         return DataFolder(list(records))
-    wanted = {_as_named(name) for name in names}
+    wanted = {normal_name(name) for name in names}
     chosen = {record.name for record in records if _names(record) & wanted}
     known = {name for record in records for name in _names(record)}
-    if unknown := sorted(wanted - known):
+    if unknown := sorted(wanted - known - {normal_name(name) for name in may_be_missing}):
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         refuse_data(
             f"No record of the data is called {', '.join(unknown[:3])}{more}.",
@@ -145,11 +149,6 @@ def exclude(records: Sequence[Record], names: Collection[str]) -> DataFolder:
 def _names(record: Record) -> set[str]:
     """Return all names by which `excludeRecords` may name a record."""
     return {record.name, record.picture, record.digest}
-
-
-def _as_named(name: str) -> str:
-    # As `./a.png` in a file_name, or `x.tar/./a.png`.
-    return posixpath.normpath(name) if name else name
 
 
 def _refuse_two_forms(scan: FolderScan) -> None:

@@ -6,10 +6,12 @@ from typing import assert_never
 from stockpot.api.results import TrainResult
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import actions as act
-from stockpot.core.actions import Action, StartTraining, run_name
+from stockpot.core import run_starts as starts
+from stockpot.core.actions import Action
 from stockpot.core.attempts import last_attempt
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
+from stockpot.core.run_starts import StartTraining, run_name
 from stockpot.core.world import World
 from stockpot.reconcile.objects.fields import hold, release
 from stockpot.reconcile.objects.receipt import new_receipt
@@ -20,6 +22,7 @@ from stockpot.reconcile.objects.shard import (
     cancel_record_removal,
     drop_ingredient,
     request_record_removal,
+    with_found_records,
     with_ingredient,
 )
 from stockpot.reconcile.objects.soup import promoted, with_base, with_collection, with_receipt
@@ -45,6 +48,7 @@ Recorded = (
     | act.RecordDeletion
     | act.RecordIngredient
     | act.RequestRecordRemoval
+    | act.RecordFoundRecords
     | act.CancelRecordRemoval
     | act.DropIngredient
     | act.RecordRevision
@@ -69,9 +73,11 @@ def apply(
         # What this round records is written before anything outside acts on it.
         ports.objects.flush()
     match action:
-        case act.StartTraining(shard, request) if request != _request_of(shard, world):
-            return  # The shard asks for another training by now, and the name says which.
-        case act.StartRun():
+        case starts.StartTraining(shard, request) | starts.StartFind(shard, request) if (
+            request != _request_of(shard, world)
+        ):
+            return  # The shard asks for something else by now, and the name says which.
+        case starts.StartRun():
             spec = run_spec(action, RunInputs(soup, objects, world, ports.environment))
             ports.runs.start(run_name(action), action.lineage, spec)
         case act.EndRun(name):
@@ -113,7 +119,12 @@ def _write(
             writer.change_soup(with_base(trained.base))
             name = run.name if run else ""
             writer.change_shard(shard, with_ingredient(trained, size, name))
-        case act.RequestRecordRemoval() | act.CancelRecordRemoval() | act.DropIngredient():
+        case (
+            act.RequestRecordRemoval()
+            | act.RecordFoundRecords()
+            | act.CancelRecordRemoval()
+            | act.DropIngredient()
+        ):
             writer.change_shard(action.shard, _leaving(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
@@ -130,11 +141,17 @@ def _write(
 
 
 def _leaving(
-    action: act.RequestRecordRemoval | act.CancelRecordRemoval | act.DropIngredient, now: datetime
+    action: act.RequestRecordRemoval
+    | act.RecordFoundRecords
+    | act.CancelRecordRemoval
+    | act.DropIngredient,
+    now: datetime,
 ) -> EditShard:
     match action:
         case act.RequestRecordRemoval():
             return request_record_removal(now)
+        case act.RecordFoundRecords():
+            return with_found_records(action)
         case act.CancelRecordRemoval():
             return cancel_record_removal
         case act.DropIngredient():

@@ -10,6 +10,7 @@ from stockpot.api.runspec import (
     BaseRef,
     EndedReport,
     EvaluateRun,
+    FindRun,
     HeldReport,
     MergeRun,
     ObjectRef,
@@ -24,10 +25,13 @@ from stockpot.api.runspec import (
 )
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.core.actions import (
+from stockpot.core.recipe import Lineage
+from stockpot.core.revision import Promotion, Revision
+from stockpot.core.run_starts import (
     DueReceipt,
     Start,
     StartEvaluation,
+    StartFind,
     StartMerge,
     StartPurge,
     StartRescan,
@@ -35,8 +39,6 @@ from stockpot.core.actions import (
     StartTraining,
     run_name,
 )
-from stockpot.core.recipe import Lineage
-from stockpot.core.revision import Promotion, Revision
 from stockpot.core.servers import Server
 from stockpot.core.world import World
 from stockpot.reconcile.objects.fields import instant
@@ -82,6 +84,7 @@ def _train_run(start: StartTraining, inputs: RunInputs) -> TrainRun:
         source=environment.locate(shard.spec.source),
         data_digest=shard.spec.digest,
         exclude_records=tuple(sorted(set(shard.spec.exclude_records))),
+        gone_records=tuple(sorted({*shard.spec.exclude_records} & {*shard.status.left_out})),
         training=soup.spec.training,
     )
 
@@ -159,6 +162,17 @@ def _sign_run(start: StartSigning, inputs: RunInputs) -> SignRun:
     )
 
 
+def _find_run(start: StartFind, inputs: RunInputs) -> FindRun:
+    view = next(shard for shard in inputs.world.shards if shard.uid == start.shard)
+    shard = next(shard for shard in inputs.objects.shards if shard.metadata.uid == start.shard)
+    return FindRun(
+        **inputs.common_fields(start),
+        shard=shard_ref(shard),
+        training_key=view.trained.key if view.trained else "",
+        names=tuple(sorted(view.leaving_records)),
+    )
+
+
 BUILDERS: Mapping[type[Start], Callable[[Any, RunInputs], RunSpec]] = {
     StartTraining: _train_run,
     StartMerge: _merge_run,
@@ -166,6 +180,7 @@ BUILDERS: Mapping[type[Start], Callable[[Any, RunInputs], RunSpec]] = {
     StartPurge: _purge_run,
     StartRescan: _rescan_run,
     StartSigning: _sign_run,
+    StartFind: _find_run,
 }
 
 

@@ -2,6 +2,7 @@
 
 <namespace>/
     shards/<shard uid>/<training key>/diffusion_pytorch_model.safetensors, manifest.json
+        records.jsonl                         what it was trained on
     shards/<shard uid>/runs/<request>/manifest.json, checkpoints, cached latents
     shards/<shard uid>/commitments/manifest.json, openings.json
     soups/<soup uid>/revisions/<recipe digest>/diffusion_pytorch_model.safetensors, manifest.json
@@ -20,6 +21,8 @@ from stockpot.core.digests import PREFIX
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "manifest.json"
+RECORD_LIST = "records.jsonl"
+"""The list of the records that an ingredient was trained on."""
 SUMS = "sums"
 """The sums file of an accumulator."""
 

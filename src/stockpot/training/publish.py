@@ -11,7 +11,7 @@ from stockpot.api.manifest import Manifest
 from stockpot.api.training import WeightsDtype
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.artefacts import begin, publish
-from stockpot.store.keys import MANIFEST, WEIGHTS
+from stockpot.store.keys import MANIFEST, RECORD_LIST, WEIGHTS
 from stockpot.store.port import ObjectStore
 from stockpot.store.weights import inspect_weights
 
@@ -44,9 +44,9 @@ def write_weights(tensors: Mapping[str, Tensor], dtype: WeightsDtype, path: Path
 
 
 def publish_ingredient(
-    store: ObjectStore, folder_key: str, weights: Path, manifest: Manifest
+    store: ObjectStore, folder_key: str, weights: Path, records: Path, manifest: Manifest
 ) -> Manifest:
-    """Check the weights file, publish it, and return its complete manifest."""
+    """Check the weights file, publish it and the record list, and return the complete manifest."""
     admitted = inspect_weights(weights)
     complete = manifest.model_copy(
         update={
@@ -56,7 +56,7 @@ def publish_ingredient(
         }
     )
     begin(store, folder_key, manifest)
-    publish(store, folder_key, {WEIGHTS: weights}, complete)
+    publish(store, folder_key, {WEIGHTS: weights, RECORD_LIST: records}, complete)
     return complete
 
 

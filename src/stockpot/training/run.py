@@ -26,8 +26,9 @@ from stockpot.metrics.progress import Progress
 from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import find_complete
 from stockpot.store.base import OpenBase, open_base
-from stockpot.store.keys import WEIGHTS, Keys
+from stockpot.store.keys import RECORD_LIST, WEIGHTS, Keys
 from stockpot.store.open import open_store
+from stockpot.store.record_list import ListedRecord, write_record_list
 from stockpot.store.sources import fetch_folder
 from stockpot.store.tombstones import refuse_forgotten, refuse_too_many
 from stockpot.training.checkpoint import Checkpoints
@@ -91,7 +92,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
     raise_if_stopping(stop)
     folder = read_folder(fetch_folder(spec.source, store, work / "data"))
     _refuse_other_data(spec, digest_of_records(record.digest for record in folder.records))
-    kept = exclude(folder.records, spec.exclude_records)
+    kept = exclude(folder.records, spec.exclude_records, may_be_missing=spec.gone_records)
     records = kept.records
     data = digest_of_records(record.digest for record in records)
     raise_if_stopping(stop)
@@ -138,6 +139,10 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
             store,
             folder_key,
             work / WEIGHTS,
+            write_record_list(
+                work / RECORD_LIST,
+                (ListedRecord(each.name, each.picture, each.digest) for each in records),
+            ),
             manifest.model_copy(
                 update={
                     "records": encoded.records,

@@ -36,6 +36,7 @@ VERBS = {
     "serve": "stockpot.serving.run",
     "purge": "stockpot.unlearning.purge",
     "sign": "stockpot.unlearning.sign",
+    "find": "stockpot.unlearning.find_records",
 }
 
 Address = tuple[str, int]

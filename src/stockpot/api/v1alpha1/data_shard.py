@@ -95,6 +95,20 @@ class IngredientStatus(Model):
     """Records that the training left out."""
 
 
+class FoundRecordsStatus(Model):
+    """Which of the records in excludeRecords the shard was trained on."""
+
+    request: DigestString
+    """Digest of the training without them; with other names it is another."""
+    records: int | None = None
+    """Number of records that the shard was trained on; unset if no list of them is stored."""
+    covered: int = 0
+    """Number of records that leave: all with a picture that is named."""
+    unknown: Annotated[RecordNames, Field(max_length=3)] = ()
+    """Up to three of the names that no record has."""
+    unknown_count: int = 0
+
+
 class ShardTraining(Model):
     """Progress and end of the training."""
 
@@ -165,6 +179,8 @@ class DataShardStatus(Model):
     unlearning: ShardUnlearning | None = None
     records_asked_at: Timestamp | None = None
     """When the operator first observed that records are to be removed; unset once they are."""
+    found_records: FoundRecordsStatus | None = None
+    """Which of the records that are to be removed the shard was trained on."""
     left_out: RecordNames = ()
     """Records that were removed for good; the shard does not learn them again."""
     former: Annotated[tuple[FormerTraining, ...], Field(max_length=MOST_FORMER)] = ()

@@ -189,6 +189,7 @@ class Values(Model):
             "serve": {"requests": {"cpu": "100m", "memory": "256Mi"}},
             "purge": {"requests": {"cpu": "50m", "memory": "128Mi"}},
             "sign": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+            "find": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         }
     )
     network_policy: NetworkPolicyValues = NetworkPolicyValues()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -14,17 +14,18 @@ from stockpot.api.v1alpha1 import (
     MOST_FORMER,
     DataShard,
     FormerTraining,
+    FoundRecordsStatus,
     Inclusion,
     IngredientStatus,
     ShardTraining,
     Soup,
 )
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
-from stockpot.core.actions import DropIngredient
+from stockpot.core.actions import DropIngredient, RecordFoundRecords
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
 from stockpot.core.report import ShardStatusReport
-from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.shard import FoundRecords, Shard, TrainingOutcome
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.objects.fields import (
     conditions,
@@ -43,14 +44,17 @@ def change_shard_status(shard: DataShard, **status: Any) -> DataShard:
     return shard.model_copy(update={"status": shard.status.model_copy(update=status)})
 
 
-def shard_view(shard: DataShard, soup: Soup) -> Shard:
+def shard_view(shard: DataShard, soup: Soup, now: datetime) -> Shard:
     """Return a DataShard as the core's value."""
     meta, spec, status = shard.metadata, shard.spec, shard.status
     data = status.data_digest or spec.digest
+    request = request_of(shard, soup)
+    asked_at = instant(status.records_asked_at) if status.records_asked_at else None
+    patience = timedelta(seconds=soup.spec.unlearning.deadline_seconds)
     return Shard(
         uid=ShardUID(meta.uid),
         name=meta.name,
-        request=request_of(shard, soup),
+        request=request,
         weight=Fraction(spec.weight),
         included=spec.inclusion is Inclusion.INCLUDED,
         held=FINALIZER in meta.finalizers,
@@ -61,8 +65,17 @@ def shard_view(shard: DataShard, soup: Soup) -> Shard:
         trained=_trained(shard),
         excluded_records=frozenset(spec.exclude_records),
         forgotten_records=frozenset(status.left_out),
-        records_asked_at=instant(status.records_asked_at) if status.records_asked_at else None,
+        records_asked_at=asked_at,
+        found_records=_found_records(shard, request),
+        is_removal_overdue=asked_at is not None and now >= asked_at + patience,
     )
+
+
+def _found_records(shard: DataShard, request: Digest) -> FoundRecords | None:
+    search = shard.status.found_records
+    if search is None or search.request != request:
+        return None  # It is about other names.
+    return FoundRecords(search.records, search.covered, search.unknown, search.unknown_count)
 
 
 def is_forced(shard: DataShard) -> bool:
@@ -177,9 +190,22 @@ def request_record_removal(now: datetime) -> EditShard:
     )
 
 
+def with_found_records(did: RecordFoundRecords) -> EditShard:
+    """Record which of the named records the shard was trained on."""
+    records = did.records
+    status = FoundRecordsStatus(
+        request=did.request,
+        records=records.records,
+        covered=records.covered,
+        unknown=records.unknown,
+        unknown_count=records.unknown_count,
+    )
+    return lambda shard: change_shard_status(shard, found_records=status)
+
+
 def cancel_record_removal(shard: DataShard) -> DataShard:
     """Remove the note that records are to leave the shard."""
-    return change_shard_status(shard, records_asked_at=None)
+    return change_shard_status(shard, records_asked_at=None, found_records=None)
 
 
 def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
@@ -205,6 +231,7 @@ def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
             shard,
             **(nothing | {"training": None} if did.is_known else {}),
             records_asked_at=None,
+            found_records=None,
             left_out=tuple(sorted({*status.left_out, *did.records}))[:MOST_EXCLUDED],
             former=(*status.former, note),
         )

@@ -11,10 +11,11 @@ from stockpot.api.v1alpha1 import (
     ShardUnlearning,
     Soup,
 )
-from stockpot.core.actions import RecordReceipt, StartTraining
+from stockpot.core.actions import RecordReceipt
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID, former_of, shard_of
 from stockpot.core.recorded_receipt import RecordedReceipt
+from stockpot.core.run_starts import StartTraining
 from stockpot.core.runs import Run
 from stockpot.core.shard import Shard
 from stockpot.core.unlearning_target import (

@@ -31,7 +31,7 @@ def world_of(
     shards: list[Shard] = []
     targets: list[UnlearningTarget] = []
     for shard in observed.shards:
-        view = shard_view(shard, soup)
+        view = shard_view(shard, soup, now)
         if shard.metadata.deletion_timestamp and not view.held:
             continue  # It does not wait for us. Where it left a trace, it is found below.
         if is_to_be_unlearned(shard, receipts, now):

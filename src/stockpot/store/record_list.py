@@ -1,0 +1,103 @@
+"""The list of the records that an ingredient was trained on: one JSON object a line.
+
+It lies beside the weights, under their manifest and lineage, and is purged with them. It names
+records by the digest of their picture's file and by their path, so whoever can read a shard's
+ingredient can read which pictures it was trained on.
+
+    {"fileName": "cats/17.png", "picture": "sha256:…", "record": "sha256:…"}
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stockpot.api.model import DigestString, Model
+from stockpot.core.digests import Digest
+from stockpot.errors import ExitCode, Refused
+from stockpot.store.keys import RECORD_LIST
+from stockpot.store.port import ObjectStore
+from stockpot.store.ranges import blocks, object_bytes
+
+
+class _Line(Model):
+    file_name: str
+    picture: DigestString
+    record: DigestString
+
+
+@dataclass(frozen=True)
+class ListedRecord:
+    """One record of the list."""
+
+    name: str
+    """Path of the picture inside the data folder; `shard.tar/000.jpg` in a tar."""
+    picture: Digest
+    """Digest of the picture's file. Records with the same picture are copies."""
+    record: Digest
+    """Digest of picture and caption together."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All names by which `excludeRecords` may name the record."""
+        return frozenset({self.name, self.picture, self.record})
+
+
+def normal_name(name: str) -> str:
+    """Return a record's name as lists have it, without `./` and `a/../`."""
+    return posixpath.normpath(name) if name else name
+
+
+def write_record_list(path: Path, records: Iterable[ListedRecord]) -> Path:
+    """Write the list, in the order of the records, and return its path."""
+    with path.open("w", encoding="utf-8") as file:
+        for listed in records:
+            line = _Line(file_name=listed.name, picture=listed.picture, record=listed.record)
+            file.write(line.model_dump_json() + "\n")
+    return path
+
+
+def read_record_list(store: ObjectStore, folder_key: str) -> Iterator[ListedRecord] | None:
+    """Read the list of an ingredient, line by line; None if there is none.
+
+    Ingredients of releases before 2026-12 have none.
+
+    Args:
+        store: The store.
+        folder_key: The folder of the ingredient, ending in a slash.
+
+    Raises:
+        Refused: (BAD_WEIGHTS) While it is read: a line is not that of a record.
+        Transient: The store fails.
+    """
+    key = folder_key + RECORD_LIST
+    info = store.head(key)
+    return _records(store, key, info.size_bytes) if info else None
+
+
+def _records(store: ObjectStore, key: str, size_bytes: int) -> Iterator[ListedRecord]:
+    for number, line in enumerate(_lines(store, key, size_bytes), start=1):
+        try:
+            read = _Line.model_validate_json(line)
+        except ValidationError as error:
+            raise _refused(key, number) from error
+        yield ListedRecord(read.file_name, Digest(read.picture), Digest(read.record))
+
+
+def _lines(store: ObjectStore, key: str, size_bytes: int) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks(object_bytes(store, key), 0, size_bytes):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _refused(key: str, number: int) -> Refused:
+    return Refused(
+        f"{key} is refused: line {number} is not that of a record",
+        help="delete it: records are then looked for in the data, by the training without them",
+        exit_code=ExitCode.BAD_WEIGHTS,
+    )
