@@ -16,7 +16,7 @@ from stockpot.core.revision import Epoch, Promotion, Revision
 from stockpot.core.run_starts import DueReceipt, Start, StartSigning, run_name
 from stockpot.core.runs import Failure, Run, RunName
 from stockpot.core.servers import HeldRevision, Server, ServerGrant
-from stockpot.core.shard import Shard, TrainingOutcome
+from stockpot.core.shard import Comparison, Shard, TrainingOutcome
 from stockpot.core.soup import Soup, SoupUID
 from stockpot.core.unlearning_target import (
     LostObject,
@@ -71,7 +71,7 @@ class ShardBuilder:
         trained = TrainingOutcome(
             key(name), weights(name), at, BASE, digest_of_bytes(name.encode()), 100
         )
-        return ShardBuilder(replace(self.shard, trained=trained))
+        return ShardBuilder(replace(self.shard, trained=trained, comparison=Comparison(100)))
 
     def weighing(self, weight: str) -> "ShardBuilder":
         """With another weight than 1."""
@@ -262,6 +262,7 @@ RESULT_FIELDS: Mapping[RunKind, Mapping[str, object]] = {
     RunKind.RESCAN: {"purged_objects": 0, "purged_bytes": 0},
     RunKind.SIGN: {},
     RunKind.FIND: {},
+    RunKind.COMPARE: {},
 }
 
 

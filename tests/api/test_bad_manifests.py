@@ -288,9 +288,9 @@ FILES = {
     "a status of another program": (
         SHARD + "status: {mood: good}\n",
         (
-            "f.yaml:7: unknown field status.mood; known here: baseDigest, conditions, dataDigest, "
-            "former, foundRecords, ingredient, leftOut, observedGeneration, omissions, records, "
-            "recordsAskedAt, request, training, trainingKey, unlearning"
+            "f.yaml:7: unknown field status.mood; known here: baseDigest, comparison, conditions, "
+            "dataDigest, former, foundRecords, ingredient, leftOut, observedGeneration, omissions, "
+            "records, recordsAskedAt, request, training, trainingKey, unlearning"
         ),
     ),
     "an item of a list": (

@@ -5,6 +5,7 @@ from typing import Any
 from stockpot.api.results import ResultMessage
 from stockpot.api.runspec import (
     BaseRef,
+    CompareRun,
     EvaluateRun,
     FindRun,
     Location,
@@ -116,6 +117,12 @@ def a_find() -> FindRun:
         shard=FOOD,
         training_key=DIGEST,
         names=("a.png",),
+    )
+
+
+def a_comparison() -> CompareRun:
+    return CompareRun(
+        name="compare-7d21e0b4-1", store=STORE, soup=SOUP, shard=FOOD, training_key=DIGEST
     )
 
 

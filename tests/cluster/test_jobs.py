@@ -12,6 +12,7 @@ from tests.cluster.shapes import (
     SOUP,
     STORE,
     Json,
+    a_comparison,
     a_find,
     a_merge,
     a_purge,
@@ -33,7 +34,10 @@ from stockpot.core.runs import RunName
 from stockpot.errors import Refused
 from stockpot.unlearning.keys import PREVIOUS
 
-EVERY_RUN = (a_training(), a_merge(), an_evaluation(), a_purge(), a_signing(), a_find())
+EVERY_RUN = (
+    *(a_training(), a_merge(), an_evaluation(), a_purge(), a_signing()),
+    *(a_find(), a_comparison()),
+)
 
 
 def made(spec: RunSpec, **changes: object) -> Json:
@@ -114,7 +118,7 @@ def test_the_longest_name_of_a_soup_still_makes_a_jobs_name() -> None:
 
 
 def test_purge_and_sign_run_where_the_release_is_and_may_delete() -> None:
-    for spec in (a_purge(), a_signing(), a_find()):
+    for spec in (a_purge(), a_signing(), a_find(), a_comparison()):
         job = made(spec)
 
         assert job["metadata"]["namespace"] == "stockpot-system"

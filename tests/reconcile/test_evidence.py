@@ -2,17 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.builders import a_soup, a_world
+from tests.builders import a_shard, a_soup, a_world, uid
 
-from stockpot.api.runspec import Ending
+from stockpot.api.runspec import Ending, SurvivingRecords
 from stockpot.api.v1alpha1 import MOST_ENDED, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.servers import HeldRevision, Server, ServerGrant
+from stockpot.core.shard import Comparison
 from stockpot.core.world import World
 from stockpot.reconcile.objects.server import with_server, without_server
-from stockpot.reconcile.run_specs import ended_reports, held_report
+from stockpot.reconcile.run_specs import ended_reports, held_report, surviving_records
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -79,3 +80,19 @@ def test_what_a_server_holds_beside_the_successor_is_told_with_its_lineage() -> 
 
     assert (alone.uid, alone.node, alone.nonce, alone.beside) == ("pod", "node-a", "ff", ())
     assert [pair.shard for pair in more.beside] == ["c", "d"]
+
+
+def test_a_receipt_is_told_which_living_shards_have_the_same_records() -> None:
+    shared = Comparison(100, ((uid("cats"), 40), (uid("gone"), 9)), 49)
+    dogs = a_shard("dogs").trained().with_fields(comparison=shared).tombstoned()
+    later = Comparison(100, ((uid("dogs"), 3),), 3)
+    world = a_world(
+        a_soup().of("cats", "eels"),
+        *(a_shard("cats").trained(), a_shard("eels").trained().with_fields(comparison=later)),
+        dogs,
+    )
+
+    assert surviving_records(uid("dogs"), world) == (
+        SurvivingRecords(shard=uid("cats"), name="cats", records=40),
+        SurvivingRecords(shard=uid("eels"), name="eels", records=3),
+    )

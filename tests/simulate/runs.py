@@ -13,6 +13,7 @@ from tests.simulate.store import Store
 from stockpot.api.results import RunResult, SignedReceipt, SignResult, TrainResult
 from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
+    CompareRun,
     EvaluateRun,
     FindRun,
     MergeRun,
@@ -182,6 +183,8 @@ class Runs:
                     unknown=tuple(unknown),
                     unknown_count=len(unknown),
                 )
+            case CompareRun():
+                return a_result(RunKind.COMPARE, records=9)
             case EvaluateRun() | ServeRun():
                 return a_result(spec.kind)
 
@@ -260,7 +263,7 @@ def lineage_of(uid: str, key: str) -> frozenset[str]:
 
 def is_in_namespace(spec: RunSpec) -> bool:
     """Whether a run is in its soup's namespace, rather than the operator's."""
-    return not isinstance(spec, PurgeRun | SignRun | FindRun)
+    return not isinstance(spec, PurgeRun | SignRun | FindRun | CompareRun)
 
 
 def about(spec: RunSpec) -> frozenset[ShardUID]:

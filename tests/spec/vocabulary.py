@@ -21,7 +21,7 @@ from stockpot.core.revision import Epoch, Promotion
 from stockpot.core.run_starts import *
 from stockpot.core.runs import Failure, Run, StartupBlocker, TrainingProgress
 from stockpot.core.servers import ServerGrant
-from stockpot.core.shard import FoundRecords
+from stockpot.core.shard import Comparison, FoundRecords
 from stockpot.core.soup import LastRescan
 from stockpot.core.stages import Stage
 from stockpot.core.unlearning_checks import missing

@@ -33,6 +33,7 @@ from stockpot.api.runspec import (
     Ending,
     HeldReport,
     RevisionRef,
+    SurvivingRecords,
 )
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
@@ -103,6 +104,20 @@ def test_a_shard_has_one_receipt_however_often_it_is_requested(
     [receipt] = again.receipts
     assert (receipt.sequence, receipt.digest) == (1, chain_of(store, key)[0].digest)
     assert len(chain_of(store, key)) == 2
+
+
+def test_records_that_another_shard_has_are_named_and_the_receipt_is_complete(
+    root: Path, key: Path
+) -> None:
+    purged(root)
+    survivors = (SurvivingRecords(shard="uid-cats", name="cats", records=120),)
+
+    signed(asking_for(a_signing(root, key), survives_in=survivors))
+
+    payload = base64.b64decode(json.loads(receipt_path(root, 1).read_bytes())["payload"])
+    predicate = json.loads(payload)["predicate"]
+    assert predicate["survivesIn"] == [{"shard": "uid-cats", "name": "cats", "records": 120}]
+    assert predicate["completeness"] == "Complete"
 
 
 def test_residuals_make_a_receipt_incomplete(root: Path, store: FolderStore, key: Path) -> None:

@@ -8,8 +8,8 @@
 {{- fail (printf "workloadNamespaces names %s, the release's own: there lie the signing key and the right to delete\n  help: keep Soups and DataShards in another namespace" .Release.Namespace) }}
 {{- end }}
 {{- range $verb := keys .Values.pods.resources }}
-{{- if not (has $verb (list "train" "merge" "evaluate" "serve" "purge" "sign" "find")) }}
-{{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge, sign or find" $verb) }}
+{{- if not (has $verb (list "train" "merge" "evaluate" "serve" "purge" "sign" "find" "compare")) }}
+{{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge, sign, find or compare" $verb) }}
 {{- end }}
 {{- end }}
 {{- if not .Values.stores }}

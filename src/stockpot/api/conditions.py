@@ -47,6 +47,10 @@ class ConditionType(Explained):
     TRAINED = "Trained", "DataShard: its ingredient is in the store."
     INCLUDED = "Included", "DataShard: the promoted revision includes the shard."
     UNLEARNED = "Unlearned", "DataShard: the shard is unlearned, and its receipt is stored."
+    OVERLAPS = (
+        "Overlaps",
+        "Shards share records, which stay learnt when one is deleted; present only while they do.",
+    )
     TRAINING_COMPLETE = "TrainingComplete", "Soup: every included shard has its ingredient."
     EVALUATED = "Evaluated", "Soup: the current revision is evaluated."
     SERVING = "Serving", "Soup: every server serves the current revision."
@@ -105,6 +109,8 @@ class Reason(Explained):
         "The shard was not trained on what excludeRecords names, or on nothing else; it stays.",
     )
     TRAINING_FAILED = "TrainingFailed", "The training failed training.maxAttempts times."
+    NOT_COMPARED = "NotCompared", "The shard is not compared with the other shards yet."
+    OVERLAPS = "Overlaps", "The shard has records that other shards have as well."
     NOT_MERGED = "NotMerged", "The revision of these shards is not merged yet."
     MERGING = "Merging", "The revision of these shards is being merged."
     MERGE_FAILED = "MergeFailed", "The merge failed."

@@ -47,6 +47,15 @@ class SignedReceipt(Model):
     """Positions of these items in the result's `missing`; the receipt names them all."""
 
 
+class SharedRecords(Model):
+    """The records that another shard has as well."""
+
+    shard: str
+    """UID of the other shard."""
+    records: int = Field(ge=1)
+    """Number of records of the compared shard whose picture the other one has."""
+
+
 class ResultMessage(Model):
     """The JSON form of every result: a pod's termination message, at most 4,096 bytes."""
 
@@ -73,6 +82,7 @@ class ResultMessage(Model):
     unrecorded_receipts: tuple[int, ...] = ()
     missing: tuple[str, ...] = ()
     residuals: tuple[str, ...] = ()
+    shared: tuple[SharedRecords, ...] = Field(default=(), exclude_if=lambda shared: not shared)
     unknown: tuple[str, ...] = Field(default=(), exclude_if=lambda unknown: not unknown)
     omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
     figures: dict[str, str] = Field(default_factory=dict)
@@ -275,6 +285,28 @@ class FindResult(_Result):
     unknown_count: int = 0
 
 
+class CompareResult(_Result):
+    """The records that a shard shares with others."""
+
+    KIND = RunKind.COMPARE
+    FIGURES: ClassVar = {
+        "shared_records": "sharedRecords",
+        "shard_count": "shards",
+        "unread": "unread",
+    }
+
+    records: int | None = None
+    """Number of records in the shard's list; None if there is no list that can be read."""
+    shared: tuple[SharedRecords, ...] = ()
+    """Up to 16 shards, those with the most records first."""
+    shared_records: int = 0
+    """Number of records that any other shard has as well."""
+    shard_count: int = 0
+    """Number of shards that share a record."""
+    unread: int = 0
+    """Number of shards that were not compared: they have no list that can be read."""
+
+
 RunResult = (
     TrainResult
     | MergeResult
@@ -284,6 +316,7 @@ RunResult = (
     | RescanResult
     | SignResult
     | FindResult
+    | CompareResult
 )
 RESULTS: Mapping[RunKind, type[RunResult]] = {cls.KIND: cls for cls in get_args(RunResult)}
 """The class of the result of each kind of run."""

@@ -18,6 +18,8 @@ class RunKind(StrEnum):
     SIGN = "sign"
     FIND = "find"
     """Finds records of a shard by name, in the list of what it was trained on."""
+    COMPARE = "compare"
+    """Counts the records that a shard shares with others of its soup."""
     UNKNOWN = "unknown"
     """A kind that this version does not have: a newer release started the run."""
 

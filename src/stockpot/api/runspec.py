@@ -320,6 +320,15 @@ MOST_SIGNED_AT_ONCE = 16
 """Most receipts of a sign run: its result names each, and has at most 4,096 bytes."""
 
 
+class SurvivingRecords(Model):
+    """Records of an unlearned shard that another shard has as well: they stay learnt."""
+
+    shard: str
+    """UID of the other shard."""
+    name: str = ""
+    records: Annotated[int, Field(ge=1)]
+
+
 class ReceiptRequest(Model):
     """A receipt that a sign run is to write."""
 
@@ -335,6 +344,8 @@ class ReceiptRequest(Model):
     """When the deletion was requested (RFC 3339), by the clock of its recorder."""
     missing: tuple[str, ...] = ()
     """Items that could not be confirmed; any item makes the receipt Incomplete."""
+    survives_in: tuple[SurvivingRecords, ...] = ()
+    """Living shards that have records of the unlearned one, as the last comparison of both says."""
     finalizer_removed: bool = False
     """Whether the shard's object was removed by force before the shard was unlearned."""
     after: Annotated[int, Field(ge=0)] = 0
@@ -388,7 +399,24 @@ class FindRun(_Run):
         return (self.shard,)
 
 
-AnyRun = TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun | FindRun
+class CompareRun(_Run):
+    """Count the records that a shard shares with other shards of its soup."""
+
+    deletes: ClassVar[bool] = True
+
+    verb: Literal["compare"] = "compare"
+    shard: ObjectRef
+    training_key: DigestString
+    others: tuple[LineagePair, ...] = ()
+    """The ingredients of the other shards."""
+
+    @property
+    def about(self) -> tuple[ObjectRef, ...]:
+        """The shard."""
+        return (self.shard,)
+
+
+AnyRun = TrainRun | MergeRun | EvaluateRun | ServeRun | PurgeRun | SignRun | FindRun | CompareRun
 RunSpec = Annotated[AnyRun, Field(discriminator="verb")]
 RUN_SPEC: TypeAdapter[RunSpec] = TypeAdapter(RunSpec)
 RUN_SPECS: Mapping[str, type[AnyRun]] = {

@@ -11,6 +11,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.revision import Promotion, Revision
 from stockpot.core.run_starts import (
+    StartCompare,
     StartEvaluation,
     StartFind,
     StartMerge,
@@ -21,7 +22,7 @@ from stockpot.core.run_starts import (
 )
 from stockpot.core.runs import RunName
 from stockpot.core.servers import ServerGrant
-from stockpot.core.shard import FoundRecords, TrainingOutcome
+from stockpot.core.shard import Comparison, FoundRecords, TrainingOutcome
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,19 @@ class RecordFoundRecords:
     request: Digest
     """The training without them."""
     records: FoundRecords
+
+
+@dataclass(frozen=True)
+class RecordComparison:
+    """Record what a shard has in common with others."""
+
+    ingredient: Ingredient
+    comparison: Comparison
+
+    @property
+    def shard(self) -> ShardUID:
+        """The shard that was compared."""
+        return self.ingredient.shard
 
 
 @dataclass(frozen=True)
@@ -221,10 +235,12 @@ Action = (
     | StartRescan
     | StartSigning
     | StartFind
+    | StartCompare
     | EndRun
     | RecordIngredient
     | RequestRecordRemoval
     | RecordFoundRecords
+    | RecordComparison
     | CancelRecordRemoval
     | DropIngredient
     | RecordRevision

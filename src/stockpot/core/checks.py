@@ -5,7 +5,7 @@ The stage of each is the first check that the world does not show, searched from
 at every round. So a late writer, a server that comes back or a crash needs no case of its own: the
 shard or target is simply found on the stage that broke.
 
-    shard     HELD → TRAINED → INCLUDED → SERVED
+    shard     HELD → TRAINED → COMPARED → INCLUDED → SERVED
     target    TOMBSTONED → EXCLUDED → ROLLED_OUT → QUIESCED → PURGED → VERIFIED → RECEIPTED
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from stockpot.core import learning_checks, unlearning_checks
+from stockpot.core import comparison_stage, learning_checks, unlearning_checks
 from stockpot.core.blocker import Blocker
 from stockpot.core.recipe import ShardUID
 from stockpot.core.shard import Shard
@@ -29,6 +29,7 @@ from stockpot.core.unlearning_target import UnlearningTarget
 LEARNING: Mapping[Stage, LearningCheck] = {
     Stage.HELD: learning_checks.held,
     Stage.TRAINED: learning_checks.trained,
+    Stage.COMPARED: comparison_stage.compared,
     Stage.INCLUDED: learning_checks.included,
     Stage.SERVED: learning_checks.served,
 }

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from stockpot.api.conditions import Reason
 from stockpot.core.blocker import Blocker
+from stockpot.core.overlaps import may_join
 from stockpot.core.recipe import MAX_WEIGHT, Recipe, ShardUID, recipe_of
 from stockpot.core.shard import Shard
 from stockpot.core.soup import Soup
@@ -35,6 +36,7 @@ def admit(world: World, now: datetime) -> Admission:
         and shard.usable_training
         and world.soup.base in {None, shard.usable_training.base}
         and not world.forgotten_by(shard)
+        and may_join(shard, world)
     )
     promoted = world.serving_recipe or Recipe()
     newcomers = tuple(s for s in able if s.ingredient not in promoted.lineage)

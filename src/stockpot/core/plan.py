@@ -283,7 +283,7 @@ def _wanted(assessment: Assessment) -> Iterator[Start]:
         if target.is_being_deleted or assessment.pending[target.uid]:
             yield purge_of(target)
     for shard in world.shards if world.soup.alive else ():
-        yield from wanted_runs(shard)
+        yield from wanted_runs(shard, world)
     if signing := due_signing(assessment.inputs, assessment.pending):
         yield signing
     for wanted in (recipe, assessment.inputs.survivors):

@@ -16,11 +16,19 @@ from stockpot.core.actions import (
     RequestRecordRemoval,
 )
 from stockpot.core.attempts import attempts_at, last_attempt, start_once
+from stockpot.core.comparison_stage import plan_comparison
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.learning_checks import may_drop_ingredient
+from stockpot.core.overlaps import wanted_comparison
 from stockpot.core.recipe import Ingredient
 from stockpot.core.retry import purge_again_at
-from stockpot.core.run_starts import StartFind, StartTraining, attempt_of, next_attempt
+from stockpot.core.run_starts import (
+    StartCompare,
+    StartFind,
+    StartTraining,
+    attempt_of,
+    next_attempt,
+)
 from stockpot.core.runs import Run
 from stockpot.core.shard import FoundRecords, Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput, PendingStage, Stage
@@ -38,6 +46,8 @@ def plan_shard(
             return _hold_shard(shard, inputs.world)
         case Stage.TRAINED:
             return _train(shard, inputs.world, now)
+        case Stage.COMPARED:
+            return plan_comparison(shard, inputs.world, now)
         case _:
             # INCLUDED and SERVED are the soup's part of the plan.
             return ()
@@ -133,12 +143,14 @@ def training_of(shard: Shard) -> StartTraining:
     return StartTraining(shard.uid, shard.request)
 
 
-def wanted_runs(shard: Shard) -> Iterator[StartTraining | StartFind]:
+def wanted_runs(shard: Shard, world: World) -> Iterator[StartTraining | StartFind | StartCompare]:
     """Yield the runs that a shard needs, whether or not they may start now."""
     if not shard.usable_training:
         yield training_of(shard)
     if shard.awaits_found_records and shard.found_records is None:
         yield find_of(shard)
+    if comparison := wanted_comparison(shard, world):
+        yield comparison
 
 
 def find_of(shard: Shard) -> StartFind:

@@ -94,6 +94,11 @@ def _of_records(action: Action, names: dict[str, str]) -> str:
         case act.RecordFoundRecords(shard, _, records):
             what = "refused" if records.is_refused else f"{records.covered} records"
             return f"= found     {what} of {names[shard]}"
+        case starts.StartCompare(ingredient, attempt):
+            return f"+ compare   {names[ingredient.shard]}{_again(attempt)}"
+        case act.RecordComparison(ingredient, comparison):
+            shared = comparison.shared_records
+            return f"= compared  {names[ingredient.shard]}   {shared} records are in others"
         case act.CancelRecordRemoval(shard):
             return f"+ records   of {names[shard]}"
         case act.DropIngredient(shard, _, records):

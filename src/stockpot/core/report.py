@@ -14,6 +14,8 @@ from stockpot.core.blocker import Blocker
 from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
 from stockpot.core.membership import is_weightless
+from stockpot.core.overlaps import describe as describe_overlaps
+from stockpot.core.overlaps import overlaps_of
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
 from stockpot.core.revision import Revision
@@ -113,6 +115,7 @@ def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -
         *readiness(blocker),
         _trained(shard, blocker),
         _included(shard, blocker, assessment),
+        *_overlaps(shard, assessment.inputs.world),
     )
     # While records are to leave the shard, the status keeps what is known of its training.
     run = None if shard.trained else _training(shard, assessment)
@@ -156,6 +159,14 @@ def _included(shard: Shard, blocker: Blocker | None, assessment: Assessment) -> 
             ConditionType.INCLUDED, False, Reason.WEIGHTLESS, "the weighting gives it the weight 0"
         )
     return ConditionUpdate(ConditionType.INCLUDED, False, blocker.reason, blocker.message)
+
+
+def _overlaps(shard: Shard, world: World) -> Iterator[ConditionUpdate]:
+    """Say which records the shard shares with others: they stay learnt where one is deleted."""
+    if overlaps := overlaps_of(shard.uid, world):
+        yield ConditionUpdate(
+            ConditionType.OVERLAPS, True, Reason.OVERLAPS, describe_overlaps(overlaps, world)
+        )
 
 
 def _soup(assessment: Assessment) -> SoupStatusReport:
@@ -244,6 +255,7 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
             f"the store has receipts {listed} of Soup {world.soup.name}, and no UnlearningReceipt "
             "records them; help: stockpot replay --missing … | kubectl apply -f -",
         )
+    yield from _overlapping(world)
     if leaving:
         names = ", ".join(target.name for target in leaving[:5])
         late = [target.name for target in leaving if target.uid in assessment.inputs.overdue]
@@ -254,3 +266,16 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
             yield ConditionUpdate(
                 ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}"
             )
+
+
+def _overlapping(world: World) -> Iterator[ConditionUpdate]:
+    """Name the shards that share records: deleting one leaves them in the soup."""
+    names = sorted(shard.name for shard in world.shards if overlaps_of(shard.uid, world))
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        yield ConditionUpdate(
+            ConditionType.OVERLAPS,
+            True,
+            Reason.OVERLAPS,
+            f"{', '.join(names[:5])}{more} share records: see their condition Overlaps",
+        )

@@ -227,6 +227,32 @@ class StartFind(StartRun):
         return frozenset()
 
 
+@dataclass(frozen=True)
+class StartCompare(StartRun):
+    """Compare the records of a shard with those of the other shards of the soup."""
+
+    kind = RunKind.COMPARE
+    is_owed = True
+
+    ingredient: Ingredient
+    attempt: int = 1
+
+    @property
+    def about(self) -> frozenset[ShardUID]:
+        """The shard that is compared."""
+        return frozenset({self.ingredient.shard})
+
+    @property
+    def stem(self) -> str:
+        """One comparison for one ingredient: each pair is compared with the later one."""
+        return f"compare-{self.ingredient.shard[:8]}-{short(self.ingredient.key)}"
+
+    @property
+    def lineage(self) -> Lineage:
+        """It writes no artefact."""
+        return frozenset()
+
+
 Start = (
     StartTraining
     | StartMerge
@@ -235,6 +261,7 @@ Start = (
     | StartRescan
     | StartSigning
     | StartFind
+    | StartCompare
 )
 
 

@@ -49,6 +49,20 @@ class FoundRecords:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Which other shards of the soup have records of a shard as well."""
+
+    records: int | None = None
+    """Number of its records. None if there is no list of them that can be read."""
+    shared: tuple[tuple[ShardUID, int], ...] = ()
+    """The shards with the most of its records, each with the number of them."""
+    shared_records: int = 0
+    """Number of its records that any other shard has as well."""
+    unread: int = 0
+    """Number of shards that have no list that can be read, so that they were not compared."""
+
+
+@dataclass(frozen=True)
 class Shard:
     """One DataShard that is neither deleted nor expired."""
 
@@ -75,6 +89,8 @@ class Shard:
     """Records that were excluded for good and are not trained on again (`status.leftOut`)."""
     records_asked_at: datetime | None = None
     """When the removal of records was recorded; None again once they have left for good."""
+    comparison: Comparison | None = None
+    """What its ingredient has in common with others. None: it was not compared yet."""
     found_records: FoundRecords | None = None
     """What is known of the records that are to leave. None: they were not looked up yet."""
     is_removal_overdue: bool = False

@@ -43,6 +43,8 @@ class Soup:
     suspended: bool = False
     min_shards: int = 1
     settle_s: int = 0
+    refuses_overlaps: bool = False
+    """Whether a shard with records of others does not join."""
     parallelism: int = 2
     max_attempts: int = 3
     output: str = "fp16"

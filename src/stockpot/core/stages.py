@@ -17,6 +17,7 @@ class Stage(StrEnum):
 
     HELD = "Held"
     TRAINED = "Trained"
+    COMPARED = "Compared"
     INCLUDED = "Included"
     SERVED = "Served"
     TOMBSTONED = "Tombstoned"

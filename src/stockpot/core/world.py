@@ -12,9 +12,9 @@ from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.revision import Epoch, Revision
 from stockpot.core.runs import Run, RunName, StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
-from stockpot.core.shard import Shard
+from stockpot.core.shard import Comparison, Shard
 from stockpot.core.soup import Soup
-from stockpot.core.unlearning_target import UnlearningTarget
+from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,13 @@ class World:
             if self.namespace_terminates and target.last_receipt and target.receipt_digest
         }
         return frozenset(recorded | named)
+
+    @cached_property
+    def comparisons(self) -> Mapping[ShardUID, Comparison]:
+        """Comparisons of shards, also of those that are being unlearned, by UID."""
+        objects = (t.owner.shard for t in self.targets if isinstance(t.owner, ShardObject))
+        known = (*self.shards, *objects)
+        return {shard.uid: shard.comparison for shard in known if shard.comparison}
 
     @property
     def active_trainings(self) -> int:

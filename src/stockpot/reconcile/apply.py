@@ -22,6 +22,7 @@ from stockpot.reconcile.objects.shard import (
     cancel_record_removal,
     drop_ingredient,
     request_record_removal,
+    with_comparison,
     with_found_records,
     with_ingredient,
 )
@@ -49,6 +50,7 @@ Recorded = (
     | act.RecordIngredient
     | act.RequestRecordRemoval
     | act.RecordFoundRecords
+    | act.RecordComparison
     | act.CancelRecordRemoval
     | act.DropIngredient
     | act.RecordRevision
@@ -122,10 +124,11 @@ def _write(
         case (
             act.RequestRecordRemoval()
             | act.RecordFoundRecords()
+            | act.RecordComparison()
             | act.CancelRecordRemoval()
             | act.DropIngredient()
         ):
-            writer.change_shard(action.shard, _leaving(action, now))
+            writer.change_shard(action.shard, _records_edit(action, now))
         case act.RecordRevision() | act.RecordEvaluation() | act.ForgetRevision():
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
@@ -140,9 +143,10 @@ def _write(
             assert_never(never)
 
 
-def _leaving(
+def _records_edit(
     action: act.RequestRecordRemoval
     | act.RecordFoundRecords
+    | act.RecordComparison
     | act.CancelRecordRemoval
     | act.DropIngredient,
     now: datetime,
@@ -152,6 +156,8 @@ def _leaving(
             return request_record_removal(now)
         case act.RecordFoundRecords():
             return with_found_records(action)
+        case act.RecordComparison():
+            return with_comparison(action)
         case act.CancelRecordRemoval():
             return cancel_record_removal
         case act.DropIngredient():

@@ -8,6 +8,7 @@ from stockpot.api.chain import ChainHead
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import (
     BaseRef,
+    CompareRun,
     EndedReport,
     EvaluateRun,
     FindRun,
@@ -21,15 +22,18 @@ from stockpot.api.runspec import (
     RunSpec,
     ServeRun,
     SignRun,
+    SurvivingRecords,
     TrainRun,
 )
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
-from stockpot.core.recipe import Lineage
+from stockpot.core.overlaps import overlaps_of
+from stockpot.core.recipe import Lineage, ShardUID
 from stockpot.core.revision import Promotion, Revision
 from stockpot.core.run_starts import (
     DueReceipt,
     Start,
+    StartCompare,
     StartEvaluation,
     StartFind,
     StartMerge,
@@ -146,6 +150,7 @@ def _sign_run(start: StartSigning, inputs: RunInputs) -> SignRun:
             due,
             gone_shard(due.shard, soup, inputs.objects, world),
             last_receipts.get(due.shard, 0),
+            world,
         )
         for due in start.receipts
     )
@@ -173,6 +178,22 @@ def _find_run(start: StartFind, inputs: RunInputs) -> FindRun:
     )
 
 
+def _compare_run(start: StartCompare, inputs: RunInputs) -> CompareRun:
+    own = start.ingredient
+    shard = next(shard for shard in inputs.objects.shards if shard.metadata.uid == own.shard)
+    others = frozenset(
+        view.ingredient
+        for view in inputs.world.shards
+        if view.ingredient and view.ingredient != own
+    )
+    return CompareRun(
+        **inputs.common_fields(start),
+        shard=shard_ref(shard),
+        training_key=own.key,
+        others=lineage_pairs(others),
+    )
+
+
 BUILDERS: Mapping[type[Start], Callable[[Any, RunInputs], RunSpec]] = {
     StartTraining: _train_run,
     StartMerge: _merge_run,
@@ -181,10 +202,13 @@ BUILDERS: Mapping[type[Start], Callable[[Any, RunInputs], RunSpec]] = {
     StartRescan: _rescan_run,
     StartSigning: _sign_run,
     StartFind: _find_run,
+    StartCompare: _compare_run,
 }
 
 
-def _receipt_request(due: DueReceipt, gone: TargetDetails, last_receipt: int) -> ReceiptRequest:
+def _receipt_request(
+    due: DueReceipt, gone: TargetDetails, last_receipt: int, world: World
+) -> ReceiptRequest:
     return ReceiptRequest(
         is_only_looked_for=due.is_only_looked_for,
         shard=gone.ref,
@@ -193,8 +217,18 @@ def _receipt_request(due: DueReceipt, gone: TargetDetails, last_receipt: int) ->
         former=gone.former,
         requested_at=gone.requested_at,
         missing=due.missing,
+        survives_in=surviving_records(due.shard, world),
         finalizer_removed=gone.is_lost and not gone.is_forced,
         after=last_receipt,
+    )
+
+
+def surviving_records(uid: ShardUID, world: World) -> tuple[SurvivingRecords, ...]:
+    """List the living shards that have records of a shard which is being unlearned."""
+    overlaps = overlaps_of(uid, world)
+    return tuple(
+        SurvivingRecords(shard=other, name=world.names.get(other, ""), records=overlaps[other])
+        for other in sorted(overlaps)
     )
 
 

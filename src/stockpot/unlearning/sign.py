@@ -227,6 +227,7 @@ def _unlearning(
         servers=spec.servers,
         ended=tuple(report for report in spec.ended if _is_since(report, request.requested_at)),
         missing=request.missing,
+        survives_in=request.survives_in,
         finalizer_removed=request.finalizer_removed,
         sequence=chain.last + 1,
         previous=chain.head,

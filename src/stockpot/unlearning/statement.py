@@ -9,7 +9,13 @@ from typing import Final, Literal
 from pydantic import Field
 
 from stockpot.api.model import DigestString, Model
-from stockpot.api.runspec import EndedReport, HeldReport, ObjectRef, RevisionRef
+from stockpot.api.runspec import (
+    EndedReport,
+    HeldReport,
+    ObjectRef,
+    RevisionRef,
+    SurvivingRecords,
+)
 from stockpot.core.digests import PREFIX
 from stockpot.unlearning.in_toto import Statement, StatementSubject
 from stockpot.unlearning.residuals import NamedResidual
@@ -62,6 +68,11 @@ class UnlearningPredicate(Model):
     """Servers that may have held something and have ended since, and how that is known."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed: servers and runs that did not answer by the deadline."""
+    survives_in: tuple[SurvivingRecords, ...] = Field(default=(), exclude_if=lambda all_: not all_)
+    """Living shards that have records of this one, byte for byte, and go on teaching them.
+
+    It does not touch completeness: what was to be unlearned is this shard. Receipts of the first
+    releases lack it, and so do those about records and about shards whose object was lost."""
     finalizer_removed: bool = False
     """Whether the shard's object was gone before the unlearning: its finalizer was removed."""
     sequence: int = Field(ge=1)

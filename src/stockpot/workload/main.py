@@ -37,6 +37,7 @@ VERBS = {
     "purge": "stockpot.unlearning.purge",
     "sign": "stockpot.unlearning.sign",
     "find": "stockpot.unlearning.find_records",
+    "compare": "stockpot.unlearning.compare_records",
 }
 
 Address = tuple[str, int]

@@ -109,6 +109,32 @@ class FoundRecordsStatus(Model):
     unknown_count: int = 0
 
 
+MOST_OVERLAPS = 16
+
+
+class OverlapStatus(Model):
+    """Records that another shard has as well."""
+
+    shard: str
+    """UID of the other shard."""
+    records: int
+
+
+class ComparisonStatus(Model):
+    """What the shard has in common with other shards, when it was compared."""
+
+    training_key: DigestString
+    """The ingredient that was compared."""
+    records: int | None = None
+    """Number of its records; unset if no list of them can be read."""
+    shared_records: int = 0
+    """Number of records that any other shard had as well."""
+    shared: Annotated[tuple[OverlapStatus, ...], Field(max_length=MOST_OVERLAPS)] = ()
+    """The shards with the most of them."""
+    unread: int = 0
+    """Number of shards that were not compared, because no list of their records can be read."""
+
+
 class ShardTraining(Model):
     """Progress and end of the training."""
 
@@ -179,6 +205,8 @@ class DataShardStatus(Model):
     unlearning: ShardUnlearning | None = None
     records_asked_at: Timestamp | None = None
     """When the operator first observed that records are to be removed; unset once they are."""
+    comparison: ComparisonStatus | None = None
+    """What the shard has in common with other shards."""
     found_records: FoundRecordsStatus | None = None
     """Which of the records that are to be removed the shard was trained on."""
     left_out: RecordNames = ()

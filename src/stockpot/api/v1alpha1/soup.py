@@ -41,6 +41,15 @@ class Merge(Model):
     """The data type that the mean is rounded to, once."""
 
 
+class OnOverlap(StrEnum):
+    """What happens to a shard with records that other shards have as well."""
+
+    WARN = "Warn"
+    """It joins; the condition Overlaps names the shards and counts the records."""
+    REFUSE = "Refuse"
+    """It does not join, and is Stalled with the reason Overlaps."""
+
+
 class Membership(Model):
     """When new shards join the soup. Deletions do not wait for these settings."""
 
@@ -48,6 +57,8 @@ class Membership(Model):
     """Minimum number of trained shards; with fewer, the base is served."""
     settle_seconds: Annotated[int, Field(ge=0, le=86_400)] = 10
     """Seconds without a change before shards join, so that those applied together join together."""
+    on_overlap: OnOverlap = OnOverlap.WARN
+    """Whether a shard joins that has records of others: their influence outlives a deletion."""
 
 
 class Evaluation(Model):

@@ -190,6 +190,7 @@ class Values(Model):
             "purge": {"requests": {"cpu": "50m", "memory": "128Mi"}},
             "sign": {"requests": {"cpu": "50m", "memory": "128Mi"}},
             "find": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+            "compare": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         }
     )
     network_policy: NetworkPolicyValues = NetworkPolicyValues()

@@ -12,20 +12,22 @@ from stockpot.api.v1alpha1 import (
     FORCE_DELETE,
     MOST_EXCLUDED,
     MOST_FORMER,
+    ComparisonStatus,
     DataShard,
     FormerTraining,
     FoundRecordsStatus,
     Inclusion,
     IngredientStatus,
+    OverlapStatus,
     ShardTraining,
     Soup,
 )
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
-from stockpot.core.actions import DropIngredient, RecordFoundRecords
+from stockpot.core.actions import DropIngredient, RecordComparison, RecordFoundRecords
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
 from stockpot.core.report import ShardStatusReport
-from stockpot.core.shard import FoundRecords, Shard, TrainingOutcome
+from stockpot.core.shard import Comparison, FoundRecords, Shard, TrainingOutcome
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.objects.fields import (
     conditions,
@@ -66,9 +68,18 @@ def shard_view(shard: DataShard, soup: Soup, now: datetime) -> Shard:
         excluded_records=frozenset(spec.exclude_records),
         forgotten_records=frozenset(status.left_out),
         records_asked_at=asked_at,
+        comparison=_comparison(shard),
         found_records=_found_records(shard, request),
         is_removal_overdue=asked_at is not None and now >= asked_at + patience,
     )
+
+
+def _comparison(shard: DataShard) -> Comparison | None:
+    status = shard.status.comparison
+    if status is None or status.training_key != shard.status.training_key:
+        return None  # It is about another ingredient.
+    shared = tuple((ShardUID(each.shard), each.records) for each in status.shared)
+    return Comparison(status.records, shared, status.shared_records, status.unread)
 
 
 def _found_records(shard: DataShard, request: Digest) -> FoundRecords | None:
@@ -201,6 +212,19 @@ def with_found_records(did: RecordFoundRecords) -> EditShard:
         unknown_count=records.unknown_count,
     )
     return lambda shard: change_shard_status(shard, found_records=status)
+
+
+def with_comparison(did: RecordComparison) -> EditShard:
+    """Record what an ingredient has in common with others."""
+    comparison = did.comparison
+    status = ComparisonStatus(
+        training_key=did.ingredient.key,
+        records=comparison.records,
+        shared_records=comparison.shared_records,
+        shared=tuple(OverlapStatus(shard=uid, records=number) for uid, number in comparison.shared),
+        unread=comparison.unread,
+    )
+    return lambda shard: change_shard_status(shard, comparison=status)
 
 
 def cancel_record_removal(shard: DataShard) -> DataShard:
