@@ -155,11 +155,10 @@ def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell)
     installed.make_namespace("elsewhere")
     arguments = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")
 
-    def key() -> str:
-        secret = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
-        result = secret["data"]["signing-key.pem"]
-        assert isinstance(result, str)
-        return result
+    def key() -> tuple[str, str]:
+        receipts = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
+        grants = installed.get("secret", "stockpot-two-grant-key", "-n", "elsewhere")
+        return receipts["data"]["signing-key.pem"], grants["data"]["grant-key.pem"]
 
     installed.install("stockpot-two", "elsewhere", *arguments)
     made = key()
