@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 import urllib3
 from tests.controlplane.servers import ADMIN_PORT, PlayedServer
 from tests.controlplane.testbed import TestCluster
@@ -145,3 +146,33 @@ def test_a_key_that_is_replaced_at_once_heals_by_a_rollout(
     assert after.unauthentic == 0
     assert travel in (after.serving or ())
     assert test_cluster.is_so("soup", "Serving", SOUPS)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [pytest.param(False, True, id="upgrade"), pytest.param(True, False, id="rollback")],
+)
+def test_an_operator_that_signs_and_one_that_does_not_take_over_from_each_other(
+    test_cluster: TestCluster, first: bool, then: bool
+) -> None:
+    key = {True: str(test_cluster.grant_key), False: ""}
+    operator = test_cluster.operator("first", grantKey=key[first])
+    test_cluster.soup()
+    food = test_cluster.shard("food")
+    test_cluster.learnt("food")
+    (before,) = test_cluster.kubelet.servers()
+    operator.end()
+
+    test_cluster.operator("second", grantKey=key[then])
+    travel = test_cluster.shard("travel")
+    test_cluster.learnt("travel")
+    test_cluster.until(lambda: before not in test_cluster.kubelet.servers(), "it is replaced")
+    test_cluster.delete("food")
+    test_cluster.forgotten("food")
+
+    (after,) = test_cluster.kubelet.servers()
+    assert [bool(server.verifier.keys) for server in (before, after)] == [first, then]
+    assert after.serving == {travel}
+    assert not after.holds(food)
+    if not first:
+        assert before.unauthentic == 0, "without a key it takes signed grants as well"
