@@ -127,7 +127,7 @@ class TestCluster:
         self.operators: list[Operator] = []
         self.kubectl_path = build.built(build.control_plane()) / "kubectl"
         self._made: list[str] = []
-        self.grant_key = folder / "grants" / "grant-key.pem"
+        self.grant_key = folder / f"grants-{number}" / "grant-key.pem"
         """The key that the operators have mounted."""
 
     # ---------------------------------------------------------------------------- what is there
