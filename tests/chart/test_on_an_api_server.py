@@ -31,6 +31,10 @@ spec:
 """
 
 
+MADE_KEYS = ("stockpot-signing-key", "stockpot-grant-key")
+"""The Secrets with keys that the chart makes."""
+
+
 def soup_and_shard(*finalizers: str) -> str:
     return SOUP_AND_SHARD % {"finalizers": ", ".join(finalizers)}
 
@@ -42,9 +46,7 @@ def test_the_api_server_takes_every_object_as_it_is(
     # Kinds of the Prometheus operator are not there; how they look is read elsewhere.
     rendered = render(values, metrics__serviceMonitor__enabled="false")
     # A made key is another with each rendering: see the test of that below.
-    objects = [
-        thing for thing in rendered.objects if thing["metadata"]["name"] != "stockpot-signing-key"
-    ]
+    objects = [thing for thing in rendered.objects if thing["metadata"]["name"] not in MADE_KEYS]
 
     answered = installed.run(
         *("kubectl", "apply", "--server-side", "--dry-run=server", "--force-conflicts"),
@@ -155,11 +157,10 @@ def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell)
     installed.make_namespace("elsewhere")
     arguments = ("--set", "crds.install=false", "--set", "workloadNamespaces={atelier}")
 
-    def key() -> str:
-        secret = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
-        result = secret["data"]["signing-key.pem"]
-        assert isinstance(result, str)
-        return result
+    def key() -> tuple[str, str]:
+        receipts = installed.get("secret", "stockpot-two-signing-key", "-n", "elsewhere")
+        grants = installed.get("secret", "stockpot-two-grant-key", "-n", "elsewhere")
+        return receipts["data"]["signing-key.pem"], grants["data"]["grant-key.pem"]
 
     installed.install("stockpot-two", "elsewhere", *arguments)
     made = key()
@@ -172,19 +173,20 @@ def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell)
     assert made == upgraded == left == key()
 
 
-def test_who_renders_without_asking_cannot_change_the_key(installed: Shell) -> None:
+@pytest.mark.parametrize("name", MADE_KEYS)
+def test_who_renders_without_asking_cannot_change_a_key(installed: Shell, name: str) -> None:
     namespace = ("-n", "stockpot-system")
     values = f"--values={VALUES['least']}"
     rendered = installed("helm", "template", "stockpot", str(CHART), *namespace, values)
 
     # The key alone: the other objects stay as Helm made them, for the tests that come after.
     things = (thing for thing in yaml.safe_load_all(rendered) if thing)
-    key = [thing for thing in things if thing["metadata"]["name"] == "stockpot-signing-key"]
+    key = [thing for thing in things if thing["metadata"]["name"] == name]
     arguments = yaml.safe_dump_all(key)
     answered = installed.run("kubectl", "apply", "-f", "-", *namespace, stdin=arguments)
 
     assert answered.returncode != 0
-    assert "stockpot-signing-key" in answered.stderr
+    assert name in answered.stderr
     assert "immutable" in answered.stderr
 
 

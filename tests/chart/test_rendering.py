@@ -4,6 +4,7 @@ Invariant 12.
 """
 
 import base64
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.chart.conftest import CHART, VALUES, Object, Render, Rendered
 
+from stockpot.authentication.key_file import PREVIOUS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.chart.values import Values
 
@@ -207,7 +209,9 @@ def test_a_key_to_sign_with_is_made_that_the_signer_can_read(render: Render) -> 
 def test_a_key_that_is_there_is_used(render: Render) -> None:
     rendered = render("least", signingKey__existingSecret='"ours"')
 
-    assert rendered.of("Secret") == []
+    assert [secret["metadata"]["name"] for secret in rendered.of("Secret")] == [
+        "stockpot-grant-key"
+    ]
     assert settings_of(rendered).signing_key.secret == "ours"
 
 
@@ -296,10 +300,87 @@ def test_everybody_may_ask_a_server_for_pictures_and_the_operator_alone_tells_it
         if thing["metadata"]["name"] == "stockpot-servers"
     ]
 
-    public, ours = policy["spec"]["ingress"]
+    public, grants, metrics = policy["spec"]["ingress"]
     assert public == {"ports": [{"port": 8080}]}
-    assert [thing["port"] for thing in ours["ports"]] == [8081, 8082]
-    assert len(ours["from"]) == 1
+    assert [thing["port"] for thing in grants["ports"]] == [8081]
+    assert [thing["port"] for thing in metrics["ports"]] == [8082, 8083]
+    assert grants["from"] == metrics["from"]
+    assert len(grants["from"]) == 1
+
+
+def test_prometheus_reaches_metrics_and_never_where_grants_are_taken(render: Render) -> None:
+    prometheus = {"namespaceSelector": {"matchLabels": {"who": "prometheus"}}}
+    rendered = render("most", networkPolicy__metricsFrom=json.dumps([prometheus]))
+
+    reached = {
+        (policy["metadata"]["name"], port["port"])
+        for policy in rendered.of("NetworkPolicy")
+        for rule in policy["spec"]["ingress"]
+        if prometheus in rule.get("from", ())
+        for port in rule["ports"]
+    }
+    (monitor,) = rendered.of("PodMonitor")
+
+    assert reached == {
+        ("stockpot-runs", 8082),
+        ("stockpot-servers", 8082),
+        ("stockpot-servers", 8083),
+    }
+    ports = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+    assert ports == ["metrics", "progress"]
+
+
+@EVERY
+def test_the_operator_alone_mounts_the_key_that_signs_grants_and_no_other(
+    render: Render, values: str
+) -> None:
+    rendered = render(values)
+    settings = settings_of(rendered)
+    mounted = {
+        name: [
+            (source["secret"]["name"], item["key"])
+            for volume in pod["volumes"]
+            for source in volume.get("projected", {}).get("sources", ())
+            for item in source["secret"]["items"]
+        ]
+        for name, pod in pod_specs(rendered)
+    }
+    (container,) = dict(pod_specs(rendered))["stockpot-operator"]["containers"]
+    paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+    assert mounted["stockpot-uninstall"] == []
+    secrets = {secret for secret, _ in mounted["stockpot-operator"]}
+    assert len(secrets) == 1
+    assert settings.signing_key.secret not in secrets
+    folder, _, entry = settings.grant_key.rpartition("/")
+    assert paths["grant-key"] == folder
+    assert [key for _, key in mounted["stockpot-operator"]] == [entry, PREVIOUS]
+
+
+def test_a_key_of_its_own_signs_grants_unless_there_is_one(render: Render) -> None:
+    made = render("least").named("Secret", "stockpot-grant-key")
+    key = load_pem_private_key(entries(made)["grant-key.pem"].encode(), password=None)
+    receipts = entries(render("least").named("Secret", "stockpot-signing-key"))
+
+    assert isinstance(key, Ed25519PrivateKey)
+    assert made["immutable"] is True
+    assert made["metadata"]["namespace"] == "stockpot-system"
+    assert made["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert entries(made)["grant-key.pem"] not in receipts.values()
+    rendered = render("least", grantKey__existingSecret='"ours"', grantKey__key='"grants.pem"')
+    names = [secret["metadata"]["name"] for secret in rendered.of("Secret")]
+    assert "stockpot-grant-key" not in names
+    assert settings_of(rendered).grant_key.endswith("/grants.pem")
+
+
+def test_an_upgrade_that_reuses_older_values_makes_the_key_that_signs_grants(
+    render: Render,
+) -> None:
+    rendered = render("least", grantKey="null")
+
+    assert rendered.code == 0, rendered.stderr
+    assert rendered.named("Secret", "stockpot-grant-key")["data"].keys() == {"grant-key.pem"}
+    assert settings_of(rendered).grant_key == "/etc/stockpot-grants/grant-key.pem"
 
 
 def test_policies_can_be_left_out(render: Render) -> None:

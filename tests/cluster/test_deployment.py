@@ -8,6 +8,7 @@ from stockpot.cluster.manifests.deployment import (
     ServerPod,
     deployment_name,
     deployment_of,
+    grant_keys_of,
     has_ended,
     is_out_of_service,
     server_pods_of,
@@ -36,12 +37,26 @@ def test_servers_listen_on_all_addresses_at_the_ports_that_the_pod_names() -> No
 
     assert isinstance(spec, ServeRun)
     assert (spec.host, spec.port, spec.admin_port) == ("0.0.0.0", 8080, 8081)
+    assert spec.metrics_port == 8083
     assert {item["name"]: item["containerPort"] for item in container()["ports"]} == {
         "http": 8080,
         "admin": 8081,
         "progress": 8082,
+        "metrics": 8083,
     }
-    assert annotations["prometheus.io/port"] == "8081"
+    assert annotations["prometheus.io/port"] == "8083"
+
+
+def test_a_server_knows_its_pod_and_the_keys_of_its_operator() -> None:
+    spec = servers().model_copy(update={"grant_keys": ("A" * 43 + "=",)})
+    deployment = deployment_of(SOUP, spec, 1, settings())
+    (only,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert grant_keys_of(deployment) == spec.grant_keys
+    assert grant_keys_of(DEPLOYMENT) == grant_keys_of(None) == ()
+    uid = {"name": "STOCKPOT_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    assert uid in only["env"]
+    assert {"name": "HOME", "value": "/tmp"} in only["env"]
 
 
 def test_a_rollout_never_has_fewer_servers_than_were_asked_for() -> None:

@@ -22,6 +22,8 @@ from tests.simulate.store import Store
 
 from stockpot.api.results import EvaluateResult, Problem, ResultMessage, RunResult
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
+from stockpot.api.serving import POD_UID
+from stockpot.authentication.signatures import GrantVerifier, Recipient
 from stockpot.cluster.apiserver.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
 from stockpot.cluster.apiserver.objects import (
     Json,
@@ -254,7 +256,9 @@ class Kubelet:
                 if what == "commit":
                     self._work.put(lambda: self._ready_now(played))
 
-            played.server = PlayedServer(played.address, kitchen.store, granted)
+            recipient = Recipient(spec.soup.uid, variables_of(played.pod).get(POD_UID, ""))
+            verifier = GrantVerifier.of(spec.grant_keys, recipient)
+            played.server = PlayedServer(played.address, kitchen.store, verifier, granted)
             played.server.start()
         elif spec.verb == "train" and played.order and played.order.hold:
             played.server = ProgressServer(played.address)
@@ -400,6 +404,18 @@ class Kubelet:
             )
         else:
             self.admin.merge(LEASES, "kube-node-lease", self.node, {"spec": spec})
+
+
+def variables_of(pod: Json) -> dict[str, str]:
+    """The environment that a kubelet gives to a pod's container, as far as it is in the pod."""
+    (container,) = pod["spec"]["containers"]
+    fields = {"metadata.uid": uid_of(pod)}
+    return {
+        entry["name"]: entry["value"]
+        if "value" in entry
+        else fields[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        for entry in container.get("env", ())
+    }
 
 
 def result_json(result: ResultMessage) -> str:

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +15,12 @@ from tests.simulate.pods import Pod
 from tests.simulate.store import Store
 
 from stockpot.api.serving import Grant
+from stockpot.authentication.signatures import (
+    HEADER,
+    GrantKind,
+    GrantNotAuthentic,
+    GrantVerifier,
+)
 from stockpot.serving import grants
 from stockpot.serving.grants import GrantRefused, Holdings
 
@@ -69,7 +76,7 @@ class _Served:
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                self.answer(*outer.post(self.path, self.rfile.read(length)))
+                self.answer(*outer.post(self.path, self.rfile.read(length), self.headers))
 
             def answer(self, status: int, body: str) -> None:
                 content = body.encode()
@@ -95,8 +102,8 @@ class _Served:
     def get(self, path: str) -> tuple[int, str]:
         raise NotImplementedError
 
-    def post(self, path: str, body: bytes) -> tuple[int, str]:
-        del path, body
+    def post(self, path: str, body: bytes, headers: Message) -> tuple[int, str]:
+        del path, body, headers
         return 404, "{}"
 
 
@@ -105,9 +112,17 @@ class PlayedServer(_Served):
 
     port = ADMIN_PORT
 
-    def __init__(self, address: str, store: Store, granted: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        store: Store,
+        verifier: GrantVerifier,
+        granted: Callable[[str], None],
+    ) -> None:
         super().__init__(address)
-        self._store, self._granted = store, granted
+        self._store, self._granted, self.verifier = store, granted, verifier
+        self.unauthentic = 0
+        """How many grants it refused because its operator did not sign them."""
         self._lock = threading.Lock()
         self.pod = Pod(Holdings(f"boot-{address}"))
 
@@ -137,11 +152,15 @@ class PlayedServer(_Served):
             return 503, "{}"
         return 200, state.model_dump_json()
 
-    def post(self, path: str, body: bytes) -> tuple[int, str]:
+    def post(self, path: str, body: bytes, headers: Message) -> tuple[int, str]:
         grant, verb = Grant.model_validate_json(body), path.rpartition(":")[2]
         with self._lock:
             try:
+                self.verifier.require_authentic(grant, GrantKind(verb), headers.get(HEADER))
                 self._do(verb, grant)
+            except GrantNotAuthentic as error:
+                self.unauthentic += 1
+                return 403, json.dumps({"message": error.message, "help": error.help})
             except GrantRefused as error:
                 return 409, json.dumps({"message": error.message, "help": error.help})
             # It fetches, warms up and drops in no time at all.

@@ -31,6 +31,7 @@ from tests.controlplane.admin import (
 )
 from tests.controlplane.kubelet import Kubelet
 
+from stockpot.authentication.key_file import new_grant_key
 from stockpot.cluster.apiserver.objects import Json, condition_of, labels_on, name_of
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
@@ -126,6 +127,8 @@ class TestCluster:
         self.operators: list[Operator] = []
         self.kubectl_path = build.built(build.control_plane()) / "kubectl"
         self._made: list[str] = []
+        self.grant_key = folder / f"grants-{number}" / "grant-key.pem"
+        """The key that the operators have mounted."""
 
     # ---------------------------------------------------------------------------- what is there
 
@@ -144,6 +147,8 @@ class TestCluster:
         self.admin.create(CLUSTER_ROLES, None, {"metadata": about, "rules": rules_of(IN_CLUSTER)})
         bound = self._bound("ClusterRole", about["name"])
         self.admin.create(CLUSTER_BINDINGS, None, {"metadata": about, **bound})
+        self.grant_key.parent.mkdir()
+        self.grant_key.write_bytes(new_grant_key())
         self.kubelet.start()
 
     def add_namespace(self) -> "TestCluster":
@@ -194,6 +199,7 @@ class TestCluster:
             },
             "serviceAccounts": {"workload": "stockpot-workload", "unlearn": "stockpot-unlearn"},
             "signingKey": {"secret": "stockpot-signing"},
+            "grantKey": str(self.grant_key),
             "pods": {
                 "nodeSelector": {"kubernetes.io/hostname": self.kubelet.node},
                 "tolerations": [{"operator": "Exists"}],

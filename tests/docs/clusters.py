@@ -1,5 +1,6 @@
 """The places with a real API server: an empty one, and one with Stockpot and a node that plays."""
 
+import base64
 import os
 import subprocess
 import time
@@ -161,8 +162,13 @@ class TestCluster:
     def _settings(self) -> Path:
         settings = self.admin.get(CONFIG_MAPS, SYSTEM, "stockpot-settings")
         assert settings
+        secret = self.admin.get(SECRETS, SYSTEM, "stockpot-grant-key")
+        assert secret
+        key = self._folder / "grant-key.pem"
+        key.write_bytes(base64.b64decode(secret["data"][key.name]))
         path = self._folder / "settings.yaml"
-        path.write_text(settings["data"]["settings.yaml"])
+        chosen = yaml.safe_load(settings["data"]["settings.yaml"])
+        path.write_text(yaml.safe_dump({**chosen, "grantKey": str(key)}))
         return path
 
     def _kubeconfig(self) -> Path:

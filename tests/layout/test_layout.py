@@ -19,6 +19,7 @@ PACKAGE = ROOT / "src" / "stockpot"
 
 # What runs in the slim image, or must answer at once.
 SLIM = (
+    "authentication",
     "cli",
     "controller",
     "core",

@@ -168,6 +168,7 @@ class _Servers:
 class _Environment:
     store = StoreRef(url="file:///nowhere")
     signing_key = "key.pem"
+    grant_keys = ()
 
     def locate(self, source: Source) -> Location:
         path = source.pvc.path if source.pvc else ""

@@ -33,6 +33,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (printf "%s-signing-key" (include "stockpot.name" .)) .Values.signingKey.existingSecret -}}
 {{- end -}}
 
+{{- /* In parentheses: an upgrade that reuses values of an earlier chart has none of these. */ -}}
+{{- define "stockpot.grantSecret" -}}
+{{- default (printf "%s-grant-key" (include "stockpot.name" .)) (.Values.grantKey).existingSecret -}}
+{{- end -}}
+
+{{- define "stockpot.grantEntry" -}}
+{{- default "grant-key.pem" (.Values.grantKey).key -}}
+{{- end -}}
+
 {{- /* The Secret of a store's identity: (list $ store-name identity-name identity). */ -}}
 {{- define "stockpot.storeSecret" -}}
 {{- $made := printf "%s-store-%s-%s" (include "stockpot.name" (index . 0)) (index . 1) (index . 2) -}}

@@ -29,5 +29,6 @@ serviceAccounts:
 signingKey:
   secret: {{ include "stockpot.signingSecret" . }}
   key: {{ .Values.signingKey.key }}
+grantKey: /etc/stockpot-grants/{{ include "stockpot.grantEntry" . }}
 pods: {{- toYaml .Values.pods | nindent 2 }}
 {{- end -}}

@@ -23,6 +23,8 @@ from stockpot.api.run_kinds import RunKind, kind_of_run
 from stockpot.api.training import Named, Training, WeightsDtype
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+GrantPublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+"""An Ed25519 public key: its 32 bytes in base64."""
 
 
 class StoreRef(Model):
@@ -203,6 +205,10 @@ class ServeRun(_Run):
     port: Port = 8080
     admin_port: Port = 8081
     """The admin port; 0 is any free port. `endpoint.json` in the work folder has both ports."""
+    metrics_port: Port | None = None
+    """The port of `/metrics` alone; if unset, only the admin port answers that."""
+    grant_keys: tuple[GrantPublicKey, ...] = ()
+    """The public keys of which one must have signed each grant; if empty, none needs to."""
     resolution: int = 512
     drain_s: Annotated[int, Field(ge=0)] = 10
     """How long a request may go on after its revision is dropped."""

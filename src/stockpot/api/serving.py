@@ -3,11 +3,14 @@
     GET  /state?nonce=…      → ServerState: all revisions that the pod holds, and the nonce
     POST /weights:prepare    Grant → 202; fetches while serving; the state shows when it is prepared
     POST /weights:commit     Grant → 200; serves it from the next request on, and drops all others
-    GET  /livez, /readyz, /metrics
+    GET  /livez, /readyz; /metrics, which has a port of its own as well
 
 A grant is addressed to one instance (one process) of a pod. The server refuses it with 409 if its
 epoch is below the last accepted one, or its instance ID is of another process: it is a late grant
 of an earlier promotion, or for an earlier process. The JSON calls the instance ID `boot`.
+
+The operator signs each grant (`stockpot.authentication.signatures`). A server that was started with
+public keys refuses every other grant with 403; one without accepts all, as its operator signs none.
 """
 
 from pydantic import Field
@@ -15,6 +18,9 @@ from pydantic import Field
 from stockpot.api.chain import ChainHead
 from stockpot.api.model import Model
 from stockpot.api.runspec import RevisionRef
+
+POD_UID = "STOCKPOT_POD_UID"
+"""The environment variable with the UID of a server's pod; not set in local mode."""
 
 
 class Grant(Model):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1]
 LAYERS = (
     *("cli", "controller", "local", "kube", "reconcile", "workload"),
     *("training", "merging", "evaluation", "serving", "unlearning", "diffusion"),
-    *("cluster", "store", "metrics", "extensions", "process", "core"),
+    *("cluster", "store", "metrics", "extensions", "process", "authentication", "core"),
     *("api", "extras", "errors"),
 )
 """The order of `.importlinter`, entry points first."""

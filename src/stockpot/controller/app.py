@@ -41,6 +41,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     run_parser = verbs.add_parser("run", help="reconcile soups until stopped by SIGTERM")
     run_parser.add_argument("--settings", type=Path, default=PATH, help="written by the chart")
     run_parser.add_argument("--port", type=int, default=PORT, help="port of probes and /metrics")
+    run_parser.add_argument(
+        "--grant-key", type=Path, help="the key that signs grants (default: as the settings say)"
+    )
     chosen = parser.parse_args(arguments)
     _log_as_json()
     sys.setswitchinterval(SWITCH_S)
@@ -50,6 +53,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             from stockpot.controller.operator import Operator  # noqa: PLC0415 - needs the extra
 
             settings = read_settings(chosen.settings)
+            if chosen.grant_key:
+                settings = settings.model_copy(update={"grant_key": str(chosen.grant_key)})
             operator = Operator(connect(), settings, _identity())
     except StockpotError as error:
         log.error(error.message, help=error.help)

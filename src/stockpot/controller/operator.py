@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
 from stockpot import __version__
+from stockpot.authentication.key_file import GrantKeyFile
+from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
@@ -58,8 +61,14 @@ class Operator:
     """One operator process."""
 
     def __init__(self, client: Client, settings: OperatorSettings, identity: str) -> None:
+        """Assemble it.
+
+        Raises:
+            Refused: The key that signs grants cannot be read.
+        """
         self._client, self._settings, self._identity = client, settings, identity
         self._cache, self._queue, self._pods = Cache(), Queue(), PodClient()
+        self._grant_key = GrantKeyFile(Path(settings.grant_key)) if settings.grant_key else None
         self._events = PodEventReader(client)
         self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
@@ -149,8 +158,12 @@ class Operator:
                 self._pods,
                 self._events,
                 utc_now,
+                self._grant_signer,
             )
         return self._ports[key]
+
+    def _grant_signer(self) -> GrantSigner:
+        return self._grant_key.signer if self._grant_key else GrantSigner()
 
     def _is_well(self) -> bool:
         return self._workers.is_well(STUCK_S)

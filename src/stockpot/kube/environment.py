@@ -17,9 +17,15 @@ class StoreNotDeclared(Refused):
 class ClusterEnvironment:
     """Resolves stores from the settings, and claims to the paths at which pods mount them."""
 
-    def __init__(self, settings: OperatorSettings, store_name: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        store_name: Callable[[], str],
+        grant_keys: Callable[[], tuple[str, ...]],
+    ) -> None:
         self._settings = settings
         self._store_name = store_name
+        self._grant_keys = grant_keys
 
     @property
     def store(self) -> StoreRef:
@@ -41,6 +47,11 @@ class ClusterEnvironment:
     def signing_key(self) -> str:
         """Path at which a sign run reads the key."""
         return signing_key_path(self._settings)
+
+    @property
+    def grant_keys(self) -> tuple[str, ...]:
+        """The public keys that servers are started with."""
+        return self._grant_keys()
 
     def locate(self, source: Source) -> Location:
         """Return the location at which a run reads a source."""

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import urllib3
 
 from stockpot.api.model import Model
 from stockpot.api.serving import Grant, ServerState
+from stockpot.authentication.signatures import GrantKind, refusal_of
 from stockpot.core.runs import TrainingProgress
 
 PROGRESS_PORT = 8082
@@ -64,12 +65,19 @@ class PodClient:
         # A server of an earlier version repeats no nonce, and the receipt then says so.
         return state if state.nonce in ("", nonce) else None
 
-    def send_grant(self, admin_url: str, verb: str, grant: Grant) -> None:
-        """Send a grant. The response is ignored: the server's later state counts."""
+    def send_grant(
+        self, admin_url: str, kind: GrantKind, grant: Grant, headers: Mapping[str, str]
+    ) -> str:
+        """Send a grant. What it does is read from the server's later state.
+
+        Returns:
+            Why the server took it for another's; empty if it did not.
+        """
         try:
-            self._post(f"{admin_url}/weights:{verb}", grant)
+            response = self._post(f"{admin_url}/weights:{kind}", grant, headers)
         except (urllib3.exceptions.HTTPError, OSError):
-            return
+            return ""
+        return refusal_of(response.status, response.data)
 
     def training_progress(self, uid: str, ip: str) -> TrainingProgress | None:
         """Return a training's progress, cached for a few seconds; None without an answer."""
@@ -105,11 +113,11 @@ class PodClient:
         except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _post(self, url: str, body: Model) -> None:
-        self._http.request(
+    def _post(self, url: str, body: Model, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        return self._http.request(
             "POST",
             url,
             body=body.model_dump_json(by_alias=True),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **headers},
             timeout=urllib3.Timeout(TIMEOUT_S),
         )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.v1alpha1 import Soup
+from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding
 from stockpot.cluster.apiserver.labels import COMPONENT, SOUP_UID, selector_of
@@ -19,6 +20,7 @@ from stockpot.cluster.manifests.deployment import (
     ServerPod,
     deployment_name,
     deployment_of,
+    grant_keys_of,
     has_ended,
     server_pods_of,
     service_name_blocker,
@@ -52,12 +54,16 @@ class ClusterServers:
         pod_client: PodClient,
         events: PodEventReader,
         now: Callable[[], datetime],
+        signer: Callable[[], GrantSigner],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key
         self._settings, self._environment = settings, environment
         self._pod_client, self._events, self._now = pod_client, events, now
         self._server_pods: dict[str, ServerPod] = {}
         self._nodes = Nodes(client, now)
+        self._signer = signer
+        self._refusals: dict[str, str] = {}
+        """Why a server took our last grant for another's, by the pod's UID."""
 
     def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         """Return the wanted number of servers, the state of each, and those that have ended."""
@@ -72,6 +78,8 @@ class ClusterServers:
             for pod in server_pods_of(filter(has_started, pods))
             if not self._is_out_of_service(pod, fresh)
         }
+        uids = {pod.uid for pod in self._server_pods.values()}
+        self._refusals = {uid: why for uid, why in self._refusals.items() if uid in uids}
         servers = tuple(self._pod_client.map(self._server, list(self._server_pods.values())))
         replicas = deployment["spec"].get("replicas", 1) if deployment else 0
         endings = {
@@ -121,11 +129,16 @@ class ClusterServers:
 
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
-        self._send("prepare", server, instance_id, promotion)
+        self._send(GrantKind.PREPARE, server, instance_id, promotion)
 
     def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be served."""
-        self._send("commit", server, instance_id, promotion)
+        self._send(GrantKind.COMMIT, server, instance_id, promotion)
+
+    @property
+    def grant_keys(self) -> tuple[str, ...]:
+        """The public keys that the servers' Deployment has."""
+        return grant_keys_of(self._deployment(soup)) if (soup := self._soup) else ()
 
     @property
     def _soup(self) -> Soup | None:
@@ -161,7 +174,8 @@ class ClusterServers:
         name, uid, node = pod.name, pod.uid, pod.node
         if state is None:
             return Server(name, uid, node, answers=False)
-        return server_view(name, state, uid, node)
+        problem = state.problem or self._refusals.get(uid, "")
+        return server_view(name, state.model_copy(update={"problem": problem}), uid, node)
 
     def _is_applied(self, soup: Soup, live: Json, replicas: int) -> bool:
         spec = serve_run(soup, self._environment)
@@ -200,12 +214,16 @@ class ClusterServers:
         if service_name_blocker(live) is None and not is_applied(live, desired):
             self._cache.put(SERVICES, self._client.apply(SERVICES, desired))
 
-    def _send(self, verb: str, server: str, instance_id: str, promotion: Promotion) -> None:
-        pod = self._server_pods.get(server)
-        if pod is None or not pod.ip:
+    def _send(self, kind: GrantKind, server: str, instance_id: str, promotion: Promotion) -> None:
+        pod, soup = self._server_pods.get(server), self._soup
+        if pod is None or not pod.ip or soup is None:
             return
-        grant = server_grant(instance_id, promotion)
-        self._pod_client.send_grant(pod.admin_url, verb, grant)
+        grant, recipient = (
+            server_grant(instance_id, promotion),
+            Recipient(soup.metadata.uid, pod.uid),
+        )
+        headers = self._signer().headers(grant, kind, recipient)
+        self._refusals[pod.uid] = self._pod_client.send_grant(pod.admin_url, kind, grant, headers)
 
 
 def has_started(pod: Json) -> bool:

@@ -108,7 +108,7 @@ class Observer:
         events = PodEventReader(self._client)
         pods = ProxiedPodClient(self._client.with_timeout(PROXY_TIMEOUT_S), cache)
         shared = (settings, _discard, pods, events, self._now)
-        ports = cluster_ports(self._client, cache, key, *shared)
+        ports = cluster_ports(self._client, cache, key, *shared, signer=None)
         ports = replace(ports, objects=_ObservedObjectsReader(self._client, cache, key, _discard))
         try:
             objects, world = observe(ports, fresh=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
+from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.resources import SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
@@ -28,6 +29,7 @@ def cluster_ports(
     pods: PodClient,
     events: PodEventReader,
     now: Callable[[], datetime],
+    signer: Callable[[], GrantSigner] | None,
 ) -> Ports:
     """Build the ports with which one soup is reconciled.
 
@@ -40,17 +42,25 @@ def cluster_ports(
         pods: Sends requests to servers and training runs.
         events: Reads the Events about workloads that do not start.
         now: The clock.
+        signer: Signs grants, with the keys of the moment. None where no grant is sent: the keys
+            that the servers' Deployment has are then as good as any.
     """
 
     def store_name() -> str:
         soup = cache.get(SOUPS, *key)
         return read(Soup, soup).spec.store.name if soup else ""
 
-    environment = ClusterEnvironment(settings, store_name)
+    def grant_keys() -> tuple[str, ...]:
+        return signer().public_keys if signer else servers.grant_keys
+
+    environment = ClusterEnvironment(settings, store_name, grant_keys)
+    servers = ClusterServers(
+        client, cache, key, settings, environment, pods, events, now, signer or GrantSigner
+    )
     return Ports(
         objects=ClusterObjects(client, cache, key, record_events),
         runs=ClusterRuns(client, cache, key, settings, pods, events, now),
-        servers=ClusterServers(client, cache, key, settings, environment, pods, events, now),
+        servers=servers,
         environment=environment,
         now=now,
     )

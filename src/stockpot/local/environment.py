@@ -7,9 +7,12 @@ from pathlib import Path
 
 from stockpot.api.runspec import Location, Place, StoreRef
 from stockpot.api.source import Source
+from stockpot.authentication.key_file import new_grant_key, read_grant_signer
+from stockpot.authentication.signatures import GrantSigner
 from stockpot.errors import Refused, describe
 from stockpot.local.layout import Layout
 from stockpot.store.atomic import quoted, write_whole
+from stockpot.store.outputs import output_file
 
 DEFAULT_PORT = 8000
 
@@ -73,6 +76,29 @@ class FolderEnvironment:
     def signing_key(self) -> str:
         """The path of the key that signs receipts."""
         return str(self._layout.signing_key.resolve())
+
+    @property
+    def grant_keys(self) -> tuple[str, ...]:
+        """The public key that servers are started with; it is made when first asked for.
+
+        Raises:
+            Refused: The key's file is damaged (exit 49).
+            Transient: It cannot be written.
+        """
+        if not self._layout.grant_key.exists():
+            with output_file(self._layout.grant_key, mode=0o600, is_new=True) as file:
+                file.write(new_grant_key())
+        return self.grant_signer.public_keys
+
+    @property
+    def grant_signer(self) -> GrantSigner:
+        """Signs grants; without signatures before there is a key.
+
+        Raises:
+            Refused: The key's file is damaged (exit 49).
+        """
+        path = self._layout.grant_key
+        return read_grant_signer(path) if path.exists() else GrantSigner()
 
     @property
     def own_folder(self) -> Path:

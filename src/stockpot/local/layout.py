@@ -9,6 +9,7 @@
     servers/<namespace>.<soup>/      the same files, for the server
     store/                    an object store
     signing-key.pem           made by `stockpot keygen`
+    grant-key.pem             signs grants; made with the first server
 """
 
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class Layout:
     def signing_key(self) -> Path:
         """The key that receipts are signed with."""
         return self.root / "signing-key.pem"
+
+    @property
+    def grant_key(self) -> Path:
+        """The key that grants are signed with."""
+        return self.root / "grant-key.pem"
 
     @property
     def objects(self) -> Path:

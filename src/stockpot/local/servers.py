@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ import pydantic
 import urllib3
 
 from stockpot.api.results import Problem
-from stockpot.api.runspec import Ending, ServeRun
+from stockpot.api.runspec import RUN_SPEC, Ending, ServeRun
 from stockpot.api.serving import ServerState
+from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient, refusal_of
 from stockpot.core.revision import Promotion
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.local.processes import Process
@@ -36,8 +37,19 @@ class Endpoint:
 class ProcessServers:
     """The port `Servers` for one soup: local mode runs at most one, whatever `replicas` is."""
 
-    def __init__(self, process: Process, port: int) -> None:
+    def __init__(
+        self, process: Process, port: int, signer: Callable[[], GrantSigner] = GrantSigner
+    ) -> None:
+        """Prepare to start and to ask the server.
+
+        Args:
+            process: Where its process is found.
+            port: The public port.
+            signer: Signs grants, with the key of the moment.
+        """
         self.process = process
+        self._signer = signer
+        self._refusal = ""
         self._port = port
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(REQUEST_TIMEOUT_S), retries=False, maxsize=2
@@ -72,6 +84,8 @@ class ProcessServers:
         self._replicas = 1
         name, uid = self.process.folder.name, self.process.started
         state = self.state()
+        if state and self._refusal:
+            state = state.model_copy(update={"problem": state.problem or self._refusal})
         server = server_view(name, state, uid) if state else Server(name, uid, answers=False)
         # One lock allows one process at a time: earlier processes have ended.
         ended = known - {uid} if uid else frozenset[str]()
@@ -101,25 +115,32 @@ class ProcessServers:
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant for the server to prepare."""
         del server
-        self._send("prepare", instance_id, promotion)
+        self._send(GrantKind.PREPARE, instance_id, promotion)
 
     def commit(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant for the server to serve."""
         del server
-        self._send("commit", instance_id, promotion)
+        self._send(GrantKind.COMMIT, instance_id, promotion)
 
-    def _send(self, verb: str, instance_id: str, promotion: Promotion) -> None:
+    def _send(self, kind: GrantKind, instance_id: str, promotion: Promotion) -> None:
         if not (endpoint := self.endpoint):
             return
         grant = server_grant(instance_id, promotion)
-        # The response does not count: the next round reads the state.
+        headers = self._signer().headers(grant, kind, self._recipient)
+        # What the grant does is read from the state, in the next round.
         with suppress(urllib3.exceptions.HTTPError):
-            self._http.request(
+            answer = self._http.request(
                 "POST",
-                f"{endpoint.admin_url}/weights:{verb}",
+                f"{endpoint.admin_url}/weights:{kind}",
                 body=grant.model_dump_json(by_alias=True),
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **headers},
             )
+            self._refusal = refusal_of(answer.status, answer.data)
+
+    @property
+    def _recipient(self) -> Recipient:
+        """The soup that the running server was started for."""
+        return Recipient(RUN_SPEC.validate_json(self.process.spec.read_bytes()).soup.uid)
 
 
 def _processes(uids: Iterable[str]) -> dict[str, Ending]:

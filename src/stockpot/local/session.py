@@ -109,12 +109,16 @@ class Session:
     def ports(self, key: SoupKey) -> Ports:
         """Return the ports that a round of one soup uses."""
         if key not in self._ports:
-            places = self.places
+            places, environment = self.places, self.environment
             self._ports[key] = Ports(
                 objects=FolderObjects(self.objects, key),
                 runs=self.runs(key),
-                servers=ProcessServers(Process(self.layout.server(*key)), places.port),
-                environment=self.environment,
+                servers=ProcessServers(
+                    Process(self.layout.server(*key)),
+                    places.port,
+                    lambda: environment.grant_signer,
+                ),
+                environment=environment,
                 now=utc_now,
             )
         return self._ports[key]

@@ -150,6 +150,11 @@ class Environment(Protocol):
         """Path of the signing key inside the sign run."""
         ...
 
+    @property
+    def grant_keys(self) -> tuple[str, ...]:
+        """The public keys of which one signs each grant; none if grants are not signed."""
+        ...
+
     def locate(self, source: Source) -> Location:
         """Return the location of a source's folder inside a run.
 

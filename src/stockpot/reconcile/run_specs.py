@@ -252,6 +252,7 @@ def serve_run(soup: Soup, environment: Environment) -> ServeRun:
         base=base_ref(soup, environment),
         resolution=soup.spec.training.resolution,
         drain_s=soup.spec.unlearning.drain_seconds,
+        grant_keys=environment.grant_keys,
     )
 
 

@@ -60,6 +60,11 @@ class ServerMetrics:
             "Grants whose revision could not be prepared.",
             registry=self.registry,
         )
+        self.unauthentic_grants = Counter(
+            "stockpot_serving_unauthentic_grants",
+            "Grants that were refused because no key of the operator signed them for this server.",
+            registry=self.registry,
+        )
         self.commit_s = Histogram(
             "stockpot_serving_commit_duration_seconds",
             "How long requests could not begin because of a commit.",

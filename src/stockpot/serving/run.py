@@ -1,4 +1,4 @@
-"""The verb `serve`: starts two ports and a worker, and shuts them down gracefully.
+"""The verb `serve`: starts its ports and a worker, and shuts them down gracefully.
 
 On shutdown the server reports that it is not ready, and goes on answering for `leave_s`, until
 everything that routes requests to it has noticed: readiness probes, the proxies of every node, and
@@ -14,6 +14,8 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -21,14 +23,16 @@ import torch
 
 from stockpot.api.results import ServeResult
 from stockpot.api.runspec import ServeRun
-from stockpot.api.serving import Granted
+from stockpot.api.serving import POD_UID, Granted
+from stockpot.authentication.signatures import GrantVerifier, Recipient
 from stockpot.diffusion.pipeline import load_parts
+from stockpot.metrics.http_server import Response, serve_routes
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
 from stockpot.serving.app import public_app
 from stockpot.serving.chain_head import ChainHeadCache
 from stockpot.serving.http_server import LINGER_S, HttpServer, listen, run_server
-from stockpot.serving.metrics import ServerMetrics
+from stockpot.serving.metrics import CONTENT_TYPE, ServerMetrics
 from stockpot.serving.models import Models
 from stockpot.serving.renderer import Renderer
 from stockpot.serving.worker import Worker
@@ -68,6 +72,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     with (
         listen(spec.host, spec.port) as public_socket,
         listen(spec.host, spec.admin_port) as admin_socket,
+        _metrics_port(spec, metrics),
     ):
         store = open_store(spec.store)
         base = open_base(spec.base, store, work / "base")
@@ -122,7 +127,15 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             chain=chain,
             is_ending=ending.is_set,
         )
-        admin = admin_app(models=models, metrics=metrics, chain=chain, is_ending=ending.is_set)
+        admin = admin_app(
+            models=models,
+            verifier=GrantVerifier.of(
+                spec.grant_keys, Recipient(spec.soup.uid, os.environ.get(POD_UID, ""))
+            ),
+            metrics=metrics,
+            chain=chain,
+            is_ending=ending.is_set,
+        )
         began_s = time.monotonic()
         finish_s = spec.drain_s if spec.finish_s is None else spec.finish_s
         linger_s = min(LINGER_S, spec.leave_s)
@@ -150,6 +163,25 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         images=round(metrics.images_sent()),
         seconds=f"{time.monotonic() - began_s:.1f}",
     )
+
+
+@contextmanager
+def _metrics_port(spec: ServeRun, metrics: ServerMetrics) -> Iterator[None]:
+    """Answer `/metrics` on a port where nothing else is to be had, if the spec names one."""
+    if spec.metrics_port is None:
+        yield
+        return
+
+    def answer() -> Response:
+        return Response(200, CONTENT_TYPE, metrics.text())
+
+    with serve_routes(
+        {"/metrics": answer},
+        host=spec.host,
+        port=spec.metrics_port,
+        port_help=f"end what uses it (ss -ltnp 'sport = :{spec.metrics_port}'), or choose another",
+    ):
+        yield
 
 
 def _number(serving: Granted | None) -> int:

@@ -1,7 +1,7 @@
 """The operator's settings file, which the chart writes from the admin's values.
 
-It contains no secrets, only names of Secrets. Defaults live in the chart's values, so that the
-admin reads there what applies.
+It contains no secrets, only names of Secrets and the path of a key. Defaults live in the chart's
+values, so that the admin reads there what applies.
 """
 
 from pathlib import Path
@@ -99,6 +99,9 @@ class OperatorSettings(Model):
     stores: dict[str, Store]
     service_accounts: ServiceAccounts
     signing_key: SigningKey
+    grant_key: str = ""
+    """Path at which the operator has the key that signs grants. Empty: it signs none, and servers
+    accept any."""
     pods: Pods = Pods()
 
 

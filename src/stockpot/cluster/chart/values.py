@@ -91,6 +91,16 @@ class SigningKeyValues(Model):
     """Its entry: an Ed25519 key, PKCS #8 in PEM."""
 
 
+class GrantKeyValues(Model):
+    """The key that signs grants, which say what servers serve. Only the operator mounts it."""
+
+    existing_secret: str = ""
+    """A Secret in the release's namespace. Empty: the chart creates a key once, and keeps it."""
+    key: str = "grant-key.pem"
+    """Its entry: an Ed25519 key, PKCS #8 in PEM. While another key replaces it, the entry
+    `previous-grant-key.pem` has the old one."""
+
+
 class OperatorValues(Model):
     """The operator's Deployment."""
 
@@ -121,12 +131,13 @@ class NetworkPolicyValues(Model):
     """Ingress to workload pods. Needs a network plugin that enforces NetworkPolicies."""
 
     enabled: bool = True
-    """Only the operator reaches progress (8082) and admin (8081); runs have no other ingress."""
+    """Only the operator reaches admin (8081), progress (8082) and metrics (8083); runs have no
+    other ingress."""
     serve_from: Objects = ()
     """NetworkPolicyPeers that may request images from servers (8080). Empty: all."""
     metrics_from: Objects = ()
-    """NetworkPolicyPeers that may scrape 8081 and 8082. Name Prometheus only: a client that
-    reaches 8081 can also send grants to a server."""
+    """NetworkPolicyPeers that may scrape metrics: servers' (8083), and runs' progress (8082). None
+    of them reaches 8081, where servers take grants."""
 
 
 class ServiceMonitorValues(Model):
@@ -180,6 +191,7 @@ class Values(Model):
     """Object stores, by the names with which Soups select them. A Soup without a store name uses
     the store `default`."""
     signing_key: SigningKeyValues = SigningKeyValues()
+    grant_key: GrantKeyValues = GrantKeyValues()
     operator: OperatorValues = OperatorValues()
     pods: Pods = Pods(
         resources={

@@ -1,18 +1,23 @@
 """Builds the Deployment and Service of a soup's servers, and reads their pods. Pure.
 
 The pod template names no revision: servers receive theirs by grants, so that a new revision
-causes no rollout.
+causes no rollout. It names the keys that may sign grants, so that a new key does.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pydantic
+
 from stockpot.api.conditions import Reason
+from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
 from stockpot.api.runspec import ObjectRef, ServeRun
+from stockpot.api.serving import POD_UID
 from stockpot.cluster.apiserver.labels import (
     COMPONENT,
     MANAGED_BY,
     NAME,
+    RUN_SPEC,
     SOUP,
     SOUP_UID,
     labels_of,
@@ -33,7 +38,7 @@ from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.pods import template_of
 from stockpot.core.runs import StartupBlocker
 
-PUBLIC_PORT, ADMIN_PORT = 8080, 8081
+PUBLIC_PORT, ADMIN_PORT, METRICS_PORT = 8080, 8081, 8083
 SERVICE_PORT = 80
 START_S = 600
 """Time to fetch and load a base of some gigabytes before the server answers."""
@@ -87,6 +92,7 @@ def deployment_of(
             "host": "0.0.0.0",  # noqa: S104  A pod is called from outside.
             "port": PUBLIC_PORT,
             "admin_port": ADMIN_PORT,
+            "metrics_port": METRICS_PORT,
             "leave_s": LEAVE_S,
             "finish_s": finish_s,
         }
@@ -94,12 +100,17 @@ def deployment_of(
     template = template_of(
         spec,
         settings,
-        metrics_port=ADMIN_PORT,
+        metrics_port=METRICS_PORT,
         pod={"terminationGracePeriodSeconds": PRE_STOP_S + LEAVE_S + finish_s + CUT_OFF_S},
         container={
             "ports": [
                 {"name": "http", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
                 {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+                {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            ],
+            # A grant is signed for one pod.
+            "env": [
+                {"name": POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             ],
             "startupProbe": _probe("/livez", every_s=2, times=START_S // 2),
             "livenessProbe": _probe("/livez", every_s=10, times=6),
@@ -123,6 +134,18 @@ def deployment_of(
             "template": template,
         },
     }
+
+
+def grant_keys_of(live: Json | None) -> tuple[str, ...]:
+    """Return the public keys that the servers of a live Deployment accept grants by."""
+    if live is None:
+        return ()
+    annotations = live["spec"]["template"].get("metadata", {}).get("annotations") or {}
+    try:
+        spec = RUN_SPECS.validate_json(annotations.get(RUN_SPEC, ""))
+    except pydantic.ValidationError:
+        return ()
+    return spec.grant_keys if isinstance(spec, ServeRun) else ()
 
 
 def deployment_name(soup: ObjectRef) -> str:

@@ -32,7 +32,8 @@ def template_of(
         settings: The operator's settings.
         metrics_port: The port that Prometheus scrapes.
         pod: Additional fields of the pod's spec.
-        container: Additional fields of the container; `ports` are added to the common one.
+        container: Additional fields of the container; `ports` and `env` are added to the common
+            ones.
 
     Raises:
         Refused: The RunSpec is too long for an annotation, or names an unknown store.
@@ -96,7 +97,14 @@ def template_of(
                 *_signing_volumes(spec, settings),
                 *admin.volumes,
             ],
-            "containers": [{**common, **container, "ports": [*ports, *container.get("ports", ())]}],
+            "containers": [
+                {
+                    **common,
+                    **container,
+                    "ports": [*ports, *container.get("ports", ())],
+                    "env": [*common["env"], *container.get("env", ())],
+                }
+            ],
             **pod,
         },
     }

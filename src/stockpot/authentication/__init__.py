@@ -1,0 +1,1 @@
+"""How a server knows that a grant comes from its operator: keys, and signatures of grants."""
