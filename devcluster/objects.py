@@ -13,6 +13,8 @@ from devcluster.settings import DNS_PORT, NODE
 Object = dict[str, Any]
 
 SYSTEM, STUDIO, STORE = "stockpot-system", "studio", "stockpot-store"
+PROOF = "proof"
+"""The namespace in which the demo shows that a soup forgot; the demo makes it."""
 NAMESPACES = (SYSTEM, STUDIO, STORE)
 
 BUCKET = "stockpot"
@@ -20,7 +22,11 @@ S3_PORT = 8333
 ENDPOINT = f"http://seaweedfs.{STORE}.svc:{S3_PORT}"
 """The store, as pods name it."""
 # Credentials of a store that nobody outside this machine reaches, and that `down` throws away.
-WORKLOAD = ("stockpot-workload", "workload-of-the-demo")
+WORKLOADS = {
+    STUDIO: ("stockpot-studio", "studio-of-the-demo"),
+    PROOF: ("stockpot-proof", "proof-of-the-demo"),
+}
+"""The identity of each workload namespace, which reaches no other's artefacts."""
 UNLEARN = ("stockpot-unlearn", "unlearn-of-the-demo")
 UID = 65532
 TMP = "/tmp"  # noqa: S108 - the container's own, on a volume
@@ -130,7 +136,10 @@ def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> 
 
 def identities() -> str:
     """Give SeaweedFS's file of who may do what: what docs/reference/store-access.md says."""
-    allowed = store_access.policies(BUCKET)
+    allowed = store_access.policies(BUCKET, namespaces=WORKLOADS)
+    holders = {"unlearn": UNLEARN} | {
+        f"workload-{namespace}": keys for namespace, keys in WORKLOADS.items()
+    }
 
     def identity(who: tuple[str, str], policy: str) -> Object:
         access, secret = who
@@ -139,10 +148,8 @@ def identities() -> str:
 
     return json.dumps(
         {
-            "identities": [identity(WORKLOAD, "workload"), identity(UNLEARN, "unlearn")],
-            "policies": [
-                {"name": name, "content": allowed[name]} for name in ("workload", "unlearn")
-            ],
+            "identities": [identity(who, policy) for policy, who in holders.items()],
+            "policies": [{"name": name, "content": allowed[name]} for name in holders],
         }
     )
 

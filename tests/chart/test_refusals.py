@@ -24,6 +24,23 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
             ["stores.default.credentials.unlearn has an existingSecret and keys"],
         ),
         (
+            {"stores__default__credentials__namespaces": '{"studoi":{"existingSecret":"s"}}'},
+            ["credentials.namespaces names studoi, which is no workload namespace", "help: add it"],
+        ),
+        (
+            {"stores__default__credentials__namespaces": '{"studio":{"accessKey":"a"}}'},
+            ["credentials.namespaces.studio says too little", "help: give existingSecret"],
+        ),
+        (
+            {
+                "stores": STORE
+                % '{"namespaces":{"studio":{"existingSecret":"s"}},"unlearn":%s}'
+                % '{"existingSecret":"u"}',
+                "workloadNamespaces": '["studio","atelier"]',
+            },
+            ["credentials.workload says too little, and namespaces names none for atelier"],
+        ),
+        (
             {"pods__resources__training": "{}"},
             ["pods.resources names training", "help: train, merge"],
         ),

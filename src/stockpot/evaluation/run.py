@@ -52,7 +52,7 @@ def run(
         StockpotError: The process was asked to stop (75); nothing was published.
     """
     began_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     refuse_forgotten(
         store, keys, {pair.shard for pair in spec.revision.lineage}, spec.revision.lineage
     )

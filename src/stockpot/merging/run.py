@@ -53,7 +53,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         StockpotError: The merge was stopped (75); nothing was published.
     """
     began_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     shards = {part.shard_uid for part in spec.parts}
     pairs = [LineagePair(shard=o.shard_uid, training_key=o.training_key) for o in spec.parts]
     _require_own_digest(spec)

@@ -71,7 +71,7 @@ def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event
 
 def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
     begun_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     left_out = len(set(spec.exclude_records))
 
     def check_tombstone() -> None:

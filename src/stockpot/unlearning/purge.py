@@ -76,7 +76,7 @@ def run(
         StockpotError: It was interrupted (75); the next run continues.
     """
     del work
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     if spec.shard is None:
         return rescan(store, keys, spec, progress, stop)
     uid = spec.shard.uid

@@ -52,10 +52,16 @@ class Identity(Model):
 
 
 class Identities(Model):
-    """Two identities, so that workloads that read the data cannot delete."""
+    """Identities of workloads, which cannot delete, and of purge and sign, which can."""
 
+    namespaces: dict[DnsLabel, Identity] = Field(
+        default={}, examples=[{"studio": {"existingSecret": "store-studio"}}]
+    )
+    """An identity for each workload namespace, which its store's policy limits to the namespace's
+    prefix: docs/reference/store-access.md. Its Secret is in that namespace only."""
     workload: Identity = Identity()
-    """Reads and writes. Its Secret is in every workload namespace."""
+    """Reads and writes, for workload namespaces without an identity above. Its Secret is in each
+    of them, and with it a workload reaches the artefacts of all others: use it for one team."""
     unlearn: Identity = Identity()
     """Deletes as well. Its Secret is in the release's namespace only."""
 
