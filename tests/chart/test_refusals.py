@@ -24,8 +24,11 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
             ["stores.default.credentials.unlearn has an existingSecret and keys"],
         ),
         (
-            {"stores__default__credentials__namespaces": '{"studoi":{"existingSecret":"s"}}'},
-            ["credentials.namespaces names studoi, which is no workload namespace", "help: add it"],
+            {"stores__default__credentials__namespaces": '{"studio-2":{"existingSecret":"s"}}'},
+            [
+                "credentials.namespaces names studio-2, which is no workload namespace",
+                "help: add it",
+            ],
         ),
         (
             {"stores__default__credentials__namespaces": '{"studio":{"accessKey":"a"}}'},
@@ -39,6 +42,15 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
                 "workloadNamespaces": '["studio","atelier"]',
             },
             ["credentials.workload says too little, and namespaces names none for atelier"],
+        ),
+        ({"allowedSources": '{"studio-2":{}}'}, ["allowedSources names studio-2", "help: add it"]),
+        (
+            {"allowedSources": '{"studio":{}}', "workloadNamespaces": '["studio","atelier"]'},
+            ["allowedSources says nothing of atelier", "help: say what it may name"],
+        ),
+        (
+            {"allowedSources": '{"studio":{"data":["studio"]}}'},
+            ["/allowedSources/studio/data/0", "does not match pattern"],
         ),
         (
             {"pods__resources__training": "{}"},

@@ -200,14 +200,14 @@ def test_a_namespace_has_its_own_identity_where_the_values_name_one(render: Rend
 
 def test_a_namespace_without_an_identity_uses_the_shared_one(render: Render) -> None:
     rendered = render(
-        "most",
-        workloadNamespaces='["studio","atelier","annex"]',
-        stores__apart__credentials__workload='{"existingSecret":"everybodys"}',
+        "least",
+        workloadNamespaces='["studio","annex"]',
+        stores__default__credentials__namespaces='{"annex":{"existingSecret":"store-annex"}}',
     )
 
-    credentials = settings_of(rendered).stores["apart"].credentials
-    assert credentials.workload == "everybodys"
-    assert set(credentials.namespaces) == {"studio", "atelier"}
+    credentials = settings_of(rendered).stores["default"].credentials
+    assert credentials.workload == "store-workload"
+    assert credentials.namespaces == {"annex": "store-annex"}
 
 
 def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:

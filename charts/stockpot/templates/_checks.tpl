@@ -12,6 +12,18 @@
 {{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge, sign or find" $verb) }}
 {{- end }}
 {{- end }}
+{{- range $namespace := keys .Values.allowedSources }}
+{{- if not (has $namespace $.Values.workloadNamespaces) }}
+{{- fail (printf "allowedSources names %s, which is no workload namespace\n  help: add it to workloadNamespaces, or correct its name" $namespace) }}
+{{- end }}
+{{- end }}
+{{- if .Values.allowedSources }}
+{{- range $namespace := .Values.workloadNamespaces }}
+{{- if not (hasKey $.Values.allowedSources $namespace) }}
+{{- fail (printf "allowedSources says nothing of %s\n  help: say what it may name; all is {data: ['*'], bases: ['*'], evaluation: ['*'], claims: ['*']}" $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if not .Values.stores }}
 {{- fail "stores is empty: declare where artefacts lie\n  help: --set stores.default.url=s3://BUCKET --set stores.default.endpoint=https://HOST, and its credentials" }}
 {{- end }}

@@ -88,6 +88,28 @@ EXAMPLE_STORE = {
 }
 
 
+AllowedPrefix = Annotated[str, Field(pattern=r"^(\*|[^/*\s][^*\n\r]*/)$", max_length=512)]
+AllowedClaim = Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$")]
+
+
+class AllowedSources(Model):
+    """What DataShards and Soups of one namespace may name. `*` allows all."""
+
+    data: tuple[AllowedPrefix, ...] = ()
+    """Prefixes of the store for `source` of DataShards, each with a slash at its end."""
+    bases: tuple[AllowedPrefix, ...] = ()
+    """Prefixes for `base` of Soups."""
+    evaluation: tuple[AllowedPrefix, ...] = ()
+    """Prefixes for `evaluation.source` of Soups."""
+    claims: tuple[AllowedClaim, ...] = ()
+    """PersistentVolumeClaims for any of the three."""
+
+
+EXAMPLE_SOURCES = {
+    "studio": {"data": ["studio/data/"], "bases": ["bases/"], "evaluation": ["studio/held-out/"]}
+}
+
+
 class SigningKeyValues(Model):
     """The key that signs receipts. Only signing pods mount it."""
 
@@ -185,6 +207,9 @@ class Values(Model):
     stores: dict[DnsLabel, StoreValues] = Field(default={}, examples=[EXAMPLE_STORE])
     """Object stores, by the names with which Soups select them. A Soup without a store name uses
     the store `default`."""
+    allowed_sources: dict[DnsLabel, AllowedSources] = Field(default={}, examples=[EXAMPLE_SOURCES])
+    """By workload namespace. Empty: every namespace may name all sources. Otherwise name every
+    workload namespace: the API server refuses Soups and DataShards that name anything else."""
     signing_key: SigningKeyValues = SigningKeyValues()
     operator: OperatorValues = OperatorValues()
     pods: Pods = Pods(
