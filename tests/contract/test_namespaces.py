@@ -6,9 +6,10 @@ import pytest
 from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Server
 from tests.contract.trespass import Request
 
-from stockpot.api.runspec import StoreRef
-from stockpot.errors import Transient
+from stockpot.api.runspec import NamespaceRef, StoreRef
+from stockpot.errors import Refused, Transient
 from stockpot.store.keys import Keys
+from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.s3 import S3Store
 
@@ -85,6 +86,7 @@ ATTEMPTS = [
     write(WEIGHTS),
     write(THEIRS.shard("uid-cats") + "planted"),
     write(THEIRS.soup("soup") + "planted"),
+    write(THEIRS.mark),
     write(THEIRS.tombstone("uid-cats")),
     write(THEIRS.inventory("uid-cats")),
     write(THEIRS.receipt("soup", 2)),
@@ -107,6 +109,7 @@ ATTEMPTS = [
     write(OURS.receipt("soup", 2)),
     write("studio/planted"),
     write("studio/data/cats/planted.png"),
+    remove(OURS.mark),
     remove(OURS.tombstone("uid-dogs")),
     remove(OURS.inventory("uid-dogs")),
     remove(OURS.receipt("soup", 1)),
@@ -247,3 +250,21 @@ def test_a_refusal_of_what_is_listed_and_missing_is_an_absence(
             store.head(key)
         with pytest.raises(Transient, match="AccessDenied"):
             store.get(key)
+
+
+def test_credentials_from_before_there_were_marks_leave_the_mark_out(
+    shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(s3_server, monkeypatch, "lister", "listed")
+
+    claim_prefix(store, Keys("listed"), NamespaceRef(uid="uid-1"))
+
+    assert shared.get("listed/namespace.json") is None
+
+
+def test_a_workload_marks_its_namespace_and_no_other(workload: S3Store) -> None:
+    claim_prefix(workload, OURS, NamespaceRef(uid="uid-1"))
+    with pytest.raises(Refused, match="belongs to the namespace studio"):
+        claim_prefix(workload, OURS, NamespaceRef(uid="uid-2"))
+    with pytest.raises(Transient, match="AccessDenied"):
+        claim_prefix(workload, THEIRS, NamespaceRef(uid="uid-1"))

@@ -26,6 +26,7 @@ from stockpot.api.runspec import (
     EvaluateRun,
     Location,
     MergeRun,
+    NamespaceRef,
     ObjectRef,
     Place,
     PurgeRun,
@@ -53,6 +54,7 @@ from stockpot.unlearning.sign import run as sign
 
 KEYS = Keys("studio")
 SOUP = ObjectRef(namespace="studio", name="tiny", uid="soup-uid")
+NAMESPACE = NamespaceRef(uid="uid-of-the-namespace")
 BASE = BaseRef(location=Location(place=Place.STORE, path="bases/tiny/"))
 SHARDS = ("cats", "dogs")
 WORKLOADS = pytest.mark.parametrize("workload", ["workload", "workload-studio"])
@@ -77,6 +79,7 @@ class Studio:
     def train(self, shard: str) -> TrainResult:
         spec = TrainRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             shard=shard_of(shard),
             request=digest_of_json("request/1", shard),
             base=BASE,
@@ -97,6 +100,7 @@ class Studio:
         )
         spec = MergeRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             recipe_digest=recipe.digest,
             parts=parts,
             output=WeightsDtype.FP16,
@@ -115,6 +119,7 @@ class Studio:
     def evaluate(self, revision: RevisionRef) -> EvaluateResult:
         spec = EvaluateRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             revision=revision,
             base=BASE,
             held_out=Location(place=Place.STORE, path="studio/data/held-out/"),
@@ -214,6 +219,7 @@ def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
         KEYS.tombstone("uid-dogs"),
         KEYS.inventory("uid-dogs"),
     }
+    assert KEYS.mark in keys
     assert not [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]
     assert [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, without.recipe_digest))]
 

@@ -86,7 +86,11 @@ def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
             resources = set(statement["Resource"]) - {"arn:aws:s3:::stockpot/bases/*"}
             assert all(resource.startswith(within) for resource in resources)
         assert {tuple(statement["Action"]): statement["Resource"] for statement in others[1:]} == {
-            ("s3:PutObject", "s3:AbortMultipartUpload"): [f"{within}shards/*", f"{within}soups/*"],
+            ("s3:PutObject", "s3:AbortMultipartUpload"): [
+                f"{within}namespace.json",
+                f"{within}shards/*",
+                f"{within}soups/*",
+            ],
             ("s3:DeleteObject",): [f"{within}shards/*/runs/*", f"{within}soups/*/accumulators/*"],
         }
     for word in ("BUCKET", "PREFIX", "NAMESPACE"):

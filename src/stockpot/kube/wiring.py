@@ -5,7 +5,8 @@ from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.resources import SOUPS
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import NAMESPACES, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
 from stockpot.kube.environment import ClusterEnvironment
@@ -46,7 +47,10 @@ def cluster_ports(
         soup = cache.get(SOUPS, *key)
         return read(Soup, soup).spec.store.name if soup else ""
 
-    environment = ClusterEnvironment(settings, store_name)
+    def namespace() -> Json | None:
+        return client.find(NAMESPACES, None, key.namespace)
+
+    environment = ClusterEnvironment(settings, store_name, namespace)
     return Ports(
         objects=ClusterObjects(client, cache, key, record_events),
         runs=ClusterRuns(client, cache, key, settings, pods, events, now),
