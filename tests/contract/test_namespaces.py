@@ -1,17 +1,24 @@
 """An identity of one namespace is kept from other namespaces, and from its own records."""
 
+import threading
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
 from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Server
 from tests.contract.trespass import Request
 
-from stockpot.api.runspec import NamespaceRef, StoreRef
+from stockpot.api.results import PurgeResult
+from stockpot.api.runspec import NamespaceRef, ObjectRef, PurgeRun, StoreRef
+from stockpot.cli.strays import strays
 from stockpot.errors import Refused, Transient
+from stockpot.metrics.progress import Progress
 from stockpot.store.keys import Keys
 from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.s3 import S3Store
+from stockpot.unlearning.purge import run as purge
 
 OURS, THEIRS = Keys("studio"), Keys("atelier")
 SECRET = b"of another team"
@@ -268,3 +275,42 @@ def test_a_workload_marks_its_namespace_and_no_other(workload: S3Store) -> None:
         claim_prefix(workload, OURS, NamespaceRef(uid="uid-2"))
     with pytest.raises(Transient, match="AccessDenied"):
         claim_prefix(workload, THEIRS, NamespaceRef(uid="uid-1"))
+
+
+def test_what_a_workload_plants_is_named_and_removed_with_the_unlearn_identity(
+    shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch, workload: S3Store
+) -> None:
+    planted = OURS.soup("soup") + "planted"
+    workload.put(planted, b"first")
+    workload.put(planted, b"second")
+    before = {info.key for info in shared.list_versions("")}
+    opened(s3_server, monkeypatch, "unlearn", "studio")
+    soup = ObjectRef(namespace="studio", name="soup", uid="soup")
+    ref = StoreRef(url=f"s3://{SHARED_BUCKET}/{SHARED_PREFIX}", endpoint=s3_server.endpoint)
+
+    def purged(name: str) -> PurgeResult:
+        shard = ObjectRef(namespace="studio", name=name, uid=f"uid-{name}")
+        spec = PurgeRun(name="purge", store=ref, soup=soup, shard=shard)
+        result = purge(spec, work=Path(), progress=Progress(), stop=threading.Event())
+        assert isinstance(result, PurgeResult)
+        return result
+
+    def command(*arguments: str) -> str:
+        where = ("-n", "studio", "--store", ref.url, "--endpoint", ref.endpoint)
+        answer = CliRunner().invoke(strays, [*arguments, *where], catch_exceptions=False)
+        return answer.output
+
+    first = purged("a")
+    listed = command()
+    removed = command("--remove")
+    second = purged("b")
+
+    assert planted in first.residuals
+    assert len(set(first.residuals)) == len(first.residuals)
+    assert listed.count(f"{planted} version ") == 2, "both versions"
+    assert removed.count("removed ") == listed.count(" bytes)") == first.residual_count
+    assert second.residual_count == 0
+    assert {info.key for info in shared.list_versions("")} <= before | {
+        OURS.tombstone("uid-a"), OURS.tombstone("uid-b"),
+        OURS.inventory("uid-a"), OURS.inventory("uid-b"),
+    }  # fmt: skip
