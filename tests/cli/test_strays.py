@@ -44,10 +44,10 @@ def test_strays_are_listed_and_nothing_is_removed(root: Path, store: FolderStore
 def test_strays_are_removed_and_what_has_a_manifest_stays(root: Path, store: FolderStore) -> None:
     before = {info.key for info in store.list("")}
 
-    one = called(root, PLANTED[0], "--remove")
+    first = called(root, PLANTED[0], "--remove")
     rest = called(root, "--remove")
 
-    assert one == f"removed {PLANTED[0]} (9 bytes)\n"
+    assert first == f"removed {PLANTED[0]} (9 bytes)\n"
     assert rest == f"removed {PLANTED[1]} (9 bytes)\n"
     assert before - {info.key for info in store.list("")} == set(PLANTED)
     assert called(root) == "Every object in ml/ has a manifest.\n"

@@ -94,14 +94,14 @@ def listening(process: subprocess.Popen[bytes]) -> set[tuple[str, int]]:
         for link in Path(f"/proc/{process.pid}/fd").iterdir()
         if "socket:" in str(link.readlink())
     }
-    found = set()
+    sockets = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == LISTENS and fields[9] in inodes:
                 address, _, port = fields[1].partition(":")
-                found.add((address, int(port, 16)))
-    return found
+                sockets.add((address, int(port, 16)))
+    return sockets
 
 
 @pytest.mark.tools
