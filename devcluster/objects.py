@@ -2,25 +2,35 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 from devcluster import store_access
 from devcluster.cgroup_namespaces import ADDRESS
 from devcluster.commands import DNS_ADDRESS
-from devcluster.images import SEAWEEDFS
+from devcluster.images import BASE, SEAWEEDFS
 from devcluster.settings import DNS_PORT, NODE
 
 Object = dict[str, Any]
 
 SYSTEM, STUDIO, STORE = "stockpot-system", "studio", "stockpot-store"
+PROOF = "proof"
+"""The namespace in which the demo shows that a soup forgot; the demo makes it."""
 NAMESPACES = (SYSTEM, STUDIO, STORE)
 
 BUCKET = "stockpot"
 S3_PORT = 8333
+INNER_PORT = 8334
+"""The store's S3 server, on the loopback of its pod."""
+RELAY = Path(__file__).with_name("relay.py")
 ENDPOINT = f"http://seaweedfs.{STORE}.svc:{S3_PORT}"
 """The store, as pods name it."""
 # Credentials of a store that nobody outside this machine reaches, and that `down` throws away.
-WORKLOAD = ("stockpot-workload", "workload-of-the-demo")
+WORKLOADS = {
+    STUDIO: ("stockpot-studio", "studio-of-the-demo"),
+    PROOF: ("stockpot-proof", "proof-of-the-demo"),
+}
+"""The identity of each workload namespace, which reaches no other's artefacts."""
 UNLEARN = ("stockpot-unlearn", "unlearn-of-the-demo")
 UID = 65532
 TMP = "/tmp"  # noqa: S108 - the container's own, on a volume
@@ -130,7 +140,10 @@ def volume(namespace: str, claim: str, path: str, *, writable: bool = False) -> 
 
 def identities() -> str:
     """Give SeaweedFS's file of who may do what: what docs/reference/store-access.md says."""
-    allowed = store_access.policies(BUCKET)
+    allowed = store_access.policies(BUCKET, namespaces=WORKLOADS)
+    holders = {"unlearn": UNLEARN} | {
+        f"workload-{namespace}": keys for namespace, keys in WORKLOADS.items()
+    }
 
     def identity(who: tuple[str, str], policy: str) -> Object:
         access, secret = who
@@ -139,43 +152,56 @@ def identities() -> str:
 
     return json.dumps(
         {
-            "identities": [identity(WORKLOAD, "workload"), identity(UNLEARN, "unlearn")],
-            "policies": [
-                {"name": name, "content": allowed[name]} for name in ("workload", "unlearn")
-            ],
+            "identities": [identity(who, policy) for policy, who in holders.items()],
+            "policies": [{"name": name, "content": allowed[name]} for name in holders],
         }
     )
 
 
 def store() -> list[Object]:
-    """Give SeaweedFS: one pod, a claim for its files, a Service."""
+    """Give SeaweedFS: one pod, a claim for its files, a Service.
+
+    Its filer, master and volume server ask nobody who he is: with them, any pod reads and writes
+    every object. So all of it listens on the pod's loopback, and a relay lets others reach S3.
+    """
     place = {"namespace": STORE}
     labels = {"app.kubernetes.io/name": "seaweedfs"}
     command = [
-        *("mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", f"-bucket={BUCKET}"),
-        *(f"-s3.port={S3_PORT}", "-s3.config=/etc/seaweedfs/s3.json", "-s3.autoCreateBucket=false"),
+        *("mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
+        *(f"-s3.port={INNER_PORT}", "-s3.config=/etc/seaweedfs/s3.json"),
+        "-s3.autoCreateBucket=false",
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
         "-master.telemetry=false",
     ]
-    container = {
+    restricted = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    relay = {
+        "name": "relay",
+        "image": BASE,
+        "imagePullPolicy": "Never",
+        "command": ["python3", "-c", RELAY.read_text(), str(S3_PORT), str(INNER_PORT)],
+        "ports": [{"name": "s3", "containerPort": S3_PORT}],
+        # Through the relay, and answered by SeaweedFS.
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz", "port": S3_PORT},
+            "periodSeconds": 1,
+            "failureThreshold": 120,
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}},
+        "securityContext": restricted,
+    }
+    seaweedfs = {
         "name": "seaweedfs",
         "image": SEAWEEDFS,
         "imagePullPolicy": "Never",
         "args": command,
         "workingDir": TMP,
         "env": [{"name": "HOME", "value": TMP}],
-        "ports": [{"name": "s3", "containerPort": S3_PORT}],
-        "readinessProbe": {
-            "httpGet": {"path": "/healthz", "port": S3_PORT},
-            "periodSeconds": 1,
-            "failureThreshold": 120,
-        },
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": restricted,
         "volumeMounts": [
             {"name": "data", "mountPath": "/data"},
             {"name": "tmp", "mountPath": TMP},
@@ -193,7 +219,7 @@ def store() -> list[Object]:
             "fsGroup": UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": [seaweedfs, relay],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": "seaweedfs"}},
             {"name": "tmp", "emptyDir": {}},

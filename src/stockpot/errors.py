@@ -48,6 +48,7 @@ class ExitCode(IntEnum):
     FORGOTTEN = 47, "A shard in the lineage was unlearned: its tombstone is in the store."
     BAD_RUN_SPEC = 48, "The run spec asks for something that this version does not support."
     NO_SIGNING_KEY = 49, "There is no usable key for signing receipts."
+    OTHER_NAMESPACE = 50, "The store's prefix belongs to a deleted namespace of the same name."
     INTERRUPTED = 75, "The process was interrupted and saved its progress; run it again."
 
 

@@ -238,6 +238,8 @@ def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:
     for word in (
         "rollout status",
         "store-workload",
+        "stores.default: studio use credentials.workload",
+        "stores.default.credentials.namespaces, and docs/reference/store-access.md",
         "openssl pkey -pubout",
         "helm uninstall refuses",
     ):

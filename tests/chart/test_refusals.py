@@ -24,6 +24,35 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
             ["stores.default.credentials.unlearn has an existingSecret and keys"],
         ),
         (
+            {"stores__default__credentials__namespaces": '{"studio-2":{"existingSecret":"s"}}'},
+            [
+                "credentials.namespaces names studio-2, which is no workload namespace",
+                "help: add it",
+            ],
+        ),
+        (
+            {"stores__default__credentials__namespaces": '{"studio":{"accessKey":"a"}}'},
+            ["credentials.namespaces.studio says too little", "help: give existingSecret"],
+        ),
+        (
+            {
+                "stores": STORE
+                % '{"namespaces":{"studio":{"existingSecret":"s"}},"unlearn":%s}'
+                % '{"existingSecret":"u"}',
+                "workloadNamespaces": '["studio","atelier"]',
+            },
+            ["credentials.workload says too little, and namespaces names none for atelier"],
+        ),
+        ({"allowedSources": '{"studio-2":{}}'}, ["allowedSources names studio-2", "help: add it"]),
+        (
+            {"allowedSources": '{"studio":{}}', "workloadNamespaces": '["studio","atelier"]'},
+            ["allowedSources says nothing of atelier", "help: say what it may name"],
+        ),
+        (
+            {"allowedSources": '{"studio":{"data":["studio"]}}'},
+            ["/allowedSources/studio/data/0", "does not match pattern"],
+        ),
+        (
             {"pods__resources__training": "{}"},
             ["pods.resources names training", "help: train, merge"],
         ),

@@ -179,11 +179,37 @@ def test_the_right_to_delete_lies_beside_the_operator_alone(render: Render) -> N
     }
     workload = {"AWS_ACCESS_KEY_ID": "workload", "AWS_SECRET_ACCESS_KEY": "not-a-secret-1"}
     unlearn = {"AWS_ACCESS_KEY_ID": "unlearn", "AWS_SECRET_ACCESS_KEY": "not-a-secret-2"}
+    studio = {"AWS_ACCESS_KEY_ID": "studio", "AWS_SECRET_ACCESS_KEY": "not-a-secret-3"}
     assert lies == {
+        ("studio", "stockpot-store-apart-workload"): studio,
         ("studio", "stockpot-store-default-workload"): workload,
         ("atelier", "stockpot-store-default-workload"): workload,
         ("stockpot-system", "stockpot-store-default-unlearn"): unlearn,
     }
+
+
+def test_a_namespace_has_its_own_identity_where_the_values_name_one(render: Render) -> None:
+    credentials = {
+        name: store.credentials for name, store in settings_of(render("most")).stores.items()
+    }
+
+    assert credentials["apart"].namespaces == {
+        "studio": "stockpot-store-apart-workload",
+        "atelier": "apart-atelier",
+    }
+    assert credentials["default"].namespaces == {}
+
+
+def test_a_namespace_without_an_identity_uses_the_shared_one(render: Render) -> None:
+    rendered = render(
+        "least",
+        workloadNamespaces='["studio","annex"]',
+        stores__default__credentials__namespaces='{"annex":{"existingSecret":"store-annex"}}',
+    )
+
+    credentials = settings_of(rendered).stores["default"].credentials
+    assert credentials.workload == "store-workload"
+    assert credentials.namespaces == {"annex": "store-annex"}
 
 
 def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
@@ -191,7 +217,7 @@ def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
 
     others = [thing for thing in rendered.objects if thing["kind"] != "Secret"]
     text = yaml.safe_dump_all(others)
-    for secret in ("not-a-secret-1", "not-a-secret-2", "PRIVATE KEY"):
+    for secret in ("not-a-secret-1", "not-a-secret-2", "not-a-secret-3", "PRIVATE KEY"):
         assert secret not in text
         assert base64.b64encode(secret.encode()).decode() not in text
 

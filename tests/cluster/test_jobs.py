@@ -26,7 +26,7 @@ from stockpot.api.runspec import RUN_SPEC, Location, Place, RunSpec, StoreRef
 from stockpot.api.source import PvcSource, S3Source, Source
 from stockpot.cluster.apiserver.labels import job_name
 from stockpot.cluster.manifests.jobs import job_of
-from stockpot.cluster.manifests.pods import signing_key_path
+from stockpot.cluster.manifests.pods import credentials_of, signing_key_path
 from stockpot.cluster.manifests.volumes import locate
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
@@ -138,6 +138,15 @@ def test_other_runs_are_the_soups_and_may_not_delete() -> None:
         assert container_of(job)["envFrom"] == [{"secretRef": {"name": "store-workload"}}]
         assert container_of(job)["image"] == "example.org/trainer:1"
         assert pod_of(job)["serviceAccountName"] == "stockpot-workload"
+
+
+def test_a_namespace_with_an_identity_of_its_own_uses_it() -> None:
+    credentials = {"namespaces": {"studio": "store-studio"}, "unlearn": "store-unlearn"}
+    store = {"url": STORE.url, "endpoint": STORE.endpoint, "credentials": credentials}
+    own = settings(stores={"default": store})
+
+    assert credentials_of(a_training(), own) == "store-studio"
+    assert credentials_of(a_purge(), own) == "store-unlearn"
 
 
 def test_only_a_signing_sees_the_key() -> None:

@@ -29,12 +29,31 @@ ACCESS_KEY, SECRET_KEY = "stockpot", "not-a-secret-of-anybody"
 READY_WITHIN_S = 60.0
 SHARED_BUCKET, SHARED_PREFIX = "shared", "team"
 """The bucket and prefix that the identities of the store-access page may use."""
+NAMESPACES = ("studio", "atelier")
+"""Workload namespaces with identities of their own."""
 SECRETS = {
     "workload": "secret-of-workloads",
+    "workload-studio": "secret-of-studio",
+    "workload-atelier": "secret-of-atelier",
     "unlearn": "secret-of-unlearn",
     "verify": "secret-of-verify",
+    "lister": "secret-of-lister",
 }
 """The secret key of each identity; its name is its access key."""
+LISTS_ONLY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": [f"arn:aws:s3:::{SHARED_BUCKET}"],
+                "Condition": {"StringLike": {"s3:prefix": [f"{SHARED_PREFIX}/listed/*"]}},
+            }
+        ],
+    }
+)
+"""The policy of an identity that is refused every object, as AWS refuses missing ones."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def identities() -> dict[str, object]:
     """Return SeaweedFS's configuration of an administrator and of the page's identities."""
-    policies = store_access.policies(SHARED_BUCKET, SHARED_PREFIX)
+    policies = store_access.policies(SHARED_BUCKET, SHARED_PREFIX, NAMESPACES)
+    policies["lister"] = LISTS_ONLY
     assert policies.keys() == SECRETS.keys()
     ours = {"name": "all", "actions": ["Admin"], "credentials": [credentials()]}
     theirs = [

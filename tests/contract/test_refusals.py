@@ -17,7 +17,7 @@ from stockpot.api.runspec import StoreRef
     ("bucket", "secret", "words", "help_text"),
     [
         ("no-such-bucket", None, "has no bucket no-such-bucket", "create it"),
-        (None, "another", "refuses us 'the bucket': AccessDenied", "AWS_SECRET_ACCESS_KEY"),
+        (None, "another", "refuses us 'ml/': SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
         (None, "", "there are no credentials for the store", "set AWS_ACCESS_KEY_ID"),
     ],
 )

@@ -26,6 +26,7 @@ from stockpot.api.runspec import (
     EvaluateRun,
     Location,
     MergeRun,
+    NamespaceRef,
     ObjectRef,
     Place,
     PurgeRun,
@@ -53,8 +54,11 @@ from stockpot.unlearning.sign import run as sign
 
 KEYS = Keys("studio")
 SOUP = ObjectRef(namespace="studio", name="tiny", uid="soup-uid")
+NAMESPACE = NamespaceRef(uid="uid-of-the-namespace")
 BASE = BaseRef(location=Location(place=Place.STORE, path="bases/tiny/"))
 SHARDS = ("cats", "dogs")
+WORKLOADS = pytest.mark.parametrize("workload", ["workload", "workload-studio"])
+"""The identity for all workload namespaces, and that of one."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,11 @@ class Studio:
     def train(self, shard: str) -> TrainResult:
         spec = TrainRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             shard=shard_of(shard),
             request=digest_of_json("request/1", shard),
             base=BASE,
-            source=Location(place=Place.STORE, path=f"data/{shard}"),
+            source=Location(place=Place.STORE, path=f"studio/data/{shard}"),
             training=a_training(max_train_steps=4, checkpointing_steps=1),
         )
         return train(spec, **self.run_arguments)
@@ -95,6 +100,7 @@ class Studio:
         )
         spec = MergeRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             recipe_digest=recipe.digest,
             parts=parts,
             output=WeightsDtype.FP16,
@@ -113,9 +119,10 @@ class Studio:
     def evaluate(self, revision: RevisionRef) -> EvaluateResult:
         spec = EvaluateRun(
             **self.spec_fields,
+            namespace=NAMESPACE,
             revision=revision,
             base=BASE,
-            held_out=Location(place=Place.STORE, path="data/held-out/"),
+            held_out=Location(place=Place.STORE, path="studio/data/held-out/"),
             suite=(Named(name="heldout_loss", options={"levels": "2"}),),
             resolution=tiny.RESOLUTION,
         )
@@ -153,9 +160,11 @@ def studio(s3_server: Server, tmp_path: Path) -> Studio:
     torch.set_num_threads(1)
     s3_server.make(SHARED_BUCKET, versioned=True)
     store = S3Store(s3_server.endpoint, SHARED_BUCKET, SHARED_PREFIX)
+    for left in list(store.list_versions("studio/")):  # Tombstones of the test before.
+        store.purge(left)
     tiny.a_base(tmp_path / "bases/tiny")
     for seed, name in enumerate((*SHARDS, "held-out")):
-        tiny.some_data(tmp_path / f"data/{name}", n=6, seed=seed)
+        tiny.some_data(tmp_path / f"studio/data/{name}", n=6, seed=seed)
     for path in sorted(tmp_path.rglob("*")):
         if path.is_file():
             store.put_file(path.relative_to(tmp_path).as_posix(), path)
@@ -175,13 +184,14 @@ def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     monkeypatch.undo()
 
 
+@WORKLOADS
 def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
-    studio: Studio, become: Callable[[str], None], s3_server: Server
+    studio: Studio, become: Callable[[str], None], s3_server: Server, workload: str
 ) -> None:
     key = studio.folder / "key.pem"
     keygen(key)
 
-    become("workload")
+    become(workload)
     trained = {shard: studio.train(shard) for shard in SHARDS}
     both = studio.merge(combined_recipe(trained))
     figures = studio.evaluate(both).figures
@@ -209,24 +219,26 @@ def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
         KEYS.tombstone("uid-dogs"),
         KEYS.inventory("uid-dogs"),
     }
+    assert KEYS.mark in keys
     assert not [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]
     assert [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, without.recipe_digest))]
 
 
+@WORKLOADS
 @pytest.mark.parametrize(
     "key",
     [
         KEYS.tombstone("uid-dogs"),
         KEYS.inventory("uid-dogs"),
         KEYS.receipt("soup-uid", 1),
-        "data/cats/more.png",
+        "studio/data/cats/more.png",
         "bases/tiny/unet/config.json",
     ],
 )
 def test_a_workload_writes_no_record_and_no_data(
-    studio: Studio, become: Callable[[str], None], key: str
+    studio: Studio, become: Callable[[str], None], key: str, workload: str
 ) -> None:
-    become("workload")
+    become(workload)
     store = S3Store(studio.ref.endpoint, SHARED_BUCKET, SHARED_PREFIX)
 
     for write in (store.put, store.put_if_absent):
@@ -235,10 +247,11 @@ def test_a_workload_writes_no_record_and_no_data(
     assert "what they may do" in refusal.value.help
 
 
+@WORKLOADS
 def test_a_workload_removes_no_artefact_and_no_version(
-    studio: Studio, become: Callable[[str], None]
+    studio: Studio, become: Callable[[str], None], workload: str
 ) -> None:
-    become("workload")
+    become(workload)
     store = S3Store(studio.ref.endpoint, SHARED_BUCKET, SHARED_PREFIX)
     artefact, checkpoint = "studio/shards/u/k/weights", "studio/shards/u/runs/r/step"
     sums = KEYS.accumulator(SOUP.uid, "recipe") + SUMS

@@ -4,7 +4,10 @@ from tests.controlplane.conftest import Figure
 from tests.controlplane.kubelet import Order
 from tests.controlplane.testbed import TestCluster
 
-from stockpot.cluster.apiserver.objects import name_of, namespace_of
+from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
+from stockpot.api.v1alpha1.common import ADOPT_STORE
+from stockpot.cluster.apiserver.labels import RUN_SPEC
+from stockpot.cluster.apiserver.objects import annotations_on, name_of, namespace_of, uid_of
 from stockpot.cluster.apiserver.resources import JOBS, NAMESPACES, SOUPS
 
 
@@ -110,3 +113,34 @@ def test_a_namespace_that_is_gone_holds_up_no_other(test_cluster: TestCluster) -
     test_cluster.learnt("food")
 
     assert any("in the namespace never-made" in line["message"] for line in operator.log_lines())
+
+
+def test_a_namespace_that_comes_again_is_let_in_by_its_annotation(
+    test_cluster: TestCluster,
+) -> None:
+    refusal = "studio/ in the store belongs to the namespace studio with UID uid-1"
+    test_cluster.kubelet.order(Order("train", exit_code=50, problem=refusal))
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.until(
+        lambda: test_cluster.condition("food", "Ready").get("reason") == "OtherNamespace",
+        "the shard says so",
+    )
+    condition = test_cluster.condition("food", "Ready")
+
+    annotation = {"metadata": {"annotations": {ADOPT_STORE: "uid-1"}}}
+    test_cluster.admin.merge(NAMESPACES, None, test_cluster.studio, annotation)
+    test_cluster.kubelet.forget_orders()
+    test_cluster.learnt("food")
+
+    assert refusal in condition["message"]
+    namespace = test_cluster.admin.get(NAMESPACES, None, test_cluster.studio)
+    assert namespace
+    specs = [
+        RUN_SPECS.validate_json(annotations_on(entry.thing["spec"]["template"])[RUN_SPEC])
+        for entry in test_cluster.mirror.happened(JOBS, [test_cluster.studio])
+        if "-train-" in name_of(entry.thing)
+    ]
+    assert {spec.namespace.uid for spec in specs} == {uid_of(namespace)}
+    assert {spec.namespace.adopts for spec in specs} == {"", "uid-1"}

@@ -7,8 +7,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 from devcluster import build, images, objects, settings
-from devcluster.places import places
+from devcluster.places import REPOSITORY, places
 from devcluster.problem import Problem
 
 
@@ -70,28 +71,42 @@ def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
     named = {identity["name"]: identity["policyNames"] for identity in config["identities"]}
     allowed = {policy["name"]: json.loads(policy["content"]) for policy in config["policies"]}
 
-    assert named == {objects.WORKLOAD[0]: ["workload"], objects.UNLEARN[0]: ["unlearn"]}
+    assert named == {
+        "stockpot-studio": ["workload-studio"],
+        "stockpot-proof": ["workload-proof"],
+        objects.UNLEARN[0]: ["unlearn"],
+    }
     assert not any("actions" in identity for identity in config["identities"])
-    writing = [
-        statement
-        for statement in allowed["workload"]["Statement"]
-        if "s3:PutObject" in statement["Action"]
-    ]
-    assert [statement["Resource"] for statement in writing] == [
-        ["arn:aws:s3:::stockpot/*/shards/*", "arn:aws:s3:::stockpot/*/soups/*"]
-    ]
-    deleting = [
-        statement
-        for statement in allowed["workload"]["Statement"]
-        if "s3:DeleteObject" in statement["Action"]
-    ]
-    assert [statement["Resource"] for statement in deleting] == [
-        [
-            "arn:aws:s3:::stockpot/*/shards/*/runs/*",
-            "arn:aws:s3:::stockpot/*/soups/*/accumulators/*",
-        ]
-    ]
-    assert "PREFIX" not in objects.identities()
+    for namespace in ("studio", "proof"):
+        statements = allowed[f"workload-{namespace}"]["Statement"]
+        listing, *others = statements
+        assert listing["Condition"] == {"StringLike": {"s3:prefix": [f"{namespace}/*", "bases/*"]}}
+        within = f"arn:aws:s3:::stockpot/{namespace}/"
+        for statement in others:
+            resources = set(statement["Resource"]) - {"arn:aws:s3:::stockpot/bases/*"}
+            assert all(resource.startswith(within) for resource in resources)
+        assert {tuple(statement["Action"]): statement["Resource"] for statement in others[1:]} == {
+            ("s3:PutObject", "s3:AbortMultipartUpload"): [
+                f"{within}namespace.json",
+                f"{within}shards/*",
+                f"{within}soups/*",
+            ],
+            ("s3:DeleteObject",): [f"{within}shards/*/runs/*", f"{within}soups/*/accumulators/*"],
+        }
+    for word in ("BUCKET", "PREFIX", "NAMESPACE"):
+        assert word not in objects.identities()
+
+
+@pytest.mark.parametrize("values", ["builtin", "images"])
+def test_the_charts_values_for_the_cluster_name_the_stores_identities(values: str) -> None:
+    text = (REPOSITORY / f"examples/emoji/cluster/{values}.yaml").read_text()
+    credentials = yaml.safe_load(text)["stores"]["default"]["credentials"]
+
+    keys = {
+        who: (identity["accessKey"], identity["secretKey"])
+        for who, identity in {**credentials["namespaces"], "": credentials["unlearn"]}.items()
+    }
+    assert keys == {"studio": objects.WORKLOADS["studio"], "": objects.UNLEARN}
 
 
 def test_containers_get_the_pause_image_that_we_made() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulate.pods import Pod
 from tests.simulate.runs import Workload, is_in_namespace, lineage_of
 
-from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
+from stockpot.api.runspec import Location, NamespaceRef, Place, RunSpec, ServeRun, StoreRef
 from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
@@ -169,6 +169,9 @@ class _Environment:
     store = StoreRef(url="file:///nowhere")
     signing_key = "key.pem"
     grant_keys = ()
+
+    def namespace(self) -> NamespaceRef:
+        return NamespaceRef()
 
     def locate(self, source: Source) -> Location:
         path = source.pvc.path if source.pvc else ""

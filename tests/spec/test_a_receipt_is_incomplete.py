@@ -56,8 +56,8 @@ def test_what_was_left_is_named_and_looked_at_ever_less_often() -> None:
         True,
     )
     assert "2 objects of unknown lineage" in blocker.message
-    assert "ml/soups/stray" in blocker.message
-    assert blocker.help
+    assert "ml/soups/stray, …" in blocker.message
+    assert "stockpot strays -n ml --store STORE --remove" in blocker.help
     assert blocker.wake_at == NOON + timedelta(seconds=20)
     assert actions_for(world) == ()
     assert actions_for(world, NOON + timedelta(seconds=20)) == (StartPurge(DOGS, 4, 1),)

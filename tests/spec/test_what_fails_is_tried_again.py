@@ -123,3 +123,15 @@ def test_a_soup_with_fewer_servers_than_declared_is_not_ready() -> None:
     assert lacks
     assert lacks.reason is Reason.SERVER_NOT_RUNNING
     assert lacks.message == "1 of 2 servers are running"
+
+
+def test_a_namespace_that_an_admin_has_to_let_in_is_stalled_and_tried_for_ever() -> None:
+    runs = [failed_at(TRAINING, ExitCode.OTHER_NAMESPACE, NOON, attempt) for attempt in (1, 2, 9)]
+    world = a_world(a_soup().of(), a_shard("cats"), *runs)
+
+    pending = assessment(world).pending[uid("cats")]
+
+    assert pending
+    assert pending.blocker.reason is Reason.OTHER_NAMESPACE
+    assert pending.blocker.needs_person
+    assert actions_for(world, NOON + timedelta(minutes=5)) == (next_attempt(TRAINING, 10),)

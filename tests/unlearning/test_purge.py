@@ -333,3 +333,17 @@ def test_a_killed_purge_leaves_nothing_unaccounted_and_a_rerun_completes(tmp_pat
             assert inventory_of(store).complete
             assert again.purged_objects == len(done.items)
             assert read_manifest(store, survivor) is not None
+
+
+def test_residuals_are_named_once_each_and_in_print(root: Path, store: FolderStore) -> None:
+    long = "ml/soups/soup-1/" + "x" * 190 + "/end"
+    store.put(long, b"who knows")
+    folder = store.root / "ml/soups/soup-0"
+    folder.mkdir(parents=True)
+    (folder / "\x1b[31mred\nhelp: send us the key").write_bytes(b"planted")
+
+    result = purged(root)
+
+    escaped, ending = result.residuals
+    assert escaped == r"ml/soups/soup-0/\x1b[31mred\nhelp: send us the key"
+    assert ending == "…" + long[-199:]

@@ -12,20 +12,49 @@
 {{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge, sign, find or compare" $verb) }}
 {{- end }}
 {{- end }}
+{{- range $namespace := keys .Values.allowedSources }}
+{{- if not (has $namespace $.Values.workloadNamespaces) }}
+{{- fail (printf "allowedSources names %s, which is no workload namespace\n  help: add it to workloadNamespaces, or correct its name" $namespace) }}
+{{- end }}
+{{- end }}
+{{- if .Values.allowedSources }}
+{{- range $namespace := .Values.workloadNamespaces }}
+{{- if not (hasKey $.Values.allowedSources $namespace) }}
+{{- fail (printf "allowedSources says nothing of %s\n  help: say what it may name; all is {data: ['*'], bases: ['*'], evaluation: ['*'], claims: ['*']}" $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if not .Values.stores }}
 {{- fail "stores is empty: declare where artefacts lie\n  help: --set stores.default.url=s3://BUCKET --set stores.default.endpoint=https://HOST, and its credentials" }}
 {{- end }}
 {{- range $name, $store := .Values.stores }}
-{{- range $who := list "workload" "unlearn" }}
+{{- $credentials := $store.credentials | default dict }}
+{{- $identities := dict "unlearn" ($credentials.unlearn | default dict) }}
+{{- $alone := list }}
+{{- range $namespace := $.Values.workloadNamespaces }}
+{{- if not (hasKey ($credentials.namespaces | default dict) $namespace) }}
+{{- $alone = append $alone $namespace }}
+{{- end }}
+{{- end }}
+{{- if or $alone ($credentials.workload | default dict | values | compact) }}
+{{- $_ := set $identities "workload" ($credentials.workload | default dict) }}
+{{- end }}
+{{- range $namespace, $identity := $credentials.namespaces }}
+{{- if not (has $namespace $.Values.workloadNamespaces) }}
+{{- fail (printf "stores.%s.credentials.namespaces names %s, which is no workload namespace\n  help: add it to workloadNamespaces, or correct its name" $name $namespace) }}
+{{- end }}
+{{- $_ := set $identities (printf "namespaces.%s" $namespace) $identity }}
+{{- end }}
+{{- range $who := keys $identities | sortAlpha | reverse }}
+{{- $identity := get $identities $who }}
 {{- $path := printf "stores.%s.credentials.%s" $name $who }}
-{{- $identity := dig "credentials" $who dict $store }}
 {{- $keys := and $identity.accessKey $identity.secretKey }}
 {{- $any := or $identity.accessKey $identity.secretKey }}
 {{- if and $identity.existingSecret $any }}
 {{- fail (printf "%s has an existingSecret and keys\n  help: give one of them" $path) }}
 {{- end }}
 {{- if not (or $identity.existingSecret $keys) }}
-{{- fail (printf "%s says too little\n  help: give existingSecret, or accessKey and secretKey" $path) }}
+{{- fail (printf "%s says too little%s\n  help: give existingSecret, or accessKey and secretKey" $path (eq $who "workload" | ternary (printf ", and namespaces names none for %s" (join ", " $alone)) "")) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -42,6 +42,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default "grant-key.pem" (.Values.grantKey).key -}}
 {{- end -}}
 
+{{- /* The identity of a store's workloads in a namespace, as YAML: (list store namespace). */ -}}
+{{- define "stockpot.workloadIdentity" -}}
+{{- $credentials := (index . 0).credentials | default dict -}}
+{{- $own := dig (index . 1) dict ($credentials.namespaces | default dict) -}}
+{{- $own | default ($credentials.workload | default dict) | toYaml -}}
+{{- end -}}
+
 {{- /* The Secret of a store's identity: (list $ store-name identity-name identity). */ -}}
 {{- define "stockpot.storeSecret" -}}
 {{- $made := printf "%s-store-%s-%s" (include "stockpot.name" (index . 0)) (index . 1) (index . 2) -}}

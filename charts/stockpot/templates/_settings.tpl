@@ -22,6 +22,12 @@ stores:
       {{- range $who := list "workload" "unlearn" }}
       {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $values)) }}
       {{- end }}
+      {{- with dig "credentials" "namespaces" dict $values }}
+      namespaces:
+        {{- range $namespace, $identity := . }}
+        {{ $namespace }}: {{ include "stockpot.storeSecret" (list $root $store "workload" $identity) }}
+        {{- end }}
+      {{- end }}
   {{- end }}
 serviceAccounts:
   workload: {{ $name }}-workload

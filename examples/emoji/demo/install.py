@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from devcluster import build
+from devcluster import build, objects
 from devcluster.places import DEFAULT_NAME, places
 from terminal import EXAMPLE, ROOT, Teller
 
 SYSTEM = "stockpot-system"
-STUDIO, PROOF = "studio", "proof"
+STUDIO, PROOF = objects.STUDIO, objects.PROOF
 WORKLOADS = (STUDIO, PROOF)
 HOW = "examples/emoji/cluster/README.md"
 LEVEL = "pod-security.kubernetes.io/enforce=restricted"
@@ -89,7 +89,11 @@ class BuiltIn:
             _quietly(*self.kubectl, "label", "namespace", PROOF, LEVEL)
         _quietly(*own("volume", PROOF, "stockpot-code", str(self._places.code)))
         _quietly(*own("volume", PROOF, "emoji", str(EXAMPLE)))
-        install(teller, self)
+        path = f"stores.default.credentials.namespaces.{PROOF}"
+        access, secret = objects.WORKLOADS[PROOF]
+        install(
+            teller, self, f"--set={path}.accessKey={access}", f"--set={path}.secretKey={secret}"
+        )
 
     def values(self) -> Path:
         """What the chart is told."""

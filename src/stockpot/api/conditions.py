@@ -192,6 +192,10 @@ class Reason(Explained):
         "BadRunSpec",
         "A run spec has an invalid option, or a field that the version does not know.",
     )
+    OTHER_NAMESPACE = (
+        "OtherNamespace",
+        "The store's prefix belongs to a deleted namespace of the same name.",
+    )
     STORAGE_UNAVAILABLE = "StorageUnavailable", "The store is full, read-only or unreachable."
 
 

@@ -67,6 +67,15 @@ class ObjectRef(Model):
     uid: str
 
 
+class NamespaceRef(Model):
+    """The namespace in which the soup is, as an object: another one may have had its name."""
+
+    uid: str = ""
+    """Its UID; empty in local mode."""
+    adopts: str = ""
+    """UID of the deleted namespace whose objects in the store an admin handed over to it."""
+
+
 class _Run(Model):
     deletes: ClassVar[bool] = False
     """Whether the run has the identity that may read and delete everything in the store."""
@@ -113,6 +122,7 @@ class TrainRun(_Run):
     memory_help: ClassVar[str] = ", or lower training.trainBatchSize"
 
     verb: Literal["train"] = "train"
+    namespace: NamespaceRef = NamespaceRef()
     shard: ObjectRef
     request: DigestString
     """Digest of the request; names the folder in which attempts leave their checkpoints."""
@@ -155,6 +165,7 @@ class MergeRun(_Run):
     """Write the exact weighted mean of a recipe's parts; without parts, the base itself."""
 
     verb: Literal["merge"] = "merge"
+    namespace: NamespaceRef = NamespaceRef()
     recipe_digest: DigestString
     parts: tuple[RecipePart, ...]
     output: WeightsDtype
@@ -177,6 +188,7 @@ class EvaluateRun(_Run):
     """Evaluate a revision: figures on held-out records, and samples."""
 
     verb: Literal["evaluate"] = "evaluate"
+    namespace: NamespaceRef = NamespaceRef()
     revision: RevisionRef
     base: BaseRef
     held_out: Location | None = None

@@ -35,7 +35,7 @@ def anchor(soup: str, place: str, key: Path, endpoint: str, namespace: str, path
     store. Exits with 9 if the chain was cut off, rolled back or forked.
     """
     public_key = load_public_key(key)
-    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    store, keys = open_store(store_ref(place, endpoint), namespace), Keys(namespace)
     file = FileAnchor(path)
     uid = find_soup(store, keys, soup, file.soups(namespace) if path.exists() else None)
     reading = read_chain(store, keys, uid, public_key)

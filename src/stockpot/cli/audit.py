@@ -58,7 +58,7 @@ def audit(
     """
     kept = parse_head(head) if head is not None else None
     public_key = load_public_key(key)
-    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    store, keys = open_store(store_ref(place, endpoint), namespace), Keys(namespace)
     file = FileAnchor(anchor) if anchor else None
     uid = find_soup(store, keys, soup, file.soups(namespace) if file else None)
     inputs = VerificationInput(store, place, keys, uid, public_key)

@@ -44,6 +44,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry(
         "Show every shard that was ever in a soup, and the receipts of those that left."
     ),
+    "strays": Entry(
+        "List objects in a namespace's prefix that no manifest covers, and remove them."
+    ),
     "replay": Entry("Print a store's receipts as manifests, to restore them on a cluster."),
     "run": Entry("Execute one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(

@@ -24,7 +24,7 @@ def opening(
     to give to the person who asked for the removal; `stockpot verify --opening FILE` then finds the
     receipt. Needs write access to the store. Run again before the purge, it prints the same.
     """
-    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    store, keys = open_store(store_ref(place, endpoint), namespace), Keys(namespace)
     keep_commitments(store, keys, shard_uid, records)
     for opened in openings(store, keys, shard_uid):
         if opened.record in records:

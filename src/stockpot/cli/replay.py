@@ -62,7 +62,7 @@ def replay(
     """
     if not soup and not missing:
         raise click.UsageError("pass SOUP, or --missing for the receipts of all soups")
-    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    store, keys = open_store(store_ref(place, endpoint), namespace), Keys(namespace)
     public_key = load_public_key(key)
     uids = [find_soup(store, keys, soup, None)] if soup else sorted(soups_in(store, keys))
     recorded = recorded_on_cluster(context, kubeconfig, namespace) if missing else ()

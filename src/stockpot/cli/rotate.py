@@ -62,7 +62,7 @@ def rotate(
             help=f"create a new key: stockpot keygen --out {quoted(f'{new}.new')}",
             exit_code=ExitCode.USAGE,
         )
-    store, keys = open_store(store_ref(place, endpoint)), Keys(namespace)
+    store, keys = open_store(store_ref(place, endpoint), namespace), Keys(namespace)
     names = soups_in(store, keys)
     code = ExitCode.OK
     for uid in sorted(names) if all_soups else [find_soup(store, keys, soup or "")]:

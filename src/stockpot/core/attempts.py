@@ -90,6 +90,7 @@ REASONS: Mapping[int, Reason] = {
     ExitCode.FORGOTTEN: Reason.FORGOTTEN,
     ExitCode.BAD_RUN_SPEC: Reason.BAD_RUN_SPEC,
     ExitCode.BAD_WEIGHTS: Reason.BAD_WEIGHTS,
+    ExitCode.OTHER_NAMESPACE: Reason.OTHER_NAMESPACE,
 }
 
 

@@ -1,7 +1,7 @@
 """Whether and when a failed run is retried, with exponential backoff.
 
-Runs that an unlearning needs, and runs that failed because the store was unavailable, are retried
-without a limit.
+Runs that an unlearning needs, runs that failed because the store was unavailable, and runs that an
+admin's annotation of the namespace lets in, are retried without a limit.
 """
 
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 
 def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:
     """Whether a run is not retried after so many attempts."""
-    endless = is_owed or failure.exit_code == ExitCode.STORAGE
+    endless = is_owed or failure.exit_code in (ExitCode.STORAGE, ExitCode.OTHER_NAMESPACE)
     if endless and failure.at is not None:
         return False
     return failure.is_final or tries >= max_attempts

@@ -131,13 +131,19 @@ def residuals_left(target: UnlearningTarget, purge: PurgeResult, due: datetime |
     An object under no manifest may be the target's, so a person must decide. An object that a
     bucket lock keeps is the target's, and is purged when the lock ends.
     """
-    named, locked = ", ".join(purge.residuals), purge.locked_count
+    locked = purge.locked_count
+    more = ", …" if purge.residual_count > len(purge.residuals) else ""
+    named = ", ".join(purge.residuals) + more
     strays = purge.residual_count - locked
     left, helps = [], []
     if strays:
         left.append(f"{strays} objects of unknown lineage")
+        # Keys of the store begin with the namespace; a long one is named by its end.
+        namespace = next((key.partition("/")[0] for key in purge.residuals), "")
+        where = namespace if namespace and not namespace.startswith("…") else "NAMESPACE"
         helps.append(
-            "delete the objects of unknown lineage, or move them out of shards/ and soups/"
+            "no manifest says what they were made from: look at them, and remove them with the "
+            f"unlearn identity: stockpot strays -n {where} --store STORE --remove"
         )
     if locked:
         left.append(f"{locked} objects that a bucket lock keeps")

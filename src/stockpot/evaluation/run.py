@@ -32,6 +32,7 @@ from stockpot.metrics.progress import Progress
 from stockpot.store.artefacts import EVALUATION, begin, find_complete, publish
 from stockpot.store.base import open_base
 from stockpot.store.keys import Keys
+from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.store.revisions import fetch_revision
@@ -52,7 +53,8 @@ def run(
         StockpotError: The process was asked to stop (75); nothing was published.
     """
     began_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
+    claim_prefix(store, keys, spec.namespace)
     refuse_forgotten(
         store, keys, {pair.shard for pair in spec.revision.lineage}, spec.revision.lineage
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from stockpot.api.runspec import Location, StoreRef
+from stockpot.api.runspec import Location, NamespaceRef, StoreRef
 from stockpot.api.source import Source
+from stockpot.api.v1alpha1.common import ADOPT_STORE
+from stockpot.cluster.apiserver.objects import Json, annotations_on, uid_of
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests import volumes
 from stockpot.cluster.manifests.pods import signing_key_path
@@ -22,10 +24,20 @@ class ClusterEnvironment:
         settings: OperatorSettings,
         store_name: Callable[[], str],
         grant_keys: Callable[[], tuple[str, ...]],
+        namespace: Callable[[], Json | None],
     ) -> None:
+        """Prepare to resolve; nothing is read yet.
+
+        Args:
+            settings: What the admin declared.
+            store_name: Reads the name of the store that the soup names.
+            grant_keys: Reads the public keys that servers are started with.
+            namespace: Reads the object of the soup's namespace.
+        """
         self._settings = settings
         self._store_name = store_name
         self._grant_keys = grant_keys
+        self._namespace = namespace
 
     @property
     def store(self) -> StoreRef:
@@ -52,6 +64,14 @@ class ClusterEnvironment:
     def grant_keys(self) -> tuple[str, ...]:
         """The public keys that servers are started with."""
         return self._grant_keys()
+
+    def namespace(self) -> NamespaceRef:
+        """Return the namespace's UID, and which former one's objects an admin handed over to it."""
+        namespace = self._namespace()
+        if namespace is None:
+            return NamespaceRef()  # It was deleted meanwhile, and its runs with it.
+        adopts = annotations_on(namespace).get(ADOPT_STORE, "")
+        return NamespaceRef(uid=uid_of(namespace), adopts=adopts)
 
     def locate(self, source: Source) -> Location:
         """Return the location at which a run reads a source."""

@@ -6,7 +6,8 @@ from datetime import datetime
 from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.resources import SOUPS
+from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.resources import NAMESPACES, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
 from stockpot.kube.environment import ClusterEnvironment
@@ -53,7 +54,10 @@ def cluster_ports(
     def grant_keys() -> tuple[str, ...]:
         return signer().public_keys if signer else servers.grant_keys
 
-    environment = ClusterEnvironment(settings, store_name, grant_keys)
+    def namespace() -> Json | None:
+        return client.find(NAMESPACES, None, key.namespace)
+
+    environment = ClusterEnvironment(settings, store_name, grant_keys, namespace)
     servers = ClusterServers(
         client, cache, key, settings, environment, pods, events, now, signer or GrantSigner
     )

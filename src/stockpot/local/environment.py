@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stockpot.api.runspec import Location, Place, StoreRef
+from stockpot.api.runspec import Location, NamespaceRef, Place, StoreRef
 from stockpot.api.source import Source
 from stockpot.authentication.key_file import new_grant_key, read_grant_signer
 from stockpot.authentication.signatures import GrantSigner
@@ -109,6 +109,10 @@ class FolderEnvironment:
     def store_folder(self) -> Path:
         """The store, as a path."""
         return self._layout.store.resolve()
+
+    def namespace(self) -> NamespaceRef:
+        """Return the namespace; in local mode it is only a name."""
+        return NamespaceRef()
 
     def locate(self, source: Source) -> Location:
         """Return the location of a source's folder.

@@ -33,6 +33,7 @@ from stockpot.process.cpu_limit import cores
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
 from stockpot.store.base import open_base
 from stockpot.store.keys import SUMS, WEIGHTS, Keys
+from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
@@ -53,10 +54,11 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         StockpotError: The merge was stopped (75); nothing was published.
     """
     began_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     shards = {part.shard_uid for part in spec.parts}
     pairs = [LineagePair(shard=o.shard_uid, training_key=o.training_key) for o in spec.parts]
     _require_own_digest(spec)
+    claim_prefix(store, keys, spec.namespace)
     refuse_forgotten(store, keys, shards, pairs)
     folder_key = keys.revision(spec.soup.uid, spec.recipe_digest)
     finished_before = _find_finished(store, folder_key, spec)

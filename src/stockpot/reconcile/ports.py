@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from stockpot.api.runspec import Ending, Location, RunSpec, ServeRun, StoreRef
+from stockpot.api.runspec import Ending, Location, NamespaceRef, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
 from stockpot.core.recipe import Lineage
@@ -153,6 +153,10 @@ class Environment(Protocol):
     @property
     def grant_keys(self) -> tuple[str, ...]:
         """The public keys of which one signs each grant; none if grants are not signed."""
+        ...
+
+    def namespace(self) -> NamespaceRef:
+        """Return the namespace of the soup, as an object."""
         ...
 
     def locate(self, source: Source) -> Location:

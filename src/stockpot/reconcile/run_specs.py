@@ -82,6 +82,7 @@ def _train_run(start: StartTraining, inputs: RunInputs) -> TrainRun:
     shard = next(shard for shard in inputs.objects.shards if shard.metadata.uid == start.shard)
     return TrainRun(
         **inputs.common_fields(start),
+        namespace=inputs.environment.namespace(),
         shard=shard_ref(shard),
         request=start.request,
         base=base_ref(soup, environment),
@@ -96,6 +97,7 @@ def _train_run(start: StartTraining, inputs: RunInputs) -> TrainRun:
 def _merge_run(start: StartMerge, inputs: RunInputs) -> MergeRun:
     return MergeRun(
         **inputs.common_fields(start),
+        namespace=inputs.environment.namespace(),
         recipe_digest=start.recipe.digest,
         parts=tuple(
             RecipePart(
@@ -116,6 +118,7 @@ def _evaluate_run(start: StartEvaluation, inputs: RunInputs) -> EvaluateRun:
     held_out = spec.evaluation.source
     return EvaluateRun(
         **inputs.common_fields(start),
+        namespace=inputs.environment.namespace(),
         revision=revision_ref(start.revision),
         base=base_ref(inputs.soup, environment),
         held_out=environment.locate(held_out) if held_out else None,

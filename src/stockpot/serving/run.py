@@ -74,7 +74,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
         listen(spec.host, spec.admin_port) as admin_socket,
         _metrics_port(spec, metrics),
     ):
-        store = open_store(spec.store)
+        store = open_store(spec.store, spec.soup.namespace)
         base = open_base(spec.base, store, work / "base")
         renderer = Renderer(
             store,

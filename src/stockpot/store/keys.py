@@ -1,6 +1,7 @@
 """The keys of everything in the store.
 
 <namespace>/
+    namespace.json                            which namespace of the name it is, by UID
     shards/<shard uid>/<training key>/diffusion_pytorch_model.safetensors, manifest.json
         records.jsonl                         what it was trained on
     shards/<shard uid>/runs/<request>/manifest.json, checkpoints, cached latents
@@ -32,6 +33,11 @@ class Keys:
     """The keys of one namespace."""
 
     namespace: str
+
+    @property
+    def mark(self) -> str:
+        """The mark that says which namespace, of all that had the name, the objects belong to."""
+        return f"{self.namespace}/namespace.json"
 
     def shard(self, shard_uid: str) -> str:
         """The prefix of everything that was made from one shard alone, ending in a slash."""

@@ -8,8 +8,13 @@ from stockpot.store.folder import FolderStore, folder_of_url
 from stockpot.store.port import ObjectStore
 
 
-def open_store(ref: StoreRef) -> ObjectStore:
+def open_store(ref: StoreRef, namespace: str = "") -> ObjectStore:
     """Open the store that a RunSpec names.
+
+    Args:
+        ref: The store.
+        namespace: The namespace whose objects are used: the credentials may reach no others. Empty
+            for a reader of the whole store.
 
     Raises:
         Refused: The URL has an unsupported scheme, or names no folder or bucket; there are no
@@ -25,7 +30,7 @@ def open_store(ref: StoreRef) -> ObjectStore:
 
         store = S3Store(ref.endpoint, url.netloc, unquote(url.path))
         # A missing bucket must not be taken for one without tombstones.
-        store.require_bucket()
+        store.require_bucket(f"{namespace}/" if namespace else "")
         return store
     raise Refused(
         f"{ref.url!r} is not a supported store",

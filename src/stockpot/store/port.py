@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from stockpot.errors import Refused
+from stockpot.errors import Refused, Transient
 from stockpot.store.atomic import UNFINISHED
 
 LONGEST_KEY_BYTES = 1024
@@ -47,6 +47,10 @@ class Custody:
     """Whether it can keep objects from being removed; None if access is denied."""
     replicas: tuple[str, ...] | None = ()
     """The buckets that it replicates objects to; None if access is denied."""
+
+
+class AccessDenied(Transient):
+    """The store refuses the credentials. An admin may change that, so a later retry may succeed."""
 
 
 class ObjectStore(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,6 @@ from stockpot.store.s3_client import (
     CLIENT_ERRORS,
     client_of,
     is_transient,
-    no_bucket,
     problem,
     unfinished_uploads,
 )
@@ -68,14 +68,21 @@ class S3Store:
         self.name = f"s3://{bucket}/{self._prefix} at {endpoint}"
         self._client = client_of(endpoint, self.name)
 
-    def require_bucket(self) -> None:
-        """Check that the bucket exists.
+    def require_bucket(self, prefix: str = "") -> None:
+        """Check that the bucket exists, by listing one object of it.
+
+        Args:
+            prefix: Where to list: an identity of one namespace may list, and see, no more.
 
         Raises:
-            Refused: It does not.
+            Refused: It does not exist.
         """
-        if not self._request("the bucket", lambda: self._client.bucket_exists(self.bucket)):
-            raise no_bucket(self.name, self.bucket)
+        name = self._prefix + require_prefix(prefix)
+
+        def list_one() -> None:
+            next(self._client._list_objects(self.bucket, prefix=name, max_keys=1), None)
+
+        self._request(prefix or "the bucket", list_one)
 
     def head(self, key: str) -> ObjectInfo | None:
         name = self._name(key)
@@ -84,7 +91,7 @@ class S3Store:
             try:
                 status = self._client.stat_object(self.bucket, name)
             except S3Error as error:
-                if error.code in _NO_KEY:
+                if error.code in _NO_KEY or self._is_hidden(error, name):
                     return None
                 raise
             written = status.last_modified
@@ -270,6 +277,20 @@ class S3Store:
     def custody(self) -> Custody:
         return self._request(self.bucket, lambda: custody_of(self._client, self.bucket))
 
+    def _is_hidden(self, error: S3Error, name: str) -> bool:
+        """Whether a refusal stands for a missing object.
+
+        AWS answers 403 instead of 404 to an identity that may list below certain prefixes only. A
+        listing of the object's own name is within such a prefix, and tells them apart.
+
+        Raises:
+            S3Error: The identity may not list there either.
+        """
+        if error.code != "AccessDenied":
+            return False
+        listed = self._client._list_objects(self.bucket, prefix=name, max_keys=1)
+        return all(info.object_name != name for info in islice(listed, 1))
+
     def _uploads(self, name: str) -> Iterator[ObjectInfo]:
         """List uploads that were begun and neither completed nor aborted."""
         for object_name, upload in unfinished_uploads(self._client, self.bucket, name):
@@ -289,7 +310,7 @@ class S3Store:
         try:
             return self._client.get_object(self.bucket, self._name(key), offset, length)
         except S3Error as error:
-            if error.code in _NO_KEY:
+            if error.code in _NO_KEY or self._is_hidden(error, self._name(key)):
                 raise KeyError(key) from error
             if error.response.status == 416:
                 raise BeyondTheEndError from error

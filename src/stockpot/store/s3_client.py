@@ -12,7 +12,7 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient
-from stockpot.store.port import CONNECTIONS
+from stockpot.store.port import CONNECTIONS, AccessDenied
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ def problem(error: Exception, store: str, bucket: str, what: str) -> StockpotErr
     if error.code == "NoSuchBucket":
         return no_bucket(store, bucket)
     if error.code in _NO_ACCESS:
-        return Transient(
+        return AccessDenied(
             f"the store {store} refuses us {what!r}: {error.code}",
             help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do",
         )

@@ -27,6 +27,7 @@ from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.artefacts import find_complete
 from stockpot.store.base import OpenBase, open_base
 from stockpot.store.keys import RECORD_LIST, WEIGHTS, Keys
+from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.record_list import ListedRecord, write_record_list
 from stockpot.store.sources import fetch_folder
@@ -71,7 +72,7 @@ def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event
 
 def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
     begun_s = time.monotonic()
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     left_out = len(set(spec.exclude_records))
 
     def check_tombstone() -> None:
@@ -83,6 +84,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         refuse_forgotten(store, keys, [], [pair])
         check_tombstone()
 
+    claim_prefix(store, keys, spec.namespace)
     check_tombstone()
     progress.begin("reading")
     # Names are checked before data is read: a wrong one costs no download.

@@ -41,7 +41,7 @@ def run(spec: FindRun, *, work: Path, progress: Progress, stop: threading.Event)
     del work
     progress.begin("reading")
     folder_key = Keys(spec.soup.namespace).ingredient(spec.shard.uid, spec.training_key)
-    listed = read_record_list(open_store(spec.store), folder_key)
+    listed = read_record_list(open_store(spec.store, spec.soup.namespace), folder_key)
     if listed is None:
         return FindResult()
     wanted = {normal_name(name): name for name in spec.names}

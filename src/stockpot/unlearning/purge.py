@@ -39,14 +39,15 @@ from stockpot.unlearning.inventory import (
     write_inventory,
 )
 from stockpot.unlearning.removal import (
-    ARTEFACTS,
     folder_of,
     folders_above,
+    is_in_artefacts,
     is_outdated,
     learnt_objects,
     removal_order,
 )
 from stockpot.unlearning.rescan import rescan
+from stockpot.unlearning.strays import shown_keys
 from stockpot.unlearning.tombstone import Tombstone, write_tombstone
 
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200
@@ -76,7 +77,7 @@ def run(
         StockpotError: It was interrupted (75); the next run continues.
     """
     del work
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     if spec.shard is None:
         return rescan(store, keys, spec, progress, stop)
     uid = spec.shard.uid
@@ -150,7 +151,7 @@ def sweep(
         # Everything below a tainted folder is tainted, whatever a manifest further down says.
         if any(folder in tainted_folders for folder in folders_above(info.key)):
             tainted.append(info)
-        elif manifest is None and info.key.split("/")[1] in ARTEFACTS:
+        elif manifest is None and is_in_artefacts(info.key):
             unknown.append(info)
     return SweepResult(removal_order(tainted), tuple(unknown))
 
@@ -213,8 +214,8 @@ def _result(inventory: Inventory, *, reused: bool) -> PurgeResult:
         purged_objects=len(inventory.items),
         purged_bytes=inventory.size_bytes,
         inventory_digest=inventory.digest,
-        residuals=tuple(
-            residual.key[-LONGEST_KEY:] for residual in inventory.residuals[:NAMED_RESIDUALS]
+        residuals=shown_keys(
+            (residual.key for residual in inventory.residuals), NAMED_RESIDUALS, LONGEST_KEY
         ),
         residual_count=len(inventory.residuals),
         locked_count=sum(1 for residual in inventory.residuals if residual.kept_by),

@@ -17,6 +17,11 @@ def learnt_objects(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
     return tuple(info for info in infos if info.key.split("/")[1] not in RECORDS)
 
 
+def is_in_artefacts(key: str) -> bool:
+    """Whether a key of a namespace lies where artefacts lie."""
+    return key.split("/")[1] in ARTEFACTS
+
+
 def removal_order(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
     """Sort files first, then manifests, innermost first: a crash leaves none without lineage."""
     return tuple(sorted(infos, key=_order))

@@ -62,7 +62,7 @@ def run(spec: SignRun, *, work: Path, progress: Progress, stop: threading.Event)
         StockpotError: It was interrupted (75).
     """
     del work
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     progress.begin("signing", total_steps=len(spec.receipts))
     key, previous = load_private_key(path := Path(spec.signing_key)), load_previous_key(path)
     signing = _ReceiptSigner(spec, store, keys, key, previous)

@@ -14,6 +14,9 @@ VERSION = "v1alpha1"
 API_VERSION: Final = "stockpot.dev/v1alpha1"
 FINALIZER = "stockpot.dev/unlearn"
 """On every DataShard that may have left a trace: the object stays until its receipt is stored."""
+ADOPT_STORE = "stockpot.dev/adopt-store-of"
+"""The annotation of a Namespace by which an admin hands over what a deleted one of its name has in
+the store. Its value is the UID of that one."""
 FORCE_DELETE = "stockpot.dev/force-delete"
 """Annotation of a DataShard: let its object go at once. It takes the verb `force-delete`."""
 MAX_NAME = 50

@@ -52,10 +52,16 @@ class Identity(Model):
 
 
 class Identities(Model):
-    """Two identities, so that workloads that read the data cannot delete."""
+    """Identities of workloads, which cannot delete, and of purge and sign, which can."""
 
+    namespaces: dict[DnsLabel, Identity] = Field(
+        default={}, examples=[{"studio": {"existingSecret": "store-studio"}}]
+    )
+    """An identity for each workload namespace, which its store's policy limits to the namespace's
+    prefix: docs/reference/store-access.md. Its Secret is in that namespace only."""
     workload: Identity = Identity()
-    """Reads and writes. Its Secret is in every workload namespace."""
+    """Reads and writes, for workload namespaces without an identity above. Its Secret is in each
+    of them, and with it a workload reaches the artefacts of all others: use it for one team."""
     unlearn: Identity = Identity()
     """Deletes as well. Its Secret is in the release's namespace only."""
 
@@ -79,6 +85,28 @@ EXAMPLE_STORE = {
             "unlearn": {"existingSecret": "store-unlearn"},
         },
     }
+}
+
+
+AllowedPrefix = Annotated[str, Field(pattern=r"^(\*|[^/*\s][^*\n\r]*/)$", max_length=512)]
+AllowedClaim = Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$")]
+
+
+class AllowedSources(Model):
+    """What DataShards and Soups of one namespace may name. `*` allows all."""
+
+    data: tuple[AllowedPrefix, ...] = ()
+    """Prefixes of the store for `source` of DataShards, each with a slash at its end."""
+    bases: tuple[AllowedPrefix, ...] = ()
+    """Prefixes for `base` of Soups."""
+    evaluation: tuple[AllowedPrefix, ...] = ()
+    """Prefixes for `evaluation.source` of Soups."""
+    claims: tuple[AllowedClaim, ...] = ()
+    """PersistentVolumeClaims for any of the three."""
+
+
+EXAMPLE_SOURCES = {
+    "studio": {"data": ["studio/data/"], "bases": ["bases/"], "evaluation": ["studio/held-out/"]}
 }
 
 
@@ -190,6 +218,9 @@ class Values(Model):
     stores: dict[DnsLabel, StoreValues] = Field(default={}, examples=[EXAMPLE_STORE])
     """Object stores, by the names with which Soups select them. A Soup without a store name uses
     the store `default`."""
+    allowed_sources: dict[DnsLabel, AllowedSources] = Field(default={}, examples=[EXAMPLE_SOURCES])
+    """By workload namespace. Empty: every namespace may name all sources. Otherwise name every
+    workload namespace: the API server refuses Soups and DataShards that name anything else."""
     signing_key: SigningKeyValues = SigningKeyValues()
     grant_key: GrantKeyValues = GrantKeyValues()
     operator: OperatorValues = OperatorValues()

@@ -145,7 +145,9 @@ def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
             f"no store at {spec.store.url} is declared",
             help=f"declare it among the chart's stores: {', '.join(settings.stores)} are",
         )
-    return credentials.unlearn if spec.deletes else credentials.workload
+    if spec.deletes:
+        return credentials.unlearn
+    return credentials.namespaces.get(spec.soup.namespace, credentials.workload)
 
 
 def signing_key_path(settings: OperatorSettings) -> str:
