@@ -143,12 +143,17 @@ def test_only_who_holds_the_verb_may_force_a_shards_object_away(installed: Shell
     label = as_("ann", "label", "shard", "food", "-n", "studio", "colour=red")
     again = as_("bob", *mark[:-1], "stockpot.dev/force-delete-")
     refused = as_("ann", *mark)
+    mark_soup = ("annotate", "soup", "emoji", *mark[3:])
+    refused_soup = as_("ann", *mark_soup)
+    assert "annotated" in as_("bob", *mark_soup)
+    assert "annotated" in as_("bob", *mark_soup[:-1], "stockpot.dev/force-delete-")
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
     installed("kubectl", "delete", "shard", "food", "-n", "studio")
 
     assert "labeled" in label, "what is not of the annotation is everybody's who may edit"
     assert "annotated" in again
     assert "takes the verb force-delete on datashards" in refused
+    assert "takes the verb force-delete on datashards or soups" in refused_soup
 
 
 def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell) -> None:

@@ -27,6 +27,7 @@ from stockpot.api.runspec import (
 from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
 from stockpot.core.runs import Failure, Run, RunName
+from stockpot.errors import ExitCode
 
 BASE = digest_of_bytes(b"base")
 RECORDS = ("first", "second")
@@ -147,6 +148,8 @@ class Runs:
 
     def outcome_of(self, spec: RunSpec, *, is_cleared: bool = False) -> RunResult | Failure:
         """Do the work of a run; where it is cleared, it read the tombstones long ago."""
+        if self.store.is_away and not is_cleared:
+            return Failure(ExitCode.STORAGE, "the store does not answer", at=self.now)
         match spec:
             case TrainRun():
                 return self._train(spec, is_cleared)

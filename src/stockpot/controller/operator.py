@@ -13,9 +13,19 @@ from datetime import UTC, datetime
 import structlog
 
 from stockpot import __version__
+from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
-from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.apiserver.labels import SOUP_UID
+from stockpot.cluster.apiserver.objects import labels_on
+from stockpot.cluster.apiserver.resources import (
+    DATA_SHARDS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    SOUPS,
+    UNLEARNING_DEBTS,
+)
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.controller.crds import require_crds
 from stockpot.controller.deletion_recorder import DeletionRecorder
@@ -27,11 +37,12 @@ from stockpot.controller.worker_pool import WorkerPool
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.kube.cache import Cache
+from stockpot.kube.debts import soup_of_key, soup_still_exists
 from stockpot.kube.event_recorder import EventRecorder
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import StatusWriter
-from stockpot.kube.wiring import cluster_ports
+from stockpot.kube.wiring import cluster_ports, debt_ports
 from stockpot.metrics.facts import soup_facts, trainings_in_progress
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
@@ -80,7 +91,7 @@ class Operator:
             self._queue,
             self.ports_of,
             workers=WORKERS,
-            may_work=self._namespaces.is_ours,
+            may_work=self._may_work,
             before_round=self._deletions.wait_until_recorded,
             now=utc_now,
             on_finished=self._on_finished,
@@ -140,7 +151,8 @@ class Operator:
     def ports_of(self, key: SoupKey) -> Ports:
         """Return the ports with which a soup is reconciled."""
         if key not in self._ports:
-            self._ports[key] = cluster_ports(
+            is_debt = key.namespace == self._settings.release.namespace
+            self._ports[key] = (debt_ports if is_debt else cluster_ports)(
                 self._client,
                 self._cache,
                 key,
@@ -161,15 +173,36 @@ class Operator:
         self._namespaces.start()
         self._deletions.start()
         self._workers.start()  # Soups are queued as soon as their namespace is acquired.
+        self._push_all(self._settings.release.namespace)
 
     def _prepare(self) -> None:
         require_crds(self._client)
 
+    def _may_work(self, key: SoupKey) -> bool:
+        """Whether a soup may be reconciled, or the debts of one whose object is gone."""
+        if key.namespace != self._settings.release.namespace:
+            return self._namespaces.is_ours(key.namespace)
+        soup = soup_of_key(self._cache, key)
+        return soup is None or not soup_still_exists(self._cache, soup)
+
     def _is_used(self, namespace: str) -> bool:
-        return any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS))
+        if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
+            return True
+        # What may still write what is owed is looked for there, until it has ended.
+        owed = {
+            debt["spec"]["soup"]["uid"]
+            for debt in self._cache.list(UNLEARNING_DEBTS, self._settings.release.namespace)
+            if debt["spec"]["soup"]["namespace"] == namespace
+            and FINALIZER in debt["metadata"].get("finalizers", ())
+        }
+        return bool(owed) and any(
+            labels_on(thing).get(SOUP_UID) in owed
+            for resource in (JOBS, PODS, DEPLOYMENTS)
+            for thing in self._cache.list(resource, namespace)
+        )
 
     def _push_all(self, namespace: str) -> None:
-        for resource in (SOUPS, DATA_SHARDS):
+        for resource in (SOUPS, DATA_SHARDS, UNLEARNING_DEBTS):
             for thing in self._cache.list(resource, namespace):
                 if key := key_of(resource, thing):
                     self._queue.push(key, Priority.RESYNC)
@@ -199,7 +232,7 @@ class Operator:
             )
         self._logged_plans[key] = plan
         observed = self.ports_of(key).objects.read(fresh=False)
-        if observed.soup is None:
+        if observed.soup is None or observed.is_soup_gone:
             self.meters.observe_round(key, None, duration_s)
             return
         running = trainings_in_progress(observed.shards)

@@ -12,9 +12,16 @@ import structlog
 
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.labels import OURS
-from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
+from stockpot.cluster.apiserver.resources import Resource
 from stockpot.cluster.apiserver.settings import OperatorSettings
-from stockpot.controller.watcher import CHILDREN, WATCHED, OnDeletion, Push, Watcher
+from stockpot.controller.watcher import (
+    CHILDREN,
+    IN_RELEASE_NAMESPACE,
+    WATCHED,
+    OnDeletion,
+    Push,
+    Watcher,
+)
 from stockpot.errors import StockpotError
 from stockpot.kube.cache import Cache
 
@@ -57,8 +64,7 @@ class WatchManager:
         self._client, self._cache, self._on_started = client, cache, on_started
         self._push, self._on_deletion = push, on_deletion
         self._namespaces = {name: _Namespace(WATCHED) for name in settings.workload_namespaces}
-        # The release's namespace has no soups: only purge and sign runs.
-        self._namespaces.setdefault(settings.release.namespace, _Namespace((JOBS, PODS)))
+        self._namespaces.setdefault(settings.release.namespace, _Namespace(IN_RELEASE_NAMESPACE))
         self._release = settings.release.namespace
 
     @property

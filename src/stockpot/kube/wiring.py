@@ -5,9 +5,11 @@ from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.apiserver.client import Client
+from stockpot.cluster.apiserver.objects import uid_of
 from stockpot.cluster.apiserver.resources import SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
+from stockpot.kube.debts import DebtObjects, soup_of_key
 from stockpot.kube.environment import ClusterEnvironment
 from stockpot.kube.event_recorder import RecordEvents
 from stockpot.kube.objects import ClusterObjects
@@ -15,8 +17,8 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.runs import ClusterRuns
 from stockpot.kube.servers import ClusterServers
-from stockpot.kube.status_writer import read
-from stockpot.reconcile.ports import Ports, SoupKey
+from stockpot.kube.status_writer import StatusWriter, read
+from stockpot.reconcile.ports import Objects, Ports, SoupKey
 
 
 def cluster_ports(
@@ -42,15 +44,76 @@ def cluster_ports(
         now: The clock.
     """
 
-    def store_name() -> str:
+    def find_soup() -> Soup | None:
         soup = cache.get(SOUPS, *key)
-        return read(Soup, soup).spec.store.name if soup else ""
+        return read(Soup, soup) if soup else None
+
+    def soup_uid() -> str:
+        soup = cache.get(SOUPS, *key)
+        return uid_of(soup) if soup else ""
+
+    objects = ClusterObjects(client, cache, key, record_events, settings.release.namespace)
+    return _ports(client, cache, key, settings, pods, events, now, objects, find_soup, soup_uid)
+
+
+def debt_ports(
+    client: Client,
+    cache: Cache,
+    key: SoupKey,
+    settings: OperatorSettings,
+    record_events: RecordEvents,
+    pods: PodClient,
+    events: PodEventReader,
+    now: Callable[[], datetime],
+) -> Ports:
+    """Build the ports with which the debts of a soup that is gone are paid.
+
+    Args:
+        client: The API server.
+        cache: The objects as the watch streams bring them; it has the debts.
+        key: The operator's namespace, and what the names of the debts begin with.
+        settings: What the admin declared.
+        record_events: Records Events about what a write changed.
+        pods: Sends requests to servers that have not ended.
+        events: Reads the Events about workloads that do not start.
+        now: The clock.
+    """
+    objects = DebtObjects(client, cache, key, StatusWriter(client, cache, record_events), now)
+    gone = soup_of_key(cache, key)
+    place = SoupKey(gone.metadata.namespace, gone.metadata.name) if gone else key
+
+    def soup_uid() -> str:
+        soup = objects.soup()
+        return soup.metadata.uid if soup else ""
+
+    return _ports(
+        client, cache, place, settings, pods, events, now, objects, objects.soup, soup_uid
+    )
+
+
+def _ports(
+    client: Client,
+    cache: Cache,
+    key: SoupKey,
+    settings: OperatorSettings,
+    pods: PodClient,
+    events: PodEventReader,
+    now: Callable[[], datetime],
+    objects: Objects,
+    find_soup: Callable[[], Soup | None],
+    soup_uid: Callable[[], str],
+) -> Ports:
+    def store_name() -> str:
+        soup = find_soup()
+        return soup.spec.store.name if soup else ""
 
     environment = ClusterEnvironment(settings, store_name)
     return Ports(
-        objects=ClusterObjects(client, cache, key, record_events),
-        runs=ClusterRuns(client, cache, key, settings, pods, events, now),
-        servers=ClusterServers(client, cache, key, settings, environment, pods, events, now),
+        objects=objects,
+        runs=ClusterRuns(client, cache, key, settings, pods, events, now, soup_uid),
+        servers=ClusterServers(
+            client, cache, key, settings, environment, pods, events, now, find_soup
+        ),
         environment=environment,
         now=now,
     )

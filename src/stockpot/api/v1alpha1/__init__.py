@@ -1,6 +1,6 @@
-"""The four kinds of `stockpot.dev/v1alpha1`, from which CRDs and reference pages are generated.
+"""The five kinds of `stockpot.dev/v1alpha1`, from which CRDs and reference pages are generated.
 
-Users write Soup and DataShard; Stockpot writes SoupRevision and UnlearningReceipt, once. A spec is
+Users write Soup and DataShard; Stockpot writes the others, once. A spec is
 the desired state, a status the observed one: a lost status is observed again, so no decision may
 rest on a status alone.
 """
@@ -70,6 +70,15 @@ from stockpot.api.v1alpha1.soup_revision import (
     SoupRevisionSpec,
     SoupRevisionStatus,
 )
+from stockpot.api.v1alpha1.unlearning_debt import (
+    MOST_OWED,
+    DebtorSoup,
+    DebtReason,
+    OwedShard,
+    UnlearningDebt,
+    UnlearningDebtSpec,
+    UnlearningDebtStatus,
+)
 from stockpot.api.v1alpha1.unlearning_receipt import (
     Completeness,
     Scope,
@@ -78,12 +87,13 @@ from stockpot.api.v1alpha1.unlearning_receipt import (
     UnlearningReceiptSpec,
 )
 
-AnyObject = DataShard | Soup | SoupRevision | UnlearningReceipt
-KINDS: tuple[type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt], ...] = (
+AnyObject = DataShard | Soup | SoupRevision | UnlearningReceipt | UnlearningDebt
+KINDS: tuple[type[AnyObject], ...] = (
     DataShard,
     Soup,
     SoupRevision,
     UnlearningReceipt,
+    UnlearningDebt,
 )
 
 __all__ = [
@@ -99,6 +109,7 @@ __all__ = [
     "MOST_GRANTED",
     "MOST_LINEAGE",
     "MOST_LOST",
+    "MOST_OWED",
     "OPTIONAL_NAME",
     "VERSION",
     "AnyObject",
@@ -109,6 +120,8 @@ __all__ = [
     "DataShard",
     "DataShardSpec",
     "DataShardStatus",
+    "DebtReason",
+    "DebtorSoup",
     "EndedServer",
     "Evaluation",
     "Figure",
@@ -126,6 +139,7 @@ __all__ = [
     "ObjectName",
     "OnDeadline",
     "OnLastShard",
+    "OwedShard",
     "Quality",
     "ReceiptChain",
     "RecordName",
@@ -149,6 +163,9 @@ __all__ = [
     "Successor",
     "UidRef",
     "Unlearning",
+    "UnlearningDebt",
+    "UnlearningDebtSpec",
+    "UnlearningDebtStatus",
     "UnlearningReceipt",
     "UnlearningReceiptSpec",
 ]

@@ -15,7 +15,7 @@ API_VERSION: Final = "stockpot.dev/v1alpha1"
 FINALIZER = "stockpot.dev/unlearn"
 """On every DataShard that may have left a trace: the object stays until its receipt is stored."""
 FORCE_DELETE = "stockpot.dev/force-delete"
-"""Annotation of a DataShard: let its object go at once. It takes the verb `force-delete`."""
+"""Annotation of a DataShard or Soup: let its object go at once. Takes the verb `force-delete`."""
 MAX_NAME = 50
 """Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
 
