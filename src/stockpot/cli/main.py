@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry(
         "Show every shard that was ever in a soup, and the receipts of those that left."
     ),
+    "receipts": Entry("List the receipts in a store, whatever became of their namespaces."),
     "replay": Entry("Print a store's receipts as manifests, to restore them on a cluster."),
     "run": Entry("Execute one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(

@@ -18,6 +18,7 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
 from stockpot.cluster.apiserver.labels import SOUP_UID
 from stockpot.cluster.apiserver.objects import labels_on
+from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
@@ -75,6 +76,7 @@ class Operator:
         self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
+        self._pinned = PinnedNamespaces(client, settings.release.namespace)
         self._namespaces = NamespaceLeases(
             client,
             settings.workload_namespaces,
@@ -83,6 +85,7 @@ class Operator:
             utc_now,
             self._is_used,
             self._push_all,
+            self._pinned,
         )
         self._record_events = EventRecorder(client, utc_now, identity, log.warning)
         writer = StatusWriter(client, self._cache, self._record_events)
@@ -115,6 +118,8 @@ class Operator:
             on_elected=self._on_elected,
             on_lost=_end_at_once,
         )
+        self._dropped: frozenset[str] = frozenset()
+        """Namespaces that the settings do not list any more, and that have objects of ours."""
         self._ports: dict[SoupKey, Ports] = {}
         self._logged_plans: dict[SoupKey, Plan] = {}
         self._is_primed = threading.Event()
@@ -170,6 +175,11 @@ class Operator:
     def _on_elected(self) -> None:
         log.info("leading", identity=self._identity)
         self.meters.set_leader(True)
+        try:
+            # The leader before may have pinned one since this process started.
+            self._add_dropped_namespaces()
+        except StockpotError as error:
+            log.error(error.message, help=error.help)
         self._namespaces.start()
         self._deletions.start()
         self._workers.start()  # Soups are queued as soon as their namespace is acquired.
@@ -177,6 +187,22 @@ class Operator:
 
     def _prepare(self) -> None:
         require_crds(self._client)
+        self._add_dropped_namespaces()
+
+    def _add_dropped_namespaces(self) -> None:
+        """Go on in namespaces that the settings do not list, and that have objects of ours."""
+        listed = self._settings.workload_namespaces
+        dropped = self._pinned.read() - {*listed, self._settings.release.namespace}
+        for namespace in sorted(dropped - self._dropped):
+            log.warning(
+                "a namespace is not in workloadNamespaces any more, and has objects that need the "
+                "operator: it is watched until the last of them is gone",
+                namespace=namespace,
+                help="add it to workloadNamespaces again, or delete its DataShards and Soups",
+            )
+        self._dropped |= dropped
+        self._watches.add(dropped)
+        self._namespaces.add(dropped)
 
     def _may_work(self, key: SoupKey) -> bool:
         """Whether a soup may be reconciled, or the debts of one whose object is gone."""
