@@ -36,7 +36,7 @@ def chain(test_cluster: TestCluster, soup_uid: str) -> list[tuple[str, bool]]:
 def test_a_soup_whose_store_does_not_answer_goes_by_force_and_its_debt_is_paid(
     test_cluster: TestCluster, figure: Figure
 ) -> None:
-    test_cluster.operator()
+    operator = test_cluster.operator()
     soup_uid = uid_of(test_cluster.soup())
     food, travel = test_cluster.shard("food"), test_cluster.shard("travel")
     test_cluster.learnt("food", "travel")
@@ -62,6 +62,7 @@ def test_a_soup_whose_store_does_not_answer_goes_by_force_and_its_debt_is_paid(
     )
     [owed] = debts(test_cluster)
     shown = test_cluster.kubectl("get", "debts", "-n", test_cluster.release)
+    metrics = operator.metrics()
     receipts_before = chain(test_cluster, soup_uid).copy()
     test_cluster.kubelet.forget_orders()
     test_cluster.until(lambda: is_paid(test_cluster), "the debt is paid", 120)
@@ -75,6 +76,8 @@ def test_a_soup_whose_store_does_not_answer_goes_by_force_and_its_debt_is_paid(
     assert "ForceDeleted" in shown
     assert test_cluster.studio in shown
     assert not receipts_before
+    series = f'namespace="{test_cluster.release}",soup="soup-{soup_uid[:8]}"'
+    assert f"stockpot_deletions_in_flight{{{series}}} 2.0" in metrics
     signed = chain(test_cluster, soup_uid)
     assert {uid for uid, complete in signed if complete} == {food, travel}
     assert {uid for uid, complete in signed if not complete} == {food, travel}

@@ -258,7 +258,7 @@ class Operator:
             )
         self._logged_plans[key] = plan
         observed = self.ports_of(key).objects.read(fresh=False)
-        if observed.soup is None or observed.is_soup_gone:
+        if observed.soup is None:
             self.meters.observe_round(key, None, duration_s)
             return
         running = trainings_in_progress(observed.shards)

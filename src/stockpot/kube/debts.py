@@ -10,6 +10,7 @@ from datetime import datetime
 
 from stockpot.api.v1alpha1 import (
     DataShard,
+    DebtReason,
     Soup,
     SoupRevision,
     UnlearningDebt,
@@ -42,6 +43,12 @@ def debts_of(
 
 def soup_of_key(cache: Cache, key: SoupKey) -> Soup | None:
     """Return the Soup that the debts of a key stand for; None where all are paid."""
+    debts = debts_of_key(cache, key)
+    return soup_of(debts) if debts else None
+
+
+def debts_of_key(cache: Cache, key: SoupKey) -> tuple[UnlearningDebt, ...]:
+    """Return the debts of a soup, paid ones too; none where all are paid."""
     debts = [
         read(UnlearningDebt, debt)
         for debt in cache.list(UNLEARNING_DEBTS, key.namespace)
@@ -49,8 +56,8 @@ def soup_of_key(cache: Cache, key: SoupKey) -> Soup | None:
     ]
     unpaid = next((debt for debt in debts if stem_of(debt) == key.name and not is_paid(debt)), None)
     if unpaid is None:
-        return None
-    return soup_of([debt for debt in debts if debt.spec.soup.uid == unpaid.spec.soup.uid])
+        return ()
+    return tuple(debt for debt in debts if debt.spec.soup.uid == unpaid.spec.soup.uid)
 
 
 def soup_still_exists(cache: Cache, soup: Soup) -> bool:
@@ -82,6 +89,8 @@ class DebtObjects:
         self._client, self._cache, self._key = client, cache, key
         self._writer, self._now = writer, now
         self._soup: Soup | None = None
+        self._namespace_lives = False
+        """Whether the soup's namespace was not being deleted when the Soup was let go."""
         self._stages: dict[str, str] = {}
         self._versions: dict[str, str] = {}
         """Resource versions of the debts that this round is about, by name."""
@@ -100,7 +109,9 @@ class DebtObjects:
             name_of(debt): debt["metadata"]["resourceVersion"]
             for debt in self._cache.list(UNLEARNING_DEBTS, self._key.namespace)
         }
-        self._soup = soup_of_key(self._cache, self._key)
+        debts = debts_of_key(self._cache, self._key)
+        self._soup = soup_of(debts) if debts else None
+        self._namespace_lives = all(debt.spec.reason is DebtReason.FORCE_DELETED for debt in debts)
         if self._soup is None or soup_still_exists(self._cache, self._soup):
             self._soup = None
             return ObservedObjects(None)
@@ -129,11 +140,11 @@ class DebtObjects:
         """Change nothing: a soup that is gone has no revisions."""
 
     def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
-        """Record a receipt in the soup's namespace, where that still exists; the debt has it too.
+        """Record a receipt in the soup's namespace, where that lived on; the debt has it too.
 
-        The store has the receipt itself.
+        The store has the receipt itself. A later namespace of that name is another tenant's.
         """
-        if not isinstance(new, UnlearningReceipt):
+        if not isinstance(new, UnlearningReceipt) or not self._namespace_lives:
             return
         body = new.model_dump(mode="json", by_alias=True, exclude_none=True)
         body["metadata"] = {"name": new.metadata.name, "namespace": new.metadata.namespace}

@@ -175,8 +175,10 @@ class ClusterObjects:
             "namespace": self._release_namespace,
             "finalizers": list(meta.finalizers),
         }
-        with suppress(AlreadyExists):
+        try:
             self._cache.put(UNLEARNING_DEBTS, self._client.create(UNLEARNING_DEBTS, body))
+        except AlreadyExists:
+            return  # The next reconcile observes it.
         log.warning(
             "a Soup is let go before its shards are unlearned; an UnlearningDebt has what is owed",
             soup=f"{self._key.namespace}/{self._key.name}",
