@@ -23,6 +23,7 @@ NOT_READ_HERE = {
     ("Condition", "observed_generation"): KSTATUS,
     ("DataShardStatus", "observed_generation"): KSTATUS,
     ("SoupStatus", "observed_generation"): KSTATUS,
+    ("UnlearningDebtStatus", "observed_generation"): KSTATUS,
     ("CurrentRevision", "promoted_at"): "people read it: no other field has the time",
     ("UnlearningReceiptSpec", "store_key"): "people and scripts fetch the signed envelope by it",
 }

@@ -11,8 +11,10 @@ from devcluster.controlplane import ControlPlane
 from tests.chart.conftest import CHART, VALUES, Render, Shell
 
 from stockpot.cluster.apiserver.credentials import connect
+from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.chart.uninstall_check import check_uninstall
-from stockpot.errors import Waiting
+from stockpot.cluster.chart.upgrade_check import check_upgrade
+from stockpot.errors import Refused, Waiting
 
 NAMESPACES = ("studio", "atelier")
 SOUP_AND_SHARD = """
@@ -84,6 +86,11 @@ def test_the_operators_pods_are_admitted_where_only_restricted_ones_are(installe
         ("operator", "create", "pods", "studio", False),
         ("uninstall", "list", "datashards", "studio", True),
         ("uninstall", "get", "namespaces/studio", "", True),
+        ("uninstall", "list", "unlearningdebts", "stockpot-system", True),
+        ("uninstall", "get", "leases/stockpot-namespaces", "stockpot-system", True),
+        ("operator", "create", "unlearningdebts", "stockpot-system", True),
+        ("operator", "create", "unlearningdebts", "studio", False),
+        ("operator", "delete", "unlearningdebts", "stockpot-system", False),
         ("uninstall", "delete", "datashards", "studio", False),
         ("uninstall", "get", "secrets", "stockpot-system", False),
         ("unlearn", "get", "secrets", "stockpot-system", False),
@@ -145,12 +152,17 @@ def test_only_who_holds_the_verb_may_force_a_shards_object_away(installed: Shell
     label = as_("ann", "label", "shard", "food", "-n", "studio", "colour=red")
     again = as_("bob", *mark[:-1], "stockpot.dev/force-delete-")
     refused = as_("ann", *mark)
+    mark_soup = ("annotate", "soup", "emoji", *mark[3:])
+    refused_soup = as_("ann", *mark_soup)
+    assert "annotated" in as_("bob", *mark_soup)
+    assert "annotated" in as_("bob", *mark_soup[:-1], "stockpot.dev/force-delete-")
     installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
     installed("kubectl", "delete", "shard", "food", "-n", "studio")
 
     assert "labeled" in label, "what is not of the annotation is everybody's who may edit"
     assert "annotated" in again
     assert "takes the verb force-delete on datashards" in refused
+    assert "takes the verb force-delete on datashards or soups" in refused_soup
 
 
 def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell) -> None:
@@ -164,7 +176,16 @@ def test_a_key_is_made_once_and_outlives_upgrade_and_uninstall(installed: Shell)
 
     installed.install("stockpot-two", "elsewhere", *arguments)
     made = key()
-    installed("helm", "upgrade", "stockpot-two", str(CHART), "-n", "elsewhere", "--reuse-values")
+    installed(
+        "helm",
+        "upgrade",
+        "stockpot-two",
+        str(CHART),
+        "-n",
+        "elsewhere",
+        "--reuse-values",
+        "--no-hooks",
+    )
     upgraded = key()
     installed("helm", "uninstall", "stockpot-two", "-n", "elsewhere", "--no-hooks")
     left = key()
@@ -230,6 +251,101 @@ def test_a_namespace_that_is_gone_is_in_nobodys_way(installed: Shell) -> None:
     check_uninstall(client, ["long-gone"])
 
     client.close()
+
+
+DEBT = """
+apiVersion: stockpot.dev/v1alpha1
+kind: UnlearningDebt
+metadata: {name: emoji-1, namespace: stockpot-system, finalizers: [stockpot.dev/unlearn]}
+spec:
+  soup: {namespace: atelier, name: emoji, uid: "1"}
+  store: default
+  reason: NamespaceEnded
+  deadlineSeconds: 3600
+  shards:
+    - name: food
+      uid: "2"
+      unlearning: {requestedAt: "2026-11-22T12:00:00Z", stage: Tombstoned}
+"""
+
+
+def test_an_uninstall_is_refused_while_something_is_owed(installed: Shell) -> None:
+    client = connect(kubeconfig=installed.kubeconfig)
+    pinned = PinnedNamespaces(client, "stockpot-system")
+    installed("kubectl", "apply", "-f", "-", stdin=DEBT)
+    pinned.set_pinned("old-studio", is_pinned=True)
+
+    with pytest.raises(Waiting) as refused:
+        check_uninstall(client, [], "stockpot-system")
+    free = DEBT.replace("finalizers: [stockpot.dev/unlearn]", "finalizers: []")
+    installed("kubectl", "apply", "-f", "-", stdin=free)
+    pinned.set_pinned("old-studio", is_pinned=False)
+    check_uninstall(client, [], "stockpot-system")
+    client.close()
+
+    assert "UnlearningDebt stockpot-system/emoji-1" in refused.value.message
+    assert "Namespace old-studio" in refused.value.message
+    assert "kubectl get debts" in refused.value.help
+
+
+def test_an_upgrade_that_drops_a_namespace_with_shards_is_refused_by_name(
+    installed: Shell,
+) -> None:
+    client = connect(kubeconfig=installed.kubeconfig)
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard("stockpot.dev/unlearn"))
+
+    with pytest.raises(Waiting) as refused:
+        check_upgrade(client, ["studio", "atelier"], ["atelier"], creates=False)
+    installed("kubectl", "apply", "-f", "-", stdin=soup_and_shard())
+    notes = check_upgrade(client, ["studio", "atelier"], ["atelier"], creates=False)
+    client.close()
+
+    assert "\n    DataShard studio/food\n    Soup studio/emoji" in refused.value.message
+    assert "leave the namespaces in workloadNamespaces" in refused.value.help
+    assert notes == []
+
+
+def test_an_upgrade_into_a_namespace_that_is_gone_or_goes_says_so(installed: Shell) -> None:
+    client = connect(kubeconfig=installed.kubeconfig)
+    installed.make_namespace("leaving")
+    held = soup_and_shard("stockpot.dev/unlearn").replace("studio", "leaving")
+    installed("kubectl", "apply", "-f", "-", stdin=held)
+    installed("kubectl", "delete", "namespace", "leaving", "--wait=false")
+
+    with pytest.raises(Refused) as gone:
+        check_upgrade(client, [], ["long-gone"], creates=False)
+    with pytest.raises(Refused) as goes:
+        check_upgrade(client, ["leaving"], ["leaving"], creates=True)
+    check_upgrade(client, [], ["long-gone"], creates=True)
+    notes = check_upgrade(client, ["leaving", "long-gone"], ["studio"], creates=False)
+    installed("kubectl", "replace", "-f", "-", stdin=held.replace("[stockpot.dev/unlearn]", "[]"))
+    client.close()
+
+    assert "there is no such namespace" in gone.value.message
+    assert "kubectl create namespace long-gone" in gone.value.help
+    assert "which is being deleted" in goes.value.message
+    assert "remove it from workloadNamespaces" in goes.value.help
+    assert notes == ["leaving is being deleted: the operator watches it until it is gone"]
+
+
+def test_namespaces_that_exist_already_are_adopted(installed: Shell) -> None:
+    for name in ("third-system", "made-before"):
+        installed.make_namespace(name)
+    arguments = ("--set", "crds.install=false", "--set", "createNamespaces=true")
+    namespaces = ("--set", "workloadNamespaces={made-before,made-now}")
+
+    installed.install("stockpot-three", "third-system", *arguments, *namespaces)
+    made = installed.get("namespace", "made-now")
+    left = installed.get("namespace", "made-before")
+    upgrade = ("helm", "upgrade", "stockpot-three", str(CHART), "-n", "third-system")
+    installed(*upgrade, "--reuse-values", "--no-hooks")
+    still = installed.get("namespace", "made-now")
+    installed("helm", "uninstall", "stockpot-three", "-n", "third-system", "--no-hooks")
+
+    owner = "meta.helm.sh/release-name"
+    assert made["metadata"]["annotations"][owner] == "stockpot-three"
+    assert owner not in left["metadata"].get("annotations", {})
+    assert still["metadata"]["uid"] == made["metadata"]["uid"]
 
 
 def test_what_helm_says_afterwards_names_what_to_do(installed: Shell) -> None:

@@ -21,6 +21,7 @@ from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.chart.values import Values
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+HOOK_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job")
 EVERY = pytest.mark.parametrize("values", VALUES)
 
 
@@ -53,7 +54,7 @@ def test_helm_finds_nothing_to_say(programs: Path, values: list[str]) -> None:
 def test_every_pod_is_restricted(render: Render, values: str) -> None:
     pods = dict(pod_specs(render(values)))
 
-    assert set(pods) == {"stockpot-operator", "stockpot-uninstall"}
+    assert set(pods) == {"stockpot-operator", "stockpot-uninstall", "stockpot-upgrade"}
     for pod in pods.values():
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 65532
@@ -103,10 +104,12 @@ def test_rights_are_held_in_the_namespaces_that_were_named_alone(render: Render)
         ("stockpot-system", "stockpot-operator"),
         ("studio", "stockpot-uninstall"),
         ("atelier", "stockpot-uninstall"),
+        ("stockpot-system", "stockpot-uninstall"),
     }
     assert everywhere == {
         ("stockpot-operator", "stockpot-operator"),
         ("stockpot-uninstall", "stockpot-uninstall"),
+        ("stockpot-upgrade", "stockpot-upgrade"),
     }
 
 
@@ -116,8 +119,47 @@ def test_what_is_held_everywhere_is_only_looking(render: Render) -> None:
     for role in ("stockpot-operator", "stockpot-uninstall"):
         for rule in rendered.named("ClusterRole", role)["rules"]:
             assert rule["verbs"] == ["get"]
-            # Nodes have no names that could be known; all else is one object each.
-            assert rule["resources"] == ["nodes"] or rule["resourceNames"]
+            # Their names cannot be known before; all else is one object each.
+            assert rule["resources"] in (["nodes"], ["namespaces"]) or rule["resourceNames"]
+
+
+def test_who_looks_into_dropped_namespaces_exists_during_the_check_alone(render: Render) -> None:
+    rendered = render("most")
+
+    things = [rendered.named(kind, "stockpot-upgrade") for kind in HOOK_KINDS]
+    hooks = [thing["metadata"]["annotations"] for thing in things]
+    rules = rendered.named("ClusterRole", "stockpot-upgrade")["rules"]
+    assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-upgrade"}
+    assert all("hook-succeeded" in hook["helm.sh/hook-delete-policy"] for hook in hooks)
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list"}
+
+
+def test_what_a_dropped_namespace_needs_stays_in_it(render: Render) -> None:
+    rendered = render("most")
+
+    needed = [
+        *(("RoleBinding", thing) for thing in rendered.of("RoleBinding")),
+        *(("ServiceAccount", thing) for thing in rendered.of("ServiceAccount")),
+        *(("NetworkPolicy", thing) for thing in rendered.of("NetworkPolicy")),
+        *(("Secret", thing) for thing in rendered.of("Secret")),
+    ]
+    kept = {
+        (kind, thing["metadata"]["name"])
+        for kind, thing in needed
+        if thing["metadata"]["namespace"] == "studio"
+        and thing["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+    assert {("RoleBinding", "stockpot-operator"), ("ServiceAccount", "stockpot-workload")} <= kept
+    assert {("NetworkPolicy", "stockpot-runs"), ("NetworkPolicy", "stockpot-servers")} <= kept
+    assert "Secret" in {kind for kind, _ in kept}
+
+
+def test_the_check_before_an_upgrade_compares_with_the_settings_of_before(render: Render) -> None:
+    pod = dict(pod_specs(render("most")))["stockpot-upgrade"]
+
+    [settings] = [volume for volume in pod["volumes"] if volume["name"] == "settings"]
+    assert pod["containers"][0]["args"] == ["--creates", "studio", "atelier"]
+    assert settings["configMap"] == {"name": "stockpot-settings", "optional": True}
 
 
 def test_a_token_goes_to_nobody_but_the_operator_and_the_check(render: Render) -> None:
@@ -138,7 +180,7 @@ def test_a_token_goes_to_nobody_but_the_operator_and_the_check(render: Render) -
     assert ("studio", "stockpot-workload") in accounts
     assert ("atelier", "stockpot-workload") in accounts
     assert ("stockpot-system", "stockpot-unlearn") in accounts
-    assert mounted == {"stockpot-operator", "stockpot-uninstall"}
+    assert mounted == {"stockpot-operator", "stockpot-uninstall", "stockpot-upgrade"}
 
 
 def test_the_operator_reads_what_the_admin_declared(render: Render) -> None:
@@ -254,6 +296,7 @@ def test_what_people_made_outlives_an_uninstall(render: Render, values: str) -> 
         "datashards.stockpot.dev",
         "soups.stockpot.dev",
         "souprevisions.stockpot.dev",
+        "unlearningdebts.stockpot.dev",
         "unlearningreceipts.stockpot.dev",
     }
     namespaces = {("Namespace", "studio"), ("Namespace", "atelier")}
@@ -297,7 +340,8 @@ def test_the_operator_and_the_check_run_as_the_admin_says(render: Render) -> Non
         ]
         assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
         assert pod["imagePullSecrets"] == [{"name": "registry"}]
-    assert pods["stockpot-uninstall"]["containers"][0]["args"] == ["studio", "atelier"]
+    uninstall = pods["stockpot-uninstall"]["containers"][0]
+    assert uninstall["args"] == ["--release-namespace=stockpot-system", "studio", "atelier"]
 
 
 def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:

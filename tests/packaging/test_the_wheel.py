@@ -98,6 +98,7 @@ def test_every_command_says_how_it_is_used_without_any_extra(bare: Environment) 
         ("operator", "stockpot tree emoji"),
         ("operator", "stockpot-operator run --settings SETTINGS"),
         ("operator", "python -m stockpot.cluster.chart.uninstall_check studio"),
+        ("operator", "python -m stockpot.cluster.chart.upgrade_check studio"),
         ("workload", "stockpot local apply -f MANIFESTS --dir state"),
         ("workload", "python -m stockpot.workload TRAIN --work scratch"),
         ("workload", "stockpot run TRAIN --work scratch --result result.json"),

@@ -27,11 +27,13 @@ from stockpot.api.v1alpha1 import (
     Soup,
     SoupRevision,
     SoupSpec,
+    UnlearningDebt,
     UnlearningReceipt,
 )
 from stockpot.core.recipe import shard_of
 from stockpot.core.runs import Run
 from stockpot.reconcile.loop import Round, reconcile
+from stockpot.reconcile.objects.debt import is_paid, owed_uids, soup_of
 from stockpot.reconcile.objects.fields import instant, timestamp
 from stockpot.reconcile.ports import ObservedObjects
 from stockpot.serving import grants
@@ -72,6 +74,8 @@ class SimulatedCluster:
         """The namespace is being deleted: no object can be created in it."""
         self.was_refused = False
         """The API server refused to create an object there, so the operator knows."""
+        self.debts: dict[str, UnlearningDebt] = {}
+        """In the operator's namespace, which never ends."""
         self.steps_to_live: int | None = None
         self.past: list[tuple[ObservedObjects, tuple[Run, ...]]] = []
         self.stale_by = 0
@@ -158,7 +162,28 @@ class SimulatedCluster:
         if not meta.deletion_timestamp:
             meta = meta.model_copy(update={"deletion_timestamp": timestamp(self.now)})
             self.soup = self.soup.model_copy(update={"metadata": meta})
-        self.is_soup_gone = self.is_soup_gone or not meta.finalizers
+        self.remove_released_soup()
+
+    def force_soup(self) -> None:
+        """Delete the Soup, and annotate it so that it may go before the end."""
+        annotations = {"annotations": {FORCE_DELETE: "true"}}
+        meta = self.soup.metadata.model_copy(update=annotations)
+        self.soup = self.soup.model_copy(update={"metadata": meta})
+        self.delete_soup()
+
+    def remove_released_soup(self) -> None:
+        """Let the Soup's object go once it has no finalizer, and what it owns with it."""
+        meta = self.soup.metadata
+        if self.is_soup_gone or not meta.deletion_timestamp or meta.finalizers:
+            return
+        self.is_soup_gone = True
+        self.revisions = {}
+        self.runs.end_all()
+        self.pods.end_all()
+
+    def owed(self) -> frozenset[str]:
+        """Return the UIDs of what was ever written into a debt."""
+        return owed_uids(tuple(self.debts.values()))
 
     def delete_everything(self) -> None:
         """Delete all shards and the Soup, as `kubectl delete -f` of a folder does."""
@@ -186,6 +211,7 @@ class SimulatedCluster:
             or any(ingredient.shard == uid for ingredient in ingredients)
             or uid in {shard_of(target) for uids in abouts for target in uids}
             or any(note.uid == uid for note in self.soup.status.lost)
+            or uid in self.owed()
         )
 
     def lose_traces(self) -> None:
@@ -201,7 +227,10 @@ class SimulatedCluster:
             return self.is_former_late(uid)
         if uid in self.forced:
             return True
-        lost = {note.uid: note.unlearning for note in self.soup.status.lost}
+        owed = {note.uid: note for debt in self.debts.values() for note in debt.spec.shards}
+        if uid in owed and owed[uid].is_forced:
+            return True
+        lost = {note.uid: note.unlearning for note in (*owed.values(), *self.soup.status.lost)}
         recorded = self.shards[uid].status.unlearning if uid in self.shards else lost.get(uid)
         # Where the finalizer was removed, the first request counts as well as the one that was
         # recorded when that was discovered.
@@ -262,6 +291,9 @@ class SimulatedCluster:
             self.steps_to_live -= 1
 
     def observed(self) -> ObservedObjects:
+        debts = tuple(self.debts.values())
+        if self.is_soup_gone and not all(map(is_paid, debts)):
+            return ObservedObjects(soup_of(debts), namespace_terminates=True, is_soup_gone=True)
         if self.is_soup_gone:
             return ObservedObjects(None, tuple(self.shards.values()))
         return ObservedObjects(
@@ -269,7 +301,8 @@ class SimulatedCluster:
             tuple(self.shards.values()),
             tuple(self.revisions.values()),
             tuple(self.receipts.values()),
-            namespace_terminates=self.was_refused,
+            namespace_terminates=self.was_refused or self.namespace_ends,
+            debts=debts,
         )
 
     def restore(self, older: ObservedObjects) -> None:
@@ -338,7 +371,7 @@ class SimulatedCluster:
             self.pods[uid].is_silent = False
         for uid in self.pods.without_object():
             self.pods.end(uid)
-        self.store.strays = 0
+        self.store.strays, self.store.is_away = 0, False
         for name in sorted(self.runs.frozen):
             self.runs.thaw(name)
         for count in range(bound):

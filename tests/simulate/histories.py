@@ -13,6 +13,7 @@ from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import FINALIZER, Completeness
 from stockpot.core.actions import Action
 from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.reconcile.objects.debt import is_paid
 from stockpot.serving import grants
 
 NAMES = ("ants", "bees", "cats", "dogs")
@@ -21,12 +22,11 @@ STEPS = 40
 
 def require(cluster: SimulatedCluster) -> None:
     """Assert the invariants of every moment."""
+    may_go = cluster.forced | cluster.owed()
     for uid in cluster.released:
-        assert uid in cluster.store.completed() | cluster.forced, (
-            f"{uid} went without a Complete receipt"
-        )
+        assert uid in cluster.store.completed() | may_go, f"{uid} went without a Complete receipt"
         is_recorded = uid in recorded_receipts(cluster) or cluster.namespace_ends
-        assert is_recorded or uid in cluster.forced, f"{uid} went before its receipt was an object"
+        assert is_recorded or uid in may_go, f"{uid} went before its receipt was an object"
     for uid in cluster.store.completed():
         assert uid in cluster.store.tombstones
         assert not list(cluster.traces_of(uid)), f"{uid} has a Complete receipt, and artifacts"
@@ -64,7 +64,7 @@ def require_every_receipt_recorded(cluster: SimulatedCluster) -> None:
     assert objects <= stored, "an object records a receipt that is not in the store"
     # A forced object takes its status with it, and so the notes of records that left it before; and
     # a run that is resumed may sign for a shard that has its receipt by then.
-    went_by_force = cluster.bared | cluster.forced
+    went_by_force = cluster.bared | cluster.forced | cluster.owed()
     late = {place for place, _ in stored - objects} & cluster.runs.late_receipts
     lost = late | {
         place
@@ -94,6 +94,9 @@ def require_rest(cluster: SimulatedCluster) -> None:
         left = {uid for uid in uids if "." not in uid} - living - cluster.untraceable
         assert not left, f"{name} has shards in its lineage that are gone: {left}"
     assert all(not shard.metadata.deletion_timestamp for shard in cluster.shards.values())
+    assert all(map(is_paid, cluster.debts.values())) or not cluster.is_soup_gone
+    if cluster.is_soup_gone:
+        assert cluster.owed() <= cluster.store.completed(), "a debt was not paid"
     for uid in (cluster.stripped | cluster.forced) - cluster.untraceable:
         assert uid in cluster.store.completed(), f"{uid} went by force, and has no receipt"
     for uid in living:

@@ -265,6 +265,28 @@ MOVES: tuple[Move, ...] = (
 """Moves, each as often as its weight."""
 
 
+def a_user_forces_the_soup_away(history: History) -> None:
+    cluster = history.cluster
+    if history.up_to(3) == 0:
+        cluster.force_soup()
+        if history.up_to(1):
+            cluster.delete_everything()
+
+
+def the_store_goes_away_or_comes_back(history: History) -> None:
+    history.cluster.store.is_away = history.up_to(2) > 0
+
+
+WITH_DEBTS: tuple[Move, ...] = (
+    *MOVES,
+    *(a_user_forces_the_soup_away,) * 2,
+    *(a_user_deletes_the_namespace,) * 3,
+    *(the_store_goes_away_or_comes_back,) * 3,
+    *(time_passes,) * 2,
+)
+"""Soups that go before the end, and namespaces that end while the store does not answer."""
+
+
 def the_weighting_breaks(history: History) -> None:
     if fault := history.one_of(FAULTS):
         history.cluster.weigh_by(Named(name="FaultyWeighting", options={"fault": fault}))

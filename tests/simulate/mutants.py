@@ -6,8 +6,17 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from tests.simulate import cluster as simulated
 
-from stockpot.core import checks, due_receipts, plan, plan_shards, unlearning_checks
+from stockpot.api.v1alpha1 import Soup
+from stockpot.core import (
+    checks,
+    due_receipts,
+    plan,
+    plan_shards,
+    soup_deletion,
+    unlearning_checks,
+)
 from stockpot.core import membership as members
 from stockpot.core.actions import RecordReceipt
 from stockpot.core.blocker import Blocker
@@ -19,6 +28,7 @@ from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 from stockpot.core.world import World
 from stockpot.reconcile import apply
 from stockpot.reconcile.objects import world as world_reader
+from stockpot.reconcile.objects.debt import soup_of
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
@@ -171,6 +181,26 @@ def _unconfirmed_records_leave(patch: Patch) -> None:
     patch.setattr(Shard, "awaits_found_records", property(lambda _: False))
 
 
+def _the_debt_is_dropped(patch: Patch) -> None:
+    """Let a Soup go with its shards, and write nothing of what is owed."""
+    written = soup_deletion.plan_let_go
+
+    def mutant(inputs: CheckInput, pending: Any) -> Any:
+        owed = tuple(replace(target, is_owed=True) for target in inputs.world.targets)
+        return written(replace(inputs, world=replace(inputs.world, targets=owed)), pending)
+
+    patch.setattr(plan, "plan_let_go", mutant)
+
+
+def _a_debt_is_paid_by_forgetting_it(patch: Patch) -> None:
+    """Count what is owed as paid as soon as the Soup is gone."""
+    patch.setattr(simulated, "soup_of", lambda debts: _without_lost(soup_of(debts)))
+
+
+def _without_lost(soup: Soup) -> Soup:
+    return soup.model_copy(update={"status": soup.status.model_copy(update={"lost": ()})})
+
+
 MUTANTS: Mapping[str, Mutate] = {
     "lets a shard leave for records that nobody looked up": _unconfirmed_records_leave,
     "purges before the survivors are promoted": _without(Stage.EXCLUDED),
@@ -199,4 +229,6 @@ MUTANTS: Mapping[str, Mutate] = {
     "signs that nothing is missing": _nothing_is_ever_missing,
     "merges dead shards": _the_dead_are_members,
     "promotes under an old epoch": _epochs_stand_still,
+    "drops the debt of a soup": _the_debt_is_dropped,
+    "counts a debt as paid": _a_debt_is_paid_by_forgetting_it,
 }

@@ -10,11 +10,18 @@ from tests.simulate.runs import Workload, is_in_namespace, lineage_of
 from stockpot.api.runspec import Location, NamespaceRef, Place, RunSpec, ServeRun, StoreRef
 from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.api.v1alpha1 import (
+    DataShard,
+    Soup,
+    SoupRevision,
+    UnlearningDebt,
+    UnlearningReceipt,
+)
 from stockpot.core.recipe import Lineage
 from stockpot.core.revision import Promotion
 from stockpot.core.runs import Run, RunName
 from stockpot.core.servers import Server, ServerGrant
+from stockpot.reconcile.objects.debt import is_paid, with_progress
 from stockpot.reconcile.objects.receipt import is_same_receipt
 from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import ObservedObjects, ObservedServers, Ports
@@ -38,19 +45,28 @@ class _Objects:
 
     def __init__(self, cluster: "SimulatedCluster") -> None:
         self._cluster = cluster
+        self._gone: Soup | None = None
+        """The Soup that debts stand for, where the round is about one."""
+        self._debts: dict[str, UnlearningDebt] = {}
+        """The debts that the round has read."""
 
     def read(self, *, fresh: bool) -> ObservedObjects:
         cluster = self._cluster
+        observed = cluster.observed()
         if not fresh and cluster.stale_by:
-            return cluster.past[-min(cluster.stale_by, len(cluster.past))][0]
-        return cluster.observed()
+            observed = cluster.past[-min(cluster.stale_by, len(cluster.past))][0]
+        self._gone = observed.soup if observed.is_soup_gone else None
+        self._debts = dict(cluster.debts)
+        return observed
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
         cluster = self._cluster
         cluster.step()
-        cluster.soup = edit(cluster.soup)
-        meta = cluster.soup.metadata
-        cluster.is_soup_gone |= bool(meta.deletion_timestamp and not meta.finalizers)
+        if self._gone is not None:
+            self._gone = edit(self._gone)
+        elif not cluster.is_soup_gone:
+            cluster.soup = edit(cluster.soup)
+            cluster.remove_released_soup()
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
         cluster = self._cluster
@@ -67,10 +83,12 @@ class _Objects:
         if name in self._cluster.revisions:
             self._cluster.revisions[name] = edit(self._cluster.revisions[name])
 
-    def create(self, new: SoupRevision | UnlearningReceipt) -> None:
+    def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
         self._cluster.step()
         cluster = self._cluster
-        if cluster.namespace_ends:
+        if isinstance(new, UnlearningDebt):
+            cluster.debts.setdefault(new.metadata.name, new)
+        elif cluster.namespace_ends:
             cluster.was_refused = True
         elif isinstance(new, SoupRevision):
             cluster.revisions.setdefault(new.metadata.name, new)
@@ -83,7 +101,17 @@ class _Objects:
         self._cluster.revisions.pop(name, None)
 
     def flush(self) -> None:
-        """Do nothing: no change is buffered."""
+        """Write what a round changed in debts; nothing else is buffered."""
+        cluster = self._cluster
+        if self._gone is None:
+            return
+        for name, debt in self._debts.items():
+            if cluster.debts.get(name) is not debt or is_paid(debt):
+                continue
+            new = with_progress(debt, self._gone, {}, cluster.now)
+            if new != debt:
+                cluster.step()
+                cluster.debts[name] = self._debts[name] = new
 
 
 class _Runs:
@@ -131,7 +159,7 @@ class _Servers:
         chain = self._cluster.store.chain_head()
         return grants.report(pod.holdings).model_copy(update={"chain": chain})
 
-    def scale(self, replicas: int, spec: ServeRun) -> None:
+    def scale(self, replicas: int, spec: ServeRun | None) -> None:
         del spec
         self._cluster.step()
         self._cluster.pods.scale(replicas)

@@ -28,6 +28,7 @@ from stockpot.api.runspec import (
 from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
 from stockpot.core.runs import Failure, Run, RunName
+from stockpot.errors import ExitCode
 
 BASE = digest_of_bytes(b"base")
 RECORDS = ("first", "second")
@@ -148,45 +149,43 @@ class Runs:
 
     def outcome_of(self, spec: RunSpec, *, is_cleared: bool = False) -> RunResult | Failure:
         """Do the work of a run; where it is cleared, it read the tombstones long ago."""
+        if self.store.is_away and not is_cleared:
+            return Failure(ExitCode.STORAGE, "the store does not answer", at=self.now)
         match spec:
             case TrainRun():
                 return self._train(spec, is_cleared)
             case MergeRun():
                 return self._merge(spec, is_cleared)
-            case PurgeRun() if spec.shard is None:
-                unrecorded = tuple(
-                    number
-                    for number in range(1, len(self.store.receipts) + 1)
-                    if not any(first <= number <= last for first, last in spec.recorded_receipts)
-                )
-                return a_result(
-                    RunKind.RESCAN,
-                    purged_objects=self.store.collect(spec.forgotten, spec.kept),
-                    unrecorded_receipts=unrecorded[:16],
-                )
             case PurgeRun():
-                assert spec.shard
-                former = spec.former
-                if former and former.left_out < self.store.least.get(former.shard, 0):
-                    return Failure(4, "more records have left since it was asked for")
-                count = self.store.purge(spec.shard.uid, spec.former)
-                left = self.store.strays
-                return a_result(RunKind.PURGE, purged_objects=count, residual_count=left)
+                return self._rescan(spec) if spec.shard is None else self._purge(spec)
             case SignRun():
                 return self._sign(spec)
             case FindRun():
-                unknown = [name for name in spec.names if name not in RECORDS]
-                return a_result(
-                    RunKind.FIND,
-                    records=9,
-                    covered=len(spec.names) - len(unknown),
-                    unknown=tuple(unknown),
-                    unknown_count=len(unknown),
-                )
+                return search_records(spec)
             case CompareRun():
                 return a_result(RunKind.COMPARE, records=9)
             case EvaluateRun() | ServeRun():
                 return a_result(spec.kind)
+
+    def _rescan(self, spec: PurgeRun) -> RunResult:
+        unrecorded = tuple(
+            number
+            for number in range(1, len(self.store.receipts) + 1)
+            if not any(first <= number <= last for first, last in spec.recorded_receipts)
+        )
+        return a_result(
+            RunKind.RESCAN,
+            purged_objects=self.store.collect(spec.forgotten, spec.kept),
+            unrecorded_receipts=unrecorded[:16],
+        )
+
+    def _purge(self, spec: PurgeRun) -> RunResult | Failure:
+        assert spec.shard
+        former = spec.former
+        if former and former.left_out < self.store.least.get(former.shard, 0):
+            return Failure(4, "more records have left since it was asked for")
+        count = self.store.purge(spec.shard.uid, spec.former)
+        return a_result(RunKind.PURGE, purged_objects=count, residual_count=self.store.strays)
 
     def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
         uid, data = spec.shard.uid, [spec.source.path, *spec.exclude_records]
@@ -254,6 +253,18 @@ class Runs:
             signed_at=self.now.strftime("%Y-%m-%dT%H:%M:%SZ") if self.now else "",
             missing=0 if chain[sequence - 1][1] else 1,
         )
+
+
+def search_records(spec: FindRun) -> RunResult:
+    """Return which of the names are those of records."""
+    unknown = [name for name in spec.names if name not in RECORDS]
+    return a_result(
+        RunKind.FIND,
+        records=9,
+        covered=len(spec.names) - len(unknown),
+        unknown=tuple(unknown),
+        unknown_count=len(unknown),
+    )
 
 
 def lineage_of(uid: str, key: str) -> frozenset[str]:

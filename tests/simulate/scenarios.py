@@ -1,6 +1,7 @@
 """Directed scenarios: one sequence of events each, for what random histories seldom reach."""
 
 import copy
+from collections.abc import Callable
 from datetime import timedelta
 
 from tests.simulate.cluster import SimulatedCluster
@@ -304,6 +305,64 @@ def a_namespace_is_deleted() -> None:
         assert cluster.store.completed() == uids
 
 
+def the_store_is_away_and(delete: Callable[[SimulatedCluster], None], wait: timedelta) -> None:
+    """The operator may crash after any step; the store answers again only after the Soup went."""
+    for dies_after in (None, 0, 1, 2, 3, 4, 5, 6):
+        cluster = cluster_of("cats", "dogs")
+        uids = set(cluster.living())
+        cluster.store.is_away = True
+        delete(cluster)
+        for number in range(40):
+            cluster.round(dies_after=dies_after if number % 2 else None)
+            require(cluster)
+            cluster.confirm_ends()
+            for name in cluster.runs.active():
+                cluster.runs.finish(name, cluster.now)
+            cluster.pods.move()
+            require(cluster)
+            if number == 20:
+                assert bool(wait) is not cluster.is_soup_gone, "it waits until the deadline"
+                cluster.now += wait
+        assert cluster.is_soup_gone, "it is let go"
+        assert not cluster.shards
+        assert cluster.owed() == uids, "what is owed is written down"
+        assert not cluster.store.receipts
+        cluster.settle()
+        require_rest(cluster)
+        assert cluster.store.completed() == uids
+
+
+def a_soup_is_forced_away() -> None:
+    """Its store does not answer: what is owed is written down, and paid when it does."""
+
+    def delete(cluster: SimulatedCluster) -> None:
+        cluster.delete_everything()
+        cluster.force_soup()
+
+    the_store_is_away_and(delete, timedelta(0))
+
+
+def a_namespace_ends_while_the_store_is_away() -> None:
+    """Nothing is created there any more; past the deadline the namespace is not held up."""
+    the_store_is_away_and(SimulatedCluster.delete_namespace, timedelta(hours=2))
+
+
+def a_forced_soup_waits_for_shards_that_live() -> None:
+    """The unlearning of a shard that nobody deleted was not asked for."""
+    cluster = cluster_of("cats", "dogs")
+    cluster.delete(uid_of(cluster, "dogs"))
+    cluster.store.is_away = True
+    cluster.force_soup()
+    go_on(cluster, rounds=10)
+    assert not cluster.is_soup_gone
+    assert not cluster.debts
+    cluster.delete(uid_of(cluster, "cats"))
+    go_on(cluster, rounds=10)
+    assert cluster.is_soup_gone
+    cluster.settle()
+    require_rest(cluster)
+
+
 def the_weighting_breaks() -> None:
     """Deletions go on whatever the weighting does; new shards wait until it is repaired."""
     for fault in FAULTS:
@@ -353,6 +412,9 @@ SCENARIOS = (
     everything_is_deleted_at_once,
     two_sign_runs_end_out_of_order,
     a_namespace_is_deleted,
+    a_soup_is_forced_away,
+    a_namespace_ends_while_the_store_is_away,
+    a_forced_soup_waits_for_shards_that_live,
     the_weighting_breaks,
     everything_lags,
     a_server_is_lost,

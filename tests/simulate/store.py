@@ -27,6 +27,8 @@ class Store:
     """The chain: the UID of each receipt, and whether it is Complete."""
     strays: int = 0
     """Objects of unknown lineage."""
+    is_away: bool = False
+    """It does not answer: purge and sign runs fail."""
 
     def publish(self, name: str, uids: frozenset[str], *, is_cleared: bool = False) -> bool:
         """Write an artifact, unless a tombstone covers any of its lineage."""

@@ -154,12 +154,30 @@
   - list
   - watch
 - apiGroups:
+  - stockpot.dev
+  resources:
+  - unlearningdebts
+  verbs:
+  - get
+  - list
+  - watch
+  - create
+  - patch
+- apiGroups:
+  - stockpot.dev
+  resources:
+  - unlearningdebts/status
+  verbs:
+  - update
+- apiGroups:
   - ''
   resources:
   - events
   verbs:
   - get
   - list
+  - create
+  - patch
 - apiGroups:
   - coordination.k8s.io
   resources:
@@ -180,12 +198,19 @@
   - soups.stockpot.dev
   - souprevisions.stockpot.dev
   - unlearningreceipts.stockpot.dev
+  - unlearningdebts.stockpot.dev
   verbs:
   - get
 - apiGroups:
   - ''
   resources:
   - nodes
+  verbs:
+  - get
+- apiGroups:
+  - ''
+  resources:
+  - namespaces
   verbs:
   - get
 {{- end -}}

@@ -164,6 +164,8 @@ class Reason(Explained):
     )
     DEADLINE_PASSED = "DeadlinePassed", "An unlearning takes longer than its deadlineSeconds."
     UNLEARNING = "Unlearning", "A shard of the soup is being unlearned."
+    OWED = "Owed", "The object went, and an UnlearningDebt has what is still to be unlearned."
+    PAID = "Paid", "UnlearningDebt: everything is unlearned, and its receipts are stored."
     RECEIPT_STORED = "ReceiptStored", "Deprecated: not used; see Unlearned."
 
     # The cluster does not provide what a workload needs.

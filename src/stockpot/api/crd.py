@@ -1,4 +1,4 @@
-"""The four CustomResourceDefinitions, made from the models of `v1alpha1`.
+"""The five CustomResourceDefinitions, made from the models of `v1alpha1`.
 
 The schema, or a CEL rule with a message that says what to write, refuses an invalid object. Checks
 that need other objects are not made here: their outcome becomes a condition.
@@ -17,15 +17,17 @@ from stockpot.api.v1alpha1 import (
     KINDS,
     MAX_NAME,
     VERSION,
+    AnyObject,
     DataShard,
     Soup,
     SoupRevision,
+    UnlearningDebt,
     UnlearningReceipt,
 )
 
 HEADER = "# Generated from src/stockpot/api/v1alpha1/. To change it: edit there, `make generate`.\n"
 
-AnyKind = type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt]
+AnyKind = type[AnyObject]
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,21 @@ FACES: dict[AnyKind, Face] = {
             Column("Completeness", ".spec.completeness"),
             Column("Signed", ".spec.signedAt", "date"),
             Column("Digest", ".spec.digest", wide=True),
+            AGE,
+        ),
+        by_users=False,
+    ),
+    UnlearningDebt: Face(
+        ("debt", "debts"),
+        (
+            Column("Namespace", ".spec.soup.namespace"),
+            Column("Soup", ".spec.soup.name"),
+            Column("Because", ".spec.reason"),
+            Column("Store", ".spec.store"),
+            Column("Owed", ".status.owed", "integer"),
+            READY,
+            REASON,
+            MESSAGE,
             AGE,
         ),
         by_users=False,

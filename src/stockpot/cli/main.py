@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Entry] = {
     "strays": Entry(
         "List objects in a namespace's prefix that no manifest covers, and remove them."
     ),
+    "receipts": Entry("List the receipts in a store, whatever became of their namespaces."),
     "replay": Entry("Print a store's receipts as manifests, to restore them on a cluster."),
     "run": Entry("Execute one RunSpec, as a pod does.", hidden=True),
     "generate": Entry(

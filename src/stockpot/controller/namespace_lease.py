@@ -6,7 +6,7 @@ in the namespace until the last of its soups and shards is gone.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,8 +16,10 @@ from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import NamespaceLease
 from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import ROLE_BINDINGS
 from stockpot.errors import StockpotError
+from stockpot.kube.gone_namespace import is_gone
 
 log = structlog.get_logger("stockpot.namespaces")
 
@@ -46,6 +48,7 @@ class NamespaceLeases:
         now: Callable[[], datetime],
         is_used: Callable[[str], bool],
         on_acquired: Callable[[str], None],
+        pinned: PinnedNamespaces,
     ) -> None:
         """Prepare the Leases; `start` acquires them.
 
@@ -58,16 +61,23 @@ class NamespaceLeases:
             now: The clock.
             is_used: Whether a namespace contains a soup or shard.
             on_acquired: Called with each namespace that is acquired.
+            pinned: Remembers the namespaces in which our finalizers are.
         """
-        self._client, self._binding = client, binding
-        self._is_used, self._on_acquired = is_used, on_acquired
-        self._namespaces = {
-            name: _Namespace(NamespaceLease(client, name, release, now)) for name in namespaces
-        }
+        self._client, self._binding, self._release, self._now = client, binding, release, now
+        self._is_used, self._on_acquired, self._pinned = is_used, on_acquired, pinned
+        self._listed = frozenset(namespaces)
+        self._namespaces: dict[str, _Namespace] = {}
+        self.add(namespaces)
         self.problems: dict[str, str] = {}
         """Why we may not work in a namespace, by its name."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scope", daemon=True)
+
+    def add(self, namespaces: Iterable[str]) -> None:
+        """Keep the Leases of more namespaces as well; call it before `start`."""
+        for name in namespaces:
+            lease = NamespaceLease(self._client, name, self._release, self._now)
+            self._namespaces.setdefault(name, _Namespace(lease))
 
     def start(self) -> None:
         """Take what is free."""
@@ -98,7 +108,7 @@ class NamespaceLeases:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for namespace, place in self._namespaces.items():
+            for namespace, place in list(self._namespaces.items()):
                 self._keep(namespace, place)
             self._stop.wait(EVERY_S)
 
@@ -109,6 +119,8 @@ class NamespaceLeases:
         except NamespaceEnding:
             place.is_pinned = False  # Nothing in it needs us any more.
         except StockpotError as error:
+            if self._was_forgotten(namespace, place):
+                return
             if self.problems.get(namespace) != error.message:
                 log.error(error.message, namespace=namespace, help=error.help)
             self.problems[namespace] = error.message
@@ -120,14 +132,32 @@ class NamespaceLeases:
             if self.problems.pop(namespace, None):
                 log.info("the namespace is held by this release now", namespace=namespace)
 
+    def _was_forgotten(self, namespace: str, place: _Namespace) -> bool:
+        """Forget a namespace that is gone; a listed one may be made again."""
+        place.is_ours = False
+        try:
+            if not is_gone(self._client, namespace):
+                return False
+            self._pinned.set_pinned(namespace, is_pinned=False)
+        except StockpotError:
+            return False
+        place.is_pinned = False
+        if namespace in self._listed:
+            return False
+        self._namespaces.pop(namespace, None)
+        return True
+
     def _hold(self, namespace: str, place: _Namespace) -> None:
         pinned = self._is_used(namespace)
         if pinned and not place.is_pinned:
+            # First of all: whatever the settings list after a restart, we come back.
+            self._pinned.set_pinned(namespace, is_pinned=True)
             self._pin(namespace, (FINALIZER,))
         place.lease.keep(finalizers=(FINALIZER,) if pinned else ())
         if not pinned and place.is_pinned is not False:
             # Last of all: without the RoleBinding we could not write the Lease.
             self._pin(namespace, ())
+            self._pinned.set_pinned(namespace, is_pinned=False)
         place.is_pinned = pinned
 
     def _pin(self, namespace: str, finalizers: tuple[str, ...]) -> None:

@@ -14,11 +14,22 @@ from pathlib import Path
 import structlog
 
 from stockpot import __version__
+from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.authentication.key_file import GrantKeyFile
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
-from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS
+from stockpot.cluster.apiserver.labels import SOUP_UID
+from stockpot.cluster.apiserver.objects import labels_on
+from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
+from stockpot.cluster.apiserver.resources import (
+    DATA_SHARDS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    SOUPS,
+    UNLEARNING_DEBTS,
+)
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.controller.crds import require_crds
 from stockpot.controller.deletion_recorder import DeletionRecorder
@@ -30,11 +41,12 @@ from stockpot.controller.worker_pool import WorkerPool
 from stockpot.core.plan import Plan
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.kube.cache import Cache
+from stockpot.kube.debts import soup_of_key, soup_still_exists
 from stockpot.kube.event_recorder import EventRecorder
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import StatusWriter
-from stockpot.kube.wiring import cluster_ports
+from stockpot.kube.wiring import cluster_ports, debt_ports
 from stockpot.metrics.facts import soup_facts, trainings_in_progress
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
@@ -73,6 +85,7 @@ class Operator:
         self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
+        self._pinned = PinnedNamespaces(client, settings.release.namespace)
         self._namespaces = NamespaceLeases(
             client,
             settings.workload_namespaces,
@@ -81,6 +94,7 @@ class Operator:
             utc_now,
             self._is_used,
             self._push_all,
+            self._pinned,
         )
         self._record_events = EventRecorder(client, utc_now, identity, log.warning)
         writer = StatusWriter(client, self._cache, self._record_events)
@@ -89,7 +103,7 @@ class Operator:
             self._queue,
             self.ports_of,
             workers=WORKERS,
-            may_work=self._namespaces.is_ours,
+            may_work=self._may_work,
             before_round=self._deletions.wait_until_recorded,
             now=utc_now,
             on_finished=self._on_finished,
@@ -113,6 +127,8 @@ class Operator:
             on_elected=self._on_elected,
             on_lost=_end_at_once,
         )
+        self._dropped: frozenset[str] = frozenset()
+        """Namespaces that the settings do not list any more, and that have objects of ours."""
         self._ports: dict[SoupKey, Ports] = {}
         self._logged_plans: dict[SoupKey, Plan] = {}
         self._is_primed = threading.Event()
@@ -149,7 +165,8 @@ class Operator:
     def ports_of(self, key: SoupKey) -> Ports:
         """Return the ports with which a soup is reconciled."""
         if key not in self._ports:
-            self._ports[key] = cluster_ports(
+            is_debt = key.namespace == self._settings.release.namespace
+            self._ports[key] = (debt_ports if is_debt else cluster_ports)(
                 self._client,
                 self._cache,
                 key,
@@ -171,18 +188,60 @@ class Operator:
     def _on_elected(self) -> None:
         log.info("leading", identity=self._identity)
         self.meters.set_leader(True)
+        try:
+            # The leader before may have pinned one since this process started.
+            self._add_dropped_namespaces()
+        except StockpotError as error:
+            log.error(error.message, help=error.help)
         self._namespaces.start()
         self._deletions.start()
         self._workers.start()  # Soups are queued as soon as their namespace is acquired.
+        self._push_all(self._settings.release.namespace)
 
     def _prepare(self) -> None:
         require_crds(self._client)
+        self._add_dropped_namespaces()
+
+    def _add_dropped_namespaces(self) -> None:
+        """Go on in namespaces that the settings do not list, and that have objects of ours."""
+        listed = self._settings.workload_namespaces
+        dropped = self._pinned.read() - {*listed, self._settings.release.namespace}
+        for namespace in sorted(dropped - self._dropped):
+            log.warning(
+                "a namespace is not in workloadNamespaces any more, and has objects that need the "
+                "operator: it is watched until the last of them is gone",
+                namespace=namespace,
+                help="add it to workloadNamespaces again, or delete its DataShards and Soups",
+            )
+        self._dropped |= dropped
+        self._watches.add(dropped)
+        self._namespaces.add(dropped)
+
+    def _may_work(self, key: SoupKey) -> bool:
+        """Whether a soup may be reconciled, or the debts of one whose object is gone."""
+        if key.namespace != self._settings.release.namespace:
+            return self._namespaces.is_ours(key.namespace)
+        soup = soup_of_key(self._cache, key)
+        return soup is None or not soup_still_exists(self._cache, soup)
 
     def _is_used(self, namespace: str) -> bool:
-        return any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS))
+        if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
+            return True
+        # What may still write what is owed is looked for there, until it has ended.
+        owed = {
+            debt["spec"]["soup"]["uid"]
+            for debt in self._cache.list(UNLEARNING_DEBTS, self._settings.release.namespace)
+            if debt["spec"]["soup"]["namespace"] == namespace
+            and FINALIZER in debt["metadata"].get("finalizers", ())
+        }
+        return bool(owed) and any(
+            labels_on(thing).get(SOUP_UID) in owed
+            for resource in (JOBS, PODS, DEPLOYMENTS)
+            for thing in self._cache.list(resource, namespace)
+        )
 
     def _push_all(self, namespace: str) -> None:
-        for resource in (SOUPS, DATA_SHARDS):
+        for resource in (SOUPS, DATA_SHARDS, UNLEARNING_DEBTS):
             for thing in self._cache.list(resource, namespace):
                 if key := key_of(resource, thing):
                     self._queue.push(key, Priority.RESYNC)

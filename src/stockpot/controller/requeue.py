@@ -49,4 +49,6 @@ def _delays_of_deletions(assessment: Assessment) -> Iterator[float]:
     """Yield the delay of each unlearning target: no watch reports what servers hold."""
     for target in assessment.inputs.world.targets:
         if pending := assessment.pending[target.uid]:
-            yield RUN_POLL_S if pending.blocker.needs_person else SERVER_POLL_S
+            # What is owed waits for a store that does not answer, perhaps for days.
+            waits_long = pending.blocker.needs_person or assessment.inputs.world.soup.is_gone
+            yield RUN_POLL_S if waits_long else SERVER_POLL_S

@@ -5,18 +5,27 @@ is logged once, with the missing permission, and retried.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.labels import OURS
-from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
+from stockpot.cluster.apiserver.resources import Resource
 from stockpot.cluster.apiserver.settings import OperatorSettings
-from stockpot.controller.watcher import CHILDREN, WATCHED, OnDeletion, Push, Watcher
+from stockpot.controller.watcher import (
+    CHILDREN,
+    IN_RELEASE_NAMESPACE,
+    WATCHED,
+    OnDeletion,
+    Push,
+    Watcher,
+)
 from stockpot.errors import StockpotError
 from stockpot.kube.cache import Cache
+from stockpot.kube.gone_namespace import is_gone
 
 log = structlog.get_logger("stockpot.watches")
 
@@ -57,9 +66,14 @@ class WatchManager:
         self._client, self._cache, self._on_started = client, cache, on_started
         self._push, self._on_deletion = push, on_deletion
         self._namespaces = {name: _Namespace(WATCHED) for name in settings.workload_namespaces}
-        # The release's namespace has no soups: only purge and sign runs.
-        self._namespaces.setdefault(settings.release.namespace, _Namespace((JOBS, PODS)))
+        self._namespaces.setdefault(settings.release.namespace, _Namespace(IN_RELEASE_NAMESPACE))
         self._release = settings.release.namespace
+        self._listed = frozenset({*settings.workload_namespaces, self._release})
+
+    def add(self, namespaces: Iterable[str]) -> None:
+        """Watch more namespaces as well, until they are gone."""
+        for name in namespaces:
+            self._namespaces.setdefault(name, _Namespace(WATCHED))
 
     @property
     def is_ready(self) -> bool:
@@ -70,7 +84,7 @@ class WatchManager:
 
     def start_watchers(self) -> None:
         """Start every watcher that does not run."""
-        for namespace, place in self._namespaces.items():
+        for namespace, place in list(self._namespaces.items()):
             if place.watcher is not None and place.watcher.is_alive:
                 continue
             if time.monotonic() >= place.next_attempt_s:
@@ -90,9 +104,7 @@ class WatchManager:
                 listing = self._client.list(resource, namespace, label_selector=selector)
                 self._cache.replace(resource, namespace, listing)
         except StockpotError as error:
-            if error.message != place.problem:
-                log.error(error.message, namespace=namespace, help=error.help)
-            place.problem = error.message
+            self._report(namespace, place, error)
             return
         if place.watcher is not None:
             log.warning("a watcher ended, and is restarted", namespace=namespace)
@@ -104,3 +116,22 @@ class WatchManager:
         )
         place.watcher.start()
         self._on_started(namespace)
+
+    def _report(self, namespace: str, place: _Namespace, error: StockpotError) -> None:
+        """Log once why a namespace is not watched; forget what was in one that is gone."""
+        message, advice = error.message, error.help
+        with suppress(StockpotError):
+            if is_gone(self._client, namespace):
+                self._cache.forget_namespace(namespace)
+                if namespace not in self._listed:
+                    log.info("the namespace is gone, and is not watched any more", name=namespace)
+                    del self._namespaces[namespace]
+                    return
+                message = f"workloadNamespaces names {namespace}, and there is no such namespace"
+                advice = (
+                    f"kubectl create namespace {namespace} and helm upgrade the release; or remove "
+                    "it from workloadNamespaces"
+                )
+        if message != place.problem:
+            log.error(message, namespace=namespace, help=advice)
+        place.problem = message

@@ -22,15 +22,19 @@ from stockpot.cluster.apiserver.resources import (
     SERVICES,
     SOUP_REVISIONS,
     SOUPS,
+    UNLEARNING_DEBTS,
     UNLEARNING_RECEIPTS,
     Resource,
 )
 from stockpot.controller.queue import Priority
 from stockpot.kube.cache import Cache
+from stockpot.reconcile.objects.debt import debt_stem
 from stockpot.reconcile.ports import SoupKey
 
 CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
 WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
+IN_RELEASE_NAMESPACE = (JOBS, PODS, UNLEARNING_DEBTS)
+"""There are no soups: only purge and sign runs, and what is owed of soups that are gone."""
 
 Push = Callable[[SoupKey, Priority], None]
 OnDeletion = Callable[[Json], None]
@@ -42,8 +46,11 @@ IDENTITY: Any = "stockpot"
 
 
 def key_of(resource: Resource, thing: Json) -> SoupKey | None:
-    """Return the key of the soup that an object belongs to."""
+    """Return the key of the soup that an object belongs to, or of its debts where it is gone."""
     namespace = namespace_of(thing)
+    if resource == UNLEARNING_DEBTS:
+        soup = thing["spec"]["soup"]
+        return SoupKey(namespace, debt_stem(soup["name"], soup["uid"]))
     if resource == SOUPS:
         return SoupKey(namespace, thing["metadata"]["name"])
     if resource in CHILDREN:
@@ -72,7 +79,7 @@ def fingerprint_of(resource: Resource, thing: Json) -> Fingerprint:
     It excludes the status of our own kinds, which the operator itself writes.
     """
     about = thing["metadata"]
-    if resource not in {SOUPS, DATA_SHARDS, SOUP_REVISIONS}:
+    if resource not in {SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_DEBTS}:
         return (about["uid"], about.get("resourceVersion"))
     fields = ("uid", "generation", "deletionTimestamp", "finalizers", "annotations")
     return tuple(str(about.get(field)) for field in fields)

@@ -48,7 +48,7 @@ class WorkerPool:
         ports_of: Callable[[SoupKey], Ports],
         *,
         workers: int,
-        may_work: Callable[[str], bool],
+        may_work: Callable[[SoupKey], bool],
         before_round: Callable[[], None],
         now: Callable[[], datetime],
         on_finished: Finished,
@@ -60,7 +60,7 @@ class WorkerPool:
             queue: The work queue.
             ports_of: Returns the ports with which a soup is reconciled.
             workers: Number of soups that are reconciled concurrently.
-            may_work: Whether our release may work in a namespace now.
+            may_work: Whether our release may reconcile a soup now.
             before_round: Called before each reconcile: waits for more urgent work.
             now: The clock.
             on_finished: Called after each reconcile that succeeded.
@@ -112,7 +112,7 @@ class WorkerPool:
                 self._queue.done(key)
 
     def _round(self, key: SoupKey) -> None:
-        if not self._may_work(key.namespace):
+        if not self._may_work(key):
             self._queue.push(key, Priority.RESYNC, NAMESPACE_POLL_S)
             return
         memory = self._memories.setdefault(key, _Memory())

@@ -43,6 +43,13 @@ class ReleaseSoup:
 
 
 @dataclass(frozen=True)
+class WriteDebt:
+    """Write an UnlearningDebt of these targets, so that their objects may go before the end."""
+
+    targets: tuple[ShardUID, ...]
+
+
+@dataclass(frozen=True)
 class EndRun:
     """End a run, wait for its last process, and delete it."""
 
@@ -228,6 +235,7 @@ Action = (
     HoldShard
     | HoldSoup
     | ReleaseSoup
+    | WriteDebt
     | StartTraining
     | StartMerge
     | StartEvaluation

@@ -52,6 +52,7 @@ from stockpot.core.run_starts import (
 from stockpot.core.runs import Run
 from stockpot.core.server_plan import plan_servers
 from stockpot.core.shard import Shard
+from stockpot.core.soup_deletion import deletion_blocker, is_let_go, plan_let_go
 from stockpot.core.stages import CheckInput
 from stockpot.core.unlearning_checks import purge_of
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
@@ -89,7 +90,8 @@ def check(world: World, now: datetime) -> Assessment:
         **{shard.uid: pending_learning_stage(shard, inputs) for shard in world.shards},
         **{target.uid: pending_unlearning_stage(target, inputs) for target in world.targets},
     }
-    return Assessment(inputs, pending, _soup_blocker(inputs), _next_due_time(inputs, now))
+    soup_blocker = _soup_blocker(inputs) if world.soup.alive else deletion_blocker(inputs, pending)
+    return Assessment(inputs, pending, soup_blocker, _next_due_time(inputs, now))
 
 
 def _next_due_time(inputs: CheckInput, now: datetime) -> datetime | None:
@@ -125,6 +127,9 @@ def plan(assessment: Assessment, now: datetime) -> Plan:
 
 def _shards(assessment: Assessment, now: datetime) -> Iterator[Action]:
     world = assessment.inputs.world
+    if is_let_go(assessment.inputs, assessment.pending):
+        yield from plan_let_go(assessment.inputs, assessment.pending)
+        return
     free = world.soup.parallelism - world.active_trainings
     # Targets first: unlearning does not wait for training slots.
     for target in sorted(world.targets, key=lambda target: target.name):
@@ -158,6 +163,10 @@ def _sign(assessment: Assessment, now: datetime) -> Iterator[Action]:
 
 def _soup(assessment: Assessment, now: datetime) -> Iterator[Action]:
     yield from _hold(assessment)
+    if is_let_go(assessment.inputs, assessment.pending):
+        # Purges and receipts are the debt's, whose round may start them as soon as the Soup went.
+        yield from plan_servers(assessment.inputs.world)
+        return
     yield from _sign(assessment, now)
     yield from _make(assessment, now)
     yield from plan_servers(assessment.inputs.world)
@@ -177,6 +186,8 @@ def _hold(assessment: Assessment) -> Iterator[Action]:
         yield HoldSoup()
     if soup.alive or not soup.held or world.runs or world.replicas:
         return
+    if is_let_go(assessment.inputs, assessment.pending):
+        return  # What lets it go releases it as well.
     is_learnt = any(shard.held or shard.trained for shard in world.shards)
     if not is_learnt and not any(_needs_soup(target, assessment) for target in world.targets):
         yield ReleaseSoup()

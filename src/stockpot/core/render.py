@@ -135,6 +135,8 @@ def _of_serving(action: Action) -> str:
             return "+ hold      the soup"
         case act.ReleaseSoup():
             return "- release   the soup"
+        case act.WriteDebt(targets):
+            return f"= debt      of {len(targets)} unlearnings"
         case act.Promote(promotion):
             recipe = promotion.revision.recipe
             return f"+ promote   {_name(recipe)}   number {promotion.number}"

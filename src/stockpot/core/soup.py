@@ -32,6 +32,10 @@ class Soup:
     name: str
     alive: bool = True
     """Its object is not being deleted."""
+    is_forced: bool = False
+    """It is being deleted with the annotation `force-delete`: it may go before the end."""
+    is_gone: bool = False
+    """Its object is gone: an UnlearningDebt stands in for it."""
     held: bool = True
     """It has our finalizer, so that its object cannot go before its shards are unlearned."""
     receipts: int = 0

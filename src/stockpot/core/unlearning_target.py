@@ -57,6 +57,8 @@ class UnlearningTarget:
     """When the deletion was recorded. None: it is not tombstoned yet."""
     is_forced: bool = False
     """The annotation `force-delete` lets the object go before the end."""
+    is_owed: bool = False
+    """An UnlearningDebt has it, so that its object may go before the end."""
     incomplete: int = 0
     """How many of its receipts are Incomplete."""
     last_receipt: int = 0

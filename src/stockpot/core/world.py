@@ -43,7 +43,10 @@ class World:
     former_of_dying: frozenset[ShardUID] = frozenset()
     """UIDs of past trainings whose shard is being deleted: they are unlearned with it."""
     namespace_terminates: bool = False
-    """The API server refused to create an object, because the namespace is being deleted."""
+    """The namespace is being deleted: no object can be created in it."""
+    has_ledger: bool = False
+    """Whether what is owed can be written elsewhere: on a cluster, into the operator's namespace.
+    """
 
     def run(self, name: RunName) -> Run | None:
         """Return the run of a name, if there is one."""

@@ -90,6 +90,14 @@ class Cache:
         for thing in listed.values():
             self.put(resource, thing)
 
+    def forget_namespace(self, namespace: str) -> None:
+        """Remove every object of a namespace that is gone."""
+        with self._lock:
+            for resource, known in self._kinds.items():
+                for place, thing in list(known.items()):
+                    if place[0] == namespace:
+                        self._remove(resource, thing)
+
     def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
         """Return one object; None if it is not cached."""
         with self._lock:

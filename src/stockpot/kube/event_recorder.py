@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason, find
-from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision
+from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision, UnlearningDebt
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding
 from stockpot.cluster.apiserver.objects import Json
@@ -39,8 +39,11 @@ class EventMessage:
 RecordEvents = Callable[[Sequence[EventMessage]], None]
 
 
+Reported = DataShard | Soup | UnlearningDebt
+
+
 def event_messages_of(
-    old: DataShard | Soup | SoupRevision, new: DataShard | Soup | SoupRevision
+    old: Reported | SoupRevision, new: Reported | SoupRevision
 ) -> tuple[EventMessage, ...]:
     """Return the Events about what a write changed."""
     if isinstance(new, SoupRevision) or isinstance(old, SoupRevision):
@@ -55,7 +58,7 @@ def event_messages_of(
     )
 
 
-def _condition_changes(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
+def _condition_changes(old: Reported, new: Reported) -> list[tuple[str, str, bool]]:
     before = find(old.status.conditions, ConditionType.READY)
     now = find(new.status.conditions, ConditionType.READY)
     if now is None or now.reason in QUIET or (before and before.reason == now.reason):

@@ -9,25 +9,44 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+import structlog
+
+from stockpot.api.v1alpha1 import (
+    DataShard,
+    Soup,
+    SoupRevision,
+    UnlearningDebt,
+    UnlearningReceipt,
+)
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict, NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    NamespaceEnding,
+    NotFound,
+)
 from stockpot.cluster.apiserver.labels import owner_of
 from stockpot.cluster.apiserver.objects import Json, name_of, uid_of
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
+    NAMESPACES,
     SOUP_REVISIONS,
     SOUPS,
+    UNLEARNING_DEBTS,
     UNLEARNING_RECEIPTS,
     Resource,
 )
 from stockpot.errors import Refused
 from stockpot.kube.cache import Cache
+from stockpot.kube.debts import debts_of
 from stockpot.kube.event_recorder import RecordEvents
-from stockpot.kube.status_writer import RESOURCES, Changeable, StatusWriter, read
+from stockpot.kube.status_writer import OF_A_SOUP, RESOURCES, Changeable, StatusWriter, read
 from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.reconcile.run_specs import soup_ref
+
+log = structlog.get_logger("stockpot.debts")
 
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writer")
 """Shared by all soups: a bound on the load of the API server."""
@@ -46,28 +65,36 @@ class ClusterObjects:
     """The objects of one soup."""
 
     def __init__(
-        self, client: Client, cache: Cache, key: SoupKey, record_events: RecordEvents
+        self,
+        client: Client,
+        cache: Cache,
+        key: SoupKey,
+        record_events: RecordEvents,
+        release_namespace: str,
     ) -> None:
         self._client = client
         self._cache = cache
         self._key = key
+        self._release_namespace = release_namespace
         self._writer = StatusWriter(client, cache, record_events)
         self._pending: dict[tuple[Resource, str], _Pending[Any]] = {}
         self._names: dict[str, str] = {}
         """Names of shards by UID: a reconcile may change thousands."""
         self._terminating_soup_uid = ""
-        """UID of the soup in whose namespace the API server refused to create anything more."""
+        """UID of the soup whose namespace is being deleted."""
 
     def read(self, *, fresh: bool) -> ObservedObjects:
         """Read the soup and its shards, revisions and receipts."""
         self._pending.clear()  # Left by a reconcile that failed.
         namespace, name = self._key
         if fresh:
-            for resource in RESOURCES.values():
+            for resource in OF_A_SOUP:
                 listing = self._client.list(resource, namespace)
                 self._cache.replace(resource, namespace, listing)
         soup = self._cache.get(SOUPS, namespace, name)
         uid = uid_of(soup) if soup else None
+        if soup and "deletionTimestamp" in soup["metadata"] and self._terminates():
+            self._terminating_soup_uid = uid_of(soup)
         shards = [
             shard
             for shard in self._cache.list(DATA_SHARDS, namespace)
@@ -88,7 +115,19 @@ class ClusterObjects:
                 if receipt["spec"]["soupRef"]["uid"] == uid
             ),
             namespace_terminates=uid is not None and uid == self._terminating_soup_uid,
+            debts=debts_of(self._client, self._cache, self._release_namespace, uid, fresh=fresh),
         )
+
+    def _terminates(self) -> bool:
+        """Whether the namespace is being deleted; it never stops being."""
+        soup = self._cache.get(SOUPS, *self._key)
+        if soup and self._terminating_soup_uid == uid_of(soup):
+            return True
+        try:
+            live = self._client.find(NAMESPACES, None, self._key.namespace)
+        except Forbidden:
+            return False  # A refusal to create something will tell.
+        return live is not None and "deletionTimestamp" in live["metadata"]
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
         """Change the soup; written by `flush`."""
@@ -104,8 +143,11 @@ class ClusterObjects:
         """Change a revision; written by `flush`."""
         self._change(SoupRevision, self._cache.get(SOUP_REVISIONS, self._key.namespace, name), edit)
 
-    def create(self, new: SoupRevision | UnlearningReceipt) -> None:
+    def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
         """Create an object, unless it exists already or its namespace terminates."""
+        if isinstance(new, UnlearningDebt):
+            self._create_debt(new)
+            return
         resource = RESOURCES[type(new)]
         body = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         meta = new.metadata
@@ -123,8 +165,26 @@ class ClusterObjects:
         except NamespaceEnding:
             # The store has the receipt itself; the shard's status records it instead.
             self._terminating_soup_uid = uid_of(soup) if soup else ""
-        else:
-            self._terminating_soup_uid = ""
+
+    def _create_debt(self, new: UnlearningDebt) -> None:
+        """Write a debt into the operator's namespace; it has our finalizer until it is paid."""
+        meta = new.metadata
+        body = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
+        body["metadata"] = {
+            "name": meta.name,
+            "namespace": self._release_namespace,
+            "finalizers": list(meta.finalizers),
+        }
+        try:
+            self._cache.put(UNLEARNING_DEBTS, self._client.create(UNLEARNING_DEBTS, body))
+        except AlreadyExists:
+            return  # The next reconcile observes it.
+        log.warning(
+            "a Soup is let go before its shards are unlearned; an UnlearningDebt has what is owed",
+            soup=f"{self._key.namespace}/{self._key.name}",
+            debt=f"{self._release_namespace}/{meta.name}",
+            shards=len(new.spec.shards),
+        )
 
     def _store_receipt(self, new: UnlearningReceipt, body: Json) -> None:
         """Create a receipt under its name, or under a longer one if another receipt has that.

@@ -20,7 +20,7 @@ from stockpot.cluster.apiserver.objects import (
     time_of,
     uid_of,
 )
-from stockpot.cluster.apiserver.resources import JOBS, PODS, SOUPS
+from stockpot.cluster.apiserver.resources import JOBS, PODS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
@@ -28,6 +28,7 @@ from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import Run, RunName
 from stockpot.kube.cache import Cache
+from stockpot.kube.gone_namespace import refresh
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.reconcile.ports import SoupKey
@@ -48,8 +49,9 @@ class ClusterRuns:
         pod_client: PodClient,
         events: PodEventReader,
         now: Callable[[], datetime],
+        soup_uid: Callable[[], str],
     ) -> None:
-        self._client, self._cache, self._key = client, cache, key
+        self._client, self._cache, self._key, self._soup_uid = client, cache, key, soup_uid
         self._settings, self._pods, self._events = settings, pod_client, events
         self._now = now
 
@@ -87,16 +89,11 @@ class ClusterRuns:
             except Conflict:
                 return  # It was replaced meanwhile: the next reconcile reads the new one.
 
-    @property
-    def _uid(self) -> str:
-        soup = self._cache.get(SOUPS, *self._key)
-        return uid_of(soup) if soup else ""
-
     def _namespaces(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self._key.namespace, self._settings.release.namespace)))
 
     def _refresh(self) -> None:
-        uid = self._uid
+        uid = self._soup_uid()
         selector = selector_of(uid)
 
         def covers(thing: Json) -> bool:
@@ -104,11 +101,10 @@ class ClusterRuns:
 
         for namespace in self._namespaces():
             for resource in (JOBS, PODS):
-                listing = self._client.list(resource, namespace, label_selector=selector)
-                self._cache.replace(resource, namespace, listing, covers)
+                refresh(self._client, self._cache, resource, namespace, selector, covers)
 
     def _known(self) -> tuple[tuple[Json, ...], tuple[Json, ...]]:
-        uid = self._uid
+        uid = self._soup_uid()
 
         def ours(thing: Json) -> bool:
             return labels_on(thing).get(SOUP_UID) == uid and RUN in labels_on(thing)

@@ -11,10 +11,17 @@ from stockpot.api.runspec import Ending, ServeRun
 from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.errors import NamespaceEnding
+from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
 from stockpot.cluster.apiserver.labels import COMPONENT, SOUP_UID, selector_of
-from stockpot.cluster.apiserver.objects import Json, container_status, labels_on, uid_of
-from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES, SOUPS
+from stockpot.cluster.apiserver.objects import (
+    Json,
+    container_status,
+    labels_on,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.deployment import (
     ServerPod,
@@ -32,10 +39,10 @@ from stockpot.core.revision import Promotion
 from stockpot.core.runs import StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.kube.cache import ENDED, Cache
+from stockpot.kube.gone_namespace import refresh
 from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
-from stockpot.kube.status_writer import read
 from stockpot.reconcile.objects.server import server_view
 from stockpot.reconcile.ports import Environment, ObservedServers, SoupKey
 from stockpot.reconcile.run_specs import serve_run, server_grant, soup_ref
@@ -55,8 +62,10 @@ class ClusterServers:
         events: PodEventReader,
         now: Callable[[], datetime],
         signer: Callable[[], GrantSigner],
+        find_soup: Callable[[], Soup | None],
     ) -> None:
         self._client, self._cache, self._key = client, cache, key
+        self._find_soup = find_soup
         self._settings, self._environment = settings, environment
         self._pod_client, self._events, self._now = pod_client, events, now
         self._server_pods: dict[str, ServerPod] = {}
@@ -67,7 +76,7 @@ class ClusterServers:
 
     def ask(self, granted: Sequence[ServerGrant], *, fresh: bool) -> ObservedServers:
         """Return the wanted number of servers, the state of each, and those that have ended."""
-        if (soup := self._soup) is None:
+        if (soup := self._find_soup()) is None:
             return ObservedServers()
         if fresh:
             self._refresh(soup)
@@ -92,7 +101,9 @@ class ClusterServers:
             servers,
             ended=frozenset(endings),
             endings=endings,
-            is_as_declared=deployment is None or self._is_applied(soup, deployment, replicas),
+            is_as_declared=not replicas
+            or deployment is None
+            or self._is_applied(soup, deployment, replicas),
             startup_blocker=self._blocker(soup, deployment, pods),
         )
 
@@ -113,10 +124,15 @@ class ClusterServers:
         """Whether the pod's node is declared out of service; read only if the pod is not ready."""
         return not endpoint.ready and self._nodes.is_out_of_service(endpoint.node, fresh=fresh)
 
-    def scale(self, replicas: int, spec: ServeRun) -> None:
+    def scale(self, replicas: int, spec: ServeRun | None) -> None:
         """Apply the Deployment with so many replicas, and the Service."""
-        soup = self._soup
-        if soup is None or (spec.base.digest is None and replicas):
+        soup = self._find_soup()
+        if soup is None:
+            return
+        if spec is None:
+            self._scale_alone(soup, replicas)
+            return
+        if spec.base.digest is None and replicas:
             return  # Without the digest from a run, a server could load another base.
         ref = soup_ref(soup)
         if replicas == 0 and self._deployment(soup) is None:
@@ -126,6 +142,18 @@ class ClusterServers:
             self._apply_service(service_of(ref, spec))
         except NamespaceEnding:
             return
+
+    def _scale_alone(self, soup: Soup, replicas: int) -> None:
+        """Change the Deployment's number of replicas, and nothing else."""
+        live = self._deployment(soup)
+        if live is None:
+            return
+        patch = {"spec": {"replicas": replicas}}
+        try:
+            live = self._client.merge_patch(DEPLOYMENTS, namespace_of(live), name_of(live), patch)
+        except NotFound:
+            return  # It went with its soup.
+        self._cache.put(DEPLOYMENTS, live)
 
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:
         """Send a grant to be prepared."""
@@ -138,12 +166,7 @@ class ClusterServers:
     @property
     def grant_keys(self) -> tuple[str, ...]:
         """The public keys that the servers' Deployment has."""
-        return grant_keys_of(self._deployment(soup)) if (soup := self._soup) else ()
-
-    @property
-    def _soup(self) -> Soup | None:
-        thing = self._cache.get(SOUPS, *self._key)
-        return read(Soup, thing) if thing else None
+        return grant_keys_of(self._deployment(soup)) if (soup := self._find_soup()) else ()
 
     def _deployment(self, soup: Soup) -> Json | None:
         name = deployment_name(soup_ref(soup))
@@ -166,8 +189,7 @@ class ClusterServers:
             return labels.get(SOUP_UID) == uid and labels.get(COMPONENT) == "serve"
 
         for resource in (DEPLOYMENTS, SERVICES, PODS):
-            listing = self._client.list(resource, namespace, label_selector=selector)
-            self._cache.replace(resource, namespace, listing, covers)
+            refresh(self._client, self._cache, resource, namespace, selector, covers)
 
     def _server(self, pod: ServerPod) -> Server:
         state = self._pod_client.server_state(pod.admin_url) if pod.ip else None
@@ -215,7 +237,7 @@ class ClusterServers:
             self._cache.put(SERVICES, self._client.apply(SERVICES, desired))
 
     def _send(self, kind: GrantKind, server: str, instance_id: str, promotion: Promotion) -> None:
-        pod, soup = self._server_pods.get(server), self._soup
+        pod, soup = self._server_pods.get(server), self._find_soup()
         if pod is None or not pod.ip or soup is None:
             return
         grant, recipient = (

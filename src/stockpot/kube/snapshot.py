@@ -16,7 +16,7 @@ from stockpot.api.v1alpha1 import Soup
 from stockpot.cluster.apiserver.client import Client, Listing
 from stockpot.cluster.apiserver.errors import Forbidden
 from stockpot.cluster.apiserver.objects import Json, is_alive, name_of, namespace_of
-from stockpot.cluster.apiserver.resources import CONFIG_MAPS, NAMESPACES, PODS, SOUPS, Resource
+from stockpot.cluster.apiserver.resources import CONFIG_MAPS, PODS, SOUPS, Resource
 from stockpot.cluster.apiserver.settings import (
     Credentials,
     Images,
@@ -30,7 +30,6 @@ from stockpot.cluster.apiserver.settings import (
 from stockpot.core.world import World
 from stockpot.errors import Refused, StockpotError
 from stockpot.kube.cache import Cache
-from stockpot.kube.objects import ClusterObjects
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
@@ -109,7 +108,6 @@ class Observer:
         pods = ProxiedPodClient(self._client.with_timeout(PROXY_TIMEOUT_S), cache)
         shared = (settings, _discard, pods, events, self._now)
         ports = cluster_ports(self._client, cache, key, *shared, signer=None)
-        ports = replace(ports, objects=_ObservedObjectsReader(self._client, cache, key, _discard))
         try:
             objects, world = observe(ports, fresh=True)
         finally:
@@ -215,24 +213,6 @@ class ProxiedPodClient(PodClient):
         except StockpotError as error:
             raise OSError(error.message) from error
         return json.dumps(body).encode()
-
-
-class _ObservedObjectsReader(ClusterObjects):
-    """Reads a soup's objects, and whether their namespace terminates.
-
-    The operator learns that when the API server refuses to create an object there.
-    """
-
-    def read(self, *, fresh: bool) -> ObservedObjects:
-        objects = super().read(fresh=fresh)
-        if objects.soup is None or not objects.soup.metadata.deletion_timestamp:
-            return objects
-        try:
-            namespace = self._client.find(NAMESPACES, None, self._key.namespace)
-        except Forbidden:
-            return objects
-        terminates = bool(namespace and namespace["metadata"].get("deletionTimestamp"))
-        return replace(objects, namespace_terminates=terminates)
 
 
 def _discard(_: object) -> None:

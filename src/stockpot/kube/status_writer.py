@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from stockpot.api.reading import read_lenient
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.api.v1alpha1 import (
+    DataShard,
+    Soup,
+    SoupRevision,
+    UnlearningDebt,
+    UnlearningReceipt,
+)
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import Conflict, NotFound
 from stockpot.cluster.apiserver.objects import Json, name_of, namespace_of, uid_of
@@ -15,14 +21,15 @@ from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     SOUP_REVISIONS,
     SOUPS,
+    UNLEARNING_DEBTS,
     UNLEARNING_RECEIPTS,
     Resource,
 )
 from stockpot.kube.cache import Cache
 from stockpot.kube.event_recorder import RecordEvents, event_messages_of
 
-Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt)
-Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision)
+Kind = TypeVar("Kind", DataShard, Soup, SoupRevision, UnlearningReceipt, UnlearningDebt)
+Changeable = TypeVar("Changeable", DataShard, Soup, SoupRevision, UnlearningDebt)
 
 ATTEMPTS = 5
 """Attempts to write an object that another client writes at the same time."""
@@ -33,7 +40,11 @@ RESOURCES: dict[type, Resource] = {
     Soup: SOUPS,
     SoupRevision: SOUP_REVISIONS,
     UnlearningReceipt: UNLEARNING_RECEIPTS,
+    UnlearningDebt: UNLEARNING_DEBTS,
 }
+
+OF_A_SOUP = (DATA_SHARDS, SOUPS, SOUP_REVISIONS, UNLEARNING_RECEIPTS)
+"""The kinds of a soup's namespace."""
 
 
 def read(kind: type[Kind], thing: Json) -> Kind:

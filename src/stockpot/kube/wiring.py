@@ -6,10 +6,11 @@ from datetime import datetime
 from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.objects import Json, uid_of
 from stockpot.cluster.apiserver.resources import NAMESPACES, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
+from stockpot.kube.debts import DebtObjects, soup_of_key
 from stockpot.kube.environment import ClusterEnvironment
 from stockpot.kube.event_recorder import RecordEvents
 from stockpot.kube.objects import ClusterObjects
@@ -17,8 +18,8 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.runs import ClusterRuns
 from stockpot.kube.servers import ClusterServers
-from stockpot.kube.status_writer import read
-from stockpot.reconcile.ports import Ports, SoupKey
+from stockpot.kube.status_writer import StatusWriter, read
+from stockpot.reconcile.ports import Objects, Ports, SoupKey
 
 
 def cluster_ports(
@@ -47,9 +48,73 @@ def cluster_ports(
             that the servers' Deployment has are then as good as any.
     """
 
-    def store_name() -> str:
+    def find_soup() -> Soup | None:
         soup = cache.get(SOUPS, *key)
-        return read(Soup, soup).spec.store.name if soup else ""
+        return read(Soup, soup) if soup else None
+
+    def soup_uid() -> str:
+        soup = cache.get(SOUPS, *key)
+        return uid_of(soup) if soup else ""
+
+    objects = ClusterObjects(client, cache, key, record_events, settings.release.namespace)
+    return _ports(
+        client, cache, key, settings, pods, events, now, signer, objects, find_soup, soup_uid
+    )
+
+
+def debt_ports(
+    client: Client,
+    cache: Cache,
+    key: SoupKey,
+    settings: OperatorSettings,
+    record_events: RecordEvents,
+    pods: PodClient,
+    events: PodEventReader,
+    now: Callable[[], datetime],
+    signer: Callable[[], GrantSigner] | None,
+) -> Ports:
+    """Build the ports with which the debts of a soup that is gone are paid.
+
+    Args:
+        client: The API server.
+        cache: The objects as the watch streams bring them; it has the debts.
+        key: The operator's namespace, and what the names of the debts begin with.
+        settings: What the admin declared.
+        record_events: Records Events about what a write changed.
+        pods: Sends requests to servers that have not ended.
+        events: Reads the Events about workloads that do not start.
+        now: The clock.
+        signer: Signs grants, as above.
+    """
+    objects = DebtObjects(client, cache, key, StatusWriter(client, cache, record_events), now)
+    gone = soup_of_key(cache, key)
+    place = SoupKey(gone.metadata.namespace, gone.metadata.name) if gone else key
+
+    def soup_uid() -> str:
+        soup = objects.soup()
+        return soup.metadata.uid if soup else ""
+
+    return _ports(
+        client, cache, place, settings, pods, events, now, signer, objects, objects.soup, soup_uid
+    )
+
+
+def _ports(
+    client: Client,
+    cache: Cache,
+    key: SoupKey,
+    settings: OperatorSettings,
+    pods: PodClient,
+    events: PodEventReader,
+    now: Callable[[], datetime],
+    signer: Callable[[], GrantSigner] | None,
+    objects: Objects,
+    find_soup: Callable[[], Soup | None],
+    soup_uid: Callable[[], str],
+) -> Ports:
+    def store_name() -> str:
+        soup = find_soup()
+        return soup.spec.store.name if soup else ""
 
     def grant_keys() -> tuple[str, ...]:
         return signer().public_keys if signer else servers.grant_keys
@@ -59,11 +124,20 @@ def cluster_ports(
 
     environment = ClusterEnvironment(settings, store_name, grant_keys, namespace)
     servers = ClusterServers(
-        client, cache, key, settings, environment, pods, events, now, signer or GrantSigner
+        client,
+        cache,
+        key,
+        settings,
+        environment,
+        pods,
+        events,
+        now,
+        signer or GrantSigner,
+        find_soup,
     )
     return Ports(
-        objects=ClusterObjects(client, cache, key, record_events),
-        runs=ClusterRuns(client, cache, key, settings, pods, events, now),
+        objects=objects,
+        runs=ClusterRuns(client, cache, key, settings, pods, events, now, soup_uid),
         servers=servers,
         environment=environment,
         now=now,

@@ -12,6 +12,7 @@ from stockpot.api.v1alpha1 import (
     DataShard,
     Soup,
     SoupRevision,
+    UnlearningDebt,
     UnlearningReceipt,
 )
 from stockpot.api.writing import yaml_text
@@ -186,11 +187,13 @@ class FolderObjects:
         """Apply an edit to a revision."""
         self._change(SoupRevision, name, edit)
 
-    def create(self, new: SoupRevision | UnlearningReceipt) -> None:
+    def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
         """Store an object, unless it exists.
 
-        A receipt whose name another receipt has gets another name.
+        A receipt whose name another receipt has gets another name. Debts are never created here:
+        `read` says that there is no place for them.
         """
+        assert not isinstance(new, UnlearningDebt)
         stored = self._folder.find(new)
         if isinstance(new, UnlearningReceipt) and stored and not is_same_receipt(stored, new):
             meta = new.metadata.model_copy(update={"name": other_name(new)})

@@ -102,10 +102,10 @@ class ProcessServers:
             return state if state.nonce in ("", nonce) else None
         return None
 
-    def scale(self, replicas: int, spec: ServeRun) -> None:
+    def scale(self, replicas: int, spec: ServeRun | None) -> None:
         """Start the server, or end it if `replicas` is 0."""
         self._replicas = replicas
-        if replicas == 0:
+        if replicas == 0 or spec is None:
             self.process.end()
             return
         (self.process.work / "endpoint.json").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID
 from stockpot.core.run_starts import StartTraining, run_name
 from stockpot.core.world import World
+from stockpot.reconcile.objects.debt import new_debts
 from stockpot.reconcile.objects.fields import hold, release
 from stockpot.reconcile.objects.receipt import new_receipt
 from stockpot.reconcile.objects.revision import new_revision, revision_name, with_figures
@@ -46,6 +47,7 @@ Recorded = (
     | act.HoldSoup
     | act.ReleaseShard
     | act.ReleaseSoup
+    | act.WriteDebt
     | act.RecordDeletion
     | act.RecordIngredient
     | act.RequestRecordRemoval
@@ -89,7 +91,8 @@ def apply(
         case act.Commit(server, instance_id, promotion):
             ports.servers.commit(server, instance_id, promotion)
         case act.Scale(replicas):
-            ports.servers.scale(replicas, serve_run(soup, ports.environment))
+            served = serve_run(soup, ports.environment) if world.soup.alive else None
+            ports.servers.scale(replicas, served)
         case _:
             _write(action, soup, objects, world, ports, now)
 
@@ -111,7 +114,7 @@ def _write(
     match action:
         case act.HoldShard() | act.HoldSoup() | act.ReleaseShard() | act.ReleaseSoup():
             _hold(action, world, ports)
-        case act.RecordDeletion() | act.RecordReceipt():
+        case act.WriteDebt() | act.RecordDeletion() | act.RecordReceipt():
             _record_unlearning(action, soup, objects, world, ports, now)
         case act.RecordIngredient(shard, trained):
             view = next(view for view in world.shards if view.uid == shard)
@@ -188,7 +191,7 @@ def _record_revision(
 
 
 def _record_unlearning(
-    action: act.RecordDeletion | act.RecordReceipt,
+    action: act.WriteDebt | act.RecordDeletion | act.RecordReceipt,
     soup: Soup,
     objects: ObservedObjects,
     world: World,
@@ -197,6 +200,10 @@ def _record_unlearning(
 ) -> None:
     """Record it in the shard, or in the Soup where the shard has no object any more."""
     writer = ports.objects
+    if isinstance(action, act.WriteDebt):
+        for debt in new_debts(action.targets, soup, objects, world, now):
+            writer.create(debt)
+        return
     if isinstance(action, act.RecordDeletion):
         target = next(target for target in world.targets if target.uid == action.shard)
         if target.is_lost or target.is_forced:

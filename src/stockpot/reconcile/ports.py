@@ -10,7 +10,13 @@ from typing import NamedTuple, Protocol
 
 from stockpot.api.runspec import Ending, Location, NamespaceRef, RunSpec, ServeRun, StoreRef
 from stockpot.api.source import Source
-from stockpot.api.v1alpha1 import DataShard, Soup, SoupRevision, UnlearningReceipt
+from stockpot.api.v1alpha1 import (
+    DataShard,
+    Soup,
+    SoupRevision,
+    UnlearningDebt,
+    UnlearningReceipt,
+)
 from stockpot.core.recipe import Lineage
 from stockpot.core.revision import Promotion
 from stockpot.core.runs import Run, RunName, StartupBlocker
@@ -34,7 +40,11 @@ class ObservedObjects:
     revisions: tuple[SoupRevision, ...] = ()
     receipts: tuple[UnlearningReceipt, ...] = ()
     namespace_terminates: bool = False
-    """Whether the API server refused a new object because the namespace is being deleted."""
+    """Whether the namespace is being deleted, so that no object can be created in it."""
+    is_soup_gone: bool = False
+    """Whether the soup's object is gone: `soup` is what its debts say of it."""
+    debts: tuple[UnlearningDebt, ...] | None = None
+    """The soup's debts, paid ones too. None where there is no place for any, as in local mode."""
 
 
 class Objects(Protocol):
@@ -59,11 +69,12 @@ class Objects(Protocol):
         """Apply an edit to the newest version of a revision."""
         ...
 
-    def create(self, new: SoupRevision | UnlearningReceipt) -> None:
+    def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
         """Create an object, unless it exists.
 
         A receipt gets a longer name if another object has its name. If the namespace terminates,
-        nothing is created, and `read` reports it from then on.
+        nothing is created, and `read` reports it from then on. A debt is created in the operator's
+        own namespace.
 
         Raises:
             Refused: Other objects have both names.
@@ -124,8 +135,14 @@ class Servers(Protocol):
         """
         ...
 
-    def scale(self, replicas: int, spec: ServeRun) -> None:
-        """Set the number of servers."""
+    def scale(self, replicas: int, spec: ServeRun | None) -> None:
+        """Set the number of servers.
+
+        Args:
+            replicas: The number.
+            spec: How a server starts. None where only the number changes, of a soup that is being
+                deleted: its store may not be declared any more.
+        """
         ...
 
     def prepare(self, server: str, instance_id: str, promotion: Promotion) -> None:

@@ -1,6 +1,6 @@
-"""The four kinds of `stockpot.dev/v1alpha1`, from which CRDs and reference pages are generated.
+"""The five kinds of `stockpot.dev/v1alpha1`, from which CRDs and reference pages are generated.
 
-Users write Soup and DataShard; Stockpot writes SoupRevision and UnlearningReceipt, once. A spec is
+Users write Soup and DataShard; Stockpot writes the others, once. A spec is
 the desired state, a status the observed one: a lost status is observed again, so no decision may
 rest on a status alone.
 """
@@ -73,6 +73,15 @@ from stockpot.api.v1alpha1.soup_revision import (
     SoupRevisionSpec,
     SoupRevisionStatus,
 )
+from stockpot.api.v1alpha1.unlearning_debt import (
+    MOST_OWED,
+    DebtorSoup,
+    DebtReason,
+    OwedShard,
+    UnlearningDebt,
+    UnlearningDebtSpec,
+    UnlearningDebtStatus,
+)
 from stockpot.api.v1alpha1.unlearning_receipt import (
     Completeness,
     Scope,
@@ -81,12 +90,13 @@ from stockpot.api.v1alpha1.unlearning_receipt import (
     UnlearningReceiptSpec,
 )
 
-AnyObject = DataShard | Soup | SoupRevision | UnlearningReceipt
-KINDS: tuple[type[DataShard] | type[Soup] | type[SoupRevision] | type[UnlearningReceipt], ...] = (
+AnyObject = DataShard | Soup | SoupRevision | UnlearningReceipt | UnlearningDebt
+KINDS: tuple[type[AnyObject], ...] = (
     DataShard,
     Soup,
     SoupRevision,
     UnlearningReceipt,
+    UnlearningDebt,
 )
 
 __all__ = [
@@ -102,6 +112,7 @@ __all__ = [
     "MOST_GRANTED",
     "MOST_LINEAGE",
     "MOST_LOST",
+    "MOST_OWED",
     "OPTIONAL_NAME",
     "VERSION",
     "AnyObject",
@@ -113,6 +124,8 @@ __all__ = [
     "DataShard",
     "DataShardSpec",
     "DataShardStatus",
+    "DebtReason",
+    "DebtorSoup",
     "EndedServer",
     "Evaluation",
     "Figure",
@@ -132,6 +145,7 @@ __all__ = [
     "OnLastShard",
     "OnOverlap",
     "OverlapStatus",
+    "OwedShard",
     "Quality",
     "ReceiptChain",
     "RecordName",
@@ -155,6 +169,9 @@ __all__ = [
     "Successor",
     "UidRef",
     "Unlearning",
+    "UnlearningDebt",
+    "UnlearningDebtSpec",
+    "UnlearningDebtStatus",
     "UnlearningReceipt",
     "UnlearningReceiptSpec",
 ]

@@ -18,7 +18,7 @@ ADOPT_STORE = "stockpot.dev/adopt-store-of"
 """The annotation of a Namespace by which an admin hands over what a deleted one of its name has in
 the store. Its value is the UID of that one."""
 FORCE_DELETE = "stockpot.dev/force-delete"
-"""Annotation of a DataShard: let its object go at once. It takes the verb `force-delete`."""
+"""Annotation of a DataShard or Soup: let its object go at once. Takes the verb `force-delete`."""
 MAX_NAME = 50
 """Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
 

@@ -259,6 +259,8 @@ class LostShard(Model):
     data_digest: DigestString | None = None
     is_forced: bool = False
     """Whether the force-delete annotation removed it; otherwise its finalizer was removed."""
+    is_owed: bool = False
+    """Whether it went with its Soup, and an UnlearningDebt has what is to be unlearned."""
     unlearning: ShardUnlearning
 
 

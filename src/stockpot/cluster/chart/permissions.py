@@ -19,6 +19,7 @@ from stockpot.cluster.apiserver.resources import (
     SERVICES,
     SOUP_REVISIONS,
     SOUPS,
+    UNLEARNING_DEBTS,
     UNLEARNING_RECEIPTS,
     Resource,
 )
@@ -72,7 +73,10 @@ IN_RELEASE_NAMESPACE = (
     # Purge and sign runs, which run only here.
     _rule(JOBS, *SEE, "create", "delete"),
     _rule(PODS, *SEE),
-    _rule(EVENTS, "get", "list"),
+    # What is owed of soups that went before they were unlearned.
+    _rule(UNLEARNING_DEBTS, *SEE, "create", "patch"),
+    _rule(UNLEARNING_DEBTS, "update", subresource="status"),
+    _rule(EVENTS, "get", "list", "create", "patch"),
     # Leader election.
     _rule(LEASES, "get", "create", "update"),
 )
@@ -83,5 +87,7 @@ IN_CLUSTER = (
     _rule(CUSTOM_RESOURCE_DEFINITIONS, "get"),
     # Checks whether anything can still run on the node of a server whose end was not observed.
     _rule(NODES, "get"),
+    # Tells a namespace that is gone from one that it may not read.
+    _rule(NAMESPACES, "get"),
 )
 """The operator's rules for cluster-scoped objects."""

@@ -1,60 +1,56 @@
-"""The chart's check before an uninstall: no Soup or DataShard still needs the operator.
+"""The chart's check before an uninstall: no object of ours still needs the operator.
 
 Only an operator removes our finalizer. Without one, the deletion of such an object would hang for
 ever, and its namespace's with it. `python -m stockpot.cluster.chart.uninstall_check NAMESPACE…`
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
-from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.credentials import connect
-from stockpot.cluster.apiserver.errors import NotFound
-from stockpot.cluster.apiserver.objects import Json
-from stockpot.cluster.apiserver.resources import DATA_SHARDS, NAMESPACES, SOUPS, Resource
+from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
+from stockpot.cluster.apiserver.resources import NAMESPACES, UNLEARNING_DEBTS
+from stockpot.cluster.chart.held_objects import held_objects, shown
 from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.extras import extra_named
 
-SHOWN = 10
-"""Number of objects that the message names; it counts the others."""
 
-
-def check_uninstall(client: Client, namespaces: Sequence[str]) -> None:
+def check_uninstall(client: Client, namespaces: Sequence[str], release_namespace: str = "") -> None:
     """Check that no object blocks an uninstall.
+
+    Args:
+        client: The API server.
+        namespaces: The workload namespaces.
+        release_namespace: Where the operator is, with what is owed; empty to leave that out.
 
     Raises:
         Waiting: There are some; the message names the first ten.
     """
-    held = [name for namespace in namespaces for name in _held(client, namespace)]
+    # In a namespace that is gone, the Role with which we could list is gone as well.
+    there = [name for name in namespaces if client.find(NAMESPACES, None, name) is not None]
+    held = [name for namespace in there for name in held_objects(client, namespace)]
+    waiting = "kubectl delete shard,soup --all in each namespace waits until they are forgotten"
+    helps = [f"{waiting}; then uninstall again"]
+    if release_namespace:
+        debts = held_objects(client, release_namespace, (UNLEARNING_DEBTS,))
+        # Their Roles went with the list: the operator alone may look there.
+        dropped = [
+            f"Namespace {name}, which is not in workloadNamespaces any more"
+            for name in sorted(PinnedNamespaces(client, release_namespace).read())
+            if name not in namespaces
+        ]
+        if debts:
+            helps.append("kubectl get debts says what an UnlearningDebt waits for")
+        held += [*debts, *dropped]
     if not held:
         return
-    shown = "".join(f"\n    {name}" for name in held[:SHOWN])
-    more = f"\n    and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
     raise Waiting(
         "Stockpot stays: without it nobody could forget what these were made from, and their "
-        f"deletion would hang:{shown}{more}",
-        help="kubectl delete shard,soup --all in each namespace waits until they are forgotten; "
-        "then uninstall again; to leave them behind on purpose: helm uninstall --no-hooks",
+        f"deletion would hang:{shown(held)}",
+        help="; ".join((*helps, "to leave them behind on purpose: helm uninstall --no-hooks")),
     )
-
-
-def _held(client: Client, namespace: str) -> list[str]:
-    if client.find(NAMESPACES, None, namespace) is None:
-        return []  # The Role with which we could list there is gone as well.
-    return [
-        f"{resource.kind} {namespace}/{thing['metadata']['name']}"
-        for resource in (DATA_SHARDS, SOUPS)
-        for thing in _all(client, resource, namespace)
-        if FINALIZER in thing["metadata"].get("finalizers", ())
-    ]
-
-
-def _all(client: Client, resource: Resource, namespace: str) -> tuple[Json, ...]:
-    try:
-        return client.list(resource, namespace).items
-    except NotFound:
-        return ()  # The CustomResourceDefinition is gone, and every object with it.
 
 
 def main() -> None:
@@ -63,9 +59,13 @@ def main() -> None:
     Raises:
         SystemExit: Always.
     """
+    parser = argparse.ArgumentParser(prog="python -m stockpot.cluster.chart.uninstall_check")
+    parser.add_argument("namespaces", nargs="*", metavar="NAMESPACE")
+    parser.add_argument("--release-namespace", default="")
+    chosen = parser.parse_args()
     try:
-        with extra_named("python -m stockpot.cluster.chart.uninstall_check"):
-            check_uninstall(connect(), sys.argv[1:])
+        with extra_named(parser.prog):
+            check_uninstall(connect(), chosen.namespaces, chosen.release_namespace)
     except StockpotError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
-from stockpot.api.v1alpha1 import FINALIZER, DataShard, Soup
+from stockpot.api.v1alpha1 import FINALIZER, FORCE_DELETE, DataShard, Soup
 from stockpot.core.report import ConditionUpdate
 
 Holdable = TypeVar("Holdable", DataShard, Soup)
@@ -18,6 +18,12 @@ def instant(text: str) -> datetime:
 def timestamp(now: datetime) -> str:
     """Format a time as Kubernetes does: RFC 3339, in UTC, to the second."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_forced(thing: Holdable) -> bool:
+    """Whether an object may go at once. The admission policy has checked who annotated it."""
+    meta = thing.metadata
+    return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
 
 def hold(thing: Holdable) -> Holdable:

@@ -9,7 +9,6 @@ from typing import Any
 
 from stockpot.api.v1alpha1 import (
     FINALIZER,
-    FORCE_DELETE,
     MOST_EXCLUDED,
     MOST_FORMER,
     ComparisonStatus,
@@ -87,12 +86,6 @@ def _found_records(shard: DataShard, request: Digest) -> FoundRecords | None:
     if search is None or search.request != request:
         return None  # It is about other names.
     return FoundRecords(search.records, search.covered, search.unknown, search.unknown_count)
-
-
-def is_forced(shard: DataShard) -> bool:
-    """Whether its object may go at once. The admission policy has checked who annotated it."""
-    meta = shard.metadata
-    return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
 
 
 def _trained(shard: DataShard) -> TrainingOutcome | None:

@@ -33,7 +33,7 @@ from stockpot.reconcile.extensions import (
     unusable_evaluation,
     unusable_training,
 )
-from stockpot.reconcile.objects.fields import conditions, instant, timestamp
+from stockpot.reconcile.objects.fields import conditions, instant, is_forced, timestamp
 from stockpot.reconcile.objects.revision import revision_name, revision_view
 
 EditSoup = Callable[[Soup], Soup]
@@ -63,6 +63,7 @@ def soup_view(
         uid=SoupUID(soup.metadata.uid),
         name=soup.metadata.name,
         alive=soup.metadata.deletion_timestamp is None,
+        is_forced=is_forced(soup),
         held=FINALIZER in soup.metadata.finalizers,
         receipts=max((status.receipts.count, *(receipt.sequence for receipt in receipts))),
         head=Digest(status.receipts.head) if status.receipts.head else None,

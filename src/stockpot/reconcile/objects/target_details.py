@@ -24,7 +24,7 @@ class TargetDetails:
     is_lost: bool = False
     """Its object went before it was unlearned."""
     is_forced: bool = False
-    """It went by its annotation, not because its finalizer was removed by hand."""
+    """It went by an annotation or with its Soup, not because its finalizer was removed by hand."""
     former: FormerRecords | None = None
     """The records that left, where one past training is unlearned and the shard lives on."""
 
@@ -46,7 +46,7 @@ def gone_shard(uid: ShardUID, soup: Soup, observed: ObservedObjects, world: Worl
             Digest(note.source_digest) if note.source_digest else None,
             Digest(note.data_digest) if note.data_digest else None,
             is_lost=True,
-            is_forced=note.is_forced,
+            is_forced=note.is_forced or note.is_owed,
         )
     status = shard.status
     return TargetDetails(

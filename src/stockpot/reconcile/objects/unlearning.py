@@ -25,13 +25,9 @@ from stockpot.core.unlearning_target import (
     ShardObject,
     UnlearningTarget,
 )
-from stockpot.reconcile.objects.fields import instant, timestamp
-from stockpot.reconcile.objects.shard import (
-    EditShard,
-    change_shard_status,
-    is_forced,
-    request_of,
-)
+from stockpot.reconcile.objects.debt import owed_uids
+from stockpot.reconcile.objects.fields import instant, is_forced, timestamp
+from stockpot.reconcile.objects.shard import EditShard, change_shard_status, request_of
 from stockpot.reconcile.objects.soup import EditSoup, change_soup_status
 from stockpot.reconcile.ports import ObservedObjects
 
@@ -109,6 +105,8 @@ def lost_targets(
             named |= {shard_of(uid) for uid in run.about}
         traces |= dict.fromkeys(named - traces.keys(), "")
     done = {receipt.shard for receipt in receipts if receipt.is_complete}
+    # What a debt has is found there.
+    done |= owed_uids(observed.debts or ())
     for uid in sorted({*notes, *(traces.keys() - done)}):
         if uid in known:
             continue

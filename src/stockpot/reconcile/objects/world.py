@@ -1,5 +1,6 @@
 """Reads all objects of one soup, its runs and its servers into one World."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
@@ -7,6 +8,7 @@ from stockpot.core.runs import Run
 from stockpot.core.shard import Shard
 from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
+from stockpot.reconcile.objects.debt import owed_uids
 from stockpot.reconcile.objects.receipt import receipt_view
 from stockpot.reconcile.objects.shard import shard_view
 from stockpot.reconcile.objects.soup import soup_view
@@ -50,10 +52,14 @@ def world_of(
     ]
     known = living | {target.uid for target in targets}
     lost = lost_targets(soup, observed, runs, known, receipts)
+    owed = owed_uids(observed.debts or ())
     return World(
-        soup=soup_view(soup, observed.revisions, receipts),
+        soup=replace(soup_view(soup, observed.revisions, receipts), is_gone=observed.is_soup_gone),
         shards=tuple(shards),
-        targets=(*targets, *past_of_living, *lost),
+        targets=tuple(
+            replace(target, is_owed=True) if target.uid in owed else target
+            for target in (*targets, *past_of_living, *lost)
+        ),
         runs=runs,
         servers=servers.servers,
         replicas=servers.replicas,
@@ -65,4 +71,5 @@ def world_of(
         former_of_dying=frozenset(target.uid for target in past)
         - {target.uid for target in past_of_living},
         namespace_terminates=observed.namespace_terminates,
+        has_ledger=observed.debts is not None,
     )

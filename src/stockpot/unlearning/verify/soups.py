@@ -57,6 +57,12 @@ def soups_in(store: ObjectStore, keys: Keys) -> dict[str, str]:
     return names
 
 
+def namespaces_in(store: ObjectStore) -> tuple[str, ...]:
+    """List the namespaces that have receipts; lists every object of the store."""
+    parts = (info.key.split("/") for info in store.list(""))
+    return tuple(sorted({part[0] for part in parts if len(part) > 3 and part[1] == "receipts"}))
+
+
 def _name(data: bytes | None) -> str:
     try:
         statement = json.loads(payload_unchecked(data or b""))
