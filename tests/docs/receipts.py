@@ -15,7 +15,6 @@ from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
 from stockpot.api.runspec import (
     BaseRef,
-    HeldReport,
     Location,
     MergeRun,
     ObjectRef,
@@ -27,6 +26,7 @@ from stockpot.api.runspec import (
     SignRun,
     StoreRef,
 )
+from stockpot.api.server_reports import HeldReport
 from stockpot.api.training import WeightsDtype
 from stockpot.core import recipe
 from stockpot.core.digests import Digest, digest_of_bytes

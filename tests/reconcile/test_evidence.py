@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from tests.builders import a_shard, a_soup, a_world, uid
 
-from stockpot.api.runspec import Ending, SurvivingRecords
+from stockpot.api.runspec import SurvivingRecords
+from stockpot.api.server_reports import Ending
 from stockpot.api.v1alpha1 import MOST_ENDED, Soup
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, ShardUID

@@ -14,7 +14,6 @@ from tests.tiny import RESOLUTION, a_base, some_data
 from stockpot.api.manifest import LineagePair, RecipePart
 from stockpot.api.runspec import (
     BaseRef,
-    HeldReport,
     Location,
     MergeRun,
     ObjectRef,
@@ -26,6 +25,7 @@ from stockpot.api.runspec import (
     StoreRef,
     TrainRun,
 )
+from stockpot.api.server_reports import HeldReport
 from stockpot.api.training import Training, WeightsDtype
 from stockpot.cli.averaging import Averaging
 from stockpot.core import recipe

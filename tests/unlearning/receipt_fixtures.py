@@ -4,15 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
-from stockpot.api.runspec import (
-    HeldReport,
-    ObjectRef,
-    PurgeRun,
-    ReceiptRequest,
-    RevisionRef,
-    SignRun,
-    StoreRef,
-)
+from stockpot.api.runspec import ObjectRef, PurgeRun, ReceiptRequest, RevisionRef, SignRun, StoreRef
+from stockpot.api.server_reports import HeldReport
 from stockpot.core.digests import Digest, digest_of_bytes
 from stockpot.store.artefacts import begin, publish
 from stockpot.store.folder import FolderStore

@@ -28,13 +28,8 @@ from tests.unlearning.sign_runs import (
     two_receipts,
 )
 
-from stockpot.api.runspec import (
-    EndedReport,
-    Ending,
-    HeldReport,
-    RevisionRef,
-    SurvivingRecords,
-)
+from stockpot.api.runspec import RevisionRef, SurvivingRecords
+from stockpot.api.server_reports import EndedReport, Ending, HeldReport
 from stockpot.core.digests import digest_of_bytes
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
 from stockpot.metrics.progress import Progress

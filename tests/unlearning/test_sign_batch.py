@@ -13,11 +13,8 @@ from tests.unlearning.sign_runs import a_batch, chain_of, purged, shards_named, 
 
 from stockpot.api.results import ResultMessage, read_result
 from stockpot.api.run_kinds import RunKind
-from stockpot.api.runspec import (
-    EndedReport,
-    Ending,
-    SignRun,
-)
+from stockpot.api.runspec import SignRun
+from stockpot.api.server_reports import EndedReport, Ending
 from stockpot.errors import StockpotError, Waiting
 from stockpot.store.folder import FolderStore
 from stockpot.workload.result import fitting

@@ -16,7 +16,7 @@ from tests.unlearning.history import (
 )
 
 from stockpot.api.manifest import LineagePair
-from stockpot.api.runspec import EndedReport, Ending
+from stockpot.api.server_reports import EndedReport, Ending
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode
 from stockpot.store.keys import MANIFEST, WEIGHTS

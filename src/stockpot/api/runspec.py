@@ -20,6 +20,7 @@ from stockpot.api.manifest import LineagePair
 from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
 from stockpot.api.run_kinds import RunKind, kind_of_run
+from stockpot.api.server_reports import EndedReport, HeldReport
 from stockpot.api.training import Named, Training, WeightsDtype
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -290,48 +291,6 @@ class PurgeRun(_Run):
     def about(self) -> tuple[ObjectRef, ...]:
         """The shard to purge; none for a rescan."""
         return (self.shard,) if self.shard else ()
-
-
-class HeldReport(Model):
-    """The revisions that a server reported to hold, when it was asked after the purge."""
-
-    server: str
-    uid: str = ""
-    """UID of the server's pod, or of its process."""
-    node: str = ""
-    nonce: str = ""
-    """The nonce of the request, repeated in the response; empty if the server knows of none."""
-    instance_id: str = Field(alias="boot")
-    """The instance ID of the process that answered."""
-    epoch: int
-    holds: tuple[DigestString, ...] = ()
-    """Digests of recipes in memory or on disk: granted, being fetched, served or draining."""
-    beside: tuple[LineagePair, ...] = ()
-    """Lineage of the recipes held that is not in the successor's recipe."""
-
-
-class Ending(StrEnum):
-    """The evidence that a server has ended."""
-
-    KUBELET = "Kubelet"
-    """The kubelet reported the end of the pod, or of its last container."""
-    OUT_OF_SERVICE = "OutOfService"
-    """An admin tainted its node as shut down: node.kubernetes.io/out-of-service."""
-    NODE_HEARD = "NodeHeardSince"
-    """The pod's object is gone, and its node has since been Ready long enough to have ended it."""
-    PROCESS = "Process"
-    """The process no longer exists, in local mode."""
-
-
-class EndedReport(Model):
-    """A server that may have held the shard, and has ended since the unlearning was requested."""
-
-    server: str
-    uid: str
-    node: str = ""
-    how: Ending
-    seen_at: str = ""
-    """When the operator observed the end (RFC 3339); empty if that was when it asked to sign."""
 
 
 MOST_SIGNED_AT_ONCE = 16

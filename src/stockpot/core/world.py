@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 
-from stockpot.api.runspec import Ending
+from stockpot.api.server_reports import Ending
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, Recipe, ShardUID
 from stockpot.core.recorded_receipt import RecordedReceipt

@@ -7,7 +7,8 @@ between it may hold any weights that it was ever granted.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from stockpot.api.runspec import Ending, ServeRun
+from stockpot.api.runspec import ServeRun
+from stockpot.api.server_reports import Ending
 from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient
 from stockpot.cluster.apiserver.client import Client

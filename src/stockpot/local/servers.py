@@ -10,7 +10,8 @@ import pydantic
 import urllib3
 
 from stockpot.api.results import Problem
-from stockpot.api.runspec import RUN_SPEC, Ending, ServeRun
+from stockpot.api.runspec import RUN_SPEC, ServeRun
+from stockpot.api.server_reports import Ending
 from stockpot.api.serving import ServerState
 from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient, refusal_of
 from stockpot.core.revision import Promotion

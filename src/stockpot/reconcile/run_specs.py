@@ -9,10 +9,8 @@ from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import (
     BaseRef,
     CompareRun,
-    EndedReport,
     EvaluateRun,
     FindRun,
-    HeldReport,
     MergeRun,
     ObjectRef,
     PurgeRun,
@@ -25,6 +23,7 @@ from stockpot.api.runspec import (
     SurvivingRecords,
     TrainRun,
 )
+from stockpot.api.server_reports import EndedReport, HeldReport
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.overlaps import overlaps_of

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stockpot import __version__
 from stockpot.api.results import SignedReceipt, SignResult
-from stockpot.api.runspec import EndedReport, ReceiptRequest, SignRun
+from stockpot.api.runspec import ReceiptRequest, SignRun
+from stockpot.api.server_reports import EndedReport
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
 from stockpot.core.recipe import is_meant
 from stockpot.errors import ExitCode, Refused, StockpotError, Transient, Waiting

@@ -9,13 +9,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from stockpot.api.model import DigestString, Model
-from stockpot.api.runspec import (
-    EndedReport,
-    HeldReport,
-    ObjectRef,
-    RevisionRef,
-    SurvivingRecords,
-)
+from stockpot.api.runspec import ObjectRef, RevisionRef, SurvivingRecords
+from stockpot.api.server_reports import EndedReport, HeldReport
 from stockpot.core.digests import PREFIX
 from stockpot.unlearning.in_toto import Statement, StatementSubject
 from stockpot.unlearning.residuals import NamedResidual

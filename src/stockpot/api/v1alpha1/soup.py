@@ -12,7 +12,7 @@ from stockpot.api.model import (
     Timestamp,
     immutable,
 )
-from stockpot.api.runspec import Ending
+from stockpot.api.server_reports import Ending
 from stockpot.api.source import Source
 from stockpot.api.training import Named, Training, WeightsDtype
 from stockpot.api.v1alpha1.common import API_VERSION, NamedRef, ObjectMeta, ObjectName

@@ -3,7 +3,7 @@
 from datetime import datetime
 from operator import attrgetter
 
-from stockpot.api.runspec import Ending
+from stockpot.api.server_reports import Ending
 from stockpot.api.serving import Granted, ServerState
 from stockpot.api.v1alpha1 import MOST_ENDED, EndedServer, GrantedServer, Soup
 from stockpot.core.digests import Digest

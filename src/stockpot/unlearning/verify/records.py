@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from stockpot.api.runspec import Ending, HeldReport
+from stockpot.api.server_reports import Ending, HeldReport
 from stockpot.core.recipe import is_meant
 from stockpot.errors import Refused
 from stockpot.store.keys import Keys
