@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from tests.cli.memory_api import STARTED_AT, MemoryApi
 from tests.cluster.shapes import DIGEST, settings
 
 from stockpot.api.v1alpha1 import Soup
+from stockpot.authentication.key_file import new_grant_key
 from stockpot.cli.cluster import now
 from stockpot.cli.tree import tree_of
 from stockpot.cluster.apiserver.objects import Json, name_of, uid_of, verb_of
@@ -23,7 +25,7 @@ from stockpot.cluster.apiserver.resources import (
     PODS,
     SOUPS,
 )
-from stockpot.cluster.manifests.deployment import ADMIN_PORT
+from stockpot.cluster.manifests.deployment import ADMIN_PORT, grant_keys_of
 from stockpot.controller.operator import Operator
 from stockpot.core.plan import check, plan
 from stockpot.core.render import render
@@ -46,11 +48,16 @@ READY = [{"type": "Ready", "status": "True"}]
 class Scene:
     """A soup with one shard, observed by the operator and by a command of a user."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        # The operator has this file mounted; a user has not.
+        key = folder / "grant-key.pem"
+        key.write_bytes(new_grant_key())
+        self._settings = settings(grantKey=str(key))
         self.api = MemoryApi()
         self.api.create(CONFIG_MAPS, self._settings_map())
         monkeypatch.setattr(PodClient, "fetch", self._fetch)
-        self.operator = Operator(self.api, settings(), "operator")
+        self.operator = Operator(self.api, self._settings, "operator")
+        key.unlink()
         self.warnings: list[str] = []
 
     @property
@@ -105,7 +112,7 @@ class Scene:
         return json.dumps(answer).encode()
 
     def _settings_map(self) -> Json:
-        text = yaml.safe_dump(settings().model_dump(mode="json", by_alias=True))
+        text = yaml.safe_dump(self._settings.model_dump(mode="json", by_alias=True))
         metadata = {
             "name": "stockpot-settings",
             "namespace": RELEASE,
@@ -234,8 +241,8 @@ STATES = [
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
-    return Scene(monkeypatch)
+def scene(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scene:
+    return Scene(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("arrange", STATES, ids=lambda arrange: arrange.__name__)
@@ -276,6 +283,16 @@ def test_a_user_sees(
     arrange(scene)
 
     assert shows(scene.observed_by_user())
+
+
+def test_servers_that_accept_the_operators_key_are_as_declared_for_a_user_without_it(
+    scene: Scene,
+) -> None:
+    server_that_answers(scene)
+    [deployment] = scene.api.of_kind("deployments")
+
+    assert len(grant_keys_of(deployment)) == 1
+    assert scene.observed_by_user().is_as_declared
 
 
 def test_a_store_that_is_not_declared_is_an_error_for_both(scene: Scene) -> None:
