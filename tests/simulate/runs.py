@@ -151,6 +151,9 @@ class Runs:
         """Do the work of a run; where it is cleared, it read the tombstones long ago."""
         if self.store.is_away and not is_cleared:
             return Failure(ExitCode.STORAGE, "the store does not answer", at=self.now)
+        return self._outcome_of(spec, is_cleared)
+
+    def _outcome_of(self, spec: RunSpec, is_cleared: bool) -> RunResult | Failure:
         match spec:
             case TrainRun():
                 return self._train(spec, is_cleared)
