@@ -3,6 +3,7 @@
 Edits of an object are collected and written together by `flush`: a reconcile writes a status once.
 """
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -48,6 +49,9 @@ from stockpot.reconcile.run_specs import soup_ref
 
 log = structlog.get_logger("stockpot.debts")
 
+LOOK_AGAIN_S = 2.0
+"""How often the namespace of a soup that is being deleted is read: no watch reports its end."""
+
 _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writer")
 """Shared by all soups: a bound on the load of the API server."""
 
@@ -82,6 +86,8 @@ class ClusterObjects:
         """Names of shards by UID: a reconcile may change thousands."""
         self._terminating_soup_uid = ""
         """UID of the soup whose namespace is being deleted."""
+        self._next_look_s = 0.0
+        """When its namespace is read again, by the monotonic clock."""
 
     def read(self, *, fresh: bool) -> ObservedObjects:
         """Read the soup and its shards, revisions and receipts."""
@@ -123,6 +129,9 @@ class ClusterObjects:
         soup = self._cache.get(SOUPS, *self._key)
         if soup and self._terminating_soup_uid == uid_of(soup):
             return True
+        if time.monotonic() < self._next_look_s:
+            return False
+        self._next_look_s = time.monotonic() + LOOK_AGAIN_S
         try:
             live = self._client.find(NAMESPACES, None, self._key.namespace)
         except Forbidden:
