@@ -53,6 +53,18 @@ STORE = '{"default":{"url":"s3://bucket","endpoint":"https://h","credentials":%s
             ["/allowedSources/studio/data/0", "does not match pattern"],
         ),
         (
+            {"serviceAccounts": '{"namespaces":{"studio-2":{}}}'},
+            ["serviceAccounts.namespaces names studio-2", "help: add it"],
+        ),
+        (
+            {
+                "stores__default__credentials__workload": '{"existingSecret":""}',
+                "serviceAccounts": '{"namespaces":{"studio":{"annotations":{"role":"a"}}}}',
+                "workloadNamespaces": '["studio","atelier"]',
+            },
+            ["says too little, and namespaces names none for atelier", "annotate serviceAccounts"],
+        ),
+        (
             {"pods__resources__training": "{}"},
             ["pods.resources names training", "help: train, merge"],
         ),

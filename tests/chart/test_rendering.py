@@ -254,6 +254,31 @@ def test_a_namespace_without_an_identity_uses_the_shared_one(render: Render) -> 
     assert credentials.namespaces == {"annex": "store-annex"}
 
 
+def test_a_cloud_identity_needs_no_secret(render: Render) -> None:
+    def account(role: str) -> str:
+        return f'{{"annotations":{{"eks.amazonaws.com/role-arn":"{role}"}}}}'
+
+    rendered = render(
+        workloadNamespaces='["studio"]',
+        stores='{"default":{"url":"s3://bucket","endpoint":"https://s3.example.com"}}',
+        serviceAccounts__namespaces__studio=account("arn:studio"),
+        serviceAccounts__unlearn=account("arn:unlearn"),
+    )
+
+    credentials = settings_of(rendered).stores["default"].credentials
+    annotations = {
+        account["metadata"]["name"]: account["metadata"].get("annotations")
+        for account in rendered.of("ServiceAccount")
+    }
+    assert (credentials.workload, credentials.unlearn, credentials.namespaces) == ("", "", {})
+    assert annotations == {
+        "stockpot-operator": None,
+        "stockpot-uninstall": None,
+        "stockpot-unlearn": {"eks.amazonaws.com/role-arn": "arn:unlearn"},
+        "stockpot-workload": {"eks.amazonaws.com/role-arn": "arn:studio"},
+    }
+
+
 def test_no_secret_is_in_a_configmap_or_in_a_pod(render: Render) -> None:
     rendered = render("most")
 

@@ -149,6 +149,13 @@ def test_a_namespace_with_an_identity_of_its_own_uses_it() -> None:
     assert credentials_of(a_purge(), own) == "store-unlearn"
 
 
+def test_an_identity_of_the_service_account_needs_no_secret() -> None:
+    store = {"url": STORE.url, "endpoint": STORE.endpoint, "credentials": {}}
+    job = job_of(NAME, LINEAGE, a_training(), settings(stores={"default": store}))
+
+    assert "envFrom" not in container_of(job)
+
+
 def test_only_a_signing_sees_the_key() -> None:
     seeing = [spec.verb for spec in EVERY_RUN if "stockpot-signing" in json.dumps(made(spec))]
 

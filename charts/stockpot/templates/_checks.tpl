@@ -7,6 +7,11 @@
 {{- if has .Release.Namespace .Values.workloadNamespaces }}
 {{- fail (printf "workloadNamespaces names %s, the release's own: there lie the signing key and the right to delete\n  help: keep Soups and DataShards in another namespace" .Release.Namespace) }}
 {{- end }}
+{{- range $namespace := keys .Values.serviceAccounts.namespaces }}
+{{- if not (has $namespace $.Values.workloadNamespaces) }}
+{{- fail (printf "serviceAccounts.namespaces names %s, which is no workload namespace\n  help: add it to workloadNamespaces, or correct its name" $namespace) }}
+{{- end }}
+{{- end }}
 {{- range $verb := keys .Values.pods.resources }}
 {{- if not (has $verb (list "train" "merge" "evaluate" "serve" "purge" "sign" "find" "compare")) }}
 {{- fail (printf "pods.resources names %s, which is no verb\n  help: train, merge, evaluate, serve, purge, sign, find or compare" $verb) }}
@@ -29,10 +34,13 @@
 {{- end }}
 {{- range $name, $store := .Values.stores }}
 {{- $credentials := $store.credentials | default dict }}
-{{- $identities := dict "unlearn" ($credentials.unlearn | default dict) }}
+{{- $identities := dict }}
+{{- if not (and $.Values.serviceAccounts.unlearn.annotations (not ($credentials.unlearn | default dict | values | compact))) }}
+{{- $_ := set $identities "unlearn" ($credentials.unlearn | default dict) }}
+{{- end }}
 {{- $alone := list }}
 {{- range $namespace := $.Values.workloadNamespaces }}
-{{- if not (hasKey ($credentials.namespaces | default dict) $namespace) }}
+{{- if not (or (hasKey ($credentials.namespaces | default dict) $namespace) (include "stockpot.workloadAnnotations" (list $ $namespace) | fromYaml)) }}
 {{- $alone = append $alone $namespace }}
 {{- end }}
 {{- end }}
@@ -54,7 +62,7 @@
 {{- fail (printf "%s has an existingSecret and keys\n  help: give one of them" $path) }}
 {{- end }}
 {{- if not (or $identity.existingSecret $keys) }}
-{{- fail (printf "%s says too little%s\n  help: give existingSecret, or accessKey and secretKey" $path (eq $who "workload" | ternary (printf ", and namespaces names none for %s" (join ", " $alone)) "")) }}
+{{- fail (printf "%s says too little%s\n  help: give existingSecret, or accessKey and secretKey; or annotate serviceAccounts with a cloud identity" $path (eq $who "workload" | ternary (printf ", and namespaces names none for %s" (join ", " $alone)) "")) }}
 {{- end }}
 {{- end }}
 {{- end }}

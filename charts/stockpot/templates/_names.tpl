@@ -49,8 +49,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $own | default ($credentials.workload | default dict) | toYaml -}}
 {{- end -}}
 
-{{- /* The Secret of a store's identity: (list $ store-name identity-name identity). */ -}}
+{{- /* Annotations of the workloads' ServiceAccount in a namespace, as YAML: (list $ namespace). */ -}}
+{{- define "stockpot.workloadAnnotations" -}}
+{{- $accounts := (index . 0).Values.serviceAccounts -}}
+{{- dig (index . 1) "annotations" dict $accounts.namespaces | default $accounts.workload.annotations | toYaml -}}
+{{- end -}}
+
+{{- /* The Secret of a store's identity, empty if it comes with the ServiceAccount: (list $ store-name identity-name identity). */ -}}
 {{- define "stockpot.storeSecret" -}}
 {{- $made := printf "%s-store-%s-%s" (include "stockpot.name" (index . 0)) (index . 1) (index . 2) -}}
-{{- default $made (index . 3).existingSecret -}}
+{{- if (index . 3).accessKey }}{{ $made }}{{ else }}{{ (index . 3).existingSecret }}{{ end -}}
 {{- end -}}

@@ -20,12 +20,12 @@ stores:
     endpoint: {{ $values.endpoint }}
     credentials:
       {{- range $who := list "workload" "unlearn" }}
-      {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $values)) }}
+      {{ $who }}: {{ include "stockpot.storeSecret" (list $root $store $who (dig "credentials" $who dict $values)) | quote }}
       {{- end }}
       {{- with dig "credentials" "namespaces" dict $values }}
       namespaces:
         {{- range $namespace, $identity := . }}
-        {{ $namespace }}: {{ include "stockpot.storeSecret" (list $root $store "workload" $identity) }}
+        {{ $namespace }}: {{ include "stockpot.storeSecret" (list $root $store "workload" $identity) | quote }}
         {{- end }}
       {{- end }}
   {{- end }}

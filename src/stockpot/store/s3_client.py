@@ -2,10 +2,13 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import IamAwsProvider, Provider, StaticProvider
 from minio.datatypes import ListMultipartUploadsResult
 from minio.error import MinioException, S3Error, ServerError
 from urllib3 import PoolManager, Timeout
@@ -20,6 +23,12 @@ _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+(:[0-9]+)?)/?", re
 _LATER = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable")
 _NO_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 
+CLOUD_IDENTITY = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
+"""Variables by which a cloud tells a pod where its credentials are."""
 CLIENT_ERRORS = (MinioException, HTTPError, ParseError)
 """All exceptions that the client and the network raise."""
 
@@ -108,19 +117,9 @@ def client_of(endpoint: str, name: str) -> Minio:
             help="write it as http://host:port or https://host",
             exit_code=ExitCode.BAD_RUN_SPEC,
         )
-    access = os.environ.get("AWS_ACCESS_KEY_ID")
-    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
-    if not access or not secret:
-        raise Refused(
-            f"there are no credentials for the store {name}",
-            help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",
-            exit_code=ExitCode.STORAGE,
-        )
     return Minio(
         match["host"],
-        access,
-        secret,
-        os.environ.get("AWS_SESSION_TOKEN"),
+        credentials=_credentials(name),
         secure=match["scheme"] == "https",
         # Without a region the client requests the bucket's before its first request.
         region=os.environ.get("AWS_REGION") or "us-east-1",
@@ -131,3 +130,55 @@ def client_of(endpoint: str, name: str) -> Minio:
             maxsize=CONNECTIONS,
         ),
     )
+
+
+def _credentials(name: str) -> Provider:
+    """Return what the environment gives: keys, or a cloud identity of the pod.
+
+    Raises:
+        Refused: It gives neither.
+    """
+    access = os.environ.get("AWS_ACCESS_KEY_ID")
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if access and secret:
+        return StaticProvider(access, secret, os.environ.get("AWS_SESSION_TOKEN"))
+    if any(os.environ.get(variable) for variable in CLOUD_IDENTITY):
+        return CloudIdentity(name)
+    raise Refused(
+        f"there are no credentials for the store {name}",
+        help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or give the "
+        "pod's ServiceAccount a cloud identity",
+        exit_code=ExitCode.STORAGE,
+    )
+
+
+class CloudIdentity(Provider):
+    """Credentials of the pod's ServiceAccount, fetched anew when they expire."""
+
+    def __init__(self, name: str) -> None:
+        """Prepare to fetch; nothing is sent yet.
+
+        Args:
+            name: What messages call the store.
+        """
+        timeout = Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
+        self._provider = IamAwsProvider(http_client=PoolManager(timeout=timeout, retries=False))
+        self._name = name
+        self._lock = threading.Lock()  # Several threads send requests.
+
+    def retrieve(self) -> Credentials:
+        """Return credentials that have not expired.
+
+        Raises:
+            Transient: The cloud gives none, or does not answer.
+        """
+        try:
+            with self._lock:
+                return self._provider.retrieve()
+        except (MinioException, HTTPError, OSError, ValueError, KeyError, ParseError) as error:
+            raise Transient(
+                f"the cloud gave the pod no credentials for the store {self._name}: "
+                f"{_brief(error)}",
+                help="look at the annotations of the pod's ServiceAccount, and at the role that "
+                "they name: whom it trusts",
+            ) from error

@@ -41,11 +41,14 @@ class Images(Model):
 
 
 class Credentials(Model):
-    """Secrets with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """Secrets with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+    An empty name is that of an identity which comes with the pod's ServiceAccount.
+    """
 
     workload: str = ""
     """In workload namespaces without a Secret of their own: may read and write."""
-    unlearn: str
+    unlearn: str = ""
     """In the release's namespace: may delete as well."""
     namespaces: dict[str, str] = Field(default_factory=dict)
     """Secrets of workload namespaces that have identities of their own, by namespace."""

@@ -66,6 +66,28 @@ class Identities(Model):
     """Deletes as well. Its Secret is in the release's namespace only."""
 
 
+class AccountValues(Model):
+    """A ServiceAccount of workloads."""
+
+    annotations: dict[str, str] = Field(
+        default={},
+        examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/studio"}],
+    )
+    """Annotations that give its pods a cloud identity, such as IAM roles for service accounts. A
+    store then needs no credentials for it."""
+
+
+class AccountsValues(Model):
+    """ServiceAccounts of the workloads' pods. They mount no token of the API server."""
+
+    namespaces: dict[DnsLabel, AccountValues] = Field(default={})
+    """That of one workload namespace."""
+    workload: AccountValues = AccountValues()
+    """That of workload namespaces that are not named above."""
+    unlearn: AccountValues = AccountValues()
+    """That of purge and sign runs, in the release's namespace."""
+
+
 class StoreValues(Model):
     """An object store."""
 
@@ -218,6 +240,7 @@ class Values(Model):
     stores: dict[DnsLabel, StoreValues] = Field(default={}, examples=[EXAMPLE_STORE])
     """Object stores, by the names with which Soups select them. A Soup without a store name uses
     the store `default`."""
+    service_accounts: AccountsValues = AccountsValues()
     allowed_sources: dict[DnsLabel, AllowedSources] = Field(default={}, examples=[EXAMPLE_SOURCES])
     """By workload namespace. Empty: every namespace may name all sources. Otherwise name every
     workload namespace: the API server refuses Soups and DataShards that name anything else."""

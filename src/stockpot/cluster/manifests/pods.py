@@ -58,7 +58,7 @@ def template_of(
             *("--progress", f"0.0.0.0:{PROGRESS_PORT}"),
         ],
         "env": [{"name": "HOME", "value": TMP}, *admin.env],
-        "envFrom": [{"secretRef": {"name": credentials_of(spec, settings)}}],
+        **_credentials_env(credentials_of(spec, settings)),
         "resources": admin.resources.get(spec.verb, {}),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -129,6 +129,8 @@ def refuse_long(annotations: dict[str, str], what: str) -> None:
 def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
     """Name the Secret with which a run uses its store: only purge and sign may delete.
 
+    Empty where the identity comes with the pod's ServiceAccount.
+
     Raises:
         Refused: The settings declare no such store.
     """
@@ -148,6 +150,10 @@ def credentials_of(spec: RunSpec, settings: OperatorSettings) -> str:
     if spec.deletes:
         return credentials.unlearn
     return credentials.namespaces.get(spec.soup.namespace, credentials.workload)
+
+
+def _credentials_env(secret: str) -> Json:
+    return {"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}
 
 
 def signing_key_path(settings: OperatorSettings) -> str:
