@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from tests.contract.conftest import SECRETS, SHARED_BUCKET, SHARED_PREFIX, Server
 from tests.contract.trespass import Request
 
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.results import PurgeResult
-from stockpot.api.runspec import NamespaceRef, ObjectRef, PurgeRun, StoreRef
+from stockpot.api.runspec import ObjectRef, PurgeRun, StoreRef
 from stockpot.cli.strays import strays
 from stockpot.errors import Refused, Transient
 from stockpot.metrics.progress import Progress

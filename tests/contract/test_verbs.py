@@ -20,13 +20,13 @@ from tests.serving.server_fixtures import RevisionStore, a_server
 from tests.training.runs import a_training
 
 from stockpot.api.manifest import LineagePair
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.results import EvaluateResult, PurgeResult, SignResult, TrainResult
 from stockpot.api.runspec import (
     BaseRef,
     EvaluateRun,
     Location,
     MergeRun,
-    NamespaceRef,
     ObjectRef,
     Place,
     PurgeRun,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tests.simulate.pods import Pod
 from tests.simulate.runs import Workload, is_in_namespace, lineage_of
 
-from stockpot.api.runspec import Location, NamespaceRef, Place, RunSpec, ServeRun, StoreRef
+from stockpot.api.namespace_ref import NamespaceRef
+from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
 from stockpot.api.serving import Grant, ServerState
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stockpot.api.runspec import NamespaceRef
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import Keys

@@ -19,6 +19,7 @@ from stockpot.api.manifest import LineagePair
 # Parts stand both in a RunSpec and in the manifest that the run writes.
 from stockpot.api.manifest import RecipePart as RecipePart  # noqa: PLC0414
 from stockpot.api.model import DigestString, Model
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.run_kinds import RunKind, kind_of_run
 from stockpot.api.server_reports import EndedReport, HeldReport
 from stockpot.api.training import Named, Training, WeightsDtype
@@ -66,15 +67,6 @@ class ObjectRef(Model):
     namespace: str
     name: str
     uid: str
-
-
-class NamespaceRef(Model):
-    """The namespace in which the soup is, as an object: another one may have had its name."""
-
-    uid: str = ""
-    """Its UID; empty in local mode."""
-    adopts: str = ""
-    """UID of the deleted namespace whose objects in the store an admin handed over to it."""
 
 
 class _Run(Model):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from stockpot.api.runspec import Location, NamespaceRef, StoreRef
+from stockpot.api.namespace_ref import NamespaceRef
+from stockpot.api.runspec import Location, StoreRef
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1.common import ADOPT_STORE
 from stockpot.cluster.apiserver.objects import Json, annotations_on, uid_of

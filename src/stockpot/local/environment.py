@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stockpot.api.runspec import Location, NamespaceRef, Place, StoreRef
+from stockpot.api.namespace_ref import NamespaceRef
+from stockpot.api.runspec import Location, Place, StoreRef
 from stockpot.api.source import Source
 from stockpot.authentication.key_file import new_grant_key, read_grant_signer
 from stockpot.authentication.signatures import GrantSigner

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from stockpot.api.runspec import Location, NamespaceRef, RunSpec, ServeRun, StoreRef
+from stockpot.api.namespace_ref import NamespaceRef
+from stockpot.api.runspec import Location, RunSpec, ServeRun, StoreRef
 from stockpot.api.server_reports import Ending
 from stockpot.api.source import Source
 from stockpot.api.v1alpha1 import (

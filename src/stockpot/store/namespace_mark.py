@@ -8,7 +8,7 @@ hands the prefix over. Purges and signings do not look: what the former namespac
 from pydantic import ValidationError
 
 from stockpot.api.model import Model
-from stockpot.api.runspec import NamespaceRef
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.v1alpha1.common import ADOPT_STORE
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.keys import Keys

@@ -43,7 +43,7 @@ def run(
         StockpotError: It was interrupted (75).
     """
     del work
-    store, keys = open_store(spec.store), Keys(spec.soup.namespace)
+    store, keys = open_store(spec.store, spec.soup.namespace), Keys(spec.soup.namespace)
     progress.begin("comparing", total_steps=len(spec.others))
     own = _pictures(store, keys.ingredient(spec.shard.uid, spec.training_key))
     if own is None:
