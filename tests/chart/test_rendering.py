@@ -22,6 +22,7 @@ from stockpot.cluster.chart.values import Values
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
 HOOK_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job")
+ROLE = "eks.amazonaws.com/role-arn"
 EVERY = pytest.mark.parametrize("values", VALUES)
 
 
@@ -256,7 +257,7 @@ def test_a_namespace_without_an_identity_uses_the_shared_one(render: Render) -> 
 
 def test_a_cloud_identity_needs_no_secret(render: Render) -> None:
     def account(role: str) -> str:
-        return f'{{"annotations":{{"eks.amazonaws.com/role-arn":"{role}"}}}}'
+        return json.dumps({"annotations": {ROLE: role}})
 
     rendered = render(
         workloadNamespaces='["studio"]',
@@ -266,16 +267,14 @@ def test_a_cloud_identity_needs_no_secret(render: Render) -> None:
     )
 
     credentials = settings_of(rendered).stores["default"].credentials
-    annotations = {
-        account["metadata"]["name"]: account["metadata"].get("annotations")
+    roles = {
+        account["metadata"]["name"]: account["metadata"].get("annotations", {}).get(ROLE)
         for account in rendered.of("ServiceAccount")
     }
     assert (credentials.workload, credentials.unlearn, credentials.namespaces) == ("", "", {})
-    assert annotations == {
-        "stockpot-operator": None,
-        "stockpot-uninstall": None,
-        "stockpot-unlearn": {"eks.amazonaws.com/role-arn": "arn:unlearn"},
-        "stockpot-workload": {"eks.amazonaws.com/role-arn": "arn:studio"},
+    assert {name: role for name, role in roles.items() if role} == {
+        "stockpot-unlearn": "arn:unlearn",
+        "stockpot-workload": "arn:studio",
     }
 
 
@@ -369,62 +368,6 @@ def test_the_operator_and_the_check_run_as_the_admin_says(render: Render) -> Non
     assert uninstall["args"] == ["--release-namespace=stockpot-system", "studio", "atelier"]
 
 
-def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:
-    (policy,) = [
-        thing
-        for thing in render("least").of("NetworkPolicy")
-        if (thing["metadata"]["namespace"], thing["metadata"]["name"])
-        == ("studio", "stockpot-runs")
-    ]
-
-    (rule,) = policy["spec"]["ingress"]
-    (peer,) = rule["from"]
-    assert rule["ports"] == [{"port": 8082}]
-    assert peer["namespaceSelector"]["matchLabels"] == {
-        "kubernetes.io/metadata.name": "stockpot-system"
-    }
-    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
-
-
-def test_everybody_may_ask_a_server_for_pictures_and_the_operator_alone_tells_it(
-    render: Render,
-) -> None:
-    (policy,) = [
-        thing
-        for thing in render("least").of("NetworkPolicy")
-        if thing["metadata"]["name"] == "stockpot-servers"
-    ]
-
-    public, grants, metrics = policy["spec"]["ingress"]
-    assert public == {"ports": [{"port": 8080}]}
-    assert [thing["port"] for thing in grants["ports"]] == [8081]
-    assert [thing["port"] for thing in metrics["ports"]] == [8082, 8083]
-    assert grants["from"] == metrics["from"]
-    assert len(grants["from"]) == 1
-
-
-def test_prometheus_reaches_metrics_and_never_where_grants_are_taken(render: Render) -> None:
-    prometheus = {"namespaceSelector": {"matchLabels": {"who": "prometheus"}}}
-    rendered = render("most", networkPolicy__metricsFrom=json.dumps([prometheus]))
-
-    reached = {
-        (policy["metadata"]["name"], port["port"])
-        for policy in rendered.of("NetworkPolicy")
-        for rule in policy["spec"]["ingress"]
-        if prometheus in rule.get("from", ())
-        for port in rule["ports"]
-    }
-    (monitor,) = rendered.of("PodMonitor")
-
-    assert reached == {
-        ("stockpot-runs", 8082),
-        ("stockpot-servers", 8082),
-        ("stockpot-servers", 8083),
-    }
-    ports = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
-    assert ports == ["metrics", "progress"]
-
-
 @EVERY
 def test_the_operator_alone_mounts_the_key_that_signs_grants_and_no_other(
     render: Render, values: str
@@ -476,28 +419,6 @@ def test_an_upgrade_that_reuses_older_values_makes_the_key_that_signs_grants(
     assert rendered.code == 0, rendered.stderr
     assert rendered.named("Secret", "stockpot-grant-key")["data"].keys() == {"grant-key.pem"}
     assert settings_of(rendered).grant_key == "/etc/stockpot-grants/grant-key.pem"
-
-
-def test_policies_can_be_left_out(render: Render) -> None:
-    assert render("least", networkPolicy__enabled="false").of("NetworkPolicy") == []
-
-
-def test_monitors_are_there_when_they_are_asked_for(render: Render) -> None:
-    least, most = render("least"), render("most")
-
-    assert least.of("ServiceMonitor") + least.of("PodMonitor") == []
-    for kind in ("ServiceMonitor", "PodMonitor"):
-        (monitor,) = most.of(kind)
-        assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    (operator,) = most.of("ServiceMonitor")[0]["spec"]["endpoints"]
-    assert operator["honorLabels"] is True
-
-
-def test_the_dashboard_is_found_by_grafana(render: Render) -> None:
-    dashboard = render("least").named("ConfigMap", "stockpot-dashboard")
-
-    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert yaml.safe_load(dashboard["data"]["soup-quality.json"])["title"] == "Soup quality"
 
 
 @EVERY

@@ -76,7 +76,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hatch = (sys.executable, "-m", "hatchling", "build", "-d", folder / "dist", "-t")
     call(*hatch, "sdist", cwd=source)
     [packed] = (folder / "dist").glob("*.tar.gz")
-    # Python 3.11.2, which Debian 12 has, knows no `filter` of `tarfile`; our own archive needs none.
+    # Not `tarfile`: Python 3.11.2, which Debian 12 has, knows no `filter`.
     shutil.unpack_archive(packed, folder)
     call(*hatch, "wheel", cwd=folder / packed.name.removesuffix(".tar.gz"))
     return folder / "dist"
