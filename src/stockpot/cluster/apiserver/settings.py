@@ -92,7 +92,7 @@ class Pods(Model):
     tolerations: tuple[dict[str, Any], ...] = ()
     runtime_class_name: str = ""
     resources: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """ResourceRequirements for each verb (train, merge, evaluate, serve, purge, sign)."""
+    """ResourceRequirements for each verb (train, merge, …, compare)."""
 
 
 class OperatorSettings(Model):

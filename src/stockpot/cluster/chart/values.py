@@ -52,7 +52,7 @@ class Identity(Model):
 
 
 class Identities(Model):
-    """Identities of workloads, which cannot delete, and of purge and sign, which can."""
+    """Identities of workloads, which cannot delete, and of purge, sign, find and compare."""
 
     namespaces: dict[DnsLabel, Identity] = Field(
         default={}, examples=[{"studio": {"existingSecret": "store-studio"}}]
@@ -85,7 +85,7 @@ class AccountsValues(Model):
     workload: AccountValues = AccountValues()
     """That of workload namespaces that are not named above."""
     unlearn: AccountValues = AccountValues()
-    """That of purge and sign runs, in the release's namespace."""
+    """That of purge, sign, find and compare runs, in the release's namespace."""
 
 
 class StoreValues(Model):
