@@ -14,6 +14,8 @@ LONG = (
     "tests/local/test_bad_input.py",
     "tests/local/test_plugins.py",
     "tests/cli/test_verify.py",
+    "tests/controlplane/test_debts.py",
+    "tests/controlplane/test_dropped_namespaces.py",
     "tests/controlplane/test_leaders.py",
     "tests/controlplane/test_lint_agrees.py",
 )
