@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def test_the_page_of_the_built_in_cluster_names_every_command_of_it() -> None:
 
 def test_the_pages_are_counted(capfd: pytest.CaptureFixture[str]) -> None:
     counted = subprocess.run(
-        [str(ROOT / ".venv/bin/python"), "-m", "tests.docs"],
+        [sys.executable, "-m", "tests.docs"],
         cwd=ROOT,
         capture_output=True,
         text=True,
