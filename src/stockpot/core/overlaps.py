@@ -33,17 +33,7 @@ def wanted_comparison(shard: Shard, world: World) -> StartCompare | None:
 
 def overlaps_of(uid: ShardUID, world: World) -> Mapping[ShardUID, int]:
     """Return the living shards that share records with a shard or target, with their number."""
-    living = {shard.uid: shard for shard in world.shards if shard.ingredient}
-    comparisons = world.comparisons
-    overlaps: dict[ShardUID, int] = {}
-    if own := comparisons.get(uid):
-        overlaps |= {other: number for other, number in own.shared if other in living}
-    for other in living.keys() - {uid}:
-        theirs = comparisons.get(other)
-        number = dict(theirs.shared).get(uid, 0) if theirs else 0
-        if number:
-            overlaps[other] = max(number, overlaps.get(other, 0))
-    return overlaps
+    return world.overlaps.get(uid, {})
 
 
 def describe(overlaps: Mapping[ShardUID, int], world: World) -> str:

@@ -94,6 +94,19 @@ class World:
         known = (*self.shards, *objects)
         return {shard.uid: shard.comparison for shard in known if shard.comparison}
 
+    @cached_property
+    def overlaps(self) -> Mapping[ShardUID, Mapping[ShardUID, int]]:
+        """By UID of a shard or target, the living shards that share records, with their number."""
+        living = {shard.uid for shard in self.shards if shard.ingredient}
+        overlaps: dict[ShardUID, dict[ShardUID, int]] = {}
+        for uid, comparison in self.comparisons.items():
+            for other, number in comparison.shared:
+                for owner, shares_with in ((uid, other), (other, uid)):
+                    if shares_with in living:
+                        known = overlaps.setdefault(owner, {})
+                        known[shares_with] = max(number, known.get(shares_with, 0))
+        return overlaps
+
     @property
     def active_trainings(self) -> int:
         """Number of training runs that are active, which training.parallelism limits."""
