@@ -55,6 +55,7 @@ def a_trained_shard(
         "records": 100,
         "trainingKey": digest,
         "ingredient": {"digest": digest, "sizeBytes": 1},
+        "comparison": {"trainingKey": digest, "records": 100},
         "training": {"runName": "train", "completedAt": "2026-11-22T12:00:00Z"},
     }
     admin.merge(DATA_SHARDS, test_cluster.studio, name, {"status": status}, "status")
