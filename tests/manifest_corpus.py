@@ -55,7 +55,10 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         *("[/a.png]", "[sha256:abc]", '[""]', "[5]", "a.png", f"['{'x' * 201}']"),
         f"[{', '.join(f'a{number}' for number in range(501))}]",
     ),
-    "relearn": ("emoji-1", '""', "A", "a.b", "5", f'"{"r" * 64}"'),
+    "relearn": (
+        *("emoji-1", "'emoji-1,emoji-2'", '""', "A", "a.b", "5", f'"{"r" * 64}"'),
+        *("'emoji-1,'", "',a'", "'a, b'", f'"{"r" * 63},{"r" * 63}"', f'"a,{"r" * 64}"'),
+    ),
     "wieght": ('"1"',),
     "Weight": ('"1"',),
 }

@@ -289,8 +289,9 @@ FILES = {
         SHARD + "status: {mood: good}\n",
         (
             "f.yaml:7: unknown field status.mood; known here: baseDigest, comparison, conditions, "
-            "dataDigest, former, foundRecords, ingredient, leftOut, observedGeneration, omissions, "
-            "records, recordsAskedAt, request, training, trainingKey, unlearning"
+            "dataDigest, firstTrainedAt, former, foundRecords, ingredient, leftOut, "
+            "observedGeneration, omissions, records, recordsAskedAt, request, training, "
+            "trainingKey, unlearning"
         ),
     ),
     "an item of a list": (

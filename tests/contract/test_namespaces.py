@@ -60,6 +60,15 @@ SEVERAL = (
     "</Delete>"
 ).encode()
 
+KEPT = [
+    Request("GET", at(OURS.unlearned_list("soup", "uid-dogs"))),
+    Request("GET", at(OURS.unlearned_list("soup", "uid-dogs")), "versionId=null"),
+    Request("HEAD", at(OURS.unlearned_key("soup"))),
+    Request("GET", at(OURS.unlearned_key("soup"))),
+    copy(OURS.unlearned_key("soup"), to=at("studio/soups/soup/copied-key")),
+]
+"""Reading what only the identity that purges may read."""
+
 ATTEMPTS = [
     # What there is: buckets, the whole bucket, the store, another namespace.
     Request("HEAD", f"/{SHARED_BUCKET}"),
@@ -123,6 +132,13 @@ ATTEMPTS = [
     remove(OURS.receipt("soup", 1)),
     remove(OURS.receipt("soup", 1), "versionId=null"),
     Request("POST", at(OURS.receipt("soup", 3)), "uploads="),
+    # What is kept of unlearned records, in its own namespace as well.
+    *KEPT,
+    Request("GET", at(THEIRS.unlearned_list("soup", "uid-dogs"))),
+    write(OURS.unlearned_list("soup", "uid-dogs")),
+    write(OURS.unlearned_key("soup")),
+    remove(OURS.unlearned_key("soup")),
+    remove(OURS.unlearned_list("soup", "uid-dogs")),
     # The bucket itself.
     Request("DELETE", f"/{SHARED_BUCKET}"),
     Request("PUT", f"/{SHARED_BUCKET}", "versioning=", b"<VersioningConfiguration/>"),
@@ -153,6 +169,8 @@ def shared(s3_server: Server) -> S3Store:
         store.put(keys.tombstone("uid-dogs"), SECRET)
         store.put(keys.inventory("uid-dogs"), SECRET)
         store.put(keys.receipt("soup", 1), SECRET)
+        store.put(keys.unlearned_list("soup", "uid-dogs"), SECRET)
+        store.put(keys.unlearned_key("soup"), SECRET)
         store.put(f"{keys.namespace}/data/cats/1.png", SECRET)
     store.put("studio/soups/soup/own", b"ours")
     store.put("bases/tiny/model_index.json", b"{}")
@@ -214,6 +232,28 @@ def test_one_identity_for_all_namespaces_is_no_wall(
 
     assert answer.status == 200, "docs/reference/store-access.md says what it may do"
     shared.put(WEIGHTS, SECRET)
+
+
+@pytest.mark.parametrize("attempt", KEPT, ids=str)
+def test_one_identity_for_all_namespaces_reads_nothing_of_unlearned_records(
+    shared: S3Store, s3_server: Server, attempt: Request
+) -> None:
+    answer = attempt.send(s3_server.endpoint, "workload", SECRETS["workload"])
+
+    assert answer.status == 403, answer
+    assert SECRET not in answer.body
+
+
+def test_the_identity_that_purges_reads_and_writes_them(
+    shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(s3_server, monkeypatch, "unlearn", "studio")
+    place = OURS.unlearned_list("soup", "uid-dogs")
+
+    assert store.get(place) == SECRET
+    store.put(place, SECRET)
+    assert store.put_if_absent(OURS.unlearned_key("another"), SECRET)
+    assert shared.get(OURS.unlearned_key("another")) == SECRET
 
 
 def test_a_removal_of_several_removes_none_that_is_protected(

@@ -5,7 +5,7 @@ resumes. Runs, pods, the store and the ports of the round each have a file besid
 the API objects, and what users and operators do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tests.simulate.pods import Pods
@@ -30,7 +30,7 @@ from stockpot.api.v1alpha1 import (
     UnlearningDebt,
     UnlearningReceipt,
 )
-from stockpot.core.recipe import shard_of
+from stockpot.core.recipe import ShardUID, shard_of
 from stockpot.core.runs import Run
 from stockpot.reconcile.loop import Round, reconcile
 from stockpot.reconcile.objects.debt import is_paid, owed_uids, soup_of
@@ -108,6 +108,16 @@ class SimulatedCluster:
         self.relearn(uid)
         return uid
 
+    def relearn_everything(self, uid: str) -> None:
+        """Name all that was ever unlearned in spec.relearn: receipts, and shards without one."""
+        names = {receipt.metadata.name for receipt in self.receipts.values()}
+        uids = {shard_of(ShardUID(target)) for target in self.store.unlearned}
+        self._allow(uid, sorted(names | uids))
+
+    def _allow(self, uid: str, names: Sequence[str]) -> None:
+        spec = self.shards[uid].spec.model_copy(update={"relearn": ",".join(names)})
+        self.shards[uid] = self.shards[uid].model_copy(update={"spec": spec})
+
     def relearn(self, uid: str) -> None:
         """Name the last receipt of the same data in spec.relearn, as a user does."""
         shard = self.shards[uid]
@@ -117,8 +127,13 @@ class SimulatedCluster:
             if receipt.spec.shard.name == shard.metadata.name and receipt.spec.scope is Scope.SHARD
         ]
         last = max(before, key=lambda receipt: receipt.spec.sequence, default=None)
-        spec = shard.spec.model_copy(update={"relearn": last.metadata.name if last else ""})
-        self.shards[uid] = shard.model_copy(update={"spec": spec})
+        # All but the records that it has in common with other data.
+        uids = {
+            shard_of(ShardUID(target))
+            for target in self.store.unlearned
+            if f"-{shard.metadata.name}-" in target
+        }
+        self._allow(uid, [*([last.metadata.name] if last else []), *sorted(uids)])
 
     def delete(self, uid: str) -> None:
         shard = self.shards[uid]

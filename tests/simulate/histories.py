@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from tests.simulate.cluster import SimulatedCluster
-from tests.simulate.runs import RECORDS
+from tests.simulate.records import RECORDS, picture
 
 from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import FINALIZER, Completeness
@@ -43,6 +43,7 @@ def require(cluster: SimulatedCluster) -> None:
     for uid, pod in cluster.pods.known.items():
         held = grants.report(pod.holdings).holds
         assert not held or uid in recorded, f"{uid} was granted something without a record"
+    require_records_stay_unlearned(cluster)
     assert len(set(cluster.runs.trained)) == len(cluster.runs.trained), "a shard was trained twice"
 
 
@@ -80,6 +81,56 @@ def require_every_receipt_recorded(cluster: SimulatedCluster) -> None:
         assert lost == set(rescan.unrecorded_receipts), "a missing object is not reported"
 
 
+def require_records_stay_unlearned(cluster: SimulatedCluster) -> None:
+    """Assert that no record is promoted which was unlearned before, unless a receipt is named."""
+    current = cluster.soup.status.current_revision
+    revision = cluster.revisions.get(current.name) if current else None
+    requested = {
+        receipt.spec.shard.uid: receipt.spec.requested_at for receipt in cluster.receipts.values()
+    }
+    for part in revision.spec.parts if revision else ():
+        shard = cluster.shards.get(uid := part.shard.uid)
+        if shard is None or shard.metadata.deletion_timestamp or not shard.status.first_trained_at:
+            continue
+        own = cluster.store.pictures(uid, part.training_key)
+        last = {
+            digest: target for target, all_ in cluster.store.unlearned.items() for digest in all_
+        }
+        for target in {last[digest] for digest in own & last.keys()}:
+            named = {shard_of(ShardUID(target)), *receipts_of(cluster, target)}
+            is_named = named & set(shard.spec.relearn.split(","))
+            is_before = shard.status.first_trained_at <= requested.get(target, "")
+            is_known = target in requested and shard_of(ShardUID(target)) not in cluster.untraceable
+            assert is_named or is_before or not is_known, f"{uid} has records that {target} had"
+    for uid, shard in cluster.shards.items():
+        gone = {picture(shard.metadata.name, name) for name in shard.status.left_out}
+        kept = cluster.store.pictures(uid, shard.status.training_key or "")
+        assert not gone & kept, f"{uid} kept a copy of a record that left it"
+
+
+def receipts_of(cluster: SimulatedCluster, target: str) -> set[str]:
+    """Return the names of a target's receipts."""
+    return {
+        receipt.metadata.name
+        for receipt in cluster.receipts.values()
+        if receipt.spec.shard.uid == target
+    }
+
+
+def require_overlaps_said(cluster: SimulatedCluster) -> None:
+    """Assert that living shards which share a picture say so."""
+    trained = {
+        uid: cluster.store.pictures(uid, shard.status.training_key or "")
+        for uid, shard in cluster.shards.items()
+        if uid in cluster.living()
+    }
+    for uid, own in trained.items():
+        if any(own & theirs for other, theirs in trained.items() if other != uid):
+            conditions = cluster.shards[uid].status.conditions
+            said_so = {each.type for each in conditions if each.status == "True"}
+            assert "Overlaps" in said_so, f"{uid} shares records, and does not say so"
+
+
 def require_rest(cluster: SimulatedCluster) -> None:
     """Assert the invariants of a settled cluster."""
     if not cluster.is_soup_gone:
@@ -104,6 +155,8 @@ def require_rest(cluster: SimulatedCluster) -> None:
         assert not shard.status.former, f"{uid} has past trainings that are not unlearned"
         trained = [name for name in cluster.store.artefacts if name.startswith(f"shards/{uid}/")]
         assert len(trained) == 1, f"{uid} has artifacts of records that left: {trained}"
+    if not (cluster.is_soup_gone or cluster.soup.metadata.deletion_timestamp):
+        require_overlaps_said(cluster)
     expired = set(cluster.shards) - living
     assert expired <= cluster.store.completed(), "a shard that expired has no receipt"
 
@@ -154,9 +207,10 @@ class History:
             cluster.exclude(uid, *(record for record in named if record in RECORDS))
         cluster.weigh_by(Named(name="Declared"))
         cluster.settle()
-        # Where a shard was forced away, its name was free before its receipt could be named.
+        # Where a shard was forced away, its name was free before its receipt could be named. And
+        # some records were unlearned with another shard.
         for uid in cluster.living():
-            cluster.relearn(uid)
+            cluster.relearn_everything(uid)
         cluster.settle()
         twin = SimulatedCluster()
         for uid in cluster.living():

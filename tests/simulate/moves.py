@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+from pydantic import ValidationError
 from tests.simulate.cluster import OperatorCrashed
 from tests.simulate.faulty_weighting import FAULTS
 from tests.simulate.histories import NAMES, History, Move, require
-from tests.simulate.runs import RECORDS
+from tests.simulate.records import RECORDS
 
 from stockpot.api.training import Named
 from stockpot.core.actions import IRREVOCABLE
@@ -106,8 +107,8 @@ def a_deposed_leader_wakes_up_and_does_what_it_meant_to(history: History) -> Non
             continue  # The world is observed afresh right before it, so it is never late.
         try:
             apply(action, observed, world, cluster.ports, cluster.now)
-        except (StopIteration, KeyError, OperatorCrashed):
-            return  # It names a shard that is gone: the process ends with a traceback.
+        except (StopIteration, KeyError, ValidationError, OperatorCrashed):
+            return  # It names a shard or records that are gone: the process ends with a traceback.
 
 
 def a_run_ends_well(history: History) -> None:
@@ -165,8 +166,9 @@ def a_run_that_is_about_to_publish_is_lost_from_sight(history: History) -> None:
 
 
 def a_run_is_killed(history: History) -> None:
-    if name := history.one_of(history.cluster.runs.active()):
-        history.cluster.runs.crash(RunName(name), written=history.up_to(2))
+    cluster = history.cluster
+    if name := history.one_of(cluster.runs.active()):
+        cluster.runs.crash(RunName(name), cluster.now, written=history.up_to(2))
 
 
 def a_run_is_stopped_and_lost_from_sight(history: History) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from tests.simulate import cluster as simulated
+from tests.simulate import records as simulated_records
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import (
     checks,
     due_receipts,
+    overlaps,
     plan,
     plan_shards,
     soup_deletion,
@@ -26,7 +28,7 @@ from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
 from stockpot.core.world import World
-from stockpot.reconcile import apply
+from stockpot.reconcile import apply, run_specs
 from stockpot.reconcile.objects import world as world_reader
 from stockpot.reconcile.objects.debt import soup_of
 
@@ -181,6 +183,27 @@ def _unconfirmed_records_leave(patch: Patch) -> None:
     patch.setattr(Shard, "awaits_found_records", property(lambda _: False))
 
 
+def _overlaps_are_not_said(patch: Patch) -> None:
+    patch.setattr(World, "overlaps", property(lambda _: {}))
+
+
+def _copies_are_kept(patch: Patch) -> None:
+    """Leave out the records that are named, and none of their copies."""
+
+    def mutant(records: Any, names: Any) -> Any:
+        return [record for record in records if record.name not in names]
+
+    patch.setattr(simulated_records, "remaining", mutant)
+
+
+def _unlearned_records_return(patch: Patch) -> None:
+    patch.setattr(overlaps, "returning_records", lambda *_: ())
+
+
+def _what_is_being_unlearned_is_not_looked_up(patch: Patch) -> None:
+    patch.setattr(run_specs, "_leaving_records", lambda _: ())
+
+
 def _the_debt_is_dropped(patch: Patch) -> None:
     """Let a Soup go with its shards, and write nothing of what is owed."""
     written = soup_deletion.plan_let_go
@@ -229,6 +252,10 @@ MUTANTS: Mapping[str, Mutate] = {
     "signs that nothing is missing": _nothing_is_ever_missing,
     "merges dead shards": _the_dead_are_members,
     "promotes under an old epoch": _epochs_stand_still,
+    "says nothing of records that shards share": _overlaps_are_not_said,
+    "keeps the copies of a record that leaves": _copies_are_kept,
+    "takes records back that were unlearned": _unlearned_records_return,
+    "forgets what is only just being unlearned": _what_is_being_unlearned_is_not_looked_up,
     "drops the debt of a soup": _the_debt_is_dropped,
     "counts a debt as paid": _a_debt_is_paid_by_forgetting_it,
 }

@@ -4,13 +4,22 @@ Runs read tombstones at their start and before they publish, as the real ones do
 confirmed only later; until then a process may still write.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from tests.builders import a_result
+from tests.simulate.records import RECORDS, records_without
 from tests.simulate.store import Store
 
-from stockpot.api.results import RunResult, SignedReceipt, SignResult, TrainResult
+from stockpot.api.results import (
+    CompareResult,
+    RunResult,
+    SharedRecords,
+    SignedReceipt,
+    SignResult,
+    TrainResult,
+)
 from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import (
     CompareRun,
@@ -29,10 +38,9 @@ from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
 from stockpot.core.runs import Failure, Run, RunName
 from stockpot.errors import ExitCode
+from stockpot.unlearning.unlearned_records import returning_pictures
 
 BASE = digest_of_bytes(b"base")
-RECORDS = ("first", "second")
-"""Names of records in each shard's data that a history may exclude."""
 FORGOTTEN = Failure(47, "a tombstone stands for it")
 
 
@@ -121,12 +129,12 @@ class Runs:
             made = f"shards/{work.spec.shard.uid}/{work.hidden.training_key}"
             self.trained = [place for place in self.trained if place != made]
 
-    def crash(self, name: RunName, written: int = 0) -> None:
+    def crash(self, name: RunName, now: datetime, written: int = 0) -> None:
         """Kill a run; one that signs may have written some of its receipts."""
         spec = self.known[name].spec
         for request in spec.receipts[:written] if isinstance(spec, SignRun) else ():
             self.sign_one(request)
-        self.known[name].outcome = Failure(None, "killed")
+        self.known[name].outcome = Failure(None, "killed", at=now)
 
     def end_all(self) -> None:
         """Request the end of every run in the soup's namespace; unlearning runs are in another."""
@@ -166,7 +174,7 @@ class Runs:
             case FindRun():
                 return search_records(spec)
             case CompareRun():
-                return a_result(RunKind.COMPARE, records=9)
+                return self._compare(spec)
             case EvaluateRun() | ServeRun():
                 return a_result(spec.kind)
 
@@ -202,6 +210,7 @@ class Runs:
         if is_late or not self.store.publish(place, lineage, is_cleared=is_cleared):
             return FORGOTTEN
         self.store.left_out[place] = len(spec.exclude_records)
+        self.store.records[place] = records_without(spec.shard.name, spec.exclude_records)
         if not is_done:
             self.trained.append(place)
         return a_result(
@@ -211,6 +220,30 @@ class Runs:
             base_digest=BASE,
             data_digest=digest_of_json("data", data),
             records=1,
+        )
+
+    def _compare(self, spec: CompareRun) -> RunResult:
+        """Compare as the real run does, with the real lists of what was unlearned."""
+        own = self.store.pictures(spec.shard.uid, spec.training_key)
+        shared = {
+            other.shard: len(common)
+            for other in spec.others
+            if (common := own & self.store.pictures(other.shard, other.training_key))
+        }
+        leaving = {
+            each.unlearned: self.store.listed_pictures(each.shard, each.names)
+            for each in spec.leaving
+        }
+        before = returning_pictures(own, self.store.unlearned_lists(), leaving)
+        returning = Counter(before.values())
+        return CompareResult(
+            records=len(own),
+            shared=tuple(SharedRecords(shard=uid, records=n) for uid, n in shared.items()),
+            shard_count=len(shared),
+            returning=tuple(
+                SharedRecords(shard=uid, records=number) for uid, number in returning.items()
+            ),
+            returning_count=len(returning),
         )
 
     def _merge(self, spec: MergeRun, is_cleared: bool) -> RunResult | Failure:

@@ -4,7 +4,9 @@ import copy
 from collections.abc import Callable
 from datetime import timedelta
 
+from tests.simulate import scenarios_of_records
 from tests.simulate.cluster import SimulatedCluster
+from tests.simulate.driving import cluster_of, go_on, uid_of
 from tests.simulate.faulty_weighting import FAULTS
 from tests.simulate.histories import require, require_rest
 
@@ -14,33 +16,6 @@ from stockpot.api.training import Named
 from stockpot.core.recipe import ShardUID
 from stockpot.core.run_starts import DueReceipt, StartSigning, run_name
 from stockpot.core.runs import RunName
-
-
-def cluster_of(*names: str) -> SimulatedCluster:
-    """Return a settled cluster that serves these shards."""
-    cluster = SimulatedCluster()
-    for name in names:
-        cluster.add(name)
-    cluster.settle()
-    return cluster
-
-
-def uid_of(cluster: SimulatedCluster, name: str) -> str:
-    [uid] = [uid for uid, shard in cluster.shards.items() if shard.metadata.name == name]
-    return uid
-
-
-def go_on(cluster: SimulatedCluster, *, dropping: bool = True, rounds: int = 40) -> None:
-    """Let runs end one at a time; assert the invariants at every step."""
-    for _ in range(rounds):
-        cluster.round()
-        require(cluster)
-        if ready := cluster.runs.active():
-            cluster.runs.finish(ready[0], cluster.now)
-        require(cluster)
-        cluster.confirm_ends()
-        cluster.pods.move(dropping=dropping)
-        require(cluster)
 
 
 def everything_lags() -> None:
@@ -387,28 +362,8 @@ def the_weighting_breaks() -> None:
         require_rest(cluster)
 
 
-def a_record_is_misspelt() -> None:
-    """Names of no record cost the shard nothing; once they are right, it leaves and returns."""
-    cluster = cluster_of("cats", "dogs")
-    dogs, both = uid_of(cluster, "dogs"), cluster.served()
-    cluster.exclude(dogs, "nobody", "first")
-    for _ in range(40):
-        cluster.round()
-        require(cluster)
-        assert cluster.served() == both, "a request that is not confirmed changed the soup"
-        if ready := cluster.runs.active():
-            cluster.runs.finish(ready[0], cluster.now)
-        cluster.pods.move()
-    assert cluster.shards[dogs].status.found_records is not None
-    cluster.exclude(dogs, "first")
-    cluster.settle()
-    require_rest(cluster)
-    assert cluster.shards[dogs].status.left_out == ("first",)
-    assert cluster.served() != both
-
-
 SCENARIOS = (
-    a_record_is_misspelt,
+    *scenarios_of_records.SCENARIOS,
     everything_is_deleted_at_once,
     two_sign_runs_end_out_of_order,
     a_namespace_is_deleted,

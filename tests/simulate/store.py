@@ -1,11 +1,20 @@
 """The simulated store: names of artifacts with their lineage, no bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stockpot.api.chain import ChainHead
 from stockpot.api.runspec import FormerRecords, KeptTrainings
-from stockpot.core.digests import digest_of_json
+from stockpot.core.digests import Digest, digest_of_json
+from stockpot.core.recipe import ShardUID, shard_of
+from stockpot.unlearning.unlearned_records import (
+    KEY_BYTES,
+    UnlearnedList,
+    UnlearnedLists,
+    keyed_digest,
+)
+
+KEY = bytes(KEY_BYTES)
 
 
 @dataclass
@@ -22,6 +31,10 @@ class Store:
     """How many records each training leaves out."""
     least: dict[str, int] = field(default_factory=dict)
     """How many records a shard's trainings leave out at least."""
+    records: dict[str, dict[str, Digest]] = field(default_factory=dict)
+    """The pictures of each training, by name of their record."""
+    unlearned: dict[str, set[Digest]] = field(default_factory=dict)
+    """The pictures that were unlearned, by target; the oldest first."""
     tombstones: set[str] = field(default_factory=set)
     receipts: list[tuple[str, bool]] = field(default_factory=list)
     """The chain: the UID of each receipt, and whether it is Complete."""
@@ -52,9 +65,39 @@ class Store:
             doomed = sorted(
                 {*doomed, *(name for name in trained if self.is_outdated(name, former))}
             )
+        uid_of_shard, names = shard_of(ShardUID(uid)), former.records if former else ()
+        pictures = {
+            picture
+            for name in doomed
+            if name.startswith(f"shards/{uid_of_shard}/")
+            for picture in chosen(self.records[name], names)
+        }
+        if pictures:
+            self.unlearned.setdefault(uid, set()).update(pictures)
         for name in doomed:
             del self.artefacts[name]
         return len(doomed)
+
+    def pictures(self, uid: str, key: str) -> frozenset[Digest]:
+        """Return the pictures of a training; none where it is gone."""
+        place = f"shards/{uid}/{key}"
+        return frozenset(self.records[place].values() if place in self.artefacts else ())
+
+    def listed_pictures(self, uid: str, names: Collection[str]) -> frozenset[Digest]:
+        """Return the pictures of a shard's trainings that are still there; of these names alone."""
+        places = (name for name in self.artefacts if name.startswith(f"shards/{uid}/"))
+        return frozenset(p for place in places for p in chosen(self.records[place], names))
+
+    def unlearned_lists(self) -> UnlearnedLists:
+        """Return the keyed digests of what was unlearned, as the real store has them."""
+        return UnlearnedLists(
+            KEY,
+            tuple(
+                UnlearnedList(uid, "", frozenset(keyed_digest(KEY, each) for each in pictures))
+                for uid, pictures in self.unlearned.items()
+            ),
+            unread=0,
+        )
 
     def collect(self, forgotten: Sequence[str], kept: Sequence[KeptTrainings]) -> int:
         """Remove resurrected artifacts of unlearned UIDs, and of records that left shards."""
@@ -85,7 +128,13 @@ class Store:
         """Restore the store from a backup."""
         self.artefacts = dict(older.artefacts)
         self.tombstones, self.receipts = set(older.tombstones), list(older.receipts)
+        self.unlearned = {uid: set(pictures) for uid, pictures in older.unlearned.items()}
 
     def completed(self) -> set[str]:
         """Return the UIDs that have a Complete receipt."""
         return {uid for uid, complete in self.receipts if complete}
+
+
+def chosen(records: Mapping[str, Digest], names: Collection[str]) -> Iterator[Digest]:
+    """Yield the pictures of these names, or all where there are none."""
+    return (picture for name, picture in records.items() if not names or name in names)

@@ -9,7 +9,7 @@ from tests.spec.vocabulary import *
 CATS, DOGS = a_shard("cats").trained(), a_shard("dogs").trained()
 NEW_DOGS = DOGS.with_fields(comparison=None)
 COMPARISON = StartCompare(Ingredient(uid("dogs"), key("dogs")))
-SHARED = Comparison(100, ((uid("cats"), 40),), 40)
+SHARED = Comparison(100, ((uid("cats"), 40),), 40, shared_with=1)
 REFUSING = a_soup().of("cats").with_fields(refuses_overlaps=True)
 
 
@@ -72,6 +72,25 @@ def test_both_shards_name_the_other_and_count_the_records(reverse: bool) -> None
         "40 records are in cats as well"
     )
     assert soup.message == "cats, dogs share records: see their condition Overlaps"
+
+
+def test_pictures_that_look_alike_are_told_apart_and_refuse_nothing() -> None:
+    alike = Comparison(100, similar=((uid("cats"), 14),))
+    dogs = DOGS.with_fields(comparison=alike)
+    world = a_world(REFUSING, CATS, dogs)
+    both = replace(SHARED, similar=alike.similar)
+    joined = a_world(
+        a_soup().of("cats", "dogs"),
+        *(CATS, DOGS.with_fields(comparison=both), a_server().of("cats", "dogs")),
+    )
+
+    assert check(world, NOON).inputs.recipe == a_recipe("cats", "dogs")
+    assert conditions_of(world, uid("cats"))[ConditionType.OVERLAPS] == (
+        "14 look like pictures of dogs"
+    )
+    assert conditions_of(joined, uid("dogs"))[ConditionType.OVERLAPS] == (
+        "40 records are in cats as well; 14 look like pictures of cats"
+    )
 
 
 def test_shards_without_common_records_have_no_such_condition() -> None:

@@ -12,6 +12,7 @@ from tests.training.runs import Ground, Watched, a_training
 from stockpot.api.manifest import Manifest
 from stockpot.api.omissions import OmissionReason
 from stockpot.api.results import ResultMessage, TrainResult
+from stockpot.diffusion.likeness import likeness_of
 from stockpot.diffusion.records import list_records
 from stockpot.errors import Refused
 
@@ -129,8 +130,11 @@ def test_the_records_of_a_training_are_listed_under_its_lineage(ground: Ground) 
     lines = [json.loads(line) for line in text.splitlines()]
     manifest = Manifest.model_validate_json((weights.parent / "manifest.json").read_text())
     assert manifest.files == (weights.name, "records.jsonl")
-    assert [(line["fileName"], line["picture"], line["record"]) for line in lines] == [
-        (record.name, record.picture, record.digest) for record in records[1:]
+    assert [
+        (line["fileName"], line["picture"], line["record"], line["likeness"]) for line in lines
+    ] == [
+        (record.name, record.picture, record.digest, likeness_of(record.decode()).hex())
+        for record in records[1:]
     ]
 
 

@@ -28,7 +28,12 @@ def store(tmp_path: Path) -> FolderStore:
 
 def listed(pictures: Iterable[str]) -> list[ListedRecord]:
     return [
-        ListedRecord(f"{number}.png", digest_of_bytes(name.encode()), digest_of_bytes(b"any"))
+        ListedRecord(
+            f"{number}.png",
+            digest_of_bytes(name.encode()),
+            digest_of_bytes(b"any"),
+            digest_of_bytes(name.encode()).removeprefix("sha256:")[:32],
+        )
         for number, name in enumerate(pictures)
     ]
 
@@ -62,6 +67,21 @@ def test_records_are_counted_by_shard_and_once_in_all(store: FolderStore, tmp_pa
     assert [(each.shard, each.records) for each in result.shared] == [("eels", 4), ("dogs", 2)]
     assert (result.records, result.shared_records, result.shard_count) == (4, 4, 2)
     assert result.unread == 0
+
+
+def test_pictures_that_look_alike_are_counted_apart(store: FolderStore, tmp_path: Path) -> None:
+    likeness = "0f" * 16
+    for uid, name in ((CATS.uid, "mine"), ("dogs", "scaled")):
+        record = ListedRecord(
+            "1.png", digest_of_bytes(name.encode()), digest_of_bytes(b"any"), likeness
+        )
+        path = write_record_list(tmp_path / "list", [record])
+        store.put(KEYS.ingredient(uid, key_of(uid)) + RECORD_LIST, path.read_bytes())
+
+    result = compare(tmp_path, "dogs")
+
+    assert [(each.shard, each.records) for each in result.similar] == [("dogs", 1)]
+    assert (result.shared, result.shared_records, result.similar_count) == ((), 0, 1)
 
 
 def test_lists_that_are_missing_or_damaged_are_counted(store: FolderStore, tmp_path: Path) -> None:

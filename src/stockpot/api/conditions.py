@@ -49,7 +49,7 @@ class ConditionType(Explained):
     UNLEARNED = "Unlearned", "DataShard: the shard is unlearned, and its receipt is stored."
     OVERLAPS = (
         "Overlaps",
-        "Shards share records, which stay learnt when one is deleted; present only while they do.",
+        "Shards share records, which stay learnt when one is deleted; False: not all are compared.",
     )
     TRAINING_COMPLETE = "TrainingComplete", "Soup: every included shard has its ingredient."
     EVALUATED = "Evaluated", "Soup: the current revision is evaluated."
@@ -111,6 +111,10 @@ class Reason(Explained):
     TRAINING_FAILED = "TrainingFailed", "The training failed training.maxAttempts times."
     NOT_COMPARED = "NotCompared", "The shard is not compared with the other shards yet."
     OVERLAPS = "Overlaps", "The shard has records that other shards have as well."
+    LOOKS_ALIKE = (
+        "LooksAlike",
+        "The shard has pictures that look like those of other shards, and are other files.",
+    )
     NOT_MERGED = "NotMerged", "The revision of these shards is not merged yet."
     MERGING = "Merging", "The revision of these shards is being merged."
     MERGE_FAILED = "MergeFailed", "The merge failed."

@@ -27,6 +27,15 @@ class Problem(Model):
     help: str = ""
 
 
+class SharedRecords(Model):
+    """The records that another shard has as well."""
+
+    shard: str
+    """UID of the other shard."""
+    records: int = Field(ge=1)
+    """Number of records of the compared shard whose picture the other one has."""
+
+
 class SignedReceipt(Model):
     """A receipt that a sign run wrote, or that it read because an earlier run had written it."""
 
@@ -45,15 +54,12 @@ class SignedReceipt(Model):
     """Number of items that could not be confirmed."""
     missing_named: tuple[int, ...] = ()
     """Positions of these items in the result's `missing`; the receipt names them all."""
-
-
-class SharedRecords(Model):
-    """The records that another shard has as well."""
-
-    shard: str
-    """UID of the other shard."""
-    records: int = Field(ge=1)
-    """Number of records of the compared shard whose picture the other one has."""
+    kept_digests: int | None = None
+    """Number of keyed digests of records that are kept of the unlearning; None without a list."""
+    survives_in: tuple[SharedRecords, ...] = Field(default=(), exclude_if=lambda all_: not all_)
+    """Some of the living shards that have records of the unlearned one."""
+    survives_in_count: int = Field(default=0, exclude_if=lambda count: not count)
+    """Number of these shards; the receipt names them all."""
 
 
 class ResultMessage(Model):
@@ -83,6 +89,8 @@ class ResultMessage(Model):
     missing: tuple[str, ...] = ()
     residuals: tuple[str, ...] = ()
     shared: tuple[SharedRecords, ...] = Field(default=(), exclude_if=lambda shared: not shared)
+    similar: tuple[SharedRecords, ...] = Field(default=(), exclude_if=lambda all_: not all_)
+    returning: tuple[SharedRecords, ...] = Field(default=(), exclude_if=lambda all_: not all_)
     unknown: tuple[str, ...] = Field(default=(), exclude_if=lambda unknown: not unknown)
     omissions: Omissions = Field(default=(), exclude_if=lambda omissions: not omissions)
     figures: dict[str, str] = Field(default_factory=dict)
@@ -98,6 +106,8 @@ class _Result(Model):
     KIND: ClassVar[RunKind]
     FIGURES: ClassVar[Mapping[str, str]] = {}
     """The key among the message's figures, by name of the field."""
+    LATER_FIGURES: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the last release does not know: they are written where they are not 0."""
 
     reused: bool = False
     """Whether an earlier run of the same name had done the work."""
@@ -129,7 +139,8 @@ class _Result(Model):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         figures = dict(fields.pop("figures", {}))
         for name, key in self.FIGURES.items():
-            if (value := fields.pop(name)) is not None:
+            value = fields.pop(name)
+            if value is not None and (value or name not in self.LATER_FIGURES):
                 figures[key] = str(value)
         return ResultMessage(**fields, figures=figures)
 
@@ -201,7 +212,11 @@ class PurgeResult(_Result):
     """The objects that a purge of a shard, or of one training of it, removed and left."""
 
     KIND = RunKind.PURGE
-    FIGURES: ClassVar = {"residual_count": "residuals", "locked_count": "locked"}
+    FIGURES: ClassVar = {
+        "residual_count": "residuals",
+        "locked_count": "locked",
+        "kept_digests": "keptDigests",
+    }
 
     purged_objects: int
     purged_bytes: int
@@ -212,6 +227,10 @@ class PurgeResult(_Result):
     """Number of objects that the purge left: of unknown lineage, or kept by a lock."""
     locked_count: int
     """Number of residuals that an object lock of the bucket keeps."""
+    kept_digests: int | None = None
+    """Number of keyed digests of its records that are kept, so that they come back only by name.
+
+    None where there is no list of them: the training had none, or the store refused to keep it."""
 
 
 class RescanResult(_Result):
@@ -286,14 +305,21 @@ class FindResult(_Result):
 
 
 class CompareResult(_Result):
-    """The records that a shard shares with others."""
+    """The records that a shard shares with others, and those that were unlearned before."""
 
     KIND = RunKind.COMPARE
     FIGURES: ClassVar = {
         "shared_records": "sharedRecords",
         "shard_count": "shards",
         "unread": "unread",
+        "similar_count": "similarShards",
+        "returning_records": "returningRecords",
+        "returning_count": "unlearnings",
+        "unread_lists": "unreadLists",
     }
+    LATER_FIGURES: ClassVar = frozenset(
+        {"similar_count", "returning_records", "returning_count", "unread_lists"}
+    )
 
     records: int | None = None
     """Number of records in the shard's list; None if there is no list that can be read."""
@@ -305,6 +331,20 @@ class CompareResult(_Result):
     """Number of shards that share a record."""
     unread: int = 0
     """Number of shards that were not compared: they have no list that can be read."""
+    similar: tuple[SharedRecords, ...] = ()
+    """Up to 8 shards with pictures that look like some of the shard's, and are other files."""
+    similar_count: int = 0
+    """Number of these shards."""
+    returning: tuple[SharedRecords, ...] = ()
+    """Up to 16 unlearnings with the most of the shard's records, by the UID of what was unlearned.
+
+    Each record counts in its last unlearning."""
+    returning_records: int = 0
+    """Number of records that were unlearned before."""
+    returning_count: int = 0
+    """Number of unlearnings that had any of them."""
+    unread_lists: int = 0
+    """Number of unlearnings whose list of records cannot be read."""
 
 
 RunResult = (

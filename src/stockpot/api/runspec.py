@@ -368,8 +368,19 @@ class FindRun(_Run):
         return (self.shard,)
 
 
+class LeavingRecords(Model):
+    """Records that are being unlearned, in whichever ingredients of a shard have them."""
+
+    unlearned: str
+    """UID of what is unlearned: of the shard; of records, with a dot and a key prefix."""
+    shard: str
+    """UID of the shard."""
+    names: tuple[str, ...] = ()
+    """Names of the records that leave; empty where all do."""
+
+
 class CompareRun(_Run):
-    """Count the records that a shard shares with other shards of its soup."""
+    """Count the records that a shard shares with others, and those that were unlearned before."""
 
     deletes: ClassVar[bool] = True
 
@@ -378,6 +389,8 @@ class CompareRun(_Run):
     training_key: DigestString
     others: tuple[LineagePair, ...] = ()
     """The ingredients of the other shards."""
+    leaving: tuple[LeavingRecords, ...] = ()
+    """What is being unlearned now."""
 
     @property
     def about(self) -> tuple[ObjectRef, ...]:

@@ -11,10 +11,12 @@ import click
 
 from stockpot.api.reading import read_lenient
 from stockpot.api.v1alpha1 import (
+    MOST_SURVIVING,
     Completeness,
     ObjectMeta,
     Scope,
     Successor,
+    SurvivingShard,
     UidRef,
     UnlearningReceipt,
     UnlearningReceiptSpec,
@@ -133,6 +135,14 @@ def object_of(receipt: Receipt) -> UnlearningReceipt:
             residuals=predicate.purge.residuals,
             missing=tuple(reason[:256] for reason in predicate.missing[:16]),
             data_digest=predicate.data_digest,
+            kept_digests=predicate.kept_digests,
+            survives_in=tuple(
+                SurvivingShard(uid=each.shard, name=each.name, records=each.records)
+                for each in sorted(predicate.survives_in, key=lambda each: -each.records)[
+                    :MOST_SURVIVING
+                ]
+            ),
+            survives_in_count=len(predicate.survives_in),
             finalizer_removed=predicate.finalizer_removed,
         ),
     )

@@ -150,6 +150,11 @@ class RecordReceipt:
     """How many objects were left in the store: of unknown lineage, or kept by a lock."""
     missing: tuple[str, ...] = ()
     """What could not be confirmed."""
+    kept_digests: int | None = None
+    """How many keyed digests of its records are kept; None without a list of them."""
+    survives_in: tuple[tuple[ShardUID, int], ...] = ()
+    """Living shards that have records of the unlearned one, with their number; not all of many."""
+    survives_in_count: int = 0
     previous: Digest | None = None
     """Digest of the chain's entry before it; None for the first."""
 

@@ -9,6 +9,7 @@ from stockpot.core.attempts import failed, last_attempt, start_once
 from stockpot.core.blocker import Blocker
 from stockpot.core.overlaps import describe, may_join, overlaps_of, wanted_comparison
 from stockpot.core.recipe import ShardUID
+from stockpot.core.returning_records import forgotten, returning_records
 from stockpot.core.run_starts import StartCompare
 from stockpot.core.shard import Comparison, Shard
 from stockpot.core.stages import CheckInput
@@ -27,6 +28,8 @@ def compared(shard: Shard, inputs: CheckInput) -> Blocker | None:
         if blocker := failed(start, world, Reason.NOT_COMPARED, what):
             return blocker
         return Blocker(Reason.NOT_COMPARED, f"{shard.name} is compared with the other shards")
+    if returning := returning_records(shard, world):
+        return forgotten(shard, returning, world)
     overlaps = overlaps_of(shard.uid, world)
     return Blocker(
         Reason.OVERLAPS,
@@ -48,7 +51,12 @@ def plan_comparison(shard: Shard, world: World, now: datetime) -> tuple[Action, 
             result.records,
             tuple((ShardUID(each.shard), each.records) for each in result.shared),
             result.shared_records,
+            result.shard_count,
             result.unread,
+            tuple((ShardUID(each.shard), each.records) for each in result.similar),
+            tuple((ShardUID(each.shard), each.records) for each in result.returning),
+            result.returning_count,
+            result.unread_lists,
         )
         return (RecordComparison(start.ingredient, comparison),)
     return start_once(start, world, now)

@@ -123,5 +123,8 @@ def _receipts_in(result: SignResult, run: Run) -> Iterator[RecordReceipt]:
             signed_at=receipt.signed_at,
             residuals=receipt.residuals,
             missing=tuple(result.missing[place] for place in receipt.missing_named),
+            kept_digests=receipt.kept_digests,
+            survives_in=tuple((ShardUID(e.shard), e.records) for e in receipt.survives_in),
+            survives_in_count=receipt.survives_in_count,
             previous=Digest(previous) if previous else None,
         )

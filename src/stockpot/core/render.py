@@ -98,7 +98,9 @@ def _of_records(action: Action, names: dict[str, str]) -> str:
             return f"+ compare   {names[ingredient.shard]}{_again(attempt)}"
         case act.RecordComparison(ingredient, comparison):
             shared = comparison.shared_records
-            return f"= compared  {names[ingredient.shard]}   {shared} records are in others"
+            back = sum(records for _, records in comparison.returning)
+            more = f", {back} were unlearned before" if back else ""
+            return f"= compared  {names[ingredient.shard]}   {shared} records are in others{more}"
         case act.CancelRecordRemoval(shard):
             return f"+ records   of {names[shard]}"
         case act.DropIngredient(shard, _, records):

@@ -4,7 +4,7 @@ Only what can be derived is here. What has to be remembered, as the result of a 
 recorded by the action that learnt it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
@@ -15,7 +15,7 @@ from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
 from stockpot.core.membership import is_weightless
 from stockpot.core.overlaps import describe as describe_overlaps
-from stockpot.core.overlaps import overlaps_of
+from stockpot.core.overlaps import describe_gaps, describe_similar, overlaps_of
 from stockpot.core.recipe import Recipe, ShardUID
 from stockpot.core.rescan import unrecorded_receipts
 from stockpot.core.revision import Revision
@@ -163,10 +163,17 @@ def _included(shard: Shard, blocker: Blocker | None, assessment: Assessment) -> 
 
 def _overlaps(shard: Shard, world: World) -> Iterator[ConditionUpdate]:
     """Say which records the shard shares with others: they stay learnt where one is deleted."""
-    if overlaps := overlaps_of(shard.uid, world):
-        yield ConditionUpdate(
-            ConditionType.OVERLAPS, True, Reason.OVERLAPS, describe_overlaps(overlaps, world)
-        )
+    overlaps = overlaps_of(shard.uid, world)
+    similar = describe_similar(shard.uid, world)
+    gaps = describe_gaps(shard.comparison) if shard.comparison else ""
+    parts = (describe_overlaps(overlaps, world) if overlaps else "", similar, gaps)
+    message = "; ".join(filter(None, parts))
+    if overlaps:
+        yield ConditionUpdate(ConditionType.OVERLAPS, True, Reason.OVERLAPS, message)
+    elif similar:
+        yield ConditionUpdate(ConditionType.OVERLAPS, False, Reason.LOOKS_ALIKE, message)
+    elif gaps:
+        yield ConditionUpdate(ConditionType.OVERLAPS, False, Reason.NOT_COMPARED, message)
 
 
 def _soup(assessment: Assessment) -> SoupStatusReport:
@@ -272,10 +279,23 @@ def _overlapping(world: World) -> Iterator[ConditionUpdate]:
     """Name the shards that share records: deleting one leaves them in the soup."""
     names = sorted(shard.name for shard in world.shards if overlaps_of(shard.uid, world))
     if names:
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         yield ConditionUpdate(
             ConditionType.OVERLAPS,
             True,
             Reason.OVERLAPS,
-            f"{', '.join(names[:5])}{more} share records: see their condition Overlaps",
+            f"{_first(names)} share records: see their condition Overlaps",
         )
+        return
+    names = sorted(s.name for s in world.shards if s.comparison and describe_gaps(s.comparison))
+    if names:
+        yield ConditionUpdate(
+            ConditionType.OVERLAPS,
+            False,
+            Reason.NOT_COMPARED,
+            f"{_first(names)} could not be compared with all others: see their condition Overlaps",
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

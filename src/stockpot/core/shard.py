@@ -58,8 +58,19 @@ class Comparison:
     """The shards with the most of its records, each with the number of them."""
     shared_records: int = 0
     """Number of its records that any other shard has as well."""
+    shared_with: int = 0
+    """Number of shards that have any of its records."""
     unread: int = 0
     """Number of shards that have no list that can be read, so that they were not compared."""
+    similar: tuple[tuple[ShardUID, int], ...] = ()
+    """Shards with pictures that look like some of its own and are other files, with their number.
+    """
+    returning: tuple[tuple[ShardUID, int], ...] = ()
+    """The unlearnings that had the most of its records, each with the number of them."""
+    returning_count: int = 0
+    """Number of unlearnings that had any of its records."""
+    unread_lists: int = 0
+    """Number of unlearnings whose list of records cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,10 @@ class Shard:
     """Digest of the place that its data is read from."""
     data: Digest | None = None
     """Digest of its records, as declared or as read."""
-    relearn: str = ""
-    """Name of the receipt of data that was unlearned before and may be trained on again."""
+    relearn: frozenset[str] = frozenset()
+    """Names of receipts of what was unlearned before and may be trained on again."""
+    first_trained_at: datetime | None = None
+    """When it was first trained: what was unlearned later on belongs to another donor."""
     trained: TrainingOutcome | None = None
     excluded_records: frozenset[str] = frozenset()
     """Records that it is trained without, now (`spec.excludeRecords`)."""
@@ -136,6 +149,11 @@ class Shard:
         """Records that the spec no longer excludes, though they were excluded for good."""
         left_out = self.trained.left_out if self.trained else frozenset()
         return (self.forgotten_records | left_out) - self.excluded_records
+
+    @property
+    def taught_since(self) -> datetime | None:
+        """When it was first trained. None: it never was."""
+        return self.first_trained_at or (self.trained.at if self.trained else None)
 
     @property
     def ingredient(self) -> Ingredient | None:

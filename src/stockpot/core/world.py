@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from operator import itemgetter
 
@@ -97,15 +98,26 @@ class World:
     @cached_property
     def overlaps(self) -> Mapping[ShardUID, Mapping[ShardUID, int]]:
         """By UID of a shard or target, the living shards that share records, with their number."""
+        return self._both_ways({uid: each.shared for uid, each in self.comparisons.items()})
+
+    @cached_property
+    def similarities(self) -> Mapping[ShardUID, Mapping[ShardUID, int]]:
+        """By UID, the living shards with pictures that look alike and are other files."""
+        return self._both_ways({uid: each.similar for uid, each in self.comparisons.items()})
+
+    def _both_ways(
+        self, pairs: Mapping[ShardUID, Sequence[tuple[ShardUID, int]]]
+    ) -> Mapping[ShardUID, Mapping[ShardUID, int]]:
+        """Read pairs of shards from either; only those are named which live."""
         living = {shard.uid for shard in self.shards if shard.ingredient}
-        overlaps: dict[ShardUID, dict[ShardUID, int]] = {}
-        for uid, comparison in self.comparisons.items():
-            for other, number in comparison.shared:
-                for owner, shares_with in ((uid, other), (other, uid)):
-                    if shares_with in living:
-                        known = overlaps.setdefault(owner, {})
-                        known[shares_with] = max(number, known.get(shares_with, 0))
-        return overlaps
+        known: dict[ShardUID, dict[ShardUID, int]] = {}
+        for uid, others in pairs.items():
+            for other, number in others:
+                for owner, named in ((uid, other), (other, uid)):
+                    if named in living:
+                        of_owner = known.setdefault(owner, {})
+                        of_owner[named] = max(number, of_owner.get(named, 0))
+        return known
 
     @property
     def active_trainings(self) -> int:
@@ -124,7 +136,7 @@ class World:
         None where `spec.relearn` names it. Data that was trained on before that unlearning was
         requested belongs to another donor, and stays.
         """
-        since = shard.trained.at if shard.trained else None
+        since = shard.taught_since
         equal = {
             receipt
             for digest in (shard.source, shard.data)
@@ -138,8 +150,21 @@ class World:
         ]
         last = max(same, key=lambda receipt: receipt.sequence, default=None)
         # An unlearning may have several receipts: any of them may be named.
-        named = {receipt.shard for receipt in same if receipt.name == shard.relearn}
+        named = {receipt.shard for receipt in same if receipt.name in shard.relearn}
         return None if last is None or last.shard in named else last
+
+    @cached_property
+    def unlearning_requests(self) -> Mapping[ShardUID, datetime | None]:
+        """When each target was requested, by its UID."""
+        return {target.uid: target.requested_at for target in self.targets}
+
+    @cached_property
+    def receipts_by_shard(self) -> Mapping[ShardUID, Sequence[RecordedReceipt]]:
+        """Receipts by the UID of what was unlearned."""
+        by_shard: dict[ShardUID, list[RecordedReceipt]] = {}
+        for receipt in self.receipts:
+            by_shard.setdefault(receipt.shard, []).append(receipt)
+        return by_shard
 
     @cached_property
     def _receipts_of(self) -> Mapping[Digest | None, Sequence[RecordedReceipt]]:

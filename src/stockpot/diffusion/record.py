@@ -39,6 +39,11 @@ class Record:
         """Digest of picture and caption together."""
         return digest_of_json("record/1", {"caption": self.caption, "picture": self.picture})
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All names by which `excludeRecords` may name the record."""
+        return frozenset({self.name, self.picture, self.digest})
+
     def read(self) -> bytes:
         """Read the picture's bytes, and check that they are those of when the folder was listed.
 

@@ -40,7 +40,7 @@ from stockpot.diffusion.record import CorruptPicture as CorruptPicture  # noqa: 
 from stockpot.diffusion.record import Record as Record  # noqa: PLC0414
 from stockpot.diffusion.record import refuse_data
 from stockpot.diffusion.tar_shards import read_tar_folder
-from stockpot.store.record_list import normal_name
+from stockpot.store.record_list import normal_name, remaining
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -127,28 +127,22 @@ def exclude(
     if not names:
         return DataFolder(list(records))
     wanted = {normal_name(name) for name in names}
-    chosen = {record.name for record in records if _names(record) & wanted}
-    known = {name for record in records for name in _names(record)}
+    chosen = {record.name for record in records if record.names & wanted}
+    known = {name for record in records for name in record.names}
     if unknown := sorted(wanted - known - {normal_name(name) for name in may_be_missing}):
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         refuse_data(
             f"No record of the data is called {', '.join(unknown[:3])}{more}.",
             "Name records in excludeRecords by their path inside the data folder, or by digest.",
         )
-    excluded = {record.picture for record in records if record.name in chosen}
-    left = [record for record in records if record.picture not in excluded]
+    left = remaining(records, wanted)
     if not left:
         refuse_data("excludeRecords leaves no record.", "Delete the DataShard: that unlearns all.")
-    counter = OmissionCounter()
+    counter, kept = OmissionCounter(), {record.name for record in left}
     for record in records:
-        if record.picture in excluded and record.name not in chosen:
+        if record.name not in kept | chosen:
             counter.add(OmissionReason.EXCLUDED_COPY, record.name)
     return DataFolder(left, counter.omissions())
-
-
-def _names(record: Record) -> set[str]:
-    """Return all names by which `excludeRecords` may name a record."""
-    return {record.name, record.picture, record.digest}
 
 
 def _refuse_two_forms(scan: FolderScan) -> None:

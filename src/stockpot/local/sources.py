@@ -80,11 +80,14 @@ class SourceCheck:
         is_known = stored is not None and stored.spec == shard.spec
         if not (is_known and stored.status.ingredient):  # A trained shard needs no data.
             yield from self._of_source(manifest, shard.spec.source, "source", ExitCode.BAD_DATA)
-        wanted = shard.spec.relearn
-        if wanted and not is_known:
-            receipts = self.objects.list(UnlearningReceipt, shard.metadata.namespace)
-            known = [receipt.metadata.name for receipt in receipts]
-            if wanted not in known:
+        if not (shard.spec.relearn and not is_known):
+            return
+        receipts = self.objects.list(UnlearningReceipt, shard.metadata.namespace)
+        known = [receipt.metadata.name for receipt in receipts]
+        # Without its receipt's object, what was unlearned is named by the UID of its shard.
+        uids = {receipt.spec.shard.uid for receipt in receipts}
+        for wanted in shard.spec.relearn.split(","):
+            if wanted not in {*known, *uids}:
                 near = nearest(wanted, known)
                 why = Complaint(
                     f"there is no UnlearningReceipt {wanted}",

@@ -214,7 +214,7 @@ def _record_unlearning(
     gone = gone_shard(action.shard, soup, objects, world)
     key = Keys(soup.metadata.namespace).receipt(soup.metadata.uid, action.sequence)
     current = world.soup.current.revision if world.soup.current and world.soup.alive else None
-    writer.create(new_receipt(action, gone, soup, key, current))
+    writer.create(new_receipt(action, gone, soup, key, current, world.names))
     writer.change_soup(with_receipt(action))
     if former := former_training(action.shard, objects, world):
         writer.change_shard(former.shard, note_former_receipt(former, action))

@@ -1,6 +1,6 @@
 """RunSpecs of the runs that a plan starts. Pure: the same objects make the same RunSpec."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from stockpot.api.runspec import (
     CompareRun,
     EvaluateRun,
     FindRun,
+    LeavingRecords,
     MergeRun,
     ObjectRef,
     PurgeRun,
@@ -27,7 +28,7 @@ from stockpot.api.server_reports import EndedReport, HeldReport
 from stockpot.api.serving import Grant
 from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.core.overlaps import overlaps_of
-from stockpot.core.recipe import Lineage, ShardUID
+from stockpot.core.recipe import Lineage, ShardUID, shard_of
 from stockpot.core.revision import Promotion, Revision
 from stockpot.core.run_starts import (
     DueReceipt,
@@ -193,7 +194,21 @@ def _compare_run(start: StartCompare, inputs: RunInputs) -> CompareRun:
         shard=shard_ref(shard),
         training_key=own.key,
         others=lineage_pairs(others),
+        leaving=tuple(_leaving_records(inputs)),
     )
+
+
+def _leaving_records(inputs: RunInputs) -> Iterator[LeavingRecords]:
+    """Yield what is being unlearned: no list may be kept of it yet."""
+    for target in inputs.world.targets:
+        former = None
+        if target.past_training:
+            former = gone_shard(target.uid, inputs.soup, inputs.objects, inputs.world).former
+        yield LeavingRecords(
+            unlearned=target.uid,
+            shard=shard_of(target.uid),
+            names=former.records if former else (),
+        )
 
 
 BUILDERS: Mapping[type[Start], Callable[[Any, RunInputs], RunSpec]] = {

@@ -12,6 +12,8 @@
     tombstones/<shard uid>                    written before a purge, kept for ever
     inventories/<shard uid>.json              what the purge found and removed
     receipts/<soup uid>/<sequence>.dsse.json  append-only, hash-chained
+    unlearned/<soup uid>/key                  what the digests of the lists beside it are keyed with
+        <shard uid>.list                      keyed digests of a shard's pictures, kept for ever
 
 Digests stand in keys as their 64 hex digits, without `sha256:`.
 """
@@ -24,6 +26,8 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "manifest.json"
 RECORD_LIST = "records.jsonl"
 """The list of the records that an ingredient was trained on."""
+UNLEARNED_LIST = ".list"
+"""The end of the name of a list of unlearned records."""
 SUMS = "sums"
 """The sums file of an accumulator."""
 
@@ -90,6 +94,18 @@ class Keys:
     def receipt(self, soup_uid: str, sequence: int) -> str:
         """One receipt; sequences begin at 1."""
         return f"{self.receipts(soup_uid)}{sequence:08d}.dsse.json"
+
+    def unlearned(self, soup_uid: str) -> str:
+        """The folder of what is kept of a soup's unlearned records, ending in a slash."""
+        return f"{self.namespace}/unlearned/{soup_uid}/"
+
+    def unlearned_key(self, soup_uid: str) -> str:
+        """The key of a soup's keyed digests, which only the identity that purges can read."""
+        return f"{self.unlearned(soup_uid)}key"
+
+    def unlearned_list(self, soup_uid: str, shard_uid: str) -> str:
+        """The keyed digests of the records that were unlearned with a shard."""
+        return f"{self.unlearned(soup_uid)}{shard_uid}{UNLEARNED_LIST}"
 
 
 def bare(digest: str) -> str:

@@ -4,15 +4,16 @@ It lies beside the weights, under their manifest and lineage, and is purged with
 records by the digest of their picture's file and by their path, so whoever can read a shard's
 ingredient can read which pictures it was trained on.
 
-    {"fileName": "cats/17.png", "picture": "sha256:…", "record": "sha256:…"}
+    {"fileName": "cats/17.png", "picture": "sha256:…", "record": "sha256:…", "likeness": "c3…"}
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Protocol, TypeVar
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from stockpot.api.model import DigestString, Model
 from stockpot.core.digests import Digest
@@ -26,6 +27,7 @@ class _Line(Model):
     file_name: str
     picture: DigestString
     record: DigestString
+    likeness: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,43 @@ class ListedRecord:
     """Digest of the picture's file. Records with the same picture are copies."""
     record: Digest
     """Digest of picture and caption together."""
+    likeness: str = ""
+    """Perceptual hash of the picture, 32 hex digits. Empty where it could not be decoded, and in
+    lists of the first releases."""
 
     @property
     def names(self) -> frozenset[str]:
         """All names by which `excludeRecords` may name the record."""
         return frozenset({self.name, self.picture, self.record})
+
+
+class NamedPicture(Protocol):
+    """A record as `excludeRecords` knows it."""
+
+    @property
+    def picture(self) -> Digest:
+        """Digest of the picture's file."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All names by which `excludeRecords` may name the record."""
+        ...
+
+
+_Named = TypeVar("_Named", bound=NamedPicture)
+
+
+def remaining(records: Iterable[_Named], names: Collection[str]) -> list[_Named]:
+    """Leave out the records that names mean, with all copies: records with the same picture.
+
+    Args:
+        records: All records of a shard.
+        names: As `excludeRecords` has them, each in its normal form.
+    """
+    known = list(records)
+    excluded = {record.picture for record in known if not record.names.isdisjoint(names)}
+    return [record for record in known if record.picture not in excluded]
 
 
 def normal_name(name: str) -> str:
@@ -54,7 +88,12 @@ def write_record_list(path: Path, records: Iterable[ListedRecord]) -> Path:
     """Write the list, in the order of the records, and return its path."""
     with path.open("w", encoding="utf-8") as file:
         for listed in records:
-            line = _Line(file_name=listed.name, picture=listed.picture, record=listed.record)
+            line = _Line(
+                file_name=listed.name,
+                picture=listed.picture,
+                record=listed.record,
+                likeness=listed.likeness,
+            )
             file.write(line.model_dump_json() + "\n")
     return path
 
@@ -83,7 +122,7 @@ def _records(store: ObjectStore, key: str, size_bytes: int) -> Iterator[ListedRe
             read = _Line.model_validate_json(line)
         except ValidationError as error:
             raise _refused(key, number) from error
-        yield ListedRecord(read.file_name, Digest(read.picture), Digest(read.record))
+        yield ListedRecord(read.file_name, Digest(read.picture), Digest(read.record), read.likeness)
 
 
 def _lines(store: ObjectStore, key: str, size_bytes: int) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ file is named by a digest of its inputs. It is removed with the scratch folder a
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from stockpot.api.training import Training
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.caption_window import count_unread_captions
+from stockpot.diffusion.likeness import LIKENESS_BYTES, likeness_of
 from stockpot.diffusion.pictures import pixels
 from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
 from stockpot.diffusion.records import CorruptPicture, Record
@@ -46,10 +47,20 @@ class EncodedShard:
     """Float32, shape (U, T, D); the first is of the empty caption."""
     captions: Tensor
     """Index of each record's embedding, shape (N,)."""
+    likenesses: Tensor
+    """Perceptual hash of each record's picture, uint8, shape (N, 16)."""
+    places: Tensor
+    """Index of each record among those that were to be encoded, shape (N,)."""
     corrupt: tuple[str, ...]
     """Pictures that cannot be decoded, and why; they are in none of the tensors."""
     omissions: Omissions = ()
     """Pictures and captions that the tensors hold in part or not at all, corrupt ones included."""
+
+    @property
+    def likeness_by_place(self) -> Mapping[int, str]:
+        """The perceptual hash of each record's picture in hex, by its place."""
+        hashes = (bytes(row).hex() for row in self.likenesses.tolist())
+        return dict(zip(self.places.tolist(), hashes, strict=True))
 
     @property
     def records(self) -> int:
@@ -87,7 +98,7 @@ def encode_records(
     unfit = resolution_complaint(training.resolution, parts.pixels_per_latent)
     refuse([unfit] if unfit else [])
     name = digest_of_json(
-        "encoded/2",
+        "encoded/3",
         {
             "base": base,
             "data": data,
@@ -115,12 +126,14 @@ def _encode(
     progress.begin("encoding", len(records))
     latents: list[Tensor] = []
     usable: list[Record] = []
+    likenesses: list[bytes] = []
+    places: list[int] = []
     corrupt: list[str] = []
     counter = OmissionCounter()
     for at in range(0, len(records), _BATCH_SIZE):
         raise_if_stopping(stop)
         pictures = []
-        for record in records[at : at + _BATCH_SIZE]:
+        for index, record in enumerate(records[at : at + _BATCH_SIZE], start=at):
             try:
                 decoded = record.decode_with_notes()
             except CorruptPicture as error:
@@ -128,6 +141,8 @@ def _encode(
                 counter.add(OmissionReason.CORRUPT_PICTURE, str(error))
                 continue
             pictures.append(pixels(decoded.image, training.resolution))
+            likenesses.append(likeness_of(decoded.image))
+            places.append(index)
             usable.append(record)
             for note in decoded.notes:
                 counter.add(note, record.name)
@@ -141,6 +156,10 @@ def _encode(
         latents=torch.cat(latents, dim=1) if latents else torch.zeros(1, 0),
         embeddings=torch.cat(list(_embeddings(parts, texts, stop))),
         captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
+        likenesses=torch.tensor([*b"".join(likenesses)], dtype=torch.uint8).view(
+            len(usable), LIKENESS_BYTES
+        ),
+        places=torch.tensor(places, dtype=torch.int64),
         corrupt=tuple(corrupt),
         omissions=counter.omissions(),
     )
@@ -162,6 +181,8 @@ def _save(encoded: EncodedShard, path: Path, name: Digest) -> None:
         "latents": encoded.latents,
         "embeddings": encoded.embeddings,
         "captions": encoded.captions,
+        "likenesses": encoded.likenesses,
+        "places": encoded.places,
     }
     unfinished = path.with_suffix(".unfinished")
     facts = {
@@ -183,6 +204,8 @@ def _load(path: Path, name: Digest) -> EncodedShard | None:
                 latents=file.get_tensor("latents"),
                 embeddings=file.get_tensor("embeddings"),
                 captions=file.get_tensor("captions"),
+                likenesses=file.get_tensor("likenesses"),
+                places=file.get_tensor("places"),
                 corrupt=tuple(json.loads(facts["corrupt"])),
                 omissions=tuple(
                     Omission.model_validate(omission) for omission in json.loads(facts["omissions"])

@@ -129,6 +129,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         finished = update_manifest(store, folder_key, finished.model_copy(update=changes))
     if finished is None:
         encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
+        likenesses = encoded.likeness_by_place
         progress.begin("publishing")
         write_weights(trained.tensors, spec.training.publish_dtype, work / WEIGHTS)
         facts = {
@@ -143,7 +144,10 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
             work / WEIGHTS,
             write_record_list(
                 work / RECORD_LIST,
-                (ListedRecord(each.name, each.picture, each.digest) for each in records),
+                (
+                    ListedRecord(each.name, each.picture, each.digest, likenesses.get(place, ""))
+                    for place, each in enumerate(records)
+                ),
             ),
             manifest.model_copy(
                 update={

@@ -4,9 +4,10 @@
     2 sweep         finds everything whose manifest names the shard, in every soup, and everything
                     in the shard's own folder
     3 inventory     stores the list of what is about to be removed
-    4 removal       files first, manifests last: a crash leaves no object without its lineage
-    5 sweep again   must find nothing
-    6 inventory     stores the results
+    4 keyed list    keeps a keyed digest of each record, so that it comes back only by name
+    5 removal       files first, manifests last: a crash leaves no object without its lineage
+    6 sweep again   must find nothing
+    7 inventory     stores the results
 
 Each step may be interrupted, and the next run repeats it. An object under no manifest has no known
 lineage; it is listed, not removed, because it may belong to another shard.
@@ -31,6 +32,7 @@ from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_outdated
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.commitments import keep_commitments
+from stockpot.unlearning.forget_records import keep_records
 from stockpot.unlearning.inventory import (
     Inventory,
     Sweep,
@@ -49,6 +51,7 @@ from stockpot.unlearning.removal import (
 from stockpot.unlearning.rescan import rescan
 from stockpot.unlearning.strays import shown_keys
 from stockpot.unlearning.tombstone import Tombstone, write_tombstone
+from stockpot.unlearning.unlearned_records import count_unlearned
 
 NAMED_RESIDUALS, LONGEST_KEY = 3, 200
 """Limits on a result's residuals: a result has 4,096 bytes at most; the inventory has them all."""
@@ -92,7 +95,8 @@ def run(
     swept = sweep(store, keys, uid, spec.former)
     same = before and before.residuals == residuals_of(swept.unknown)
     if before and before.complete and same and not swept.tainted:
-        return _result(before, reused=True)
+        kept_digests = count_unlearned(store, keys, spec.soup.uid, uid)
+        return _result(before, kept_digests, reused=True)
     listed = before or Inventory(soup=spec.soup, shard=spec.shard)
     if spec.former and not listed.commitments:
         # Before their salts are removed; the sweep below finds those.
@@ -101,6 +105,7 @@ def run(
         swept = sweep(store, keys, uid, spec.former)
     listed = _with_sweep(listed.with_listed(swept.tainted), swept)
     write_inventory(store, keys, listed)
+    kept_digests = keep_records(store, keys, spec, swept.tainted)
 
     progress.begin("purging", total_steps=len(swept.tainted))
     kept: dict[ObjectInfo, str] = {}
@@ -127,7 +132,7 @@ def run(
         )
     inventory = final.with_results(kept)
     write_inventory(store, keys, inventory)
-    return _result(inventory, reused=False)
+    return _result(inventory, kept_digests, reused=False)
 
 
 def sweep(
@@ -208,9 +213,10 @@ def _with_sweep(inventory: Inventory, result: SweepResult) -> Inventory:
     )
 
 
-def _result(inventory: Inventory, *, reused: bool) -> PurgeResult:
+def _result(inventory: Inventory, kept_digests: int | None, *, reused: bool) -> PurgeResult:
     return PurgeResult(
         reused=reused,
+        kept_digests=kept_digests,
         purged_objects=len(inventory.items),
         purged_bytes=inventory.size_bytes,
         inventory_digest=inventory.digest,

@@ -7,7 +7,7 @@ from stockpot.api.runspec import FormerRecords, KeptTrainings
 from stockpot.store.keys import MANIFEST
 from stockpot.store.port import ObjectInfo
 
-RECORDS = ("receipts", "tombstones", "inventories")
+RECORDS = ("receipts", "tombstones", "inventories", "unlearned")
 """Folders of a namespace that are kept for ever; they hold nothing that was learnt."""
 ARTEFACTS = ("soups", "shards")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stockpot import __version__
-from stockpot.api.results import SignedReceipt, SignResult
+from stockpot.api.results import SharedRecords, SignedReceipt, SignResult
 from stockpot.api.runspec import ReceiptRequest, SignRun
 from stockpot.api.server_reports import EndedReport
 from stockpot.core.digests import PREFIX, Digest, digest_of_bytes
@@ -36,10 +36,12 @@ from stockpot.unlearning.residuals import name_residuals
 from stockpot.unlearning.rotate import chain_to_continue
 from stockpot.unlearning.statement import PurgeSummary, UnlearningPredicate, state
 from stockpot.unlearning.tombstone import tombstoned_at
+from stockpot.unlearning.unlearned_records import count_unlearned
 
 MAX_TRIES = 20
-NAMED_MISSING, MISSING_CHARACTERS = 5, 256
-"""Limits on the missing confirmations that a result names per receipt; the receipt has them all."""
+NAMED_MISSING, MISSING_CHARACTERS, NAMED_SHARDS = 5, 256, 16
+"""Limits on the missing confirmations, and on the shards in which records survive, that a result
+names per receipt; the receipt has them all."""
 LONGEST_BYTES = 4000
 """The longest result: a pod's termination message has 4,096 bytes at most."""
 REVISION = re.compile(r"/revisions/([0-9a-f]{64})/")
@@ -229,6 +231,7 @@ def _unlearning(
         ended=tuple(report for report in spec.ended if _is_since(report, request.requested_at)),
         missing=request.missing,
         survives_in=request.survives_in,
+        kept_digests=count_unlearned(store, keys, spec.soup.uid, uid),
         finalizer_removed=request.finalizer_removed,
         sequence=chain.last + 1,
         previous=chain.head,
@@ -258,22 +261,28 @@ def _result(receipts: Sequence[Receipt], *, reused: bool) -> SignResult:
     )
     named = [text[:MISSING_CHARACTERS] for text in missing]
     purges = [receipt.statement.predicate.purge for receipt in receipts]
+    named_shards = NAMED_SHARDS
     while True:
         places = {text: place for place, text in enumerate(list(missing)[: len(named)])}
         result = SignResult(
             reused=reused,
-            receipts=_signed(receipts, places),
+            receipts=_signed(receipts, places, named_shards),
             purged_objects=sum(purge.objects for purge in purges),
             purged_bytes=sum(purge.bytes for purge in purges),
             missing=tuple(named),
         )
         text = result.message().model_dump_json(by_alias=True, exclude_none=True)
-        if not named or len(text.encode()) < LONGEST_BYTES:
+        if not (named or named_shards) or len(text.encode()) < LONGEST_BYTES:
             return result
-        named.pop()
+        if named_shards:
+            named_shards -= 1
+        else:
+            named.pop()
 
 
-def _signed(receipts: Sequence[Receipt], places: Mapping[str, int]) -> tuple[SignedReceipt, ...]:
+def _signed(
+    receipts: Sequence[Receipt], places: Mapping[str, int], named_shards: int
+) -> tuple[SignedReceipt, ...]:
     sequences = {receipt.sequence for receipt in receipts}
     return tuple(
         SignedReceipt(
@@ -285,6 +294,12 @@ def _signed(receipts: Sequence[Receipt], places: Mapping[str, int]) -> tuple[Sig
             residuals=unlearning.purge.residuals,
             missing=len(unlearning.missing),
             missing_named=tuple(places[text] for text in unlearning.missing if text in places),
+            kept_digests=unlearning.kept_digests,
+            survives_in=tuple(
+                SharedRecords(shard=each.shard, records=each.records)
+                for each in sorted(unlearning.survives_in, key=lambda each: -each.records)
+            )[:named_shards],
+            survives_in_count=len(unlearning.survives_in),
         )
         for receipt in receipts
         for unlearning in (receipt.statement.predicate,)

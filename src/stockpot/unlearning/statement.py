@@ -68,6 +68,11 @@ class UnlearningPredicate(Model):
 
     It does not touch completeness: what was to be unlearned is this shard. Receipts of the first
     releases lack it, and so do those about records and about shards whose object was lost."""
+    kept_digests: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """How many keyed digests of its records are kept, so that they come back only by name.
+
+    They are no data: without the soup's key nobody can tell which pictures they are of. None where
+    no list of them is kept, as by the first releases."""
     finalizer_removed: bool = False
     """Whether the shard's object was gone before the unlearning: its finalizer was removed."""
     sequence: int = Field(ge=1)

@@ -11,7 +11,7 @@ from stockpot.api.v1alpha1.common import (
     FORCE_DELETE,
     GROUP,
     MAX_NAME,
-    OPTIONAL_NAME,
+    OPTIONAL_NAMES,
     VERSION,
     NamedRef,
     ObjectMeta,
@@ -83,9 +83,11 @@ from stockpot.api.v1alpha1.unlearning_debt import (
     UnlearningDebtStatus,
 )
 from stockpot.api.v1alpha1.unlearning_receipt import (
+    MOST_SURVIVING,
     Completeness,
     Scope,
     Successor,
+    SurvivingShard,
     UnlearningReceipt,
     UnlearningReceiptSpec,
 )
@@ -113,7 +115,8 @@ __all__ = [
     "MOST_LINEAGE",
     "MOST_LOST",
     "MOST_OWED",
-    "OPTIONAL_NAME",
+    "MOST_SURVIVING",
+    "OPTIONAL_NAMES",
     "VERSION",
     "AnyObject",
     "Base",
@@ -167,6 +170,7 @@ __all__ = [
     "SoupSpec",
     "SoupStatus",
     "Successor",
+    "SurvivingShard",
     "UidRef",
     "Unlearning",
     "UnlearningDebt",

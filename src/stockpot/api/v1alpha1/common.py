@@ -33,7 +33,9 @@ ShortName = Annotated[
 ]
 
 
-OPTIONAL_NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+_SHORT_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+OPTIONAL_NAMES = rf"^({_SHORT_NAME}(,{_SHORT_NAME})*)?$"
+"""Names, separated by commas; or nothing."""
 
 
 class ObjectMeta(Model):

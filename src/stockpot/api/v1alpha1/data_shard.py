@@ -18,7 +18,7 @@ from stockpot.api.model import (
 )
 from stockpot.api.omissions import Omissions
 from stockpot.api.source import Source
-from stockpot.api.v1alpha1.common import API_VERSION, OPTIONAL_NAME, NamedRef, ObjectMeta
+from stockpot.api.v1alpha1.common import API_VERSION, OPTIONAL_NAMES, NamedRef, ObjectMeta
 
 
 class Inclusion(StrEnum):
@@ -79,10 +79,11 @@ class DataShardSpec(Model):
 
     A later date does not bring an unlearned shard back: create a new DataShard.
     """
-    relearn: Annotated[str, StringConstraints(pattern=OPTIONAL_NAME, max_length=63)] = ""
-    """The name of the UnlearningReceipt of data that the soup unlearned and may learn again.
+    relearn: Annotated[str, StringConstraints(pattern=OPTIONAL_NAMES, max_length=1024)] = ""
+    """The name of the UnlearningReceipt of what the soup unlearned and may learn again.
 
-    Without it a shard with such data is Stalled with the reason Forgotten.
+    Without it a shard with such data, or with records that were unlearned in whatever shard, is
+    Stalled with the reason Forgotten. Several names are separated by commas.
     """
 
 
@@ -113,10 +114,10 @@ MOST_OVERLAPS = 16
 
 
 class OverlapStatus(Model):
-    """Records that another shard has as well."""
+    """Records that another shard has as well, or had."""
 
     shard: str
-    """UID of the other shard."""
+    """UID of the other shard; of records that left a shard, with a dot and a key prefix."""
     records: int
 
 
@@ -131,8 +132,24 @@ class ComparisonStatus(Model):
     """Number of records that any other shard had as well."""
     shared: Annotated[tuple[OverlapStatus, ...], Field(max_length=MOST_OVERLAPS)] = ()
     """The shards with the most of them."""
+    shared_with: int = 0
+    """Number of shards that had any of its records."""
     unread: int = 0
     """Number of shards that were not compared, because no list of their records can be read."""
+    similar: Annotated[tuple[OverlapStatus, ...], Field(max_length=MOST_OVERLAPS)] = ()
+    """Shards with pictures that look like some of its own, and are other files.
+
+    Scaled or saved again, perhaps. It is a hint, by a perceptual hash, and refuses nothing.
+    """
+    returning: Annotated[tuple[OverlapStatus, ...], Field(max_length=MOST_OVERLAPS)] = ()
+    """Its records that were unlearned before, by the UID of the shard that was unlearned.
+
+    Each is counted in its last unlearning; those with the most records are listed.
+    """
+    returning_count: int = 0
+    """Number of unlearnings that had any of its records."""
+    unread_lists: int = 0
+    """Number of unlearnings whose list of keyed digests cannot be read."""
 
 
 class ShardTraining(Model):
@@ -202,6 +219,8 @@ class DataShardStatus(Model):
     """Digest of all that the ingredient's bytes depend on; its path in the store has it."""
     ingredient: IngredientStatus | None = None
     training: ShardTraining | None = None
+    first_trained_at: Timestamp | None = None
+    """When the shard was first trained: what is unlearned later does not keep it from the soup."""
     unlearning: ShardUnlearning | None = None
     records_asked_at: Timestamp | None = None
     """When the operator first observed that records are to be removed; unset once they are."""

@@ -38,6 +38,17 @@ class Successor(Model):
     weights_digest: DigestString
 
 
+MOST_SURVIVING = 16
+
+
+class SurvivingShard(Model):
+    """A shard that has records of the unlearned one, and goes on teaching them."""
+
+    uid: str
+    name: str = ""
+    records: Annotated[int, Field(ge=1)]
+
+
 class UnlearningReceiptSpec(Model):
     """What was unlearned, and where the signed receipt is stored."""
 
@@ -67,6 +78,15 @@ class UnlearningReceiptSpec(Model):
     """Digest of the DataShard's source: data from there is not learnt again by accident."""
     data_digest: DigestString | None = None
     """Digest of the records: the same records are not learnt again by accident."""
+    kept_digests: int | None = None
+    """Number of keyed digests of its records that are kept, so that they come back only by name.
+
+    Unset if there is no list of its records: then only the same data set is recognised.
+    """
+    survives_in: Annotated[tuple[SurvivingShard, ...], Field(max_length=MOST_SURVIVING)] = ()
+    """Shards that had records of it and went on teaching them, those with the most first."""
+    survives_in_count: Annotated[int, Field(ge=0)] = 0
+    """Number of these shards."""
     finalizer_removed: bool = False
     """Whether the object was gone before it was unlearned, because its finalizer was removed."""
 

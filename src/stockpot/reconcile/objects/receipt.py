@@ -1,11 +1,15 @@
 """Reads and writes UnlearningReceipts."""
 
+from collections.abc import Mapping
+
 from stockpot.api.v1alpha1 import (
+    MOST_SURVIVING,
     Completeness,
     ObjectMeta,
     Scope,
     Soup,
     Successor,
+    SurvivingShard,
     UidRef,
     UnlearningReceipt,
     UnlearningReceiptSpec,
@@ -32,6 +36,7 @@ def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
         data=Digest(spec.data_digest) if spec.data_digest else None,
         requested_at=instant(spec.requested_at) if spec.requested_at else None,
         signed_at=instant(spec.signed_at) if spec.signed_at else None,
+        kept_digests=spec.kept_digests,
     )
 
 
@@ -57,9 +62,23 @@ def is_same_receipt(left: UnlearningReceipt, right: UnlearningReceipt) -> bool:
 
 
 def new_receipt(
-    did: RecordReceipt, details: TargetDetails, soup: Soup, store_key: str, current: Revision | None
+    did: RecordReceipt,
+    details: TargetDetails,
+    soup: Soup,
+    store_key: str,
+    current: Revision | None,
+    names: Mapping[ShardUID, str],
 ) -> UnlearningReceipt:
-    """Build the UnlearningReceipt of a receipt that was signed."""
+    """Build the UnlearningReceipt of a receipt that was signed.
+
+    Args:
+        did: What was signed.
+        details: What was unlearned.
+        soup: The soup.
+        store_key: Key of the signed receipt.
+        current: The revision that serves now.
+        names: Names of shards, by UID.
+    """
     return UnlearningReceipt(
         metadata=ObjectMeta(
             name=receipt_name(soup.metadata.name, soup.metadata.uid, did.sequence),
@@ -83,6 +102,12 @@ def new_receipt(
             source_digest=details.source_digest,
             data_digest=details.data_digest,
             finalizer_removed=details.is_lost and not details.is_forced,
+            kept_digests=did.kept_digests,
+            survives_in=tuple(
+                SurvivingShard(uid=uid, name=names.get(uid, ""), records=records)
+                for uid, records in did.survives_in[:MOST_SURVIVING]
+            ),
+            survives_in_count=did.survives_in_count,
             scope=Scope.RECORDS if details.former else Scope.SHARD,
         ),
     )

@@ -1,7 +1,7 @@
 """Reads and writes DataShards: what is to be trained, with which data, and what came of it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
@@ -62,7 +62,8 @@ def shard_view(shard: DataShard, soup: Soup, now: datetime) -> Shard:
         expires_at=instant(spec.expire_at) if spec.expire_at else None,
         source=source_digest(shard),
         data=Digest(data) if data else None,
-        relearn=spec.relearn,
+        relearn=frozenset(filter(None, spec.relearn.split(","))),
+        first_trained_at=instant(status.first_trained_at) if status.first_trained_at else None,
         trained=_trained(shard),
         excluded_records=frozenset(spec.exclude_records),
         forgotten_records=frozenset(status.left_out),
@@ -77,8 +78,17 @@ def _comparison(shard: DataShard) -> Comparison | None:
     status = shard.status.comparison
     if status is None or status.training_key != shard.status.training_key:
         return None  # It is about another ingredient.
-    shared = tuple((ShardUID(each.shard), each.records) for each in status.shared)
-    return Comparison(status.records, shared, status.shared_records, status.unread)
+    return Comparison(
+        status.records,
+        tuple((ShardUID(each.shard), each.records) for each in status.shared),
+        status.shared_records,
+        status.shared_with,
+        status.unread,
+        tuple((ShardUID(each.shard), each.records) for each in status.similar),
+        tuple((ShardUID(each.shard), each.records) for each in status.returning),
+        status.returning_count,
+        status.unread_lists,
+    )
 
 
 def _found_records(shard: DataShard, request: Digest) -> FoundRecords | None:
@@ -180,6 +190,7 @@ def with_ingredient(trained: TrainingOutcome, size_bytes: int, run: str) -> Edit
                 left_out=tuple(sorted(trained.left_out)),
             ),
             training=done,
+            first_trained_at=shard.status.first_trained_at or timestamp(trained.at),
         )
 
     return edit
@@ -214,10 +225,19 @@ def with_comparison(did: RecordComparison) -> EditShard:
         training_key=did.ingredient.key,
         records=comparison.records,
         shared_records=comparison.shared_records,
-        shared=tuple(OverlapStatus(shard=uid, records=number) for uid, number in comparison.shared),
+        shared=_overlap_statuses(comparison.shared),
+        shared_with=comparison.shared_with,
         unread=comparison.unread,
+        similar=_overlap_statuses(comparison.similar),
+        returning=_overlap_statuses(comparison.returning),
+        returning_count=comparison.returning_count,
+        unread_lists=comparison.unread_lists,
     )
     return lambda shard: change_shard_status(shard, comparison=status)
+
+
+def _overlap_statuses(counts: Iterable[tuple[ShardUID, int]]) -> tuple[OverlapStatus, ...]:
+    return tuple(OverlapStatus(shard=uid, records=number) for uid, number in counts)
 
 
 def cancel_record_removal(shard: DataShard) -> DataShard:
@@ -243,10 +263,13 @@ def drop_ingredient(did: DropIngredient, now: datetime) -> EditShard:
             ),
         )
         fields = ("ingredient", "training_key", "data_digest", "records")
+        # Shards that an older release trained have no such time yet.
+        since = status.training.completed_at if status.training else None
         nothing: dict[str, Any] = {**dict.fromkeys(fields), "omissions": ()}
         return change_shard_status(
             shard,
             **(nothing | {"training": None} if did.is_known else {}),
+            first_trained_at=status.first_trained_at or since,
             records_asked_at=None,
             found_records=None,
             left_out=tuple(sorted({*status.left_out, *did.records}))[:MOST_EXCLUDED],
