@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.simulate import cluster as simulated
+from tests.simulate import scenarios
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import (
@@ -32,6 +33,7 @@ from stockpot.reconcile.objects.debt import soup_of
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
+Scenario = Callable[[], None]
 
 
 def _without(stage: Stage) -> Mutate:
@@ -200,6 +202,35 @@ def _a_debt_is_paid_by_forgetting_it(patch: Patch) -> None:
 def _without_lost(soup: Soup) -> Soup:
     return soup.model_copy(update={"status": soup.status.model_copy(update={"lost": ()})})
 
+
+CAUGHT_BY: Mapping[str, Scenario] = {
+    "lets a shard leave for records that nobody looked up": scenarios.a_record_is_misspelt,
+    "purges before the survivors are promoted": scenarios.two_sign_runs_end_out_of_order,
+    "purges before the survivors are served": scenarios.two_sign_runs_end_out_of_order,
+    "purges before writers have ended": scenarios.a_writer_has_read_the_tombstones,
+    "signs though a writer has not ended": scenarios.a_writer_has_read_the_tombstones,
+    "never looks for what came back": scenarios.a_writer_resumes_after_the_receipt,
+    "believes what comes back from a backup": scenarios.the_store_is_restored_from_a_backup,
+    "signs without a purge": scenarios.everything_is_deleted_at_once,
+    "signs though servers hold it": scenarios.everything_lags,
+    "releases without a receipt": scenarios.everything_is_deleted_at_once,
+    "releases with any receipt": scenarios.a_namespace_is_deleted,
+    "forgets pods that vanished": scenarios.a_server_is_lost,
+    "takes silence for innocence": scenarios.two_sign_runs_end_out_of_order,
+    "grants before it is written down": scenarios.a_record_is_misspelt,
+    "grants what a dead shard is in": scenarios.a_record_is_misspelt,
+    "does not hold shards": scenarios.a_record_is_misspelt,
+    "does not look for lost shards": scenarios.a_soup_is_forced_away,
+    "never purges twice": scenarios.a_server_is_lost,
+    "records one receipt of two": scenarios.everything_is_deleted_at_once,
+    "frees a shard by another's receipt": scenarios.two_sign_runs_end_out_of_order,
+    "signs that nothing is missing": scenarios.a_server_is_lost,
+    "merges dead shards": scenarios.two_sign_runs_end_out_of_order,
+    "promotes under an old epoch": scenarios.a_record_is_misspelt,
+    "drops the debt of a soup": scenarios.a_soup_is_forced_away,
+    "counts a debt as paid": scenarios.a_soup_is_forced_away,
+}
+"""The scenario that notices each mutant soonest. It is tried first; one that does not costs time."""
 
 MUTANTS: Mapping[str, Mutate] = {
     "lets a shard leave for records that nobody looked up": _unconfirmed_records_leave,
