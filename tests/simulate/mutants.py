@@ -230,7 +230,7 @@ CAUGHT_BY: Mapping[str, Scenario] = {
     "drops the debt of a soup": scenarios.a_soup_is_forced_away,
     "counts a debt as paid": scenarios.a_soup_is_forced_away,
 }
-"""The scenario that notices each mutant soonest. It is tried first; one that does not costs time."""
+"""The scenario that notices each mutant soonest: it is tried first, and all others follow."""
 
 MUTANTS: Mapping[str, Mutate] = {
     "lets a shard leave for records that nobody looked up": _unconfirmed_records_leave,
