@@ -9,7 +9,6 @@ Invariants 2, 3, 6, 8, 16.
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from tests.plugins import install
@@ -27,17 +26,18 @@ FIRST_SEED = int(os.environ.get("SEED", int(time.time()) // 86_400 * 1_000_000))
 """Changes every day; the traceback of a history that fails has its seed."""
 
 
-@pytest.fixture(autouse=True)
-def faulty_weighting_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Install a package with a weighting that fails."""
-    install(
-        monkeypatch,
-        tmp_path,
-        "faulty_package",
-        PACKAGE,
-        {"stockpot.weighting": {"FaultyWeighting": "FaultyWeighting"}},
-    )
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def faulty_weighting_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Install a package with a weighting that fails: entry points are read once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(
+            patch,
+            tmp_path_factory.mktemp("packages"),
+            "faulty_package",
+            PACKAGE,
+            {"stockpot.weighting": {"FaultyWeighting": "FaultyWeighting"}},
+        )
+        yield
     extensions.forget()
 
 
