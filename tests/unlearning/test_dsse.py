@@ -9,7 +9,7 @@ import pytest
 from devcluster.build import environment, toolchain
 from devcluster.problem import Problem
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tests.unlearning.history import KEYS, SOUP, History
 
 from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, seal, unseal
