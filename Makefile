@@ -13,6 +13,9 @@ KERNEL := src/stockpot/merging/_kernel.so src/stockpot/merging/_lora.so
 
 # Tests are many small computations: threads would only wait for each other.
 export OMP_NUM_THREADS ?= 1
+# Keep bytecode, whatever the environment says: tests start commands a thousand times, and each would
+# compile the package, and each worker of pytest all test files, again.
+export PYTHONDONTWRITEBYTECODE :=
 
 SOURCES := src tests operator trainer_image examples devcluster hatch_build.py
 

@@ -17,7 +17,6 @@ class MemoryApi(Client):
     """Stores objects by path; requests to pods are answered from `answers`."""
 
     def __init__(self) -> None:
-        self._timeout_s = 1.0
         self.objects: dict[str, Json] = {}
         self.answers: dict[str, Json] = {}
         """Responses of pods, by address, port and path: `10.0.0.1:8081/state`."""
@@ -25,6 +24,14 @@ class MemoryApi(Client):
         """Prefixes of the paths that are answered with 403."""
         self.writes = 0
         self._versions = itertools.count(1)
+        self.is_closed = False
+
+    def with_timeout(self, timeout_s: float) -> "MemoryApi":
+        del timeout_s  # Answers come at once.
+        return self
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def _call(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.cli.test_stockpot import stockpot
+from tests.commands import stockpot
 from tests.merging.ingredients import some_tensors
 from tests.merging.test_soup import a_file
 
@@ -190,6 +190,7 @@ def test_a_merge_that_is_interrupted_leaves_nothing(
         # Ignored signals are inherited: SIGINT in the background of a shell, SIGHUP from nohup.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:  # fmt: skip
+        assert process.stderr
         assert process.stderr.readline() == b"under way\n"
         process.send_signal(number)
         stderr = process.stderr.read().decode()
@@ -205,6 +206,7 @@ def test_a_merge_continues_where_sighup_is_ignored(checkpoints: Sequence[Path], 
         module="tests.cli.interruptible", stderr=-1,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     ) as process:  # fmt: skip
+        assert process.stderr
         assert process.stderr.readline() == b"under way\n"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
@@ -223,6 +225,7 @@ def test_the_next_merge_removes_what_a_killed_merge_left(
         way, "merge", *checkpoints, "-o", out / "soup", "--threads", 1,
         module="tests.cli.interruptible", stderr=-1,
     ) as process:  # fmt: skip
+        assert process.stderr
         assert process.stderr.readline() == b"under way\n"
         process.kill()
     left = [path.name for path in out.iterdir() if path.name != "soup"]

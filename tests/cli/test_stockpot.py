@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.commands import stockpot
 from tests.plugins import lay_package
 
 from stockpot.cli.main import COMMANDS, load
@@ -21,13 +22,15 @@ spec: {soupRef: {name: emoji}, source: {s3: {prefix: data/food/}}}
 """
 
 
-def stockpot(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def in_a_new_interpreter(
+    *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def test_help_lists_the_commands_for_users_only() -> None:
-    result = stockpot("--help")
+    result = in_a_new_interpreter("--help")
 
     assert result.returncode == ExitCode.OK
     assert "lint" in result.stdout
@@ -110,9 +113,9 @@ def test_lint_loads_a_weighting_as_the_operator_does_and_checks_options_of_plug_
     text = (tmp_path / "soup.yaml").read_text()
 
     (tmp_path / "soup.yaml").write_text(text % "8")
-    weighting = stockpot("lint", "soup.yaml", cwd=tmp_path)
+    weighting = in_a_new_interpreter("lint", "soup.yaml", cwd=tmp_path)
     (tmp_path / "soup.yaml").write_text((text % "0").replace("name: Mine", "name: Declared"))
-    option = stockpot("lint", "soup.yaml", cwd=tmp_path)
+    option = in_a_new_interpreter("lint", "soup.yaml", cwd=tmp_path)
 
     assert weighting.stderr == (
         "error: soup.yaml:6: Mine of the package mine cannot be used: it cannot be made from its "

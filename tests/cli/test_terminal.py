@@ -4,12 +4,12 @@ import json
 import os
 import pty
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.commands import stockpot_on
 from tests.merging.ingredients import some_tensors
 from tests.merging.test_soup import a_file
 
@@ -53,38 +53,39 @@ def commands(tmp_path: Path) -> dict[str, Sequence[str | Path]]:
 
 def terminal_output(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
     """Run a command whose stdout and stderr are one terminal; return what it wrote."""
-    ours, theirs = pty.openpty()
-    process = started(arguments, {"TERM": "xterm-256color", **variables}, theirs)
-    os.close(theirs)
-    written = b""
-    try:
-        while data := os.read(ours, 1 << 16):
-            written += data
-    except OSError:  # Linux raises EIO once the other end is closed.
-        pass
-    process.wait()
-    os.close(ours)
-    return written
+    return output(pty.openpty(), arguments, {"TERM": "xterm-256color", **variables})
 
 
 def pipe_output(arguments: Sequence[str | Path], variables: Mapping[str, str]) -> bytes:
-    process = started(arguments, variables, subprocess.PIPE)
-    written, _ = process.communicate()
-    assert isinstance(written, bytes)
-    return written
+    return output(os.pipe(), arguments, variables)
 
 
-def started(
-    arguments: Sequence[str | Path], variables: Mapping[str, str], output: int
-) -> subprocess.Popen[bytes]:
+def output(
+    ends: tuple[int, int], arguments: Sequence[str | Path], variables: Mapping[str, str]
+) -> bytes:
+    """Run a command that writes to the second end; return what is read from the first."""
+    ours, theirs = ends
     rest = {
         name: value
         for name, value in os.environ.items()
         if name not in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "TTY_COMPATIBLE")
     }
-    command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
-    stderr = subprocess.STDOUT if output == subprocess.PIPE else output
-    return subprocess.Popen(command, stdout=output, stderr=stderr, env={**rest, **variables})
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(read_to_the_end, ours)
+        stockpot_on((theirs, theirs), arguments, {**rest, **variables}, Path.cwd())
+        os.close(theirs)
+        return written.result()
+
+
+def read_to_the_end(descriptor: int) -> bytes:
+    written = b""
+    try:
+        while data := os.read(descriptor, 1 << 16):
+            written += data
+    except OSError:  # Linux raises EIO once the other end of a terminal is closed.
+        pass
+    os.close(descriptor)
+    return written
 
 
 @pytest.mark.parametrize("name", ["bar", "table", "error"])

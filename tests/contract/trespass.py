@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import SplitResult, urlsplit
 
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 from minio.time import to_amz_date, utcnow
 

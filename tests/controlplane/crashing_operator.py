@@ -13,7 +13,7 @@ from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
 WHEN, _, WHAT = os.environ["DIES"].partition(":")
-apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
+apply, note = vars(loop)["apply"], deletion_recorder.DeletionRecorder._note
 
 
 def crashing_apply(action: Any, objects: Any, world: Any, ports: Any, now: Any) -> None:
@@ -36,6 +36,6 @@ def mortal_note(self: Any, thing: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-loop.apply = crashing_apply
+vars(loop)["apply"] = crashing_apply
 deletion_recorder.DeletionRecorder._note = mortal_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))

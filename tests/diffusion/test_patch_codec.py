@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,14 +42,17 @@ def a_fitted_codec(latent_channels: int = 12) -> PatchCodec:
 
 @torch.no_grad()
 def scaled_latents(codec: PatchCodec, images: Tensor) -> Tensor:
-    latents: Tensor = codec.encode(images).latent_dist.mode() * codec.config["scaling_factor"]
+    encoded: Any = codec.encode(images)
+    latents: Tensor = encoded.latent_dist.mode() * codec.config["scaling_factor"]
     return latents
 
 
 @torch.no_grad()
 def round_trip(codec: PatchCodec, images: Tensor) -> Tensor:
-    decoded: Tensor = codec.decode(codec.encode(images).latent_dist.sample()).sample
-    return decoded
+    encoded: Any = codec.encode(images)
+    decoded: Any = codec.decode(encoded.latent_dist.sample())
+    pictures: Tensor = decoded.sample
+    return pictures
 
 
 def psnr_db(actual: Tensor, wanted: Tensor) -> float:

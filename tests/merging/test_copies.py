@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.commands import stockpot
 from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.test_lora_fusion import a_base, a_lora, numbers
-from tests.merging.test_soup import a_file, stockpot
+from tests.merging.test_soup import a_file
 
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import diff, merge, verify

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.commands import stockpot
 from tests.merging.fresh_kernel import fresh_fold
-from tests.merging.test_soup import a_file, stockpot
+from tests.merging.test_soup import a_file
 
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.merging import merge, verify

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.commands import stockpot
 from tests.merging.fresh_kernel import fresh_kernel
 from tests.merging.ingredients import some_tensors
 
@@ -194,11 +195,6 @@ def test_importing_needs_neither_torch_nor_a_cluster() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-def stockpot(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stockpot.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_merge_and_diff_commands_work(tmp_path: Path) -> None:

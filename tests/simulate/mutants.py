@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.simulate import cluster as simulated
 from tests.simulate import records as simulated_records
+from tests.simulate import scenarios, scenarios_of_records
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import (
@@ -34,6 +35,7 @@ from stockpot.reconcile.objects.debt import soup_of
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Patch], None]
+Scenario = Callable[[], None]
 
 
 def _without(stage: Stage) -> Mutate:
@@ -85,7 +87,7 @@ def _replace_check(patch: Patch, stage: Stage, check: UnlearningCheck) -> None:
 
 def _one_receipt_of_two_is_recorded(patch: Patch) -> None:
     """Record only the last receipt of a sign run; the others count as recorded by their status."""
-    record, receipted = apply._record_unlearning, World.receipted.func
+    record, receipted = apply._record_unlearning, vars(World)["receipted"].func
 
     def mutant(
         action: Any, soup: Any, observed: Any, world: World, ports: Any, now: datetime
@@ -223,6 +225,43 @@ def _a_debt_is_paid_by_forgetting_it(patch: Patch) -> None:
 def _without_lost(soup: Soup) -> Soup:
     return soup.model_copy(update={"status": soup.status.model_copy(update={"lost": ()})})
 
+
+CAUGHT_BY: Mapping[str, Scenario] = {
+    "lets a shard leave for records that nobody looked up": scenarios_of_records.a_record_is_misspelt,
+    "purges before the survivors are promoted": scenarios.two_sign_runs_end_out_of_order,
+    "purges before the survivors are served": scenarios.two_sign_runs_end_out_of_order,
+    "purges before writers have ended": scenarios.a_writer_has_read_the_tombstones,
+    "signs though a writer has not ended": scenarios.a_writer_has_read_the_tombstones,
+    "never looks for what came back": scenarios.a_writer_resumes_after_the_receipt,
+    "believes what comes back from a backup": scenarios.the_store_is_restored_from_a_backup,
+    "signs without a purge": scenarios.everything_is_deleted_at_once,
+    "signs though servers hold it": scenarios.everything_lags,
+    "releases without a receipt": scenarios.everything_is_deleted_at_once,
+    "releases with any receipt": scenarios.a_namespace_is_deleted,
+    "forgets pods that vanished": scenarios.a_server_is_lost,
+    "takes silence for innocence": scenarios.two_sign_runs_end_out_of_order,
+    "grants before it is written down": scenarios_of_records.a_record_is_misspelt,
+    "grants what a dead shard is in": scenarios_of_records.a_record_is_misspelt,
+    "does not hold shards": scenarios_of_records.a_record_is_misspelt,
+    "does not look for lost shards": scenarios.a_soup_is_forced_away,
+    "never purges twice": scenarios.a_server_is_lost,
+    "records one receipt of two": scenarios.everything_is_deleted_at_once,
+    "frees a shard by another's receipt": scenarios.two_sign_runs_end_out_of_order,
+    "signs that nothing is missing": scenarios.a_server_is_lost,
+    "merges dead shards": scenarios.two_sign_runs_end_out_of_order,
+    "promotes under an old epoch": scenarios_of_records.a_record_is_misspelt,
+    "says nothing of records that shards share": scenarios_of_records.two_shards_share_a_record,
+    "keeps the copies of a record that leaves": scenarios_of_records.a_record_is_misspelt,
+    "takes records back that were unlearned": (
+        scenarios_of_records.an_unlearned_record_comes_back_in_another_shard
+    ),
+    "forgets what is only just being unlearned": (
+        scenarios_of_records.an_unlearned_record_comes_back_in_another_shard
+    ),
+    "drops the debt of a soup": scenarios.a_soup_is_forced_away,
+    "counts a debt as paid": scenarios.a_soup_is_forced_away,
+}
+"""The scenario that notices each mutant soonest: it is tried first, and all others follow."""
 
 MUTANTS: Mapping[str, Mutate] = {
     "lets a shard leave for records that nobody looked up": _unconfirmed_records_leave,

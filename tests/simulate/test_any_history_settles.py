@@ -9,7 +9,6 @@ Invariants 2, 3, 6, 8, 16.
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from tests.plugins import install
@@ -17,7 +16,7 @@ from tests.simulate.cluster import SimulatedCluster
 from tests.simulate.faulty_weighting import PACKAGE
 from tests.simulate.histories import History
 from tests.simulate.moves import MOVES, WITH_DEBTS, WITH_WEIGHTINGS
-from tests.simulate.mutants import MUTANTS
+from tests.simulate.mutants import CAUGHT_BY, MUTANTS
 from tests.simulate.scenarios import SCENARIOS, cluster_of
 
 from stockpot import extensions
@@ -27,17 +26,18 @@ FIRST_SEED = int(os.environ.get("SEED", int(time.time()) // 86_400 * 1_000_000))
 """Changes every day; the traceback of a history that fails has its seed."""
 
 
-@pytest.fixture(autouse=True)
-def faulty_weighting_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Install a package with a weighting that fails."""
-    install(
-        monkeypatch,
-        tmp_path,
-        "faulty_package",
-        PACKAGE,
-        {"stockpot.weighting": {"FaultyWeighting": "FaultyWeighting"}},
-    )
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def faulty_weighting_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Install a package with a weighting that fails: entry points are read once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(
+            patch,
+            tmp_path_factory.mktemp("packages"),
+            "faulty_package",
+            PACKAGE,
+            {"stockpot.weighting": {"FaultyWeighting": "FaultyWeighting"}},
+        )
+        yield
     extensions.forget()
 
 
@@ -91,7 +91,8 @@ def test_a_deletion_waits_for_whatever_lags(scenario: Callable[[], None]) -> Non
     scenario()
 
 
-def live_through_everything() -> None:
+def live_through_everything(first: Callable[[], None]) -> None:
+    first()
     for scenario in SCENARIOS:
         scenario()
     for seed in range(60):
@@ -105,7 +106,7 @@ def test_a_planner_that_forgets_a_clause_is_caught(
     MUTANTS[name](monkeypatch)
 
     with pytest.raises((AssertionError, StopIteration, KeyError)):
-        live_through_everything()
+        live_through_everything(first=CAUGHT_BY[name])
 
 
 def test_a_settled_cluster_writes_nothing() -> None:

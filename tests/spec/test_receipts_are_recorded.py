@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from tests.spec.vocabulary import *
 
-from stockpot.api.results import ResultMessage, read_result
+from stockpot.api.results import ResultMessage, SignResult, read_result
 from stockpot.api.run_kinds import RunKind
 
 CATS = a_shard("cats").trained()
@@ -139,7 +139,7 @@ def test_a_run_that_signed_is_kept_until_all_of_it_is_recorded() -> None:
 
 def test_a_receipt_that_was_refused_holds_up_no_other() -> None:
     run = signed(signing("dogs", "eels"), first=4)
-    assert run.result
+    assert isinstance(run.result, SignResult)
     first = run.result.model_copy(update={"receipts": run.result.receipts[:1]})
     world = world_of(*dying("dogs", "eels"), replace(run, result=first))
 

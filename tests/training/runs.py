@@ -117,7 +117,7 @@ class Watched(Progress):
 
 # The libraries take many seconds to import; a fork of this process has them at once. Beside a GPU
 # autograd has threads, and no fork can train: then a server imports them once, and forks.
-_FORKS = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
+_FORKS: Any = multiprocessing.get_context("forkserver" if torch.cuda.is_available() else "fork")
 _FORKS.set_forkserver_preload(["stockpot.training.run", "tests.training.runs"])
 
 

@@ -9,7 +9,7 @@ import pytest
 from devcluster.build import environment, toolchain
 from devcluster.problem import Problem
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tests.unlearning.history import KEYS, SOUP, History
 
 from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, seal, unseal
@@ -63,7 +63,8 @@ def test_a_rotation_is_accepted_with_the_old_key_and_with_the_new_one(
 ) -> None:
     new = keygen(tmp_path / "new.pem")
     signers = load_private_key(shared_history.key), load_private_key(tmp_path / "new.pem")
-    statement = state_rotation(SOUP, *(key.public_key() for key in signers), 4, None)
+    old_key, new_key = (signer.public_key() for signer in signers)
+    statement = state_rotation(SOUP, old_key, new_key, 4, None)
 
     for key in (shared_history.public, new):
         checked_envelope = checked(dsse, key, seal(statement.canonical, *signers), tmp_path)

@@ -312,11 +312,9 @@ def test_the_old_key_signs_nothing_after_it_handed_over(notary: Notary) -> None:
 def test_a_rotation_that_carries_no_key(notary: Notary, key: str) -> None:
     notary.forget(DOGS)
     statement = state_rotation(SOUP, notary.old.public_key(), notary.new.public_key(), 2, None)
-    statement = statement.model_dump(mode="json", by_alias=True)
-    statement["predicate"]["newKey"] = key
-    notary.store.put(
-        KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(statement), notary.old, notary.new)
-    )
+    edited = statement.model_dump(mode="json", by_alias=True)
+    edited["predicate"]["newKey"] = key
+    notary.store.put(KEYS.receipt(SOUP.uid, 2), seal(rfc8785.dumps(edited), notary.old, notary.new))
 
     assert "2: it is no rotation: it carries no Ed25519 key" in notary.wrong(notary.old)
 

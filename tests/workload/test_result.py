@@ -30,9 +30,9 @@ def test_a_result_is_never_longer_than_a_pod_may_say(
     data = fitting(result)
 
     assert len(data) <= LONGEST_BYTES
-    message = ResultMessage.model_validate_json(data)
-    assert message.problem is not None
-    assert message.problem.exit_code == 7
+    written = ResultMessage.model_validate_json(data)
+    assert written.problem is not None
+    assert written.problem.exit_code == 7
 
 
 def test_a_long_message_keeps_its_beginning_and_its_help() -> None:

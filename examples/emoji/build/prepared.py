@@ -6,7 +6,7 @@ Made once a training run, so that a step costs a UNet and nothing else.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ def pixels(picture: Image.Image) -> Tensor:
 
 def latents_of(codec: PatchCodec, images: Tensor) -> Tensor:
     """Scaled latents, as a UNet sees them."""
-    latents: Tensor = codec.encode(images).latent_dist.mode() * codec.config.scaling_factor
+    encoded: Any = codec.encode(images)
+    latents: Tensor = encoded.latent_dist.mode() * codec.config["scaling_factor"]
     return latents
 
 

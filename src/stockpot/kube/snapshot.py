@@ -154,19 +154,31 @@ class Observer:
 
 
 class ReadOnlyClient(Client):
-    """A client that sends no write, and for which some namespaces may be forbidden."""
+    """A client that sends no write, and for which some namespaces may be forbidden.
+
+    It wraps another client and has no connections of its own: requests, timeouts and closing, which
+    are all that need them, go to that client.
+    """
 
     def __init__(self, client: Client, optional: frozenset[str], warn: Warn) -> None:
-        """Wrap a client, on the same connections.
+        """Wrap a client.
 
         Args:
             client: Where the requests go.
             optional: Namespaces whose listings are empty where they are forbidden.
             warn: Called once with each such refusal.
         """
-        self.__dict__.update(client.__dict__)
         self._inner, self._optional, self._warn = client, optional, warn
         self._warned: set[str] = set()
+
+    def with_timeout(self, timeout_s: float) -> "ReadOnlyClient":
+        """Return a client with another timeout that is read-only as well."""
+        inner = self._inner.with_timeout(timeout_s)
+        return ReadOnlyClient(inner, self._optional, self._warn_once)
+
+    def close(self) -> None:
+        """Close the connections of the wrapped client."""
+        self._inner.close()
 
     def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing:
         """List objects; nothing where the namespace is optional and the person may not."""
@@ -175,10 +187,13 @@ class ReadOnlyClient(Client):
         except Forbidden as error:
             if namespace not in self._optional:
                 raise
-            if error.message not in self._warned:
-                self._warn(error.message)
-            self._warned.add(error.message)
+            self._warn_once(error.message)
             return Listing((), "0")
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(message)
 
     def _call(self, request: Any, method: str, *rest: Any, **more: Any) -> Json:
         if method != "GET":

@@ -47,7 +47,8 @@ def verify(
         inputs: The checkpoints with their weights, as for `merge`.
         base: The base that LoRAs were folded into, as for `merge`.
         digest: The digest that the file must have. None skips hashing.
-        samples: How many elements to average in rationals, about; at least two of each tensor.
+        samples: How many elements to average in rationals, about; at least two of each tensor. As
+            many as the soup has, or more: each one.
 
     Returns:
         How many elements were averaged.
@@ -96,8 +97,11 @@ def _compare(
             _require_copied(made, parts, number)
             continue
         more = samples * elements // max(parameters, 1)
-        chosen = {0, elements - 1, *(dice.randrange(elements) for _ in range(more))}
-        for element in sorted(chosen):
+        chosen: Sequence[int] = range(elements)
+        if more < elements:
+            drawn = {0, elements - 1, *(dice.randrange(elements) for _ in range(more))}
+            chosen = sorted(drawn)
+        for element in chosen:
             exact = sum(
                 (
                     part.exact(number, element) * weight

@@ -66,9 +66,11 @@ class FileBytes:
         return self._file.fileno()
 
     def read(self, offset: int, length: int) -> bytes:
-        with explained(Path(self.name)):
+        try:
             self._file.seek(offset)
             return self._file.read(length)
+        except OSError as error:
+            raise problem(error, Path(self.name)) from error
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         try:

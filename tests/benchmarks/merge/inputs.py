@@ -6,6 +6,7 @@ practice. Written once, kept in the cache.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def shapes(narrow: bool) -> dict[str, tuple[int, ...]]:
 
     channels = (112, 224, 448, 448) if narrow else (320, 640, 1280, 1280)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(
+        unet: Any = UNet2DConditionModel(
             sample_size=64,
             cross_attention_dim=768,
             attention_head_dim=8,

@@ -9,7 +9,7 @@ from stockpot.controller import deletion_recorder
 from stockpot.controller.app import run
 from stockpot.reconcile import loop
 
-apply, note = loop.apply, deletion_recorder.DeletionRecorder._note
+apply, note = vars(loop)["apply"], deletion_recorder.DeletionRecorder._note
 
 
 def gated(action: Any, objects: Any, world: Any, ports: Any, now: Any) -> None:
@@ -30,6 +30,6 @@ def gated_note(self: Any, thing: Any) -> None:
     gate(soup, "after:RecordDeletion")
 
 
-loop.apply = gated
+vars(loop)["apply"] = gated
 deletion_recorder.DeletionRecorder._note = gated_note  # type: ignore[method-assign]
 sys.exit(run(sys.argv[1:]))
