@@ -24,6 +24,8 @@ from stockpot.unlearning.purge import run as purge
 OURS, THEIRS = Keys("studio"), Keys("atelier")
 SECRET = b"of another team"
 WEIGHTS = THEIRS.ingredient("uid-cats", "key") + "weights"
+UNLEARNED = OURS.soup("soup") + "unlearned/1"
+"""What a soup of the namespace unlearned: closed to its own workloads too."""
 ROOT = f"/{SHARED_BUCKET}/{SHARED_PREFIX}/"
 UPLOAD = ROOT + OURS.ingredient("uid", "key") + "weights"
 
@@ -123,6 +125,15 @@ ATTEMPTS = [
     remove(OURS.receipt("soup", 1)),
     remove(OURS.receipt("soup", 1), "versionId=null"),
     Request("POST", at(OURS.receipt("soup", 3)), "uploads="),
+    # What says which records its namespace unlearned: only unlearning runs read and write it.
+    Request("GET", at(UNLEARNED)),
+    Request("HEAD", at(UNLEARNED)),
+    copy(UNLEARNED),
+    write(UNLEARNED),
+    write(OURS.soup("soup") + "unlearned/2"),
+    Request("POST", at(UNLEARNED), "uploads="),
+    copy("studio/soups/soup/own", to=at(UNLEARNED)),
+    remove(UNLEARNED),
     # The bucket itself.
     Request("DELETE", f"/{SHARED_BUCKET}"),
     Request("PUT", f"/{SHARED_BUCKET}", "versioning=", b"<VersioningConfiguration/>"),
@@ -155,6 +166,7 @@ def shared(s3_server: Server) -> S3Store:
         store.put(keys.receipt("soup", 1), SECRET)
         store.put(f"{keys.namespace}/data/cats/1.png", SECRET)
     store.put("studio/soups/soup/own", b"ours")
+    store.put(UNLEARNED, SECRET)
     store.put("bases/tiny/model_index.json", b"{}")
     return store
 
@@ -233,6 +245,20 @@ def test_an_identity_of_one_namespace_sees_its_namespace_and_the_bases(workload:
     assert [info.key for info in workload.list("bases/")] == ["bases/tiny/model_index.json"]
     assert workload.get(OURS.receipt("soup", 1)) == SECRET
     assert workload.get(OURS.tombstone("uid-cats")) is None
+
+
+def test_the_unlearn_identity_reads_and_writes_what_says_what_was_unlearned(
+    shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(s3_server, monkeypatch, "unlearn", "studio")
+    key = OURS.soup("soup") + "unlearned/2"
+
+    store.put(key, b"keyed digests")
+
+    assert store.get(key) == b"keyed digests"
+    assert store.get(UNLEARNED) == SECRET
+    for left in list(shared.list_versions(key)):
+        shared.purge(left)
 
 
 def test_a_namespace_of_another_identity_cannot_be_opened(
