@@ -225,6 +225,8 @@ class Operator:
         return soup is None or not soup_still_exists(self._cache, soup)
 
     def _is_used(self, namespace: str) -> bool:
+        if namespace in self._dropped and not self._watches.was_listed(namespace):
+            return True  # It was when it was dropped; a listing says when it is not any more.
         if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
             return True
         # What may still write what is owed is looked for there, until it has ended.
