@@ -186,12 +186,18 @@ def walls(studio: Studio) -> Studio:
 
 
 def upgrade(*namespaces: str) -> tuple[str, ...]:
+    release = ("upgrade", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(VALUES))
+    listed = f"--set=workloadNamespaces={{{','.join(namespaces)}}}"
+    if OTHER not in namespaces:
+        return (*release, listed)
     access, secret = objects.WORKLOADS[OTHER]
     path = f"stores.default.credentials.namespaces.{OTHER}"
-    keys = (f"--set={path}.accessKey={access}", f"--set={path}.secretKey={secret}")
-    listed = f"--set=workloadNamespaces={{{','.join(namespaces)}}}"
-    release = ("upgrade", "stockpot", "charts/stockpot", "-n", SYSTEM, "-f", str(VALUES))
-    return (*release, listed, *keys)
+    return (
+        *release,
+        listed,
+        f"--set={path}.accessKey={access}",
+        f"--set={path}.secretKey={secret}",
+    )
 
 
 def await_ready(studio: Studio, namespace: str) -> None:
