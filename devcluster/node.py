@@ -5,6 +5,7 @@ starts again what has died since, and does nothing at all where nothing is missi
 """
 
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +36,8 @@ ETCD, PORT = "http://127.0.0.1:2379", 6443
 READY_WITHIN_S = 180.0
 PROGRAMS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
-    *("containerd", "kubelet", "kube-proxy", "coredns", f"forward-{forwarding.API}"),
+    *("containerd", "kubelet", "kube-proxy", "network-policies", "coredns"),
+    f"forward-{forwarding.API}",
 )
 CODE_CLAIM, DATA_CLAIM = "stockpot-code", "emoji"
 
@@ -145,7 +147,7 @@ def start_control_plane(places: Places) -> None:
 
 
 def start_node(places: Places) -> None:
-    """Have the kubelet, the Services' proxy and the names, and wait for the node."""
+    """Have the kubelet, the Services' proxy, the walls and the names, and wait for the node."""
     programs = build.built(build.control_plane())
     resolv_conf = places.state / "resolv.conf"
     write(resolv_conf, "")
@@ -160,6 +162,11 @@ def start_node(places: Places) -> None:
     network = cgroup_namespaces.network(places)
     proxy: list[str | Path] = [programs / "kube-proxy", f"--config={places.state / 'proxy.json'}"]
     cgroup_namespaces.launch(places, "kube-proxy", proxy, namespaces=network, environment=path)
+    agent: list[str | Path] = [sys.executable, "-m", "devcluster.policy_agent", places.keys]
+    ours = path | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    cgroup_namespaces.launch(
+        places, "network-policies", agent, namespaces=network, environment=ours
+    )
     dns: list[str | Path] = [programs / "coredns", "-conf", places.state / "Corefile"]
     cgroup_namespaces.launch(places, "coredns", dns, namespaces=network)
     kubectl.apply(places, what_is_there_from_the_start(places))

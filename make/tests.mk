@@ -38,6 +38,10 @@ spec: $(READY)  ## only what the core promises: seconds
 histories: $(READY)  ## twenty thousand histories of deletions, crashes and late writers: half an hour
 	HISTORIES=20000 SEED=0 $(PYTEST) -q tests/simulate -k any_history
 
+.PHONY: orders
+orders: $(READY) control-plane  ## upgrades, rollbacks, drops and re-adds of a namespace with live shards, in all 243 orders: an hour or two
+	CONTROLPLANE=all nice $(PYTEST) -q -n 2 --dist worksteal tests/controlplane/test_orders_of_upgrades.py
+
 .PHONY: bench
 bench: $(READY)  ## what is measured by the clock, on a machine that does nothing else
 	$(PYTEST) -q -s -m 'benchmark and not apiserver and not node' tests/benchmarks

@@ -153,6 +153,16 @@ def test_what_was_admitted_before_the_list_lives_on_and_is_deleted(limited: Shel
         )
 
 
+def test_policies_need_no_parameters_that_could_be_absent(render: Render) -> None:
+    rendered = render("least", allowedSources=json.dumps(ALLOWED))
+
+    policies = rendered.of("ValidatingAdmissionPolicy")
+    bindings = rendered.of("ValidatingAdmissionPolicyBinding")
+    assert len(policies) == len(bindings) > 2
+    assert not any("paramKind" in policy["spec"] for policy in policies)
+    assert not any("paramRef" in binding["spec"] for binding in bindings)
+
+
 def test_without_a_list_no_policy_is_made(render: Render) -> None:
     names = {thing["metadata"]["name"] for thing in render("least").objects}
 

@@ -5,6 +5,8 @@ import json
 import yaml
 from tests.chart.conftest import Render
 
+from stockpot.workload.main import VERBS
+
 
 def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:
     (policy,) = [
@@ -14,8 +16,10 @@ def test_runs_are_reached_by_the_operator_alone(render: Render) -> None:
         == ("studio", "stockpot-runs")
     ]
 
+    (selected,) = policy["spec"]["podSelector"]["matchExpressions"]
     (rule,) = policy["spec"]["ingress"]
     (peer,) = rule["from"]
+    assert set(selected["values"]) == VERBS.keys() - {"serve"}
     assert rule["ports"] == [{"port": 8082}]
     assert peer["namespaceSelector"]["matchLabels"] == {
         "kubernetes.io/metadata.name": "stockpot-system"

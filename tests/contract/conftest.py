@@ -38,6 +38,7 @@ SECRETS = {
     "unlearn": "secret-of-unlearn",
     "verify": "secret-of-verify",
     "lister": "secret-of-lister",
+    "misunderstood": "secret-of-misunderstood",
 }
 """The secret key of each identity; its name is its access key."""
 LISTS_ONLY = json.dumps(
@@ -54,6 +55,21 @@ LISTS_ONLY = json.dumps(
     }
 )
 """The policy of an identity that is refused every object, as AWS refuses missing ones."""
+
+UNKNOWN_TO_THE_STORE = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket", "s3:GetObject", "s3:PutObject"],
+                "Resource": ["arn:aws:s3:::*"],
+                "Condition": {"StringResembles": {"s3:prefix": [f"{SHARED_PREFIX}/studio/*"]}},
+            }
+        ],
+    }
+)
+"""A policy with a condition that the store does not know."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def identities() -> dict[str, object]:
     """Return SeaweedFS's configuration of an administrator and of the page's identities."""
     policies = store_access.policies(SHARED_BUCKET, SHARED_PREFIX, NAMESPACES)
-    policies["lister"] = LISTS_ONLY
+    policies |= {"lister": LISTS_ONLY, "misunderstood": UNKNOWN_TO_THE_STORE}
     assert policies.keys() == SECRETS.keys()
     ours = {"name": "all", "actions": ["Admin"], "credentials": [credentials()]}
     theirs = [

@@ -284,6 +284,27 @@ def test_a_namespace_of_another_identity_cannot_be_opened(
     assert "what they may do" in refusal.value.help
 
 
+def test_a_policy_that_the_store_does_not_understand_refuses_runs_and_no_unlearning(
+    shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(Transient, match="AccessDenied") as refusal:
+        opened(s3_server, monkeypatch, "misunderstood", "studio")
+    opened(s3_server, monkeypatch, "unlearn", "studio")
+    spec = PurgeRun(
+        name="purge",
+        store=StoreRef(url=f"s3://{SHARED_BUCKET}/{SHARED_PREFIX}", endpoint=s3_server.endpoint),
+        soup=ObjectRef(namespace="studio", name="soup", uid="uid-of-soup"),
+        shard=ObjectRef(namespace="studio", name="cats", uid="uid-unheard-of"),
+    )
+    purge(spec, work=tmp_path, progress=Progress(), stop=threading.Event())
+
+    assert "what they may do" in refusal.value.help
+    assert shared.get(OURS.tombstone("uid-unheard-of"))
+    for left in list(shared.list_versions("studio/")):
+        if "uid-unheard-of" in left.key:
+            shared.purge(left)
+
+
 def test_a_refusal_of_what_is_listed_and_missing_is_an_absence(
     shared: S3Store, s3_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,16 @@ def test_cluster(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[TestC
 
 
 @pytest.fixture
+def empty_cluster(admin: Admin, mirror: Mirror, tmp_path: Path) -> Iterator[TestCluster]:
+    """A node, and a release namespace with nothing in it yet."""
+    cluster = TestCluster(admin, mirror, tmp_path)
+    cluster.make_namespace(cluster.release)
+    cluster.start_node()
+    yield cluster
+    cluster.tear_down()
+
+
+@pytest.fixture
 def figure(record_property: Figure) -> Figure:
     """Note what was measured: it is printed at the end."""
     return record_property

@@ -22,6 +22,7 @@ from tests.simulate.store import Store
 
 from stockpot.api.results import EvaluateResult, Problem, ResultMessage, RunResult
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
+from stockpot.api.runspec import EvaluateRun, MergeRun, TrainRun
 from stockpot.api.serving import POD_UID
 from stockpot.authentication.signatures import GrantVerifier, Recipient
 from stockpot.cluster.apiserver.labels import RUN_SPEC, SHARD, SOUP_NAMESPACE
@@ -36,6 +37,10 @@ from stockpot.cluster.apiserver.objects import (
 )
 from stockpot.cluster.apiserver.resources import EVENTS, LEASES, PODS
 from stockpot.core.runs import Failure
+from stockpot.errors import Refused
+from stockpot.store.folder import FolderStore
+from stockpot.store.keys import Keys
+from stockpot.store.namespace_mark import claim_prefix
 
 HEARTBEAT_S = 5.0
 
@@ -88,6 +93,8 @@ class Kubelet:
     admin: Admin
     mirror: Mirror
     node: str
+    marks: FolderStore
+    """Which namespace each prefix belongs to, as runs write it."""
     kitchens: dict[str, Runs] = field(default_factory=dict)
     """What runs come to, and the store of each soup, by its UID."""
     orders: list[Order] = field(default_factory=list)
@@ -287,6 +294,11 @@ class Kubelet:
     def _do(self, played: _Played) -> RunResult | Failure:
         """Do what a run does."""
         spec = self._spec(played)
+        if isinstance(spec, TrainRun | MergeRun | EvaluateRun):
+            try:
+                claim_prefix(self.marks, Keys(spec.soup.namespace), spec.namespace)
+            except Refused as error:
+                return Failure(error.exit_code, error.message, error.help)
         did = self.kitchen(spec.soup.uid).outcome_of(spec)
         if not isinstance(did, EvaluateResult):
             return did

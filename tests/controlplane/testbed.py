@@ -52,6 +52,7 @@ from stockpot.cluster.chart.permissions import (
     IN_WORKLOAD_NAMESPACE,
     RbacRule,
 )
+from stockpot.store.folder import FolderStore
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
@@ -123,7 +124,8 @@ class TestCluster:
         number = next(_NUMBERS)
         self.admin, self.mirror, self.folder = admin, mirror, folder
         self.release, self.studio = f"system-{number}", f"studio-{number}"
-        self.kubelet = Kubelet(admin, mirror, f"node-{number}")
+        marks = FolderStore(folder / f"marks-{number}")
+        self.kubelet = Kubelet(admin, mirror, f"node-{number}", marks)
         self.operators: list[Operator] = []
         self.kubectl_path = build.built(build.control_plane()) / "kubectl"
         self._made: list[str] = []
@@ -133,7 +135,9 @@ class TestCluster:
     # ---------------------------------------------------------------------------- what is there
 
     def build(self) -> None:
+        """Make what the chart makes, and start the node."""
         self.make_namespace(self.release)
+        self.start_node()
         self.account("operator", self.release)
         self.account("stockpot-unlearn", self.release)
         # By the name of its binding, as the chart's template has it.
@@ -147,15 +151,24 @@ class TestCluster:
         self.admin.create(CLUSTER_ROLES, None, {"metadata": about, "rules": rules_of(IN_CLUSTER)})
         bound = self._bound("ClusterRole", about["name"])
         self.admin.create(CLUSTER_BINDINGS, None, {"metadata": about, **bound})
+
+    def start_node(self) -> None:
         self.grant_key.parent.mkdir()
         self.grant_key.write_bytes(new_grant_key())
         self.kubelet.start()
 
-    def add_namespace(self) -> "TestCluster":
-        """Make another namespace for soups, of the same release and on the same node."""
+    def add_namespace(self, *, prepared: bool = True) -> "TestCluster":
+        """Make another namespace for soups, of the same release and on the same node.
+
+        Args:
+            prepared: Whether it has what the chart puts into a workload namespace.
+        """
         other = copy.copy(self)
         other.studio = f"{self.studio}-{len(self._made)}"
-        other.prepare_studio()
+        if prepared:
+            other.prepare_studio()
+        else:
+            other.make_namespace(other.studio)
         return other
 
     def prepare_studio(self) -> None:
@@ -211,13 +224,17 @@ class TestCluster:
 
     def operator(self, name: str = "first", *, dies: str = "", **settings: Any) -> Operator:
         """Start one."""
-        kubeconfig = self.folder / "operator.kubeconfig"
+        return self.start_operator(name, self.settings(**settings), "operator", dies)
+
+    def start_operator(self, name: str, settings: Path, account: str, dies: str = "") -> Operator:
+        """Start one with a settings file, and the rights of a ServiceAccount of the release."""
+        kubeconfig = self.folder / f"{account}.kubeconfig"
         if not kubeconfig.exists():
-            path = ACCOUNTS.path(self.release, "operator", "token")
+            path = ACCOUNTS.path(self.release, account, "token")
             token = self.admin.ask("POST", path, {"spec": {}})["status"]["token"]
             cluster = self.admin.cluster
             kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token, ca=cluster.ca))
-        operator = Operator(self.folder, name, self.settings(**settings), kubeconfig, dies)
+        operator = Operator(self.folder, name, settings, kubeconfig, dies)
         self.operators.append(operator)
         return operator
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.simulate import cluster as simulated
 from tests.simulate import records as simulated_records
-from tests.simulate import scenarios, scenarios_of_records
+from tests.simulate import scenarios
+from tests.simulate import scenarios_of_records as of_records
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import (
@@ -227,7 +228,7 @@ def _without_lost(soup: Soup) -> Soup:
 
 
 CAUGHT_BY: Mapping[str, Scenario] = {
-    "lets a shard leave for records that nobody looked up": scenarios_of_records.a_record_is_misspelt,
+    "lets a shard leave for records that nobody looked up": of_records.a_record_is_misspelt,
     "purges before the survivors are promoted": scenarios.two_sign_runs_end_out_of_order,
     "purges before the survivors are served": scenarios.two_sign_runs_end_out_of_order,
     "purges before writers have ended": scenarios.a_writer_has_read_the_tombstones,
@@ -240,23 +241,23 @@ CAUGHT_BY: Mapping[str, Scenario] = {
     "releases with any receipt": scenarios.a_namespace_is_deleted,
     "forgets pods that vanished": scenarios.a_server_is_lost,
     "takes silence for innocence": scenarios.two_sign_runs_end_out_of_order,
-    "grants before it is written down": scenarios_of_records.a_record_is_misspelt,
-    "grants what a dead shard is in": scenarios_of_records.a_record_is_misspelt,
-    "does not hold shards": scenarios_of_records.a_record_is_misspelt,
+    "grants before it is written down": of_records.a_record_is_misspelt,
+    "grants what a dead shard is in": of_records.a_record_is_misspelt,
+    "does not hold shards": of_records.a_record_is_misspelt,
     "does not look for lost shards": scenarios.a_soup_is_forced_away,
     "never purges twice": scenarios.a_server_is_lost,
     "records one receipt of two": scenarios.everything_is_deleted_at_once,
     "frees a shard by another's receipt": scenarios.two_sign_runs_end_out_of_order,
     "signs that nothing is missing": scenarios.a_server_is_lost,
     "merges dead shards": scenarios.two_sign_runs_end_out_of_order,
-    "promotes under an old epoch": scenarios_of_records.a_record_is_misspelt,
-    "says nothing of records that shards share": scenarios_of_records.two_shards_share_a_record,
-    "keeps the copies of a record that leaves": scenarios_of_records.a_record_is_misspelt,
+    "promotes under an old epoch": of_records.a_record_is_misspelt,
+    "says nothing of records that shards share": of_records.two_shards_share_a_record,
+    "keeps the copies of a record that leaves": of_records.a_record_is_misspelt,
     "takes records back that were unlearned": (
-        scenarios_of_records.an_unlearned_record_comes_back_in_another_shard
+        of_records.an_unlearned_record_comes_back_in_another_shard
     ),
     "forgets what is only just being unlearned": (
-        scenarios_of_records.an_unlearned_record_comes_back_in_another_shard
+        of_records.an_unlearned_record_comes_back_in_another_shard
     ),
     "drops the debt of a soup": scenarios.a_soup_is_forced_away,
     "counts a debt as paid": scenarios.a_soup_is_forced_away,

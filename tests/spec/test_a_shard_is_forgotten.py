@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from tests.spec.vocabulary import *
 
+from stockpot.errors import ExitCode
+
 DOGS = uid("dogs")
 CATS = a_shard("cats").trained()
 GOING = a_shard("dogs").trained().tombstoned()
@@ -193,6 +195,16 @@ def test_a_shard_that_was_never_trained_is_forgotten_by_the_same_ladder() -> Non
     world = a_world(a_soup().of("cats"), CATS, a_shard("dogs").tombstoned())
 
     assert actions_for(world) == (StartPurge(DOGS),)
+
+
+def test_where_nothing_is_promoted_a_deletion_waits_for_no_first_soup() -> None:
+    refused = broken(StartMerge(Recipe()), ExitCode.OTHER_NAMESPACE, "another namespace's")
+    world = a_world(a_soup(), a_shard("dogs").tombstoned(), a_server(), refused)
+    silent = a_world(a_soup(), a_shard("dogs").tombstoned(), a_server().silent(), refused)
+    holding = a_world(a_soup(), a_shard("dogs").tombstoned(), a_server().of("dogs"), refused)
+
+    assert StartPurge(DOGS) in actions_for(world)
+    assert [stage(silent), stage(holding)] == [Stage.ROLLED_OUT, Stage.ROLLED_OUT]
 
 
 def test_what_cannot_be_taken_back_is_marked_so() -> None:

@@ -135,3 +135,22 @@ def test_a_namespace_that_an_admin_has_to_let_in_is_stalled_and_tried_for_ever()
     assert pending.blocker.reason is Reason.OTHER_NAMESPACE
     assert pending.blocker.needs_person
     assert actions_for(world, NOON + timedelta(minutes=5)) == (next_attempt(TRAINING, 10),)
+
+
+def test_a_clock_that_was_set_back_holds_up_no_retry() -> None:
+    run = failed_at(PURGE, ExitCode.STORAGE, NOON)
+    world = a_world(a_soup().of("cats"), a_shard("cats").trained(), GOING, run)
+
+    assert actions_for(world, NOON - timedelta(seconds=30)) == ()
+    assert actions_for(world, NOON - timedelta(days=1)) == (next_attempt(PURGE, 2),)
+    assert actions_for(world, NOON + timedelta(days=1)) == (next_attempt(PURGE, 2),)
+
+
+def test_a_clock_that_was_set_back_holds_up_no_purge_after_an_incomplete_receipt() -> None:
+    going = a_shard("dogs").trained().tombstoned().with_fields(incomplete=1, last_receipt=1)
+    start = StartPurge(uid("dogs"), after=1)
+    run = replace(ended(start, residual_count=1, residuals=("pets/planted",)), ended_at=NOON)
+    world = a_world(a_soup().of("cats"), a_shard("cats").trained(), going, run)
+
+    assert actions_for(world, NOON - timedelta(minutes=10)) == ()
+    assert actions_for(world, NOON - timedelta(days=1)) == (next_attempt(start, 2),)

@@ -15,7 +15,7 @@ import structlog
 from stockpot.api.v1alpha1 import FINALIZER
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import NamespaceLease
-from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
+from stockpot.cluster.apiserver.errors import Forbidden, NamespaceEnding, NotFound
 from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import ROLE_BINDINGS
 from stockpot.errors import StockpotError
@@ -121,9 +121,10 @@ class NamespaceLeases:
         except StockpotError as error:
             if self._was_forgotten(namespace, place):
                 return
-            if self.problems.get(namespace) != error.message:
-                log.error(error.message, namespace=namespace, help=error.help)
-            self.problems[namespace] = error.message
+            message, advice = self._explanation(namespace, error)
+            if self.problems.get(namespace) != message:
+                log.error(message, namespace=namespace, help=advice)
+            self.problems[namespace] = message
             place.is_ours = False
         else:
             if not place.is_ours:
@@ -131,6 +132,18 @@ class NamespaceLeases:
                 self._on_acquired(namespace)
             if self.problems.pop(namespace, None):
                 log.info("the namespace is held by this release now", namespace=namespace)
+
+    def _explanation(self, namespace: str, error: StockpotError) -> tuple[str, str]:
+        """Say why a namespace is not held, and what to do."""
+        if not (isinstance(error, Forbidden) and self._binding):
+            return error.message, error.help
+        message = f"the operator has no rights in the namespace {namespace}: {error.server_message}"
+        advice = (
+            f"the RoleBinding {self._binding} grants them, and a namespace that was deleted and "
+            f"made again has none: helm upgrade the release, or remove {namespace} from "
+            "workloadNamespaces"
+        )
+        return message, advice
 
     def _was_forgotten(self, namespace: str, place: _Namespace) -> bool:
         """Forget a namespace that is gone; a listed one may be made again."""
@@ -159,6 +172,14 @@ class NamespaceLeases:
             self._pin(namespace, ())
             self._pinned.set_pinned(namespace, is_pinned=False)
         place.is_pinned = pinned
+        if not pinned and namespace not in self._listed:
+            self._leave(namespace, place)
+
+    def _leave(self, namespace: str, place: _Namespace) -> None:
+        """Leave a dropped namespace to any other release: nothing in it needs us any more."""
+        self._namespaces.pop(namespace, None)
+        log.info("nothing in a dropped namespace needs the operator any more", namespace=namespace)
+        place.lease.release()
 
     def _pin(self, namespace: str, finalizers: tuple[str, ...]) -> None:
         if not self._binding:

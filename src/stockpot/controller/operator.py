@@ -46,7 +46,7 @@ from stockpot.kube.event_recorder import EventRecorder
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import StatusWriter
-from stockpot.kube.wiring import cluster_ports, debt_ports
+from stockpot.kube.wiring import ClusterAccess, cluster_ports, debt_ports
 from stockpot.metrics.facts import soup_facts, trainings_in_progress
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
@@ -81,7 +81,6 @@ class Operator:
         self._client, self._settings, self._identity = client, settings, identity
         self._cache, self._queue, self._pods = Cache(), Queue(), PodClient()
         self._grant_key = GrantKeyFile(Path(settings.grant_key)) if settings.grant_key else None
-        self._events = PodEventReader(client)
         self.meters = OperatorMetrics(version=__version__)
         self.meters.watch_queue(self._queue.__len__)
         release = f"{settings.release.namespace}/{settings.release.name}"
@@ -96,8 +95,18 @@ class Operator:
             self._push_all,
             self._pinned,
         )
-        self._record_events = EventRecorder(client, utc_now, identity, log.warning)
-        writer = StatusWriter(client, self._cache, self._record_events)
+        record_events = EventRecorder(client, utc_now, identity, log.warning)
+        self._access = ClusterAccess(
+            client,
+            self._cache,
+            settings,
+            record_events,
+            self._pods,
+            PodEventReader(client),
+            utc_now,
+            self._grant_signer,
+        )
+        writer = StatusWriter(client, self._cache, record_events)
         self._deletions = DeletionRecorder(writer, self._namespaces.is_ours, utc_now)
         self._workers = WorkerPool(
             self._queue,
@@ -166,17 +175,8 @@ class Operator:
         """Return the ports with which a soup is reconciled."""
         if key not in self._ports:
             is_debt = key.namespace == self._settings.release.namespace
-            self._ports[key] = (debt_ports if is_debt else cluster_ports)(
-                self._client,
-                self._cache,
-                key,
-                self._settings,
-                self._record_events,
-                self._pods,
-                self._events,
-                utc_now,
-                self._grant_signer,
-            )
+            build_ports = debt_ports if is_debt else cluster_ports
+            self._ports[key] = build_ports(self._access, key)
         return self._ports[key]
 
     def _grant_signer(self) -> GrantSigner:
@@ -225,6 +225,8 @@ class Operator:
         return soup is None or not soup_still_exists(self._cache, soup)
 
     def _is_used(self, namespace: str) -> bool:
+        if namespace in self._dropped and not self._watches.was_listed(namespace):
+            return True  # It was when it was dropped; a listing says when it is not any more.
         if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
             return True
         # What may still write what is owed is looked for there, until it has ended.

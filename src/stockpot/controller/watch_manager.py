@@ -39,6 +39,7 @@ class _Namespace:
     was_listed: bool = False
     problem: str = ""
     next_attempt_s: float = 0.0
+    """When it may be started again; while it runs, when a dropped namespace is looked for again."""
 
 
 class WatchManager:
@@ -82,13 +83,20 @@ class WatchManager:
             place.was_listed or place.problem for place in self._namespaces.values()
         )
 
+    def was_listed(self, namespace: str) -> bool:
+        """Whether what is in a namespace is in the cache. For any thread."""
+        place = self._namespaces.get(namespace)
+        return place is not None and place.was_listed
+
     def start_watchers(self) -> None:
-        """Start every watcher that does not run."""
+        """Start every watcher that does not run; end those of dropped namespaces that are gone."""
         for namespace, place in list(self._namespaces.items()):
-            if place.watcher is not None and place.watcher.is_alive:
+            if time.monotonic() < place.next_attempt_s:
                 continue
-            if time.monotonic() >= place.next_attempt_s:
+            if place.watcher is None or not place.watcher.is_alive:
                 self._start(namespace, place)
+            elif namespace not in self._listed:
+                self._end_if_gone(namespace, place)
 
     def stop(self) -> None:
         """Stop every watcher."""
@@ -117,16 +125,29 @@ class WatchManager:
         place.watcher.start()
         self._on_started(namespace)
 
+    def _end_if_gone(self, namespace: str, place: _Namespace) -> None:
+        """End a watch that would go on until its timeout: it brings no word of the end itself."""
+        place.next_attempt_s = time.monotonic() + RETRY_S
+        with suppress(StockpotError):
+            if is_gone(self._client, namespace):
+                if place.watcher is not None:
+                    place.watcher.stop()
+                self._forget(namespace)
+
+    def _forget(self, namespace: str) -> None:
+        log.info("the namespace is gone, and is not watched any more", namespace=namespace)
+        self._cache.forget_namespace(namespace)
+        del self._namespaces[namespace]
+
     def _report(self, namespace: str, place: _Namespace, error: StockpotError) -> None:
         """Log once why a namespace is not watched; forget what was in one that is gone."""
         message, advice = error.message, error.help
         with suppress(StockpotError):
             if is_gone(self._client, namespace):
-                self._cache.forget_namespace(namespace)
                 if namespace not in self._listed:
-                    log.info("the namespace is gone, and is not watched any more", name=namespace)
-                    del self._namespaces[namespace]
+                    self._forget(namespace)
                     return
+                self._cache.forget_namespace(namespace)
                 message = f"workloadNamespaces names {namespace}, and there is no such namespace"
                 advice = (
                     f"kubectl create namespace {namespace} and helm upgrade the release; or remove "

@@ -6,7 +6,7 @@ from datetime import datetime
 from stockpot.api.conditions import Reason
 from stockpot.core.actions import Action
 from stockpot.core.blocker import Blocker
-from stockpot.core.retry import due_at, gives_up
+from stockpot.core.retry import due_at, gives_up, is_due
 from stockpot.core.run_starts import Start, attempt_of, is_attempt_at, next_attempt
 from stockpot.core.runs import Run, StartupBlocker
 from stockpot.core.world import World
@@ -105,7 +105,7 @@ def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
     if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=start.is_owed):
         return ()
     due = due_at(run.failure, tries)
-    return (next_attempt(start, tries + 1),) if due is None or now >= due else ()
+    return (next_attempt(start, tries + 1),) if due is None or is_due(due, now) else ()
 
 
 def attempts_so_far(start: Start, world: World) -> int:

@@ -21,7 +21,7 @@ from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.learning_checks import may_drop_ingredient
 from stockpot.core.overlaps import wanted_comparison
 from stockpot.core.recipe import Ingredient
-from stockpot.core.retry import purge_again_at
+from stockpot.core.retry import LONGEST_LOOK_S, is_due, purge_again_at
 from stockpot.core.run_starts import (
     StartCompare,
     StartFind,
@@ -198,7 +198,8 @@ def _purge(target: UnlearningTarget, world: World, now: datetime) -> tuple[Actio
         return start_once(start, world, now)
     tries = attempt_of(run.name, start)
     due = purge_again_at(run.ended_at, tries)
-    return (next_attempt(start, tries + 1),) if due and now >= due else ()
+    is_over = due is not None and is_due(due, now, LONGEST_LOOK_S)
+    return (next_attempt(start, tries + 1),) if is_over else ()
 
 
 def _end(runs: Iterable[Run]) -> tuple[EndRun, ...]:

@@ -13,6 +13,8 @@ FIRST_WAIT_S = 5
 LONGEST_WAIT_S = 300
 LONGEST_LOOK_S = 3600
 """Longest time between purges of what a person has to clear away."""
+SKEW_S = 60
+"""Difference between the clocks of two nodes that is no jump."""
 FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 """Between rescans: after a receipt, and after many that found nothing."""
 
@@ -31,6 +33,16 @@ def due_at(failure: Failure, tries: int) -> datetime | None:
         return None
     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(tries - 1, 10))
     return failure.at + timedelta(seconds=wait_s)
+
+
+def is_due(due: datetime, now: datetime, longest_s: float = LONGEST_WAIT_S) -> bool:
+    """Whether a wait is over.
+
+    A wait that would end later than any wait takes was measured from the time of a clock that has
+    been set back since, or of a node that is far ahead: it is over, or a deletion would wait for
+    as long as the clock had jumped.
+    """
+    return now >= due or due - now > timedelta(seconds=longest_s + SKEW_S)
 
 
 def rescan_again_at(last_at: datetime, quiet: int) -> datetime:

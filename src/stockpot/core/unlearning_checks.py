@@ -70,13 +70,19 @@ def servers_have_ended(target: UnlearningTarget, inputs: CheckInput) -> Blocker 
 
 def rolled_out(target: UnlearningTarget, inputs: CheckInput) -> Blocker | None:
     """Every server answers without the target."""
-    if not inputs.world.soup.alive:
+    world, waits = inputs.world, not inputs.stops_waiting(target)
+    if not world.soup.alive:
         return servers_have_ended(target, inputs)
-    if not inputs.stops_waiting(target):
-        return rolled_out_everywhere(inputs.world)
-    if holders := [server.name for server in inputs.world.servers if holds(server, target)]:
+    if waits and world.soup.current is not None:
+        return rolled_out_everywhere(world)
+    if holders := [server.name for server in world.servers if holds(server, target)]:
         message = f"{', '.join(holders)} still hold {target.name}"
         return Blocker(Reason.STILL_SERVED, message, "see their logs, or delete the pods")
+    # Nothing is promoted, as where every merge is refused: no deletion waits for a first one. But
+    # the status may have been restored from a backup, and a server may hold what is not in it.
+    if silent := [server.name for server in world.servers if waits and not server.answers]:
+        message = f"{', '.join(silent)} do not answer, and may hold {target.name}"
+        return Blocker(Reason.STILL_SERVED, message, "wait, or see their logs")
     return None
 
 

@@ -33,7 +33,7 @@ from stockpot.kube.cache import Cache
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.status_writer import read
-from stockpot.kube.wiring import cluster_ports
+from stockpot.kube.wiring import ClusterAccess, cluster_ports
 from stockpot.reconcile.loop import observe
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 
@@ -106,8 +106,8 @@ class Observer:
         settings = self._settings or self._placeholder_settings(key)
         events = PodEventReader(self._client)
         pods = ProxiedPodClient(self._client.with_timeout(PROXY_TIMEOUT_S), cache)
-        shared = (settings, _discard, pods, events, self._now)
-        ports = cluster_ports(self._client, cache, key, *shared, signer=None)
+        access = ClusterAccess(self._client, cache, settings, _discard, pods, events, self._now)
+        ports = cluster_ports(access, key)
         try:
             objects, world = observe(ports, fresh=True)
         finally:

@@ -1,6 +1,7 @@
 """Builds the ports of one soup on Kubernetes, for the operator and for `stockpot plan`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.api.v1alpha1 import Soup
@@ -22,31 +23,32 @@ from stockpot.kube.status_writer import StatusWriter, read
 from stockpot.reconcile.ports import Objects, Ports, SoupKey
 
 
-def cluster_ports(
-    client: Client,
-    cache: Cache,
-    key: SoupKey,
-    settings: OperatorSettings,
-    record_events: RecordEvents,
-    pods: PodClient,
-    events: PodEventReader,
-    now: Callable[[], datetime],
-    signer: Callable[[], GrantSigner] | None,
-) -> Ports:
-    """Build the ports with which one soup is reconciled.
+@dataclass(frozen=True)
+class ClusterAccess:
+    """What the ports of every soup share: the API server, pods, the clock, the admin's settings."""
 
-    Args:
-        client: The API server.
-        cache: The objects as the watch streams bring them; empty where every read is fresh.
-        key: Namespace and name of the soup.
-        settings: What the admin declared.
-        record_events: Records Events about what a write changed.
-        pods: Sends requests to servers and training runs.
-        events: Reads the Events about workloads that do not start.
-        now: The clock.
-        signer: Signs grants, with the keys of the moment. None where no grant is sent: the keys
-            that the servers' Deployment has are then as good as any.
-    """
+    client: Client
+    """The API server."""
+    cache: Cache
+    """The objects as the watch streams bring them; empty where every read is fresh."""
+    settings: OperatorSettings
+    """What the admin declared."""
+    record_events: RecordEvents
+    """Records Events about what a write changed."""
+    pods: PodClient
+    """Sends requests to servers and training runs."""
+    events: PodEventReader
+    """Reads the Events about workloads that do not start."""
+    now: Callable[[], datetime]
+    """The clock."""
+    signer: Callable[[], GrantSigner] | None = None
+    """Signs grants, with the keys of the moment. None where no grant is sent: the keys that the
+    servers' Deployment has are then as good as any."""
+
+
+def cluster_ports(access: ClusterAccess, key: SoupKey) -> Ports:
+    """Build the ports with which the soup of a key is reconciled."""
+    cache = access.cache
 
     def find_soup() -> Soup | None:
         soup = cache.get(SOUPS, *key)
@@ -56,37 +58,22 @@ def cluster_ports(
         soup = cache.get(SOUPS, *key)
         return uid_of(soup) if soup else ""
 
-    objects = ClusterObjects(client, cache, key, record_events, settings.release.namespace)
-    return _ports(
-        client, cache, key, settings, pods, events, now, signer, objects, find_soup, soup_uid
+    objects = ClusterObjects(
+        access.client, cache, key, access.record_events, access.settings.release.namespace
     )
+    return _ports(access, key, objects, find_soup, soup_uid)
 
 
-def debt_ports(
-    client: Client,
-    cache: Cache,
-    key: SoupKey,
-    settings: OperatorSettings,
-    record_events: RecordEvents,
-    pods: PodClient,
-    events: PodEventReader,
-    now: Callable[[], datetime],
-    signer: Callable[[], GrantSigner] | None,
-) -> Ports:
+def debt_ports(access: ClusterAccess, key: SoupKey) -> Ports:
     """Build the ports with which the debts of a soup that is gone are paid.
 
     Args:
-        client: The API server.
-        cache: The objects as the watch streams bring them; it has the debts.
+        access: Its cache has the debts.
         key: The operator's namespace, and what the names of the debts begin with.
-        settings: What the admin declared.
-        record_events: Records Events about what a write changed.
-        pods: Sends requests to servers that have not ended.
-        events: Reads the Events about workloads that do not start.
-        now: The clock.
-        signer: Signs grants, as above.
     """
-    objects = DebtObjects(client, cache, key, StatusWriter(client, cache, record_events), now)
+    client, cache = access.client, access.cache
+    writer = StatusWriter(client, cache, access.record_events)
+    objects = DebtObjects(client, cache, key, writer, access.now)
     gone = soup_of_key(cache, key)
     place = SoupKey(gone.metadata.namespace, gone.metadata.name) if gone else key
 
@@ -94,24 +81,19 @@ def debt_ports(
         soup = objects.soup()
         return soup.metadata.uid if soup else ""
 
-    return _ports(
-        client, cache, place, settings, pods, events, now, signer, objects, objects.soup, soup_uid
-    )
+    return _ports(access, place, objects, objects.soup, soup_uid)
 
 
 def _ports(
-    client: Client,
-    cache: Cache,
+    access: ClusterAccess,
     key: SoupKey,
-    settings: OperatorSettings,
-    pods: PodClient,
-    events: PodEventReader,
-    now: Callable[[], datetime],
-    signer: Callable[[], GrantSigner] | None,
     objects: Objects,
     find_soup: Callable[[], Soup | None],
     soup_uid: Callable[[], str],
 ) -> Ports:
+    client, cache, settings, signer = access.client, access.cache, access.settings, access.signer
+    pods, events, now = access.pods, access.events, access.now
+
     def store_name() -> str:
         soup = find_soup()
         return soup.spec.store.name if soup else ""

@@ -45,7 +45,8 @@ def problem(error: Exception, store: str, bucket: str, what: str) -> StockpotErr
     if error.code in _NO_ACCESS:
         return AccessDenied(
             f"the store {store} refuses us {what!r}: {error.code}",
-            help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do",
+            help="look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do: "
+            "docs/reference/store-access.md has the policies",
         )
     return Transient(
         f"the store {store} failed at {what!r}: {error.code}: {error.message}",

@@ -276,3 +276,11 @@ class NamespaceLease:
                 help=f"remove {self._namespace} from workloadNamespaces of one of both releases, "
                 f"or uninstall the other: helm uninstall {name} -n {other.partition('/')[0]}",
             )
+
+    def release(self) -> None:
+        """Release the Lease, so that another release need not wait until it expires.
+
+        Raises:
+            StockpotError: The API server did not answer, or refused; then the Lease expires.
+        """
+        self._holder.release()
