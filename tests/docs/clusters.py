@@ -28,6 +28,7 @@ from stockpot.cluster.apiserver.resources import (
     UNLEARNING_RECEIPTS,
     Resource,
 )
+from stockpot.store.folder import FolderStore
 
 SYSTEM, STUDIO, NODE = "stockpot-system", "studio", "node-1"
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -132,7 +133,7 @@ class TestCluster:
     def begin(self) -> None:
         """Start a node and an operator, learn some shards, and forget one of them."""
         self._mirror = Mirror(self.admin)
-        self._kubelet = Kubelet(self.admin, self._mirror, NODE)
+        self._kubelet = Kubelet(self.admin, self._mirror, NODE, FolderStore(self._folder / "marks"))
         self._kubelet.start()
         self._operator = Operator(
             self._folder, "operator", self._settings(), self._kubeconfig(), dies=""

@@ -21,8 +21,8 @@ from devcluster.node import CODE_CLAIM
 from devcluster.places import REPOSITORY
 from tests.e2e.studio import CLAIM, NAMESPACE, SYSTEM, VALUES, WHY_NOT, Studio, namespace_is_gone
 
-from stockpot.api.runspec import StoreRef
-from stockpot.api.serving import Grant, RevisionRef
+from stockpot.api.runspec import RevisionRef, StoreRef
+from stockpot.api.serving import Grant
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, DEPLOYMENTS, PODS, SOUPS
 from stockpot.store.keys import Keys
