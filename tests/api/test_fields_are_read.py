@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from stockpot.api.crd import FACES, crd
+from stockpot.api.docstrings import field_docstrings
 from stockpot.api.v1alpha1 import KINDS
 
 SRC = Path(__file__).resolve().parents[2] / "src/stockpot"
@@ -89,7 +90,7 @@ def is_read(model: type[BaseModel], field: str) -> bool:
 
 
 def is_deprecated(model: type[BaseModel], field: str) -> bool:
-    return (model.model_fields[field].description or "").startswith("Deprecated:")
+    return field_docstrings(model).get(field, "").startswith("Deprecated:")
 
 
 @pytest.mark.parametrize(

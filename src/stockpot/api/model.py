@@ -16,6 +16,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 
+from stockpot.api.docstrings import field_docstrings
+
 DecimalString = Annotated[
     str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$", strict=True)
 ]
@@ -72,18 +74,22 @@ class Model(BaseModel):
         serialize_by_alias=True,
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
     )
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, core_schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Add the CEL rules to the schema, for the API server."""
+        """Add the CEL rules to the schema, for the API server, and the fields' docstrings."""
         schema = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
         if cls.RULES:
             rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES]
-            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = rules
+            own["x-kubernetes-validations"] = rules
+        for name, text in field_docstrings(cls).items():
+            if name in cls.model_fields:
+                field = own["properties"][cls.model_fields[name].alias or name]
+                field.setdefault("description", text)
         return schema
 
 

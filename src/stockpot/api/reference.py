@@ -9,6 +9,7 @@ from typing import Any
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.crd import FACES, crd
+from stockpot.api.docstrings import field_docstrings
 from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.structural import VALIDATIONS, Schema
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup
@@ -152,10 +153,11 @@ def _options_section() -> list[str]:
     for registry in (METHODS, OPTIMIZERS, WEIGHTINGS, EVALUATORS):
         for name, model in sorted(registry.built_in.items()):
             here = f"| `{registry.field}` | `{name}` |"
+            says_of = field_docstrings(model)
             if not model.model_fields:
                 lines.append(f"{here} none | | |")
             for field, info in model.model_fields.items():
-                says = " ".join(filter(None, (info.description, _bounds(info.metadata))))
+                says = " ".join(filter(None, (says_of.get(field), _bounds(info.metadata))))
                 default = json.dumps(str(info.default))
                 lines.append(f"{here} `{info.alias or field}` | `{default}` | {_cell(says)} |")
     return lines

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from stockpot.api.crd import crd
+from stockpot.api.docstrings import field_docstrings
 from stockpot.api.v1alpha1 import GROUP, KINDS
 from stockpot.cluster.apiserver.resources import CUSTOM_RESOURCE_DEFINITIONS
 from stockpot.cluster.chart.permissions import (
@@ -147,7 +148,7 @@ def _alias(kind: type[BaseModel], name: str) -> str:
 def _description(kind: type[BaseModel], name: str) -> list[str]:
     """Return the field's docstring, or else that of its model."""
     field = kind.model_fields[name]
-    text = field.description
+    text = field_docstrings(kind).get(name)
     inner = field.annotation
     if not text and isinstance(inner, type) and issubclass(inner, BaseModel):
         text = inner.__doc__
