@@ -104,8 +104,15 @@ class Operator:
         return text
 
     def rss_bytes(self) -> int:
+        return self._memory_bytes("VmRSS")
+
+    def most_rss_bytes(self) -> int:
+        """The largest that it ever was."""
+        return self._memory_bytes("VmHWM")
+
+    def _memory_bytes(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError
 
