@@ -19,8 +19,6 @@ from stockpot.authentication.key_file import GrantKeyFile
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
-from stockpot.cluster.apiserver.labels import SOUP_UID
-from stockpot.cluster.apiserver.objects import labels_on
 from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
@@ -225,7 +223,7 @@ class Operator:
         return soup is None or not soup_still_exists(self._cache, soup)
 
     def _is_used(self, namespace: str) -> bool:
-        if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
+        if any(self._cache.soups(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
             return True
         # What may still write what is owed is looked for there, until it has ended.
         owed = {
@@ -234,17 +232,21 @@ class Operator:
             if debt["spec"]["soup"]["namespace"] == namespace
             and FINALIZER in debt["metadata"].get("finalizers", ())
         }
-        return bool(owed) and any(
-            labels_on(thing).get(SOUP_UID) in owed
-            for resource in (JOBS, PODS, DEPLOYMENTS)
-            for thing in self._cache.list(resource, namespace)
+        return any(
+            self._cache.soups(resource, namespace) & owed for resource in (JOBS, PODS, DEPLOYMENTS)
         )
 
     def _push_all(self, namespace: str) -> None:
-        for resource in (SOUPS, DATA_SHARDS, UNLEARNING_DEBTS):
-            for thing in self._cache.list(resource, namespace):
-                if key := key_of(resource, thing):
-                    self._queue.push(key, Priority.RESYNC)
+        names = {
+            name
+            for resource in (SOUPS, DATA_SHARDS)
+            for name in self._cache.soups(resource, namespace)
+        }
+        keys = {SoupKey(namespace, name) for name in names if name}
+        debts = self._cache.list(UNLEARNING_DEBTS, namespace)
+        keys |= {key for debt in debts if (key := key_of(UNLEARNING_DEBTS, debt))}
+        for key in sorted(keys):
+            self._queue.push(key, Priority.RESYNC)
 
     def _wait_until(self, do: Callable[[], None]) -> None:
         logged = ""

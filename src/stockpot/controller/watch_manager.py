@@ -1,13 +1,14 @@
 """Starts and restarts the watcher of each namespace, independently of the others.
 
-Before a watcher starts, its namespace is listed into the cache. A namespace that we may not list
-is logged once, with the missing permission, and retried.
+Before a watcher starts, its namespace is listed into the cache; the watches continue from that
+listing. A namespace that we may not list is logged once, with the missing permission, and retried.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -98,11 +99,17 @@ class WatchManager:
 
     def _start(self, namespace: str, place: _Namespace) -> None:
         place.next_attempt_s = time.monotonic() + RETRY_S
+        watcher = Watcher(self._cache, self._push, self._on_deletion, namespace, place.resources)
         try:
             for resource in place.resources:
-                selector = OURS if resource in CHILDREN else ""
-                listing = self._client.list(resource, namespace, label_selector=selector)
+                listing = self._client.list_packed(
+                    resource,
+                    namespace,
+                    partial(watcher.take, resource),
+                    label_selector=OURS if resource in CHILDREN else "",
+                )
                 self._cache.replace(resource, namespace, listing)
+                watcher.continue_from(resource, listing.resource_version)
         except StockpotError as error:
             self._report(namespace, place, error)
             return
@@ -111,9 +118,7 @@ class WatchManager:
         elif place.problem:
             log.info("the namespace can be listed now", namespace=namespace)
         place.problem, place.was_listed = "", True
-        place.watcher = Watcher(
-            self._cache, self._push, self._on_deletion, [namespace], place.resources
-        )
+        place.watcher = watcher
         place.watcher.start()
         self._on_started(namespace)
 

@@ -168,7 +168,7 @@ class ReadOnlyClient(Client):
         self._inner, self._optional, self._warn = client, optional, warn
         self._warned: set[str] = set()
 
-    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing:
+    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing[Json]:
         """List objects; nothing where the namespace is optional and the person may not."""
         try:
             return super().list(resource, namespace, **query)

@@ -109,17 +109,19 @@ def until_tombstone_s(requests: list[Request], names: set[tuple[str, str]]) -> l
         requests: All requests of the time.
         names: Namespace and name of the shards that were deleted.
     """
-    asked: dict[tuple[str, str], datetime] = {}
+    requested: dict[tuple[str, str], datetime] = {}
     took_s: dict[tuple[str, str], float] = {}
     for request in sorted(requests, key=lambda request: request.ended):
         place = request.namespace, request.name
         if place not in names or request.code >= 300:
             continue
         if request.verb == "delete" and request.resource == "datashards":
-            asked.setdefault(place, request.began)
+            requested.setdefault(place, request.began)
         # The first write of a shard's status after its deletion records it.
-        elif request.is_operators and request.resource == "datashards/status" and place in asked:
-            took_s.setdefault(place, (request.ended - asked[place]).total_seconds())
+        elif (
+            request.is_operators and request.resource == "datashards/status" and place in requested
+        ):
+            took_s.setdefault(place, (request.ended - requested[place]).total_seconds())
     return sorted(took_s.values())
 
 

@@ -45,7 +45,7 @@ class Figures:
     storm_s: float = 0.0
     storm_cpu_s: float = 0.0
     tombstone_s: list[float] = field(default_factory=list)
-    """Of each deletion in the storm, from the request to the stored tombstone; sorted."""
+    """Seconds from the request of each deletion in the storm to the stored tombstone; sorted."""
 
     def json(self) -> dict[str, object]:
         """Return the figures as a JSON value."""

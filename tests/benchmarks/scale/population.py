@@ -25,7 +25,7 @@ CLIENTS = 8
 BASE = digest_of_bytes(b"base")
 TRAINED_AT, SIGNED_AT, RESCANNED_AT = (f"2026-11-22T1{hour}:00:00Z" for hour in (2, 3, 4))
 QUIET = 20
-"""So many rescans found nothing: the next one is due a day after the last."""
+"""A soup with this number of quiet rescans is rescanned daily."""
 
 
 @dataclass

@@ -70,8 +70,8 @@ def bars(results: Sequence[Figures]) -> list[Bar]:
             ratio = max(value(figures) for figures in large) / value(small)
             expected.append(
                 Bar(
-                    f"{name} a shard at {most:,} at most {GROWTH} × those at {small['shards']:,}",
-                    f"{ratio:.2f} ×",
+                    f"{name} a shard at {most:,}: at most {GROWTH} of those at {small['shards']:,}",
+                    f"{ratio:.2f}",
                     ratio <= GROWTH,
                 )
             )
@@ -181,6 +181,7 @@ PANELS = (
         (("all verbs", "#8250df", lambda f: float(requests_in(f["settled_requests"]))),),
     ),
 )
+TITLE = "The operator with 1,000 to 10,000 shards in 100 soups"
 WIDTH, HEIGHT, LEFT, TOP, STEP = 230, 190, 58, 66, 320
 
 
@@ -192,8 +193,7 @@ def plot(document: dict[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"',
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        '<text x="16" y="26" font-size="16" fill="#1f2328">The operator with 1,000 to 10,000 '
-        "shards in 100 soups</text>",
+        f'<text x="16" y="26" font-size="16" fill="#1f2328">{TITLE}</text>',
     ]
     for number, panel in enumerate(PANELS):
         parts += _panel(panel, results, LEFT + STEP * number)
@@ -218,10 +218,10 @@ def _panel(panel: Panel, results: Sequence[Figures], left: float) -> list[str]:
         f'<text x="{left - 6}" y="{bottom + 4}" text-anchor="end">0</text>',
         f'<text x="{left + WIDTH / 2}" y="{bottom + 36}" text-anchor="middle">shards</text>',
     ]
-    for shards in sorted({figures["shards"] for figures in results}):
-        parts.append(
-            f'<text x="{x(shards):.1f}" y="{bottom + 18}" text-anchor="middle">{shards:,}</text>'
-        )
+    parts += [
+        f'<text x="{x(shards):.1f}" y="{bottom + 18}" text-anchor="middle">{shards:,}</text>'
+        for shards in sorted({figures["shards"] for figures in results})
+    ]
     for limit, colour in panel.limits:
         parts.append(
             f'<path d="M{left} {y(limit):.1f}H{left + WIDTH}" stroke="{colour}" '
