@@ -97,16 +97,6 @@ class Operator:
         self._record_events = EventRecorder(client, utc_now, identity, log.warning)
         writer = StatusWriter(client, self._cache, self._record_events)
         self._deletions = DeletionRecorder(writer, self._namespaces.is_ours, utc_now)
-        self._workers = WorkerPool(
-            self._queue,
-            self.ports_of,
-            workers=WORKERS,
-            may_work=self._may_work,
-            before_round=self._deletions.wait_until_recorded,
-            now=utc_now,
-            on_finished=self._on_finished,
-            on_failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
-        )
         self._watches = WatchManager(
             client,
             self._cache,
@@ -114,6 +104,17 @@ class Operator:
             self._deletions.submit,
             settings,
             self._push_all,
+        )
+        self._workers = WorkerPool(
+            self._queue,
+            self.ports_of,
+            workers=WORKERS,
+            may_work=self._may_work,
+            before_round=self._deletions.wait_until_recorded,
+            listed_s=self._watches.listed_s,
+            now=utc_now,
+            on_finished=self._on_finished,
+            on_failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
         self._election = Election(
             client.with_timeout(5),

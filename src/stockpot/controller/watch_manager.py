@@ -37,9 +37,14 @@ RETRY_S = 5.0
 class _Namespace:
     resources: Sequence[Resource]
     watcher: Watcher | None = None
-    was_listed: bool = False
+    listed_s: float = float("-inf")
+    """When it was listed last, by the monotonic clock."""
     problem: str = ""
     next_attempt_s: float = 0.0
+
+    @property
+    def was_listed(self) -> bool:
+        return self.listed_s > float("-inf")
 
 
 class WatchManager:
@@ -83,6 +88,11 @@ class WatchManager:
             place.was_listed or place.problem for place in self._namespaces.values()
         )
 
+    def listed_s(self, namespace: str) -> float:
+        """Return when a namespace was listed last, by the monotonic clock. For any thread."""
+        place = self._namespaces.get(namespace)
+        return place.listed_s if place else float("-inf")
+
     def start_watchers(self) -> None:
         """Start every watcher that does not run."""
         for namespace, place in list(self._namespaces.items()):
@@ -100,6 +110,7 @@ class WatchManager:
     def _start(self, namespace: str, place: _Namespace) -> None:
         place.next_attempt_s = time.monotonic() + RETRY_S
         watcher = Watcher(self._cache, self._push, self._on_deletion, namespace, place.resources)
+        began_s = time.monotonic()
         try:
             for resource in place.resources:
                 listing = self._client.list_packed(
@@ -117,7 +128,7 @@ class WatchManager:
             log.warning("a watcher ended, and is restarted", namespace=namespace)
         elif place.problem:
             log.info("the namespace can be listed now", namespace=namespace)
-        place.problem, place.was_listed = "", True
+        place.problem, place.listed_s = "", began_s
         place.watcher = watcher
         place.watcher.start()
         self._on_started(namespace)
