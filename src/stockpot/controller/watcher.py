@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import kopf
@@ -16,6 +17,7 @@ import structlog
 
 # kopf does not export its streams: what is used of them is named here and nowhere else.
 from kopf._cogs.clients.auth import vault_var
+from kopf._cogs.clients.errors import APITooManyRequestsError
 from kopf._cogs.clients.watching import watch_objs
 from kopf._cogs.structs.credentials import Vault
 from kopf._cogs.structs.ephemera import AnyMemo
@@ -56,6 +58,9 @@ ENDING_S, CANCELLED_AGAIN_S = 5.0, 0.1
 """How long watches are given to end, and the pause between two cancellations."""
 RECONNECT_S = 0.1
 """The pause between the end of a request to watch and the next one."""
+STAGGER_S = 0.05
+"""The pause between the first requests of two watches: of those that come side by side a busy API
+server turns away all but one, and then again those that come back side by side."""
 
 
 def key_of(resource: Resource, thing: Json) -> SoupKey | None:
@@ -215,7 +220,10 @@ class Watcher:
             vault=self._vault,
             memo=AnyMemo(kopf.Memo()),
         )
-        streams = [self._follow(each, settings, self._stopped) for each in self._resources]
+        streams = [
+            self._follow(each, settings, number * STAGGER_S)
+            for number, each in enumerate(self._resources)
+        ]
         tasks: list[asyncio.Future[None]] = [*map(asyncio.ensure_future, (login, *streams))]
         await asyncio.wait([*tasks, self._stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -223,36 +231,49 @@ class Watcher:
                 log.info("a watch ended", namespace=self._namespace, why=str(error))
 
     async def _follow(
-        self, resource: Resource, settings: kopf.OperatorSettings, stopped: "asyncio.Future[None]"
+        self,
+        resource: Resource,
+        settings: kopf.OperatorSettings,
+        delay_s: float,
     ) -> None:
         """Follow the changes of one kind, until the API server has forgotten where it was."""
+        await asyncio.sleep(delay_s)
+        # kopf would end a stream by it. It is cancelled instead, which also ends one that waits.
+        never = asyncio.get_running_loop().create_future()
         kind = KopfResource(
             resource.group, resource.version, resource.plural, namespaced=resource.namespaced
         )
-        while not stopped.done():
+        while True:
             stream: AsyncIterator[Any] = watch_objs(
                 settings=settings,
                 resource=kind,
                 namespace=NamespaceName(self._namespace),
                 since=self._since.get(resource),
-                operator_pause_waiter=stopped,
+                operator_pause_waiter=never,
             )
-            async for event in stream:
-                type_, thing = event["type"], event["object"]
-                if type_ == "ERROR":
-                    # Mostly 410: the version is too old, as after a restart of the API server.
-                    log.info(
-                        "a watch cannot continue",
-                        namespace=self._namespace,
-                        kind=resource.kind,
-                        why=str(thing.get("message", "")),
-                    )
-                    return
-                if version := thing["metadata"].get("resourceVersion"):
-                    self._since[resource] = version
-                if type_ != "BOOKMARK":
-                    self.handle(resource, type_, thing)
+            # An API server that turns a watch away is asked again, until it is not busy any more.
+            with suppress(APITooManyRequestsError):
+                async for event in stream:
+                    if not self._take_event(resource, event["type"], event["object"]):
+                        return
             await asyncio.sleep(RECONNECT_S)
+
+    def _take_event(self, resource: Resource, type_: str, thing: Json) -> bool:
+        """Process one event; return whether the watch can continue."""
+        if type_ == "ERROR":
+            # Mostly 410: the version is too old, as after a restart of the API server.
+            log.info(
+                "a watch cannot continue",
+                namespace=self._namespace,
+                kind=resource.kind,
+                why=str(thing.get("message", "")),
+            )
+            return False
+        if version := thing["metadata"].get("resourceVersion"):
+            self._since[resource] = version
+        if type_ != "BOOKMARK":
+            self.handle(resource, type_, thing)
+        return True
 
 
 def _end(loop: asyncio.AbstractEventLoop, vault: Vault) -> None:
