@@ -75,7 +75,7 @@ def measure(
                 tell(f"{size} shards in {namespaces} namespaces")
                 operator.end()
                 grow(admin, soups, size)
-                if size == max(chosen.sizes):
+                if size == max(chosen.sizes) and chosen.receipts:
                     figures.receipts, figures.revisions = chosen.receipts, chosen.revisions
                     add_history(admin, soups, chosen.receipts, chosen.revisions)
                 tell("made; the operator takes them in")
@@ -89,7 +89,7 @@ def measure(
                 operator = bench.restart(figures, operator)
                 tell(f"restarted: {figures.json()}")
                 bench.rest(figures, operator, chosen.quiet_s)
-                if size == max(chosen.sizes):
+                if size == max(chosen.sizes) and chosen.events:
                     bench.storm(figures, operator, chosen.events, chosen.deletions)
                 tell(f"measured: {figures.json()}")
                 results.append(figures)
