@@ -145,8 +145,9 @@ class Watcher:
     def stop(self) -> None:
         """Stop the watches."""
         self._stop.set()
-        if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end_streams)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # It is closed already.
+                self._loop.call_soon_threadsafe(self._end_streams)
         self._thread.join(10)
 
     @property
