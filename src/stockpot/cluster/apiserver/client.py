@@ -33,6 +33,9 @@ WRITE_PARAMETERS = urlencode({"fieldManager": FIELD_MANAGER, "fieldValidation": 
 TIMEOUT_S = 20.0
 """Timeout of one call, including its retries."""
 CONNECT_TIMEOUT_S = 5.0
+CONNECTIONS = 32
+"""Connections that are kept, more than threads that write, list and renew Leases at once: a request
+without one begins with a TLS handshake."""
 PAGE = 500
 """Objects per page of a list, so that neither side holds all of them in memory at once."""
 LIST_ATTEMPTS = 3
@@ -60,6 +63,7 @@ class Client:
     def __init__(self, configuration: "Configuration", *, timeout_s: float = TIMEOUT_S) -> None:
         from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415
 
+        configuration.connection_pool_maxsize = CONNECTIONS
         self._configuration = configuration
         self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
         self._lock = threading.Lock()
