@@ -157,7 +157,7 @@ class Panel:
 
     heading: str
     lines: tuple[tuple[str, str, Callable[[Figures], float]], ...]
-    """Label, colour and value of each line."""
+    """Label, colour and value of each line; a line alone needs no label."""
     limits: tuple[tuple[float, str], ...] = ()
     """Value and colour of each limit."""
 
@@ -173,12 +173,12 @@ PANELS = (
     ),
     Panel(
         "restart to settled, CPU-seconds",
-        (("operator", "#0969da", lambda f: float(f["settled_cpu_s"])),),
+        (("", "#0969da", lambda f: float(f["settled_cpu_s"])),),
         ((SETTLED_CPU_S, "#0969da"),),
     ),
     Panel(
         "requests until settled",
-        (("all verbs", "#8250df", lambda f: float(requests_in(f["settled_requests"]))),),
+        (("", "#8250df", lambda f: float(requests_in(f["settled_requests"]))),),
     ),
 )
 TITLE = "The operator with 1,000 to 10,000 shards in 100 soups"
@@ -238,9 +238,10 @@ def _panel(panel: Panel, results: Sequence[Figures], left: float) -> list[str]:
             parts.append(f'<circle {at} r="3.5" fill="{shape}" stroke="{colour}"/>')
         last = max(single or results, key=lambda figures: int(figures["shards"]))
         parts.append(
-            f'<text x="{x(last["shards"]) + 7:.1f}" y="{y(value(last)) + 4:.1f}" '
+            # Two lines may end at one place.
+            f'<text x="{x(last["shards"]) + 7:.1f}" y="{y(value(last)) + 4 + 14 * number:.1f}" '
             f'fill="{colour}">{value(last):,.0f}</text>'
-            f'<text x="{left + 8}" y="{TOP + 12 + 15 * number}" fill="{colour}">{label}</text>'
+            f'<text x="{left + 80}" y="{bottom - 28 + 15 * number}" fill="{colour}">{label}</text>'
         )
     return parts
 
