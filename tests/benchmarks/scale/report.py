@@ -145,7 +145,7 @@ def table(document: dict[str, Any]) -> str:
     place = (
         f"Measured {where['date']}: {where['processor']}, {where['cores']} cores, Python "
         f"{where['python']}; API server, etcd and the clients of the storm on the same cores; load "
-        f"average {where['load']} at the end."
+        f"average {where['load']} at the end. {where.get('note', '')}".rstrip()
     )
     lines = ["| expected | measured | met |", "|---|---|---|", *checked, "", *head, *body]
     return "\n".join([BEGIN, "", *lines, "", place, "", END])
