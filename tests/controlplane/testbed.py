@@ -55,6 +55,8 @@ from stockpot.cluster.chart.permissions import (
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
+TOKEN_S = 6 * 3600
+"""How long an operator is let in: longer than the longest benchmark."""
 CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
 
 
@@ -221,7 +223,8 @@ class TestCluster:
         kubeconfig = self.folder / "operator.kubeconfig"
         if not kubeconfig.exists():
             path = ACCOUNTS.path(self.release, "operator", "token")
-            token = self.admin.ask("POST", path, {"spec": {}})["status"]["token"]
+            request = {"spec": {"expirationSeconds": TOKEN_S}}
+            token = self.admin.ask("POST", path, request)["status"]["token"]
             cluster = self.admin.cluster
             kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token, ca=cluster.ca))
         operator = Operator(self.folder, name, self.settings(**settings), kubeconfig, dies)
