@@ -171,7 +171,7 @@ class OperatorValues(Model):
             "limits": {"memory": "512Mi"},
         }
     )
-    """1,000 shards take about 130 MB, 10,000 shards with 10,000 receipts about 250 MB."""
+    """1,000 shards take about 130 MB, 10,000 shards with 10,000 receipts about 260 MB."""
     node_selector: dict[str, str] = Field(default={})
     tolerations: Objects = ()
     priority_class_name: str = ""
