@@ -23,9 +23,26 @@ def etcd(programs: Path, *, data: Path, client: str, peer: str) -> list[str]:
 
 
 def apiserver(
-    programs: Path, *, keys: Path, etcd: str, address: str, port: int, loopback: bool
+    programs: Path,
+    *,
+    keys: Path,
+    etcd: str,
+    address: str,
+    port: int,
+    loopback: bool,
+    audit: tuple[Path, Path] | None = None,
 ) -> list[str]:
-    """Give the API server's. With `loopback` nobody but this machine reaches it, and no node."""
+    """Give the API server's. With `loopback` nobody but this machine reaches it, and no node.
+
+    Args:
+        programs: The folder of the programs.
+        keys: The folder of certificates and tokens.
+        etcd: The URL of etcd.
+        address: The address that it listens on, or that nodes reach it under.
+        port: Its port.
+        loopback: Listen on the address alone.
+        audit: An audit policy, and the log that requests are written to.
+    """
     return [
         *(str(programs / "kube-apiserver"), f"--etcd-servers={etcd}", f"--secure-port={port}"),
         *(f"--advertise-address={address}", f"--tls-cert-file={keys / 'server.crt'}"),
@@ -44,6 +61,7 @@ def apiserver(
         f"--kubelet-client-key={keys / 'kubelet-client.key'}",
         *("--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true"),
         *("--enable-admission-plugins=NodeRestriction", "--profiling=false", "--v=0"),
+        *([f"--audit-policy-file={audit[0]}", f"--audit-log-path={audit[1]}"] if audit else []),
     ]
 
 

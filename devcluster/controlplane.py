@@ -44,7 +44,12 @@ class ControlPlane:
     """If it was asked for."""
 
     def __init__(
-        self, *, crds: Path | None = None, scheduler: bool = False, controllers: bool = True
+        self,
+        *,
+        crds: Path | None = None,
+        scheduler: bool = False,
+        controllers: bool = True,
+        audit: tuple[Path, Path] | None = None,
     ) -> None:
         """Say what is wanted; nothing starts yet.
 
@@ -52,8 +57,10 @@ class ControlPlane:
             crds: A folder of CustomResourceDefinitions, one a file, to have from the start.
             scheduler: Also run the scheduler.
             controllers: Run the controller manager: garbage collection, Jobs, namespaces' ends.
+            audit: An audit policy, and the log that requests are written to.
         """
         self._crds = crds
+        self._audit = audit
         self._with_scheduler = scheduler
         self._with_controllers = controllers
         self._folder: Path | None = None
@@ -102,6 +109,7 @@ class ControlPlane:
                 address="127.0.0.1",
                 port=port,
                 loopback=True,
+                audit=self._audit,
             )
         )
         self.controller_manager = self._program(

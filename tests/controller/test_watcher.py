@@ -24,7 +24,7 @@ class Stream:
             self.cache,
             lambda key, why: self.pushed.append((key, why)),
             self.left.append,
-            ["studio"],
+            "studio",
         )
 
     def say(self, resource: Resource, thing: Json, type_: str = "MODIFIED") -> int:

@@ -130,7 +130,7 @@ def api_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiS
 @pytest.fixture
 def watcher(api_server: ApiServer) -> Iterator[Watcher]:
     """Streams, each of which waits for a word."""
-    kind = Watcher(Cache(), lambda *_: None, lambda _: None, ["studio"])
+    kind = Watcher(Cache(), lambda *_: None, lambda _: None, "studio")
     kind.start()
     try:
         for plural, started in api_server.watched.items():

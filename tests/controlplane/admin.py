@@ -139,16 +139,16 @@ class Happening:
 class Mirror:
     """All that there is, as it changes, and all that ever happened. One for a whole session."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, watched: Sequence[Resource] = WATCHED) -> None:
         self._admin = admin
         self.changed = threading.Condition()
         self._things: dict[Resource, dict[tuple[str, str], Json]] = {
-            watched: {} for watched in WATCHED
+            resource: {} for resource in watched
         }
         self.journal: list[Happening] = []
         self.listeners: list[Callable[[Happening], None]] = []
         self._stop = False
-        for resource in WATCHED:
+        for resource in watched:
             threading.Thread(target=self._follow, args=(resource,), daemon=True).start()
 
     def stop(self) -> None:

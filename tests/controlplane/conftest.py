@@ -15,12 +15,17 @@ Figure = Callable[[str, object], None]
 
 
 @contextmanager
-def an_api_server(folder: Path) -> Iterator[ControlPlane]:
-    """Run one with our CRDs, written into the folder, for as long as the context lasts."""
+def an_api_server(folder: Path, audit: tuple[Path, Path] | None = None) -> Iterator[ControlPlane]:
+    """Run one with our CRDs, written into the folder, for as long as the context lasts.
+
+    Args:
+        folder: Where the CRDs are written.
+        audit: An audit policy, and the log that requests are written to.
+    """
     folder.mkdir(exist_ok=True)
     for name, text in crd_files().items():
         (folder / name).write_text(text)
-    with ControlPlane(crds=folder, scheduler=True) as plane:
+    with ControlPlane(crds=folder, scheduler=True, audit=audit) as plane:
         yield plane
 
 

@@ -56,6 +56,8 @@ from stockpot.store.folder import FolderStore
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = itertools.count(1)
+TOKEN_S = 6 * 3600
+"""How long an operator is let in: longer than the longest benchmark."""
 CRASHING_OPERATOR = Path(__file__).with_name("crashing_operator.py")
 
 
@@ -105,8 +107,15 @@ class Operator:
         return text
 
     def rss_bytes(self) -> int:
+        return self._memory_bytes("VmRSS")
+
+    def most_rss_bytes(self) -> int:
+        """The largest that it ever was."""
+        return self._memory_bytes("VmHWM")
+
+    def _memory_bytes(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError
 
@@ -231,7 +240,8 @@ class TestCluster:
         kubeconfig = self.folder / f"{account}.kubeconfig"
         if not kubeconfig.exists():
             path = ACCOUNTS.path(self.release, account, "token")
-            token = self.admin.ask("POST", path, {"spec": {}})["status"]["token"]
+            request = {"spec": {"expirationSeconds": TOKEN_S}}
+            token = self.admin.ask("POST", path, request)["status"]["token"]
             cluster = self.admin.cluster
             kubeconfig.write_text(commands.kubeconfig(url=cluster.url, token=token, ca=cluster.ca))
         operator = Operator(self.folder, name, settings, kubeconfig, dies)

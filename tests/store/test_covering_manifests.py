@@ -2,20 +2,27 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unlearning.receipt_fixtures import CATS, KEYS, a_filled_store, a_purge, key_of
 
+from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
 from stockpot.api.results import PurgeResult
+from stockpot.core.digests import Digest
+from stockpot.core.recipe import Ingredient, ShardUID, former_of
+from stockpot.errors import Refused
 from stockpot.metrics.progress import Progress
 from stockpot.store import artefacts
-from stockpot.store.artefacts import covering_manifests
+from stockpot.store.artefacts import begin, covering_manifests
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import MANIFEST
-from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.store.port import CONNECTIONS, ObjectInfo, ObjectStore
+from stockpot.store.tombstones import refuse_forgotten
 from stockpot.unlearning import purge
 from stockpot.unlearning.inventory import read_inventory
 
@@ -99,3 +106,77 @@ def test_two_purges_side_by_side_leave_no_residuals(
         assert inventory is not None
         assert inventory.complete
         assert inventory.residuals == ()
+
+
+class CountingStore(FolderStore):
+    """A store whose requests take a while, as over a network, and are counted."""
+
+    def __init__(self, root: Path, takes_s: float) -> None:
+        super().__init__(root)
+        self._takes_s, self.requests = takes_s, 0
+        self._lock, self._now, self.most_at_once = threading.Lock(), 0, 0
+
+    def get(self, key: str) -> bytes | None:
+        with self._waiting():
+            return super().get(key)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        with self._waiting():
+            return super().head(key)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._waiting():
+            return super().list(prefix)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        with self._lock:
+            self.requests += 1
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        time.sleep(self._takes_s)
+        yield
+        with self._lock:
+            self._now -= 1
+
+
+def many_shards(root: Path, count: int) -> list[str]:
+    """Store so many ingredients, each a small file below its manifest."""
+    uids = [f"uid-{number:04d}" for number in range(count)]
+    for uid in uids:
+        pair = LineagePair(shard=uid, training_key=key_of(uid))
+        manifest = Manifest(kind=ArtefactKind.INGREDIENT, lineage=(pair,))
+        folder = KEYS.ingredient(uid, key_of(uid))
+        begin(FolderStore(root), folder, manifest)
+        FolderStore(root).put(folder + "weights", b"w")
+    return uids
+
+
+def test_manifests_are_read_eight_at_a_time(tmp_path: Path) -> None:
+    many_shards(tmp_path, 100)
+    store = CountingStore(tmp_path, 0.01)
+
+    covered = list(covering_manifests(store, "ml/"))
+
+    assert len(covered) == 200
+    assert all(manifest for _, manifest in covered)
+    assert store.requests == 100
+    assert store.most_at_once == CONNECTIONS
+
+
+def test_the_tombstones_of_a_thousand_shards_are_checked_by_one_listing(tmp_path: Path) -> None:
+    uids = [f"uid-{number:04d}" for number in range(1000)]
+    FolderStore(tmp_path).put(KEYS.tombstone("uid-other"), b"")
+    pairs = [LineagePair(shard=uid, training_key=key_of(uid)) for uid in uids]
+    store = CountingStore(tmp_path, 0.0)
+
+    refuse_forgotten(store, KEYS, uids, pairs)
+
+    assert store.requests == 1
+    FolderStore(tmp_path).put(KEYS.tombstone("uid-0500"), b"")
+    with pytest.raises(Refused, match="shard uid-0500 was forgotten"):
+        refuse_forgotten(store, KEYS, uids, pairs)
+    former = former_of(Ingredient(ShardUID("uid-0007"), Digest(key_of("uid-0007"))))
+    FolderStore(tmp_path).put(KEYS.tombstone(former), b"")
+    with pytest.raises(Refused, match=former):
+        refuse_forgotten(store, KEYS, uids, pairs)

@@ -135,6 +135,13 @@ FACES: dict[AnyKind, Face] = {
     ),
 }
 
+SELECTABLE_FIELDS = {
+    DataShard.__name__: "spec.soupRef.name",
+    SoupRevision.__name__: "spec.soupRef.uid",
+    UnlearningReceipt.__name__: "spec.soupRef.uid",
+}
+"""By kind, the field that field selectors find the objects of one soup by."""
+
 
 def crd(kind: AnyKind) -> dict[str, Any]:
     """Return the CustomResourceDefinition of a kind, as a JSON value."""
@@ -146,6 +153,8 @@ def crd(kind: AnyKind) -> dict[str, Any]:
         "additionalPrinterColumns": [_column(column) for column in face.columns],
         "schema": {"openAPIV3Schema": _schema(kind, face)},
     }
+    if field := SELECTABLE_FIELDS.get(kind.__name__):
+        version["selectableFields"] = [{"jsonPath": f".{field}"}]
     subresources: dict[str, Any] = {}
     if "status" in kind.model_fields:
         subresources["status"] = {}

@@ -34,9 +34,9 @@ def _classes(module: ModuleType) -> Mapping[str, Mapping[str, str]]:
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
     for statement, following in zip(node.body, node.body[1:], strict=False):
-        match statement, following:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                yield name, inspect.cleandoc(text)
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            text = following.value.value
+            if isinstance(text, str):
+                yield statement.target.id, inspect.cleandoc(text)

@@ -89,8 +89,6 @@ def _log_as_json() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    # kopf warns for each watcher that signals are handled in the main thread, as is intended.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -19,8 +19,6 @@ from stockpot.authentication.key_file import GrantKeyFile
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.election import Election
-from stockpot.cluster.apiserver.labels import SOUP_UID
-from stockpot.cluster.apiserver.objects import labels_on
 from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
@@ -108,16 +106,6 @@ class Operator:
         )
         writer = StatusWriter(client, self._cache, record_events)
         self._deletions = DeletionRecorder(writer, self._namespaces.is_ours, utc_now)
-        self._workers = WorkerPool(
-            self._queue,
-            self.ports_of,
-            workers=WORKERS,
-            may_work=self._may_work,
-            before_round=self._deletions.wait_until_recorded,
-            now=utc_now,
-            on_finished=self._on_finished,
-            on_failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
-        )
         self._watches = WatchManager(
             client,
             self._cache,
@@ -125,6 +113,17 @@ class Operator:
             self._deletions.submit,
             settings,
             self._push_all,
+        )
+        self._workers = WorkerPool(
+            self._queue,
+            self.ports_of,
+            workers=WORKERS,
+            may_work=self._may_work,
+            before_round=self._deletions.wait_until_recorded,
+            listed_s=self._watches.listed_s,
+            now=utc_now,
+            on_finished=self._on_finished,
+            on_failed=lambda _, error, duration_s: self.meters.observe_failure(error, duration_s),
         )
         self._election = Election(
             client.with_timeout(5),
@@ -227,7 +226,7 @@ class Operator:
     def _is_used(self, namespace: str) -> bool:
         if namespace in self._dropped and not self._watches.was_listed(namespace):
             return True  # It was when it was dropped; a listing says when it is not any more.
-        if any(self._cache.list(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
+        if any(self._cache.soups(resource, namespace) for resource in (SOUPS, DATA_SHARDS)):
             return True
         # What may still write what is owed is looked for there, until it has ended.
         owed = {
@@ -236,17 +235,21 @@ class Operator:
             if debt["spec"]["soup"]["namespace"] == namespace
             and FINALIZER in debt["metadata"].get("finalizers", ())
         }
-        return bool(owed) and any(
-            labels_on(thing).get(SOUP_UID) in owed
-            for resource in (JOBS, PODS, DEPLOYMENTS)
-            for thing in self._cache.list(resource, namespace)
+        return any(
+            self._cache.soups(resource, namespace) & owed for resource in (JOBS, PODS, DEPLOYMENTS)
         )
 
     def _push_all(self, namespace: str) -> None:
-        for resource in (SOUPS, DATA_SHARDS, UNLEARNING_DEBTS):
-            for thing in self._cache.list(resource, namespace):
-                if key := key_of(resource, thing):
-                    self._queue.push(key, Priority.RESYNC)
+        names = {
+            name
+            for resource in (SOUPS, DATA_SHARDS)
+            for name in self._cache.soups(resource, namespace)
+        }
+        keys = {SoupKey(namespace, name) for name in names if name}
+        debts = self._cache.list(UNLEARNING_DEBTS, namespace)
+        keys |= {key for debt in debts if (key := key_of(UNLEARNING_DEBTS, debt))}
+        for key in sorted(keys):
+            self._queue.push(key, Priority.RESYNC)
 
     def _wait_until(self, do: Callable[[], None]) -> None:
         logged = ""

@@ -16,6 +16,8 @@ NAMESPACE_POLL_S = 5.0
 """How often a soup is queued again whose namespace another release holds."""
 RESYNC_S = 300.0
 """How often every soup is reconciled with fresh reads, past every cache."""
+SOONEST = 0.9
+"""The earliest part of that time at which one may come: not all soups at once."""
 
 
 def requeue_after_s(finished: Round, last_plan: Plan, now: datetime) -> float:
@@ -28,7 +30,7 @@ def requeue_after_s(finished: Round, last_plan: Plan, now: datetime) -> float:
     """
     if finished.plan.actions and finished.plan != last_plan:
         return 0.0
-    delays = [RESYNC_S * random.uniform(0.9, 1.0)]  # noqa: S311  Jitter: not all soups at once.
+    delays = [RESYNC_S * random.uniform(SOONEST, 1.0)]  # noqa: S311  Jitter.
     if finished.plan.actions:
         delays.append(SERVER_POLL_S)  # The plan is repeated until it takes effect.
     if finished.assessment is not None:

@@ -1,13 +1,14 @@
 """Starts and restarts the watcher of each namespace, independently of the others.
 
-Before a watcher starts, its namespace is listed into the cache. A namespace that we may not list
-is logged once, with the missing permission, and retried.
+Before a watcher starts, its namespace is listed into the cache; the watches continue from that
+listing. A namespace that we may not list is logged once, with the missing permission, and retried.
 """
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -36,10 +37,15 @@ RETRY_S = 5.0
 class _Namespace:
     resources: Sequence[Resource]
     watcher: Watcher | None = None
-    was_listed: bool = False
+    listed_s: float = float("-inf")
+    """When it was listed last, by the monotonic clock."""
     problem: str = ""
     next_attempt_s: float = 0.0
     """When it may be started again; while it runs, when a dropped namespace is looked for again."""
+
+    @property
+    def was_listed(self) -> bool:
+        return self.listed_s > float("-inf")
 
 
 class WatchManager:
@@ -88,6 +94,11 @@ class WatchManager:
         place = self._namespaces.get(namespace)
         return place is not None and place.was_listed
 
+    def listed_s(self, namespace: str) -> float:
+        """Return when a namespace was listed last, by the monotonic clock. For any thread."""
+        place = self._namespaces.get(namespace)
+        return place.listed_s if place else float("-inf")
+
     def start_watchers(self) -> None:
         """Start every watcher that does not run; end those of dropped namespaces that are gone."""
         for namespace, place in list(self._namespaces.items()):
@@ -106,11 +117,18 @@ class WatchManager:
 
     def _start(self, namespace: str, place: _Namespace) -> None:
         place.next_attempt_s = time.monotonic() + RETRY_S
+        watcher = Watcher(self._cache, self._push, self._on_deletion, namespace, place.resources)
+        began_s = time.monotonic()
         try:
             for resource in place.resources:
-                selector = OURS if resource in CHILDREN else ""
-                listing = self._client.list(resource, namespace, label_selector=selector)
+                listing = self._client.list_packed(
+                    resource,
+                    namespace,
+                    partial(watcher.take, resource),
+                    label_selector=OURS if resource in CHILDREN else "",
+                )
                 self._cache.replace(resource, namespace, listing)
+                watcher.continue_from(resource, listing.resource_version)
         except StockpotError as error:
             self._report(namespace, place, error)
             return
@@ -118,10 +136,8 @@ class WatchManager:
             log.warning("a watcher ended, and is restarted", namespace=namespace)
         elif place.problem:
             log.info("the namespace can be listed now", namespace=namespace)
-        place.problem, place.was_listed = "", True
-        place.watcher = Watcher(
-            self._cache, self._push, self._on_deletion, [namespace], place.resources
-        )
+        place.problem, place.listed_s = "", began_s
+        place.watcher = watcher
         place.watcher.start()
         self._on_started(namespace)
 

@@ -1,16 +1,29 @@
 """Watches by kopf: objects go into the cache, and the keys of their soups into the work queue.
 
-Nothing else of kopf is used: no finalizers, no annotations, no timers, no peering.
+Of kopf only its watch streams and its credentials are used. Its queue and its worker for each
+object would be most of the operator's memory and time where there are ten thousand objects.
 """
 
 import asyncio
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import kopf
-from kopf._cogs.structs.credentials import Vault  # Which can be given to it, and is not exported.
+import structlog
+
+# kopf does not export its streams: what is used of them is named here and nowhere else.
+from kopf._cogs.clients.auth import vault_var
+from kopf._cogs.clients.errors import APITooManyRequestsError
+from kopf._cogs.clients.watching import watch_objs
+from kopf._cogs.structs.credentials import Vault
+from kopf._cogs.structs.ephemera import AnyMemo
+from kopf._cogs.structs.references import NamespaceName
+from kopf._cogs.structs.references import Resource as KopfResource
+from kopf._core.engines.activities import authenticator
 
 from stockpot.cluster.apiserver.labels import OURS, SOUP, SOUP_NAMESPACE
 from stockpot.cluster.apiserver.objects import Json, labels_on, name_of, namespace_of
@@ -27,9 +40,11 @@ from stockpot.cluster.apiserver.resources import (
     Resource,
 )
 from stockpot.controller.queue import Priority
-from stockpot.kube.cache import Cache
+from stockpot.kube.cache import Cache, CachedObject, drop_unread
 from stockpot.reconcile.objects.debt import debt_stem
 from stockpot.reconcile.ports import SoupKey
+
+log = structlog.get_logger("stockpot.watches")
 
 CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
 WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
@@ -41,8 +56,11 @@ OnDeletion = Callable[[Json], None]
 
 ENDING_S, CANCELLED_AGAIN_S = 5.0, 0.1
 """How long watches are given to end, and the pause between two cancellations."""
-IDENTITY: Any = "stockpot"
-"""Given to kopf, which would else look up the user's name, which an image need not have."""
+RECONNECT_S = 0.1
+"""The pause between the end of a request to watch and the next one."""
+STAGGER_S = 0.05
+"""The pause between the first requests of two watches: of those that come side by side a busy API
+server turns away all but one, and then again those that come back side by side."""
 
 
 def key_of(resource: Resource, thing: Json) -> SoupKey | None:
@@ -70,7 +88,7 @@ def priority_of(resource: Resource, thing: Json) -> Priority:
     return Priority.SPEC if resource in {SOUPS, DATA_SHARDS} else Priority.CHILD
 
 
-Fingerprint = tuple[Any, ...]
+Fingerprint = tuple[str, ...]
 
 
 def fingerprint_of(resource: Resource, thing: Json) -> Fingerprint:
@@ -80,20 +98,21 @@ def fingerprint_of(resource: Resource, thing: Json) -> Fingerprint:
     """
     about = thing["metadata"]
     if resource not in {SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_DEBTS}:
-        return (about["uid"], about.get("resourceVersion"))
+        return (about["uid"], str(about.get("resourceVersion")))
     fields = ("uid", "generation", "deletionTimestamp", "finalizers", "annotations")
-    return tuple(str(about.get(field)) for field in fields)
+    # Most are equal in thousands of objects, which share them.
+    return tuple(sys.intern(str(about.get(field))) for field in fields)
 
 
 class Watcher:
-    """Watches some namespaces, on its own thread and event loop."""
+    """Watches one namespace, on its own thread and event loop."""
 
     def __init__(
         self,
         cache: Cache,
         push: Push,
         on_deletion: OnDeletion,
-        namespaces: Sequence[str],
+        namespace: str,
         resources: Sequence[Resource] = WATCHED,
     ) -> None:
         """Prepare the watches; `start` starts them.
@@ -102,17 +121,22 @@ class Watcher:
             cache: Receives the objects.
             push: Called with the key of each soup that may have changed.
             on_deletion: Called with each shard that is being deleted. Must not block.
-            namespaces: The watched namespaces.
+            namespace: The watched namespace.
             resources: The watched kinds.
         """
         self._cache, self._push, self._on_deletion = cache, push, on_deletion
-        self._namespaces, self._resources = tuple(namespaces), tuple(resources)
-        self._fingerprints: dict[tuple[Resource, str, str], Fingerprint] = {}
-        """The last fingerprint of each object, to detect repetitions."""
+        self._namespace, self._resources = namespace, tuple(resources)
+        self._since: dict[Resource, str] = {}
+        """The resource version that each watch continues from."""
+        self._fingerprints: dict[Resource, dict[str, Fingerprint]] = {
+            resource: {} for resource in resources
+        }
+        """The last fingerprint of each object by name, to detect repetitions."""
         self._stop = threading.Event()
-        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Future[None] | None = None
         self._vault = Vault()
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"watcher-{namespace}", daemon=True)
 
     def start(self) -> None:
         """Start the watches."""
@@ -121,6 +145,9 @@ class Watcher:
     def stop(self) -> None:
         """Stop the watches."""
         self._stop.set()
+        if self._loop is not None:
+            with suppress(RuntimeError):  # It is closed already.
+                self._loop.call_soon_threadsafe(self._end_streams)
         self._thread.join(10)
 
     @property
@@ -128,22 +155,37 @@ class Watcher:
         """Whether the watches run."""
         return self._thread.is_alive()
 
+    def take(self, resource: Resource, thing: Json) -> CachedObject:
+        """Take an object from the listing that the watch continues, and pack it for the cache."""
+        drop_unread(thing)
+        self._fingerprints[resource][name_of(thing)] = fingerprint_of(resource, thing)
+        if resource == DATA_SHARDS and "deletionTimestamp" in thing["metadata"]:
+            self._on_deletion(thing)
+        return CachedObject(resource, thing)
+
+    def continue_from(self, resource: Resource, resource_version: str) -> None:
+        """Watch a kind from the version of its listing on."""
+        self._since[resource] = resource_version
+
     def handle(self, resource: Resource, type_: str | None, thing: Json) -> None:
         """Process one event of a watch."""
-        place = resource, namespace_of(thing), name_of(thing)
+        known, name = self._fingerprints[resource], name_of(thing)
         if type_ == "DELETED":
             self._cache.remove(resource, thing)
-            self._fingerprints.pop(place, None)
+            known.pop(name, None)
         else:
-            self._cache.put(resource, thing)
+            drop_unread(thing)
             fingerprint = fingerprint_of(resource, thing)
+            is_leaving = resource == DATA_SHARDS and "deletionTimestamp" in thing["metadata"]
             # Not compared with the cache: a listing for another soup may have updated it before,
             # without queueing this one.
-            if self._fingerprints.get(place) == fingerprint:
-                return
-            self._fingerprints[place] = fingerprint
-            if resource == DATA_SHARDS and "deletionTimestamp" in thing["metadata"]:
+            is_news = known.get(name) != fingerprint
+            known[name] = fingerprint
+            if is_news and is_leaving:
                 self._on_deletion(thing)
+            self._cache.put(resource, thing)
+            if not is_news:
+                return
         key = key_of(resource, thing)
         if key is not None:
             self._push(key, priority_of(resource, thing))
@@ -151,41 +193,88 @@ class Watcher:
     def _run(self) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
+        self._stopped, self._loop = loop.create_future(), loop
         try:
-            loop.run_until_complete(self._watch_until_one_ends())
+            if not self._stop.is_set():
+                loop.run_until_complete(self._watch_until_one_ends())
         finally:
-            # kopf's waits on other threads end as well.
-            self._stop.set()
             _end(loop, self._vault)
+
+    def _end_streams(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
 
     async def _watch_until_one_ends(self) -> None:
         """Watch until stopped, or until one of the watches fails for good.
 
-        kopf would then wait for the other watches, for up to minutes, in which no event arrives.
+        All are begun anew then, from a new listing: nothing is missed in between.
         """
-        registry = kopf.OperatorRegistry()
+        assert self._stopped is not None
+        registry, settings = kopf.OperatorRegistry(), _settings()
         # A new registry has no login handler; this one uses the `kubernetes` package.
         kopf.on.login(registry=registry)(kopf.login_via_client)
-        for resource in self._resources:
-            self._watch(resource, registry)
-        tasks = await kopf.spawn_tasks(
+        vault_var.set(self._vault)
+        login = authenticator(
             registry=registry,
-            settings=_settings(),
-            identity=IDENTITY,
-            standalone=True,
-            namespaces=self._namespaces,
-            stop_flag=self._stop,
-            ready_flag=self.ready,
+            settings=settings,
+            indices={},
             vault=self._vault,
+            memo=AnyMemo(kopf.Memo()),
         )
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        streams = [
+            self._follow(each, settings, number * STAGGER_S)
+            for number, each in enumerate(self._resources)
+        ]
+        tasks: list[asyncio.Future[None]] = [*map(asyncio.ensure_future, (login, *streams))]
+        await asyncio.wait([*tasks, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                log.info("a watch ended", namespace=self._namespace, why=str(error))
 
-    def _watch(self, resource: Resource, registry: kopf.OperatorRegistry) -> None:
-        @kopf.on.event(
-            resource.group, resource.version, resource.plural, registry=registry, id=resource.plural
+    async def _follow(
+        self,
+        resource: Resource,
+        settings: kopf.OperatorSettings,
+        delay_s: float,
+    ) -> None:
+        """Follow the changes of one kind, until the API server has forgotten where it was."""
+        await asyncio.sleep(delay_s)
+        # kopf would end a stream by it. It is cancelled instead, which also ends one that waits.
+        never = asyncio.get_running_loop().create_future()
+        kind = KopfResource(
+            resource.group, resource.version, resource.plural, namespaced=resource.namespaced
         )
-        async def on_event(event: Any, **_: Any) -> None:
-            self.handle(resource, event["type"], dict(event["object"]))
+        while True:
+            stream: AsyncIterator[Any] = watch_objs(
+                settings=settings,
+                resource=kind,
+                namespace=NamespaceName(self._namespace),
+                since=self._since.get(resource),
+                operator_pause_waiter=never,
+            )
+            # An API server that turns a watch away is asked again, until it is not busy any more.
+            with suppress(APITooManyRequestsError):
+                async for event in stream:
+                    if not self._take_event(resource, event["type"], event["object"]):
+                        return
+            await asyncio.sleep(RECONNECT_S)
+
+    def _take_event(self, resource: Resource, type_: str, thing: Json) -> bool:
+        """Process one event; return whether the watch can continue."""
+        if type_ == "ERROR":
+            # Mostly 410: the version is too old, as after a restart of the API server.
+            log.info(
+                "a watch cannot continue",
+                namespace=self._namespace,
+                kind=resource.kind,
+                why=str(thing.get("message", "")),
+            )
+            return False
+        if version := thing["metadata"].get("resourceVersion"):
+            self._since[resource] = version
+        if type_ != "BOOKMARK":
+            self.handle(resource, type_, thing)
+        return True
 
 
 def _end(loop: asyncio.AbstractEventLoop, vault: Vault) -> None:
@@ -206,10 +295,6 @@ def _end(loop: asyncio.AbstractEventLoop, vault: Vault) -> None:
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.watching.chunk_size = 500
-    # A thread of ours that does not end is abandoned, not killed.
-    settings.process.ultimate_exiting_timeout = None
     # A firewall may drop a watch silently: each is ended and renewed within these times.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330

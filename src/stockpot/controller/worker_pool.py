@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from stockpot.controller.queue import Priority, Queue
-from stockpot.controller.requeue import NAMESPACE_POLL_S, RESYNC_S, requeue_after_s
+from stockpot.controller.requeue import NAMESPACE_POLL_S, RESYNC_S, SOONEST, requeue_after_s
 from stockpot.core.plan import Plan
 from stockpot.errors import StockpotError
 from stockpot.kube.error_conditions import conditions_of_error
@@ -50,6 +50,7 @@ class WorkerPool:
         workers: int,
         may_work: Callable[[SoupKey], bool],
         before_round: Callable[[], None],
+        listed_s: Callable[[str], float],
         now: Callable[[], datetime],
         on_finished: Finished,
         on_failed: Failed,
@@ -62,16 +63,14 @@ class WorkerPool:
             workers: Number of soups that are reconciled concurrently.
             may_work: Whether our release may reconcile a soup now.
             before_round: Called before each reconcile: waits for more urgent work.
+            listed_s: When a namespace was listed last, by the monotonic clock.
             now: The clock.
             on_finished: Called after each reconcile that succeeded.
             on_failed: Called after each reconcile that raised.
         """
         self._queue, self._ports_of, self._may_work, self._now = queue, ports_of, may_work, now
-        self._on_finished, self._on_failed, self._before_round = (
-            on_finished,
-            on_failed,
-            before_round,
-        )
+        self._on_finished, self._on_failed = on_finished, on_failed
+        self._before_round, self._listed_s = before_round, listed_s
         self._memories: dict[SoupKey, _Memory] = {}
         self._beats: dict[str, float] = {}
         self._threads = [
@@ -118,7 +117,9 @@ class WorkerPool:
         memory = self._memories.setdefault(key, _Memory())
         began_s = time.monotonic()
         ports = self._ports_of(key)
-        is_resync = began_s - memory.resynced_s >= RESYNC_S
+        # Where all was listed a moment ago, at the start, nothing is newer past the cache.
+        fresh_s = max(memory.resynced_s, self._listed_s(key.namespace))
+        is_resync = began_s - fresh_s >= RESYNC_S * SOONEST
         try:
             finished = reconcile(ports, fresh=is_resync)
         except Exception as error:

@@ -18,13 +18,13 @@ from stockpot.api.v1alpha1 import (
 )
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import AlreadyExists, Forbidden, NamespaceEnding, NotFound
-from stockpot.cluster.apiserver.objects import name_of, uid_of
+from stockpot.cluster.apiserver.objects import name_of
 from stockpot.cluster.apiserver.resources import (
     SOUPS,
     UNLEARNING_DEBTS,
     UNLEARNING_RECEIPTS,
 )
-from stockpot.kube.cache import Cache
+from stockpot.kube.cache import Cache, jsons
 from stockpot.kube.status_writer import StatusWriter, read
 from stockpot.reconcile.objects.debt import is_paid, soup_of, stem_of, with_progress
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
@@ -37,8 +37,8 @@ def debts_of(
     if fresh:
         listing = client.list(UNLEARNING_DEBTS, release_namespace)
         cache.replace(UNLEARNING_DEBTS, release_namespace, listing)
-    debts = (read(UnlearningDebt, debt) for debt in cache.list(UNLEARNING_DEBTS, release_namespace))
-    return tuple(debt for debt in debts if debt.spec.soup.uid == soup_uid)
+    known = cache.of_soup(UNLEARNING_DEBTS, release_namespace, soup_uid or "")
+    return tuple(read(UnlearningDebt, debt) for debt in jsons(known))
 
 
 def soup_of_key(cache: Cache, key: SoupKey) -> Soup | None:
@@ -62,8 +62,8 @@ def debts_of_key(cache: Cache, key: SoupKey) -> tuple[UnlearningDebt, ...]:
 
 def soup_still_exists(cache: Cache, soup: Soup) -> bool:
     """Whether the Soup of a debt is not gone yet: until then its own rounds do everything."""
-    there = cache.get(SOUPS, soup.metadata.namespace, soup.metadata.name)
-    return there is not None and uid_of(there) == soup.metadata.uid
+    there = cache.find(SOUPS, soup.metadata.namespace, soup.metadata.name)
+    return there is not None and there.uid == soup.metadata.uid
 
 
 class DebtObjects:

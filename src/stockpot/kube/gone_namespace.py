@@ -26,18 +26,29 @@ def refresh(
     resource: Resource,
     namespace: str,
     selector: str,
-    covers: Callable[[Json], bool],
+    covers: Callable[[Json], bool] = lambda _: True,
+    *,
+    soup_uid: str,
 ) -> None:
-    """List objects into the cache; a namespace that is gone has none.
+    """List workloads of a soup into the cache; a namespace that is gone has none.
+
+    Args:
+        client: The API server.
+        cache: Receives the objects.
+        resource: Their kind.
+        namespace: Their namespace.
+        selector: Selects all of the soup's, or some.
+        covers: Whether the selector selects an object of the soup.
+        soup_uid: The UID of the soup.
 
     Raises:
         Forbidden: We may not list them, and the namespace exists.
     """
     try:
-        listing: Listing = client.list(resource, namespace, label_selector=selector)
+        listing: Listing[Json] = client.list(resource, namespace, label_selector=selector)
     except (Forbidden, NotFound):
         if not is_gone(client, namespace):
             raise
         cache.forget_namespace(namespace)
     else:
-        cache.replace(resource, namespace, listing, covers)
+        cache.replace(resource, namespace, listing, covers, soup=soup_uid)

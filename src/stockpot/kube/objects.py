@@ -28,7 +28,7 @@ from stockpot.cluster.apiserver.errors import (
     NotFound,
 )
 from stockpot.cluster.apiserver.labels import owner_of
-from stockpot.cluster.apiserver.objects import Json, name_of, uid_of
+from stockpot.cluster.apiserver.objects import Json, uid_of
 from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     NAMESPACES,
@@ -39,10 +39,11 @@ from stockpot.cluster.apiserver.resources import (
     Resource,
 )
 from stockpot.errors import Refused
-from stockpot.kube.cache import Cache
+from stockpot.kube.cache import Cache, CachedObject
 from stockpot.kube.debts import debts_of
 from stockpot.kube.event_recorder import RecordEvents
-from stockpot.kube.status_writer import OF_A_SOUP, RESOURCES, Changeable, StatusWriter, read
+from stockpot.kube.soup_listing import refresh_soup
+from stockpot.kube.status_writer import RESOURCES, Changeable, Kind, StatusWriter, read
 from stockpot.reconcile.objects.receipt import is_same_receipt, other_name
 from stockpot.reconcile.ports import ObservedObjects, SoupKey
 from stockpot.reconcile.run_specs import soup_ref
@@ -60,7 +61,7 @@ _WRITERS = ThreadPoolExecutor(8, thread_name_prefix="writer")
 class _Pending(Generic[Changeable]):
     """Edits of one object that are not written yet."""
 
-    before: Json
+    before: CachedObject
     now: Changeable
     edits: list[Callable[[Changeable], Changeable]] = field(default_factory=list)
 
@@ -94,31 +95,24 @@ class ClusterObjects:
         self._pending.clear()  # Left by a reconcile that failed.
         namespace, name = self._key
         if fresh:
-            for resource in OF_A_SOUP:
-                listing = self._client.list(resource, namespace)
-                self._cache.replace(resource, namespace, listing)
-        soup = self._cache.get(SOUPS, namespace, name)
-        uid = uid_of(soup) if soup else None
-        if soup and "deletionTimestamp" in soup["metadata"] and self._terminates():
-            self._terminating_soup_uid = uid_of(soup)
-        shards = [
-            shard
-            for shard in self._cache.list(DATA_SHARDS, namespace)
-            if shard["spec"]["soupRef"]["name"] == name
-        ]
-        self._names = {uid_of(shard): name_of(shard) for shard in shards}
+            refresh_soup(self._client, self._cache, namespace, name)
+        known = self._cache.find(SOUPS, namespace, name)
+        soup = self._parsed(Soup, known) if known else None
+        uid = known.uid if known else None
+        if soup and soup.metadata.deletion_timestamp and self._terminates():
+            self._terminating_soup_uid = soup.metadata.uid
+        shards = self._cache.of_soup(DATA_SHARDS, namespace, name)
+        self._names = {shard.uid: shard.name for shard in shards}
         return ObservedObjects(
-            read(Soup, soup) if soup else None,
-            tuple(read(DataShard, shard) for shard in shards),
+            soup,
+            tuple(self._parsed(DataShard, shard) for shard in shards),
             tuple(
-                read(SoupRevision, revision)
-                for revision in self._cache.list(SOUP_REVISIONS, namespace)
-                if revision["spec"]["soupRef"]["uid"] == uid
+                self._parsed(SoupRevision, revision)
+                for revision in self._cache.of_soup(SOUP_REVISIONS, namespace, uid or "")
             ),
             tuple(
-                read(UnlearningReceipt, receipt)
-                for receipt in self._cache.list(UNLEARNING_RECEIPTS, namespace)
-                if receipt["spec"]["soupRef"]["uid"] == uid
+                self._parsed(UnlearningReceipt, receipt)
+                for receipt in self._cache.of_soup(UNLEARNING_RECEIPTS, namespace, uid or "")
             ),
             namespace_terminates=uid is not None and uid == self._terminating_soup_uid,
             debts=debts_of(self._client, self._cache, self._release_namespace, uid, fresh=fresh),
@@ -126,8 +120,8 @@ class ClusterObjects:
 
     def _terminates(self) -> bool:
         """Whether the namespace is being deleted; it never stops being."""
-        soup = self._cache.get(SOUPS, *self._key)
-        if soup and self._terminating_soup_uid == uid_of(soup):
+        soup = self._cache.find(SOUPS, *self._key)
+        if soup and self._terminating_soup_uid == soup.uid:
             return True
         if time.monotonic() < self._next_look_s:
             return False
@@ -140,17 +134,18 @@ class ClusterObjects:
 
     def change_soup(self, edit: Callable[[Soup], Soup]) -> None:
         """Change the soup; written by `flush`."""
-        self._change(Soup, self._cache.get(SOUPS, *self._key), edit)
+        self._change(Soup, self._cache.find(SOUPS, *self._key), edit)
 
     def change_shard(self, uid: str, edit: Callable[[DataShard], DataShard]) -> None:
         """Change a shard; written by `flush`."""
         name = self._names.get(uid)
-        shard = self._cache.get(DATA_SHARDS, self._key.namespace, name) if name else None
-        self._change(DataShard, shard if shard and uid_of(shard) == uid else None, edit)
+        shard = self._cache.find(DATA_SHARDS, self._key.namespace, name) if name else None
+        self._change(DataShard, shard if shard and shard.uid == uid else None, edit)
 
     def change_revision(self, name: str, edit: Callable[[SoupRevision], SoupRevision]) -> None:
         """Change a revision; written by `flush`."""
-        self._change(SoupRevision, self._cache.get(SOUP_REVISIONS, self._key.namespace, name), edit)
+        known = self._cache.find(SOUP_REVISIONS, self._key.namespace, name)
+        self._change(SoupRevision, known, edit)
 
     def create(self, new: SoupRevision | UnlearningReceipt | UnlearningDebt) -> None:
         """Create an object, unless it exists already or its namespace terminates."""
@@ -161,10 +156,11 @@ class ClusterObjects:
         body = new.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         meta = new.metadata
         body["metadata"] = {"name": meta.name, "namespace": meta.namespace}
-        soup = self._cache.get(SOUPS, *self._key)
+        soup = self._cache.find(SOUPS, *self._key)
         if isinstance(new, SoupRevision) and soup:
             # A revision is deleted with its soup; a receipt outlives it.
-            body["metadata"]["ownerReferences"] = [owner_of(soup_ref(read(Soup, soup)))]
+            owner = soup_ref(self._parsed(Soup, soup))
+            body["metadata"]["ownerReferences"] = [owner_of(owner)]
         try:
             if isinstance(new, UnlearningReceipt):
                 self._store_receipt(new, body)
@@ -173,7 +169,7 @@ class ClusterObjects:
                     self._cache.put(resource, self._client.create(resource, body))
         except NamespaceEnding:
             # The store has the receipt itself; the shard's status records it instead.
-            self._terminating_soup_uid = uid_of(soup) if soup else ""
+            self._terminating_soup_uid = soup.uid if soup else ""
 
     def _create_debt(self, new: UnlearningDebt) -> None:
         """Write a debt into the operator's namespace; it has our finalizer until it is paid."""
@@ -246,15 +242,15 @@ class ClusterObjects:
     def _change(
         self,
         kind: type[Changeable],
-        thing: Json | None,
+        known: CachedObject | None,
         edit: Callable[[Changeable], Changeable],
     ) -> None:
-        if thing is None:
+        if known is None:
             return
-        place = (RESOURCES[kind], uid_of(thing))
+        place = (RESOURCES[kind], known.uid)
         pending = self._pending.get(place)
         if pending is None:
-            pending = _Pending(thing, read(kind, thing))
+            pending = _Pending(known, self._parsed(kind, known))
         new = edit(pending.now)
         if new == pending.now:
             return
@@ -263,4 +259,9 @@ class ClusterObjects:
         self._pending[place] = pending
 
     def _write(self, pending: _Pending[Any]) -> None:
-        self._writer.write(type(pending.now), pending.before, pending.edits)
+        self._writer.write(type(pending.now), pending.before.json, pending.edits)
+
+    def _parsed(self, kind: type[Kind], known: CachedObject) -> Kind:
+        model = self._cache.model(known)
+        assert isinstance(model, kind)
+        return model

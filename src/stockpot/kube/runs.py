@@ -8,7 +8,7 @@ from stockpot.api.run_kinds import RunKind
 from stockpot.api.runspec import RunSpec
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import AlreadyExists, Conflict, NamespaceEnding, NotFound
-from stockpot.cluster.apiserver.labels import RUN, SOUP_UID, selector_of
+from stockpot.cluster.apiserver.labels import RUN, selector_of
 from stockpot.cluster.apiserver.objects import (
     Json,
     condition_of,
@@ -20,14 +20,14 @@ from stockpot.cluster.apiserver.objects import (
     time_of,
     uid_of,
 )
-from stockpot.cluster.apiserver.resources import JOBS, PODS
+from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.job_status import runs_of
 from stockpot.cluster.manifests.jobs import job_of
 from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import Run, RunName
-from stockpot.kube.cache import Cache
+from stockpot.kube.cache import Cache, jsons
 from stockpot.kube.gone_namespace import refresh
 from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
@@ -94,24 +94,24 @@ class ClusterRuns:
 
     def _refresh(self) -> None:
         uid = self._soup_uid()
-        selector = selector_of(uid)
-
-        def covers(thing: Json) -> bool:
-            return labels_on(thing).get(SOUP_UID) == uid
-
         for namespace in self._namespaces():
             for resource in (JOBS, PODS):
-                refresh(self._client, self._cache, resource, namespace, selector, covers)
+                refresh(
+                    self._client, self._cache, resource, namespace, selector_of(uid), soup_uid=uid
+                )
 
     def _known(self) -> tuple[tuple[Json, ...], tuple[Json, ...]]:
         uid = self._soup_uid()
 
-        def ours(thing: Json) -> bool:
-            return labels_on(thing).get(SOUP_UID) == uid and RUN in labels_on(thing)
+        def known(resource: Resource) -> tuple[Json, ...]:
+            return tuple(
+                thing
+                for namespace in self._namespaces()
+                for thing in jsons(self._cache.of_soup(resource, namespace, uid))
+                if RUN in labels_on(thing)
+            )
 
-        jobs = [j for place in self._namespaces() for j in self._cache.list(JOBS, place) if ours(j)]
-        pods = [p for place in self._namespaces() for p in self._cache.list(PODS, place) if ours(p)]
-        return tuple(jobs), tuple(pods)
+        return known(JOBS), known(PODS)
 
     def _with_details(self, run: Run, job: Json, pods: tuple[Json, ...]) -> Run:
         """Add the progress of an active run, or what blocks its start."""

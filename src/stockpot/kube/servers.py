@@ -13,7 +13,7 @@ from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
-from stockpot.cluster.apiserver.labels import COMPONENT, SOUP_UID, selector_of
+from stockpot.cluster.apiserver.labels import COMPONENT, selector_of
 from stockpot.cluster.apiserver.objects import (
     Json,
     container_status,
@@ -39,7 +39,7 @@ from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.revision import Promotion
 from stockpot.core.runs import StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
-from stockpot.kube.cache import ENDED, Cache
+from stockpot.kube.cache import ENDED, Cache, jsons
 from stockpot.kube.gone_namespace import refresh
 from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
@@ -174,23 +174,18 @@ class ClusterServers:
         return self._cache.get(DEPLOYMENTS, self._key.namespace, name)
 
     def _pods(self, soup: Soup) -> list[Json]:
-        return [
-            pod
-            for pod in self._cache.list(PODS, self._key.namespace)
-            if labels_on(pod).get(SOUP_UID) == soup.metadata.uid
-            and labels_on(pod).get(COMPONENT) == "serve"
-        ]
+        known = self._cache.of_soup(PODS, self._key.namespace, soup.metadata.uid)
+        return [pod for pod in jsons(known) if labels_on(pod).get(COMPONENT) == "serve"]
 
     def _refresh(self, soup: Soup) -> None:
         namespace, uid = self._key.namespace, soup.metadata.uid
         selector = selector_of(uid, "serve")
 
         def covers(thing: Json) -> bool:
-            labels = labels_on(thing)
-            return labels.get(SOUP_UID) == uid and labels.get(COMPONENT) == "serve"
+            return labels_on(thing).get(COMPONENT) == "serve"
 
         for resource in (DEPLOYMENTS, SERVICES, PODS):
-            refresh(self._client, self._cache, resource, namespace, selector, covers)
+            refresh(self._client, self._cache, resource, namespace, selector, covers, soup_uid=uid)
 
     def _server(self, pod: ServerPod) -> Server:
         state = self._pod_client.server_state(pod.admin_url) if pod.ip else None

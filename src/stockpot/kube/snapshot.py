@@ -180,7 +180,7 @@ class ReadOnlyClient(Client):
         """Close the connections of the wrapped client."""
         self._inner.close()
 
-    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing:
+    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing[Json]:
         """List objects; nothing where the namespace is optional and the person may not."""
         try:
             return super().list(resource, namespace, **query)

@@ -43,9 +43,6 @@ RESOURCES: dict[type, Resource] = {
     UnlearningDebt: UNLEARNING_DEBTS,
 }
 
-OF_A_SOUP = (DATA_SHARDS, SOUPS, SOUP_REVISIONS, UNLEARNING_RECEIPTS)
-"""The kinds of a soup's namespace."""
-
 
 def read(kind: type[Kind], thing: Json) -> Kind:
     """Parse an object from the API server.

@@ -7,7 +7,7 @@ from datetime import datetime
 from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantSigner
 from stockpot.cluster.apiserver.client import Client
-from stockpot.cluster.apiserver.objects import Json, uid_of
+from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.resources import NAMESPACES, SOUPS
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.kube.cache import Cache
@@ -19,7 +19,7 @@ from stockpot.kube.pod_client import PodClient
 from stockpot.kube.pod_events import PodEventReader
 from stockpot.kube.runs import ClusterRuns
 from stockpot.kube.servers import ClusterServers
-from stockpot.kube.status_writer import StatusWriter, read
+from stockpot.kube.status_writer import StatusWriter
 from stockpot.reconcile.ports import Objects, Ports, SoupKey
 
 
@@ -51,12 +51,14 @@ def cluster_ports(access: ClusterAccess, key: SoupKey) -> Ports:
     cache = access.cache
 
     def find_soup() -> Soup | None:
-        soup = cache.get(SOUPS, *key)
-        return read(Soup, soup) if soup else None
+        known = cache.find(SOUPS, *key)
+        soup = cache.model(known) if known else None
+        assert soup is None or isinstance(soup, Soup)
+        return soup
 
     def soup_uid() -> str:
-        soup = cache.get(SOUPS, *key)
-        return uid_of(soup) if soup else ""
+        soup = cache.find(SOUPS, *key)
+        return soup.uid if soup else ""
 
     objects = ClusterObjects(
         access.client, cache, key, access.record_events, access.settings.release.namespace

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.core.checks import Assessment
+from stockpot.core.digests import Digest
 from stockpot.core.plan import Plan, check, plan
 from stockpot.core.report import ConditionUpdate, ShardStatusReport, report_of
 from stockpot.core.world import World
@@ -82,7 +83,11 @@ def _report(assessment: Assessment, observed: ObservedObjects, ports: Ports, now
             continue
         ports.objects.change_shard(shard.shard, with_shard_report(shard, now))
     soup = assessment.inputs.world.soup
-    weights = {revision.recipe.digest: revision.weights for revision in soup.made}
+    # As the objects name them: a recipe's digest costs more than all the rest of a round.
+    weights = {
+        Digest(revision.spec.recipe_digest): Digest(revision.spec.weights_digest)
+        for revision in observed.revisions
+    }
     current = soup.current.revision.recipe.digest if soup.current else None
     quality = quality_of(
         next(

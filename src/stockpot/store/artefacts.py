@@ -10,9 +10,12 @@ A write that was interrupted is begun again; its first manifest covers the files
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -21,12 +24,13 @@ from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.keys import MANIFEST, SUMS, WEIGHTS
-from stockpot.store.port import ObjectInfo, ObjectStore
+from stockpot.store.port import CONNECTIONS, ObjectInfo, ObjectStore
 from stockpot.store.ranges import blocks, object_bytes
 
 EVALUATION = "evaluation.json"
 FETCH_BYTES = 8 << 20
 """The size of one request to the store."""
+Answer = TypeVar("Answer")
 SHALLOWEST = 3
 """The least depth of a manifest in the store: below namespace, kind and UID."""
 
@@ -212,10 +216,10 @@ def with_manifests(
     """
     listed = list(infos)
     former = _former_manifests(listed)
-    known: dict[str, Manifest | None] = {}
+    covering = _covering(store, {_folder_of(info.key) for info in listed}, former)
     unknown = []
     for info in listed:
-        if manifest := _covering(store, _folder_of(info.key), known, former):
+        if manifest := covering[_folder_of(info.key)]:
             yield info, manifest
         else:
             unknown.append(info)
@@ -226,14 +230,12 @@ def with_manifests(
 def _check_again(
     store: ObjectStore, unknown: Sequence[ObjectInfo], former: Mapping[str, Sequence[ObjectInfo]]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
-    known: dict[str, Manifest | None] = {}
-    there: dict[str, set[ObjectInfo]] = {}
-    for info in unknown:
-        folder_key = _folder_of(info.key)
-        if folder_key not in there:
-            there[folder_key] = _objects_in(store, folder_key)
-        if info in there[folder_key]:
-            yield info, _covering(store, folder_key, known, former)
+    folders = {_folder_of(info.key) for info in unknown}
+    there = _each(folders, lambda folder_key: _objects_in(store, folder_key))
+    left = [info for info in unknown if info in there[_folder_of(info.key)]]
+    covering = _covering(store, {_folder_of(info.key) for info in left}, former)
+    for info in left:
+        yield info, covering[_folder_of(info.key)]
 
 
 def _objects_in(store: ObjectStore, folder_key: str) -> set[ObjectInfo]:
@@ -253,26 +255,56 @@ def _former_manifests(listed: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo
     return former
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What a folder says of itself."""
+
+    manifest: Manifest | None
+    is_final: bool
+    """Whether no folder above is asked: it has a manifest, or one that is invalid."""
+
+
 def _covering(
     store: ObjectStore,
-    folder_key: str,
-    known: dict[str, Manifest | None],
+    folder_keys: Iterable[str],
     former: Mapping[str, Sequence[ObjectInfo]],
-) -> Manifest | None:
-    if folder_key.count("/") < SHALLOWEST:
-        return None
-    if folder_key not in known:
-        try:
-            manifest = read_manifest(store, folder_key)
-            if manifest is None and folder_key in former:
-                manifest = _former_manifest(store, former[folder_key])
-        except Refused:
-            known[folder_key] = None
-        else:
-            if manifest is None:
-                manifest = _covering(store, _folder_of(folder_key.rstrip("/")), known, former)
-            known[folder_key] = manifest
-    return known[folder_key]
+) -> Mapping[str, Manifest | None]:
+    """Return the manifest that covers each of some folders, its own or one of a folder above.
+
+    Reads one level after the other, the manifests of a level several at a time.
+    """
+    folders = set(folder_keys)
+    own: dict[str, _Own] = {}
+    wanted = folders
+    while wanted := {key for key in wanted - own.keys() if key.count("/") >= SHALLOWEST}:
+        own |= _each(wanted, lambda folder_key: _own(store, folder_key, former))
+        wanted = {_parent_of(key) for key in wanted if not own[key].is_final}
+
+    def covering(folder_key: str) -> Manifest | None:
+        while folder_key in own and not own[folder_key].is_final:
+            folder_key = _parent_of(folder_key)
+        return own[folder_key].manifest if folder_key in own else None
+
+    return {folder_key: covering(folder_key) for folder_key in folders}
+
+
+def _own(store: ObjectStore, folder_key: str, former: Mapping[str, Sequence[ObjectInfo]]) -> _Own:
+    try:
+        manifest = read_manifest(store, folder_key)
+        if manifest is None and folder_key in former:
+            manifest = _former_manifest(store, former[folder_key])
+    except Refused:
+        return _Own(None, is_final=True)
+    return _Own(manifest, is_final=manifest is not None)
+
+
+def _each(folder_keys: Iterable[str], read: Callable[[str], Answer]) -> dict[str, Answer]:
+    """Ask the store about each of some folders, several at a time."""
+    in_order = sorted(folder_keys)
+    if len(in_order) < 2:
+        return {folder_key: read(folder_key) for folder_key in in_order}
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="manifests") as threads:
+        return dict(zip(in_order, threads.map(read, in_order), strict=True))
 
 
 def _former_manifest(store: ObjectStore, versions: Sequence[ObjectInfo]) -> Manifest | None:
@@ -294,6 +326,10 @@ def _former_manifest(store: ObjectStore, versions: Sequence[ObjectInfo]) -> Mani
 
 def _folder_of(key: str) -> str:
     return key[: key.rfind("/") + 1]
+
+
+def _parent_of(folder_key: str) -> str:
+    return _folder_of(folder_key.rstrip("/"))
 
 
 def _shards(manifest: Manifest) -> set[str]:

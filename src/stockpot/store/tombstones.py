@@ -9,6 +9,8 @@ from stockpot.errors import ExitCode, Refused, Waiting
 from stockpot.store.keys import Keys
 from stockpot.store.port import ObjectStore
 
+ASKED_SINGLY = 4
+"""Up to so many tombstones are each asked for; more of them are found in one listing."""
 LEAST = ".least"
 """The suffix of a shard's mark that holds how many records its trainings must leave out."""
 
@@ -78,11 +80,20 @@ def refuse_forgotten(
         for pair in pairs
         if pair.training_key
     }
-    for uid in sorted({*shard_uids, *trainings}):
-        if store.head(keys.tombstone(uid)) is not None:
-            raise Refused(
-                f"shard {uid} was forgotten: {keys.tombstone(uid)} stands in the store",
-                help="nothing needs doing: the soup goes on without it. To teach it again, apply "
-                "a new DataShard that names the receipt in spec.relearn",
-                exit_code=ExitCode.FORGOTTEN,
-            )
+    if forgotten := _forgotten(store, keys, {*shard_uids, *trainings}):
+        uid = min(forgotten)
+        raise Refused(
+            f"shard {uid} was forgotten: {keys.tombstone(uid)} stands in the store",
+            help="nothing needs doing: the soup goes on without it. To teach it again, apply "
+            "a new DataShard that names the receipt in spec.relearn",
+            exit_code=ExitCode.FORGOTTEN,
+        )
+
+
+def _forgotten(store: ObjectStore, keys: Keys, uids: set[str]) -> set[str]:
+    """Return those that have a tombstone: many by one listing, which sees every finished write."""
+    if len(uids) <= ASKED_SINGLY:
+        return {uid for uid in uids if store.head(keys.tombstone(uid)) is not None}
+    marks = {keys.tombstone(uid): uid for uid in uids}
+    listed = (info.key for info in store.list(keys.tombstone("")))
+    return {marks[key] for key in listed if key in marks}

@@ -32,19 +32,22 @@ from stockpot.reconcile.objects.soup import EditSoup, change_soup_status
 from stockpot.reconcile.ports import ObservedObjects
 
 
-def is_to_be_unlearned(
-    shard: DataShard, receipts: tuple[RecordedReceipt, ...], now: datetime
-) -> bool:
+def is_to_be_unlearned(shard: DataShard, has_receipt: Container[ShardUID], now: datetime) -> bool:
     """Whether a DataShard is deleted, expired, or was so before.
 
     Unlearning is never taken back: its tombstone stands whatever the object says later.
+
+    Args:
+        shard: The object.
+        has_receipt: The UIDs of shards that have a receipt.
+        now: The time.
     """
     unlearning, expire_at = shard.status.unlearning, shard.spec.expire_at
     if shard.metadata.deletion_timestamp is not None or (unlearning and unlearning.requested_at):
         return True
     if expire_at and now >= instant(expire_at):
         return True
-    return any(receipt.shard == shard.metadata.uid for receipt in receipts)
+    return ShardUID(shard.metadata.uid) in has_receipt
 
 
 def object_target(

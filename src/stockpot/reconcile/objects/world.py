@@ -30,13 +30,14 @@ def world_of(
 ) -> World:
     """Build the World of one soup from its objects, its runs and its servers."""
     receipts = tuple(receipt_view(receipt) for receipt in observed.receipts)
+    has_receipt = frozenset(receipt.shard for receipt in receipts)
     shards: list[Shard] = []
     targets: list[UnlearningTarget] = []
     for shard in observed.shards:
         view = shard_view(shard, soup, now)
         if shard.metadata.deletion_timestamp and not view.held:
             continue  # It does not wait for us. Where it left a trace, it is found below.
-        if is_to_be_unlearned(shard, receipts, now):
+        if is_to_be_unlearned(shard, has_receipt, now):
             targets.append(object_target(shard, view, soup, receipts))
         else:
             shards.append(view)
