@@ -17,6 +17,7 @@ READS: dict[str, Callable[[Client], object]] = {
     "get": lambda client: client.get(CONFIG_MAPS, "studio", "settings"),
     "find": lambda client: client.find(CONFIG_MAPS, "studio", "settings"),
     "list": lambda client: client.list(CONFIG_MAPS, "studio").items,
+    "list_packed": lambda client: client.list_packed(CONFIG_MAPS, "studio", str).items,
     "get_from_pod": lambda client: client.get_from_pod("studio", "run", 8081, "state"),
 }
 WRITES: dict[str, Callable[[Client], object]] = {
@@ -80,9 +81,16 @@ def test_a_forbidden_listing_is_empty_and_named_once_where_it_is_optional(
 ) -> None:
     api.forbidden.add("/api/v1/namespaces/")
 
-    listings = [each.list(CONFIG_MAPS, "studio") for each in (client, client.with_timeout(1))]
+    listings = [
+        listing
+        for each in (client, client.with_timeout(1))
+        for listing in (
+            each.list(CONFIG_MAPS, "studio"),
+            each.list_packed(CONFIG_MAPS, "studio", str),
+        )
+    ]
 
-    assert [listing.items for listing in listings] == [(), ()]
+    assert {listing.items for listing in listings} == {()}
     assert len(warnings) == 1
     with pytest.raises(Forbidden):
         client.list(CONFIG_MAPS, "elsewhere")

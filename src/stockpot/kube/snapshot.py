@@ -5,7 +5,7 @@ requests to pods go through the API server's proxy, and what the person may not 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stockpot.api.v1alpha1 import Soup
-from stockpot.cluster.apiserver.client import Client, Listing
+from stockpot.cluster.apiserver.client import Client, Listing, Packed
 from stockpot.cluster.apiserver.errors import Forbidden
 from stockpot.cluster.apiserver.objects import Json, is_alive, name_of, namespace_of
 from stockpot.cluster.apiserver.resources import CONFIG_MAPS, PODS, SOUPS, Resource
@@ -180,10 +180,16 @@ class ReadOnlyClient(Client):
         """Close the connections of the wrapped client."""
         self._inner.close()
 
-    def list(self, resource: Resource, namespace: str | None = None, **query: str) -> Listing[Json]:
+    def _list(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        parameters: Mapping[str, str],
+        pack: Callable[[Json], Packed],
+    ) -> Listing[Packed]:
         """List objects; nothing where the namespace is optional and the person may not."""
         try:
-            return super().list(resource, namespace, **query)
+            return super()._list(resource, namespace, parameters, pack)
         except Forbidden as error:
             if namespace not in self._optional:
                 raise
