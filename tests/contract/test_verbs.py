@@ -218,6 +218,7 @@ def test_train_merge_serve_and_unlearn_in_a_bucket_with_two_identities(
     assert {key for key in keys if "uid-dogs" in key} == {
         KEYS.tombstone("uid-dogs"),
         KEYS.inventory("uid-dogs"),
+        KEYS.unlearned_list(SOUP.uid, "uid-dogs"),
     }
     assert KEYS.mark in keys
     assert not [key for key in keys if key.startswith(KEYS.revision(SOUP.uid, both.recipe_digest))]

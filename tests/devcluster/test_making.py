@@ -92,7 +92,9 @@ def test_the_stores_identities_may_do_what_the_page_says_and_no_more() -> None:
                 f"{within}soups/*",
             ],
             ("s3:DeleteObject",): [f"{within}shards/*/runs/*", f"{within}soups/*/accumulators/*"],
+            ("s3:GetObject", "s3:GetObjectVersion"): [f"{within}unlearned/*"],
         }
+        assert [each["Effect"] for each in statements] == ["Allow"] * 4 + ["Deny"]
     for word in ("BUCKET", "PREFIX", "NAMESPACE"):
         assert word not in objects.identities()
 

@@ -58,7 +58,11 @@ def tell(studio: Studio) -> None:
     [receipt] = studio.receipts(uid)
     assert receipt.spec.shard.name == "first-two"
     assert receipt.spec.completeness == "Complete"
-    assert keys_with(studio, receipt.spec.shard.uid) <= {"tombstone", "inventory", "receipt"}
+    assert keys_with(studio, uid, receipt.spec.shard.uid) <= {
+        "tombstone",
+        "inventory",
+        "keyed digests",
+    }
 
 
 def in_between(answers: list[Answer], both: str) -> set[str]:
@@ -90,7 +94,7 @@ class asking:  # noqa: N801 - a context manager, used as a verb
             self._answers.append(ask(self._url, seed=len(self._answers)))
 
 
-def keys_with(studio: Studio, shard_uid: str) -> set[str]:
+def keys_with(studio: Studio, soup_uid: str, shard_uid: str) -> set[str]:
     """What kinds of objects in the store still name the shard."""
     with studio.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
@@ -99,6 +103,7 @@ def keys_with(studio: Studio, shard_uid: str) -> set[str]:
     kinds: dict[str, Callable[[str], bool]] = {
         "tombstone": lambda key: key == keys.tombstone(shard_uid),
         "inventory": lambda key: key == keys.inventory(shard_uid),
+        "keyed digests": lambda key: key == keys.unlearned_list(soup_uid, shard_uid),
     }
     return {
         next((kind for kind, is_one in kinds.items() if is_one(key)), key)

@@ -75,7 +75,7 @@ def test_a_shard_comes_and_goes_and_the_soup_is_what_it_was(table: Table) -> Non
     )
     assert [entry.statement.predicate.shard.name for entry in chain] == ["bees", "dogs"]
     leftovers = [name for name in table.files() if receipt.spec.shard.uid in name]
-    assert {name.split("/")[2] for name in leftovers} == {"tombstones", "inventories"}
+    assert {name.split("/")[2] for name in leftovers} == {"tombstones", "inventories", "unlearned"}
 
     soup = yaml.safe_load((table.root / "soup.yaml").read_text())
     soup["spec"]["serving"] = {"replicas": 0}  # Its weights are all that is asked for.

@@ -44,8 +44,8 @@ def receipt_chain_diverged(world: World, now: datetime) -> Blocker | None:
             f"{soup.receipts}: "
             "the store is older than its objects, and may have artifacts that were purged; the "
             "base is served until this is repaired",
-            "restore the newest folders receipts/, tombstones/ and inventories/, and delete "
-            "SoupRevisions that the store does not have: they are merged again",
+            "restore the newest folders receipts/, tombstones/, inventories/ and unlearned/, and "
+            "delete SoupRevisions that the store does not have: they are merged again",
             needs_person=True,
         )
     forked = [

@@ -85,8 +85,8 @@ def run(
     jobs.judge(course)
     notes.proven, notes.attested = checked(chaos_cluster, uid)
     for receipt in receipts:
-        left = keys_naming(chaos_cluster, receipt.spec.shard.uid)
-        assert left <= {"tombstone", "inventory"}, f"the store still has {left}"
+        left = keys_naming(chaos_cluster, uid, receipt.spec.shard.uid)
+        assert left <= {"tombstone", "inventory", "keyed digests"}, f"the store still has {left}"
     if first.fault in FROZEN_LATE:
         patiently(partial(chaos_cluster.change, soup, PATIENT))
 

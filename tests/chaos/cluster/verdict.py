@@ -116,10 +116,14 @@ def checked(chaos_cluster: ChaosCluster, uid: str) -> tuple[int, int]:
     return report.count(Verdict.PROVEN), report.count(Verdict.ATTESTED)
 
 
-def keys_naming(chaos_cluster: ChaosCluster, shard_uid: str) -> set[str]:
+def keys_naming(chaos_cluster: ChaosCluster, soup_uid: str, shard_uid: str) -> set[str]:
     """Say what in the store still names a shard: kinds of what may, keys of what may not."""
     keys = Keys(NAMESPACE)
-    may = {keys.tombstone(shard_uid): "tombstone", keys.inventory(shard_uid): "inventory"}
+    may = {
+        keys.tombstone(shard_uid): "tombstone",
+        keys.inventory(shard_uid): "inventory",
+        keys.unlearned_list(soup_uid, shard_uid): "keyed digests",
+    }
     with chaos_cluster.store() as endpoint:
         store = open_store(StoreRef(url="s3://stockpot", endpoint=endpoint))
         stored = [info.key for info in store.list_versions(f"{NAMESPACE}/")]
