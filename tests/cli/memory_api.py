@@ -23,6 +23,7 @@ class MemoryApi(Client):
         self.forbidden: set[str] = set()
         """Prefixes of the paths that are answered with 403."""
         self.writes = 0
+        self.unselectable = set()
         self._versions = itertools.count(1)
         self.is_closed = False
 
@@ -92,14 +93,16 @@ class MemoryApi(Client):
         return self.objects[path]
 
     def _listed(self, path: str, query: dict[str, list[str]]) -> Json:
-        wanted = [
-            pair.split("=") for pair in query.get("labelSelector", [""])[0].split(",") if pair
-        ]
+        wanted, fields = (
+            [pair.split("=") for pair in query.get(name, [""])[0].split(",") if pair]
+            for name in ("labelSelector", "fieldSelector")
+        )
         items = [
             thing
             for at, thing in sorted(self.objects.items())
             if at.rpartition("/")[0] == path
             and all(thing["metadata"].get("labels", {}).get(key) == value for key, value in wanted)
+            and all(_field(thing, key) == value for key, value in fields)
         ]
         return {"items": items, "metadata": {"resourceVersion": str(next(self._versions))}}
 
@@ -124,3 +127,11 @@ def merged(old: Json, change: Mapping[str, Any]) -> Json:
         else:
             new[key] = value
     return new
+
+
+def _field(thing: Json, path: str) -> object:
+    """Return the field of an object that a selector names, as `spec.soupRef.name`."""
+    value: Any = thing
+    for name in path.split("."):
+        value = value.get(name, {})
+    return value

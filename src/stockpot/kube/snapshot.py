@@ -169,6 +169,7 @@ class ReadOnlyClient(Client):
             warn: Called once with each such refusal.
         """
         self._inner, self._optional, self._warn = client, optional, warn
+        self.unselectable = client.unselectable
         self._warned: set[str] = set()
 
     def with_timeout(self, timeout_s: float) -> "ReadOnlyClient":
