@@ -18,6 +18,9 @@ from devcluster.cgroup_namespaces import ADDRESS
 
 CLONE_NEWNET = 0x40000000
 CHUNK_BYTES = 1 << 16
+KNOWN_ADDRESS_S = 2.0
+"""How long a known address may take to answer. One of a Service that was deleted never does: its
+namespace may have been made again, with another address."""
 
 
 class Target:
@@ -35,8 +38,9 @@ class Target:
             OSError: There is nobody.
         """
         if self._targets is not None:
-            with suppress(OSError):
-                return await asyncio.open_connection(*self._targets)
+            with suppress(OSError):  # A timeout is one, too.
+                connecting = asyncio.open_connection(*self._targets)
+                return await asyncio.wait_for(connecting, KNOWN_ADDRESS_S)
         self._targets = await asyncio.to_thread(self._look_up)
         return await asyncio.open_connection(*self._targets)
 

@@ -144,8 +144,10 @@ class Cluster:
         """The store through a forwarder, with the workloads' own credentials."""
         if self._store is None:
             store = yaml.safe_load(self._ground.values().read_text())["stores"]["default"]
-            known = store["credentials"]["workload"].get("existingSecret")
-            secret = self._client.get(SECRETS, STUDIO, known or "stockpot-store-default-workload")
+            credentials = store["credentials"]
+            own = credentials.get("namespaces", {}).get(STUDIO) or credentials["workload"]
+            known = own.get("existingSecret") or "stockpot-store-default-workload"
+            secret = self._client.get(SECRETS, STUDIO, known)
             os.environ.update(
                 {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
             )
