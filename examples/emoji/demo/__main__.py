@@ -201,7 +201,7 @@ class Story:
         spec = revision.spec
         folder = Keys(self.venue.namespace).evaluation(spec.soup_ref.uid, spec.recipe_digest)
         key = folder + "evaluation.json"
-        content = open_store(self.venue.store()).get(key)
+        content = open_store(self.venue.store(), self.venue.namespace).get(key)
         if content is None:
             self.require(optional, "the revision was evaluated")
             return {}
@@ -232,7 +232,10 @@ class Story:
 
     def check_receipts(self) -> tuple[UnlearningReceipt, ...]:
         """Check the chain of receipts with the public key alone."""
-        store, keys = open_store(self.venue.store()), Keys(self.venue.namespace)
+        store, keys = (
+            open_store(self.venue.store(), self.venue.namespace),
+            Keys(self.venue.namespace),
+        )
         chain = check_chain(store, keys, self.venue.soup().metadata.uid, self.venue.public_key())
         names = [receipt.statement.predicate.shard.name for receipt in chain]
         self.require(
@@ -244,7 +247,8 @@ class Story:
         """How many ingredients there are."""
         prefix = f"{self.venue.namespace}/shards/"
         keys = (
-            info.key.removeprefix(prefix) for info in open_store(self.venue.store()).list(prefix)
+            info.key.removeprefix(prefix)
+            for info in open_store(self.venue.store(), self.venue.namespace).list(prefix)
         )
         return sum(1 for key in keys if key.count("/") == 2 and key.endswith("/manifest.json"))
 

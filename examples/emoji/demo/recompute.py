@@ -21,7 +21,10 @@ def main(into: Path) -> None:
     """Read the order from standard input; write `0.png`, `1.png` and so on."""
     torch.set_num_threads(1)
     order = json.load(sys.stdin)
-    store, keys = open_store(StoreRef.model_validate(order["store"])), Keys(order["namespace"])
+    store, keys = (
+        open_store(StoreRef.model_validate(order["store"]), order["namespace"]),
+        Keys(order["namespace"]),
+    )
     with tempfile.TemporaryDirectory() as work:
         location = Location(place=Place.FOLDER, path=order["base"])
         base = open_base(BaseRef(location=location), store, Path(work))
