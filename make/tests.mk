@@ -13,7 +13,7 @@ test: check quick  ## all that must pass before a change lands, as CI runs it
 
 # An empty cache hides what other targets built, so that a test which needs it fails here.
 .PHONY: unit
-unit: $(UNIT_READY)  ## the first loop: 2,700 tests without torch or a cluster, in a minute
+unit: $(UNIT_READY)  ## the first loop: 2,700 tests without torch or a cluster, in a minute and a half
 	@mkdir -p $(UNIT_VENV)/cache/stockpot
 	XDG_CACHE_HOME=$(CURDIR)/$(UNIT_VENV)/cache \
 		$(UNIT_VENV)/bin/python -m pytest -q -n $(UNIT_WORKERS) --dist worksteal -m '$(UNIT)' tests

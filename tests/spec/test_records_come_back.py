@@ -127,6 +127,7 @@ def test_a_shard_in_the_soup_stays() -> None:
         (Comparison(9, unread=2), "it was not compared with 2 shards: no list of their records"),
         (Comparison(None, unread=2), "it has no list of its records that can be read"),
         (Comparison(9, unread_lists=1), "the lists of 1 unlearnings cannot be read"),
+        (Comparison(9, similar_with=3), "it has pictures that look like those of 3 more shards"),
     ],
 )
 def test_what_a_comparison_could_not_read_is_said(comparison: Comparison, message: str) -> None:

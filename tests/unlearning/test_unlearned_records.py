@@ -254,6 +254,27 @@ def test_a_store_that_refuses_the_list_stops_no_purge(
     assert (result.kept_digests, result.residual_count) == (None, 0)
 
 
+def test_a_store_that_does_not_show_the_list_stops_no_receipt(
+    store: FolderStore, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purged(root)
+    public = keygen(key := tmp_path / "key.pem")
+    get = FolderStore.get
+
+    def refuse(self: FolderStore, key: str) -> bytes | None:
+        if "/unlearned/" in key:
+            raise AccessDenied(f"{key} may not be read", help="allow it")
+        return get(self, key)
+
+    monkeypatch.setattr(FolderStore, "get", refuse)
+
+    sign.run(a_signing(root, key), work=tmp_path, progress=Progress(), stop=threading.Event())
+
+    [receipt] = check_chain(store, KEYS, SOUP.uid, load_public_key(public))
+    assert receipt.statement.predicate.completeness == "Complete"
+    assert receipt.statement.predicate.kept_digests is None
+
+
 def test_a_receipt_says_how_many_digests_are_kept(
     store: FolderStore, root: Path, tmp_path: Path
 ) -> None:

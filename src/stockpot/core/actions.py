@@ -22,7 +22,7 @@ from stockpot.core.run_starts import (
 )
 from stockpot.core.runs import RunName
 from stockpot.core.servers import ServerGrant
-from stockpot.core.shard import Comparison, FoundRecords, TrainingOutcome
+from stockpot.core.shard import Comparison, FoundRecords, RecordCounts, TrainingOutcome
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class RecordReceipt:
     """What could not be confirmed."""
     kept_digests: int | None = None
     """How many keyed digests of its records are kept; None without a list of them."""
-    survives_in: tuple[tuple[ShardUID, int], ...] = ()
+    survives_in: RecordCounts = ()
     """Living shards that have records of the unlearned one, with their number; not all of many."""
     survives_in_count: int = 0
     previous: Digest | None = None

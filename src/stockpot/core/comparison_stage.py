@@ -8,10 +8,9 @@ from stockpot.core.actions import Action, RecordComparison
 from stockpot.core.attempts import failed, last_attempt, start_once
 from stockpot.core.blocker import Blocker
 from stockpot.core.overlaps import describe, may_join, overlaps_of, wanted_comparison
-from stockpot.core.recipe import ShardUID
 from stockpot.core.returning_records import forgotten, returning_records
 from stockpot.core.run_starts import StartCompare
-from stockpot.core.shard import Comparison, Shard
+from stockpot.core.shard import Comparison, Shard, record_counts
 from stockpot.core.stages import CheckInput
 from stockpot.core.world import World
 
@@ -48,15 +47,16 @@ def plan_comparison(shard: Shard, world: World, now: datetime) -> tuple[Action, 
     run = last_attempt(start, world)
     if run and isinstance(result := run.result, CompareResult):
         comparison = Comparison(
-            result.records,
-            tuple((ShardUID(each.shard), each.records) for each in result.shared),
-            result.shared_records,
-            result.shard_count,
-            result.unread,
-            tuple((ShardUID(each.shard), each.records) for each in result.similar),
-            tuple((ShardUID(each.shard), each.records) for each in result.returning),
-            result.returning_count,
-            result.unread_lists,
+            records=result.records,
+            shared=record_counts(result.shared),
+            shared_records=result.shared_records,
+            shared_with=result.shard_count,
+            unread=result.unread,
+            similar=record_counts(result.similar),
+            similar_with=result.similar_count,
+            returning=record_counts(result.returning),
+            returning_count=result.returning_count,
+            unread_lists=result.unread_lists,
         )
         return (RecordComparison(start.ingredient, comparison),)
     return start_once(start, world, now)

@@ -16,6 +16,7 @@ from stockpot.core.digests import Digest
 from stockpot.core.recipe import ShardUID, shard_of
 from stockpot.core.run_starts import DueReceipt, StartSigning, is_signing
 from stockpot.core.runs import Run
+from stockpot.core.shard import record_counts
 from stockpot.core.stages import CheckInput, PendingStage, Stage
 from stockpot.core.unlearning_checks import missing
 from stockpot.core.unlearning_target import UnlearningTarget
@@ -124,7 +125,7 @@ def _receipts_in(result: SignResult, run: Run) -> Iterator[RecordReceipt]:
             residuals=receipt.residuals,
             missing=tuple(result.missing[place] for place in receipt.missing_named),
             kept_digests=receipt.kept_digests,
-            survives_in=tuple((ShardUID(e.shard), e.records) for e in receipt.survives_in),
+            survives_in=record_counts(receipt.survives_in),
             survives_in_count=receipt.survives_in_count,
             previous=Digest(previous) if previous else None,
         )

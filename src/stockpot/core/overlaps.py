@@ -50,6 +50,9 @@ def describe_gaps(comparison: Comparison) -> str:
     hidden = comparison.shared_with - len(comparison.shared)
     if hidden > 0:
         gaps.append(f"it shares records with {hidden} more shards, which are not named")
+    unnamed = comparison.similar_with - len(comparison.similar)
+    if unnamed > 0:
+        gaps.append(f"it has pictures that look like those of {unnamed} more shards")
     if comparison.unread_lists:
         gaps.append(
             f"the lists of {comparison.unread_lists} unlearnings cannot be read: records of theirs "

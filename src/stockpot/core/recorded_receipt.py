@@ -22,5 +22,3 @@ class RecordedReceipt:
     requested_at: datetime | None = None
     """When the unlearning was requested."""
     signed_at: datetime | None = None
-    kept_digests: int | None = None
-    """How many keyed digests of its records are kept; None without a list of them."""

@@ -1,8 +1,10 @@
 """One DataShard that is learnt: what it is trained on, and the result of its training."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from typing import Protocol
 
 from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest
@@ -48,13 +50,36 @@ class FoundRecords:
         return self.records is not None and 0 < self.records <= self.covered
 
 
+RecordCounts = tuple[tuple[ShardUID, int], ...]
+"""Shards, each with a number of records."""
+
+
+class CountedRecords(Protocol):
+    """A number of records of a shard, as results and statuses write it."""
+
+    @property
+    def shard(self) -> str:
+        """UID of the shard."""
+        ...
+
+    @property
+    def records(self) -> int:
+        """The number."""
+        ...
+
+
+def record_counts(written: Iterable[CountedRecords]) -> RecordCounts:
+    """Read numbers of records by shard, in their order."""
+    return tuple((ShardUID(each.shard), each.records) for each in written)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Which other shards of the soup have records of a shard as well."""
 
     records: int | None = None
     """Number of its records. None if there is no list of them that can be read."""
-    shared: tuple[tuple[ShardUID, int], ...] = ()
+    shared: RecordCounts = ()
     """The shards with the most of its records, each with the number of them."""
     shared_records: int = 0
     """Number of its records that any other shard has as well."""
@@ -62,10 +87,11 @@ class Comparison:
     """Number of shards that have any of its records."""
     unread: int = 0
     """Number of shards that have no list that can be read, so that they were not compared."""
-    similar: tuple[tuple[ShardUID, int], ...] = ()
-    """Shards with pictures that look like some of its own and are other files, with their number.
-    """
-    returning: tuple[tuple[ShardUID, int], ...] = ()
+    similar: RecordCounts = ()
+    """The shards with the most pictures that look like its own and are other files."""
+    similar_with: int = 0
+    """Number of shards with such pictures."""
+    returning: RecordCounts = ()
     """The unlearnings that had the most of its records, each with the number of them."""
     returning_count: int = 0
     """Number of unlearnings that had any of its records."""

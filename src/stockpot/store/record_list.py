@@ -116,6 +116,19 @@ def read_record_list(store: ObjectStore, folder_key: str) -> Iterator[ListedReco
     return _records(store, key, info.size_bytes) if info else None
 
 
+def readable_records(store: ObjectStore, folder_key: str) -> list[ListedRecord] | None:
+    """Read the list of an ingredient whole; None where there is none, or it is damaged.
+
+    Raises:
+        Transient: The store fails.
+    """
+    try:
+        listed = read_record_list(store, folder_key)
+        return None if listed is None else list(listed)
+    except Refused:
+        return None
+
+
 def _records(store: ObjectStore, key: str, size_bytes: int) -> Iterator[ListedRecord]:
     for number, line in enumerate(_lines(store, key, size_bytes), start=1):
         try:

@@ -15,21 +15,16 @@ from pathlib import Path
 from stockpot.api.results import CompareResult, SharedRecords
 from stockpot.api.runspec import CompareRun
 from stockpot.core.digests import Digest
-from stockpot.errors import Refused
 from stockpot.metrics.progress import Progress
 from stockpot.process.interruption import raise_if_stopping
 from stockpot.store.keys import RECORD_LIST, Keys
 from stockpot.store.open import open_store
-from stockpot.store.port import AccessDenied, ObjectStore
-from stockpot.store.record_list import read_record_list
-from stockpot.unlearning.forget_records import listed_pictures
+from stockpot.store.port import ObjectStore
+from stockpot.store.record_list import readable_records
+from stockpot.unlearning.purged_records import listed_pictures
 from stockpot.unlearning.removal import folder_of
 from stockpot.unlearning.similar_records import likenesses_of, similar_pictures
-from stockpot.unlearning.unlearned_records import (
-    UnlearnedLists,
-    read_unlearned,
-    returning_pictures,
-)
+from stockpot.unlearning.unlearned_records import read_unlearned, returning_pictures
 
 NAMED, NAMED_SIMILAR = 16, 8
 """How many shards and unlearnings a result names, and how many shards with similar pictures."""
@@ -111,11 +106,7 @@ def _returning(
             if info.key.endswith(f"/{RECORD_LIST}"):
                 pictures = listed_pictures(store, folder_of(info.key), each.names)
                 leaving.setdefault(each.unlearned, set()).update(pictures or ())
-    try:
-        lists = read_unlearned(store, keys, spec.soup.uid)
-    except AccessDenied:
-        # A policy of an older release: nothing could be kept, either.
-        lists = UnlearnedLists(None, (), unread=1)
+    lists = read_unlearned(store, keys, spec.soup.uid)
     return returning_pictures(own, lists, leaving), lists.unread
 
 
@@ -136,11 +127,7 @@ class _RecordSet:
 
 def _read(store: ObjectStore, folder_key: str) -> _RecordSet | None:
     """Read the record list of an ingredient; None without one that can be read."""
-    try:
-        listed = read_record_list(store, folder_key)
-        records = None if listed is None else list(listed)
-    except Refused:
-        return None
+    records = readable_records(store, folder_key)
     if records is None:
         return None
     return _RecordSet(Counter(record.picture for record in records), likenesses_of(records))

@@ -32,7 +32,6 @@ from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.tombstones import leave_out_at_least, refuse_outdated
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.commitments import keep_commitments
-from stockpot.unlearning.forget_records import keep_records
 from stockpot.unlearning.inventory import (
     Inventory,
     Sweep,
@@ -40,6 +39,7 @@ from stockpot.unlearning.inventory import (
     residuals_of,
     write_inventory,
 )
+from stockpot.unlearning.purged_records import keep_records
 from stockpot.unlearning.removal import (
     folder_of,
     folders_above,

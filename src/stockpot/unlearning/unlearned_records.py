@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from stockpot.api.model import Model
 from stockpot.core.digests import PREFIX, Digest
 from stockpot.store.keys import UNLEARNED_LIST, Keys
-from stockpot.store.port import ObjectStore
+from stockpot.store.port import AccessDenied, ObjectStore
 
 KEY_BYTES, DIGEST_BYTES, KEY_ID_BYTES = 32, 16, 8
 _KEY_ID = b"stockpot.dev/unlearned-records/key-id/1"
@@ -102,8 +102,14 @@ def keep_unlearned(
 
 
 def count_unlearned(store: ObjectStore, keys: Keys, soup_uid: str, target: str) -> int | None:
-    """Return how many pictures are kept of an unlearning; None without a list that can be read."""
-    data = store.get(keys.unlearned_list(soup_uid, target))
+    """Return how many pictures are kept of an unlearning; None without a list that can be read.
+
+    A store that refuses to show it stops neither a purge nor a receipt.
+    """
+    try:
+        data = store.get(keys.unlearned_list(soup_uid, target))
+    except AccessDenied:
+        return None
     header = _header(data.split(b"\n", maxsplit=1)[0]) if data is not None else None
     return header.records if header else None
 

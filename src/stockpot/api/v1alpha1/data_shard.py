@@ -141,6 +141,8 @@ class ComparisonStatus(Model):
 
     Scaled or saved again, perhaps. It is a hint, by a perceptual hash, and refuses nothing.
     """
+    similar_with: int = 0
+    """Number of shards with such pictures."""
     returning: Annotated[tuple[OverlapStatus, ...], Field(max_length=MOST_OVERLAPS)] = ()
     """Its records that were unlearned before, by the UID of the shard that was unlearned.
 

@@ -36,7 +36,6 @@ def receipt_view(receipt: UnlearningReceipt) -> RecordedReceipt:
         data=Digest(spec.data_digest) if spec.data_digest else None,
         requested_at=instant(spec.requested_at) if spec.requested_at else None,
         signed_at=instant(spec.signed_at) if spec.signed_at else None,
-        kept_digests=spec.kept_digests,
     )
 
 

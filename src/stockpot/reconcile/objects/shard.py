@@ -1,7 +1,7 @@
 """Reads and writes DataShards: what is to be trained, with which data, and what came of it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
@@ -26,7 +26,14 @@ from stockpot.core.actions import DropIngredient, RecordComparison, RecordFoundR
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
 from stockpot.core.report import ShardStatusReport
-from stockpot.core.shard import Comparison, FoundRecords, Shard, TrainingOutcome
+from stockpot.core.shard import (
+    Comparison,
+    FoundRecords,
+    RecordCounts,
+    Shard,
+    TrainingOutcome,
+    record_counts,
+)
 from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.objects.fields import (
     conditions,
@@ -79,15 +86,16 @@ def _comparison(shard: DataShard) -> Comparison | None:
     if status is None or status.training_key != shard.status.training_key:
         return None  # It is about another ingredient.
     return Comparison(
-        status.records,
-        tuple((ShardUID(each.shard), each.records) for each in status.shared),
-        status.shared_records,
-        status.shared_with,
-        status.unread,
-        tuple((ShardUID(each.shard), each.records) for each in status.similar),
-        tuple((ShardUID(each.shard), each.records) for each in status.returning),
-        status.returning_count,
-        status.unread_lists,
+        records=status.records,
+        shared=record_counts(status.shared),
+        shared_records=status.shared_records,
+        shared_with=status.shared_with,
+        unread=status.unread,
+        similar=record_counts(status.similar),
+        similar_with=status.similar_with,
+        returning=record_counts(status.returning),
+        returning_count=status.returning_count,
+        unread_lists=status.unread_lists,
     )
 
 
@@ -229,6 +237,7 @@ def with_comparison(did: RecordComparison) -> EditShard:
         shared_with=comparison.shared_with,
         unread=comparison.unread,
         similar=_overlap_statuses(comparison.similar),
+        similar_with=comparison.similar_with,
         returning=_overlap_statuses(comparison.returning),
         returning_count=comparison.returning_count,
         unread_lists=comparison.unread_lists,
@@ -236,7 +245,7 @@ def with_comparison(did: RecordComparison) -> EditShard:
     return lambda shard: change_shard_status(shard, comparison=status)
 
 
-def _overlap_statuses(counts: Iterable[tuple[ShardUID, int]]) -> tuple[OverlapStatus, ...]:
+def _overlap_statuses(counts: RecordCounts) -> tuple[OverlapStatus, ...]:
     return tuple(OverlapStatus(shard=uid, records=number) for uid, number in counts)
 
 

@@ -1,15 +1,14 @@
-"""What a purge keeps of the records that it makes the soup forget: a keyed digest of each."""
+"""The records of what is about to be purged, and what is kept of them: a keyed digest of each."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from stockpot.api.runspec import PurgeRun
 from stockpot.core.digests import Digest
-from stockpot.errors import Refused
 from stockpot.store.keys import RECORD_LIST, Keys
 from stockpot.store.port import AccessDenied, ObjectInfo, ObjectStore
-from stockpot.store.record_list import ListedRecord, normal_name, read_record_list
+from stockpot.store.record_list import normal_name, readable_records
 from stockpot.unlearning.clock import now
 from stockpot.unlearning.removal import folder_of
 from stockpot.unlearning.unlearned_records import count_unlearned, keep_unlearned
@@ -41,9 +40,12 @@ def keep_records(
     assert shard is not None
     folders = sorted({folder_of(i.key) for i in tainted if i.key.endswith(f"/{RECORD_LIST}")})
     names = spec.former.records if spec.former else ()
-    pictures = {
-        picture for folder in folders for picture in listed_pictures(store, folder, names) or ()
-    }
+    pictures: set[Digest] = set()
+    for folder in folders:
+        listed = listed_pictures(store, folder, names)
+        if listed is None:
+            log.warning("A list of records is damaged: what it names is not kept", folder=folder)
+        pictures |= listed or set()
     try:
         if not pictures:
             return count_unlearned(store, keys, spec.soup.uid, shard.uid)
@@ -73,15 +75,7 @@ def listed_pictures(
         Transient: The store fails.
     """
     wanted = {normal_name(name) for name in names}
-    try:
-        listed = read_record_list(store, folder_key)
-        if listed is None:
-            return None
-        return frozenset(each.picture for each in _chosen(listed, wanted))
-    except Refused as error:
-        log.warning("A list of records is not readable", folder=folder_key, error=error.message)
+    records = readable_records(store, folder_key)
+    if records is None:
         return None
-
-
-def _chosen(listed: Iterable[ListedRecord], wanted: Collection[str]) -> Iterator[ListedRecord]:
-    return (each for each in listed if not wanted or each.names & set(wanted))
+    return frozenset(each.picture for each in records if not wanted or each.names & wanted)
