@@ -290,8 +290,8 @@ FILES = {
         (
             "f.yaml:7: unknown field status.mood; known here: baseDigest, comparison, conditions, "
             "dataDigest, firstTrainedAt, former, foundRecords, ingredient, leftOut, "
-            "observedGeneration, omissions, records, recordsAskedAt, request, training, "
-            "trainingKey, unlearning"
+            "observedGeneration, omissions, records, recordsAskedAt, request, retried, state, "
+            "training, trainingKey, unlearning"
         ),
     ),
     "an item of a list": (

@@ -159,6 +159,7 @@ def test_out_of_memory_names_the_limit_and_where_to_raise_it() -> None:
         "raise pods.resources.train.limits.memory in the chart's values, "
         "or lower training.trainBatchSize",
         ENDED,
+        is_of_resource=True,
     )
 
 

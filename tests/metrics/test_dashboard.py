@@ -10,8 +10,9 @@ from tests.metrics.prometheus import program, prometheus
 from tests.metrics.questions import chosen, expressions, has_a_number, panels
 from tests.metrics.serving_metrics import serve_meters
 
+from stockpot.api.states import ShardState
 from stockpot.errors import Transient
-from stockpot.metrics.facts import ShardState, SoupFacts
+from stockpot.metrics.facts import SoupFacts
 from stockpot.metrics.operator import OperatorMetrics
 from stockpot.metrics.probes import serve_operator
 from stockpot.serving.metrics import ServerMetrics

@@ -12,11 +12,13 @@ from tests.simulate.pods import Pods
 from tests.simulate.ports import ports_of
 from tests.simulate.runs import Runs, about, lineage_of
 from tests.simulate.store import Store
+from tests.simulate.true_conditions import answers_of, require_true_conditions
 
 from stockpot.api.source import PvcSource, Source
 from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import (
     FORCE_DELETE,
+    RETRY,
     Base,
     DataShard,
     DataShardSpec,
@@ -292,12 +294,28 @@ class SimulatedCluster:
         self.steps_to_live, self.stale_by = dies_after, stale_by
         self.was_refused = self.was_refused and dies_after is None  # A new process does not know.
         self.past.append((self.observed(), self.runs.observed()))
+        answers = answers_of(self)
         try:
-            return reconcile(self.ports)
+            last = reconcile(self.ports)
         except OperatorCrashed:
             return None
         finally:
             self.steps_to_live, self.stale_by = None, 0
+        if not stale_by:
+            require_true_conditions(self, answers)
+        return last
+
+    def ask_again(self) -> None:
+        """Ask that everything which failed is tried again, as a user does by annotation."""
+        annotations = {"annotations": {RETRY: timestamp(self.now)}}
+        for uid in self.living():
+            meta = self.shards[uid].metadata.model_copy(update=annotations)
+            self.shards[uid] = self.shards[uid].model_copy(update={"metadata": meta})
+        meta = self.soup.metadata
+        if FORCE_DELETE not in meta.annotations:
+            self.soup = self.soup.model_copy(
+                update={"metadata": meta.model_copy(update=annotations)}
+            )
 
     def step(self) -> None:
         if self.steps_to_live is not None:
@@ -349,29 +367,6 @@ class SimulatedCluster:
             if pod.holdings.serving
         }
 
-    def promoted_and_served(self) -> set[str]:
-        """Return the recipes that are served or promoted, but those of late targets."""
-        current = self.soup.status.current_revision
-        if self.soup.metadata.deletion_timestamp:
-            current = None  # It is no longer granted.
-        serving = (
-            pod.holdings.serving.granted.revision
-            for pod in self.pods.served()
-            if pod.holdings.serving and pod.has_object
-        )
-        return {
-            *({current.recipe_digest} if current else ()),
-            *(
-                revision.recipe_digest
-                for revision in serving
-                if not any(
-                    self.is_late(gone)
-                    for pair in revision.lineage
-                    for gone in lineage_of(pair.shard, pair.training_key)
-                )
-            ),
-        }
-
     def confirm_ends(self) -> None:
         """Confirm every end that was requested."""
         for name in self.runs.ending():
@@ -382,13 +377,7 @@ class SimulatedCluster:
 
     def settle(self, bound: int = 200) -> int:
         """Let everything go well from now on; return how many rounds it takes to settle."""
-        for uid in self.pods.observed():
-            self.pods[uid].is_silent = False
-        for uid in self.pods.without_object():
-            self.pods.end(uid)
-        self.store.strays, self.store.is_away = 0, False
-        for name in sorted(self.runs.frozen):
-            self.runs.thaw(name)
+        self._mend()
         for count in range(bound):
             self.confirm_ends()
             for name in self.runs.hidden():
@@ -406,6 +395,19 @@ class SimulatedCluster:
                     return count
                 self.now = max(self.now, last.due_at or self.now)
         raise AssertionError(f"not settled after {bound} rounds: {self.round()}")
+
+    def _mend(self) -> None:
+        """Mend what is broken, as its owners do: nodes, servers, the store, the settings."""
+        for uid in self.pods.observed():
+            self.pods[uid].is_silent = False
+        for uid in self.pods.without_object():
+            self.pods.end(uid)
+        self.store.strays, self.store.is_away = 0, False
+        if self.runs.settings:
+            self.runs.change_settings(is_short=False)
+            self.ask_again()
+        for name in sorted(self.runs.frozen):
+            self.runs.thaw(name)
 
     def _needs_rescan(self, last_round: Round) -> bool:
         """Whether no rescan has run since the last receipt or the last resurrected artifact."""

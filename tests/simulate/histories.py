@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from tests.simulate.cluster import SimulatedCluster
 from tests.simulate.records import RECORDS, picture
+from tests.simulate.true_conditions import promoted_and_served
 
 from stockpot.api.training import Named
 from stockpot.api.v1alpha1 import FINALIZER, Completeness
@@ -30,7 +31,7 @@ def require(cluster: SimulatedCluster) -> None:
     for uid in cluster.store.completed():
         assert uid in cluster.store.tombstones
         assert not list(cluster.traces_of(uid)), f"{uid} has a Complete receipt, and artifacts"
-    for recipe in cluster.promoted_and_served():
+    for recipe in promoted_and_served(cluster):
         assert f"revisions/{recipe}" in cluster.store.artefacts, "purged before others served"
     made = {uid for uids in cluster.store.artefacts.values() for uid in uids}
     for uid, shard in cluster.shards.items():

@@ -8,9 +8,10 @@ from tests.simulate.faulty_weighting import FAULTS
 from tests.simulate.histories import NAMES, History, Move, require
 from tests.simulate.records import RECORDS
 
+from stockpot.api.run_kinds import RunKind
 from stockpot.api.training import Named
 from stockpot.core.actions import IRREVOCABLE
-from stockpot.core.runs import RunName
+from stockpot.core.runs import Failure, RunName
 from stockpot.reconcile.apply import apply
 from stockpot.reconcile.loop import observe
 
@@ -287,6 +288,54 @@ WITH_DEBTS: tuple[Move, ...] = (
     *(time_passes,) * 2,
 )
 """Soups that go before the end, and namespaces that end while the store does not answer."""
+
+
+def an_admin_breaks_a_setting(history: History) -> None:
+    history.cluster.runs.change_settings(is_short=True)
+
+
+def an_admin_mends_a_setting(history: History) -> None:
+    history.cluster.runs.change_settings(is_short=False)
+
+
+def a_run_lacks_memory(history: History) -> None:
+    runs = history.cluster.runs
+    if name := history.one_of(runs.active()):
+        failure = Failure(137, "out of memory", at=history.cluster.now, is_of_resource=True)
+        runs.known[RunName(name)].outcome = failure
+
+
+def a_run_fails_for_good(history: History) -> None:
+    """Let a training or merge fail as the same attempt would again; the data is mended later."""
+    runs = history.cluster.runs
+    learning = [*runs.active(RunKind.TRAIN), *runs.active(RunKind.MERGE)]
+    if name := history.one_of(learning):
+        runs.known[RunName(name)].outcome = Failure(46, "it is broken", at=history.cluster.now)
+        # Whoever mends it says so in the end.
+        runs.settings = runs.settings or 1
+
+
+def a_user_asks_to_try_again(history: History) -> None:
+    history.cluster.ask_again()
+
+
+def a_user_deletes_a_soup_that_has_no_shards(history: History) -> None:
+    """Try to delete the Soup: admission refuses that while its status counts shards."""
+    if not history.cluster.soup.status.shards.total:
+        history.cluster.delete_soup()
+
+
+WITH_SETTINGS: tuple[Move, ...] = (
+    *(move for move in MOVES if move is not a_user_deletes_the_namespace),
+    *(an_admin_breaks_a_setting,) * 2,
+    *(an_admin_mends_a_setting,) * 3,
+    *(a_run_lacks_memory,) * 2,
+    *(a_run_fails_for_good,) * 2,
+    *(a_user_asks_to_try_again,) * 2,
+    a_user_deletes_a_soup_that_has_no_shards,
+    a_user_forces_the_soup_away,
+)
+"""Settings that change while Jobs wait, requests to retry, and Soups that are deleted too early."""
 
 
 def the_weighting_breaks(history: History) -> None:

@@ -10,6 +10,7 @@ from tests.simulate import cluster as simulated
 from tests.simulate import records as simulated_records
 from tests.simulate import scenarios
 from tests.simulate import scenarios_of_records as of_records
+from tests.simulate import scenarios_of_settings as of_settings
 
 from stockpot.api.v1alpha1 import Soup
 from stockpot.core import (
@@ -19,6 +20,7 @@ from stockpot.core import (
     plan,
     plan_shards,
     soup_deletion,
+    soup_readiness,
     unlearning_checks,
 )
 from stockpot.core import membership as members
@@ -26,6 +28,7 @@ from stockpot.core.actions import RecordReceipt
 from stockpot.core.blocker import Blocker
 from stockpot.core.due_receipts import signed_receipts
 from stockpot.core.run_starts import DueReceipt, StartPurge
+from stockpot.core.runs import Run
 from stockpot.core.shard import Shard
 from stockpot.core.stages import CheckInput, Stage, UnlearningCheck
 from stockpot.core.unlearning_target import ShardObject, UnlearningTarget
@@ -261,6 +264,15 @@ CAUGHT_BY: Mapping[str, Scenario] = {
     ),
     "drops the debt of a soup": scenarios.a_soup_is_forced_away,
     "counts a debt as paid": scenarios.a_soup_is_forced_away,
+    "keeps a Job that was made from other settings": (
+        of_settings.a_setting_is_corrected_while_jobs_wait_for_it
+    ),
+    "keeps a sign run that was made from other settings": (
+        of_settings.a_setting_is_corrected_while_a_receipt_waits_for_it
+    ),
+    "is Ready while it is rolled out": of_settings.a_shard_joins,
+    "is Ready without its newcomers": of_settings.a_shard_joins,
+    "ends what a deleted Soup serves": of_settings.a_soup_is_deleted_before_its_shards_are,
 }
 """The scenario that notices each mutant soonest: it is tried first, and all others follow."""
 
@@ -298,4 +310,19 @@ MUTANTS: Mapping[str, Mutate] = {
     "forgets what is only just being unlearned": _what_is_being_unlearned_is_not_looked_up,
     "drops the debt of a soup": _the_debt_is_dropped,
     "counts a debt as paid": _a_debt_is_paid_by_forgetting_it,
+    "keeps a Job that was made from other settings": lambda patch: patch.setattr(
+        Run, "is_cured", False
+    ),
+    "keeps a sign run that was made from other settings": lambda patch: patch.setattr(
+        plan, "is_kept", lambda run, _: run.is_active
+    ),
+    "is Ready while it is rolled out": lambda patch: patch.setattr(
+        plan, "served_as_asked", lambda _: None
+    ),
+    "is Ready without its newcomers": lambda patch: patch.setattr(
+        soup_readiness, "_is_on_its_way", lambda _: False
+    ),
+    "ends what a deleted Soup serves": lambda patch: patch.setattr(
+        world_reader, "_may_go_on", lambda *_: False
+    ),
 }

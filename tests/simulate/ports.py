@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.simulate.pods import Pod
-from tests.simulate.runs import Workload, is_in_namespace, lineage_of
+from tests.simulate.runs import is_in_namespace, lineage_of
 
 from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.runspec import Location, Place, RunSpec, ServeRun, StoreRef
@@ -126,11 +126,10 @@ class _Runs:
         return cluster.runs.observed()
 
     def start(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
-        """Start a run, unless one of its name exists, as a Job that is still ending does."""
         cluster = self._cluster
         cluster.step()
         if not (cluster.namespace_ends and is_in_namespace(spec)):
-            cluster.runs.known.setdefault(name, Workload(spec, lineage))
+            cluster.runs.begin(name, lineage, spec)
 
     def end(self, name: RunName) -> None:
         """Request the end of a run: it exists until that is confirmed."""

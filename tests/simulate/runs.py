@@ -12,6 +12,7 @@ from tests.builders import a_result
 from tests.simulate.records import RECORDS, records_without
 from tests.simulate.store import Store
 
+from stockpot.api.conditions import Reason
 from stockpot.api.results import (
     CompareResult,
     RunResult,
@@ -36,11 +37,12 @@ from stockpot.api.runspec import (
 )
 from stockpot.core.digests import Digest, digest_of_bytes, digest_of_json
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, former_of
-from stockpot.core.runs import Failure, Run, RunName
+from stockpot.core.runs import Failure, Run, RunName, StartupBlocker
 from stockpot.errors import ExitCode
 from stockpot.unlearning.unlearned_records import returning_pictures
 
 BASE = digest_of_bytes(b"base")
+NO_IMAGE = StartupBlocker(Reason.IMAGE_UNAVAILABLE, "the image x:1 is not there", "push it")
 FORGOTTEN = Failure(47, "a tombstone stands for it")
 
 
@@ -58,6 +60,15 @@ class Workload:
     """It has read the tombstones for the last time, and publishes whatever comes."""
     is_ending: bool = False
     """Its end was requested, and no kubelet has confirmed it."""
+    settings: int = 0
+    """The number of the settings that its pod was made from."""
+    startup_blocker: StartupBlocker | None = None
+    """Why it does not start."""
+
+    @property
+    def may_end(self) -> bool:
+        """Whether its process runs, so that it may come to a result."""
+        return self.outcome is None and self.hidden is None and self.startup_blocker is None
 
 
 @dataclass
@@ -71,6 +82,10 @@ class Runs:
     trained: list[str] = field(default_factory=list)
     now: datetime | None = None
     """By the signer's clock."""
+    settings: int = 0
+    """The number of the admin's settings; each change makes other pods."""
+    is_short: bool = False
+    """Whether the settings lack what every run needs, as an image that can be pulled."""
     late: set[str] = field(default_factory=set)
     """Artifacts that resumed writers wrote: no grant names them, and a rescan removes them."""
     late_receipts: set[int] = field(default_factory=set)
@@ -85,17 +100,30 @@ class Runs:
                 work.lineage,
                 result=work.outcome if isinstance(work.outcome, RunResult) else None,
                 failure=work.outcome if isinstance(work.outcome, Failure) else None,
+                startup_blocker=work.startup_blocker if work.outcome is None else None,
+                is_outdated=work.settings != self.settings,
                 ended_at=work.ended_at,
                 about=about(work.spec),
             )
             for name, work in sorted(self.known.items())
         )
 
+    def begin(self, name: RunName, lineage: Lineage, spec: RunSpec) -> None:
+        """Start a run, unless one of its name exists, as a Job that is still ending does."""
+        blocker = NO_IMAGE if self.is_short else None
+        work = Workload(spec, lineage, settings=self.settings, startup_blocker=blocker)
+        self.known.setdefault(name, work)
+
+    def change_settings(self, *, is_short: bool) -> None:
+        """Change the admin's settings; what waits or failed was made from the earlier ones."""
+        self.settings += 1
+        self.is_short = is_short
+
     def active(self, kind: RunKind | None = None) -> list[RunName]:
         return sorted(
             name
             for name, work in self.known.items()
-            if work.outcome is None and work.hidden is None
+            if work.may_end
             if kind is None or work.spec.kind is kind
         )
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from datetime import timedelta
 
-from tests.simulate import scenarios_of_records
+from tests.simulate import scenarios_of_records, scenarios_of_settings
 from tests.simulate.cluster import SimulatedCluster
 from tests.simulate.driving import cluster_of, go_on, uid_of
 from tests.simulate.faulty_weighting import FAULTS
@@ -364,6 +364,7 @@ def the_weighting_breaks() -> None:
 
 SCENARIOS = (
     *scenarios_of_records.SCENARIOS,
+    *scenarios_of_settings.SCENARIOS,
     everything_is_deleted_at_once,
     two_sign_runs_end_out_of_order,
     a_namespace_is_deleted,

@@ -15,7 +15,7 @@ from tests.plugins import install
 from tests.simulate.cluster import SimulatedCluster
 from tests.simulate.faulty_weighting import PACKAGE
 from tests.simulate.histories import History
-from tests.simulate.moves import MOVES, WITH_DEBTS, WITH_WEIGHTINGS
+from tests.simulate.moves import MOVES, WITH_DEBTS, WITH_SETTINGS, WITH_WEIGHTINGS
 from tests.simulate.mutants import CAUGHT_BY, MUTANTS
 from tests.simulate.scenarios import SCENARIOS, cluster_of
 
@@ -57,6 +57,12 @@ def test_any_history_in_which_the_weighting_breaks_settles_once_it_is_mended() -
 def test_any_history_in_which_soups_and_namespaces_go_before_the_end_pays_every_debt() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
         History(seed, WITH_DEBTS).live()
+
+
+@pytest.mark.timeout(0 if "HISTORIES" in os.environ else 300)
+def test_any_history_in_which_settings_change_settles_once_they_are_right() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
+        History(seed, WITH_SETTINGS).live()
 
 
 @pytest.mark.parametrize(

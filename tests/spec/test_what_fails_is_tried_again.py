@@ -114,15 +114,15 @@ def test_servers_that_cannot_start_stall_the_soup_and_hold_no_deletion_back() ->
     assert actions_for(world) == (PURGE,)
 
 
-def test_a_soup_with_fewer_servers_than_declared_is_not_ready() -> None:
-    world = a_world(a_soup().of("cats"), a_shard("cats").trained(), a_server().of("cats"))
+def test_a_soup_without_a_server_that_serves_it_is_not_ready() -> None:
+    world = a_world(a_soup().of("cats"), a_shard("cats").trained())
     world = replace(world, soup=replace(world.soup, replicas=2), replicas=2)
 
     lacks = assessment(world).soup
 
     assert lacks
     assert lacks.reason is Reason.SERVER_NOT_RUNNING
-    assert lacks.message == "1 of 2 servers are running"
+    assert lacks.message == "0 of 2 servers are running"
 
 
 def test_a_namespace_that_an_admin_has_to_let_in_is_stalled_and_tried_for_ever() -> None:

@@ -53,7 +53,11 @@ class ConditionType(Explained):
     )
     TRAINING_COMPLETE = "TrainingComplete", "Soup: every included shard has its ingredient."
     EVALUATED = "Evaluated", "Soup: the current revision is evaluated."
-    SERVING = "Serving", "Soup: every server serves the current revision."
+    SERVING = "Serving", "Soup: the current revision is served, and no other."
+    MEMBERS_HELD = (
+        "MembersHeld",
+        "Soup: shards are held back by suspend or minShards; present only while they are.",
+    )
     UNLEARNING = "Unlearning", "Soup: a shard is being unlearned; present only while it is."
     RECEIPTS_MISSING = (
         "ReceiptsMissing",
@@ -70,7 +74,7 @@ class Reason(Explained):
     TRAINED = "Trained", "The ingredient is in the store."
     INCLUDED = "Included", "The promoted revision includes the shard."
     EVALUATED = "Evaluated", "The current revision is evaluated."
-    SERVED = "Served", "Every server serves the current revision."
+    SERVED = "Served", "The current revision is served, and no other."
     BASE_SERVED = "BaseServed", "No shard is in the soup, so the base itself is served."
     UNLEARNED = (
         "Unlearned",
@@ -92,6 +96,8 @@ class Reason(Explained):
         "Weightless",
         "All shards have the weight 0, so there is no mean and the base is served.",
     )
+
+    NO_SHARDS = "NoShards", "No shard was ever served: the soup has none, or all are Excluded."
 
     # On the way into the soup.
     NOT_TRAINED = "NotTrained", "The shard has no ingredient yet."

@@ -56,6 +56,7 @@ def _condition_path(condition: str, part: str) -> str:
     return f'.status.conditions[?(@.type=="{condition}")].{part}'
 
 
+STATE = Column("State", ".status.state")
 READY = Column("Ready", _condition_path("Ready", "status"))
 REASON = Column("Reason", _condition_path("Ready", "reason"))
 MESSAGE = Column("Message", _condition_path("Ready", "message"), wide=True)
@@ -67,6 +68,7 @@ FACES: dict[AnyKind, Face] = {
         ("shard", "shards"),
         (
             Column("Soup", ".spec.soupRef.name"),
+            STATE,
             READY,
             REASON,
             Column("Progress", ".status.training.progressPercent", "integer"),
@@ -80,6 +82,7 @@ FACES: dict[AnyKind, Face] = {
     Soup: Face(
         ("soup",),
         (
+            STATE,
             READY,
             REASON,
             Column("Shards", ".status.shards.total", "integer"),

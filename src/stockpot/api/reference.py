@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from stockpot.api.conditions import ConditionType, Reason
+from stockpot.api.conditions import ConditionType, Explained, Reason
 from stockpot.api.crd import FACES, crd
 from stockpot.api.docstrings import field_docstrings
 from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
+from stockpot.api.states import ShardState, SoupState
 from stockpot.api.structural import VALIDATIONS, Schema
 from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup
 from stockpot.errors import FINAL_EXIT_CODES, ExitCode
@@ -108,6 +109,14 @@ def conditions_page() -> str:
         "|---|---|",
         *(f"| `{condition_type}` | {condition_type.meaning} |" for condition_type in ConditionType),
         "",
+        "## States",
+        "",
+        "`status.state` is one word for `kubectl get` and dashboards, derived from the conditions.",
+        "",
+        *_states("DataShard", ShardState),
+        "",
+        *_states("Soup", SoupState),
+        "",
         "## Reasons",
         "",
         "| reason | means |",
@@ -115,6 +124,11 @@ def conditions_page() -> str:
         *(f"| `{reason}` | {reason.meaning} |" for reason in Reason),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _states(kind: str, states: Iterable[Explained]) -> Iterator[str]:
+    yield from (f"| {kind} | means |", "|---|---|")
+    yield from (f"| `{state}` | {state.meaning} |" for state in states)
 
 
 def exit_codes_page() -> str:

@@ -170,7 +170,12 @@ class MergeResult(_Result):
     """The revision that a merge made of a recipe."""
 
     KIND = RunKind.MERGE
-    FIGURES: ClassVar = {"seconds": "seconds", "way": "way", "read_bytes": "readBytes"}
+    FIGURES: ClassVar = {
+        "seconds": "seconds",
+        "way": "way",
+        "read_bytes": "readBytes",
+        "pixels_per_latent": "pixelsPerLatent",
+    }
 
     recipe_digest: DigestString
     weights_digest: DigestString
@@ -181,6 +186,8 @@ class MergeResult(_Result):
     """`FromScratch` or `Incremental`. None in a revision of a release that did not record it."""
     read_bytes: int | None = None
     """Bytes that the merge read. None in a revision of a release that did not record it."""
+    pixels_per_latent: int | None = None
+    """Pixels along one side of a latent of the base; only a run that reads the base knows it."""
 
 
 class EvaluateResult(_Result):

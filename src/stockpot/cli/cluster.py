@@ -15,8 +15,7 @@ from stockpot.kube.snapshot import Observer, SoupSnapshot
 
 RELEASE_NAMESPACE = "stockpot-system"
 
-OPTIONS = (
-    click.argument("soup", required=False, default="", metavar="[SOUP]"),
+CONNECTION_OPTIONS = (
     click.option(
         "-n", "--namespace", default="", help="Namespace of the soup. Default: that of the context."
     ),
@@ -28,6 +27,10 @@ OPTIONS = (
         type=click.Path(dir_okay=False, path_type=Path),
         help="Default: KUBECONFIG, or ~/.kube/config.",
     ),
+)
+OPTIONS = (
+    click.argument("soup", required=False, default="", metavar="[SOUP]"),
+    *CONNECTION_OPTIONS,
     click.option(
         "--release-namespace",
         default=lambda: os.environ.get("STOCKPOT_NAMESPACE", RELEASE_NAMESPACE),
@@ -38,8 +41,15 @@ OPTIONS = (
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the shared options to a command."""
+    """Add the options of a command that observes soups as the operator does."""
     for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which API server and namespace are meant."""
+    for option in reversed(CONNECTION_OPTIONS):
         command = option(command)
     return command
 

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "diff": Entry("Compare two checkpoints tensor by tensor."),
     "plan": Entry("Show what each shard on a cluster lacks, and what the operator does next."),
     "tree": Entry("Show what each soup on a cluster is made of, and which servers serve it."),
+    "retry": Entry("Try again what failed for good, of a DataShard or a Soup."),
     "keygen": Entry("Create a key pair for signing receipts."),
     "opening": Entry("Print openings: the later proof that a receipt covers certain records."),
     "rotate": Entry("Hand a soup's receipt chain over to a new signing key."),

@@ -280,7 +280,7 @@ class Operator:
             self.meters.observe_round(key, None, duration_s)
             return
         running = trainings_in_progress(observed.shards)
-        facts = soup_facts(observed.soup, observed.shards, observed.revisions, in_training=running)
+        facts = soup_facts(observed.soup, observed.shards, observed.revisions)
         self.meters.observe_round(key, facts, duration_s)
         self.meters.observe_progress(key, running)
 

@@ -31,6 +31,7 @@ from stockpot.cluster.apiserver.resources import (
     DATA_SHARDS,
     DEPLOYMENTS,
     JOBS,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     SERVICES,
     SOUP_REVISIONS,
@@ -46,7 +47,7 @@ from stockpot.reconcile.ports import SoupKey
 
 log = structlog.get_logger("stockpot.watches")
 
-CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES)
+CHILDREN = (JOBS, PODS, DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS)
 WATCHED = (SOUPS, DATA_SHARDS, SOUP_REVISIONS, UNLEARNING_RECEIPTS, *CHILDREN)
 IN_RELEASE_NAMESPACE = (JOBS, PODS, UNLEARNING_DEBTS)
 """There are no soups: only purge and sign runs, and what is owed of soups that are gone."""

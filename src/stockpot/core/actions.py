@@ -57,6 +57,16 @@ class EndRun:
 
 
 @dataclass(frozen=True)
+class RecordRetry:
+    """Record that a person's request to retry is carried out: attempts count from these runs."""
+
+    shard: ShardUID | None
+    """Whose annotation it is; None for the soup's."""
+    value: str
+    runs: tuple[RunName, ...]
+
+
+@dataclass(frozen=True)
 class RecordIngredient:
     """Record the result of a training in its shard."""
 
@@ -123,6 +133,8 @@ class RecordRevision:
     way: str = ""
     """`FromScratch` or `Incremental`; empty where the run did not report it."""
     read_bytes: int = 0
+    pixels_per_latent: int | None = None
+    """Pixels along one side of a latent of the base; None where the run did not read the base."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +262,7 @@ Action = (
     | StartFind
     | StartCompare
     | EndRun
+    | RecordRetry
     | RecordIngredient
     | RequestRecordRemoval
     | RecordFoundRecords

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from stockpot.api.conditions import Reason
-from stockpot.core.actions import Action
+from stockpot.api.run_kinds import RunKind
+from stockpot.core.actions import Action, EndRun
 from stockpot.core.blocker import Blocker
 from stockpot.core.retry import due_at, gives_up, is_due
 from stockpot.core.run_starts import Start, attempt_of, is_attempt_at, next_attempt
@@ -56,7 +57,9 @@ def failed_run(
         return startup_blocked(run.startup_blocker, what)
     if run.failure is None:
         return None
-    failure, tries = run.failure, attempt_number(run)
+    failure, tries = run.failure, counted_attempts(run, world)
+    if tries == 0:
+        return None  # The next attempt is about to start.
     times = "" if failure.is_final or tries == 1 else f" {tries} times"
     ends = gives_up(failure, tries, world.soup.max_attempts, is_owed=is_owed)
     due = None if ends else due_at(failure, tries)
@@ -66,10 +69,38 @@ def failed_run(
     return Blocker(
         REASONS.get(failure.exit_code or 0, reason),
         f"{what} failed{times}: {failure.message}{again}",
-        failure.help or f"see the log of {run.name}",
+        (failure.help or f"see the log of {run.name}")
+        + (_retry_command(run, world) if ends else ""),
         needs_person=ends or failure.is_final,
         wake_at=due,
     )
+
+
+def counted_attempts(run: Run, world: World) -> int:
+    """Return how many attempts count against `maxAttempts`, up to and with a failed one.
+
+    Attempts count anew from a person's request to retry. Those that lacked what a setting has given
+    since do not count. 0: the next attempt is due now.
+    """
+    if run.is_cured:
+        return 0
+    number, retried = attempt_number(run), world.retried.get(run.stem, 0)
+    cured = sum(
+        1
+        for tried, other in world.attempts.get(run.stem, ())
+        if retried < tried < number and other.is_cured
+    )
+    return max(0, number - retried - cured)
+
+
+def _retry_command(run: Run, world: World) -> str:
+    """Return the command that asks for another attempt; in local mode any `apply` does."""
+    if run.failure is None or run.failure.at is None:
+        return ""
+    if run.kind in {RunKind.MERGE, RunKind.EVALUATE}:
+        return f"; then: stockpot retry soup/{world.soup.name}"
+    name = next((world.names[uid] for uid in run.about if uid in world.names), "")
+    return f"; then: stockpot retry shard/{name}" if name else ""
 
 
 def startup_blocked(startup_blocker: StartupBlocker, what: str) -> Blocker:
@@ -95,17 +126,25 @@ REASONS: Mapping[int, Reason] = {
 
 
 def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
-    """Start a run unless it runs or has ended; retry a failed one when its retry is due."""
+    """Start a run unless it runs or has ended; retry a failed one when its retry is due.
+
+    A run that waits for what a setting has given since is ended, so that it starts with that.
+    """
     run = last_attempt(start, world)
     if run is None:
         return (start,)
-    tries = attempt_of(run.name, start)
+    if run.is_active and run.is_cured:
+        return (EndRun(run.name),)  # It starts again as soon as it has ended.
     if run.failure is None:
         return ()
+    again = next_attempt(start, attempt_of(run.name, start) + 1)
+    tries = counted_attempts(run, world)
+    if tries == 0:
+        return (again,)
     if gives_up(run.failure, tries, world.soup.max_attempts, is_owed=start.is_owed):
         return ()
     due = due_at(run.failure, tries)
-    return (next_attempt(start, tries + 1),) if due is None or is_due(due, now) else ()
+    return (again,) if due is None or is_due(due, now) else ()
 
 
 def attempts_so_far(start: Start, world: World) -> int:

@@ -104,8 +104,11 @@ def _is_recorded(
 
 
 def is_kept(run: Run, world: World) -> bool:
-    """Whether a sign run is still needed: until it has ended and its receipts are recorded."""
-    return run.is_active or any(
+    """Whether a sign run is still needed: until it has ended and its receipts are recorded.
+
+    One that waits for what a setting has given since has signed nothing, and is started again.
+    """
+    return (run.is_active and not run.is_cured) or any(
         receipt.shard in run.about for receipt in signed_receipts(replace(world, runs=(run,)))
     )
 

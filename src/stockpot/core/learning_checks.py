@@ -1,14 +1,17 @@
 """Checks of the learning ladder: each returns why its stage is not reached, or None."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from stockpot.api.conditions import Reason
-from stockpot.core.attempts import failed, last_attempt, startup_blocked
+from stockpot.core.attempts import counted_attempts, failed, last_attempt, startup_blocked
 from stockpot.core.blocker import Blocker
 from stockpot.core.digests import short
+from stockpot.core.membership import additions_held
 from stockpot.core.recipe import Recipe
 from stockpot.core.retry import gives_up
-from stockpot.core.run_starts import StartFind, StartMerge, StartTraining, attempt_of
+from stockpot.core.run_starts import StartFind, StartMerge, StartTraining
+from stockpot.core.servers import Server
 from stockpot.core.shard import Shard, TrainingOutcome
 from stockpot.core.stages import CheckInput
 from stockpot.core.world import World
@@ -48,9 +51,8 @@ def trained(shard: Shard, inputs: CheckInput) -> Blocker | None:
         return Blocker(unknown.reason, unknown.message, unknown.help, needs_person=True)
     if last_attempt(start, inputs.world):
         return Blocker(Reason.TRAINING, f"{shard.name} is being trained")
-    if soup.suspended and not shard.leaving_records:
-        message = f"Soup {soup.name} is suspended"
-        return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false")
+    if soup.holds_additions and not shard.leaving_records:
+        return additions_held(soup)
     active = inputs.world.active_trainings
     if active >= soup.parallelism and not shard.leaving_records:
         return Blocker(
@@ -135,8 +137,8 @@ def may_drop_ingredient(shard: Shard, world: World, now: datetime) -> bool:
     start = StartTraining(shard.uid, shard.request)
     run = last_attempt(start, world)
     if run and run.failure:
-        tries = attempt_of(run.name, start)
-        ends = gives_up(run.failure, tries, world.soup.max_attempts, is_owed=False)
+        tries = counted_attempts(run, world)
+        ends = tries > 0 and gives_up(run.failure, tries, world.soup.max_attempts, is_owed=False)
         return ends and run.failure.exit_code != ExitCode.BAD_DATA
     if run and (run.result or (run.progress and run.progress.phase in PAST_READING)):
         return True
@@ -149,13 +151,14 @@ PAST_READING = frozenset({"encoding", "training", "publishing"})
 
 
 def included(shard: Shard, inputs: CheckInput) -> Blocker | None:
-    """The promoted recipe has the shard exactly where the wanted recipe has it."""
+    """The promoted recipe has the shard where the wanted one has it, and with that weight."""
     promoted = inputs.world.serving_recipe or Recipe()
     if shard.uid in inputs.admission.waiting:
         return inputs.admission.why
     if isinstance(inputs.recipe, Blocker):
         return inputs.recipe
-    if shard.is_in(inputs.recipe.lineage) == shard.is_in(promoted.lineage):
+    is_where_wanted = shard.is_in(inputs.recipe.lineage) == shard.is_in(promoted.lineage)
+    if is_where_wanted and shard.uid not in inputs.reweighted:
         return None
     return not_merged(inputs.recipe, inputs.world)
 
@@ -175,22 +178,45 @@ def served(shard: Shard, inputs: CheckInput) -> Blocker | None:
 
 
 def served_as_asked(world: World) -> Blocker | None:
-    """All the servers that were requested run, and answer with what was promoted last."""
+    """What was promoted last is served, and nothing else is.
+
+    How many servers there are does not matter once one serves it: an autoscaler adds and removes
+    them all the time.
+    """
     if world.replicas and world.startup_blocker:
         return startup_blocked(world.startup_blocker, "a server")
-    if blocker := rolled_out_everywhere(world):
+    is_served = any(world.is_serving(server) for server in world.servers)
+    late = [server for server in world.servers if not world.is_serving(server)]
+    if is_served:
+        late = [server for server in late if not _is_added(server, world)]
+    if blocker := _not_rolled_out(late, world):
         return blocker
-    if len(world.servers) < world.replicas:
+    if world.replicas and not is_served:
         message = f"{len(world.servers)} of {world.replicas} servers are running"
         return Blocker(Reason.SERVER_NOT_RUNNING, message, "wait")
+    if not (world.is_rolled_out and world.is_as_declared):
+        message = (
+            "servers are being replaced, because the soup's spec or the chart's values changed"
+        )
+        return Blocker(Reason.ROLLING_OUT, message, "wait")
     return None
+
+
+def _is_added(server: Server, world: World) -> bool:
+    """Whether a server has only just started: it serves nothing, and did not before."""
+    if server.problem or server.serving:
+        return False
+    return server.answers or not world.may_be_granted(server)
 
 
 def rolled_out_everywhere(world: World) -> Blocker | None:
     """No server answers with anything other than what was promoted last."""
+    return _not_rolled_out([s for s in world.servers if not world.is_serving(s)], world)
+
+
+def _not_rolled_out(late: Sequence[Server], world: World) -> Blocker | None:
     if world.soup.current is None:
         return Blocker(Reason.NOT_MERGED, "no soup is promoted yet")
-    late = [server for server in world.servers if not world.is_serving(server)]
     if not late:
         return None
     names = ", ".join(server.name for server in late)

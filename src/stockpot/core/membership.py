@@ -52,9 +52,8 @@ def _held_back(
     world: World, able: tuple[Shard, ...], newcomers: tuple[Shard, ...], now: datetime
 ) -> tuple[Blocker, datetime | None] | None:
     soup = world.soup
-    if soup.suspended:
-        message = f"Soup {soup.name} is suspended"
-        return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false"), None
+    if soup.holds_additions:
+        return additions_held(soup), None
     if len(able) < soup.min_shards:
         message = f"{len(able)} shards are trained; membership.minShards is {soup.min_shards}"
         help_text = "add shards, or lower membership.minShards"
@@ -65,6 +64,15 @@ def _held_back(
         message = f"more shards may follow within membership.settleSeconds ({soup.settle_s} s)"
         return Blocker(Reason.HELD_BY_SETTLE, message, "wait"), settled_at
     return None
+
+
+def additions_held(soup: Soup) -> Blocker:
+    """Return why a soup trains and includes nothing new."""
+    if soup.is_ending:
+        message = f"Soup {soup.name} is being deleted"
+        return Blocker(Reason.BEING_DELETED, message, "delete the shard, or apply another Soup")
+    message = f"Soup {soup.name} is suspended"
+    return Blocker(Reason.HELD_BY_SUSPEND, message, "set spec.suspend: false")
 
 
 def wanted_recipe(world: World, members: tuple[Shard, ...]) -> Recipe | Blocker:

@@ -35,6 +35,7 @@ from stockpot.core.membership import (
     until_merged,
     wanted_recipe,
 )
+from stockpot.core.plan_retries import plan_retries
 from stockpot.core.plan_shards import plan_shard, plan_target, wanted_runs
 from stockpot.core.receipt_chain import receipt_chain_diverged
 from stockpot.core.recipe import Recipe
@@ -90,7 +91,8 @@ def check(world: World, now: datetime) -> Assessment:
         **{shard.uid: pending_learning_stage(shard, inputs) for shard in world.shards},
         **{target.uid: pending_unlearning_stage(target, inputs) for target in world.targets},
     }
-    soup_blocker = _soup_blocker(inputs) if world.soup.alive else deletion_blocker(inputs, pending)
+    goes = world.soup.is_ending or not world.soup.alive
+    soup_blocker = deletion_blocker(inputs, pending) if goes else _soup_blocker(inputs)
     return Assessment(inputs, pending, soup_blocker, _next_due_time(inputs, now))
 
 
@@ -121,7 +123,8 @@ def _soup_blocker(inputs: CheckInput) -> Blocker | None:
 
 def plan(assessment: Assessment, now: datetime) -> Plan:
     """Decide about one soup and all of its shards together, so that no two plans disagree."""
-    actions = (*_shards(assessment, now), *_soup(assessment, now))
+    retries = plan_retries(_wanted(assessment), assessment.inputs.world)
+    actions = (*retries, *_shards(assessment, now), *_soup(assessment, now))
     return Plan(tuple(dict.fromkeys(actions)))
 
 
@@ -182,7 +185,7 @@ def _hold(assessment: Assessment) -> Iterator[Action]:
     """
     world = assessment.inputs.world
     soup = world.soup
-    if soup.alive and not soup.held:
+    if soup.alive and not soup.held and not soup.is_ending:
         yield HoldSoup()
     if soup.alive or not soup.held or world.runs or world.replicas:
         return
@@ -212,7 +215,8 @@ def _make(assessment: Assessment, now: datetime) -> tuple[Action, ...]:
     if run and isinstance(result := run.result, MergeResult):
         revision = Revision(recipe, Digest(result.weights_digest))
         base, way, read_bytes = Digest(result.base_digest), result.way or "", result.read_bytes or 0
-        return (RecordRevision(revision, base, result.size_bytes, way, read_bytes),)
+        size, pixels = result.size_bytes, result.pixels_per_latent
+        return (RecordRevision(revision, base, size, way, read_bytes, pixels),)
     return start_once(start, world, now)
 
 

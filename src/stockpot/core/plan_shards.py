@@ -95,7 +95,7 @@ def _hold_shard(shard: Shard, world: World) -> tuple[Action, ...]:
 
     Where the soup is being deleted, only a trained shard gets it: that one has to be unlearned.
     """
-    is_needed = world.soup.alive or shard.trained
+    is_needed = (world.soup.alive and not world.soup.is_ending) or shard.trained
     return (HoldShard(shard.uid),) if world.soup.held and is_needed else ()
 
 
@@ -133,7 +133,7 @@ def _train(shard: Shard, world: World, now: datetime) -> tuple[Action, ...]:
         return (RecordIngredient(shard.uid, trained),)
     if world.forgotten_by(shard):
         return ()
-    if world.soup.unknown or (world.soup.suspended and run is None):
+    if world.soup.unknown or (world.soup.holds_additions and run is None):
         return ()
     return start_once(start, world, now)
 

@@ -79,6 +79,9 @@ def _of_shard(action: Action, names: dict[str, str]) -> str:
         case act.RecordReceipt(shard, sequence, _, is_complete):
             more = "" if is_complete else "   Incomplete"
             return f"= receipt   {names.get(shard, shard)}   {sequence}{more}"
+        case act.RecordRetry(shard, _, runs):
+            who = names[shard] if shard else "the soup"
+            return f"= retry     {who}   {', '.join(runs) or 'nothing had failed'}"
         case act.ReleaseShard(shard):
             return f"- release   {names[shard]}"
         case _:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.omissions import describe
+from stockpot.api.states import ShardState, SoupState
 from stockpot.core.attempts import failed, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.checks import Assessment
@@ -22,7 +23,9 @@ from stockpot.core.revision import Revision
 from stockpot.core.run_starts import StartEvaluation, StartTraining
 from stockpot.core.runs import Run, RunName, TrainingProgress
 from stockpot.core.shard import Shard
+from stockpot.core.soup_readiness import SoupReadiness, soup_readiness
 from stockpot.core.stages import PendingStage
+from stockpot.core.states import shard_state, soup_state, target_state
 from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 
@@ -43,6 +46,7 @@ class ShardStatusReport:
 
     shard: ShardUID
     conditions: tuple[ConditionUpdate, ...]
+    state: ShardState
     stage: str = ""
     """The unlearning stage that is pending."""
     run: RunName | None = None
@@ -56,6 +60,7 @@ class SoupStatusReport:
     """Status of the soup, as far as it is derived."""
 
     conditions: tuple[ConditionUpdate, ...]
+    state: SoupState
     total: int
     trained: int
     included: int
@@ -92,21 +97,40 @@ def sentence(blocker: Blocker) -> str:
     return f"{blocker.message}; help: {blocker.help}" if blocker.help else blocker.message
 
 
-def readiness(blocker: Blocker | None, reservation: str = "") -> Iterator[ConditionUpdate]:
-    """Return the kstatus conditions, which `kubectl wait`, Flux and Argo CD understand.
-
-    Args:
-        blocker: What is missing, or None.
-        reservation: Message where all shards weigh 0: the soup is ready and serves the base.
-    """
+def readiness(blocker: Blocker | None) -> Iterator[ConditionUpdate]:
+    """Return the kstatus conditions, which `kubectl wait`, Flux and Argo CD understand."""
     if blocker is None:
-        reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
-        yield ConditionUpdate(ConditionType.READY, so=True, reason=reason, message=reservation)
+        yield ConditionUpdate(ConditionType.READY, so=True, reason=Reason.SETTLED)
         return
     message = sentence(blocker)
     yield ConditionUpdate(ConditionType.READY, False, blocker.reason, message)
     kind = ConditionType.STALLED if blocker.needs_person else ConditionType.RECONCILING
     yield ConditionUpdate(kind, True, blocker.reason, message)
+
+
+def _soup_readiness(readiness: SoupReadiness, reservation: str) -> Iterator[ConditionUpdate]:
+    """Return the kstatus conditions of a soup, and which shards it holds back.
+
+    Both Reconciling and Stalled are True where one shard is on its way and another waits for a
+    person. Reconciling comes first: kstatus reports the first of the two.
+
+    Args:
+        readiness: What is missing.
+        reservation: Message where all shards weigh 0: the soup is ready and serves the base.
+    """
+    if blocker := readiness.missing:
+        message = sentence(blocker)
+        yield ConditionUpdate(ConditionType.READY, False, blocker.reason, message)
+    else:
+        reason = Reason.WEIGHTLESS if reservation else Reason.SETTLED
+        yield ConditionUpdate(ConditionType.READY, so=True, reason=reason, message=reservation)
+    for kind, why in (
+        (ConditionType.RECONCILING, readiness.in_progress),
+        (ConditionType.STALLED, readiness.stuck),
+        (ConditionType.MEMBERS_HELD, readiness.held),
+    ):
+        if why:
+            yield ConditionUpdate(kind, True, why.reason, sentence(why))
 
 
 def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -> ShardStatusReport:
@@ -119,9 +143,10 @@ def _shard(shard: Shard, pending: PendingStage | None, assessment: Assessment) -
     )
     # While records are to leave the shard, the status keeps what is known of its training.
     run = None if shard.trained else _training(shard, assessment)
+    state = shard_state(shard, pending, assessment)
     if run is None:
-        return ShardStatusReport(shard.uid, conditions)
-    return ShardStatusReport(shard.uid, conditions, run=run.name, progress=run.progress)
+        return ShardStatusReport(shard.uid, conditions, state)
+    return ShardStatusReport(shard.uid, conditions, state, run=run.name, progress=run.progress)
 
 
 def _target(target: UnlearningTarget, pending: PendingStage | None) -> ShardStatusReport:
@@ -130,7 +155,8 @@ def _target(target: UnlearningTarget, pending: PendingStage | None) -> ShardStat
     message = sentence(blocker) if blocker else ""
     unlearned = ConditionUpdate(ConditionType.UNLEARNED, blocker is None, why, message)
     stage = pending.stage if pending else "Released"
-    return ShardStatusReport(target.uid, (*readiness(blocker), unlearned), stage)
+    conditions = (*readiness(blocker), unlearned)
+    return ShardStatusReport(target.uid, conditions, target_state(target, pending), stage)
 
 
 def _training(shard: Shard, assessment: Assessment) -> Run | None:
@@ -185,12 +211,14 @@ def _soup(assessment: Assessment) -> SoupStatusReport:
         if target.is_being_deleted or assessment.pending[target.uid]
     ]
     pending = [assessment.pending[shard.uid] for shard in world.shards]
+    readiness = soup_readiness(assessment)
     serving = [server.serving for server in world.servers if server.serving]
     return SoupStatusReport(
         conditions=(
-            *readiness(assessment.soup, _weightless(assessment)),
+            *_soup_readiness(readiness, _weightless(assessment)),
             *_aspects(assessment, leaving),
         ),
+        state=soup_state(readiness, assessment, unlearns=bool(leaving)),
         total=len(world.shards),
         trained=sum(1 for shard in world.shards if shard.usable_training),
         included=sum(1 for shard in world.shards if shard.is_in(promoted.lineage))
@@ -247,7 +275,7 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
     weightless = _weightless(assessment)
     good = Reason.WEIGHTLESS if weightless else good
-    message = sentence(blocker) if blocker else weightless
+    message = sentence(blocker) if blocker else weightless or _servers_missing(world)
     yield ConditionUpdate(
         ConditionType.SERVING, blocker is None, blocker.reason if blocker else good, message
     )
@@ -273,6 +301,12 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
             yield ConditionUpdate(
                 ConditionType.UNLEARNING, True, Reason.UNLEARNING, f"forgetting {names}"
             )
+
+
+def _servers_missing(world: World) -> str:
+    """Return how many of the requested servers serve, where these are not all."""
+    serving = sum(1 for server in world.servers if world.is_serving(server))
+    return f"{serving} of {world.replicas} servers serve" if serving < world.replicas else ""
 
 
 def _overlapping(world: World) -> Iterator[ConditionUpdate]:

@@ -4,6 +4,7 @@ Runs that an unlearning needs, runs that failed because the store was unavailabl
 admin's annotation of the namespace lets in, are retried without a limit.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stockpot.core.runs import Failure
@@ -17,6 +18,26 @@ SKEW_S = 60
 """Difference between the clocks of two nodes that is no jump."""
 FIRST_COLLECTION_S, LONGEST_COLLECTION_S = 300, 86_400
 """Between rescans: after a receipt, and after many that found nothing."""
+
+
+@dataclass(frozen=True)
+class RetryRequest:
+    """A person's request, by annotation, to try again what failed for good."""
+
+    value: str = ""
+    """The annotation now; any other value than the recorded one is a new request."""
+    recorded: str = ""
+    """The annotation when a request was last carried out."""
+    runs: tuple[str, ...] = ()
+    """Names of the last runs that had failed then: attempts count from the next ones."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the request is not carried out yet."""
+        return self.value not in {"", self.recorded}
+
+
+NO_REQUEST = RetryRequest()
 
 
 def gives_up(failure: Failure, tries: int, max_attempts: int, *, is_owed: bool) -> bool:

@@ -23,6 +23,8 @@ class Failure:
     help: str = ""
     at: datetime | None = None
     """When the run ended. None disables backoff (local mode)."""
+    is_of_resource: bool = False
+    """Whether the run lacked memory or disk: with other settings it may succeed."""
 
     @property
     def is_final(self) -> bool:
@@ -70,6 +72,8 @@ class Run:
     progress: TrainingProgress | None = None
     ended_at: datetime | None = None
     """When a run with a result ended. None disables backoff (local mode)."""
+    is_outdated: bool = False
+    """Whether the admin's settings would make another pod of it now."""
     about: frozenset[ShardUID] = frozenset()
     """UIDs that it trains, purges or signs for, in full: names of runs shorten them."""
 
@@ -82,3 +86,17 @@ class Run:
     def is_active(self) -> bool:
         """Whether the run may still write something."""
         return self.result is None and self.failure is None
+
+    @property
+    def is_cured(self) -> bool:
+        """Whether a setting was changed that the run waits or failed for.
+
+        What waits for a queue, or for a node that may still run it, is left where it is.
+        """
+        waits = self.startup_blocker and self.startup_blocker.reason not in KEEPS_ITS_PLACE
+        lacked = self.failure and self.failure.is_of_resource
+        return self.is_outdated and bool(waits or lacked)
+
+
+KEEPS_ITS_PLACE = frozenset({Reason.QUEUED, Reason.NODE_LOST})
+"""Blockers of a run that no setting of the chart removes."""

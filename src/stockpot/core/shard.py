@@ -9,6 +9,7 @@ from typing import Protocol
 from stockpot.api.omissions import Omissions
 from stockpot.core.digests import Digest
 from stockpot.core.recipe import Ingredient, Lineage, ShardUID, shards_in
+from stockpot.core.retry import NO_REQUEST, RetryRequest
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ class Shard:
     """What its ingredient has in common with others. None: it was not compared yet."""
     found_records: FoundRecords | None = None
     """What is known of the records that are to leave. None: they were not looked up yet."""
+    retry: RetryRequest = NO_REQUEST
+    """The request to try its failed training or comparison again."""
     is_removal_overdue: bool = False
     """Whether the removal of records was recorded longer ago than `unlearning.deadlineSeconds`."""
 

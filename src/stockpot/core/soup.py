@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NewType
 
 from stockpot.core.digests import Digest
+from stockpot.core.retry import NO_REQUEST, RetryRequest
 from stockpot.core.revision import NO_EPOCH, Epoch, Promotion, Revision
 from stockpot.core.servers import ServerGrant
 from stockpot.core.weighting import UnusablePlugin, Weighting
@@ -31,7 +32,9 @@ class Soup:
     uid: SoupUID
     name: str
     alive: bool = True
-    """Its object is not being deleted."""
+    """Its object is not being deleted, or has trained shards that are not: it goes on serving."""
+    is_ending: bool = False
+    """Its object is being deleted, and goes on serving until its trained shards are as well."""
     is_forced: bool = False
     """It is being deleted with the annotation `force-delete`: it may go before the end."""
     is_gone: bool = False
@@ -75,5 +78,12 @@ class Soup:
     """How long an unlearning waits for servers and runs that do not answer, in seconds."""
     scales_to_zero: bool = False
     """Whether the soup has no servers once its last shard is gone."""
+    retry: RetryRequest = NO_REQUEST
+    """The request to try its failed merge or evaluation again."""
     granted: tuple[ServerGrant, ...] = ()
     """Servers that were ever granted anything and whose end is not confirmed."""
+
+    @property
+    def holds_additions(self) -> bool:
+        """Whether nothing new is trained or joins."""
+        return self.suspended or self.is_ending

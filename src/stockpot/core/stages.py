@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from stockpot.core.blocker import Blocker
 from stockpot.core.membership import Admission
@@ -50,6 +51,25 @@ class CheckInput:
     """Why it is unknown what may be served: store and objects have different receipts."""
     overdue: frozenset[ShardUID] = frozenset()
     """Targets whose unlearning takes longer than it may."""
+
+    @cached_property
+    def reweighted(self) -> frozenset[ShardUID]:
+        """Shards whose weights are to change, relative to those of the others that stay.
+
+        A shard that joins or leaves changes none of them: it dilutes all others alike.
+        """
+        promoted = self.world.serving_recipe
+        if isinstance(self.recipe, Blocker) or promoted is None or promoted == self.recipe:
+            return frozenset()
+        now = {part.ingredient: part.weight for part in promoted.parts}
+        pairs = [
+            (part.ingredient.shard, part.weight, now[part.ingredient])
+            for part in self.recipe.parts
+            if part.ingredient in now
+        ]
+        wanted = sum(weight for _, weight, _ in pairs)
+        served = sum(weight for _, _, weight in pairs)
+        return frozenset(uid for uid, new, old in pairs if new * served != old * wanted)
 
     def stops_waiting(self, target: UnlearningTarget) -> bool:
         """Whether the target no longer waits for what does not answer, and its receipt says so.

@@ -33,6 +33,8 @@ class World:
     """How many servers are requested."""
     is_as_declared: bool = True
     """Whether the servers' workload is as we declare it: it has not drifted."""
+    is_rolled_out: bool = True
+    """Whether all servers run as the workload declares: none of an earlier template is left."""
     startup_blocker: StartupBlocker | None = None
     """Why requested servers cannot start."""
     ended: frozenset[str] = frozenset()
@@ -226,6 +228,13 @@ class World:
     @cached_property
     def _living(self) -> frozenset[Ingredient | None]:
         return frozenset(shard.ingredient for shard in self.shards)
+
+    @cached_property
+    def retried(self) -> Mapping[str, int]:
+        """By the stem of runs, the number of the last attempt before a person's last request."""
+        requests = (self.soup.retry, *(shard.retry for shard in self.shards))
+        names = (name.rpartition("-") for request in requests for name in request.runs)
+        return {stem: int(number) for stem, _, number in names if number.isdecimal()}
 
     @cached_property
     def attempts(self) -> Mapping[str, Sequence[tuple[int, Run]]]:

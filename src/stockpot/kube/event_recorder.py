@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason, find
-from stockpot.api.v1alpha1 import API_VERSION, DataShard, Soup, SoupRevision, UnlearningDebt
+from stockpot.api.v1alpha1 import API_VERSION, RETRY, DataShard, Soup, SoupRevision, UnlearningDebt
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding
 from stockpot.cluster.apiserver.objects import Json
@@ -49,6 +49,8 @@ def event_messages_of(
     if isinstance(new, SoupRevision) or isinstance(old, SoupRevision):
         return ()
     changes = _condition_changes(old, new)
+    if not isinstance(new, UnlearningDebt) and not isinstance(old, UnlearningDebt):
+        changes += _retries(old, new)
     if isinstance(new, Soup) and isinstance(old, Soup):
         changes += _soup_changes(old, new)
     meta = new.metadata
@@ -66,6 +68,20 @@ def _condition_changes(old: Reported, new: Reported) -> list[tuple[str, str, boo
     stalled = find(new.status.conditions, ConditionType.STALLED) is not None
     meaning = next((reason.meaning for reason in Reason if reason == now.reason), "")
     return [(now.reason, now.message or meaning, stalled)]
+
+
+def _retries(old: DataShard | Soup, new: DataShard | Soup) -> list[tuple[str, str, bool]]:
+    retried = new.status.retried
+    if retried is None or retried == old.status.retried:
+        return []
+    if retried.runs:
+        return [("Retried", f"tried again on request: {', '.join(retried.runs)}", False)]
+    what = f"{new.kind} {new.metadata.name}"
+    message = (
+        f"{RETRY} was set, and no run of {what} had failed: nothing is tried again; "
+        "help: its condition Ready says what it waits for"
+    )
+    return [("NothingToRetry", message, True)]
 
 
 def _soup_changes(old: Soup, new: Soup) -> list[tuple[str, str, bool]]:

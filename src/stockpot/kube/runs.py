@@ -23,7 +23,7 @@ from stockpot.cluster.apiserver.objects import (
 from stockpot.cluster.apiserver.resources import JOBS, PODS, Resource
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.job_status import runs_of
-from stockpot.cluster.manifests.jobs import job_of
+from stockpot.cluster.manifests.jobs import is_outdated, job_of
 from stockpot.cluster.manifests.startup_blockers import startup_blocker_of
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import Run, RunName
@@ -115,6 +115,8 @@ class ClusterRuns:
 
     def _with_details(self, run: Run, job: Json, pods: tuple[Json, ...]) -> Run:
         """Add the progress of an active run, or what blocks its start."""
+        if run.failure:
+            return replace(run, is_outdated=self._is_outdated(job))
         if not run.is_active:
             return run
         own = [pod for pod in pods if owner_uid(pod) == uid_of(job)]
@@ -131,7 +133,13 @@ class ClusterRuns:
         if created and now - created < PATIENCE:
             return run
         events = self._events.about((job, *own))
-        return replace(run, startup_blocker=startup_blocker_of(job, own, events, now))
+        blocker = startup_blocker_of(job, own, events, now)
+        is_outdated = blocker is not None and self._is_outdated(job)
+        return replace(run, startup_blocker=blocker, is_outdated=is_outdated)
+
+    def _is_outdated(self, job: Json) -> bool:
+        """Whether the admin's settings would make another pod of the Job's run now."""
+        return is_outdated(job, self._settings)
 
 
 def pod_runs(pod: Json) -> bool:

@@ -22,14 +22,21 @@ from stockpot.cluster.apiserver.objects import (
     namespace_of,
     uid_of,
 )
-from stockpot.cluster.apiserver.resources import DEPLOYMENTS, PODS, SERVICES
+from stockpot.cluster.apiserver.resources import (
+    DEPLOYMENTS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    SERVICES,
+)
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.deployment import (
     ServerPod,
     deployment_name,
     deployment_of,
+    disruption_budget_of,
     grant_keys_of,
     has_ended,
+    is_rolled_out,
     server_pods_of,
     service_name_blocker,
     service_of,
@@ -105,6 +112,7 @@ class ClusterServers:
             is_as_declared=not replicas
             or deployment is None
             or self._is_applied(soup, deployment, replicas),
+            is_rolled_out=deployment is None or is_rolled_out(deployment, pods),
             startup_blocker=self._blocker(soup, deployment, pods),
         )
 
@@ -141,6 +149,7 @@ class ClusterServers:
         try:
             self._apply(soup, deployment_of(ref, spec, replicas, self._settings))
             self._apply_service(service_of(ref, spec))
+            self._apply_budget(disruption_budget_of(ref, spec))
         except NamespaceEnding:
             return
 
@@ -184,7 +193,7 @@ class ClusterServers:
         def covers(thing: Json) -> bool:
             return labels_on(thing).get(COMPONENT) == "serve"
 
-        for resource in (DEPLOYMENTS, SERVICES, PODS):
+        for resource in (DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS, PODS):
             refresh(self._client, self._cache, resource, namespace, selector, covers, soup_uid=uid)
 
     def _server(self, pod: ServerPod) -> Server:
@@ -203,7 +212,10 @@ class ClusterServers:
         service = self._cache.get(SERVICES, *self._key)
         if service_name_blocker(service) is None and not is_applied(service, service_of(ref, spec)):
             return False
-        return is_applied(live, deployment_of(ref, spec, replicas, self._settings))
+        budget = self._cache.get(POD_DISRUPTION_BUDGETS, self._key.namespace, name_of(live))
+        return is_applied(budget, disruption_budget_of(ref, spec)) and is_applied(
+            live, deployment_of(ref, spec, replicas, self._settings)
+        )
 
     def _blocker(
         self, soup: Soup, deployment: Json | None, pods: list[Json]
@@ -214,7 +226,7 @@ class ClusterServers:
             return blocker
         wanted = deployment["spec"].get("replicas", 1)
         ready = deployment.get("status", {}).get("readyReplicas", 0)
-        if ready >= wanted:
+        if ready >= wanted and is_rolled_out(deployment, pods):
             return None
         events = self._events.about((deployment, *pods))
         return startup_blocker_of(deployment, pods, events, self._now())
@@ -231,6 +243,12 @@ class ClusterServers:
             self._cache.put(SERVICES, live)
         if service_name_blocker(live) is None and not is_applied(live, desired):
             self._cache.put(SERVICES, self._client.apply(SERVICES, desired))
+
+    def _apply_budget(self, desired: Json) -> None:
+        live = self._cache.get(POD_DISRUPTION_BUDGETS, namespace_of(desired), name_of(desired))
+        if not is_applied(live, desired):
+            made = self._client.apply(POD_DISRUPTION_BUDGETS, desired)
+            self._cache.put(POD_DISRUPTION_BUDGETS, made)
 
     def _send(self, kind: GrantKind, server: str, instance_id: str, promotion: Promotion) -> None:
         pod, soup = self._server_pods.get(server), self._find_soup()

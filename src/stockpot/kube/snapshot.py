@@ -118,7 +118,9 @@ class Observer:
                 help="kubectl get soup shows those that are there",
             )
         if self._settings is None:
-            world = replace(world, is_as_declared=True)  # Nothing to compare with: assume no drift.
+            # Nothing to compare with: assume no drift.
+            runs = tuple(replace(run, is_outdated=False) for run in world.runs)
+            world = replace(world, is_as_declared=True, runs=runs)
         return SoupSnapshot(objects.soup, objects, world)
 
     @cached_property

@@ -31,7 +31,7 @@ from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
 from stockpot.process.cpu_limit import cores
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
-from stockpot.store.base import open_base
+from stockpot.store.base import open_base, pixels_per_latent
 from stockpot.store.keys import SUMS, WEIGHTS, Keys
 from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
@@ -79,6 +79,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
     try:
         settings = MergeSettings(cores(), installed())
         context = MergeContext(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
+        pixels: int | None = None
         if spec.parts:
             base = _base_digest(spec, store, scratch)
             uid, digest = spec.soup.uid, spec.recipe_digest
@@ -90,7 +91,9 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
                 only = read_checkpoint(source.name, [source])
                 weights, _ = write_mean([only], [1], context)
                 made = MergedSoup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)
-        finished = _finished(_manifest(spec, base), made, time.monotonic() - began_s)
+            pixels = pixels_per_latent(opened_base.folder)
+        manifest = _manifest(spec, base)
+        finished = _finished(manifest, made, time.monotonic() - began_s, pixels)
         head = chain_head(store, keys, spec.soup.uid)
         # Removing receipts then shows, unless every soup that was made after them is removed too.
         finished = finished.model_copy(update={"chain": head if head.sequence else None})
@@ -172,9 +175,11 @@ def _manifest(spec: MergeRun, base: Digest) -> Manifest:
     )
 
 
-def _finished(manifest: Manifest, made: MergedSoup, seconds: float) -> Manifest:
+def _finished(manifest: Manifest, made: MergedSoup, seconds: float, pixels: int | None) -> Manifest:
     weights = made.weights
     facts = {"seconds": f"{seconds:.1f}", "way": made.way, "readBytes": str(made.read_bytes)}
+    if pixels:
+        facts["pixelsPerLatent"] = str(pixels)
     return manifest.model_copy(
         update={
             "digest": weights.digest,
@@ -186,7 +191,7 @@ def _finished(manifest: Manifest, made: MergedSoup, seconds: float) -> Manifest:
 
 
 def _result(manifest: Manifest, *, reused: bool) -> MergeResult:
-    read_bytes = manifest.facts.get("readBytes")
+    read_bytes, pixels = manifest.facts.get("readBytes"), manifest.facts.get("pixelsPerLatent")
     return MergeResult(
         reused=reused,
         weights_digest=manifest.digest or "",
@@ -196,4 +201,5 @@ def _result(manifest: Manifest, *, reused: bool) -> MergeResult:
         seconds=manifest.facts.get("seconds"),
         way=manifest.facts.get("way"),
         read_bytes=int(read_bytes) if read_bytes else None,
+        pixels_per_latent=int(pixels) if pixels else None,
     )

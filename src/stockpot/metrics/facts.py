@@ -4,30 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from stockpot.api.conditions import ConditionStatus, ConditionType, find
 from stockpot.api.omissions import Omission
-from stockpot.api.v1alpha1 import DataShard, Figure, Inclusion, Soup, SoupRevision
-
-
-class ShardState(StrEnum):
-    """The state of a shard: the label `state` of `stockpot_shards`. Each shard has exactly one."""
-
-    PENDING = "Pending"
-    """Not trained; nothing is wrong."""
-    TRAINING = "Training"
-    """Its training run reports progress."""
-    TRAINED = "Trained"
-    """Its ingredient is stored, and no revision with it serves yet."""
-    INCLUDED = "Included"
-    """The revision that serves was made with it."""
-    EXCLUDED = "Excluded"
-    """Out of the soup, because its inclusion says so."""
-    STALLED = "Stalled"
-    """It needs a user's action."""
-    UNLEARNING = "Unlearning"
-    """It is being unlearned."""
+from stockpot.api.states import ShardState
+from stockpot.api.v1alpha1 import DataShard, Figure, Soup, SoupRevision
 
 
 @dataclass(frozen=True)
@@ -63,8 +44,6 @@ def soup_facts(
     soup: Soup,
     shards: Iterable[DataShard],
     revisions: Iterable[SoupRevision] = (),
-    *,
-    in_training: Iterable[str] = (),
 ) -> SoupFacts:
     """Collect the facts of a soup from its objects.
 
@@ -72,13 +51,12 @@ def soup_facts(
         soup: The Soup with the status that the reconciliation wrote.
         shards: All shards of the soup.
         revisions: The revisions whose figures are shown.
-        in_training: The names of shards whose training is in progress.
     """
-    shards, revisions, names = tuple(shards), tuple(revisions), frozenset(in_training)
+    shards, revisions = tuple(shards), tuple(revisions)
     status = soup.status
     current = status.current_revision
     return SoupFacts(
-        shards=Counter(_state(shard, shard.metadata.name in names) for shard in shards),
+        shards=Counter(map(_state, shards)),
         revision_number=current.number if current else None,
         quality={
             revision.metadata.name: figures
@@ -126,18 +104,14 @@ def _by_reason(omissions: Iterable[Omission]) -> dict[str, int]:
     return {omission.reason: omission.count for omission in omissions}
 
 
-def _state(shard: DataShard, in_training: bool) -> ShardState:
-    if shard.status.unlearning or shard.metadata.deletion_timestamp:
+STATES = {state.value: state for state in ShardState}
+
+
+def _state(shard: DataShard) -> ShardState:
+    """Return the state in the status; a deletion is known before the status says so."""
+    if shard.metadata.deletion_timestamp:
         return ShardState.UNLEARNING
-    if _is_true(shard, ConditionType.STALLED):
-        return ShardState.STALLED
-    if _is_true(shard, ConditionType.INCLUDED):
-        return ShardState.INCLUDED
-    if shard.spec.inclusion is Inclusion.EXCLUDED:
-        return ShardState.EXCLUDED
-    if _is_true(shard, ConditionType.TRAINED):
-        return ShardState.TRAINED
-    return ShardState.TRAINING if in_training else ShardState.PENDING
+    return STATES.get(shard.status.state, ShardState.PENDING)
 
 
 def _is_true(shard: DataShard, type_: ConditionType) -> bool:

@@ -19,7 +19,8 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stockpot.metrics.facts import ShardState, SoupFacts
+from stockpot.api.states import ShardState
+from stockpot.metrics.facts import SoupFacts
 
 _ROUND_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 

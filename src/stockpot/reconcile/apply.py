@@ -26,8 +26,16 @@ from stockpot.reconcile.objects.shard import (
     with_comparison,
     with_found_records,
     with_ingredient,
+    with_retry,
 )
-from stockpot.reconcile.objects.soup import promoted, with_base, with_collection, with_receipt
+from stockpot.reconcile.objects.soup import (
+    EditSoup,
+    promoted,
+    with_base,
+    with_collection,
+    with_receipt,
+    with_soup_retry,
+)
 from stockpot.reconcile.objects.target_details import former_training, gone_shard, keys_of
 from stockpot.reconcile.objects.unlearning import (
     drop_former,
@@ -49,6 +57,7 @@ Recorded = (
     | act.ReleaseSoup
     | act.WriteDebt
     | act.RecordDeletion
+    | act.RecordRetry
     | act.RecordIngredient
     | act.RequestRecordRemoval
     | act.RecordFoundRecords
@@ -136,12 +145,28 @@ def _write(
             _record_revision(action, soup, world, ports, now)
         case act.Promote(promotion):
             writer.change_soup(promoted(promotion, world.soup.epoch, now))
+        case act.RecordRetry(shard) if shard:
+            writer.change_shard(shard, with_retry(action))
+        case act.RecordRetry() | act.RecordRescan() | act.RecordServer() | act.ForgetServer():
+            writer.change_soup(_soup_edit(action, world, now))
+        case never:
+            assert_never(never)
+
+
+def _soup_edit(
+    action: act.RecordRetry | act.RecordRescan | act.RecordServer | act.ForgetServer,
+    world: World,
+    now: datetime,
+) -> EditSoup:
+    match action:
+        case act.RecordRetry():
+            return with_soup_retry(action)
         case act.RecordRescan():
-            writer.change_soup(with_collection(action, now))
+            return with_collection(action, now)
         case act.RecordServer(server):
-            writer.change_soup(with_server(server))
+            return with_server(server)
         case act.ForgetServer(uid):
-            writer.change_soup(without_server(uid, world.endings.get(uid), now))
+            return without_server(uid, world.endings.get(uid), now)
         case never:
             assert_never(never)
 
@@ -179,8 +204,8 @@ def _record_revision(
     writer = ports.objects
     name = revision_name(soup.metadata.name, action.revision.recipe.digest)
     match action:
-        case act.RecordRevision(_, base, _):
-            writer.change_soup(with_base(base))
+        case act.RecordRevision(_, base):
+            writer.change_soup(with_base(base, action.pixels_per_latent))
             writer.create(new_revision(action, soup, world, now))
         case act.RecordEvaluation(_, figures, omissions):
             writer.change_revision(name, with_figures(figures, omissions, now))

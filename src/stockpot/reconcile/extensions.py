@@ -6,6 +6,7 @@ from stockpot.api.complaints import Complaint
 from stockpot.api.conditions import Reason
 from stockpot.api.options import EVALUATORS, METHODS, OPTIMIZERS, WEIGHTINGS
 from stockpot.api.reading import ParsedManifest
+from stockpot.api.soups import resolution_complaint
 from stockpot.api.training import Named, Training
 from stockpot.api.v1alpha1 import Evaluation, Soup
 from stockpot.core.weighting import Declared, UnusablePlugin, Weighting
@@ -59,10 +60,16 @@ def weighting_complaints(
             yield Complaint(weighting.message, place=place, help=weighting.help)
 
 
-def unusable_training(training: Training) -> UnusablePlugin | None:
-    """Return what is wrong with the method or optimizer that a Soup names, or None.
+def unusable_training(
+    training: Training, pixels_per_latent: int | None = None
+) -> UnusablePlugin | None:
+    """Return what is wrong with the method, optimizer or resolution of a Soup, or None.
 
     Each training would fail with the same message, after its pod has started.
+
+    Args:
+        training: The settings.
+        pixels_per_latent: Pixels along one side of a latent of the base; None if that is unknown.
     """
     plugins = declared(METHODS)
     complaints = [
@@ -70,7 +77,8 @@ def unusable_training(training: Training) -> UnusablePlugin | None:
         *OPTIMIZERS.complaints(training.optimizer, {}),
     ]
     if not complaints:
-        return None
+        unfit = pixels_per_latent and resolution_complaint(training.resolution, pixels_per_latent)
+        return _unusable(unfit, Reason.BAD_RUN_SPEC) if unfit else None
     is_known = METHODS.is_known(training.method, plugins)
     return _unusable(complaints[0], Reason.BAD_RUN_SPEC if is_known else Reason.UNKNOWN_METHOD)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason
+from stockpot.api.states import ShardState
 from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
 from stockpot.core.plan import Plan, check, plan
@@ -108,7 +109,7 @@ def _without_soup(observed: ObservedObjects, ports: Ports, now: datetime) -> Rou
             ConditionUpdate(kind, kind is ConditionType.STALLED, Reason.SOUP_NOT_FOUND, message)
             for kind in (ConditionType.READY, ConditionType.STALLED)
         )
-        report = ShardStatusReport(shard.metadata.uid, updates)  # type: ignore[arg-type]
+        report = ShardStatusReport(shard.metadata.uid, updates, ShardState.STALLED)  # type: ignore[arg-type]
         ports.objects.change_shard(shard.metadata.uid, with_shard_report(report, now))
     ports.objects.flush()
     return Round(observed, None, Plan(), now)

@@ -117,6 +117,8 @@ class ObservedServers:
     servers: tuple[Server, ...] = ()
     """All servers that were started and whose end is not confirmed."""
     is_as_declared: bool = True
+    is_rolled_out: bool = True
+    """Whether no server of an earlier pod template is left."""
     ended: frozenset[str] = frozenset()
     """UIDs of granted servers whose end is confirmed."""
     endings: Mapping[str, Ending] = field(default_factory=dict)

@@ -19,6 +19,10 @@ ADOPT_STORE = "stockpot.dev/adopt-store-of"
 the store. Its value is the UID of that one."""
 FORCE_DELETE = "stockpot.dev/force-delete"
 """Annotation of a DataShard or Soup: let its object go at once. Takes the verb `force-delete`."""
+RETRY = "stockpot.dev/retry"
+"""Annotation of a DataShard or Soup: with each new value, what failed for good is tried again."""
+MOST_RETRY = 64
+"""Letters of that value that count."""
 MAX_NAME = 50
 """Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
 
@@ -54,6 +58,15 @@ class ObjectMeta(Model):
     creation_timestamp: Timestamp | None = None
     deletion_timestamp: Timestamp | None = None
     """When the deletion was requested; the object goes once it has no finalizer."""
+
+
+class RetriedStatus(Model):
+    """The last request to retry that was carried out."""
+
+    value: Annotated[str, StringConstraints(max_length=MOST_RETRY)]
+    """Value of the annotation stockpot.dev/retry then; another value is another request."""
+    runs: Annotated[tuple[str, ...], Field(max_length=8)] = ()
+    """The runs that had failed: attempts count from the next ones. Empty if none had failed."""
 
 
 class NamedRef(Model):

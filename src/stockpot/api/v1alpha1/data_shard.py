@@ -18,7 +18,14 @@ from stockpot.api.model import (
 )
 from stockpot.api.omissions import Omissions
 from stockpot.api.source import Source
-from stockpot.api.v1alpha1.common import API_VERSION, OPTIONAL_NAMES, NamedRef, ObjectMeta
+from stockpot.api.states import StateName
+from stockpot.api.v1alpha1.common import (
+    API_VERSION,
+    OPTIONAL_NAMES,
+    NamedRef,
+    ObjectMeta,
+    RetriedStatus,
+)
 
 
 class Inclusion(StrEnum):
@@ -202,6 +209,9 @@ class DataShardStatus(Model):
 
     observed_generation: int = 0
     conditions: Conditions = ()
+    state: StateName = ""
+    """The state in one word, as Training, Included, Excluded or Expired; derived like conditions.
+    """
     data_digest: DigestString | None = None
     """Digest of the records that the training read."""
     base_digest: DigestString | None = None
@@ -224,6 +234,7 @@ class DataShardStatus(Model):
     first_trained_at: Timestamp | None = None
     """When the shard was first trained: what is unlearned later does not keep it from the soup."""
     unlearning: ShardUnlearning | None = None
+    retried: RetriedStatus | None = None
     records_asked_at: Timestamp | None = None
     """When the operator first observed that records are to be removed; unset once they are."""
     comparison: ComparisonStatus | None = None

@@ -14,8 +14,15 @@ from stockpot.api.model import (
 )
 from stockpot.api.server_reports import Ending
 from stockpot.api.source import Source
+from stockpot.api.states import StateName
 from stockpot.api.training import Named, Training, WeightsDtype
-from stockpot.api.v1alpha1.common import API_VERSION, NamedRef, ObjectMeta, ObjectName
+from stockpot.api.v1alpha1.common import (
+    API_VERSION,
+    NamedRef,
+    ObjectMeta,
+    ObjectName,
+    RetriedStatus,
+)
 from stockpot.api.v1alpha1.data_shard import ShardUnlearning
 
 
@@ -269,8 +276,12 @@ class SoupStatus(Model):
 
     observed_generation: int = 0
     conditions: Conditions = ()
+    state: StateName = ""
+    """The state in one word, as Training, Merging, Serving or Stalled; derived like conditions."""
     base_digest: DigestString | None = None
     """Digest of the base at its first use; another base is refused from then on."""
+    base_pixels_per_latent: int | None = None
+    """Pixels along one side of a latent of the base; training.resolution is a multiple of it."""
     shards: ShardCounts = ShardCounts()
     epoch: int = 0
     """Epoch of the last promotion; servers refuse grants of a lower epoch."""
@@ -282,6 +293,7 @@ class SoupStatus(Model):
     receipts: ReceiptChain = ReceiptChain()
     collection: Collection | None = None
     """The last rescan of the store for artifacts of unlearned shards."""
+    retried: RetriedStatus | None = None
     lost: Annotated[tuple[LostShard, ...], Field(max_length=MOST_LOST)] = ()
     """Shards whose objects were removed by force; they are unlearned all the same."""
 

@@ -26,6 +26,10 @@ LINEAGE = "stockpot.dev/lineage"
 """Annotation of a Job: what it may write, as a JSON list of [shard uid, training key]."""
 RUN_SPEC = "stockpot.dev/run-spec"
 """Annotation of a pod: what it is told, as JSON."""
+TEMPLATE = "stockpot.dev/template"
+"""Annotation of a pod: the digest of the template that the chart's values and its RunSpec made.
+
+An admission webhook may change the template after that; what was asked for stays comparable."""
 
 OURS = f"{NAME}=stockpot,{MANAGED_BY}=stockpot"
 """A selector of every workload that an operator of ours made."""

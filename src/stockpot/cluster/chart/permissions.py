@@ -14,6 +14,7 @@ from stockpot.cluster.apiserver.resources import (
     LEASES,
     NAMESPACES,
     NODES,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     ROLE_BINDINGS,
     SERVICES,
@@ -57,6 +58,7 @@ IN_WORKLOAD_NAMESPACE = (
     _rule(JOBS, *SEE, "create", "delete"),
     _rule(DEPLOYMENTS, *SEE, "create", "patch"),
     _rule(SERVICES, *SEE, "create", "patch"),
+    _rule(POD_DISRUPTION_BUDGETS, *SEE, "create", "patch"),
     _rule(PODS, *SEE),
     _rule(EVENTS, "get", "list", "create", "patch"),
     # One release holds the namespace by its Lease.

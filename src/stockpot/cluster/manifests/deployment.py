@@ -33,13 +33,15 @@ from stockpot.cluster.apiserver.objects import (
     namespace_of,
     uid_of,
 )
-from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, POD_DISRUPTION_BUDGETS, SERVICES
 from stockpot.cluster.apiserver.settings import OperatorSettings
-from stockpot.cluster.manifests.pods import template_of
+from stockpot.cluster.manifests.pods import template_digest, template_of
 from stockpot.core.runs import StartupBlocker
 
 PUBLIC_PORT, ADMIN_PORT, METRICS_PORT = 8080, 8081, 8083
 SERVICE_PORT = 80
+SPREAD_OVER = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+"""Servers are spread over these where there is room; none waits for that."""
 START_S = 600
 """Time to fetch and load a base of some gigabytes before the server answers."""
 PROBE_EVERY_S, PROBE_TIMES = 2, 2
@@ -101,7 +103,18 @@ def deployment_of(
         spec,
         settings,
         metrics_port=METRICS_PORT,
-        pod={"terminationGracePeriodSeconds": PRE_STOP_S + LEAVE_S + finish_s + CUT_OFF_S},
+        pod={
+            "terminationGracePeriodSeconds": PRE_STOP_S + LEAVE_S + finish_s + CUT_OFF_S,
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": topology,
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": _selector(soup)},
+                }
+                for topology in SPREAD_OVER
+            ],
+        },
         container={
             "ports": [
                 {"name": "http", "containerPort": PUBLIC_PORT, "protocol": "TCP"},
@@ -134,6 +147,13 @@ def deployment_of(
             "template": template,
         },
     }
+
+
+def is_rolled_out(live: Json, pods: Iterable[Json]) -> bool:
+    """Whether no server is left that an earlier template of the Deployment made."""
+    template = live["spec"]["template"]
+    wanted = template_digest(template)
+    return all(template_digest(pod) == wanted for pod in pods if is_alive(pod))
 
 
 def grant_keys_of(live: Json | None) -> tuple[str, ...]:
@@ -177,6 +197,22 @@ def service_of(soup: ObjectRef, spec: ServeRun) -> Json:
             "ports": [
                 {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}
             ],
+        },
+    }
+
+
+def disruption_budget_of(soup: ObjectRef, spec: ServeRun) -> Json:
+    """Build the budget by which a drain takes one server at a time; a single one may go."""
+    name = deployment_name(soup)
+    return {
+        "apiVersion": POD_DISRUPTION_BUDGETS.api_version,
+        "kind": POD_DISRUPTION_BUDGETS.kind,
+        "metadata": _metadata(name, soup, spec.model_copy(update={"soup": soup})),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": _selector(soup)},
+            # A server that has no grant serves nobody: it holds up no drain.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }
 

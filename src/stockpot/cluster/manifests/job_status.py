@@ -159,6 +159,7 @@ def _out_of_memory(pod: Json, verb: str, code: int, at: datetime | None) -> Fail
             f"it was out of memory: its limit is {limit}",
             f"raise pods.resources.{verb}.limits.memory in the chart's values{less}",
             at,
+            is_of_resource=True,
         )
     node = pod["spec"].get("nodeName", "")
     return Failure(
@@ -167,6 +168,7 @@ def _out_of_memory(pod: Json, verb: str, code: int, at: datetime | None) -> Fail
         f"set pods.resources.{verb}.requests.memory in the chart's values, so that it is placed "
         f"where there is room{less}",
         at,
+        is_of_resource=True,
     )
 
 
@@ -199,7 +201,8 @@ def _removed(pod: Json, at: datetime | None) -> Failure:
         ),
     )
     message = what.format(node=node) + (f": {details}" if details else "")
-    return Failure(None, message, help_.format(verb=verb), at)
+    is_of_resource = reason == "Evicted"
+    return Failure(None, message, help_.format(verb=verb), at, is_of_resource)
 
 
 def _orphan(pod: Json) -> Run:

@@ -6,22 +6,29 @@ A Job is created once and never changed: its template is immutable, and others o
 
 import json
 
+from stockpot.api.runspec import RUN_SPEC as RUN_SPEC_ADAPTER
 from stockpot.api.runspec import RunSpec
 from stockpot.cluster.apiserver.labels import (
     LINEAGE,
+    RUN_SPEC,
     SHARD_UIDS,
     job_name,
     labels_of,
     owner_of,
     workload_namespace,
 )
-from stockpot.cluster.apiserver.objects import Json
+from stockpot.cluster.apiserver.objects import Json, annotations_on
 from stockpot.cluster.apiserver.resources import JOBS
 from stockpot.cluster.apiserver.settings import OperatorSettings
-from stockpot.cluster.manifests.pods import PROGRESS_PORT, refuse_long, template_of
+from stockpot.cluster.manifests.pods import (
+    PROGRESS_PORT,
+    refuse_long,
+    template_digest,
+    template_of,
+)
 from stockpot.core.recipe import Lineage
 from stockpot.core.runs import RunName
-from stockpot.errors import FINAL_EXIT_CODES
+from stockpot.errors import FINAL_EXIT_CODES, Refused
 
 
 def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSettings) -> Json:
@@ -30,7 +37,6 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
     Raises:
         Refused: The RunSpec is too long, or names an unknown store.
     """
-    assert spec.ends  # Servers are a Deployment.
     spec = spec.model_copy(update={"name": name})
     annotations = {LINEAGE: json.dumps([list(ingredient) for ingredient in sorted(lineage)])}
     if about := {shard.uid for shard in spec.about}:
@@ -64,15 +70,27 @@ def job_of(name: RunName, lineage: Lineage, spec: RunSpec, settings: OperatorSet
                     },
                 ]
             },
-            "template": template_of(
-                spec,
-                settings,
-                metrics_port=PROGRESS_PORT,
-                pod={
-                    "restartPolicy": "Never",
-                    "terminationGracePeriodSeconds": spec.grace_s,
-                },
-                container={},
-            ),
+            "template": _template_of(spec, settings),
         },
     }
+
+
+def _template_of(spec: RunSpec, settings: OperatorSettings) -> Json:
+    assert spec.ends  # Servers are a Deployment.
+    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": spec.grace_s}
+    return template_of(spec, settings, metrics_port=PROGRESS_PORT, pod=pod, container={})
+
+
+def is_outdated(job: Json, settings: OperatorSettings) -> bool:
+    """Whether a Job of the same run would have another pod template with these settings.
+
+    What was asked for is compared, not what an admission webhook made of it: replacing a Job that
+    a webhook changes would never end.
+    """
+    template = job["spec"]["template"]
+    try:
+        spec = RUN_SPEC_ADAPTER.validate_json(annotations_on(template)[RUN_SPEC])
+        return template_digest(_template_of(spec, settings)) != template_digest(template)
+    except (KeyError, ValueError, Refused):
+        # Another release wrote the RunSpec, or its store is declared no more.
+        return True

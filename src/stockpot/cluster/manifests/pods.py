@@ -5,10 +5,11 @@ writable scratch folders.
 """
 
 from stockpot.api.runspec import RunSpec, StoreRef
-from stockpot.cluster.apiserver.labels import RUN_SPEC, labels_of
+from stockpot.cluster.apiserver.labels import RUN_SPEC, TEMPLATE, labels_of
 from stockpot.cluster.apiserver.objects import Json
 from stockpot.cluster.apiserver.settings import OperatorSettings
 from stockpot.cluster.manifests.volumes import mounts_of
+from stockpot.core.digests import digest_of_json
 from stockpot.errors import ExitCode, Refused
 
 ANNOTATIONS_BYTES = 256 * 1024
@@ -77,7 +78,7 @@ def template_of(
         ],
     }
     ports = [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}]
-    return {
+    template: Json = {
         "metadata": {"labels": labels_of(spec), "annotations": annotations},
         "spec": {
             **_placement(spec, settings),
@@ -108,6 +109,13 @@ def template_of(
             **pod,
         },
     }
+    annotations[TEMPLATE] = digest_of_json("template/1", template)
+    return template
+
+
+def template_digest(template: Json) -> str:
+    """Return the digest that a template had when it was asked for; empty from an older release."""
+    return str(template.get("metadata", {}).get("annotations", {}).get(TEMPLATE, ""))
 
 
 def refuse_long(annotations: dict[str, str], what: str) -> None:

@@ -4,8 +4,18 @@ from datetime import datetime
 from typing import TypeVar
 
 from stockpot.api.conditions import Condition, ConditionStatus, find
-from stockpot.api.v1alpha1 import FINALIZER, FORCE_DELETE, DataShard, Soup
+from stockpot.api.v1alpha1 import (
+    FINALIZER,
+    FORCE_DELETE,
+    MOST_RETRY,
+    RETRY,
+    DataShard,
+    RetriedStatus,
+    Soup,
+)
+from stockpot.core.actions import RecordRetry
 from stockpot.core.report import ConditionUpdate
+from stockpot.core.retry import RetryRequest
 
 Holdable = TypeVar("Holdable", DataShard, Soup)
 
@@ -24,6 +34,18 @@ def is_forced(thing: Holdable) -> bool:
     """Whether an object may go at once. The admission policy has checked who annotated it."""
     meta = thing.metadata
     return bool(meta.deletion_timestamp) and meta.annotations.get(FORCE_DELETE) == "true"
+
+
+def retry_request(thing: Holdable) -> RetryRequest:
+    """Return the request to retry that is an object's annotation, and what was recorded of one."""
+    value = thing.metadata.annotations.get(RETRY, "")[:MOST_RETRY]
+    retried = thing.status.retried
+    return RetryRequest(value, retried.value, retried.runs) if retried else RetryRequest(value)
+
+
+def retried_status(did: RecordRetry) -> RetriedStatus:
+    """Return what a status records of a request to retry that was carried out."""
+    return RetriedStatus(value=did.value, runs=did.runs)
 
 
 def hold(thing: Holdable) -> Holdable:

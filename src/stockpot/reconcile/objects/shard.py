@@ -22,7 +22,7 @@ from stockpot.api.v1alpha1 import (
     Soup,
 )
 from stockpot.api.v1alpha1 import ShardUnlearning as Unlearning
-from stockpot.core.actions import DropIngredient, RecordComparison, RecordFoundRecords
+from stockpot.core.actions import DropIngredient, RecordComparison, RecordFoundRecords, RecordRetry
 from stockpot.core.digests import Digest, digest_of_json
 from stockpot.core.recipe import ShardUID
 from stockpot.core.report import ShardStatusReport
@@ -38,6 +38,8 @@ from stockpot.core.training_key import BYTE_FIELDS
 from stockpot.reconcile.objects.fields import (
     conditions,
     instant,
+    retried_status,
+    retry_request,
     timestamp,
 )
 
@@ -77,6 +79,7 @@ def shard_view(shard: DataShard, soup: Soup, now: datetime) -> Shard:
         records_asked_at=asked_at,
         comparison=_comparison(shard),
         found_records=_found_records(shard, request),
+        retry=retry_request(shard),
         is_removal_overdue=asked_at is not None and now >= asked_at + patience,
     )
 
@@ -249,6 +252,11 @@ def _overlap_statuses(counts: RecordCounts) -> tuple[OverlapStatus, ...]:
     return tuple(OverlapStatus(shard=uid, records=number) for uid, number in counts)
 
 
+def with_retry(did: RecordRetry) -> EditShard:
+    """Record that a request to retry is carried out."""
+    return lambda shard: change_shard_status(shard, retried=retried_status(did))
+
+
 def cancel_record_removal(shard: DataShard) -> DataShard:
     """Remove the note that records are to leave the shard."""
     return change_shard_status(shard, records_asked_at=None, found_records=None)
@@ -300,6 +308,7 @@ def with_shard_report(report: ShardStatusReport, now: datetime) -> EditShard:
             shard,
             observed_generation=generation,
             conditions=conditions(status.conditions, report.conditions, generation, now),
+            state=report.state.value,
             training=_training_report(status.training, report),
             unlearning=unlearning,
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from stockpot.api.states import SoupState
 from stockpot.api.v1alpha1 import (
     FINALIZER,
     MOST_LINEAGE,
@@ -21,7 +22,7 @@ from stockpot.api.v1alpha1 import (
     SoupServing,
 )
 from stockpot.core import soup as core
-from stockpot.core.actions import RecordReceipt, RecordRescan
+from stockpot.core.actions import RecordReceipt, RecordRescan, RecordRetry
 from stockpot.core.digests import Digest
 from stockpot.core.recorded_receipt import RecordedReceipt
 from stockpot.core.report import ConditionUpdate, SoupStatusReport
@@ -33,12 +34,21 @@ from stockpot.reconcile.extensions import (
     unusable_evaluation,
     unusable_training,
 )
-from stockpot.reconcile.objects.fields import conditions, instant, is_forced, timestamp
+from stockpot.reconcile.objects.fields import (
+    conditions,
+    instant,
+    is_forced,
+    retried_status,
+    retry_request,
+    timestamp,
+)
 from stockpot.reconcile.objects.revision import revision_name, revision_view
 
 EditSoup = Callable[[Soup], Soup]
 
 
+SERVERS = "app.kubernetes.io/component=serve,stockpot.dev/soup-uid={uid}"
+"""Selects the servers of a soup for its subresource scale, and none of its other pods."""
 MOST_UNRECORDED = 16
 """Most receipts without an object that a Soup's status names; the next rescan names others."""
 
@@ -79,7 +89,7 @@ def soup_view(
         output=spec.merge.output.value,
         weighting=resolve_weighting(spec.merge.weighting),
         weighting_name=spec.merge.weighting.name,
-        unknown=unusable_training(spec.training),
+        unknown=unusable_training(spec.training, status.base_pixels_per_latent),
         evaluates=bool(spec.evaluation.suite),
         unusable_evaluation=unusable_evaluation(spec.evaluation),
         replicas=spec.serving.replicas,
@@ -96,6 +106,7 @@ def soup_view(
         deadline_s=spec.unlearning.deadline_seconds,
         scales_to_zero=spec.unlearning.on_last_shard is OnLastShard.SCALE_TO_ZERO,
         granted=granted_servers(soup),
+        retry=retry_request(soup),
     )
 
 
@@ -106,11 +117,18 @@ def granted_servers(soup: Soup) -> tuple[ServerGrant, ...]:
     )
 
 
-def with_base(digest: Digest) -> EditSoup:
-    """Record the digest of the base at first use; it never changes after that."""
-    return lambda soup: (
-        soup if soup.status.base_digest else change_soup_status(soup, base_digest=digest)
-    )
+def with_base(digest: Digest, pixels_per_latent: int | None = None) -> EditSoup:
+    """Record the base at first use; its digest never changes after that."""
+
+    def edit(soup: Soup) -> Soup:
+        status = soup.status
+        return change_soup_status(
+            soup,
+            base_digest=status.base_digest or digest,
+            base_pixels_per_latent=status.base_pixels_per_latent or pixels_per_latent,
+        )
+
+    return edit
 
 
 def promoted(promotion: Promotion, expected: Epoch, now: datetime) -> EditSoup:
@@ -180,6 +198,11 @@ def with_collection(did: RecordRescan, now: datetime) -> EditSoup:
     return edit
 
 
+def with_soup_retry(did: RecordRetry) -> EditSoup:
+    """Record that a request to retry is carried out."""
+    return lambda soup: change_soup_status(soup, retried=retried_status(did))
+
+
 def with_trouble(updates: tuple[ConditionUpdate, ...], now: datetime) -> EditSoup:
     """Write into a soup why its round fails."""
 
@@ -190,7 +213,12 @@ def with_trouble(updates: tuple[ConditionUpdate, ...], now: datetime) -> EditSou
             condition for condition in soup.status.conditions if condition.type not in types
         )
         new = conditions(soup.status.conditions, updates, generation, now)
-        return change_soup_status(soup, observed_generation=generation, conditions=(*new, *kept))
+        return change_soup_status(
+            soup,
+            observed_generation=generation,
+            conditions=(*new, *kept),
+            state=SoupState.STALLED.value,
+        )
 
     return edit
 
@@ -216,6 +244,7 @@ def with_soup_report(
             soup,
             observed_generation=generation,
             conditions=conditions(soup.status.conditions, report.conditions, generation, now),
+            state=report.state.value,
             shards=ShardCounts(
                 total=report.total,
                 trained=report.trained,
@@ -228,7 +257,7 @@ def with_soup_report(
                 ended=soup.status.serving.ended,
                 replicas=report.replicas,
                 ready_replicas=report.ready_replicas,
-                selector=f"stockpot.dev/soup={soup.metadata.name}",
+                selector=SERVERS.format(uid=soup.metadata.uid),
                 served=tuple(
                     Served(weights_digest=weights[recipe], pods=count)
                     for recipe, count in report.served

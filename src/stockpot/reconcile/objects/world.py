@@ -9,6 +9,7 @@ from stockpot.core.shard import Shard
 from stockpot.core.unlearning_target import UnlearningTarget
 from stockpot.core.world import World
 from stockpot.reconcile.objects.debt import owed_uids
+from stockpot.reconcile.objects.fields import is_forced
 from stockpot.reconcile.objects.receipt import receipt_view
 from stockpot.reconcile.objects.shard import shard_view
 from stockpot.reconcile.objects.soup import soup_view
@@ -53,9 +54,13 @@ def world_of(
     ]
     known = living | {target.uid for target in targets}
     lost = lost_targets(soup, observed, runs, known, receipts)
+    soup_now = replace(soup_view(soup, observed.revisions, receipts), is_gone=observed.is_soup_gone)
+    is_needed = any(shard.trained for shard in shards)
+    if is_needed and not soup_now.alive and _may_go_on(soup, observed):
+        soup_now = replace(soup_now, alive=True, is_ending=True)
     owed = owed_uids(observed.debts or ())
     return World(
-        soup=replace(soup_view(soup, observed.revisions, receipts), is_gone=observed.is_soup_gone),
+        soup=soup_now,
         shards=tuple(shards),
         targets=tuple(
             replace(target, is_owed=True) if target.uid in owed else target
@@ -65,6 +70,7 @@ def world_of(
         servers=servers.servers,
         replicas=servers.replicas,
         is_as_declared=servers.is_as_declared,
+        is_rolled_out=servers.is_rolled_out,
         startup_blocker=servers.startup_blocker,
         ended=servers.ended,
         endings=servers.endings,
@@ -74,3 +80,16 @@ def world_of(
         namespace_terminates=observed.namespace_terminates,
         has_ledger=observed.debts is not None,
     )
+
+
+FOREGROUND = "foregroundDeletion"
+"""Finalizer of an object that was deleted with `--cascade=foreground`: what it owns goes first."""
+
+
+def _may_go_on(soup: Soup, observed: ObservedObjects) -> bool:
+    """Whether a Soup that is being deleted can go on serving its living shards.
+
+    It cannot where its servers are deleted by somebody else, or it was told to go at once.
+    """
+    is_gone = observed.is_soup_gone or observed.namespace_terminates
+    return not (is_gone or is_forced(soup) or FOREGROUND in soup.metadata.finalizers)
