@@ -17,5 +17,5 @@ lock: $(UV)  ## write requirements/ from pyproject.toml (newer versions: make lo
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 
 .PHONY: golden
-golden: $(READY)  ## rewrite the golden files of plans: look at the change before it is committed
-	GOLDEN=write $(PYTEST) -q tests/golden
+golden: $(READY)  ## rewrite the golden files of plans and health checks: look at the change before it is committed
+	GOLDEN=write $(PYTEST) -q tests/golden tests/reconcile/test_health.py

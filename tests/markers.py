@@ -30,7 +30,7 @@ WORKLOAD = frozenset(
 
 FIXTURES = {
     "tools": {"s3_server", "distributions"},
-    "apiserver": {"admin", "busy", "cluster", "dsse", "programs"},
+    "apiserver": {"admin", "busy", "cluster", "dsse", "kstatus", "programs"},
     "node": {"studio"},
 }
 """Fixtures that start, or look for, what a marker stands for. Those that build on them follow."""

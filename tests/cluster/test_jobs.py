@@ -24,8 +24,9 @@ from tests.cluster.shapes import (
 
 from stockpot.api.runspec import RUN_SPEC, Location, Place, RunSpec, StoreRef
 from stockpot.api.source import PvcSource, S3Source, Source
-from stockpot.cluster.apiserver.labels import job_name
-from stockpot.cluster.manifests.jobs import job_of
+from stockpot.cluster.apiserver.labels import RUN_SPEC as RUN_SPEC_ANNOTATION
+from stockpot.cluster.apiserver.labels import TEMPLATE, job_name
+from stockpot.cluster.manifests.jobs import is_outdated, job_of
 from stockpot.cluster.manifests.pods import credentials_of, signing_key_path
 from stockpot.cluster.manifests.volumes import locate
 from stockpot.core.digests import Digest
@@ -251,6 +252,43 @@ def test_disruptions_are_ignored_before_our_own_exit_codes_fail_the_job() -> Non
     assert [item["action"] for item in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
     assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == list(range(42, 60))
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("spec", EVERY_RUN, ids=lambda spec: spec.verb)
+def test_a_job_is_up_to_date_with_the_settings_that_made_it(spec: RunSpec) -> None:
+    assert not is_outdated(made(spec), settings())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": {"workload": "x:2", "unlearn": "y:2"}},
+        {"pods": {"resources": {"train": {"limits": {"memory": "2Gi"}}}}},
+        {"pods": {"nodeSelector": {"gpu": "yes"}}},
+        {"stores": {}},
+    ],
+    ids=["image", "memory", "node", "store"],
+)
+def test_a_job_is_outdated_once_its_settings_change(changes: dict[str, object]) -> None:
+    assert is_outdated(made(a_training()), settings(**changes))
+
+
+def test_a_job_that_a_webhook_changed_is_up_to_date() -> None:
+    """Or it would be replaced for ever: the next one is changed as well."""
+    job = made(a_training())
+    container_of(job)["image"] = "mirror.example/trainer:1"
+    pod_of(job)["nodeSelector"] = {"zone": "b"}
+    job["spec"]["template"]["metadata"]["annotations"]["sidecar.example/injected"] = "yes"
+
+    assert not is_outdated(job, settings())
+
+
+@pytest.mark.parametrize("annotation", [RUN_SPEC_ANNOTATION, TEMPLATE])
+def test_a_job_of_a_release_that_annotated_less_is_outdated(annotation: str) -> None:
+    job = made(a_training())
+    del job["spec"]["template"]["metadata"]["annotations"][annotation]
+
+    assert is_outdated(job, settings())
 
 
 def test_what_the_admin_adds_is_in_every_pod() -> None:

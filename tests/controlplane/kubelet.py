@@ -20,7 +20,7 @@ from tests.controlplane.servers import Address, PlayedServer, ProgressServer
 from tests.simulate.runs import Runs
 from tests.simulate.store import Store
 
-from stockpot.api.results import EvaluateResult, Problem, ResultMessage, RunResult
+from stockpot.api.results import EvaluateResult, MergeResult, Problem, ResultMessage, RunResult
 from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
 from stockpot.api.runspec import EvaluateRun, MergeRun, TrainRun
 from stockpot.api.serving import POD_UID
@@ -43,6 +43,7 @@ from stockpot.store.keys import Keys
 from stockpot.store.namespace_mark import claim_prefix
 
 HEARTBEAT_S = 5.0
+PIXELS_PER_LATENT = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Order:
     """Only of this one; empty: of any."""
     namespace: str = ""
     """Only of soups in this one; empty: in any."""
+    image: str = ""
+    """Only of this image; empty: of any."""
     hold: bool = False
     """It runs until it is let go."""
     late: bool = False
@@ -221,6 +224,7 @@ class Kubelet:
                 order.verb == verb_of(pod)
                 and order.shard in {"", labels.get(SHARD)}
                 and order.namespace in {"", labels.get(SOUP_NAMESPACE)}
+                and order.image in {"", pod["spec"]["containers"][0]["image"]}
             )
             if fits and self._given.get(id(order), 0) < order.times:
                 self._given[id(order)] = self._given.get(id(order), 0) + 1
@@ -300,6 +304,8 @@ class Kubelet:
             except Refused as error:
                 return Failure(error.exit_code, error.message, error.help)
         did = self.kitchen(spec.soup.uid).outcome_of(spec)
+        if isinstance(did, MergeResult):
+            return did.model_copy(update={"pixels_per_latent": PIXELS_PER_LATENT})
         if not isinstance(did, EvaluateResult):
             return did
         return did.model_copy(update={"figures": {"heldout_loss": "0.25"}})

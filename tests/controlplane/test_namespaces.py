@@ -54,7 +54,7 @@ def test_a_namespace_that_is_deleted_at_any_stage_goes_and_leaves_receipts(
             (signing, "crust"),
         )
     )
-    test_cluster.until(lambda: merging.is_so("soup", "Ready", SOUPS), "the base is served")
+    test_cluster.until(lambda: merging.is_so("soup", "Serving", SOUPS), "the base is served")
     kubelet.order(Order("merge", namespace=merging.studio, hold=True))
     late = merging.shard("late")
     test_cluster.until(
