@@ -191,11 +191,7 @@ def test_what_a_soup_names_and_nobody_has_is_said_before_it_has_a_shard(
     for name, spec, words in (
         ("method", {"training": {"method": {"name": "Dreambooth"}}}, "Dreambooth"),
         ("evaluator", {"evaluation": {"suite": [{"name": "heldout-loss"}]}}, "heldout_loss"),
-        (
-            "option",
-            {"training": {"method": {"name": "FineTune", "options": {"rank": "4"}}}},
-            "rank",
-        ),
+        ("option", {"training": {"method": with_option}}, "rank"),
         ("size", {"training": {"resolution": 60}}, "a resolution of 60 pixels is no multiple of 8"),
     ):
         test_cluster.soup(name, **spec)
