@@ -18,4 +18,4 @@ lock: $(UV)  ## write requirements/ from pyproject.toml (newer versions: make lo
 
 .PHONY: golden
 golden: $(READY)  ## rewrite the golden files of plans and health checks: look at the change before it is committed
-	GOLDEN=write $(PYTEST) -q tests/golden tests/reconcile/test_health.py
+	GOLDEN=write $(PYTEST) -q tests/golden tests/reconcile/test_health.py tests/controlplane/test_conditions_are_true.py

@@ -153,6 +153,11 @@ class Kubelet:
         self.orders.clear()
         self.let_go()
 
+    def forget(self, verb: str) -> None:
+        """Let runs of this verb go well from now on; those that are held are let go."""
+        self.orders[:] = [order for order in self.orders if order.verb != verb]
+        self.let_go(verb)
+
     def let_go(self, verb: str = "") -> None:
         """Let runs that are held come to their end."""
 

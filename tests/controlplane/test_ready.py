@@ -11,13 +11,13 @@ from stockpot.cluster.apiserver.resources import DATA_SHARDS, POD_DISRUPTION_BUD
 
 def transitions(test_cluster: TestCluster, kind: str = "Ready") -> list[tuple[str, str]]:
     """Every status and reason of the Soup's condition, in order."""
-    seen: list[tuple[str, str]] = []
+    changes: list[tuple[str, str]] = []
     for entry in test_cluster.mirror.happened(SOUPS, [test_cluster.studio]):
         for condition in entry.thing.get("status", {}).get("conditions", ()):
             state = (condition["status"], condition["reason"])
-            if condition["type"] == kind and seen[-1:] != [state]:
-                seen.append(state)
-    return seen
+            if condition["type"] == kind and changes[-1:] != [state]:
+                changes.append(state)
+    return changes
 
 
 def state_of(test_cluster: TestCluster, name: str = "soup") -> str:

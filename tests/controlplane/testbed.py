@@ -306,6 +306,14 @@ class TestCluster:
         )
         return str(made["metadata"]["uid"])
 
+    def soup_spec(self, **spec: Any) -> None:
+        """Change fields of the Soup's spec."""
+        self.admin.merge(SOUPS, self.studio, "soup", {"spec": spec})
+
+    def change(self, name: str, spec: Json) -> None:
+        """Change fields of a shard's spec."""
+        self.admin.merge(DATA_SHARDS, self.studio, name, {"spec": spec})
+
     def delete(self, name: str, resource: Resource = DATA_SHARDS) -> None:
         self.admin.delete(resource, self.studio, name)
 

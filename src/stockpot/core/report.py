@@ -14,6 +14,7 @@ from stockpot.core.attempts import failed, last_attempt
 from stockpot.core.blocker import Blocker
 from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
+from stockpot.core.learning_checks import served_as_asked
 from stockpot.core.membership import is_weightless
 from stockpot.core.overlaps import describe as describe_overlaps
 from stockpot.core.overlaps import describe_gaps, describe_similar, overlaps_of
@@ -263,7 +264,7 @@ def _weightless(assessment: Assessment) -> str:
 
 
 def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterator[ConditionUpdate]:
-    world, blocker = assessment.inputs.world, assessment.soup
+    world = assessment.inputs.world
     missing = [shard.name for shard in world.shards if shard.included and not shard.usable_training]
     yield ConditionUpdate(
         ConditionType.TRAINING_COMPLETE,
@@ -271,6 +272,8 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
         Reason.NOT_TRAINED if missing else Reason.TRAINED,
         f"not trained yet: {', '.join(missing[:5])}" if missing else "",
     )
+    goes = world.soup.is_ending or not world.soup.alive
+    blocker = assessment.soup if goes else served_as_asked(world)
     is_base = world.serving_recipe is not None and world.serving_recipe.is_base
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
     weightless = _weightless(assessment)

@@ -83,6 +83,8 @@ def _report(assessment: Assessment, observed: ObservedObjects, ports: Ports, now
             ports.objects.change_shard(was.shard, note_stage(was, shard.stage))
             continue
         ports.objects.change_shard(shard.shard, with_shard_report(shard, now))
+    # A Soup that is Ready has only shards that say so.
+    ports.objects.flush()
     soup = assessment.inputs.world.soup
     # As the objects name them: a recipe's digest costs more than all the rest of a round.
     weights = {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from stockpot.api.conditions import Condition, ConditionType, Reason
 from stockpot.api.states import SoupState
 from stockpot.api.v1alpha1 import (
     FINALIZER,
@@ -131,6 +132,14 @@ def with_base(digest: Digest, pixels_per_latent: int | None = None) -> EditSoup:
     return edit
 
 
+_NOT_YET = "the promoted revision is not served yet"
+NOT_ROLLED_OUT = (
+    ConditionUpdate(ConditionType.READY, False, Reason.ROLLING_OUT, _NOT_YET),
+    ConditionUpdate(ConditionType.RECONCILING, True, Reason.ROLLING_OUT, _NOT_YET),
+    ConditionUpdate(ConditionType.SERVING, False, Reason.ROLLING_OUT, _NOT_YET),
+)
+
+
 def promoted(promotion: Promotion, expected: Epoch, now: datetime) -> EditSoup:
     """Promote a revision by compare-and-swap on the soup's epoch.
 
@@ -159,8 +168,14 @@ def promoted(promotion: Promotion, expected: Epoch, now: datetime) -> EditSoup:
             epoch=promotion.epoch,
         )
         count = max(soup.status.promotions, promotion.number)
+        # In one write: a Soup is not Ready with a revision that no server has yet.
         return change_soup_status(
-            soup, current_revision=current, epoch=promotion.epoch, promotions=count
+            soup,
+            current_revision=current,
+            epoch=promotion.epoch,
+            promotions=count,
+            state=SoupState.ROLLING_OUT.value,
+            conditions=_changed(soup, NOT_ROLLED_OUT, now),
         )
 
     return edit
@@ -207,20 +222,24 @@ def with_trouble(updates: tuple[ConditionUpdate, ...], now: datetime) -> EditSou
     """Write into a soup why its round fails."""
 
     def edit(soup: Soup) -> Soup:
-        generation = soup.metadata.generation
-        types = {update.type for update in updates}
-        kept = tuple(
-            condition for condition in soup.status.conditions if condition.type not in types
-        )
-        new = conditions(soup.status.conditions, updates, generation, now)
         return change_soup_status(
             soup,
-            observed_generation=generation,
-            conditions=(*new, *kept),
+            observed_generation=soup.metadata.generation,
+            conditions=_changed(soup, updates, now),
             state=SoupState.STALLED.value,
         )
 
     return edit
+
+
+def _changed(
+    soup: Soup, updates: tuple[ConditionUpdate, ...], now: datetime
+) -> tuple[Condition, ...]:
+    """Return a soup's conditions with these, and the others as they are."""
+    known = soup.status.conditions
+    types = {update.type for update in updates}
+    kept = tuple(condition for condition in known if condition.type not in types)
+    return (*conditions(known, updates, soup.metadata.generation, now), *kept)
 
 
 def with_soup_report(
