@@ -24,6 +24,7 @@ BUILDS: Mapping[str, Build] = {
     "checkout": grounds.checkout,
     "api-server": clusters.api_server,
     "installed": clusters.installed,
+    "installed-anew": clusters.installed,
     "laptop": grounds.laptop,
     "plug-in": grounds.plug_in,
     "new-environment": grounds.new_environment,
