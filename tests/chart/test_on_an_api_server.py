@@ -227,7 +227,7 @@ def test_an_uninstall_is_refused_while_a_shard_needs_its_operator(
     client.close()
 
     assert "would hang:\n    DataShard studio/food\n    Soup studio/emoji" in refused.value.message
-    assert "kubectl delete shard,soup --all" in refused.value.help
+    assert "kubectl delete shard --all, then kubectl delete soup --all" in refused.value.help
     assert "helm uninstall --no-hooks" in refused.value.help
 
 

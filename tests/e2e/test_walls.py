@@ -349,7 +349,8 @@ def test_the_hook_refuses_to_drop_a_namespace_with_shards_and_lets_an_empty_one_
     refused = helm(walls, *upgrade(NAMESPACE))
     refused_after_s = time.monotonic() - began_s
     listed_after_refusal = listed(walls)
-    walls.kubectl("delete", "shard,soup", "--all", "-n", OTHER, "--timeout=240s")
+    for kind in ("shard", "soup"):
+        walls.kubectl("delete", kind, "--all", "-n", OTHER, "--timeout=240s")
     walls.helm(*upgrade(NAMESPACE))
 
     assert refused.returncode != 0

@@ -84,7 +84,8 @@ class Cluster:
             if self._objects(Soup, SOUPS, namespace) or self._objects(
                 DataShard, DATA_SHARDS, namespace
             ):
-                self._kubectl("delete", "shards,soups", "--all", "-n", namespace)
+                for kind in ("shards", "soups"):
+                    self._kubectl("delete", kind, "--all", "-n", namespace)
 
     def apply(self, manifest: Path, members: Sequence[str]) -> None:
         """Apply, and wait until the soup is made of the members."""

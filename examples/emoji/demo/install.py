@@ -193,7 +193,8 @@ class Borrowed:
         """How it is looked at, and ended."""
         return {
             "ask it": f"kubectl -n {STUDIO} port-forward service/emoji 8000:80",
-            "stop it": f"kubectl delete shards,soups --all -n {STUDIO}; "
+            "stop it": f"kubectl delete shards --all -n {STUDIO}; "
+            f"kubectl delete soups --all -n {STUDIO}; "
             f"helm uninstall stockpot -n {SYSTEM}",
         }
 

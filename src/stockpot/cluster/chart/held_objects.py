@@ -8,6 +8,8 @@ from stockpot.cluster.apiserver.errors import NotFound
 from stockpot.cluster.apiserver.objects import Json, name_of
 from stockpot.cluster.apiserver.resources import DATA_SHARDS, SOUPS, Resource
 
+DELETE_ALL = "kubectl delete shard --all, then kubectl delete soup --all"
+"""What lets all of them go: a Soup is not deleted while it has DataShards."""
 SHOWN = 10
 """Number of objects that a message names; it counts the others."""
 

@@ -12,7 +12,7 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.credentials import connect
 from stockpot.cluster.apiserver.pinned_namespaces import PinnedNamespaces
 from stockpot.cluster.apiserver.resources import NAMESPACES, UNLEARNING_DEBTS
-from stockpot.cluster.chart.held_objects import held_objects, shown
+from stockpot.cluster.chart.held_objects import DELETE_ALL, held_objects, shown
 from stockpot.errors import ExitCode, StockpotError, Waiting
 from stockpot.extras import extra_named
 
@@ -31,7 +31,7 @@ def check_uninstall(client: Client, namespaces: Sequence[str], release_namespace
     # In a namespace that is gone, the Role with which we could list is gone as well.
     there = [name for name in namespaces if client.find(NAMESPACES, None, name) is not None]
     held = [name for namespace in there for name in held_objects(client, namespace)]
-    waiting = "kubectl delete shard,soup --all in each namespace waits until they are forgotten"
+    waiting = f"{DELETE_ALL} in each namespace waits until they are unlearned"
     helps = [f"{waiting}; then uninstall again"]
     if release_namespace:
         debts = held_objects(client, release_namespace, (UNLEARNING_DEBTS,))

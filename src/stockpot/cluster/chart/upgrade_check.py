@@ -16,7 +16,7 @@ from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.credentials import connect
 from stockpot.cluster.apiserver.resources import NAMESPACES
 from stockpot.cluster.apiserver.settings import PATH
-from stockpot.cluster.chart.held_objects import held_objects, shown
+from stockpot.cluster.chart.held_objects import DELETE_ALL, held_objects, shown
 from stockpot.errors import ExitCode, Refused, StockpotError, Waiting
 from stockpot.extras import extra_named
 
@@ -67,8 +67,8 @@ def check_upgrade(
             "workloadNamespaces drops namespaces with objects that need the operator; without it "
             f"their deletion would hang:{shown(held)}",
             help="leave the namespaces in workloadNamespaces; or delete the objects first, which "
-            "waits until they are unlearned: kubectl delete shard,soup --all; with --no-hooks the "
-            "upgrade drops them, and the operator goes on there until the last of them is gone",
+            f"waits until they are unlearned: {DELETE_ALL}; with --no-hooks the upgrade drops "
+            "them, and the operator goes on there until the last of them is gone",
         )
     return notes
 
