@@ -87,6 +87,20 @@ def test_a_soup_that_is_merged_is_at_work() -> None:
     assert report(world).state is SoupState.MERGING
 
 
+def test_the_reason_is_that_of_the_shard_that_is_farthest_behind() -> None:
+    """Or there would be an Event for each step of each of a thousand shards."""
+    ants = a_shard("ants").trained().with_fields(comparison=None)
+    soup = a_soup().of("cats").with_fields(parallelism=1)
+    shards = (ants, a_shard("bees"), CATS, a_shard("dogs"))
+    world = a_world(soup, *shards, SERVER, a_run(TRAINING))
+
+    ready = condition(world, ConditionType.READY)
+
+    assert ready
+    assert ready.reason is Reason.TRAINING
+    assert ready.message == "3 shards are not served yet (ants, bees, dogs): dogs is being trained"
+
+
 def test_a_shard_that_failed_for_good_stalls_the_soup() -> None:
     world = a_world(a_soup().of("cats"), CATS, a_shard("dogs"), SERVER, broken(TRAINING, 42))
 

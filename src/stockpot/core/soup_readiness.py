@@ -74,14 +74,24 @@ def _is_on_its_way(pending: PendingStage) -> bool:
 
 
 def _of_shards(pending: Sequence[tuple[Shard, PendingStage]], what: str) -> Blocker | None:
-    """Return what keeps some shards, in the words of the first of them by name."""
+    """Return what keeps some shards, in the words of the one that is farthest behind.
+
+    So the reason changes, and an Event follows, when all shards have got on, not with each of them.
+    """
     if not pending:
         return None
-    _, stage = min(pending, key=lambda each: each[0].name)
+    _, stage = min(pending, key=_place)
     number = "1 shard is" if len(pending) == 1 else f"{len(pending)} shards are"
     listed = _names(shard.name for shard, _ in pending)
     message = f"{number} {what} ({listed}): {stage.blocker.message}"
     return replace(stage.blocker, message=message)
+
+
+def _place(pending: tuple[Shard, PendingStage]) -> tuple[int, bool, str]:
+    """Order shards by their stage; of those to be trained the ones that are trained come first."""
+    shard, stage = pending
+    waits = stage.blocker.reason is not Reason.TRAINING
+    return list(Stage).index(stage.stage), waits, shard.name
 
 
 def _unusable_plugin(assessment: Assessment) -> Blocker | None:
