@@ -2,13 +2,12 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.counting_store import CountingStore
 from tests.unlearning.receipt_fixtures import CATS, KEYS, a_filled_store, a_purge, key_of
 
 from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
@@ -106,38 +105,6 @@ def test_two_purges_side_by_side_leave_no_residuals(
         assert inventory is not None
         assert inventory.complete
         assert inventory.residuals == ()
-
-
-class CountingStore(FolderStore):
-    """A store whose requests take a while, as over a network, and are counted."""
-
-    def __init__(self, root: Path, takes_s: float) -> None:
-        super().__init__(root)
-        self._takes_s, self.requests = takes_s, 0
-        self._lock, self._now, self.most_at_once = threading.Lock(), 0, 0
-
-    def get(self, key: str) -> bytes | None:
-        with self._waiting():
-            return super().get(key)
-
-    def head(self, key: str) -> ObjectInfo | None:
-        with self._waiting():
-            return super().head(key)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with self._waiting():
-            return super().list(prefix)
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        with self._lock:
-            self.requests += 1
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
-        time.sleep(self._takes_s)
-        yield
-        with self._lock:
-            self._now -= 1
 
 
 def many_shards(root: Path, count: int) -> list[str]:

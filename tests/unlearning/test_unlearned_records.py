@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.counting_store import CountingStore
 from tests.unlearning.receipt_fixtures import (
     CATS,
     DOGS,
@@ -30,13 +31,19 @@ from stockpot.core.recipe import Ingredient, ShardUID, former_of
 from stockpot.metrics.progress import Progress
 from stockpot.store.folder import FolderStore
 from stockpot.store.keys import RECORD_LIST
-from stockpot.store.port import AccessDenied
+from stockpot.store.port import CONNECTIONS, AccessDenied
 from stockpot.store.record_list import ListedRecord, write_record_list
 from stockpot.unlearning import compare_records, purge, sign
 from stockpot.unlearning.chain import check_chain
 from stockpot.unlearning.keys import keygen, load_public_key
-from stockpot.unlearning.unlearned_records import count_unlearned, read_unlearned
+from stockpot.unlearning.unlearned_records import (
+    count_unlearned,
+    keep_unlearned,
+    read_unlearned,
+    returning_pictures,
+)
 
+AT = "2026-11-22T12:00:00Z"
 RECORDS = former_of(Ingredient(ShardUID(DOGS.uid), key_of(DOGS.uid)))
 
 
@@ -297,3 +304,19 @@ def test_each_soup_has_a_key_of_its_own(store: FolderStore, root: Path) -> None:
     keys = {store.get(KEYS.unlearned_key(uid)) for uid in ("soup-1", "soup-2")}
     assert len(keys - {None}) == 1, "the other soup has nothing left to keep"
     assert read_unlearned(store, KEYS, "soup-2").lists == ()
+
+
+def test_lists_are_read_eight_at_a_time(tmp_path: Path) -> None:
+    pictures = [digest_of_bytes(f"picture {number}".encode()) for number in range(100)]
+    for number, picture in enumerate(pictures):
+        target = f"uid-{number:04d}"
+        keep_unlearned(FolderStore(tmp_path), KEYS, SOUP.uid, target, [picture], at=AT)
+    store = CountingStore(tmp_path, 0.01)
+
+    lists = read_unlearned(store, KEYS, SOUP.uid)
+
+    assert returning_pictures(pictures, lists, {}).keys() == set(pictures)
+    assert (len(lists.lists), lists.unread) == (100, 0)
+    # The key, and a listing.
+    assert store.requests == 102
+    assert store.most_at_once == CONNECTIONS

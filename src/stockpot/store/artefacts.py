@@ -10,12 +10,10 @@ A write that was interrupted is begun again; its first manifest covers the files
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -24,13 +22,13 @@ from stockpot.core.digests import PREFIX
 from stockpot.errors import ExitCode, Refused, Transient
 from stockpot.store.atomic import appearing
 from stockpot.store.keys import MANIFEST, SUMS, WEIGHTS
-from stockpot.store.port import CONNECTIONS, ObjectInfo, ObjectStore
+from stockpot.store.parallel_reads import read_each
+from stockpot.store.port import ObjectInfo, ObjectStore
 from stockpot.store.ranges import blocks, object_bytes
 
 EVALUATION = "evaluation.json"
 FETCH_BYTES = 8 << 20
 """The size of one request to the store."""
-Answer = TypeVar("Answer")
 SHALLOWEST = 3
 """The least depth of a manifest in the store: below namespace, kind and UID."""
 
@@ -231,7 +229,7 @@ def _check_again(
     store: ObjectStore, unknown: Sequence[ObjectInfo], former: Mapping[str, Sequence[ObjectInfo]]
 ) -> Iterator[tuple[ObjectInfo, Manifest | None]]:
     folders = {_folder_of(info.key) for info in unknown}
-    there = _each(folders, lambda folder_key: _objects_in(store, folder_key))
+    there = read_each(folders, lambda folder_key: _objects_in(store, folder_key))
     left = [info for info in unknown if info in there[_folder_of(info.key)]]
     covering = _covering(store, {_folder_of(info.key) for info in left}, former)
     for info in left:
@@ -277,7 +275,7 @@ def _covering(
     own: dict[str, _Own] = {}
     wanted = folders
     while wanted := {key for key in wanted - own.keys() if key.count("/") >= SHALLOWEST}:
-        own |= _each(wanted, lambda folder_key: _own(store, folder_key, former))
+        own |= read_each(wanted, lambda folder_key: _own(store, folder_key, former))
         wanted = {_parent_of(key) for key in wanted if not own[key].is_final}
 
     def covering(folder_key: str) -> Manifest | None:
@@ -296,15 +294,6 @@ def _own(store: ObjectStore, folder_key: str, former: Mapping[str, Sequence[Obje
     except Refused:
         return _Own(None, is_final=True)
     return _Own(manifest, is_final=manifest is not None)
-
-
-def _each(folder_keys: Iterable[str], read: Callable[[str], Answer]) -> dict[str, Answer]:
-    """Ask the store about each of some folders, several at a time."""
-    in_order = sorted(folder_keys)
-    if len(in_order) < 2:
-        return {folder_key: read(folder_key) for folder_key in in_order}
-    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="manifests") as threads:
-        return dict(zip(in_order, threads.map(read, in_order), strict=True))
 
 
 def _former_manifest(store: ObjectStore, versions: Sequence[ObjectInfo]) -> Manifest | None:

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from stockpot.api.model import Model
 from stockpot.core.digests import PREFIX, Digest
 from stockpot.store.keys import UNLEARNED_LIST, Keys
+from stockpot.store.parallel_reads import read_each
 from stockpot.store.port import AccessDenied, ObjectStore
 
 KEY_BYTES, DIGEST_BYTES, KEY_ID_BYTES = 32, 16, 8
@@ -122,17 +123,15 @@ def read_unlearned(store: ObjectStore, keys: Keys, soup_uid: str) -> UnlearnedLi
     """
     key = _parse_key(store.get(keys.unlearned_key(soup_uid)))
     folder = keys.unlearned(soup_uid)
-    lists: list[UnlearnedList] = []
-    unread = 0
-    for info in store.list(folder):
-        if not info.key.endswith(UNLEARNED_LIST):
-            continue
-        target = info.key.removeprefix(folder).removesuffix(UNLEARNED_LIST)
-        read = _read_list(store.get(info.key), target, key) if key else None
-        if read:
-            lists.append(read)
-        else:
-            unread += 1
+
+    def read(place: str) -> UnlearnedList | None:
+        target = place.removeprefix(folder).removesuffix(UNLEARNED_LIST)
+        return _read_list(store.get(place), target, key) if key else None
+
+    listed = [info.key for info in store.list(folder) if info.key.endswith(UNLEARNED_LIST)]
+    answers = read_each(listed, read).values()
+    lists = [each for each in answers if each]
+    unread = len(listed) - len(lists)
     # Records leave a shard before the rest of it does.
     lists.sort(key=lambda each: (each.at, "." not in each.target, each.target))
     return UnlearnedLists(key, tuple(lists), unread)

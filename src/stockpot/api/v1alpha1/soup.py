@@ -114,6 +114,10 @@ class Serving(Model):
     """The servers that answer requests."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Number of servers. Leave it out of manifests where an autoscaler sets it by `/scale`.
+
+    An autoscaler names the Soup, not the Deployment below it, whose number the operator sets.
+    """
 
 
 class SoupSpec(Model):
