@@ -121,13 +121,14 @@ def _table(*columns: str) -> Table:
 
 
 def _soups(soups: Iterable[Soup]) -> Table:
-    table = _table("SOUP", "READY", "REASON", "SHARDS", "REVISION", "WEIGHTS", "QUALITY")
+    table = _table("SOUP", "STATE", "READY", "REASON", "SHARDS", "REVISION", "WEIGHTS", "QUALITY")
     for soup in soups:
         status = soup.status
         current = status.current_revision
         quality = status.quality[0] if status.quality else None
         table.add_row(
             soup.metadata.name,
+            status.state or "-",
             *_ready(status.conditions),
             f"{status.shards.included}/{status.shards.total}",
             (str(current.number) if current.number else "base") if current else "-",
@@ -139,13 +140,15 @@ def _soups(soups: Iterable[Soup]) -> Table:
 
 def _shards(shards: Iterable[DataShard]) -> Table:
     table = _table(
-        "SHARD", "SOUP", "TRAINED", "INCLUDED", "RECORDS", "WEIGHT", "READY", "REASON", "STAGE"
+        *("SHARD", "SOUP", "STATE", "TRAINED", "INCLUDED", "RECORDS", "WEIGHT"),
+        *("READY", "REASON", "STAGE"),
     )
     for shard in shards:
         status = shard.status
         table.add_row(
             shard.metadata.name,
             shard.spec.soup_ref.name,
+            status.state or "-",
             _is(status.conditions, ConditionType.TRAINED),
             _is(status.conditions, ConditionType.INCLUDED),
             str(status.records) if status.records is not None else "-",

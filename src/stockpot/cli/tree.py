@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
-from stockpot.api.conditions import ConditionType, find
+from stockpot.api.conditions import Condition, ConditionStatus, ConditionType, find
 from stockpot.api.v1alpha1 import DataShard
 from stockpot.cli import cluster
 from stockpot.cli.terminal import console
@@ -34,7 +34,7 @@ def tree_of(snapshot: SoupSnapshot) -> Tree:
     """Return the tree of one soup."""
     soup, world, objects = snapshot.soup, snapshot.world, snapshot.objects
     ready = find(soup.status.conditions, ConditionType.READY)
-    top = Tree(_line("soup", soup.metadata.name, ready.reason if ready else NOT_RECONCILED))
+    top = Tree(_line("soup", soup.metadata.name, _state(soup.status.state, ready)))
     current = soup.status.current_revision
     shards = top.add(Text(f"shards ({len(objects.shards)})", style="bold"))
     for shard in objects.shards:
@@ -64,7 +64,7 @@ def tree_of(snapshot: SoupSnapshot) -> Tree:
 def _shard(shard: DataShard) -> Text:
     status = shard.status
     ready = find(status.conditions, ConditionType.READY)
-    facts = [ready.reason if ready else NOT_RECONCILED]
+    facts = [_state(status.state, ready)]
     if status.ingredient:
         facts.append(f"ingredient {short(Digest(status.ingredient.digest))}")
     if status.records is not None:
@@ -73,6 +73,14 @@ def _shard(shard: DataShard) -> Text:
     if training and training.completed_at is None and training.progress_percent is not None:
         facts.append(f"{training.progress_percent} %")
     return _line("", shard.metadata.name, " · ".join(facts))
+
+
+def _state(state: str, ready: Condition | None) -> str:
+    """Return the state as `kubectl get` has it, and the reason where it is not Ready."""
+    if ready is None:
+        return NOT_RECONCILED
+    why = "" if ready.status is ConditionStatus.TRUE else ready.reason
+    return " · ".join(filter(None, (state, why))) or ready.reason
 
 
 def _line(kind: str, name: str, text: str) -> Text:
