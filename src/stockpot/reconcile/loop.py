@@ -8,6 +8,7 @@ from datetime import datetime
 
 from stockpot.api.conditions import ConditionType, Reason
 from stockpot.api.states import ShardState
+from stockpot.core.actions import Promote
 from stockpot.core.checks import Assessment
 from stockpot.core.digests import Digest
 from stockpot.core.plan import Plan, check, plan
@@ -56,7 +57,7 @@ def reconcile(ports: Ports, *, fresh: bool = False) -> Round:
         return reconcile(ports, fresh=True)
     for action in todo.actions:
         apply(action, observed, world, ports, now)
-    _report(assessment, observed, ports, now)
+    _report(assessment, todo, observed, ports, now)
     ports.objects.flush()
     return Round(observed, assessment, todo, now)
 
@@ -75,7 +76,9 @@ def observe(ports: Ports, *, fresh: bool) -> tuple[ObservedObjects, World | None
     return observed, world_of(observed.soup, observed, runs, servers, ports.now())
 
 
-def _report(assessment: Assessment, observed: ObservedObjects, ports: Ports, now: datetime) -> None:
+def _report(
+    assessment: Assessment, done: Plan, observed: ObservedObjects, ports: Ports, now: datetime
+) -> None:
     report = report_of(assessment)
     former = {target.uid: target.past_training for target in assessment.inputs.world.targets}
     for shard in report.shards:
@@ -85,6 +88,8 @@ def _report(assessment: Assessment, observed: ObservedObjects, ports: Ports, now
         ports.objects.change_shard(shard.shard, with_shard_report(shard, now))
     # A Soup that is Ready has only shards that say so.
     ports.objects.flush()
+    if any(isinstance(action, Promote) for action in done.actions):
+        return  # The promotion has said what the soup is now; the assessment was made before it.
     soup = assessment.inputs.world.soup
     # As the objects name them: a recipe's digest costs more than all the rest of a round.
     weights = {
