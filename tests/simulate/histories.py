@@ -204,8 +204,11 @@ class History:
             self._end_without_a_soup()
             return
         for uid in cluster.living():
-            named = cluster.shards[uid].spec.exclude_records
-            cluster.exclude(uid, *(record for record in named if record in RECORDS))
+            shard = cluster.shards[uid]
+            # What left without a verdict, because none was to be had in time, has left for good.
+            right = {*RECORDS, *shard.status.left_out}
+            named = {*shard.spec.exclude_records, *shard.status.left_out}
+            cluster.exclude(uid, *sorted(named & right))
         cluster.weigh_by(Named(name="Declared"))
         cluster.settle()
         # Where a shard was forced away, its name was free before its receipt could be named. And
@@ -216,7 +219,8 @@ class History:
         twin = SimulatedCluster()
         for uid in cluster.living():
             shard = cluster.shards[uid]
-            twin.exclude(twin.add(shard.metadata.name), *shard.spec.exclude_records)
+            named = (record for record in shard.spec.exclude_records if record in RECORDS)
+            twin.exclude(twin.add(shard.metadata.name), *named)
         twin.settle()
         assert cluster.served() == twin.served(), "it serves something else than a fresh cluster"
         require_rest(cluster)

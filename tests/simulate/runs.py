@@ -227,10 +227,12 @@ class Runs:
         return a_result(RunKind.PURGE, purged_objects=count, residual_count=self.store.strays)
 
     def _train(self, spec: TrainRun, is_cleared: bool) -> RunResult | Failure:
-        uid, data = spec.shard.uid, [spec.source.path, *spec.exclude_records]
-        if any(name not in RECORDS for name in spec.exclude_records):
+        uid = spec.shard.uid
+        data = [spec.source.path, *(name for name in spec.exclude_records if name in RECORDS)]
+        # Names that left before need not be there any more; nor those that never were.
+        if any(name not in {*RECORDS, *spec.gone_records} for name in spec.exclude_records):
             return Failure(42, "there is no such record")
-        key = digest_of_json("key", data)
+        key = digest_of_json("key", [spec.source.path, *spec.exclude_records])
         lineage = lineage_of(uid, key)
         place = f"shards/{uid}/{key}"
         is_done = place in self.store.artefacts  # Its work is done: it reports that, and ends.
