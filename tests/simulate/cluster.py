@@ -111,9 +111,14 @@ class SimulatedCluster:
         return uid
 
     def relearn_everything(self, uid: str) -> None:
-        """Name all that was ever unlearned in spec.relearn: receipts, and shards without one."""
+        """Name all that was ever unlearned in spec.relearn: receipts, and shards without one.
+
+        And what the shard's condition names: it may have lost its finalizer while it was unlearned.
+        """
         names = {receipt.metadata.name for receipt in self.receipts.values()}
-        uids = {shard_of(ShardUID(target)) for target in self.store.unlearned}
+        comparison = self.shards[uid].status.comparison
+        named = {each.shard for each in comparison.returning} if comparison else set()
+        uids = {shard_of(ShardUID(target)) for target in {*self.store.unlearned, *named}}
         self._allow(uid, sorted(names | uids))
 
     def _allow(self, uid: str, names: Sequence[str]) -> None:
