@@ -2,6 +2,8 @@
 
 Runs are held at each step, so that what the operator writes there can be read at leisure. The file
 is written by `make golden`; who changes it reads it.
+
+Invariant 20.
 """
 
 import os

@@ -3,7 +3,7 @@
 Rounds, the reading and writing of objects and the grants of servers are the real ones; only files
 and processes are simulated. Mutants show that a planner which forgets a clause would be noticed.
 
-Invariants 2, 3, 6, 8, 16.
+Invariants 2, 3, 6, 8, 16, 20.
 """
 
 import os

@@ -2,6 +2,8 @@
 
 Each sentence is about the conditions that people and programs wait for, and the one word of the
 printer column.
+
+Invariant 20.
 """
 
 from dataclasses import replace
