@@ -25,7 +25,7 @@ TYPES = (
 
 
 class Judge:
-    """Asks the servers whenever a Soup says that it is Ready, and whenever a shard is Included."""
+    """Asks the servers whenever a Soup says that it is Ready."""
 
     def __init__(self, test_cluster: TestCluster) -> None:
         self._cluster = test_cluster

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from devcluster.build import environment, toolchain
-from devcluster.problem import Problem
 from lupa.lua51 import LuaRuntime  # type: ignore[import-untyped]
+from tests.go_programs import build_program
 from tests.reconcile.health_scenes import SCENES
 
 SOURCE = Path(__file__).with_name("kstatus")
@@ -19,22 +18,8 @@ ARGOCD = Path(__file__).parents[2] / "examples" / "argocd"
 
 @pytest.fixture(scope="session")
 def kstatus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program that asks the library; `make control-plane` provides Go."""
-    try:
-        go = toolchain()
-    except Problem as problem:
-        pytest.skip(f"there is no Go: {problem}; run: make control-plane")
-    program = tmp_path_factory.mktemp("go") / "kstatus"
-    built = subprocess.run(
-        [go, "build", "-trimpath", "-o", program, "."],
-        cwd=SOURCE,
-        env={**os.environ, **environment(), "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return program
+    """A program that asks the library."""
+    return build_program(SOURCE, tmp_path_factory.mktemp("go") / "kstatus")
 
 
 def test_kstatus_reads_every_state_as_it_is_meant(kstatus: Path) -> None:

@@ -1,15 +1,13 @@
 """A DSSE implementation in Go accepts our envelopes, and refuses edited ones."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from devcluster.build import environment, toolchain
-from devcluster.problem import Problem
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+from tests.go_programs import build_program
 from tests.unlearning.history import KEYS, SOUP, History
 
 from stockpot.unlearning.envelope import PAYLOAD_TYPE, key_name, seal, unseal
@@ -21,22 +19,8 @@ SOURCE = Path(__file__).with_name("go")
 
 @pytest.fixture(scope="session")
 def dsse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checker built on go-securesystemslib; `make control-plane` provides Go."""
-    try:
-        go = toolchain()
-    except Problem as problem:
-        pytest.skip(f"there is no Go: {problem}; run: make control-plane")
-    program = tmp_path_factory.mktemp("go") / "dsse"
-    built = subprocess.run(
-        [go, "build", "-trimpath", "-o", program, "."],
-        cwd=SOURCE,
-        env={**os.environ, **environment(), "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return program
+    """A checker built on go-securesystemslib."""
+    return build_program(SOURCE, tmp_path_factory.mktemp("go") / "dsse")
 
 
 def checked(dsse: Path, key: Path, data: bytes, work: Path) -> subprocess.CompletedProcess[bytes]:

@@ -91,8 +91,8 @@ def check(world: World, now: datetime) -> Assessment:
         **{shard.uid: pending_learning_stage(shard, inputs) for shard in world.shards},
         **{target.uid: pending_unlearning_stage(target, inputs) for target in world.targets},
     }
-    goes = world.soup.is_ending or not world.soup.alive
-    soup_blocker = deletion_blocker(inputs, pending) if goes else _soup_blocker(inputs)
+    is_leaving = world.soup.is_being_deleted
+    soup_blocker = deletion_blocker(inputs, pending) if is_leaving else _soup_blocker(inputs)
     return Assessment(inputs, pending, soup_blocker, _next_due_time(inputs, now))
 
 

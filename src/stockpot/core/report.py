@@ -4,7 +4,7 @@ Only what can be derived is here. What has to be remembered, as the result of a 
 recorded by the action that learnt it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockpot.api.conditions import ConditionType, Reason
@@ -24,7 +24,7 @@ from stockpot.core.revision import Revision
 from stockpot.core.run_starts import StartEvaluation, StartTraining
 from stockpot.core.runs import Run, RunName, TrainingProgress
 from stockpot.core.shard import Shard
-from stockpot.core.soup_readiness import SoupReadiness, soup_readiness
+from stockpot.core.soup_readiness import SoupReadiness, listed, soup_readiness
 from stockpot.core.stages import PendingStage
 from stockpot.core.states import shard_state, soup_state, target_state
 from stockpot.core.unlearning_target import UnlearningTarget
@@ -254,11 +254,10 @@ def _weightless(assessment: Assessment) -> str:
     members = inputs.admission.members
     if not is_weightless(inputs.survivors, members):
         return ""
-    names = ", ".join(shard.name for shard in members[:5])
-    more = f" and {len(members) - 5} more" if len(members) > 5 else ""
+    names = listed(shard.name for shard in members)
     return (
         f"the base is served: the weighting {inputs.world.soup.weighting_name} gives every shard "
-        f"the weight 0 ({names}{more}); help: give a shard a weight above 0, or set inclusion: "
+        f"the weight 0 ({names}); help: give a shard a weight above 0, or set inclusion: "
         "Excluded if that is intended"
     )
 
@@ -272,8 +271,7 @@ def _aspects(assessment: Assessment, leaving: list[UnlearningTarget]) -> Iterato
         Reason.NOT_TRAINED if missing else Reason.TRAINED,
         f"not trained yet: {', '.join(missing[:5])}" if missing else "",
     )
-    goes = world.soup.is_ending or not world.soup.alive
-    blocker = assessment.soup if goes else served_as_asked(world)
+    blocker = assessment.soup if world.soup.is_being_deleted else served_as_asked(world)
     is_base = world.serving_recipe is not None and world.serving_recipe.is_base
     good = Reason.BASE_SERVED if is_base else Reason.SERVED
     weightless = _weightless(assessment)
@@ -320,7 +318,7 @@ def _overlapping(world: World) -> Iterator[ConditionUpdate]:
             ConditionType.OVERLAPS,
             True,
             Reason.OVERLAPS,
-            f"{_first(names)} share records: see their condition Overlaps",
+            f"{listed(names)} share records: see their condition Overlaps",
         )
         return
     names = sorted(s.name for s in world.shards if s.comparison and describe_gaps(s.comparison))
@@ -329,10 +327,5 @@ def _overlapping(world: World) -> Iterator[ConditionUpdate]:
             ConditionType.OVERLAPS,
             False,
             Reason.NOT_COMPARED,
-            f"{_first(names)} could not be compared with all others: see their condition Overlaps",
+            f"{listed(names)} could not be compared with all others: see their condition Overlaps",
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -84,6 +84,11 @@ class Soup:
     """Servers that were ever granted anything and whose end is not confirmed."""
 
     @property
+    def is_being_deleted(self) -> bool:
+        """Whether its object is being deleted, or is gone, whether or not it still serves."""
+        return self.is_ending or not self.alive
+
+    @property
     def holds_additions(self) -> bool:
         """Whether nothing new is trained or joins."""
         return self.suspended or self.is_ending

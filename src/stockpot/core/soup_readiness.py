@@ -39,7 +39,7 @@ class SoupReadiness:
 def soup_readiness(assessment: Assessment) -> SoupReadiness:
     """Derive what is missing until the soup is Ready, from the stages of all its shards."""
     world = assessment.inputs.world
-    if world.soup.is_ending or not world.soup.alive:
+    if world.soup.is_being_deleted:
         return _of_blocker(assessment.soup)
     pending = [
         (shard, stage)
@@ -82,8 +82,8 @@ def _of_shards(pending: Sequence[tuple[Shard, PendingStage]], what: str) -> Bloc
         return None
     _, stage = min(pending, key=_place)
     number = "1 shard is" if len(pending) == 1 else f"{len(pending)} shards are"
-    listed = _names(shard.name for shard, _ in pending)
-    message = f"{number} {what} ({listed}): {stage.blocker.message}"
+    names = listed(shard.name for shard, _ in pending)
+    message = f"{number} {what} ({names}): {stage.blocker.message}"
     return replace(stage.blocker, message=message)
 
 
@@ -125,7 +125,8 @@ def _never_served(
     )
 
 
-def _names(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Format names for a message: the first five in order, and how many more there are."""
     ordered = sorted(names)
     more = len(ordered) - 5
     return ", ".join(ordered[:5]) + (f" and {more} more" if more > 0 else "")

@@ -49,7 +49,7 @@ SOUP_STATES: Mapping[Reason, SoupState] = {
 }
 """States of a soup by the reason for which it is not Ready; the others are on the way into it."""
 
-AFTER_TRAINING = frozenset({Stage.COMPARED, Stage.INCLUDED})
+BEFORE_A_MERGE = frozenset({Stage.HELD, Stage.TRAINED, Stage.COMPARED})
 
 
 def soup_state(readiness: SoupReadiness, assessment: Assessment, *, unlearns: bool) -> SoupState:
@@ -60,8 +60,7 @@ def soup_state(readiness: SoupReadiness, assessment: Assessment, *, unlearns: bo
         assessment: The assessment that this was derived from.
         unlearns: Whether anything is still being unlearned.
     """
-    soup = assessment.inputs.world.soup
-    if soup.is_ending or not soup.alive:
+    if assessment.inputs.world.soup.is_being_deleted:
         return SoupState.DELETING
     if readiness.stuck:
         return SoupState.STALLED
@@ -73,7 +72,6 @@ def soup_state(readiness: SoupReadiness, assessment: Assessment, *, unlearns: bo
 
 
 def _on_the_way(assessment: Assessment) -> SoupState:
-    """Return how far the shards are that come: a merge waits for what is trained already."""
+    """Return how far the shards are that come: a merge waits for those that are behind it."""
     stages = {pending.stage for pending in assessment.pending.values() if pending}
-    trains = stages & {Stage.HELD, Stage.TRAINED}
-    return SoupState.TRAINING if trains or not stages & AFTER_TRAINING else SoupState.MERGING
+    return SoupState.TRAINING if stages & BEFORE_A_MERGE else SoupState.MERGING

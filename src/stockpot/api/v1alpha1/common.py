@@ -21,8 +21,8 @@ FORCE_DELETE = "stockpot.dev/force-delete"
 """Annotation of a DataShard or Soup: let its object go at once. Takes the verb `force-delete`."""
 RETRY = "stockpot.dev/retry"
 """Annotation of a DataShard or Soup: with each new value, what failed for good is tried again."""
-MOST_RETRY = 64
-"""Letters of that value that count."""
+MOST_RETRY = 128
+"""Letters of that value that a status has; of a longer one it has the digest."""
 MAX_NAME = 50
 """Letters in the name of a Soup or DataShard: names of Jobs and revisions are made from it."""
 
@@ -64,7 +64,8 @@ class RetriedStatus(Model):
     """The last request to retry that was carried out."""
 
     value: Annotated[str, StringConstraints(max_length=MOST_RETRY)]
-    """Value of the annotation stockpot.dev/retry then; another value is another request."""
+    """Value of the annotation stockpot.dev/retry then, or its digest; another is another request.
+    """
     runs: Annotated[tuple[str, ...], Field(max_length=8)] = ()
     """The runs that had failed: attempts count from the next ones. Empty if none had failed."""
 

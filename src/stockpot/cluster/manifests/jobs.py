@@ -6,7 +6,7 @@ A Job is created once and never changed: its template is immutable, and others o
 
 import json
 
-from stockpot.api.runspec import RUN_SPEC as RUN_SPEC_ADAPTER
+from stockpot.api.runspec import RUN_SPEC as RUN_SPECS
 from stockpot.api.runspec import RunSpec
 from stockpot.cluster.apiserver.labels import (
     LINEAGE,
@@ -89,7 +89,7 @@ def is_outdated(job: Json, settings: OperatorSettings) -> bool:
     """
     template = job["spec"]["template"]
     try:
-        spec = RUN_SPEC_ADAPTER.validate_json(annotations_on(template)[RUN_SPEC])
+        spec = RUN_SPECS.validate_json(annotations_on(template)[RUN_SPEC])
         return template_digest(_template_of(spec, settings)) != template_digest(template)
     except (KeyError, ValueError, Refused):
         # Another release wrote the RunSpec, or its store is declared no more.

@@ -14,6 +14,7 @@ from stockpot.api.v1alpha1 import (
     Soup,
 )
 from stockpot.core.actions import RecordRetry
+from stockpot.core.digests import digest_of_json
 from stockpot.core.report import ConditionUpdate
 from stockpot.core.retry import RetryRequest
 
@@ -38,7 +39,9 @@ def is_forced(thing: Holdable) -> bool:
 
 def retry_request(thing: Holdable) -> RetryRequest:
     """Return the request to retry that is an object's annotation, and what was recorded of one."""
-    value = thing.metadata.annotations.get(RETRY, "")[:MOST_RETRY]
+    value = thing.metadata.annotations.get(RETRY, "")
+    if len(value) > MOST_RETRY:
+        value = digest_of_json("retry/1", value)
     retried = thing.status.retried
     return RetryRequest(value, retried.value, retried.runs) if retried else RetryRequest(value)
 
