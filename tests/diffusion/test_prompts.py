@@ -22,7 +22,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from stockpot.diffusion.pipeline import load_parts
+from stockpot.diffusion.families.registry import open_family
 from stockpot.diffusion.prompts import UNLIMITED_TOKENS, PromptReader, limit_window
 from stockpot.errors import ExitCode, Refused
 
@@ -30,7 +30,7 @@ from stockpot.errors import ExitCode, Refused
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> PromptReader:
     """WordPiece, 6 tokens of which 2 mark the ends."""
-    return PromptReader(load_parts(tiny.a_base(tmp_path_factory.mktemp("base"))).tokenizer)
+    return PromptReader(open_family(tiny.a_base(tmp_path_factory.mktemp("base"))).tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +139,13 @@ def test_a_tokenizer_that_cuts_on_the_left_loses_the_beginning(tmp_path: Path) -
     base = tiny.a_base(tmp_path)
     edit(base / "tokenizer/tokenizer_config.json", truncation_side="left")
 
-    reading = PromptReader(load_parts(base).tokenizer).read("circle a big red circle bar")
+    reading = PromptReader(open_family(base).tokenizer).read("circle a big red circle bar")
 
     assert (reading.lost, reading.lost_from) == ("circle a", 0)
 
 
 def test_reading_leaves_the_tokenizer_that_draws_alone(tmp_path: Path) -> None:
-    tokenizer = load_parts(tiny.a_base(tmp_path)).tokenizer
+    tokenizer = open_family(tiny.a_base(tmp_path)).tokenizer
     padded = tokenizer("a red bar", padding="max_length", max_length=6, truncation=True)
 
     PromptReader(tokenizer).read("red apple " * 60)
@@ -205,7 +205,7 @@ def t5_model() -> T5EncoderModel:
 def test_the_window_is_the_smaller_of_what_tokenizer_and_encoder_can(
     tmp_path: Path, encoder: Callable[[], torch.nn.Module], stated: int, window: int
 ) -> None:
-    tokenizer = load_parts(tiny.a_base(tmp_path)).tokenizer
+    tokenizer = open_family(tiny.a_base(tmp_path)).tokenizer
     tokenizer.model_max_length = stated
 
     limit_window(tokenizer, encoder())
@@ -214,7 +214,7 @@ def test_the_window_is_the_smaller_of_what_tokenizer_and_encoder_can(
 
 
 def test_a_base_that_names_no_window_at_all_is_refused(tmp_path: Path) -> None:
-    tokenizer = load_parts(tiny.a_base(tmp_path)).tokenizer
+    tokenizer = open_family(tiny.a_base(tmp_path)).tokenizer
     tokenizer.model_max_length = UNLIMITED_TOKENS
 
     with pytest.raises(Refused, match="does not say how many tokens") as refused:

@@ -79,7 +79,7 @@ def test_a_copy_counts_as_held_while_anything_refers_to_one_of_its_tensors(tmp_p
     models = some_models(tmp_path)
     serve(models, a_grant("old", 1))
     with models.pin() as pin:
-        leaked = pin.unet.weight
+        leaked = pin.denoiser.weight
 
     serve(models, a_grant("new", 2))
     while_leaked = held(models)

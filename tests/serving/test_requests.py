@@ -23,7 +23,7 @@ from tests.serving.server_fixtures import (
 )
 
 from stockpot.api.runspec import RevisionRef
-from stockpot.diffusion.pipeline import load_parts
+from stockpot.diffusion.families.registry import open_family
 from stockpot.serving.renderer import Renderer
 from stockpot.serving.requests import BadParameter, GenerationRequest
 from stockpot.store.folder import FolderStore
@@ -295,7 +295,7 @@ def test_a_base_that_was_distilled_with_guidance_takes_any_and_no_negative_promp
 ) -> None:
     base = tiny.a_base(tmp_path)
     edit(base / "unet/config.json", time_cond_proj_dim=8)
-    renderer = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, load_parts(base), tiny.RESOLUTION)
+    renderer = Renderer(FolderStore(tmp_path), KEYS, SOUP.uid, open_family(base), tiny.RESOLUTION)
     request = GenerationRequest(PROMPT, "", (1,), steps=2, guidance=guidance)
 
     assert renderer.check(request) == ()

@@ -17,15 +17,15 @@ from tests import tiny
 from tests.serving.server_fixtures import KEYS, SOUP, Answer, RevisionStore, Server, a_server, until
 
 from stockpot.api.runspec import RevisionRef
-from stockpot.diffusion.pipeline import load_parts
+from stockpot.diffusion.families.registry import open_family
 from stockpot.serving.renderer import Renderer
 from stockpot.serving.requests import GenerationRequest
 
 
 def recomputed(revisions: RevisionStore, revision: RevisionRef, seed: int, scratch: Path) -> bytes:
     """Draw it again from the revision's weights in the store, with no server."""
-    parts = load_parts(revisions.base)
-    renderer = Renderer(revisions.store, KEYS, SOUP.uid, parts, tiny.RESOLUTION)
+    family = open_family(revisions.base)
+    renderer = Renderer(revisions.store, KEYS, SOUP.uid, family, tiny.RESOLUTION)
     request = GenerationRequest("a red circle", "", (seed,), steps=2, guidance=3.0)
     return renderer.draw(renderer.load(revision, scratch), request, seed, lambda: None)
 
@@ -173,7 +173,7 @@ def forgotten(revisions: RevisionStore) -> RevisionRef:
         (broken_digest, "was named"),
         (edited, "edited or cut short"),
         (cut_short, "edited or cut short"),
-        (of_another_base, "does not fit the base's UNet"),
+        (of_another_base, "does not fit the base's denoiser"),
         (overflowing, "not made of numbers"),
         (not_there, "there is no revision there"),
         (made_from_more, "shards that were not named: ['more']"),

@@ -74,7 +74,7 @@ def test_a_pipeline_folder_is_admitted_with_its_digest(folder: Path) -> None:
     base = open_folder(folder)
 
     assert base == OpenBase(folder, tree_digest(folder))
-    assert base.unet_weights == folder / "unet" / "diffusion_pytorch_model.safetensors"
+    assert base.denoiser_weights == folder / "unet" / "diffusion_pytorch_model.safetensors"
     assert open_folder(folder, base.digest) == base
 
 
@@ -88,7 +88,7 @@ def test_a_base_has_the_same_digest_in_a_folder_and_in_the_store(folder: Path) -
 
     assert base.digest == open_folder(folder).digest
     assert base.folder == folder.parent / "work" / "base"
-    assert base.unet_weights.read_bytes() == WEIGHTS
+    assert base.denoiser_weights.read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ ANSWERS = {
     "trainable-strange": (
         "trainable",
         "return {'a': torch.nn.Parameter(torch.zeros(1))}",
-        "its trainable returned 'a', which is no parameter of the UNet",
+        "its trainable returned 'a', which is no parameter of the denoiser",
     ),
     "loss-raises": ("loss", "raise SystemExit(2)", "its loss raised SystemExit: 2"),
     "loss-number": ("loss", "return 0.5", "its loss returned no float scalar, but a float"),
@@ -86,7 +86,7 @@ ANSWERS = {
     ),
     "publish-none": ("publish", "return None", "no mapping of tensors, but a NoneType"),
     "publish-array": ("publish", "return {'conv_in.bias': 1}", "no tensor, but a int"),
-    "publish-more": ("publish", "return {'lora': torch.zeros(1)}", "'lora', which the base's UNet"),
+    "publish-more": ("publish", "return {'lora': torch.zeros(1)}", "'lora', which the base's"),
     "publish-less": ("publish", "return {}", "its publish left out"),
     "publish-shape": (
         "publish",

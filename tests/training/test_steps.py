@@ -16,7 +16,7 @@ def a_plan(batch: int, **fields: Any) -> SamplingPlan:
         "records": 10,
         "batch_size": 4,
         "latent_shape": (2, 3, 3),
-        "timesteps": 1000,
+        "draw_levels": lambda count, dice: torch.randint(1000, (count,), generator=dice),
         "flip": True,
         "captionless": 0.25,
     }

@@ -17,10 +17,12 @@ from tests.unlearning.history import (
     checks_with,
 )
 
+from stockpot.api.namespace_ref import NamespaceRef
 from stockpot.api.runspec import StoreRef
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode
 from stockpot.store.keys import MANIFEST, WEIGHTS
+from stockpot.store.namespace_mark import claim_prefix
 from stockpot.unlearning.envelope import seal
 from stockpot.unlearning.keys import load_private_key
 from stockpot.unlearning.statement import state
@@ -131,6 +133,16 @@ def test_objects_under_no_manifest_are_not_checkable(history: History) -> None:
 
     assert check.about == "the store"
     assert check.why == "these are under no manifest: ml/soups/soup-1/fitted/router.bin"
+
+
+def test_the_mark_of_a_namespace_needs_no_manifest(history: History) -> None:
+    claim_prefix(history.store, KEYS, NamespaceRef(uid="8c1f"))
+
+    report = history.verified(head=history.head())
+
+    assert check_about(report, "the store", "everything in it has a lineage").verdict is (
+        Verdict.PROVEN
+    )
 
 
 def test_what_a_custom_image_trained_from_is_unknown(in_folder: History) -> None:

@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, distributed
 
-from stockpot.diffusion.objective import loss_weight, target
+from stockpot.diffusion.objectives import Ddpm, denoising_losses
 from stockpot.diffusion.patch_codec import PatchCodec
 
 SEED = 0
@@ -143,11 +143,14 @@ class Training:
         caption[torch.rand(BATCH_PER_RANK, generator=randomness) < EMPTY_CAPTIONS] = 0
         timesteps = integers(0, scheduler.config.num_train_timesteps)
         noise = torch.randn(latents.shape, generator=randomness)
-        noisy = scheduler.add_noise(latents, noise, timesteps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_native()):
-            predicted = self.unet(noisy, timesteps, data.captions[caption]).sample
-        error = (predicted.float() - target(scheduler, latents, noise, timesteps)) ** 2
-        return (loss_weight(scheduler, timesteps, SNR_GAMMA) * error.mean((1, 2, 3))).mean()
+
+        def predict(noisy: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_native()):
+                predicted: Tensor = self.unet(noisy, timesteps, data.captions[caption]).sample
+                return predicted
+
+        objective = Ddpm(scheduler, SNR_GAMMA)
+        return denoising_losses(objective, predict, latents, noise, timesteps).mean()
 
     def _mean_over_ranks(self, loss: Tensor) -> float:
         """Average gradients in place in one exchange, and the loss with them."""

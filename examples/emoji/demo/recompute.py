@@ -9,7 +9,7 @@ import torch
 
 from stockpot.api.manifest import LineagePair
 from stockpot.api.runspec import BaseRef, Location, Place, RevisionRef, StoreRef
-from stockpot.diffusion.pipeline import load_parts
+from stockpot.diffusion.families.registry import open_family
 from stockpot.serving.renderer import Renderer
 from stockpot.serving.requests import GenerationRequest
 from stockpot.store.base import open_base
@@ -28,16 +28,18 @@ def main(into: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         location = Location(place=Place.FOLDER, path=order["base"])
         base = open_base(BaseRef(location=location), store, Path(work))
-        renderer = Renderer(store, keys, order["soup"], load_parts(base.folder), 32)
+        renderer = Renderer(store, keys, order["soup"], open_family(base.folder), 32)
         revision = RevisionRef(
             recipe_digest=order["recipe"],
             weights_digest=order["weights"],
             lineage=tuple(LineagePair(shard=s, training_key=k) for s, k in order["lineage"]),
         )
-        unet = renderer.load(revision, Path(work) / "weights")
+        denoiser = renderer.load(revision, Path(work) / "weights")
         for number, (prompt, seed) in enumerate(order["asked"]):
             request = GenerationRequest(prompt, "", (seed,), steps=20, guidance=3.0)
-            (into / f"{number}.png").write_bytes(renderer.draw(unet, request, seed, lambda: None))
+            (into / f"{number}.png").write_bytes(
+                renderer.draw(denoiser, request, seed, lambda: None)
+            )
 
 
 if __name__ == "__main__":

@@ -9,30 +9,29 @@ from typing import Any
 
 from stockpot.api.omissions import OmissionReason
 from stockpot.core.omissions import OmissionCounter
-from stockpot.diffusion.pipeline import Parts
 from stockpot.diffusion.record import Record
 
 _BATCH_SIZE = 1024
 
 
 def count_unread_captions(
-    parts: Parts, records: Sequence[Record], counter: OmissionCounter
+    tokenizer: Any, records: Sequence[Record], counter: OmissionCounter
 ) -> None:
     """Count records whose captions are cut, or have words that the tokenizer does not know.
 
     Args:
-        parts: The base's frozen parts.
+        tokenizer: The family's.
         records: The records that are used.
         counter: Counts them by reason; cut captions with their number of tokens.
     """
-    window = int(parts.tokenizer.model_max_length)
-    unknown = _unknown_token(parts.tokenizer)
+    window = int(tokenizer.model_max_length)
+    unknown = _unknown_token(tokenizer)
     captions = sorted({record.caption for record in records})
     lengths: dict[str, int] = {}
     strange: set[str] = set()
     for at in range(0, len(captions), _BATCH_SIZE):
         some = captions[at : at + _BATCH_SIZE]
-        tokens = parts.tokenizer(some, padding=False, truncation=False, verbose=False)
+        tokens = tokenizer(some, padding=False, truncation=False, verbose=False)
         for caption, ids in zip(some, tokens["input_ids"], strict=True):
             if len(ids) > window:
                 lengths[caption] = len(ids)

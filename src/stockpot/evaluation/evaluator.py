@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from stockpot.api.manifest import LineagePair
 from stockpot.api.omissions import Omissions
 from stockpot.core.seeds import hash_of_names
-from stockpot.diffusion.pipeline import Parts, Unet
+from stockpot.diffusion.drawing import draw
+from stockpot.diffusion.families.port import Denoiser, Drawing, Family
 from stockpot.diffusion.prompts import PromptReader
 from stockpot.diffusion.records import Record
-from stockpot.diffusion.sampling import sample
 from stockpot.errors import ExitCode, Refused
 from stockpot.evaluation.measurements import Measurement
 from stockpot.process.interruption import raise_if_stopping
@@ -28,10 +28,10 @@ BATCH_SIZE = 32
 class EvaluatedRevision:
     """One revision, loaded, with the records to evaluate it on."""
 
-    parts: Parts
-    """The base's VAE, text encoder, tokenizer and scheduler."""
-    unet: Unet
-    """The revision's UNet."""
+    family: Family
+    """The base's VAE, text encoders, tokenizers and scheduler."""
+    denoiser: Denoiser
+    """The revision's UNet or transformer."""
     records: tuple[Record, ...]
     """Held-out records, which are in no shard, by digest; empty where the soup names none."""
     resolution: int
@@ -58,14 +58,12 @@ class EvaluatedRevision:
         for first in range(0, len(prompts), BATCH_SIZE):
             try:
                 with np.errstate(invalid="raise"):
-                    pictures = sample(
-                        self.parts,
-                        self.unet,
+                    pictures = draw(
+                        self.family,
+                        self.denoiser,
                         prompts[first : first + BATCH_SIZE],
                         seeds[first : first + BATCH_SIZE],
-                        steps=steps,
-                        guidance=guidance,
-                        resolution=self.resolution,
+                        Drawing(steps, guidance, self.resolution, self.resolution),
                         on_step=lambda _: self.raise_if_stopping(),
                     )
             except FloatingPointError as error:
@@ -89,7 +87,7 @@ class EvaluatedRevision:
 
     @cached_property
     def _reader(self) -> PromptReader:
-        return PromptReader(self.parts.tokenizer)
+        return PromptReader(self.family.tokenizer)
 
     def raise_if_stopping(self) -> None:
         """Raise if the run was asked to stop; evaluators call it between batches.

@@ -7,13 +7,14 @@ from collections import defaultdict
 from statistics import fmean
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stockpot.api.options import HeldoutLossOptions
 from stockpot.core.omissions import OmissionCounter
-from stockpot.diffusion.objective import loss_weight, target
-from stockpot.diffusion.pictures import pixels
-from stockpot.diffusion.pipeline import encode_captions, encode_pictures
+from stockpot.diffusion.families.port import Conditions
+from stockpot.diffusion.objectives import Objective, denoising_losses
+from stockpot.diffusion.pictures import crop_sizes, pixels
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
 from stockpot.evaluation.evaluator import BATCH_SIZE, EvaluatedRevision, EvaluatorResult, noise_seed
@@ -27,15 +28,20 @@ class HeldoutLoss(HeldoutLossOptions):
     def evaluate(self, revision: EvaluatedRevision) -> EvaluatorResult:
         losses: dict[str, list[float]] = defaultdict(list)
         counter = OmissionCounter()
-        latents = encode_pictures(revision.parts, _pictures(revision, counter))
-        records = revision.records
-        conditions = encode_captions(revision.parts, [record.caption for record in records])
+        family, records = revision.family, revision.records
+        objective = family.objective(snr_gamma=self.snr_gamma)
+        decoded = [_decode(record, counter) for record in records]
+        side = revision.resolution
+        latents = family.encode_pictures(torch.stack([pixels(image, side) for image in decoded]))
+        sizes = torch.stack([crop_sizes(image, side) for image in decoded]).to(family.device)
+        conditions = family.encode_captions([record.caption for record in records])
         pairs = [(at, level) for at in range(len(records)) for level in range(self.levels)]
         for first in range(0, len(pairs), BATCH_SIZE):
             revision.raise_if_stopping()
             some = pairs[first : first + BATCH_SIZE]
             rows = torch.tensor([at for at, _ in some])
-            batch = self._losses(revision, latents[rows], conditions[rows], some)
+            chosen = {name: values[rows] for name, values in conditions.items()}
+            batch = self._losses(revision, objective, latents[rows], chosen, sizes[rows], some)
             for (at, _), loss in zip(some, batch, strict=True):
                 losses[records[at].name].append(loss)
             revision.advance((first + len(some)) // self.levels)
@@ -45,38 +51,36 @@ class HeldoutLoss(HeldoutLossOptions):
     def _losses(
         self,
         revision: EvaluatedRevision,
+        objective: Objective,
         latents: Tensor,
-        conditions: Tensor,
+        conditions: Conditions,
+        sizes: Tensor,
         pairs: list[tuple[int, int]],
     ) -> list[float]:
-        """Compute the loss of each pair of a record and a level, given their latents."""
-        scheduler, device = revision.parts.scheduler, revision.parts.device
-        last = int(scheduler.config.num_train_timesteps)
-        noise, timesteps = [], []
+        """Compute the loss of each pair of a record and a level, given what the denoiser sees."""
+        family = revision.family
+        noise, shares = [], []
         for at, level in pairs:
             # By the record's digest, so that one record more or less changes no other's noise.
             dice = torch.Generator().manual_seed(
                 noise_seed(self.seed, revision.records[at].digest, level)
             )
-            share = (level + float(torch.rand((), generator=dice))) / self.levels
-            timesteps.append(min(int(share * last), last - 1))
+            shares.append((level + float(torch.rand((), generator=dice))) / self.levels)
             noise.append(torch.randn(latents.shape[1:], generator=dice))
-        noises = torch.stack(noise).to(device, latents.dtype)
-        levels = torch.tensor(timesteps, device=device)
-        noisy = scheduler.add_noise(latents, noises, levels)
-        predicted = revision.unet(noisy, levels, encoder_hidden_states=conditions).sample
-        wanted = target(scheduler, latents, noises, levels)
-        error = (predicted.float() - wanted).square().mean((1, 2, 3))
-        return [float(x) for x in error * loss_weight(scheduler, levels, self.snr_gamma)]
+        levels = objective.levels_at(shares).to(family.device)
+        losses = denoising_losses(
+            objective,
+            lambda noisy: family.predict(
+                revision.denoiser, noisy.to(family.dtype), levels, conditions, sizes
+            ),
+            latents,
+            torch.stack(noise).to(family.device, latents.dtype),
+            levels,
+        )
+        return [float(loss) for loss in losses]
 
 
-def _pictures(revision: EvaluatedRevision, counter: OmissionCounter) -> Tensor:
-    return torch.stack(
-        [_pixels(record, revision.resolution, counter) for record in revision.records]
-    )
-
-
-def _pixels(record: Record, resolution: int, counter: OmissionCounter) -> Tensor:
+def _decode(record: Record, counter: OmissionCounter) -> Image.Image:
     try:
         decoded = record.decode_with_notes()
     except CorruptPicture as error:
@@ -87,4 +91,4 @@ def _pixels(record: Record, resolution: int, counter: OmissionCounter) -> Tensor
         ) from error
     for note in decoded.notes:
         counter.add(note, record.name)
-    return pixels(decoded.image, resolution)
+    return decoded.image

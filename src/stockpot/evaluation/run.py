@@ -22,7 +22,7 @@ from stockpot.api.runspec import EvaluateRun
 from stockpot.core.digests import Digest, digest_of_json, digest_of_records
 from stockpot.core.omissions import OmissionCounter, combine
 from stockpot.diffusion.caption_window import count_unread_captions
-from stockpot.diffusion.pipeline import load_parts, load_unet
+from stockpot.diffusion.families.registry import open_family
 from stockpot.diffusion.records import DataFolder, Record, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.evaluation.evaluator import EvaluatedRevision, EvaluatorResult
@@ -74,16 +74,18 @@ def run(
         progress.begin("opening the revision")
         base = open_base(spec.base, store, scratch / "base")
         weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
-        parts = load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        unet = load_unet(parts.unet_config, weights, device=parts.device, dtype=parts.dtype)
-        revision = EvaluatedRevision(parts, unet, records, spec.resolution, progress.advance, stop)
+        family = open_family(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        denoiser = family.load_denoiser(weights, device=family.device, dtype=family.dtype)
+        revision = EvaluatedRevision(
+            family, denoiser, records, spec.resolution, progress.advance, stop
+        )
         results = []
         for name, evaluator in suite:
             progress.begin(name)
             results.append(evaluator.evaluate(revision))
         figures = _figures(results)
         counter = OmissionCounter()
-        count_unread_captions(parts, records, counter)
+        count_unread_captions(family.tokenizer, records, counter)
         omissions = combine(counter.omissions(), *(result.omissions for result in results))
 
         progress.begin("publishing")

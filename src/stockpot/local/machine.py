@@ -15,7 +15,7 @@ from stockpot.api.v1alpha1 import DataShard, Soup
 from stockpot.errors import ExitCode, StockpotError
 from stockpot.local.environment import FolderEnvironment
 from stockpot.local.layout import Layout
-from stockpot.store.base import unet_parameters
+from stockpot.store.base import denoiser_parameters
 from stockpot.unlearning.keys import load_private_key
 
 HOST = "127.0.0.1"
@@ -178,7 +178,7 @@ def _needed_bytes(soup: Soup, shards: int, environment: FolderEnvironment) -> in
         store = environment.store_folder
         is_stored = location.place is Place.STORE
         folder = store / location.path.strip("/") if is_stored else Path(location.path)
-        parameters = unet_parameters(folder)
+        parameters = denoiser_parameters(folder)
     except StockpotError:
         return 0  # SourceCheck reports the base.
     training = soup.spec.training

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from stockpot.errors import ExitCode, Refused
 from stockpot.merging.formats import FORMATS
 from stockpot.store.atomic import explained
-from stockpot.store.base import PIPELINE_INDEX
+from stockpot.store.families import PIPELINE_INDEX
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import ABSENT_FROM_STORE, IN_STORE, ByteSource, object_bytes, opened
 from stockpot.store.safetensors import Tensor, read_header, refuse, without_repetition

@@ -87,7 +87,7 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            with help_for_own_files(), opened(opened_base.unet_weights) as source:
+            with help_for_own_files(), opened(opened_base.denoiser_weights) as source:
                 only = read_checkpoint(source.name, [source])
                 weights, _ = write_mean([only], [1], context)
                 made = MergedSoup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)

@@ -38,7 +38,7 @@ class Pin:
     """The copy of a revision that one request uses."""
 
     granted: Granted
-    unet: Module
+    denoiser: Module
     is_overdue: Callable[[], bool]
     """Whether the revision was dropped, and the time for running requests is over."""
 
@@ -140,7 +140,7 @@ class Models:
             yield pin
         finally:
             # The caller's variable outlives the pin; it must not keep the weights alive.
-            del pin.unet
+            del pin.denoiser
             with self._lock:
                 self._state = grants.release(self._state, token)
             self._sweep()
@@ -170,13 +170,13 @@ class Models:
         try:
             folder.mkdir(parents=True)
             try:
-                unet = self._load(revision, folder)
+                denoiser = self._load(revision, folder)
             finally:
                 shutil.rmtree(folder)
             with self._lock:
-                self._copies[token] = unet
+                self._copies[token] = denoiser
                 self._state = grants.mark_fetched(self._state, token)
-            self._warm_up(unet)
+            self._warm_up(denoiser)
         except StockpotError as error:
             return str(error)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Loads a revision's UNet from the store, and draws the pictures of a request as PNG.
+"""Loads a revision's denoiser from the store, and draws the pictures of a request as PNG.
 
 Each picture is drawn in a batch of its own: in a batch of another size the CPU's kernels add in
 another order, so the same request would not always get the same bytes. No HTTP and no threads here.
@@ -16,9 +16,9 @@ from PIL import Image
 from torch.nn import Module
 
 from stockpot.api.runspec import RevisionRef
-from stockpot.diffusion.pipeline import Parts, load_unet
+from stockpot.diffusion.drawing import draw
+from stockpot.diffusion.families.port import Drawing, Family
 from stockpot.diffusion.prompts import PromptReader
-from stockpot.diffusion.sampling import has_guidance, sample, schedule_problem
 from stockpot.errors import ExitCode, Refused
 from stockpot.serving.requests import (
     MAX_PROMPT_CHARACTERS,
@@ -40,16 +40,12 @@ class Renderer:
     store: ObjectStore
     keys: Keys
     soup_uid: str
-    parts: Parts
+    family: Family
     resolution: int
 
     @cached_property
     def _prompts(self) -> PromptReader:
-        return PromptReader(self.parts.tokenizer)
-
-    @cached_property
-    def _has_guidance(self) -> bool:
-        return has_guidance(self.parts)
+        return PromptReader(self.family.tokenizer)
 
     def check(self, request: GenerationRequest) -> tuple[UnknownText, ...]:
         """Refuse a request that this base cannot draw exactly as it was given.
@@ -70,7 +66,7 @@ class Renderer:
             for part in self._unknown_in(name, text)
         ]
         self._check_guidance(request)
-        if problem := schedule_problem(self.parts, request.steps):
+        if problem := self.family.steps_problem(request.steps):
             raise BadParameter(
                 "num_inference_steps",
                 f"num_inference_steps is {request.steps}, which the base's scheduler cannot do: "
@@ -89,15 +85,15 @@ class Renderer:
         return reading.unknown
 
     def _check_guidance(self, request: GenerationRequest) -> None:
-        is_guided = self._has_guidance and request.guidance > 1
+        is_guided = self.family.takes_negative_prompt and request.guidance > 1
         if request.negative_prompt and not is_guided:
             why = (
                 f"guidance_scale is {request.guidance:g}, and only a scale above 1 applies it"
-                if self._has_guidance
+                if self.family.takes_negative_prompt
                 else "this base was distilled with guidance and takes none"
             )
             raise BadParameter("negative_prompt", f"negative_prompt would not be used: {why}.")
-        if self._has_guidance and 0 < request.guidance < 1:
+        if self.family.takes_negative_prompt and 0 < request.guidance < 1:
             raise BadParameter(
                 "guidance_scale",
                 f"guidance_scale is {request.guidance:g}; use 0 or 1 for no guidance, or a value "
@@ -105,25 +101,25 @@ class Renderer:
             )
 
     def load(self, revision: RevisionRef, folder: Path) -> Module:
-        """Fetch and verify a revision, and load its UNet, which shares no memory with the file.
+        """Fetch and verify a revision, and load its denoiser, which shares no memory with the file.
 
         Raises:
-            Refused: See `fetch_revision` and `load_unet`.
+            Refused: See `fetch_revision` and `Family.load_denoiser`.
             Transient: The store fails.
         """
         path = fetch_revision(self.store, self.keys, self.soup_uid, revision, folder)
-        parts = self.parts
-        unet: Module = load_unet(parts.unet_config, path, device=parts.device, dtype=parts.dtype)
-        return unet
+        family = self.family
+        denoiser: Module = family.load_denoiser(path, device=family.device, dtype=family.dtype)
+        return denoiser
 
-    def warm_up(self, unet: Module) -> None:
+    def warm_up(self, denoiser: Module) -> None:
         """Draw a first picture, so that the first caller does not wait for the warm-up.
 
         Raises:
             Refused: The picture has NaN values.
         """
         try:
-            self.draw(unet, WARM_UP, 0, lambda: None)
+            self.draw(denoiser, WARM_UP, 0, lambda: None)
         except FloatingPointError as error:
             raise Refused(
                 "The revision's first picture is not made of numbers.",
@@ -132,12 +128,12 @@ class Renderer:
             ) from error
 
     def draw(
-        self, unet: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
+        self, denoiser: Module, request: GenerationRequest, seed: int, on_step: Callable[[], None]
     ) -> bytes:
         """Draw one picture as PNG: the same bytes for the same weights, request and seed.
 
         Args:
-            unet: The revision's UNet.
+            denoiser: The revision's.
             request: What to draw; its seeds are ignored.
             seed: The seed of this picture.
             on_step: Called after each denoising step; an exception from it ends the picture.
@@ -147,15 +143,13 @@ class Renderer:
         """
         # By default NumPy only warns and turns a NaN into some colour.
         with np.errstate(invalid="raise"):
-            (picture,) = sample(
-                self.parts,
-                unet,
+            (picture,) = draw(
+                self.family,
+                denoiser,
                 [request.prompt],
                 [seed],
-                steps=request.steps,
-                guidance=request.guidance,
+                Drawing(request.steps, request.guidance, self.resolution, self.resolution),
                 negatives=[request.negative_prompt],
-                resolution=self.resolution,
                 on_step=lambda _: on_step(),
             )
         return png_of(picture)

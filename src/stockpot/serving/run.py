@@ -25,7 +25,7 @@ from stockpot.api.results import ServeResult
 from stockpot.api.runspec import ServeRun
 from stockpot.api.serving import POD_UID, Granted
 from stockpot.authentication.signatures import GrantVerifier, Recipient
-from stockpot.diffusion.pipeline import load_parts
+from stockpot.diffusion.families.registry import open_family
 from stockpot.metrics.http_server import Response, serve_routes
 from stockpot.metrics.progress import Progress
 from stockpot.serving.admin import admin_app
@@ -80,7 +80,7 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
-            load_parts(base.folder, device="cuda" if torch.cuda.is_available() else "cpu"),
+            open_family(base.folder, device="cuda" if torch.cuda.is_available() else "cpu"),
             spec.resolution,
         )
         models = Models(

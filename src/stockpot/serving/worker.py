@@ -173,7 +173,7 @@ class Worker:
                 for seed in request.seeds:
                     self._raise_if_cancelled(pin, future)
                     on_step = partial(self._raise_if_cancelled, pin, future)
-                    pngs.append(self._draw(pin.unet, request, seed, on_step))
+                    pngs.append(self._draw(pin.denoiser, request, seed, on_step))
                 return GeneratedImages(pin.granted, tuple(pngs))
         except StockpotError as error:
             return error.with_traceback(None)

@@ -1,7 +1,6 @@
 """Admission of a base: a diffusers pipeline folder, checked by allow-lists of files and classes.
 
-Files and classes that are not listed are refused by name. To support another architecture, add its
-class to PIPELINES or COMPONENTS; their names occur nowhere else.
+Files and classes that are not listed are refused by name: `stockpot.store.families` lists them.
 """
 
 import json
@@ -14,59 +13,11 @@ from stockpot.api.runspec import BaseRef
 from stockpot.core.digests import Digest
 from stockpot.errors import ExitCode, Refused
 from stockpot.store.atomic import explained, quoted
+from stockpot.store.families import LAYOUTS, PIPELINE_INDEX, FamilyLayout
 from stockpot.store.port import ObjectStore
 from stockpot.store.ranges import opened
 from stockpot.store.safetensors import read_header
 from stockpot.store.sources import fetch_folder, tree_digest, tree_files
-
-PIPELINE_INDEX = "model_index.json"
-UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-
-PIPELINES = frozenset({"StableDiffusionPipeline"})
-
-Class = tuple[str, str]
-"""Library and class, as in model_index.json."""
-
-COMPONENTS: Mapping[str, frozenset[Class]] = {
-    "unet": frozenset({("diffusers", "UNet2DConditionModel")}),
-    "vae": frozenset(
-        {("diffusers", "AutoencoderKL"), ("stockpot.diffusion.patch_codec", "PatchCodec")}
-    ),
-    "text_encoder": frozenset({("transformers", "CLIPTextModel"), ("transformers", "BertModel")}),
-    "tokenizer": frozenset(
-        {
-            ("transformers", "CLIPTokenizer"),
-            ("transformers", "CLIPTokenizerFast"),
-            ("transformers", "BertTokenizer"),
-            ("transformers", "BertTokenizerFast"),
-        }
-    ),
-    "scheduler": frozenset(
-        {
-            ("diffusers", "DDIMScheduler"),
-            ("diffusers", "DDPMScheduler"),
-            ("diffusers", "PNDMScheduler"),
-            ("diffusers", "EulerDiscreteScheduler"),
-            ("diffusers", "EulerAncestralDiscreteScheduler"),
-            ("diffusers", "DPMSolverMultistepScheduler"),
-        }
-    ),
-    "safety_checker": frozenset({("stable_diffusion", "StableDiffusionSafetyChecker")}),
-    "feature_extractor": frozenset(
-        {("transformers", "CLIPImageProcessor"), ("transformers", "CLIPFeatureExtractor")}
-    ),
-    "image_encoder": frozenset(),
-}
-"""The classes that each component of a pipeline may have. Null is allowed, but not for NEEDED."""
-
-NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "unet": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
-    "vae": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
-    "text_encoder": (("config.json",), ("model.safetensors",)),
-    "tokenizer": (("tokenizer_config.json",), ("vocab.txt", "vocab.json", "tokenizer.json")),
-    "scheduler": (("scheduler_config.json",),),
-}
-"""The required components with their files; any file of a group will do."""
 
 SUFFIXES = frozenset({".json", ".safetensors", ".txt"})
 TEXTS = frozenset({"README", "LICENSE", "LICENCE", "NOTICE", "COPYING", "MODEL_CARD"})
@@ -101,9 +52,9 @@ class OpenBase:
     digest: Digest
 
     @property
-    def unet_weights(self) -> Path:
+    def denoiser_weights(self) -> Path:
         """The weights that ingredients replace."""
-        return self.folder / UNET_WEIGHTS
+        return denoiser_weights(self.folder)
 
 
 def open_base(base: BaseRef, store: ObjectStore, work: Path) -> OpenBase:
@@ -166,9 +117,15 @@ def pixels_per_latent(folder: Path) -> int | None:
     return int(2 ** (len(levels) - 1)) if isinstance(levels, list) and levels else None
 
 
-def unet_parameters(folder: Path) -> int:
-    """Return the number of parameters of the UNet of a base that was admitted."""
-    with opened(folder / UNET_WEIGHTS) as source:
+def denoiser_weights(folder: Path) -> Path:
+    """Return the denoiser's weights of a base that was admitted."""
+    layout = LAYOUTS[str(_read_config(PIPELINE_INDEX, folder / PIPELINE_INDEX)["_class_name"])]
+    return folder / f"{layout.denoiser_stem}.safetensors"
+
+
+def denoiser_parameters(folder: Path) -> int:
+    """Return the number of parameters of the denoiser of a base that was admitted."""
+    with opened(denoiser_weights(folder)) as source:
         return sum(span.elements for span in read_header(source).spans)
 
 
@@ -219,40 +176,44 @@ def _require_no_code(name: str, config: Mapping[str, Any]) -> None:
 
 def _require_pipeline(index: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or pipeline not in PIPELINES:
+    if not isinstance(pipeline, str) or pipeline not in LAYOUTS:
         raise _refused(
             f"the base is a {pipeline!r}, which we do not know",
-            f"use one of: {', '.join(sorted(PIPELINES))}",
+            f"use one of: {', '.join(sorted(LAYOUTS))}",
         )
-    for component, value in index.items():
-        is_setting = component not in COMPONENTS and not isinstance(value, list | dict)
-        if not component.startswith("_") and not is_setting:
-            _require_component(component, value)
-    for component, groups in NEEDED.items():
-        if index.get(component) in (None, [None, None]):
-            raise _refused(f"the base has no {component} in its {PIPELINE_INDEX}", _SAVE_AGAIN)
-        for group in groups:
-            if not any(f"{component}/{name}" in files for name in group):
+    layout = LAYOUTS[pipeline]
+    for name, value in index.items():
+        is_setting = name not in layout.components and not isinstance(value, list | dict)
+        if not name.startswith("_") and not is_setting:
+            _require_class(layout, name, value)
+    for name, component in layout.components.items():
+        if not component.is_needed:
+            continue
+        if index.get(name) in (None, [None, None]):
+            raise _refused(f"the base has no {name} in its {PIPELINE_INDEX}", _SAVE_AGAIN)
+        weights = ((f"{component.weights}.safetensors",),) if component.weights else ()
+        for group in (*component.files, *weights):
+            if not any(f"{name}/{file}" in files for file in group):
                 raise _refused(
-                    f"the base has no {component}/{' or '.join(group)}",
+                    f"the base has no {name}/{' or '.join(group)}",
                     "the upload or the download may have been cut short: bring the whole folder",
                 )
 
 
-def _require_component(component: str, value: Any) -> None:
-    allowed = COMPONENTS.get(component)
-    if allowed is None:
+def _require_class(layout: FamilyLayout, name: str, value: Any) -> None:
+    component = layout.components.get(name)
+    if component is None:
         raise _refused(
-            f"{PIPELINE_INDEX} of the base names the component {component}, which we do not know",
-            f"a pipeline has: {', '.join(sorted(COMPONENTS))}",
+            f"{PIPELINE_INDEX} of the base names the component {name}, which we do not know",
+            f"a pipeline has: {', '.join(sorted(layout.components))}",
         )
     if value == [None, None]:
         return
-    if not isinstance(value, list) or value not in [list(known) for known in allowed]:
-        known = ", ".join(f"{library}.{name}" for library, name in sorted(allowed)) or "null alone"
+    if not isinstance(value, list) or value not in [list(known) for known in component.classes]:
+        known = ", ".join(".".join(kind) for kind in sorted(component.classes)) or "null alone"
         raise _refused(
-            f"the {component} of the base is of a class that is on no list: {json.dumps(value)}",
-            f"a {component} may be: {known}",
+            f"the {name} of the base is of a class that is on no list: {json.dumps(value)}",
+            f"a {name} may be: {known}",
         )
 
 

@@ -24,6 +24,7 @@ from stockpot.core.digests import PREFIX
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MANIFEST = "manifest.json"
+NAMESPACE_MARK = "namespace.json"
 RECORD_LIST = "records.jsonl"
 """The list of the records that an ingredient was trained on."""
 UNLEARNED_LIST = ".list"
@@ -41,7 +42,7 @@ class Keys:
     @property
     def mark(self) -> str:
         """The mark that says which namespace, of all that had the name, the objects belong to."""
-        return f"{self.namespace}/namespace.json"
+        return f"{self.namespace}/{NAMESPACE_MARK}"
 
     def shard(self, shard_uid: str) -> str:
         """The prefix of everything that was made from one shard alone, ending in a slash."""

@@ -1,15 +1,15 @@
-"""Latents and text embeddings of a shard, computed once and cached in the run's scratch folder.
+"""Latents and encoded captions of a shard, computed once and cached in the run's scratch folder.
 
-VAE and text encoder are frozen, so their output for a record is the same at every step. The cache
+VAE and text encoders are frozen, so their output for a record is the same at every step. The cache
 file is named by a digest of its inputs. It is removed with the scratch folder and never stored.
 """
 
 # F flips (1, or 2 with mirrored pictures), N records, U captions, L latent channels,
-# H and W latent size, T prompt tokens, D embedding width.
+# H and W latent size.
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from stockpot.api.training import Training
 from stockpot.core.digests import Digest, digest_of_json, short
 from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.caption_window import count_unread_captions
+from stockpot.diffusion.families.port import Conditions, Family
 from stockpot.diffusion.likeness import LIKENESS_BYTES, likeness_of
-from stockpot.diffusion.pictures import pixels
-from stockpot.diffusion.pipeline import Parts, encode_captions, encode_pictures
+from stockpot.diffusion.pictures import crop_sizes, pixels
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
@@ -35,6 +35,8 @@ from stockpot.process.interruption import raise_if_stopping
 
 _BATCH_SIZE = 64
 _NAMED_AT_MOST = 5
+_CONDITION = "conditions/"
+"""The prefix of conditions among the tensors of a cache file."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,13 @@ class EncodedShard:
 
     latents: Tensor
     """Scaled, float32, shape (F, N, L, H, W)."""
-    embeddings: Tensor
-    """Float32, shape (U, T, D); the first is of the empty caption."""
+    conditions: Conditions
+    """Float32, each with U rows; the first is of the empty caption."""
     captions: Tensor
-    """Index of each record's embedding, shape (N,)."""
+    """Index of each record's row in the conditions, shape (N,)."""
+    sizes: Tensor
+    """Original height and width of each picture, top and left of the crop, and height and width
+    that were aimed at; in pixels, shape (N, 6)."""
     likenesses: Tensor
     """Perceptual hash of each record's picture, uint8, shape (N, 16)."""
     places: Tensor
@@ -69,7 +74,7 @@ class EncodedShard:
 
 
 def encode_records(
-    parts: Parts,
+    family: Family,
     records: Sequence[Record],
     training: Training,
     *,
@@ -82,7 +87,7 @@ def encode_records(
     """Encode a shard, or load what an earlier attempt of the run encoded.
 
     Args:
-        parts: The base's frozen parts.
+        family: The base's frozen parts.
         records: At least one, in order of digest.
         training: Its `resolution`, `random_flip` and `max_corrupt_percent`.
         base: Digest of the base.
@@ -95,14 +100,14 @@ def encode_records(
         Refused: (BAD_DATA) More pictures are corrupt than the training allows; names five.
             (BAD_RUN_SPEC) The resolution does not go into latents.
     """
-    unfit = resolution_complaint(training.resolution, parts.pixels_per_latent)
+    unfit = resolution_complaint(training.resolution, family.size_multiple)
     refuse([unfit] if unfit else [])
     name = digest_of_json(
-        "encoded/3",
+        "encoded/4",
         {
             "base": base,
             "data": data,
-            "device": parts.device.type,
+            "device": family.device.type,
             "flip": training.random_flip,
             "resolution": training.resolution,
         },
@@ -110,14 +115,14 @@ def encode_records(
     kept = work / f"encoded-{short(name)}.safetensors"
     encoded = _load(kept, name)
     if encoded is None:
-        encoded = _encode(parts, records, training, progress, stop)
+        encoded = _encode(family, records, training, progress, stop)
         _save(encoded, kept, name)
     _refuse_too_corrupt(encoded, len(records), training.max_corrupt_percent)
     return encoded
 
 
 def _encode(
-    parts: Parts,
+    family: Family,
     records: Sequence[Record],
     training: Training,
     progress: Progress,
@@ -127,6 +132,7 @@ def _encode(
     latents: list[Tensor] = []
     usable: list[Record] = []
     likenesses: list[bytes] = []
+    sizes: list[Tensor] = []
     places: list[int] = []
     corrupt: list[str] = []
     counter = OmissionCounter()
@@ -141,21 +147,23 @@ def _encode(
                 counter.add(OmissionReason.CORRUPT_PICTURE, str(error))
                 continue
             pictures.append(pixels(decoded.image, training.resolution))
+            sizes.append(crop_sizes(decoded.image, training.resolution))
             likenesses.append(likeness_of(decoded.image))
             places.append(index)
             usable.append(record)
             for note in decoded.notes:
                 counter.add(note, record.name)
         if pictures:
-            latents.append(_latents(parts, torch.stack(pictures), training.random_flip))
+            latents.append(_latents(family, torch.stack(pictures), training.random_flip))
         progress.advance(min(at + _BATCH_SIZE, len(records)))
-    count_unread_captions(parts, usable, counter)
-    texts = ["", *sorted({record.caption for record in usable})]
-    place = {text: number for number, text in enumerate(texts)}
+    count_unread_captions(family.tokenizer, usable, counter)
+    texts = sorted({record.caption for record in usable})
+    place = {text: number for number, text in enumerate(texts, start=1)}
     return EncodedShard(
         latents=torch.cat(latents, dim=1) if latents else torch.zeros(1, 0),
-        embeddings=torch.cat(list(_embeddings(parts, texts, stop))),
+        conditions=_conditions(family, texts, stop),
         captions=torch.tensor([place[record.caption] for record in usable], dtype=torch.int64),
+        sizes=torch.stack(sizes) if sizes else torch.zeros(0, 6, dtype=torch.int64),
         likenesses=torch.tensor([*b"".join(likenesses)], dtype=torch.uint8).view(
             len(usable), LIKENESS_BYTES
         ),
@@ -165,22 +173,25 @@ def _encode(
     )
 
 
-def _latents(parts: Parts, pictures: Tensor, flip: bool) -> Tensor:
+def _latents(family: Family, pictures: Tensor, flip: bool) -> Tensor:
     views = (pictures, pictures.flip(-1)) if flip else (pictures,)
-    return torch.stack([encode_pictures(parts, view).float().cpu() for view in views])
+    return torch.stack([family.encode_pictures(view).float().cpu() for view in views])
 
 
-def _embeddings(parts: Parts, texts: Sequence[str], stop: threading.Event) -> Iterator[Tensor]:
+def _conditions(family: Family, texts: Sequence[str], stop: threading.Event) -> Conditions:
+    encoded = [family.empty_conditions()]
     for at in range(0, len(texts), _BATCH_SIZE):
         raise_if_stopping(stop)
-        yield encode_captions(parts, texts[at : at + _BATCH_SIZE]).float().cpu()
+        encoded.append(family.encode_captions(texts[at : at + _BATCH_SIZE]))
+    return {name: torch.cat([rows[name].float().cpu() for rows in encoded]) for name in encoded[0]}
 
 
 def _save(encoded: EncodedShard, path: Path, name: Digest) -> None:
     tensors = {
         "latents": encoded.latents,
-        "embeddings": encoded.embeddings,
+        **{_CONDITION + name: rows for name, rows in encoded.conditions.items()},
         "captions": encoded.captions,
+        "sizes": encoded.sizes,
         "likenesses": encoded.likenesses,
         "places": encoded.places,
     }
@@ -202,8 +213,13 @@ def _load(path: Path, name: Digest) -> EncodedShard | None:
                 return None
             return EncodedShard(
                 latents=file.get_tensor("latents"),
-                embeddings=file.get_tensor("embeddings"),
+                conditions={
+                    name.removeprefix(_CONDITION): file.get_tensor(name)
+                    for name in file.keys()  # noqa: SIM118
+                    if name.startswith(_CONDITION)
+                },
                 captions=file.get_tensor("captions"),
+                sizes=file.get_tensor("sizes"),
                 likenesses=file.get_tensor("likenesses"),
                 places=file.get_tensor("places"),
                 corrupt=tuple(json.loads(facts["corrupt"])),

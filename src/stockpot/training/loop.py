@@ -19,14 +19,15 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stockpot.api.soups import half_precision_complaint
 from stockpot.api.training import MixedPrecision, Training
-from stockpot.diffusion.pipeline import Unet
+from stockpot.diffusion.families.port import Denoiser, Family
+from stockpot.diffusion.objectives import Objective
 from stockpot.errors import ExitCode, Refused
 from stockpot.extensions import refuse
 from stockpot.metrics.progress import Progress
 from stockpot.process.interruption import raise_if_stopping
 from stockpot.training.checkpoint import Checkpoint, Checkpoints
 from stockpot.training.latent_cache import EncodedShard
-from stockpot.training.methods import Batch, Method, Schedule
+from stockpot.training.methods import Batch, Method
 from stockpot.training.optimizer import learning_rate, read_optimizer
 from stockpot.training.sampling_plan import plan_batch, step_seed
 
@@ -47,11 +48,12 @@ class TrainedWeights:
 
 
 def train(
-    unet: Unet,
+    denoiser: Denoiser,
     encoded: EncodedShard,
     *,
+    family: Family,
     method: Method,
-    schedule: Schedule,
+    objective: Objective,
     training: Training,
     seed: int,
     device: torch.device,
@@ -59,13 +61,14 @@ def train(
     progress: Progress,
     stop: threading.Event,
 ) -> TrainedWeights:
-    """Train a UNet in place, from the newest checkpoint if there is one.
+    """Train a denoiser in place, from the newest checkpoint if there is one.
 
     Args:
-        unet: With the base's weights, float32.
+        denoiser: With the base's weights, float32.
         encoded: The shard.
+        family: Calls the denoiser.
         method: The parameters to train, and their loss.
-        schedule: The noise schedule.
+        objective: What the denoiser has to predict.
         training: Steps, batch size, learning rate and so on.
         seed: The shard's seed; every random draw follows from it.
         device: The device to train on.
@@ -84,13 +87,17 @@ def train(
     total, grad_accum_steps = training.max_train_steps, training.gradient_accumulation_steps
     adamw = read_optimizer(training.optimizer)
     if training.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
+        denoiser.enable_gradient_checkpointing()
     accelerator = Accelerator(
         mixed_precision=training.mixed_precision.value, cpu=device.type == "cpu"
     )
-    state = _State(unet.to(device), method, training)
-    model, optimizer = accelerator.prepare(unet, state.optimizer)
+    state = _State(denoiser.to(device), method, training)
+    model, optimizer = accelerator.prepare(denoiser, state.optimizer)
     model.train()
+
+    def predict(noisy: Tensor, batch: Batch) -> Tensor:
+        return family.predict(model, noisy, batch.levels, batch.conditions, batch.sizes)
+
     if saved := checkpoints.newest():
         state.restore(saved, accelerator.scaler)
     begun = state.step
@@ -106,9 +113,9 @@ def train(
             torch.manual_seed(step_seed(seed, "step", step))
             for micro_step in range(grad_accum_steps):
                 batch = _batch(
-                    encoded, schedule, training, seed, step * grad_accum_steps + micro_step, device
+                    encoded, objective, training, seed, step * grad_accum_steps + micro_step, device
                 )
-                micro_loss = method.loss(batch, model, schedule) / grad_accum_steps
+                micro_loss = method.loss(batch, predict, objective) / grad_accum_steps
                 accelerator.backward(micro_loss)
                 loss += micro_loss.item()
             norm = accelerator.clip_grad_norm_(state.parameters, adamw.max_grad_norm)
@@ -141,9 +148,9 @@ def train(
 class _State:
     """The state that a checkpoint holds."""
 
-    def __init__(self, unet: Unet, method: Method, training: Training) -> None:
-        trained = method.trainable(unet)
-        unet.requires_grad_(False)
+    def __init__(self, denoiser: Denoiser, method: Method, training: Training) -> None:
+        trained = method.trainable(denoiser)
+        denoiser.requires_grad_(False)
         self.names = sorted(trained)
         self.parameters = [trained[name].requires_grad_(True) for name in self.names]
         adamw = read_optimizer(training.optimizer)
@@ -234,7 +241,7 @@ class _State:
 
 def _batch(
     encoded: EncodedShard,
-    schedule: Schedule,
+    objective: Objective,
     training: Training,
     seed: int,
     number: int,
@@ -247,7 +254,7 @@ def _batch(
         records=encoded.records,
         batch_size=training.train_batch_size,
         latent_shape=encoded.latents.shape[2:],
-        timesteps=schedule.scheduler.config.num_train_timesteps,
+        draw_levels=objective.draw_levels,
         flip=training.random_flip,
         captionless=float(training.proportion_empty_prompts),
     )
@@ -255,8 +262,9 @@ def _batch(
     return Batch(
         latents=encoded.latents[drawn.flipped.long(), drawn.records].to(device),
         noise=drawn.noise.to(device),
-        timesteps=drawn.timesteps.to(device),
-        conditions=encoded.embeddings[captions].to(device),
+        levels=drawn.levels.to(device),
+        conditions={name: rows[captions].to(device) for name, rows in encoded.conditions.items()},
+        sizes=encoded.sizes[drawn.records].to(device),
     )
 
 

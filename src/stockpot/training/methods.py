@@ -4,17 +4,17 @@ A method is a class that follows `Method`: `FineTune` here, others in other pack
 (`training/load_method.py` looks them up by name).
 """
 
-# B batch, L latent channels, H and W latent size, T prompt tokens, D embedding width.
+# B batch, L latent channels, H and W latent size.
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
 from torch.nn import Parameter
 
-from stockpot.diffusion.objective import loss_weight, target
-from stockpot.diffusion.pipeline import Unet
+from stockpot.diffusion.families.port import Conditions, Denoiser
+from stockpot.diffusion.objectives import Objective, denoising_losses
 
 
 @dataclass(frozen=True)
@@ -25,53 +25,50 @@ class Batch:
     """Clean and scaled, shape (B, L, H, W)."""
     noise: Tensor
     """Unit Gaussian, of the same shape."""
-    timesteps: Tensor
-    """In [0, num_train_timesteps), shape (B,)."""
-    conditions: Tensor
-    """Text embeddings, shape (B, T, D)."""
+    levels: Tensor
+    """Noise levels of the objective, shape (B,): timesteps, for one."""
+    conditions: Conditions
+    """What the denoiser is told of the captions; each tensor has B rows."""
+    sizes: Tensor
+    """Original height and width of the pictures, top and left of the crop, and height and width
+    that were aimed at; in pixels, shape (B, 6)."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The noise schedule, and the weight of each noise level in the loss."""
-
-    scheduler: Any
-    """The base's diffusers scheduler."""
-    snr_gamma: float | None
-    """The cap of min-SNR weighting; with None every timestep weighs the same."""
+Predict: TypeAlias = Callable[[Tensor, Batch], Tensor]
+"""Calls the denoiser with noisy latents, and with the levels, conditions and sizes of a batch."""
 
 
 class Method(Protocol):
-    """A way to train. It may change the UNet's modules in `trainable`, and nowhere else."""
+    """A way to train. It may change the denoiser's modules in `trainable`, and nowhere else."""
 
-    def trainable(self, unet: Unet) -> Mapping[str, Parameter]:
+    def trainable(self, denoiser: Denoiser) -> Mapping[str, Parameter]:
         """Return the parameters to train, by name; all others stay as the base has them."""
         ...
 
-    def loss(self, batch: Batch, model: Unet, schedule: Schedule) -> Tensor:
+    def loss(self, batch: Batch, predict: Predict, objective: Objective) -> Tensor:
         """Compute the loss of a batch: a scalar, float32. Draws nothing at random."""
         ...
 
-    def publish(self, unet: Unet) -> Mapping[str, Tensor]:
-        """Return the ingredient's tensors: all keys and shapes of the base's UNet, float32."""
+    def publish(self, denoiser: Denoiser) -> Mapping[str, Tensor]:
+        """Return the ingredient's tensors: all keys and shapes of the base's denoiser, float32."""
         ...
 
 
 class FineTune:
-    """Train all weights of the UNet, as diffusers' `train_text_to_image.py` does."""
+    """Train all weights of the denoiser, as diffusers' `train_text_to_image.py` does."""
 
-    def trainable(self, unet: Unet) -> Mapping[str, Parameter]:
-        return dict(unet.named_parameters())
+    def trainable(self, denoiser: Denoiser) -> Mapping[str, Parameter]:
+        return dict(denoiser.named_parameters())
 
-    def loss(self, batch: Batch, model: Unet, schedule: Schedule) -> Tensor:
-        noisy = schedule.scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
-        predicted = model(
-            noisy, batch.timesteps, encoder_hidden_states=batch.conditions, return_dict=False
-        )[0]
-        wanted = target(schedule.scheduler, batch.latents, batch.noise, batch.timesteps)
-        error = (predicted.float() - wanted).square().mean(dim=(1, 2, 3))
-        loss: Tensor = error * loss_weight(schedule.scheduler, batch.timesteps, schedule.snr_gamma)
-        return loss.mean()
+    def loss(self, batch: Batch, predict: Predict, objective: Objective) -> Tensor:
+        losses = denoising_losses(
+            objective,
+            lambda noisy: predict(noisy, batch),
+            batch.latents,
+            batch.noise,
+            batch.levels,
+        )
+        return losses.mean()
 
-    def publish(self, unet: Unet) -> Mapping[str, Tensor]:
-        return dict(unet.state_dict())
+    def publish(self, denoiser: Denoiser) -> Mapping[str, Tensor]:
+        return dict(denoiser.state_dict())

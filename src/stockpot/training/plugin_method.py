@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from stockpot.diffusion.pipeline import Unet
+from stockpot.diffusion.families.port import Denoiser
+from stockpot.diffusion.objectives import Objective
 from stockpot.extensions import LoadedPlugin
-from stockpot.training.methods import Batch, Schedule
+from stockpot.training.methods import Batch, Predict
 
 
 @dataclass
@@ -27,33 +28,33 @@ class PluginMethod:
 
     loaded: LoadedPlugin
     _shapes: dict[str, torch.Size] = field(default_factory=dict)
-    """Shapes of the base's UNet, by key; read before the package changes its modules."""
+    """Shapes of the base's denoiser, by key; read before the package changes its modules."""
 
-    def trainable(self, unet: Unet) -> Mapping[str, Parameter]:
-        self._shapes = {key: tensor.shape for key, tensor in unet.state_dict().items()}
-        trained = self.loaded.call("trainable", unet)
+    def trainable(self, denoiser: Denoiser) -> Mapping[str, Parameter]:
+        self._shapes = {key: tensor.shape for key, tensor in denoiser.state_dict().items()}
+        trained = self.loaded.call("trainable", denoiser)
         if not isinstance(trained, Mapping) or not trained:
             raise self._refused("trainable", "no mapping with at least one parameter", trained)
-        owned = {id(parameter) for parameter in unet.parameters()}
+        owned = {id(parameter) for parameter in denoiser.parameters()}
         for name, parameter in trained.items():
             if not isinstance(parameter, Parameter) or not parameter.is_floating_point():
                 raise self._refused("trainable", f"for {name!r} no float parameter", parameter)
             if id(parameter) not in owned:
                 raise self.loaded.refused(
-                    f"its trainable returned {name!r}, which is no parameter of the UNet"
+                    f"its trainable returned {name!r}, which is no parameter of the denoiser"
                 )
         return trained
 
-    def loss(self, batch: Batch, model: Unet, schedule: Schedule) -> Tensor:
-        loss = self.loaded.call("loss", batch, model, schedule)
+    def loss(self, batch: Batch, predict: Predict, objective: Objective) -> Tensor:
+        loss = self.loaded.call("loss", batch, predict, objective)
         if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
             raise self._refused("loss", "no float scalar", loss)
         if not loss.requires_grad:
             raise self.loaded.refused("its loss depends on no trainable parameter")
         return loss
 
-    def publish(self, unet: Unet) -> Mapping[str, Tensor]:
-        tensors = self.loaded.call("publish", unet)
+    def publish(self, denoiser: Denoiser) -> Mapping[str, Tensor]:
+        tensors = self.loaded.call("publish", denoiser)
         if not isinstance(tensors, Mapping):
             raise self._refused("publish", "no mapping of tensors", tensors)
         for key, tensor in tensors.items():
@@ -61,7 +62,7 @@ class PluginMethod:
                 raise self._refused("publish", f"for {key!r} no tensor", tensor)
             if key not in self._shapes:
                 raise self.loaded.refused(
-                    f"its publish returned {key!r}, which the base's UNet does not have"
+                    f"its publish returned {key!r}, which the base's denoiser does not have"
                 )
             if tensor.shape != self._shapes[key]:
                 raise self.loaded.refused(
@@ -70,7 +71,7 @@ class PluginMethod:
                 )
         if missing := sorted(self._shapes.keys() - tensors.keys()):
             raise self.loaded.refused(
-                f"its publish left out {len(missing)} of the UNet's tensors: {missing[0]}"
+                f"its publish left out {len(missing)} of the denoiser's tensors: {missing[0]}"
             )
         return tensors
 

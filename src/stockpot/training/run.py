@@ -19,7 +19,7 @@ from stockpot.api.runspec import TrainRun
 from stockpot.core.digests import Digest, digest_of_records
 from stockpot.core.omissions import combine
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
-from stockpot.diffusion.pipeline import load_parts, load_unet, noise_schedule
+from stockpot.diffusion.families.registry import open_family
 from stockpot.diffusion.records import Record, exclude, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
@@ -36,7 +36,6 @@ from stockpot.training.checkpoint import Checkpoints
 from stockpot.training.latent_cache import EncodedShard, encode_records
 from stockpot.training.load_method import load_method
 from stockpot.training.loop import TrainedWeights, train
-from stockpot.training.methods import Schedule
 from stockpot.training.optimizer import read_optimizer
 from stockpot.training.publish import publish_ingredient, update_manifest, write_weights
 
@@ -187,9 +186,11 @@ def _train(
     """Encode and train on the GPU, or on the CPU where there is none."""
     training = spec.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = load_parts(base.folder, device=device)
+    family = open_family(base.folder, device=device)
+    gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
+    objective = family.objective(snr_gamma=gamma)
     encoded = encode_records(
-        parts,
+        family,
         records,
         training,
         base=base.digest,
@@ -200,12 +201,12 @@ def _train(
     )
     for corrupt in encoded.corrupt:
         log.warning("Left a picture out", picture=corrupt)
-    gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
     trained = train(
-        load_unet(parts.unet_config, base.unet_weights, device=device),
+        family.load_denoiser(base.denoiser_weights, device=device, dtype=torch.float32),
         encoded,
+        family=family,
         method=load_method(training.method),
-        schedule=Schedule(noise_schedule(parts), gamma),
+        objective=objective,
         training=training,
         seed=shard_seed(training, data),
         device=device,

@@ -1,4 +1,4 @@
-"""The random choices of each batch: records, flips, empty captions, timesteps and noise.
+"""The random choices of each batch: records, flips, empty captions, noise levels and noise.
 
 Batch k is a function of (seed, k), from generators made for it alone. So no random state is saved:
 a resumed run samples the same batches.
@@ -6,7 +6,7 @@ a resumed run samples the same batches.
 
 # B batch, L latent channels, H and W latent size.
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,8 +27,8 @@ class SamplingPlan:
     """True for mirrored pictures, shape (B,), bool."""
     captionless: Tensor
     """True for records with an empty caption, shape (B,), bool."""
-    timesteps: Tensor
-    """Shape (B,)."""
+    levels: Tensor
+    """Noise levels, shape (B,)."""
     noise: Tensor
     """Unit Gaussian, shape (B, L, H, W)."""
 
@@ -40,7 +40,7 @@ def plan_batch(
     records: int,
     batch_size: int,
     latent_shape: Sequence[int],
-    timesteps: int,
+    draw_levels: Callable[[int, torch.Generator], Tensor],
     flip: bool,
     captionless: float,
 ) -> SamplingPlan:
@@ -52,7 +52,7 @@ def plan_batch(
         records: The number of records. Each epoch goes through all of them in a new order.
         batch_size: Records in a batch; it may reach into the next epoch.
         latent_shape: (L, H, W) of one record.
-        timesteps: Noise levels of the schedule.
+        draw_levels: Draws so many noise levels.
         flip: Whether to mirror half of the pictures.
         captionless: The share of records with an empty caption, in [0, 1].
     """
@@ -67,7 +67,7 @@ def plan_batch(
         records=torch.stack([orders[place // records][place % records] for place in places]),
         flipped=(coins[0] < 0.5) & flip,
         captionless=coins[1] < captionless,
-        timesteps=torch.randint(timesteps, (batch_size,), generator=dice),
+        levels=draw_levels(batch_size, dice),
         noise=torch.randn((batch_size, *latent_shape), generator=dice),
     )
 

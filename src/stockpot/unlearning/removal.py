@@ -4,17 +4,17 @@ from collections.abc import Iterable, Sequence
 
 from stockpot.api.manifest import Manifest
 from stockpot.api.runspec import FormerRecords, KeptTrainings
-from stockpot.store.keys import MANIFEST
+from stockpot.store.keys import MANIFEST, NAMESPACE_MARK
 from stockpot.store.port import ObjectInfo
 
-RECORDS = ("receipts", "tombstones", "inventories", "unlearned")
-"""Folders of a namespace that are kept for ever; they hold nothing that was learnt."""
+KEPT_FOR_EVER = ("receipts", "tombstones", "inventories", "unlearned", NAMESPACE_MARK)
+"""What is kept below a namespace's prefix; nothing that was learnt is in it."""
 ARTEFACTS = ("soups", "shards")
 
 
 def learnt_objects(infos: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
     """Select the objects of a namespace that may hold something learnt."""
-    return tuple(info for info in infos if info.key.split("/")[1] not in RECORDS)
+    return tuple(info for info in infos if info.key.split("/")[1] not in KEPT_FOR_EVER)
 
 
 def is_in_artefacts(key: str) -> bool:

@@ -9,9 +9,9 @@ class CrossAttention(FineTune):  # its `loss` and `publish` fit
         projections = CrossAttentionOptions(**options).projections
         self.endings = ("",) if projections == "all" else ("to_k.weight", "to_v.weight")
 
-    def trainable(self, unet):
+    def trainable(self, denoiser):
         return {
             name: parameter
-            for name, parameter in unet.named_parameters()
+            for name, parameter in denoiser.named_parameters()
             if ".attn2." in name and name.endswith(self.endings)
         }

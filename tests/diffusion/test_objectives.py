@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from stockpot.diffusion.objective import PREDICTION_TYPES, loss_weight, target
+from stockpot.diffusion.objectives import PREDICTION_TYPES, Ddpm
 from stockpot.errors import ExitCode, Refused
 
 # Alpha-bars, and so signal-to-noise ratios 4, 1, 1/4 and 0: the last step is pure noise.
@@ -42,14 +42,14 @@ def example_schedule(prediction_type: str) -> Any:
 def test_the_weights_are_min_snr_as_computed_by_hand(
     prediction_type: str, expected: list[float]
 ) -> None:
-    weight = loss_weight(a_scheduler(prediction_type), EVERY_STEP, snr_gamma=2.0)
+    weight = Ddpm(a_scheduler(prediction_type), 2.0).weight(EVERY_STEP)
 
     torch.testing.assert_close(weight, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_without_a_gamma_every_step_counts_one(prediction_type: str) -> None:
-    weight = loss_weight(a_scheduler(prediction_type), EVERY_STEP, snr_gamma=None)
+    weight = Ddpm(a_scheduler(prediction_type), None).weight(EVERY_STEP)
 
     assert weight.tolist() == [1.0, 1.0, 1.0, 1.0]
 
@@ -59,7 +59,7 @@ def test_every_weight_of_a_zero_terminal_snr_schedule_is_finite(prediction_type:
     scheduler = example_schedule(prediction_type)
     assert scheduler.alphas_cumprod[-1] < 1e-7
 
-    weight = loss_weight(scheduler, torch.arange(1000), snr_gamma=5.0)
+    weight = Ddpm(scheduler, 5.0).weight(torch.arange(1000))
 
     assert weight.isfinite().all()
     assert weight.dtype == torch.float32
@@ -68,7 +68,7 @@ def test_every_weight_of_a_zero_terminal_snr_schedule_is_finite(prediction_type:
 
 
 def test_the_step_from_pure_noise_is_learnt_when_the_model_predicts_the_sample() -> None:
-    weight = loss_weight(example_schedule("sample"), torch.tensor([999]), snr_gamma=5.0)
+    weight = Ddpm(example_schedule("sample"), 5.0).weight(torch.tensor([999]))
 
     torch.testing.assert_close(weight, torch.tensor([1.0]))
 
@@ -78,8 +78,8 @@ def test_min_snr_weighs_the_error_of_the_clean_latents_alike_for_epsilon_and_v()
     snr = (ALPHAS / (1 - ALPHAS))[:3]
     steps = EVERY_STEP[:3]
 
-    epsilon = loss_weight(a_scheduler("epsilon"), steps, snr_gamma=2.0) * snr
-    velocity = loss_weight(a_scheduler("v_prediction"), steps, snr_gamma=2.0) * (snr + 1)
+    epsilon = Ddpm(a_scheduler("epsilon"), 2.0).weight(steps) * snr
+    velocity = Ddpm(a_scheduler("v_prediction"), 2.0).weight(steps) * (snr + 1)
 
     torch.testing.assert_close(epsilon, snr.clamp(max=2))
     torch.testing.assert_close(velocity, snr.clamp(max=2))
@@ -101,7 +101,7 @@ def test_the_target_follows_the_prediction_type(prediction_type: str, expected: 
     latents, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     timesteps = torch.tensor([1, 3])
 
-    actual = target(a_scheduler(prediction_type), latents, noise, timesteps)
+    actual = Ddpm(a_scheduler(prediction_type)).target(latents, noise, timesteps)
 
     assert callable(expected)
     wanted: Tensor = expected(latents, noise)
@@ -111,15 +111,13 @@ def test_the_target_follows_the_prediction_type(prediction_type: str, expected: 
 def test_an_unknown_prediction_type_is_refused_by_name() -> None:
     scheduler = a_scheduler("flow")
 
-    with pytest.raises(Refused, match="'flow'") as weighing:
-        loss_weight(scheduler, EVERY_STEP, snr_gamma=5.0)
-    with pytest.raises(Refused, match="'flow'") as asking:
-        target(scheduler, torch.zeros(4, 1), torch.zeros(4, 1), EVERY_STEP)
+    with pytest.raises(Refused, match="'flow'") as refused:
+        Ddpm(scheduler)
 
-    assert weighing.value.exit_code == asking.value.exit_code == ExitCode.BAD_BASE
+    assert refused.value.exit_code == ExitCode.BAD_BASE
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, float("nan")])
 def test_a_gamma_that_gives_no_weight_is_refused(gamma: float) -> None:
     with pytest.raises(Refused, match="snrGamma"):
-        loss_weight(a_scheduler("sample"), EVERY_STEP, snr_gamma=gamma)
+        Ddpm(a_scheduler("sample"), gamma)
