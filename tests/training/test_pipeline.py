@@ -33,7 +33,7 @@ def denoiser(family: Family, base: Path) -> Denoiser:
 
 
 def load(family: Family, weights: Path) -> Denoiser:
-    return family.load_denoiser(weights, device="cpu", dtype=torch.float32)
+    return family.load_denoiser([weights], device="cpu", dtype=torch.float32)
 
 
 def a_drawing(steps: int, guidance: float = 3.0) -> Drawing:

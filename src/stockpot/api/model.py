@@ -23,6 +23,12 @@ DecimalString = Annotated[
 ]
 """A non-negative decimal, written as a string: floats differ between languages, strings do not."""
 
+SignedDecimalString = Annotated[
+    str,
+    StringConstraints(pattern=r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?$", strict=True),
+]
+"""A decimal that may be negative, written as a string."""
+
 DigestString = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

@@ -59,6 +59,8 @@ class BaseRef(Model):
     location: Location
     digest: DigestString | None = None
     """The expected digest; if unset, the result reports the digest."""
+    variant: str | None = None
+    """The variant of its weights, such as `fp16`; if unset, those without one."""
 
 
 class ObjectRef(Model):

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stockpot.api.model import DecimalString, Model, Rule
+from stockpot.api.model import DecimalString, Model, Rule, SignedDecimalString
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
@@ -72,6 +72,52 @@ class Ema(Model):
     """Whether the ingredient is the average instead of the last step's weights."""
 
 
+class LevelDistribution(StrEnum):
+    """How noise levels are drawn in flow matching."""
+
+    UNIFORM = "Uniform"
+    LOGIT_NORMAL = "LogitNormal"
+    MODE = "Mode"
+
+
+class FlowMatchingTraining(Model):
+    """Training of bases that predict a velocity, such as FLUX."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.shift) || double(self.shift) > 0.0",
+            "shift must be above 0; 1 leaves noise levels as they are drawn",
+            lambda flow: flow.shift is None or Fraction(flow.shift) > 0,
+            "shift",
+        ),
+        Rule(
+            "!has(self.shift) || !has(self.shiftByResolution) || !self.shiftByResolution",
+            "shift and shiftByResolution exclude each other: name one of them",
+            lambda flow: flow.shift is None or not flow.shift_by_resolution,
+            "shift",
+        ),
+        Rule(
+            "!has(self.logitStd) || double(self.logitStd) > 0.0",
+            "logitStd must be above 0",
+            lambda flow: Fraction(flow.logit_std) > 0,
+            "logitStd",
+        ),
+    )
+
+    levels: LevelDistribution = LevelDistribution.UNIFORM
+    """`Uniform`, `LogitNormal` or `Mode`: `weighting_scheme` of diffusers' scripts."""
+    logit_mean: SignedDecimalString = "0"
+    """Mean of LogitNormal: above 0, more noise."""
+    logit_std: DecimalString = "1"
+    mode_scale: DecimalString = "1.29"
+    shift: DecimalString | None = None
+    """Moves noise levels towards noise; if unset, it is that of the base's scheduler."""
+    shift_by_resolution: bool = False
+    """Whether the shift follows from the resolution, as the base's scheduler does in sampling."""
+    guidance_scale: DecimalString = "3.5"
+    """The guidance that a base distilled with guidance is told in training."""
+
+
 class Training(Model):
     """How every shard of a soup is trained, each alone, from the base."""
 
@@ -109,6 +155,11 @@ class Training(Model):
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
     snr_gamma: DecimalString | None = None
     """Min-SNR weighting of the loss (Hang et al. 2023); if unset, timesteps have equal weights."""
+    noise_offset: DecimalString | None = None
+    """Adds so much of one random number per channel to the noise, so that very dark and very light
+    pictures are learnt; for bases with a DDPM schedule."""
+    flow_matching: FlowMatchingTraining | None = None
+    """For bases that predict a velocity, such as FLUX."""
     ema: Ema | None = None
     proportion_empty_prompts: DecimalString = "0.1"
     """The share of captions left empty, so that guidance has an unconditional model."""

@@ -32,6 +32,7 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, e
 COMMANDS: Mapping[str, Entry] = {
     "lint": Entry("Check manifests, and report every mistake with its line and its fix."),
     "local": Entry("Run soups on this machine, without a cluster."),
+    "check": Entry("Check what a Soup is made from, and name every fault at once."),
     "merge": Entry("Average checkpoints exactly, each element rounded once."),
     "diff": Entry("Compare two checkpoints tensor by tensor."),
     "plan": Entry("Show what each shard on a cluster lacks, and what the operator does next."),

@@ -30,11 +30,16 @@ BYTE_FIELDS = (
     "seed",
     "max_corrupt_percent",
 )
+LATER_BYTE_FIELDS = ("noise_offset", "flow_matching")
+"""Fields that came later: unset, they are not part of the key, so that no key changed with them."""
 
 
 def training_key(base: Digest, data: Digest, training: Training) -> Digest:
     """Return the key of training these records from this base with these settings."""
     fields = training.model_dump(mode="json", by_alias=True, include=set(BYTE_FIELDS))
+    fields |= training.model_dump(
+        mode="json", by_alias=True, include=set(LATER_BYTE_FIELDS), exclude_none=True
+    )
     return digest_of_json(
         "training-key/1",
         {"base": base, "data": data, "semantics": TRAINING_SEMANTICS, "training": fields},

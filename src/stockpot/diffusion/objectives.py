@@ -3,22 +3,44 @@
 Shared by the training of bases and of shards and by the held-out loss: no model, no optimizer. What
 is random is drawn from generators that callers bring.
 
-    Ddpm          noise levels are timesteps of a schedule; epsilon, v or sample is predicted
+    Ddpm          levels are timesteps of a schedule; epsilon, v or the sample is predicted
+    FlowMatching  levels are shares of noise in (0, 1]; the velocity is predicted
 """
 
 # B batch. Latents and noise have any shape that begins with B.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from stockpot.api.training import FlowMatchingTraining, LevelDistribution, Training
 from stockpot.errors import ExitCode, Refused
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What a user decides of an objective; the rest follows from the base."""
+
+    snr_gamma: float | None = None
+    """The cap of min-SNR weighting; None weighs all levels alike."""
+    flow: FlowMatchingTraining | None = None
+    """Settings of flow matching; None takes the base's."""
+    resolution: int = 0
+    """Side of the pictures in pixels, for a shift by resolution."""
+
+    @staticmethod
+    def of(training: Training) -> ObjectiveSettings:
+        """Take the settings of a training."""
+        gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
+        return ObjectiveSettings(gamma, training.flow_matching, training.resolution)
 
 
 class Objective(Protocol):
@@ -126,6 +148,51 @@ class Ddpm:
     @property
     def _timesteps(self) -> int:
         return int(self._scheduler.config.num_train_timesteps)
+
+
+class FlowMatching:
+    """Rectified flow (Liu et al. 2022, arXiv:2209.03003): a level is the share of noise.
+
+    Noisy latents are (1 - s) x + s n, and n - x is predicted. A shift moves levels towards noise,
+    to shift * s / (1 + (shift - 1) * s) (Esser et al. 2024, arXiv:2403.03206, section 5.3.2).
+    """
+
+    def __init__(self, shift: float, settings: FlowMatchingTraining) -> None:
+        """Take a shift, > 0; 1 leaves levels as they are drawn."""
+        self._shift, self._settings = shift, settings
+
+    def draw_levels(self, count: int, dice: torch.Generator) -> Tensor:
+        return self._levels(torch.rand(count, generator=dice, dtype=torch.float64))
+
+    def levels_at(self, shares: Sequence[float]) -> Tensor:
+        return self._levels(torch.tensor(shares, dtype=torch.float64))
+
+    def add_noise(self, latents: Tensor, noise: Tensor, levels_B: Tensor) -> Tensor:  # noqa: N803
+        share = levels_B.view(-1, *[1] * (latents.dim() - 1))
+        return (1 - share) * latents + share * noise
+
+    def target(self, latents: Tensor, noise: Tensor, levels_B: Tensor) -> Tensor:  # noqa: N803
+        return noise - latents
+
+    def weight(self, levels_B: Tensor) -> Tensor:  # noqa: N803
+        return torch.ones(levels_B.shape, device=levels_B.device)
+
+    def _levels(self, shares: Tensor) -> Tensor:
+        """Map quantiles in [0, 1) to levels in (0, 1], float32: the first are the noisiest."""
+        settings = self._settings
+        match settings.levels:
+            case LevelDistribution.UNIFORM:
+                levels = 1 - shares
+            case LevelDistribution.LOGIT_NORMAL:
+                mean, std = float(settings.logit_mean), float(settings.logit_std)
+                normal = torch.special.ndtri((1 - shares).clamp(1e-6, 1 - 1e-6))
+                levels = torch.sigmoid(mean + std * normal)
+            case _:
+                # Esser et al. 2024, equation 20.
+                scale = float(settings.mode_scale)
+                bend = torch.cos(math.pi / 2 * shares) ** 2 - 1 + shares
+                levels = (1 - shares - scale * bend).clamp(min=1e-6)
+        return (self._shift * levels / (1 + (self._shift - 1) * levels)).float()
 
 
 def denoising_losses(

@@ -181,16 +181,21 @@ class PromptReader:
         )
 
 
-def limit_window(tokenizer: Any, text_encoder: Any) -> None:
+def limit_window(tokenizer: Any, text_encoder: Any, *, at_most: int = UNLIMITED_TOKENS) -> None:
     """Have the tokenizer cut and pad where the text encoder ends.
 
     The tokenizer's configuration says how long texts are; the encoder cannot read more than it has
     positions for, whatever the tokenizer says.
 
+    Args:
+        tokenizer: Changed in place.
+        text_encoder: Whose positions count.
+        at_most: How many tokens the denoiser was trained with, where neither says so.
+
     Raises:
         Refused: (BAD_BASE) Neither says how many tokens are read.
     """
-    window = min(int(tokenizer.model_max_length), _positions(text_encoder))
+    window = min(int(tokenizer.model_max_length), _positions(text_encoder), at_most)
     if not 0 < window < UNLIMITED_TOKENS:
         raise Refused(
             "The base does not say how many tokens its text encoder reads.",

@@ -13,7 +13,7 @@ from torch import Tensor
 from stockpot.api.options import HeldoutLossOptions
 from stockpot.core.omissions import OmissionCounter
 from stockpot.diffusion.families.port import Conditions
-from stockpot.diffusion.objectives import Objective, denoising_losses
+from stockpot.diffusion.objectives import Objective, ObjectiveSettings, denoising_losses
 from stockpot.diffusion.pictures import crop_sizes, pixels
 from stockpot.diffusion.records import CorruptPicture, Record
 from stockpot.errors import ExitCode, Refused
@@ -29,7 +29,9 @@ class HeldoutLoss(HeldoutLossOptions):
         losses: dict[str, list[float]] = defaultdict(list)
         counter = OmissionCounter()
         family, records = revision.family, revision.records
-        objective = family.objective(snr_gamma=self.snr_gamma)
+        is_weighed = family.weighs_by_snr or "snr_gamma" in self.model_fields_set
+        gamma = self.snr_gamma if is_weighed else None
+        objective = family.objective(ObjectiveSettings(snr_gamma=gamma))
         decoded = [_decode(record, counter) for record in records]
         side = revision.resolution
         latents = family.encode_pictures(torch.stack([pixels(image, side) for image in decoded]))

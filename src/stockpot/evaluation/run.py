@@ -75,7 +75,7 @@ def run(
         base = open_base(spec.base, store, scratch / "base")
         weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
         family = open_family(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        denoiser = family.load_denoiser(weights, device=family.device, dtype=family.dtype)
+        denoiser = family.load_denoiser([weights], device=family.device, dtype=family.dtype)
         revision = EvaluatedRevision(
             family, denoiser, records, spec.resolution, progress.advance, stop
         )

@@ -21,7 +21,7 @@ from stockpot.errors import ExitCode, Refused, StockpotError
 from stockpot.local.environment import FolderEnvironment
 from stockpot.local.machine import Fault, lacks_gpu
 from stockpot.local.objects import ObjectFolder
-from stockpot.store.base import pixels_per_latent, require_base
+from stockpot.store.base import require_base, resolution_multiple
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class SourceCheck:
             _, folder = self._folder(spec.base)
             if folder is None:
                 return
-            require_base(folder)
-            step = pixels_per_latent(folder)
+            require_base(folder, spec.base.variant or "")
+            step = resolution_multiple(folder)
         except StockpotError as error:
             why = Complaint(error.message, help=error.help)
             yield from _at(manifest, why, ("spec", "base"), error.exit_code)

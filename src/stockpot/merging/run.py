@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
@@ -31,12 +31,11 @@ from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
 from stockpot.process.cpu_limit import cores
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
-from stockpot.store.base import open_base, pixels_per_latent
+from stockpot.store.base import open_base, open_denoiser, resolution_multiple
 from stockpot.store.keys import SUMS, WEIGHTS, Keys
 from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
 from stockpot.store.port import ObjectStore
-from stockpot.store.ranges import opened
 from stockpot.store.receipts import chain_head
 from stockpot.store.tombstones import refuse_forgotten
 
@@ -87,11 +86,13 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         else:
             opened_base = open_base(spec.base, store, scratch)
             base = opened_base.digest
-            with help_for_own_files(), opened(opened_base.denoiser_weights) as source:
-                only = read_checkpoint(source.name, [source])
+            with help_for_own_files(), ExitStack() as stack:
+                sources = open_denoiser(opened_base.folder, stack)
+                only = read_checkpoint(sources[0].name, sources)
                 weights, _ = write_mean([only], [1], context)
-                made = MergedSoup(weights, MergeWay.FROM_SCRATCH, source.size_bytes)
-            pixels = pixels_per_latent(opened_base.folder)
+                read_bytes = sum(source.size_bytes for source in sources)
+                made = MergedSoup(weights, MergeWay.FROM_SCRATCH, read_bytes)
+            pixels = resolution_multiple(opened_base.folder)
         manifest = _manifest(spec, base)
         finished = _finished(manifest, made, time.monotonic() - began_s, pixels)
         head = chain_head(store, keys, spec.soup.uid)

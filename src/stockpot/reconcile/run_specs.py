@@ -288,7 +288,8 @@ def shard_ref(shard: DataShard) -> ObjectRef:
 def base_ref(soup: Soup, environment: Environment) -> BaseRef:
     """Return the base with its declared digest, or else the one recorded at first use."""
     digest = soup.spec.base.digest or soup.status.base_digest
-    return BaseRef(location=environment.locate(soup.spec.base), digest=digest)
+    base = soup.spec.base
+    return BaseRef(location=environment.locate(base), digest=digest, variant=base.variant)
 
 
 def lineage_pairs(lineage: Lineage) -> tuple[LineagePair, ...]:

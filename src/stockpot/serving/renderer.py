@@ -109,7 +109,7 @@ class Renderer:
         """
         path = fetch_revision(self.store, self.keys, self.soup_uid, revision, folder)
         family = self.family
-        denoiser: Module = family.load_denoiser(path, device=family.device, dtype=family.dtype)
+        denoiser: Module = family.load_denoiser([path], device=family.device, dtype=family.dtype)
         return denoiser
 
     def warm_up(self, denoiser: Module) -> None:

@@ -35,6 +35,8 @@ class FamilyLayout:
     denoiser: str
     """The component that is trained and merged: `unet` or `transformer`."""
     components: Mapping[str, Component] = field(default_factory=dict)
+    latents_per_token: int = 1
+    """Latents along one side of what the denoiser sees as one token."""
 
     @property
     def denoiser_stem(self) -> str:
@@ -51,7 +53,10 @@ def _model(library: str, *names: str, others: frozenset[Class] = frozenset()) ->
     return Component(classes, (("config.json",),), stem)
 
 
-_TOKENIZER_FILES = (("tokenizer_config.json",), ("vocab.txt", "vocab.json", "tokenizer.json"))
+_TOKENIZER_FILES = (
+    ("tokenizer_config.json",),
+    ("vocab.txt", "vocab.json", "tokenizer.json", "spiece.model"),
+)
 _DDPM_SCHEDULERS = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -79,7 +84,9 @@ _VAE = _model(
 )
 _OPTIONAL: Mapping[str, Component] = {
     "safety_checker": Component(
-        frozenset({("stable_diffusion", "StableDiffusionSafetyChecker")}), is_needed=False
+        frozenset({("stable_diffusion", "StableDiffusionSafetyChecker")}),
+        weights=_ENCODER,
+        is_needed=False,
     ),
     "feature_extractor": Component(
         frozenset(
@@ -101,6 +108,35 @@ LAYOUTS: Mapping[str, FamilyLayout] = {
             "scheduler": _scheduler(*_DDPM_SCHEDULERS),
             **_OPTIONAL,
         },
+    ),
+    "StableDiffusionXLPipeline": FamilyLayout(
+        "unet",
+        {
+            "unet": _model("diffusers", "UNet2DConditionModel"),
+            "vae": _VAE,
+            "text_encoder": _model("transformers", "CLIPTextModel"),
+            "text_encoder_2": _model("transformers", "CLIPTextModelWithProjection"),
+            "tokenizer": _tokenizer("CLIPTokenizer"),
+            "tokenizer_2": _tokenizer("CLIPTokenizer"),
+            "scheduler": _scheduler(*_DDPM_SCHEDULERS),
+            "feature_extractor": _OPTIONAL["feature_extractor"],
+            "image_encoder": _OPTIONAL["image_encoder"],
+        },
+    ),
+    "FluxPipeline": FamilyLayout(
+        "transformer",
+        {
+            "transformer": _model("diffusers", "FluxTransformer2DModel"),
+            "vae": _VAE,
+            "text_encoder": _model("transformers", "CLIPTextModel"),
+            "text_encoder_2": _model("transformers", "T5EncoderModel"),
+            "tokenizer": _tokenizer("CLIPTokenizer"),
+            "tokenizer_2": _tokenizer("T5Tokenizer"),
+            "scheduler": _scheduler("FlowMatchEulerDiscreteScheduler"),
+            "feature_extractor": _OPTIONAL["feature_extractor"],
+            "image_encoder": _OPTIONAL["image_encoder"],
+        },
+        latents_per_token=2,
     ),
 }
 """By the pipeline's class."""

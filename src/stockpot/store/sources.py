@@ -8,8 +8,10 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from stockpot.api.runspec import Location, Place
@@ -42,18 +44,8 @@ def fetch_folder(
         Transient: The store or the disk fails.
     """
     if location.place is Place.FOLDER:
-        folder = Path(location.path)
-        with explained(folder):
-            if not folder.is_dir():
-                raise Refused(
-                    f"there is no folder {folder}",
-                    help="look at the source's path, and whether its volume is mounted",
-                    exit_code=exit_code,
-                )
-        return folder
+        return require_folder(Path(location.path), exit_code=exit_code)
     prefix = location.path.strip("/") + "/"
-    with explained(into), suppress(FileNotFoundError):
-        shutil.rmtree(into)
     # Some tools write an empty object for each folder; these are skipped.
     keys = [info.key for info in store.list(prefix) if not info.key.endswith("/")]
     if not keys:
@@ -64,25 +56,57 @@ def fetch_folder(
         )
 
     paths = {key: _path_of(key.removeprefix(prefix), exit_code) for key in keys}
+    return fetch_keys(paths, store, into)
+
+
+def fetch_keys(paths: Mapping[str, str], store: ObjectStore, into: Path) -> Path:
+    """Download objects into a folder, whose content is replaced.
+
+    Args:
+        paths: Each object's key, and its path in the folder.
+        store: Holds the objects.
+        into: A folder for this fetch alone.
+
+    Raises:
+        Transient: The store or the disk fails.
+    """
+    with explained(into), suppress(FileNotFoundError):
+        shutil.rmtree(into)
 
     def fetch(key: str) -> None:
         try:
             store.get_file(key, into / paths[key])
         except KeyError as error:
             raise Transient(
-                f"{key} was removed from the store while {prefix} was read",
+                f"{key} was removed from the store while its folder was read",
                 help="wait until the folder is no longer being changed, then run it again",
             ) from error
 
     # Small files alternate between waiting for network and disk: fetching several overlaps both.
     pool = ThreadPoolExecutor(CONNECTIONS)
     try:
-        for _ in pool.map(fetch, keys):
+        for _ in pool.map(fetch, paths):
             pass
     finally:
         # After the first failure, pending fetches are not begun.
         pool.shutdown(cancel_futures=True)
     return into
+
+
+def require_folder(folder: Path, *, exit_code: ExitCode) -> Path:
+    """Return a folder, or refuse it where there is none.
+
+    Raises:
+        Refused: There is no such folder.
+    """
+    with explained(folder):
+        if not folder.is_dir():
+            raise Refused(
+                f"there is no folder {folder}",
+                help="look at the source's path, and whether its volume is mounted",
+                exit_code=exit_code,
+            )
+    return folder
 
 
 def _path_of(key: str, exit_code: ExitCode) -> str:
@@ -107,25 +131,52 @@ def tree_files(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> dict
             device; or a name that is not UTF-8.
         Transient: A folder cannot be read.
     """
-    by_name: dict[str, Path] = {}
-    root = folder.resolve()
+    tree = folder_tree(folder)
+    for name, why in tree.unusable.items():
+        raise Refused(
+            f"{_printable(folder / name)} {why}",
+            help=f"copy the folder with its links resolved: cp -rL {quoted(folder)} COPY",
+            exit_code=exit_code,
+        )
+    return dict(tree.files)
+
+
+@dataclass(frozen=True)
+class FolderTree:
+    """The files of a folder, by their POSIX path in it."""
+
+    files: Mapping[str, Path]
+    unusable: Mapping[str, str]
+    """What is no file of the folder, and why."""
+
+
+def folder_tree(folder: Path, *, also: Sequence[Path] = ()) -> FolderTree:
+    """List every file of a folder, including hidden ones.
+
+    Args:
+        folder: The folder.
+        also: Other folders that links of this one may lead to.
+
+    Raises:
+        Transient: A folder cannot be read.
+    """
+    files: dict[str, Path] = {}
+    unusable: dict[str, str] = {}
+    roots = (folder.resolve(), *also)
 
     def unreadable(error: OSError) -> None:
         raise problem(error, Path(error.filename or folder)) from error
 
-    for above, folders, files in os.walk(folder, onerror=unreadable):
+    for above, folders, names in os.walk(folder, onerror=unreadable):
         links = [name for name in folders if Path(above, name).is_symlink()]
-        for name in (*files, *links):
+        for name in (*names, *links):
             path = Path(above, name)
-            why = _fault(path, root)
-            if why:
-                raise Refused(
-                    f"{_printable(path)} {why}",
-                    help=f"copy the folder with its links resolved: cp -rL {quoted(folder)} COPY",
-                    exit_code=exit_code,
-                )
-            by_name[path.relative_to(folder).as_posix()] = path
-    return by_name
+            inside = path.relative_to(folder).as_posix()
+            if why := _fault(path, roots):
+                unusable[inside] = why
+            else:
+                files[inside] = path
+    return FolderTree(files, unusable)
 
 
 def tree_digest(folder: Path, *, exit_code: ExitCode = ExitCode.BAD_DATA) -> Digest:
@@ -147,13 +198,16 @@ def file_digest(path: Path) -> Digest:
         return Digest(PREFIX + hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _fault(path: Path, root: Path) -> str | None:
+def _fault(path: Path, roots: Sequence[Path]) -> str | None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return "has a name that is no UTF-8"
     with explained(path):
-        if path.is_symlink() and (not path.exists() or not path.resolve().is_relative_to(root)):
+        # A link that leads round in a circle does not exist, and cannot be resolved.
+        if path.is_symlink() and not (
+            path.exists() and any(path.resolve().is_relative_to(root) for root in roots)
+        ):
             return "is a link that leaves the folder"
         mode = path.stat().st_mode
     if stat.S_ISDIR(mode):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stockpot.api.soups import half_precision_complaint
-from stockpot.api.training import MixedPrecision, Training
+from stockpot.api.training import FlowMatchingTraining, MixedPrecision, Training
 from stockpot.diffusion.families.port import Denoiser, Family
 from stockpot.diffusion.objectives import Objective
 from stockpot.errors import ExitCode, Refused
@@ -94,9 +94,12 @@ def train(
     state = _State(denoiser.to(device), method, training)
     model, optimizer = accelerator.prepare(denoiser, state.optimizer)
     model.train()
+    guidance = float((training.flow_matching or FlowMatchingTraining()).guidance_scale)
 
     def predict(noisy: Tensor, batch: Batch) -> Tensor:
-        return family.predict(model, noisy, batch.levels, batch.conditions, batch.sizes)
+        return family.predict(
+            model, noisy, batch.levels, batch.conditions, batch.sizes, guidance=guidance
+        )
 
     if saved := checkpoints.newest():
         state.restore(saved, accelerator.scaler)
@@ -255,6 +258,7 @@ def _batch(
         batch_size=training.train_batch_size,
         latent_shape=encoded.latents.shape[2:],
         draw_levels=objective.draw_levels,
+        noise_offset=float(training.noise_offset or 0),
         flip=training.random_flip,
         captionless=float(training.proportion_empty_prompts),
     )

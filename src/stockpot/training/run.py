@@ -20,6 +20,7 @@ from stockpot.core.digests import Digest, digest_of_records
 from stockpot.core.omissions import combine
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
 from stockpot.diffusion.families.registry import open_family
+from stockpot.diffusion.objectives import ObjectiveSettings
 from stockpot.diffusion.records import Record, exclude, read_folder
 from stockpot.errors import ExitCode, Refused
 from stockpot.metrics.progress import Progress
@@ -187,8 +188,7 @@ def _train(
     training = spec.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     family = open_family(base.folder, device=device)
-    gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
-    objective = family.objective(snr_gamma=gamma)
+    objective = family.objective(ObjectiveSettings.of(training))
     encoded = encode_records(
         family,
         records,
@@ -202,7 +202,7 @@ def _train(
     for corrupt in encoded.corrupt:
         log.warning("Left a picture out", picture=corrupt)
     trained = train(
-        family.load_denoiser(base.denoiser_weights, device=device, dtype=torch.float32),
+        family.load_denoiser(base.denoiser_files, device=device, dtype=torch.float32),
         encoded,
         family=family,
         method=load_method(training.method),

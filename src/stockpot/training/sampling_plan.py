@@ -43,6 +43,7 @@ def plan_batch(
     draw_levels: Callable[[int, torch.Generator], Tensor],
     flip: bool,
     captionless: float,
+    noise_offset: float = 0.0,
 ) -> SamplingPlan:
     """Sample the random choices of one batch.
 
@@ -55,6 +56,7 @@ def plan_batch(
         draw_levels: Draws so many noise levels.
         flip: Whether to mirror half of the pictures.
         captionless: The share of records with an empty caption, in [0, 1].
+        noise_offset: How much of one random number per channel is added to the noise.
     """
     places = range(batch * batch_size, (batch + 1) * batch_size)
     orders = {
@@ -63,12 +65,16 @@ def plan_batch(
     }
     dice = _generator(seed, "batch", batch)
     coins = torch.rand((2, batch_size), generator=dice)
+    levels = draw_levels(batch_size, dice)
+    noise = torch.randn((batch_size, *latent_shape), generator=dice)
+    if noise_offset:
+        noise += noise_offset * torch.randn((batch_size, latent_shape[0], 1, 1), generator=dice)
     return SamplingPlan(
         records=torch.stack([orders[place // records][place % records] for place in places]),
         flipped=(coins[0] < 0.5) & flip,
         captionless=coins[1] < captionless,
-        levels=draw_levels(batch_size, dice),
-        noise=torch.randn((batch_size, *latent_shape), generator=dice),
+        levels=levels,
+        noise=noise,
     )
 
 

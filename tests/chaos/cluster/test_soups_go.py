@@ -79,6 +79,9 @@ def begin(studio: Studio, number: int, lives: random.Random) -> Life:
 def delete_all_of(studio: Studio, life: Life, lives: random.Random) -> None:
     """Delete a soup and its shards, in any order, without waiting."""
     named = [f"soup/{life.soup}", *(f"shard/{life.soup}-{shard}" for shard in life.shards)]
+    # A Soup that still has shards is deleted only by somebody who says so.
+    allowed = "stockpot.dev/allow-deletion=true"
+    studio.kubectl("annotate", "-n", NAMESPACE, f"soup/{life.soup}", allowed)
     options = ("delete", "-n", NAMESPACE, "--wait=false", "--ignore-not-found")
     studio.kubectl(*options, *lives.sample(named, len(named)))
     life.is_deleted = True

@@ -34,6 +34,8 @@ class Base(Source):
 
     If not set, the first use records the digest in the status.
     """
+    variant: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] | None = None
+    """The variant of its weights, such as `fp16`; if not set, those without one are used."""
 
 
 class Merge(Model):

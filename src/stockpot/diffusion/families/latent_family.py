@@ -30,7 +30,7 @@ class LatentFamily:
         self.latent_channels = int(self.vae.config.latent_channels)
         self.pixels_per_latent = int(2 ** (len(self.vae.config.block_out_channels) - 1))
         self.size_multiple = self.pixels_per_latent
-        self.takes_negative_prompt = True
+        self.weighs_by_snr = self.takes_negative_prompt = True
         self._encoding = threading.Lock()
         """A tokenizer keeps how it pads and cuts from one call to the next: of two prompts that are
         read at the same moment, one would be read in the other's way."""
@@ -83,6 +83,17 @@ class LatentFamily:
             output_type="latent",
         ).images
         return self.unpack(latents, drawing.height, drawing.width)
+
+    def tokenize(self, tokenizer: Any, captions: Sequence[str]) -> Any:
+        """Turn captions into tokens, each as many as the text encoder reads."""
+        with self._encoding:
+            return tokenizer(
+                list(captions),
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            )
 
     def pipeline(self, denoiser: Denoiser, scheduler: Any) -> Any:
         """Make diffusers' pipeline around a denoiser."""

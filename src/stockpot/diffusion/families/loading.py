@@ -9,6 +9,7 @@ seconds, and a run with bad data, a bad suite or a taken port should be refused 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,17 +91,17 @@ class Components:
 def load_denoiser(
     kind: Any,
     config_folder: Path,
-    weights: Path,
+    weights: Sequence[Path],
     *,
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> Denoiser:
-    """Make a denoiser with these weights, in evaluation mode, copied: the file may go afterwards.
+    """Make a denoiser with these weights, in evaluation mode, copied: the files may go afterwards.
 
     Args:
         kind: The diffusers class.
         config_folder: The folder with the `config.json` of the base's denoiser.
-        weights: A safetensors file with exactly its keys and shapes, of any dtype.
+        weights: Safetensors files with exactly its keys and shapes together, of any dtype.
         device: The device of the denoiser.
         dtype: Its dtype.
 
@@ -111,22 +112,31 @@ def load_denoiser(
     with torch.device("meta"):
         denoiser = kind.from_config(kind.load_config(config_folder))
     wanted = {key: tuple(tensor.shape) for key, tensor in denoiser.state_dict().items()}
+    actual: dict[str, tuple[int, ...]] = {}
+    for path in weights:
+        with _opened(path) as file:
+            actual |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    _refuse_misfit(weights[0], wanted, actual)
+    tensors = {}
+    for path in weights:
+        with _opened(path) as file:
+            for key in file.keys():  # noqa: SIM118
+                tensors[key] = file.get_tensor(key).to(device=device, dtype=dtype, copy=True)
+    denoiser.load_state_dict(tensors, strict=True, assign=True)
+    return denoiser.eval()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
-        with safe_open(weights, framework="pt") as file:
-            actual = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            _refuse_misfit(weights, wanted, actual)
-            tensors = {
-                key: file.get_tensor(key).to(device=device, dtype=dtype, copy=True)
-                for key in wanted
-            }
+        with safe_open(path, framework="pt") as file:
+            yield file
     except (OSError, SafetensorError) as error:
         raise Refused(
-            f"{weights.name} cannot be read as safetensors: {_first_line(error)}.",
+            f"{path.name} cannot be read as safetensors: {_first_line(error)}.",
             help="It was cut short or edited; fetch it or make it again.",
             exit_code=ExitCode.BAD_WEIGHTS,
         ) from error
-    denoiser.load_state_dict(tensors, strict=True, assign=True)
-    return denoiser.eval()
 
 
 def in_batches(values: Sequence[T]) -> Iterator[Sequence[T]]:

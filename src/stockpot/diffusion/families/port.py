@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from stockpot.diffusion.objectives import Objective
+from stockpot.diffusion.objectives import Objective, ObjectiveSettings
 
 Denoiser: TypeAlias = Any
 """The network that is trained and merged: a UNet or a transformer of diffusers. The library's
@@ -53,17 +53,19 @@ class Family(Protocol):
     """Height and width of pictures, in pixels, are multiples of this."""
     default_size: int
     """Side of the pictures that the base was trained for, in pixels."""
+    weighs_by_snr: bool
+    """Whether its noise levels have a weight by their signal-to-noise ratio."""
     takes_negative_prompt: bool
     """Whether guidance is the difference to a second, unconditional prediction; a base that was
     distilled with guidance takes the scale as an input, and no negative prompt moves it."""
 
     def load_denoiser(
-        self, weights: Path, *, device: torch.device | str, dtype: torch.dtype
+        self, weights: Sequence[Path], *, device: torch.device | str, dtype: torch.dtype
     ) -> Denoiser:
-        """Make a denoiser with these weights, copied: the file may go afterwards.
+        """Make a denoiser with the weights of these files, copied: they may go afterwards.
 
         Raises:
-            Refused: (BAD_WEIGHTS) The file cannot be read or does not fit the base.
+            Refused: (BAD_WEIGHTS) A file cannot be read, or they do not fit the base.
         """
         ...
 
@@ -90,14 +92,12 @@ class Family(Protocol):
         """Turn latents into pictures in [0, 1], float32, shape (B, C, H, W)."""
         ...
 
-    def objective(self, *, snr_gamma: float | None = None) -> Objective:
+    def objective(self, settings: ObjectiveSettings) -> Objective:
         """Make the training objective: noise levels, target and weights.
 
-        Args:
-            snr_gamma: The cap of min-SNR weighting; None weighs all levels alike.
-
         Raises:
-            Refused: The base's scheduler, or the gamma, has no meaning here.
+            Refused: A setting has no meaning for this family; or (BAD_BASE) the base's scheduler
+                has none.
         """
         ...
 
@@ -108,6 +108,8 @@ class Family(Protocol):
         levels_B: Tensor,  # noqa: N803
         conditions: Conditions,
         sizes_B6: Tensor,  # noqa: N803
+        *,
+        guidance: float = 3.5,
     ) -> Tensor:
         """Call the denoiser.
 
@@ -118,6 +120,7 @@ class Family(Protocol):
             conditions: A row for each of the batch.
             sizes_B6: Original height and width of the pictures, top and left of the crop, and
                 height and width that were aimed at; in pixels, shape (B, 6).
+            guidance: The scale that a base distilled with guidance is told.
 
         Returns:
             The objective's target as the denoiser sees it, shape (B, L, h, w).

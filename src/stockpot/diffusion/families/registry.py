@@ -5,12 +5,16 @@ from pathlib import Path
 
 import torch
 
+from stockpot.diffusion.families.flux import Flux
 from stockpot.diffusion.families.loading import Components
 from stockpot.diffusion.families.port import Family
 from stockpot.diffusion.families.stable_diffusion import StableDiffusion
+from stockpot.diffusion.families.stable_diffusion_xl import StableDiffusionXL
 
 FAMILIES: Mapping[str, Callable[[Components, torch.device, torch.dtype], Family]] = {
+    "FluxPipeline": Flux,
     "StableDiffusionPipeline": StableDiffusion,
+    "StableDiffusionXLPipeline": StableDiffusionXL,
 }
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from stockpot.diffusion.families.latent_family import LatentFamily
 from stockpot.diffusion.families.loading import Components, in_batches, load_denoiser
 from stockpot.diffusion.families.port import Conditions, Denoiser
-from stockpot.diffusion.objectives import Ddpm
+from stockpot.diffusion.objectives import Ddpm, ObjectiveSettings
 from stockpot.diffusion.prompts import limit_window
+from stockpot.errors import ExitCode, Refused
 
 
 class UNetFamily(LatentFamily):
@@ -24,7 +25,7 @@ class UNetFamily(LatentFamily):
         self.takes_negative_prompt = config.get("time_cond_proj_dim") is None
 
     def load_denoiser(
-        self, weights: Path, *, device: torch.device | str, dtype: torch.dtype
+        self, weights: Sequence[Path], *, device: torch.device | str, dtype: torch.dtype
     ) -> Denoiser:
         from diffusers import UNet2DConditionModel  # noqa: PLC0415
         from diffusers.models.attention_processor import AttnProcessor  # noqa: PLC0415
@@ -37,14 +38,21 @@ class UNetFamily(LatentFamily):
             unet.set_attn_processor(AttnProcessor())
         return unet.to(memory_format=torch.channels_last)
 
-    def objective(self, *, snr_gamma: float | None = None) -> Ddpm:
+    def objective(self, settings: ObjectiveSettings) -> Ddpm:
         from diffusers import DDPMScheduler  # noqa: PLC0415
+
+        if settings.flow is not None:
+            raise Refused(
+                "training.flowMatching is set, and this base predicts no velocity.",
+                help="leave it out",
+                exit_code=ExitCode.BAD_RUN_SPEC,
+            )
 
         # A base may sample with any scheduler; Euler's, for one, adds noise in other units. All of
         # them have the same betas and prediction type in their configurations: those are what
         # counts.
         kind: Any = DDPMScheduler
-        return Ddpm(kind.from_config(self.scheduler.config), snr_gamma)
+        return Ddpm(kind.from_config(self.scheduler.config), settings.snr_gamma)
 
 
 class StableDiffusion(UNetFamily):
@@ -77,6 +85,8 @@ class StableDiffusion(UNetFamily):
         levels_B: Tensor,  # noqa: N803
         conditions: Conditions,
         sizes_B6: Tensor,  # noqa: N803
+        *,
+        guidance: float = 3.5,
     ) -> Tensor:
         predicted: Tensor = denoiser(
             noisy,
@@ -101,14 +111,7 @@ class StableDiffusion(UNetFamily):
         )
 
     def _encode(self, captions: list[str]) -> Tensor:
-        with self._encoding:
-            tokens = self.tokenizer(
-                captions,
-                padding="max_length",
-                max_length=self.tokenizer.model_max_length,
-                truncation=True,
-                return_tensors="pt",
-            )
+        tokens = self.tokenize(self.tokenizer, captions)
         masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
         ids = tokens.input_ids.to(self.device)
