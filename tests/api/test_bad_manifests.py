@@ -104,12 +104,15 @@ def test_a_field_of_a_shard(line: str) -> None:
 
 SOUPS = {
     "training: {method: {name: Lora}}": (
-        "there is no training method Lora; there is FineTune; install a package with an entry "
-        "point Lora in stockpot.training (on a cluster, in both images), or change "
+        "there is no training method Lora; there is FineTune, LoRA; did you mean LoRA?"
+    ),
+    "training: {method: {name: Studio}}": (
+        "there is no training method Studio; there is FineTune, LoRA; install a package with an "
+        "entry point Studio in stockpot.training (on a cluster, in both images), or change "
         "training.method of the Soup"
     ),
     "training: {method: {name: finetune}}": (
-        "there is no training method finetune; there is FineTune; did you mean FineTune?"
+        "there is no training method finetune; there is FineTune, LoRA; did you mean FineTune?"
     ),
     'training: {method: {name: FineTune, options: {rank: "4"}}}': (
         "FineTune has no option rank; it has none at all; remove it"

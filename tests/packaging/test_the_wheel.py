@@ -19,7 +19,7 @@ from stockpot.cli.main import COMMANDS
 from stockpot.errors import ExitCode
 from stockpot.extras import EXTRAS, MissingExtra, extra_named, require
 
-IMPORTED_AS = {"pillow": "PIL"}
+IMPORTED_AS = {"pillow": "PIL", "protobuf": "google"}
 """Distributions that are imported by another name than their own."""
 TRAIN = {
     "verb": "train",

@@ -27,6 +27,15 @@ class ArtefactKind(StrEnum):
     """The salts of commitments to a shard's records, kept until the purge."""
 
 
+class IngredientForm(StrEnum):
+    """What the weights file of an ingredient holds."""
+
+    WEIGHTS = "Weights"
+    """Every tensor of the denoiser."""
+    LORA = "LoRA"
+    """Factors of low rank, in diffusers' format and fp32, with the scale in the second one."""
+
+
 class MergeWay(StrEnum):
     """How a revision was merged; its bytes are the same either way."""
 
@@ -78,6 +87,11 @@ class Manifest(Model):
     digest: DigestString | None = None
     """Digest of the weights file; for an accumulator its seal; unset for other kinds."""
     size_bytes: int = 0
+    form: IngredientForm = Field(
+        default=IngredientForm.WEIGHTS,
+        exclude_if=lambda form: form is IngredientForm.WEIGHTS,
+    )
+    """What an ingredient's weights file holds; left out for whole weights."""
     files: tuple[str, ...] = ()
     """The names below the artefact's folder, sorted; empty until all files are written."""
     tensors: TensorFacts | None = None

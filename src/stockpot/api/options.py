@@ -37,6 +37,12 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def _truth(value: Any) -> Any:
+    if isinstance(value, str) and value not in {"true", "false"}:
+        raise ValueError("is neither true nor false")
+    return value == "true" if isinstance(value, str) else value
+
+
 Decimal = Annotated[float, BeforeValidator(_decimal), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32)]
@@ -65,6 +71,42 @@ class AdamWOptions(Options):
     """Added to the denominator, against division by 0."""
     max_grad_norm: Annotated[Decimal, Field(gt=0)] = 1.0
     """Maximum norm of the gradients; larger ones are scaled down to it."""
+
+
+ATTENTION, LINEAR_LAYERS, ALL_LAYERS = "attention", "linear", "all"
+"""Which layers a LoRA trains, besides names."""
+_RANK = re.compile(r"([\w.]+)=([1-9][0-9]{0,3})", re.ASCII)
+
+
+class LoraOptions(Options):
+    """Options of a LoRA, with peft's names."""
+
+    rank: Annotated[Whole, Field(ge=1, le=1024)] = 16
+    """The rank of the factors."""
+    lora_alpha: Annotated[Decimal, Field(gt=0)] | None = None
+    """The factors' product counts `loraAlpha / rank`; if not given, as much as the rank."""
+    target_modules: str = ATTENTION
+    """`attention`, `linear`, `all` (linear and convolution), or ends of layers' names with `|`."""
+    rank_pattern: str = ""
+    """Other ranks of some layers, by the ends of their names: `to_q=8|to_v=4`."""
+    dropout: Annotated[Decimal, Field(ge=0, lt=1)] = 0.0
+    """The share of a layer's input that is dropped in a step."""
+    use_rslora: Annotated[bool, BeforeValidator(_truth)] = False
+    """Whether the product counts `loraAlpha` by the root of the rank (Kalajdzievski 2023)."""
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The rank pattern, by the end of a layer's name."""
+        parts = [part.strip() for part in self.rank_pattern.split("|")] if self.rank_pattern else []
+        matches = [_RANK.fullmatch(part) for part in parts]
+        if not all(matches):
+            raise ValueError("is no list of NAME=RANK with | between them, such as to_q=8|to_v=4")
+        return {match[1]: int(match[2]) for match in matches if match}
+
+    @model_validator(mode="after")
+    def _ranks_can_be_read(self) -> "LoraOptions":
+        _ = self.ranks
+        return self
 
 
 class EvaluatorOptions(Options):
@@ -215,7 +257,10 @@ class Registry:
 
 
 METHODS = Registry(
-    "training method", "training.method", {"FineTune": NoOptions}, "stockpot.training"
+    "training method",
+    "training.method",
+    {"FineTune": NoOptions, "LoRA": LoraOptions},
+    "stockpot.training",
 )
 OPTIMIZERS = Registry("optimizer", "training.optimizer", {"AdamW": AdamWOptions})
 EVALUATORS = Registry(

@@ -26,12 +26,13 @@ from stockpot.merging.checkpoints import help_for_own_files, read_checkpoint
 from stockpot.merging.formats import OUTPUTS
 from stockpot.merging.interfaces import MergeSettings, Target
 from stockpot.merging.kernel import installed
+from stockpot.merging.lora_ingredients import has_lora, make_folded
 from stockpot.merging.recipes import MergeContext, MergedSoup, make, write_mean
 from stockpot.merging.targets import store_target
 from stockpot.metrics.progress import Progress
 from stockpot.process.cpu_limit import cores
 from stockpot.store.artefacts import begin, find_complete, finish, sweep
-from stockpot.store.base import open_base, open_denoiser, resolution_multiple
+from stockpot.store.base import OpenBase, open_base, open_denoiser, resolution_multiple
 from stockpot.store.keys import SUMS, WEIGHTS, Keys
 from stockpot.store.namespace_mark import claim_prefix
 from stockpot.store.open import open_store
@@ -79,19 +80,17 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         settings = MergeSettings(cores(), installed())
         context = MergeContext(soup, scratch / SUMS, OUTPUTS[spec.output], settings, progress, stop)
         pixels: int | None = None
-        if spec.parts:
-            base = _base_digest(spec, store, scratch)
+        # A mean of whole ingredients needs no byte of the base.
+        needs_base = not spec.parts or has_lora(store, keys, spec.parts)
+        opened_base = open_base(spec.base, store, scratch) if needs_base else None
+        base = opened_base.digest if opened_base else _base_digest(spec, store, scratch)
+        if opened_base is None:
             uid, digest = spec.soup.uid, spec.recipe_digest
             made = make(store, keys, uid, digest, spec.parts, base, context)
+        elif spec.parts:
+            made = make_folded(store, keys, spec.parts, base, opened_base.folder, context)
         else:
-            opened_base = open_base(spec.base, store, scratch)
-            base = opened_base.digest
-            with help_for_own_files(), ExitStack() as stack:
-                sources = open_denoiser(opened_base.folder, stack)
-                only = read_checkpoint(sources[0].name, sources)
-                weights, _ = write_mean([only], [1], context)
-                read_bytes = sum(source.size_bytes for source in sources)
-                made = MergedSoup(weights, MergeWay.FROM_SCRATCH, read_bytes)
+            made = _convert(opened_base, context)
             pixels = resolution_multiple(opened_base.folder)
         manifest = _manifest(spec, base)
         finished = _finished(manifest, made, time.monotonic() - began_s, pixels)
@@ -104,6 +103,16 @@ def run(spec: MergeRun, *, work: Path, progress: Progress, stop: threading.Event
         return _result(manifest, reused=False)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _convert(base: OpenBase, context: MergeContext) -> MergedSoup:
+    """Make a revision of the base alone."""
+    with help_for_own_files(), ExitStack() as stack:
+        sources = open_denoiser(base.folder, stack)
+        only = read_checkpoint(sources[0].name, sources)
+        weights, _ = write_mean([only], [1], context)
+        read_bytes = sum(source.size_bytes for source in sources)
+        return MergedSoup(weights, MergeWay.FROM_SCRATCH, read_bytes)
 
 
 def _require_own_digest(spec: MergeRun) -> None:

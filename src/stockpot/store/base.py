@@ -40,6 +40,11 @@ class OpenBase:
     digest: Digest
 
     @property
+    def layout(self) -> FamilyLayout:
+        """Its components."""
+        return _layout(self.folder)
+
+    @property
     def denoiser_files(self) -> tuple[Path, ...]:
         """The weights that ingredients replace: one file, or shards."""
         return denoiser_files(self.folder)

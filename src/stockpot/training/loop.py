@@ -45,6 +45,8 @@ class TrainedWeights:
     """The tensors that the method publishes, float32."""
     running_loss: float
     """The loss of the last steps, smoothed."""
+    is_lora: bool = False
+    """Whether they are factors of low rank, and not every tensor of the denoiser."""
 
 
 def train(
@@ -145,7 +147,9 @@ def train(
                 )
     unwrapped = accelerator.unwrap_model(model)
     state.publish_ema()
-    return TrainedWeights(method.publish(unwrapped), state.running_loss)
+    return TrainedWeights(
+        method.publish(unwrapped), state.running_loss, is_lora=method.publishes_lora
+    )
 
 
 class _State:

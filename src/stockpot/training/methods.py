@@ -41,6 +41,11 @@ Predict: TypeAlias = Callable[[Tensor, Batch], Tensor]
 class Method(Protocol):
     """A way to train. It may change the denoiser's modules in `trainable`, and nowhere else."""
 
+    publishes_lora: bool
+    """Whether it publishes factors of low rank, and not every tensor of the denoiser."""
+    freezes_weights: bool
+    """Whether the base's weights stay as they are, and so may be held in half precision."""
+
     def trainable(self, denoiser: Denoiser) -> Mapping[str, Parameter]:
         """Return the parameters to train, by name; all others stay as the base has them."""
         ...
@@ -56,6 +61,9 @@ class Method(Protocol):
 
 class FineTune:
     """Train all weights of the denoiser, as diffusers' `train_text_to_image.py` does."""
+
+    publishes_lora = False
+    freezes_weights = False
 
     def trainable(self, denoiser: Denoiser) -> Mapping[str, Parameter]:
         return dict(denoiser.named_parameters())

@@ -27,6 +27,8 @@ class PluginMethod:
     """
 
     loaded: LoadedPlugin
+    publishes_lora: bool = False
+    freezes_weights: bool = False
     _shapes: dict[str, torch.Size] = field(default_factory=dict)
     """Shapes of the base's denoiser, by key; read before the package changes its modules."""
 

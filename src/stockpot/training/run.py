@@ -13,9 +13,10 @@ import structlog
 import torch
 
 from stockpot import __version__
-from stockpot.api.manifest import ArtefactKind, LineagePair, Manifest
+from stockpot.api.manifest import ArtefactKind, IngredientForm, LineagePair, Manifest
 from stockpot.api.results import TrainResult
 from stockpot.api.runspec import TrainRun
+from stockpot.api.training import MixedPrecision, WeightsDtype
 from stockpot.core.digests import Digest, digest_of_records
 from stockpot.core.omissions import combine
 from stockpot.core.training_key import TRAINING_SEMANTICS, shard_seed, training_key
@@ -41,6 +42,13 @@ from stockpot.training.optimizer import read_optimizer
 from stockpot.training.publish import publish_ingredient, update_manifest, write_weights
 
 log = structlog.get_logger()
+
+_FROZEN = {
+    MixedPrecision.NO: torch.float32,
+    MixedPrecision.FP16: torch.float16,
+    MixedPrecision.BF16: torch.bfloat16,
+}
+"""What weights are held in that are not trained: what the forward pass computes in."""
 
 
 def run(spec: TrainRun, *, work: Path, progress: Progress, stop: threading.Event) -> TrainResult:
@@ -131,7 +139,9 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
         encoded, trained = _train(spec, base, records, data, checkpoints, work, progress, stop)
         likenesses = encoded.likeness_by_place
         progress.begin("publishing")
-        write_weights(trained.tensors, spec.training.publish_dtype, work / WEIGHTS)
+        # Factors are small, and rounding them would cost more than it saves.
+        dtype = WeightsDtype.FP32 if trained.is_lora else spec.training.publish_dtype
+        write_weights(trained.tensors, dtype, work / WEIGHTS)
         facts = {
             "steps": str(spec.training.max_train_steps),
             "final_loss": f"{trained.running_loss:.6f}",
@@ -152,6 +162,7 @@ def _run(spec: TrainRun, work: Path, progress: Progress, stop: threading.Event) 
             manifest.model_copy(
                 update={
                     "records": encoded.records,
+                    "form": IngredientForm.LORA if trained.is_lora else IngredientForm.WEIGHTS,
                     "omissions": encoded.omissions,
                     "facts": facts,
                 }
@@ -201,14 +212,17 @@ def _train(
     )
     for corrupt in encoded.corrupt:
         log.warning("Left a picture out", picture=corrupt)
+    seed = shard_seed(training, data)
+    method = load_method(training.method, seed=seed, denoiser=base.layout.denoiser)
+    frozen = _FROZEN[training.mixed_precision] if method.freezes_weights else torch.float32
     trained = train(
-        family.load_denoiser(base.denoiser_files, device=device, dtype=torch.float32),
+        family.load_denoiser(base.denoiser_files, device=device, dtype=frozen),
         encoded,
         family=family,
-        method=load_method(training.method),
+        method=method,
         objective=objective,
         training=training,
-        seed=shard_seed(training, data),
+        seed=seed,
         device=device,
         checkpoints=checkpoints,
         progress=progress,
