@@ -50,11 +50,11 @@ bench: $(READY)  ## what is measured by the clock, on a machine that does nothin
 bench-forget: $(READY) control-plane node-parts  ## how soon a deletion is written down, and ten at once are receipted (SHARDS=2000 SOUPS=4 DELETIONS=100)
 	$(PYTEST) -q -s -m 'benchmark and (apiserver or node)' tests/benchmarks
 
-# An hour on an idle machine: most of it makes the shards, or waits in silence. SCALE="--sizes 1000" for less.
+# Half an hour on an idle machine: most of it makes the shards, or waits in silence. SCALE="--sizes 1000" for less.
 SCALE_RESULTS := docs/explanation/scale.json
 
 .PHONY: bench-scale
-bench-scale: $(READY) control-plane  ## the operator with 1,000 to 10,000 shards: memory, CPU, requests, a storm (an hour)
+bench-scale: $(READY) control-plane  ## the operator with 1,000 to 10,000 shards: memory, CPU, requests, a storm (half an hour)
 	$(BIN)/python -m tests.benchmarks.scale.bench --results $(SCALE_RESULTS) $(SCALE)
 	$(MAKE) --no-print-directory report-scale
 

@@ -82,7 +82,8 @@ def test_lint_reports_what_the_first_training_would_report(tmp_path: Path) -> No
     elsewhere = stockpot("lint", "soup.yaml", "--plugin", "Lora", "--plugin", "fid", cwd=tmp_path)
 
     assert (result.returncode, elsewhere.returncode) == (ExitCode.INVALID, ExitCode.INVALID)
-    assert "soup.yaml:7: there is no training method Lora; there is FineTune; " in result.stderr
+    sentence = "soup.yaml:7: there is no training method Lora; there is FineTune, LoRA; "
+    assert sentence in result.stderr
     assert "soup.yaml:8: AdamW has no option lr; its options are " in result.stderr
     assert "soup.yaml:9: there is no evaluator fid; there is heldout_loss, " in result.stderr
     assert elsewhere.stderr.startswith("error: soup.yaml:8: AdamW has no option lr; ")

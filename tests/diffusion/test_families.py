@@ -259,6 +259,8 @@ def test_settings_without_a_meaning_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match="snrGamma is set") as gamma:
         flux.objective(ObjectiveSettings(snr_gamma=5.0))
+    with pytest.raises(Refused, match="noiseOffset is set"):
+        flux.objective(ObjectiveSettings(noise_offset=0.1))
     with pytest.raises(Refused, match="flowMatching is set") as flow:
         sdxl.objective(ObjectiveSettings(flow=FlowMatchingTraining()))
 

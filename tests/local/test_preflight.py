@@ -167,10 +167,10 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
             "model_index.json; point the base at"
         ),
     ),
-    "a base that brings code": (
-        lambda table: (table.root / "base/unet/model.py").write_text("print('hello')"),
+    "a base that names code": (
+        lambda table: (table.root / "base/unet/config.json").write_text('{"auto_map": {}}'),
         ExitCode.BAD_BASE,
-        "soup.yaml:6: Soup tiny: the base {root}/base holds unet/model.py: it is code; keep",
+        "soup.yaml:6: Soup tiny: unet/config.json of the base names code to run: auto_map; use",
     ),
     "a base that was cut short": (
         lambda table: os.truncate(table.root / "base/vae/config.json", 3),
@@ -202,9 +202,9 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
         "cats.yaml:1: DataShard cats: there is no UnlearningReceipt tiny-1; see `stockpot local",
     ),
     "a method that is not installed": (
-        lambda table: change(table, "soup", training={"method": {"name": "LoRA"}}),
+        lambda table: change(table, "soup", training={"method": {"name": "Slider"}}),
         ExitCode.INVALID,
-        "soup.yaml:1: there is no training method LoRA; there is FineTune; install a package",
+        "soup.yaml:1: there is no training method Slider; there is FineTune, LoRA; install a",
     ),
     "an option that there is not": (
         lambda table: change(table, "soup", training={"optimizer": {"options": {"lr": "1"}}}),
@@ -319,7 +319,7 @@ def served_at(table: Table, port: int, *names: str) -> CommandResult:
 
 
 def test_all_faults_are_reported_at_once(table: Table, taken: int) -> None:
-    change(table, "soup", serving={"replicas": 1}, training={"method": {"name": "LoRA"}})
+    change(table, "soup", serving={"replicas": 1}, training={"method": {"name": "Slider"}})
     change(table, "cats", weight=0.5, **source("../cats"))
     shutil.rmtree(table.root / "base")
     key(table).write_text("no key")
@@ -329,7 +329,7 @@ def test_all_faults_are_reported_at_once(table: Table, taken: int) -> None:
     assert result.code == ExitCode.INVALID
     assert result.err.startswith("error: 5 mistakes\n")
     for words in (
-        "soup.yaml:1: there is no training method LoRA",
+        "soup.yaml:1: there is no training method Slider",
         'cats.yaml:1: spec.weight is 0.5, a number; write it in quotes: weight: "0.5"',
         f"the server cannot listen on port {taken} of 127.0.0.1",
         "is not a private key in PEM",

@@ -153,7 +153,7 @@ def test_options_that_a_package_declares_are_checked_without_loading_it(
         (
             Training(method=Named(name="Lora")),
             Reason.UNKNOWN_METHOD,
-            "there is no training method Lora; there is FineTune",
+            "there is no training method Lora; there is FineTune, LoRA",
         ),
         (
             Training(method=Named(name="FineTune", options={"rank": "4"})),

@@ -354,7 +354,10 @@ def forget(ground: Ground) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"method": {"name": "LoRa"}}, "There is no training method LoRa; there is FineTune."),
+        (
+            {"method": {"name": "LoRa"}},
+            "There is no training method LoRa; there is FineTune, LoRA.",
+        ),
         ({"method": {"name": "FineTune", "options": {"rank": "4"}}}, "no option rank"),
         ({"optimizer": {"name": "Lion"}}, "There is no optimizer Lion; there is AdamW."),
         ({"optimizer": {"options": {"lr": "1"}}}, "AdamW has no option lr; its options are"),

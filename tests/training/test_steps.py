@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from stockpot.api.training import LearningRateSchedule, Training
+from stockpot.core.digests import digest_of_bytes, digest_of_json
+from stockpot.core.training_key import BYTE_FIELDS, TRAINING_SEMANTICS, training_key
 from stockpot.training.optimizer import learning_rate
 from stockpot.training.sampling_plan import SamplingPlan, plan_batch
 
@@ -54,6 +56,27 @@ def test_captions_are_left_out_in_the_given_proportion() -> None:
 
     assert drawn.captionless.float().mean() == pytest.approx(0.25, abs=0.03)
     assert drawn.flipped.float().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_noise_offset_moves_whole_channels_and_nothing_else() -> None:
+    plain, offset = (a_plan(3, batch_size=4, noise_offset=amount) for amount in (0.0, 0.5))
+
+    moved = offset.noise - plain.noise
+
+    assert moved.std(dim=(2, 3)).max() < 1e-6, "a channel is moved as a whole"
+    assert moved.mean(dim=(2, 3)).std() == pytest.approx(0.5, rel=0.6)
+    assert torch.equal(offset.levels, plain.levels)
+
+
+def test_settings_that_came_later_change_no_key_while_they_are_not_set() -> None:
+    base, data = digest_of_bytes(b"base"), digest_of_bytes(b"data")
+    before = Training().model_dump(mode="json", by_alias=True, include=set(BYTE_FIELDS))
+    content = {"base": base, "data": data, "semantics": TRAINING_SEMANTICS, "training": before}
+
+    assert training_key(base, data, Training()) == digest_of_json("training-key/1", content)
+    for later in ({"noise_offset": "0.1"}, {"flow_matching": {}}):
+        changed = training_key(base, data, Training.model_validate(later))
+        assert changed != training_key(base, data, Training())
 
 
 def test_nothing_is_flipped_where_that_was_not_asked_for() -> None:

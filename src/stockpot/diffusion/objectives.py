@@ -33,6 +33,8 @@ class ObjectiveSettings:
     """The cap of min-SNR weighting; None weighs all levels alike."""
     flow: FlowMatchingTraining | None = None
     """Settings of flow matching; None takes the base's."""
+    noise_offset: float = 0.0
+    """How much of one random number per channel is added to the noise."""
     resolution: int = 0
     """Side of the pictures in pixels, for a shift by resolution."""
 
@@ -40,7 +42,8 @@ class ObjectiveSettings:
     def of(training: Training) -> ObjectiveSettings:
         """Take the settings of a training."""
         gamma = float(training.snr_gamma) if training.snr_gamma is not None else None
-        return ObjectiveSettings(gamma, training.flow_matching, training.resolution)
+        offset = float(training.noise_offset or 0)
+        return ObjectiveSettings(gamma, training.flow_matching, offset, training.resolution)
 
 
 class Objective(Protocol):

@@ -62,6 +62,13 @@ class Flux(LatentFamily):
                 help="leave it out",
                 exit_code=ExitCode.BAD_RUN_SPEC,
             )
+        if settings.noise_offset:
+            raise Refused(
+                "noiseOffset is set, and this base is trained by flow matching, where it has no "
+                "meaning.",
+                help="leave it out",
+                exit_code=ExitCode.BAD_RUN_SPEC,
+            )
         flow = settings.flow or FlowMatchingTraining()
         return FlowMatching(self._shift_of(flow, settings.resolution), flow)
 
