@@ -2,8 +2,8 @@
 
 from tests.controlplane.testbed import TestCluster
 
-from stockpot.cluster.apiserver.objects import Json
-from stockpot.cluster.apiserver.resources import DEPLOYMENTS, SERVICES, SOUPS
+from stockpot.cluster.apiserver.objects import Json, name_of
+from stockpot.cluster.apiserver.resources import DEPLOYMENTS, EVENTS, SERVICES, SOUPS
 
 
 def managers(thing: Json) -> set[tuple[str, str]]:
@@ -74,6 +74,37 @@ def test_servers_are_scaled_as_kubectl_scale_asks(test_cluster: TestCluster) -> 
         lambda: test_cluster.serving() == [{food}, {food}], "two servers answer with it"
     )
     test_cluster.until(lambda: test_cluster.is_so("soup", "Ready", SOUPS), "the soup is settled")
+
+
+def replicas(test_cluster: TestCluster) -> int:
+    live = test_cluster.deployment()
+    assert live
+    return int(live["spec"]["replicas"])
+
+
+def test_a_deployment_that_others_scale_is_set_back_and_that_is_said_once(
+    test_cluster: TestCluster,
+) -> None:
+    test_cluster.operator()
+    test_cluster.soup()
+    test_cluster.shard("food")
+    test_cluster.learnt("food")
+    live = test_cluster.deployment()
+    assert live
+
+    for _ in range(2):  # As an autoscaler does that names the Deployment.
+        test_cluster.kubectl("scale", "deployment", name_of(live), "--replicas=3")
+        test_cluster.until(lambda: replicas(test_cluster) == 1, "it is set back")
+
+    [event] = [
+        event
+        for event in test_cluster.admin.list(EVENTS, test_cluster.studio)
+        if event["reason"] == "ScaledBack"
+    ]
+    assert event["type"] == "Warning"
+    assert event["involvedObject"]["kind"] == "Soup"
+    assert "was scaled to 3, and was set back to 1" in event["message"]
+    assert "kubectl scale soup/soup -n" in event["message"]
 
 
 def test_a_service_of_somebody_else_is_left_alone_and_named(test_cluster: TestCluster) -> None:

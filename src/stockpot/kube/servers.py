@@ -13,9 +13,10 @@ from stockpot.api.v1alpha1 import Soup
 from stockpot.authentication.signatures import GrantKind, GrantSigner, Recipient
 from stockpot.cluster.apiserver.client import Client
 from stockpot.cluster.apiserver.errors import NamespaceEnding, NotFound
-from stockpot.cluster.apiserver.labels import COMPONENT, selector_of
+from stockpot.cluster.apiserver.labels import COMPONENT, REPLICAS, SCALED_BACK, selector_of
 from stockpot.cluster.apiserver.objects import (
     Json,
+    annotations_on,
     container_status,
     labels_on,
     name_of,
@@ -37,6 +38,7 @@ from stockpot.cluster.manifests.deployment import (
     grant_keys_of,
     has_ended,
     is_rolled_out,
+    scaled_by_others,
     server_pods_of,
     service_name_blocker,
     service_of,
@@ -47,6 +49,7 @@ from stockpot.core.revision import Promotion
 from stockpot.core.runs import StartupBlocker
 from stockpot.core.servers import Server, ServerGrant
 from stockpot.kube.cache import ENDED, Cache, jsons
+from stockpot.kube.event_recorder import EventMessage, RecordEvents
 from stockpot.kube.gone_namespace import refresh
 from stockpot.kube.nodes import Nodes
 from stockpot.kube.pod_client import PodClient
@@ -71,7 +74,9 @@ class ClusterServers:
         now: Callable[[], datetime],
         signer: Callable[[], GrantSigner],
         find_soup: Callable[[], Soup | None],
+        record_events: RecordEvents,
     ) -> None:
+        self._record_events = record_events
         self._client, self._cache, self._key = client, cache, key
         self._find_soup = find_soup
         self._settings, self._environment = settings, environment
@@ -146,8 +151,10 @@ class ClusterServers:
         ref = soup_ref(soup)
         if replicas == 0 and self._deployment(soup) is None:
             return
+        desired = deployment_of(ref, spec, replicas, self._settings)
+        self._mark_foreign_scale(soup, desired, replicas)
         try:
-            self._apply(soup, deployment_of(ref, spec, replicas, self._settings))
+            self._apply(soup, desired)
             self._apply_service(service_of(ref, spec))
             self._apply_budget(disruption_budget_of(ref, spec))
         except NamespaceEnding:
@@ -158,7 +165,8 @@ class ClusterServers:
         live = self._deployment(soup)
         if live is None:
             return
-        patch = {"spec": {"replicas": replicas}}
+        about = {"annotations": {REPLICAS: str(replicas)}}
+        patch = {"metadata": about, "spec": {"replicas": replicas}}
         try:
             live = self._client.merge_patch(DEPLOYMENTS, namespace_of(live), name_of(live), patch)
         except NotFound:
@@ -235,6 +243,30 @@ class ClusterServers:
         live = self._deployment(soup)
         if live is None or not is_applied(live, desired):
             self._cache.put(DEPLOYMENTS, self._client.apply(DEPLOYMENTS, desired))
+
+    def _mark_foreign_scale(self, soup: Soup, desired: Json, replicas: int) -> None:
+        """Say once that somebody scales the Deployment, whose number of servers is the Soup's."""
+        live = self._deployment(soup)
+        foreign = scaled_by_others(live, replicas)
+        if live is None or foreign is None:
+            return
+        desired["metadata"]["annotations"][SCALED_BACK] = str(foreign)
+        if annotations_on(live).get(SCALED_BACK) == str(foreign):
+            return
+        name, namespace = soup.metadata.name, soup.metadata.namespace
+        message = (
+            f"the Deployment {name_of(live)} was scaled to {foreign}, and was set back to "
+            f"{replicas}, as the Soup says; help: scale the Soup: kubectl scale soup/{name} -n "
+            f"{namespace} --replicas={foreign}. The scaleTargetRef of an autoscaler is the Soup, "
+            "and then no manifest sets its spec.serving.replicas"
+        )
+        self._record_events(
+            [
+                EventMessage(
+                    soup.kind, namespace, name, soup.metadata.uid, "ScaledBack", message, True
+                )
+            ]
+        )
 
     def _apply_service(self, desired: Json) -> None:
         live = self._cache.get(SERVICES, *self._key)

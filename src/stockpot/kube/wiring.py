@@ -118,6 +118,7 @@ def _ports(
         now,
         signer or GrantSigner,
         find_soup,
+        access.record_events,
     )
     return Ports(
         objects=objects,

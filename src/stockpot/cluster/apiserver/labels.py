@@ -30,6 +30,10 @@ TEMPLATE = "stockpot.dev/template"
 """Annotation of a pod: the digest of the template that the chart's values and its RunSpec made.
 
 An admission webhook may change the template after that; what was asked for stays comparable."""
+REPLICAS = "stockpot.dev/replicas"
+"""Annotation of a Deployment: how many servers its Soup wants, as last applied."""
+SCALED_BACK = "stockpot.dev/scaled-back"
+"""Annotation of a Deployment: how many servers somebody else asked it for, which was undone."""
 
 OURS = f"{NAME}=stockpot,{MANAGED_BY}=stockpot"
 """A selector of every workload that an operator of ours made."""

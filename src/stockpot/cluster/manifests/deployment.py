@@ -17,6 +17,7 @@ from stockpot.cluster.apiserver.labels import (
     COMPONENT,
     MANAGED_BY,
     NAME,
+    REPLICAS,
     RUN_SPEC,
     SOUP,
     SOUP_UID,
@@ -25,6 +26,7 @@ from stockpot.cluster.apiserver.labels import (
 )
 from stockpot.cluster.apiserver.objects import (
     Json,
+    annotations_on,
     condition_of,
     container_status,
     is_alive,
@@ -135,7 +137,10 @@ def deployment_of(
     return {
         "apiVersion": DEPLOYMENTS.api_version,
         "kind": DEPLOYMENTS.kind,
-        "metadata": _metadata(deployment_name(soup), soup, spec),
+        "metadata": {
+            **_metadata(deployment_name(soup), soup, spec),
+            "annotations": {REPLICAS: str(replicas)},
+        },
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 2,
@@ -250,6 +255,19 @@ def is_out_of_service(node: Json) -> bool:
     """Whether an admin declared that nothing runs on the node any more."""
     taints = node.get("spec", {}).get("taints") or ()
     return any(taint.get("key") == OUT_OF_SERVICE for taint in taints)
+
+
+def scaled_by_others(live: Json | None, replicas: int) -> int | None:
+    """Return how many servers somebody else set; None if the Deployment is as we applied it.
+
+    Args:
+        live: The Deployment.
+        replicas: How many servers its Soup wants.
+    """
+    if live is None or annotations_on(live).get(REPLICAS) != str(replicas):
+        return None
+    actual: int = live["spec"].get("replicas", 1)
+    return None if actual == replicas else actual
 
 
 def _metadata(name: str, soup: ObjectRef, spec: ServeRun) -> Json:
