@@ -1,7 +1,7 @@
 """The denoisers of the released models at their full size, on the meta device: shapes, no numbers.
 
-The configurations are those of the models' own `config.json`, where they differ from the defaults of
-the library's classes.
+The configurations are those of the models' own `config.json`, where they differ from the defaults
+of the library's classes.
 """
 
 from typing import Any

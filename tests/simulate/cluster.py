@@ -224,14 +224,21 @@ class SimulatedCluster:
         self.pods.end_all()
 
     def has_trace(self, uid: str) -> bool:
-        """Whether any object other than the shard's own names it."""
+        """Whether any object other than the shard's own names it, so that it can be missed.
+
+        Where the namespace ends, a purge or a signing is none: no receipt has an object there that
+        would say that all was done.
+        """
         parts = (part for revision in self.revisions.values() for part in revision.spec.parts)
         ingredients = (pair for work in self.runs.known.values() for pair in work.lineage)
         abouts = (about(work.spec) for work in self.runs.known.values())
         return (
             any(part.shard.uid == uid for part in parts)
             or any(ingredient.shard == uid for ingredient in ingredients)
-            or uid in {shard_of(target) for uids in abouts for target in uids}
+            or (
+                not self.namespace_ends
+                and uid in {shard_of(target) for uids in abouts for target in uids}
+            )
             or any(note.uid == uid for note in self.soup.status.lost)
             or uid in self.owed()
         )

@@ -92,6 +92,11 @@ def test_a_history_that_once_failed_settles(seed: int) -> None:
     History(seed, MOVES).live()
 
 
+def test_a_finalizer_taken_by_hand_while_the_namespace_ends_leaves_no_debt() -> None:
+    # Nothing that outlives the namespace says that the shard was ever there, but its purge.
+    History(14153, WITH_DEBTS).live()
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_deletion_waits_for_whatever_lags(scenario: Callable[[], None]) -> None:
     scenario()
