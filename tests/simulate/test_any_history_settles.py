@@ -97,6 +97,11 @@ def test_a_finalizer_taken_by_hand_while_the_namespace_ends_leaves_no_debt() -> 
     History(14153, WITH_DEBTS).live()
 
 
+def test_a_rescan_that_fails_is_tried_again_without_an_event() -> None:
+    # The store was away when it ran; nothing else happened that would have had a round follow.
+    History(19693, WITH_DEBTS).live()
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_deletion_waits_for_whatever_lags(scenario: Callable[[], None]) -> None:
     scenario()

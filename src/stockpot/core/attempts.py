@@ -147,6 +147,18 @@ def start_once(start: Start, world: World, now: datetime) -> tuple[Action, ...]:
     return (again,) if due is None or is_due(due, now) else ()
 
 
+def retry_at(start: Start, world: World) -> datetime | None:
+    """Return when time alone makes the next attempt of a failed run due; None where it does not."""
+    run = last_attempt(start, world)
+    if run is None or run.failure is None:
+        return None
+    tries = counted_attempts(run, world)
+    owed, most = start.is_owed, world.soup.max_attempts
+    if tries == 0 or gives_up(run.failure, tries, most, is_owed=owed):
+        return None
+    return due_at(run.failure, tries)
+
+
 def attempts_so_far(start: Start, world: World) -> int:
     """Return the number of the last attempt; 0 where there is none."""
     run = last_attempt(start, world)

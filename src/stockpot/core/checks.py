@@ -72,7 +72,7 @@ class Assessment:
     soup: Blocker | None
     """Why the soup as a whole is not merged, promoted and served."""
     due_at: datetime | None = None
-    """When time alone changes something: a shard expires, a deadline passes, a rescan is due."""
+    """When time alone changes something: a shard expires, a run is tried again, and so on."""
 
     @property
     def wake_at(self) -> datetime | None:

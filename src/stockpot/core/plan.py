@@ -1,7 +1,7 @@
 """What a round asks for, as a pure function of what it observed: the assessment, then the plan."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from stockpot.api.results import EvaluateResult, MergeResult, RescanResult
@@ -18,7 +18,7 @@ from stockpot.core.actions import (
     RecordRevision,
     ReleaseSoup,
 )
-from stockpot.core.attempts import attempts_so_far, last_attempt, start_once
+from stockpot.core.attempts import attempts_so_far, last_attempt, retry_at, start_once
 from stockpot.core.blocker import Blocker
 from stockpot.core.checks import (
     Assessment,
@@ -93,12 +93,16 @@ def check(world: World, now: datetime) -> Assessment:
     }
     is_leaving = world.soup.is_being_deleted
     soup_blocker = deletion_blocker(inputs, pending) if is_leaving else _soup_blocker(inputs)
-    return Assessment(inputs, pending, soup_blocker, _next_due_time(inputs, now))
+    assessment = Assessment(inputs, pending, soup_blocker)
+    return replace(assessment, due_at=_next_due_time(assessment, now))
 
 
-def _next_due_time(inputs: CheckInput, now: datetime) -> datetime | None:
-    """Return when a shard expires, a deadline passes or a rescan is due, whichever is next."""
-    world = inputs.world
+def _next_due_time(assessment: Assessment, now: datetime) -> datetime | None:
+    """Return when time alone changes something: whatever is next.
+
+    A shard expires, a deadline passes, a rescan is due, or a failed run is tried again.
+    """
+    world = assessment.inputs.world
     times = [
         *(shard.expires_at for shard in world.shards if shard.uid not in world.receipted),
         *(
@@ -107,6 +111,7 @@ def _next_due_time(inputs: CheckInput, now: datetime) -> datetime | None:
             if target.uid not in world.receipted
         ),
         rescan_due_at(world),
+        *(retry_at(start, world) for start in _wanted(assessment)),
     ]
     return min((time for time in times if time and time > now), default=None)
 
