@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from typing import Protocol
 
 from stockpot.api.omissions import Omissions
@@ -148,7 +149,7 @@ class Shard:
             self.trained.left_out if self.trained else self.forgotten_records
         )
 
-    @property
+    @cached_property
     def outdated_ingredient(self) -> Ingredient | None:
         """The ingredient that was trained on records which are to leave: no soup may have it."""
         if self.trained is None or not self.leaving_records or self.awaits_found_records:
@@ -168,7 +169,7 @@ class Shard:
             return not self.is_removal_overdue
         return self.found_records.is_refused
 
-    @property
+    @cached_property
     def usable_training(self) -> TrainingOutcome | None:
         """The result of its training, where that may be in a soup."""
         return None if self.outdated_ingredient else self.trained
@@ -184,10 +185,11 @@ class Shard:
         """When it was first trained. None: it never was."""
         return self.first_trained_at or (self.trained.at if self.trained else None)
 
-    @property
+    @cached_property
     def ingredient(self) -> Ingredient | None:
         """The ingredient that it adds to a soup."""
-        return Ingredient(self.uid, self.usable_training.key) if self.usable_training else None
+        trained = self.usable_training
+        return Ingredient(self.uid, trained.key) if trained else None
 
     def is_in(self, lineage: Lineage) -> bool:
         """Whether a lineage has any training of the shard."""
