@@ -103,6 +103,20 @@ def test_a_pipeline_ends_with_the_latent_that_the_objective_stands_for(opened: O
     assert distance_from_latent(opened.family, opened.denoiser.config, opened.add_embedding) < 1e-2
 
 
+def test_in_half_precision_the_pictures_are_about_the_same(opened: Opened) -> None:
+    half: Any = open_family(opened.folder, dtype=torch.bfloat16)
+    denoiser = half.load_denoiser(denoiser_files(opened.folder), device="cpu", dtype=half.dtype)
+
+    drawing = Drawing(4, 3.0, 16, 16)
+    exact = draw(opened.family, opened.denoiser, PROMPTS, SEEDS, drawing).astype(int)
+    drawn_half = draw(half, denoiser, PROMPTS, SEEDS, drawing)
+
+    assert next(iter(denoiser.parameters())).dtype is torch.bfloat16
+    assert half.vae.dtype is torch.float32
+    assert np.abs(exact - drawn_half).mean() < 6
+    assert drawn_half.std() > 1
+
+
 def flipped(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The objective's target has the other sign."""
     right = type(family).objective

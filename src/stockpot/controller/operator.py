@@ -4,6 +4,7 @@ A standby watches, so that its cache is warm; the leader also works. A leader th
 lead any more ends its process at once.
 """
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -150,6 +151,10 @@ class Operator:
             while not self._watches.is_ready and not self.stop.is_set():
                 self._watches.start_watchers()
                 self.stop.wait(LOOK_AFTER_S)
+            # What was listed stays for as long as its objects do. Without this, every full garbage
+            # collection would walk through all of it, while everything else stands still.
+            gc.collect()
+            gc.freeze()
             self._is_primed.set()
             self._election.start()
             log.info("standing by", identity=self._identity)

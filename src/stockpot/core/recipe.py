@@ -114,7 +114,13 @@ def recipe_of(weighted: Iterable[tuple[Ingredient, Digest, Fraction]], output: s
         WeightedIngredient(ingredient, weights, weight)
         for (ingredient, weights, _), weight in zip(some, whole, strict=True)
     )
-    return Recipe(tuple(parts), output)
+    return _known(Recipe(tuple(parts), output))
+
+
+@lru_cache(maxsize=512)
+def _known(recipe: Recipe) -> Recipe:
+    """Return one object for all equal recipes: each round makes it anew, and digests are costly."""
+    return recipe
 
 
 def whole_weights(weights: Sequence[Fraction]) -> list[int]:

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stockpot import __version__
 from stockpot.api.manifest import ArtefactKind, Manifest
 from stockpot.api.omissions import Omission, Omissions
@@ -22,6 +20,7 @@ from stockpot.api.runspec import EvaluateRun
 from stockpot.core.digests import Digest, digest_of_json, digest_of_records
 from stockpot.core.omissions import OmissionCounter, combine
 from stockpot.diffusion.caption_window import count_unread_captions
+from stockpot.diffusion.device import drawing_device
 from stockpot.diffusion.families.registry import open_family
 from stockpot.diffusion.records import DataFolder, Record, read_folder
 from stockpot.errors import ExitCode, Refused
@@ -74,7 +73,8 @@ def run(
         progress.begin("opening the revision")
         base = open_base(spec.base, store, scratch / "base")
         weights = fetch_revision(store, keys, spec.soup.uid, spec.revision, scratch)
-        family = open_family(base.folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        place = drawing_device()
+        family = open_family(base.folder, device=place.device, dtype=place.dtype)
         denoiser = family.load_denoiser([weights], device=family.device, dtype=family.dtype)
         revision = EvaluatedRevision(
             family, denoiser, records, spec.resolution, progress.advance, stop

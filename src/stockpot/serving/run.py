@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
-import torch
 
 from stockpot.api.results import ServeResult
 from stockpot.api.runspec import ServeRun
 from stockpot.api.serving import POD_UID, Granted
 from stockpot.authentication.signatures import GrantVerifier, Recipient
+from stockpot.diffusion.device import drawing_device
 from stockpot.diffusion.families.registry import open_family
 from stockpot.metrics.http_server import Response, serve_routes
 from stockpot.metrics.progress import Progress
@@ -76,11 +76,12 @@ def run(spec: ServeRun, *, work: Path, progress: Progress, stop: threading.Event
     ):
         store = open_store(spec.store, spec.soup.namespace)
         base = open_base(spec.base, store, work / "base")
+        place = drawing_device()
         renderer = Renderer(
             store,
             Keys(spec.soup.namespace),
             spec.soup.uid,
-            open_family(base.folder, device="cuda" if torch.cuda.is_available() else "cpu"),
+            open_family(base.folder, device=place.device, dtype=place.dtype),
             spec.resolution,
         )
         models = Models(
