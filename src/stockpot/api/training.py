@@ -150,6 +150,7 @@ class Training(Model):
     gradient_checkpointing: bool = False
     mixed_precision: MixedPrecision = MixedPrecision.NO
     publish_dtype: WeightsDtype = WeightsDtype.FP16
+    """What an ingredient is rounded to; the factors of a LoRA are fp32 in any case."""
     optimizer: Optimizer = Optimizer()
     lr_scheduler: LearningRateSchedule = LearningRateSchedule.COSINE
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0

@@ -27,8 +27,8 @@ from stockpot.unlearning.verify.verification import verify as check_all
 @click.option(
     "--base",
     metavar="FOLDER|PREFIX",
-    help="The base, needed if a receipt's successor is the base alone: a folder, or a prefix in "
-    "the store.",
+    help="The base, needed for a successor of LoRAs, or of the base alone: a folder, or a prefix "
+    "in the store.",
 )
 @click.option(
     "--url",
