@@ -113,8 +113,11 @@ def test_an_operator_that_is_turned_away_comes_back_later(
         return sum(int(float(line.rpartition(" ")[2])) for line in counted)
 
     try:
-        # One request at a time is let in: the streams that begin side by side are not.
+        # One request at a time is let in: of the workers' requests, which come side by side, some
+        # are not.
         operator = test_cluster.operator()
+        for number in range(6):
+            test_cluster.soup(f"other-{number}", serving={"replicas": 0})
         test_cluster.soup()
         food = test_cluster.shard("food")
         test_cluster.until(turned_away, "the operator is turned away")
