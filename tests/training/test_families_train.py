@@ -8,17 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.tiny import some_data
+from tests.tiny import RESOLUTION, some_data
 from tests.tiny_families import a_flux_base, an_sdxl_base
 from tests.training.runs import Ground, a_training
 
 from stockpot.api.runspec import BaseRef, EvaluateRun, Location, MergeRun, Place, StoreRef
+from stockpot.core.digests import Digest
 from stockpot.core.recipe import recipe_of
+from stockpot.diffusion.families.registry import open_family
+from stockpot.diffusion.records import read_folder
 from stockpot.errors import Refused
 from stockpot.evaluation.run import run as evaluate
 from stockpot.merging.run import run as merge
 from stockpot.metrics.progress import Progress
+from stockpot.training.latent_cache import encode_records
 
 BASES: dict[str, Callable[[Path], Path]] = {"sdxl": an_sdxl_base, "flux": a_flux_base}
 DENOISERS = {"sdxl": "unet", "flux": "transformer"}
@@ -134,6 +139,41 @@ def test_a_revision_is_evaluated_and_drawn(family_base: Path, data: Path, tmp_pa
     # A denoiser of random weights predicts about nothing: the loss is the target's variance.
     assert 0.5 < float(result.figures["heldout_loss"]) < 4.0
     assert set(result.figures) == {"heldout_loss", "saturation_mean", "dark_share"}
+
+
+def test_captions_are_encoded_in_the_batches_that_they_always_were(
+    kind: str, family_base: Path, tmp_path: Path
+) -> None:
+    words = ("red", "green", "blue", "yellow", "black", "purple", "big", "circle", "square", "bar")
+    captions = [f"a {first} {second}" for first in words for second in words]
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = []
+    for number, caption in enumerate(captions):
+        Image.new("RGB", (RESOLUTION, RESOLUTION), (number, 0, 0)).save(data / f"{number}.png")
+        lines.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
+    (data / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    family = open_family(family_base)
+    texts = ["", *sorted(captions)]
+
+    encoded = encode_records(
+        family,
+        read_folder(data).records,
+        a_plain_training(),
+        base=Digest("sha256:" + "1" * 64),
+        data=Digest("sha256:" + "2" * 64),
+        work=tmp_path,
+        progress=Progress(),
+        stop=threading.Event(),
+    )
+
+    # In other batches the last bits differ, and with them every byte of a training.
+    batches = [family.encode_captions(texts[at : at + 64]) for at in range(0, len(texts), 64)]
+    for name, rows in encoded.conditions.items():
+        expected = torch.cat([batch[name] for batch in batches])
+        if kind == "sdxl":
+            expected[0] = 0
+        assert torch.equal(rows, expected)
 
 
 def test_settings_of_another_family_are_refused(

@@ -157,8 +157,8 @@ def _encode(
             latents.append(_latents(family, torch.stack(pictures), training.random_flip))
         progress.advance(min(at + _BATCH_SIZE, len(records)))
     count_unread_captions(family.tokenizer, usable, counter)
-    texts = sorted({record.caption for record in usable})
-    place = {text: number for number, text in enumerate(texts, start=1)}
+    texts = ["", *sorted({record.caption for record in usable})]
+    place = {text: number for number, text in enumerate(texts)}
     return EncodedShard(
         latents=torch.cat(latents, dim=1) if latents else torch.zeros(1, 0),
         conditions=_conditions(family, texts, stop),
@@ -179,11 +179,22 @@ def _latents(family: Family, pictures: Tensor, flip: bool) -> Tensor:
 
 
 def _conditions(family: Family, texts: Sequence[str], stop: threading.Event) -> Conditions:
-    encoded = [family.empty_conditions()]
+    """Encode captions, of which the first is the empty one.
+
+    It is encoded with the others: in a batch of another size the last bits differ, and with them
+    every byte of a training.
+    """
+    encoded = []
     for at in range(0, len(texts), _BATCH_SIZE):
         raise_if_stopping(stop)
         encoded.append(family.encode_captions(texts[at : at + _BATCH_SIZE]))
-    return {name: torch.cat([rows[name].float().cpu() for rows in encoded]) for name in encoded[0]}
+    conditions = {
+        name: torch.cat([rows[name].float().cpu() for rows in encoded]) for name in encoded[0]
+    }
+    if family.has_zeros_for_empty:
+        for rows in conditions.values():
+            rows[0] = 0
+    return conditions
 
 
 def _save(encoded: EncodedShard, path: Path, name: Digest) -> None:

@@ -30,6 +30,7 @@ class LatentFamily:
         self.latent_channels = int(self.vae.config.latent_channels)
         self.pixels_per_latent = int(2 ** (len(self.vae.config.block_out_channels) - 1))
         self.size_multiple = self.pixels_per_latent
+        self.has_zeros_for_empty = False
         self.weighs_by_snr = self.takes_negative_prompt = True
         self._encoding = threading.Lock()
         """A tokenizer keeps how it pads and cuts from one call to the next: of two prompts that are

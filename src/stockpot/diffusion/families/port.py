@@ -53,6 +53,8 @@ class Family(Protocol):
     """Height and width of pictures, in pixels, are multiples of this."""
     default_size: int
     """Side of the pictures that the base was trained for, in pixels."""
+    has_zeros_for_empty: bool
+    """Whether no caption is zeros, and not the encoding of an empty one."""
     weighs_by_snr: bool
     """Whether its noise levels have a weight by their signal-to-noise ratio."""
     takes_negative_prompt: bool

@@ -23,7 +23,7 @@ class StableDiffusionXL(UNetFamily):
                 encoder reads.
         """
         super().__init__(components, device, dtype)
-        self._has_zeros_for_empty = bool(components.index.get("force_zeros_for_empty_prompt", True))
+        self.has_zeros_for_empty = bool(components.index.get("force_zeros_for_empty_prompt", True))
         self._encoders = [
             components.load_frozen(name, device=device, dtype=dtype)
             for name in ("text_encoder", "text_encoder_2")
@@ -41,7 +41,7 @@ class StableDiffusionXL(UNetFamily):
 
     def empty_conditions(self) -> Conditions:
         encoded = self.encode_captions([""])
-        if self._has_zeros_for_empty:
+        if self.has_zeros_for_empty:
             return {name: torch.zeros_like(rows) for name, rows in encoded.items()}
         return encoded
 
@@ -76,7 +76,7 @@ class StableDiffusionXL(UNetFamily):
             tokenizer_2=self._tokenizers[1],
             unet=denoiser,
             scheduler=scheduler,
-            force_zeros_for_empty_prompt=self._has_zeros_for_empty,
+            force_zeros_for_empty_prompt=self.has_zeros_for_empty,
             add_watermarker=False,
         )
 
