@@ -80,9 +80,8 @@ def add_trained_shard(admin: Admin, soup: SoupOf, name: str) -> None:
     }
     admin.merge(DATA_SHARDS, namespace, name, {"status": status}, "status")
     uid = str(made["metadata"]["uid"])
-    soup.cluster.kubelet.kitchen(soup.uid).store.artefacts[f"shards/{uid}/{digest}"] = lineage_of(
-        uid, digest
-    )
+    store, place = soup.cluster.kubelet.kitchen(soup.uid).store, f"shards/{uid}/{digest}"
+    store.artefacts[place], store.records[place] = lineage_of(uid, digest), {}
     soup.shards[name] = uid
 
 
