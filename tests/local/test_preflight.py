@@ -172,6 +172,16 @@ FAULTS: Mapping[str, tuple[Break, ExitCode, str]] = {
         ExitCode.BAD_BASE,
         "soup.yaml:6: Soup tiny: unet/config.json of the base names code to run: auto_map; use",
     ),
+    "a base whose index was cut short": (
+        lambda table: os.truncate(table.root / "base/model_index.json", 3),
+        ExitCode.BAD_BASE,
+        "soup.yaml:6: Soup tiny: model_index.json of the base is no JSON",
+    ),
+    "a base of another pipeline": (
+        lambda table: (table.root / "base/model_index.json").write_text('{"_class_name": "Pix"}'),
+        ExitCode.BAD_BASE,
+        "soup.yaml:6: Soup tiny: the base is a 'Pix', which we do not know; use one of",
+    ),
     "a base that was cut short": (
         lambda table: os.truncate(table.root / "base/vae/config.json", 3),
         ExitCode.BAD_BASE,

@@ -97,6 +97,24 @@ class FlowMatchingTraining(Model):
             "shift",
         ),
         Rule(
+            "(has(self.levels) && self.levels == 'LogitNormal') || "
+            "((!has(self.logitMean) || self.logitMean == '0') && "
+            "(!has(self.logitStd) || self.logitStd == '1'))",
+            "logitMean and logitStd are of levels: LogitNormal; with other levels leave them out",
+            lambda flow: (
+                flow.levels is LevelDistribution.LOGIT_NORMAL
+                or (flow.logit_mean, flow.logit_std) == ("0", "1")
+            ),
+            "levels",
+        ),
+        Rule(
+            "(has(self.levels) && self.levels == 'Mode') || "
+            "!has(self.modeScale) || self.modeScale == '1.29'",
+            "modeScale is of levels: Mode; with other levels leave it out",
+            lambda flow: flow.levels is LevelDistribution.MODE or flow.mode_scale == "1.29",
+            "levels",
+        ),
+        Rule(
             "!has(self.logitStd) || double(self.logitStd) > 0.0",
             "logitStd must be above 0",
             lambda flow: Fraction(flow.logit_std) > 0,

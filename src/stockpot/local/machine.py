@@ -182,8 +182,10 @@ def _needed_bytes(soup: Soup, shards: int, environment: FolderEnvironment) -> in
     except StockpotError:
         return 0  # SourceCheck reports the base.
     training = soup.spec.training
-    ingredients = shards * parameters * _BYTES[training.publish_dtype]
     mean = parameters * _BYTES[soup.spec.merge.output]
+    if training.method.name == "LoRA":
+        return mean  # Its factors and their checkpoints are small beside the mean.
+    ingredients = shards * parameters * _BYTES[training.publish_dtype]
     saves = training.checkpointing_steps < training.max_train_steps
     # A checkpoint holds the weights, two moments, and an average where there is one.
     columns = (4 if training.ema else 3) if saves else 0

@@ -17,7 +17,7 @@ import structlog
 from stockpot.api.runspec import BaseRef, Place
 from stockpot.core.digests import Digest, digest_of_tree
 from stockpot.errors import ExitCode, Refused
-from stockpot.store.atomic import explained
+from stockpot.store.atomic import explained, quoted
 from stockpot.store.base_files import BaseFiles, FolderFiles, StoredFiles
 from stockpot.store.base_rules import BaseFault, CheckedBase, check_base
 from stockpot.store.families import LAYOUTS, PIPELINE_INDEX, FamilyLayout
@@ -160,13 +160,30 @@ def denoiser_parameters(folder: Path) -> int:
 
 
 def _layout(folder: Path) -> FamilyLayout:
-    return LAYOUTS[str(_config(folder / PIPELINE_INDEX)["_class_name"])]
+    pipeline = str(_config(folder / PIPELINE_INDEX).get("_class_name"))
+    if pipeline not in LAYOUTS:
+        raise _unknown(folder)
+    return LAYOUTS[pipeline]
 
 
 def _config(path: Path) -> dict[str, Any]:
     with explained(path):
-        config: dict[str, Any] = json.loads(path.read_bytes())
+        data = path.read_bytes()
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unknown(path) from error
+    if not isinstance(config, dict):
+        raise _unknown(path)
     return config
+
+
+def _unknown(path: Path) -> Refused:
+    return Refused(
+        f"{path} is of no base that was admitted",
+        help=f"see: stockpot check base {quoted(path.parent)}",
+        exit_code=ExitCode.BAD_BASE,
+    )
 
 
 def _link(folder: Path, checked: CheckedBase, view: Path) -> None:

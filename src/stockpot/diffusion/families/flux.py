@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stockpot.api.training import FlowMatchingTraining
 from stockpot.diffusion.families.latent_family import LatentFamily
-from stockpot.diffusion.families.loading import Components, in_batches, load_denoiser
+from stockpot.diffusion.families.loading import Components, load_denoiser
 from stockpot.diffusion.families.port import Conditions, Denoiser
 from stockpot.diffusion.objectives import FlowMatching, ObjectiveSettings
 from stockpot.diffusion.prompts import limit_window
@@ -34,7 +34,6 @@ class Flux(LatentFamily):
         super().__init__(components, device, dtype)
         config = components.config_of("transformer")
         self.size_multiple = self.pixels_per_latent * PATCH
-        self.default_size = 128 * self.pixels_per_latent
         self.weighs_by_snr = False
         self.takes_negative_prompt = not config.get("guidance_embeds", False)
         self._clip, self._t5 = (
@@ -70,15 +69,15 @@ class Flux(LatentFamily):
                 exit_code=ExitCode.BAD_RUN_SPEC,
             )
         flow = settings.flow or FlowMatchingTraining()
+        is_guidance_set = flow.guidance_scale != FlowMatchingTraining().guidance_scale
+        if self.takes_negative_prompt and is_guidance_set:
+            raise Refused(
+                "flowMatching.guidanceScale is set, and this base was not distilled with guidance: "
+                "it is told none.",
+                help="leave it out",
+                exit_code=ExitCode.BAD_RUN_SPEC,
+            )
         return FlowMatching(self._shift_of(flow, settings.resolution), flow)
-
-    @torch.no_grad()
-    def encode_captions(self, captions: Sequence[str]) -> Conditions:
-        encoded = [self._encode(some) for some in in_batches(captions)]
-        return {name: torch.cat([rows[name] for rows in encoded]) for name in encoded[0]}
-
-    def empty_conditions(self) -> Conditions:
-        return self.encode_captions([""])
 
     def predict(
         self,
@@ -161,7 +160,7 @@ class Flux(LatentFamily):
             return math.exp(low + (high - low) * (tokens - few) / (many - few))
         return 1.0 if config.get("use_dynamic_shifting") else float(config.get("shift", 1.0))
 
-    def _encode(self, captions: Sequence[str]) -> Conditions:
+    def encode_batch(self, captions: Sequence[str]) -> Conditions:
         clip_ids = self.tokenize(self._clip_tokenizer, captions).input_ids.to(self.device)
         t5_ids = self.tokenize(self.tokenizer, captions).input_ids.to(self.device)
         return {

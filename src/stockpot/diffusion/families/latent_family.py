@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stockpot.diffusion.families.loading import BATCH_SIZE, Components
+from stockpot.diffusion.families.loading import BATCH_SIZE, Components, in_batches
 from stockpot.diffusion.families.port import Conditions, Denoiser, Drawing
 
 
@@ -84,6 +84,21 @@ class LatentFamily:
             output_type="latent",
         ).images
         return self.unpack(latents, drawing.height, drawing.width)
+
+    @torch.no_grad()
+    def encode_captions(self, captions: Sequence[str]) -> Conditions:
+        encoded = [self.encode_batch(some) for some in in_batches(captions)]
+        return {name: torch.cat([rows[name] for rows in encoded]) for name in encoded[0]}
+
+    def empty_conditions(self) -> Conditions:
+        encoded = self.encode_captions([""])
+        if self.has_zeros_for_empty:
+            return {name: torch.zeros_like(rows) for name, rows in encoded.items()}
+        return encoded
+
+    def encode_batch(self, captions: Sequence[str]) -> Conditions:
+        """Encode a few captions."""
+        raise NotImplementedError
 
     def tokenize(self, tokenizer: Any, captions: Sequence[str]) -> Any:
         """Turn captions into tokens, each as many as the text encoder reads."""

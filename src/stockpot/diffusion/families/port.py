@@ -51,8 +51,6 @@ class Family(Protocol):
     """Pixels along one side of a latent."""
     size_multiple: int
     """Height and width of pictures, in pixels, are multiples of this."""
-    default_size: int
-    """Side of the pictures that the base was trained for, in pixels."""
     has_zeros_for_empty: bool
     """Whether no caption is zeros, and not the encoding of an empty one."""
     weighs_by_snr: bool

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stockpot.diffusion.families.latent_family import LatentFamily
-from stockpot.diffusion.families.loading import Components, in_batches, load_denoiser
+from stockpot.diffusion.families.loading import Components, load_denoiser
 from stockpot.diffusion.families.port import Conditions, Denoiser
 from stockpot.diffusion.objectives import Ddpm, ObjectiveSettings
 from stockpot.diffusion.prompts import limit_window
@@ -21,7 +21,6 @@ class UNetFamily(LatentFamily):
     def __init__(self, components: Components, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(components, device, dtype)
         config = components.config_of("unet")
-        self.default_size = int(config["sample_size"]) * self.pixels_per_latent
         self.takes_negative_prompt = config.get("time_cond_proj_dim") is None
 
     def load_denoiser(
@@ -70,14 +69,6 @@ class StableDiffusion(UNetFamily):
         self.tokenizer = components.load("tokenizer")
         limit_window(self.tokenizer, self._text_encoder)
 
-    @torch.no_grad()
-    def encode_captions(self, captions: Sequence[str]) -> Conditions:
-        states = [self._encode(list(some)) for some in in_batches(captions)]
-        return {"prompt_embeds": torch.cat(states)}
-
-    def empty_conditions(self) -> Conditions:
-        return self.encode_captions([""])
-
     def predict(
         self,
         denoiser: Denoiser,
@@ -110,10 +101,9 @@ class StableDiffusion(UNetFamily):
             requires_safety_checker=False,
         )
 
-    def _encode(self, captions: list[str]) -> Tensor:
+    def encode_batch(self, captions: Sequence[str]) -> Conditions:
         tokens = self.tokenize(self.tokenizer, captions)
         masked = getattr(self._text_encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
         ids = tokens.input_ids.to(self.device)
-        states: Tensor = self._text_encoder(ids, attention_mask=mask)[0]
-        return states
+        return {"prompt_embeds": self._text_encoder(ids, attention_mask=mask)[0]}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stockpot.diffusion.families.loading import Components, in_batches
+from stockpot.diffusion.families.loading import Components
 from stockpot.diffusion.families.port import Conditions, Denoiser
 from stockpot.diffusion.families.stable_diffusion import UNetFamily
 from stockpot.diffusion.prompts import limit_window
@@ -33,17 +33,6 @@ class StableDiffusionXL(UNetFamily):
             limit_window(tokenizer, encoder)
         # Both read the same number of tokens; prompts are checked with the first.
         self.tokenizer = self._tokenizers[0]
-
-    @torch.no_grad()
-    def encode_captions(self, captions: Sequence[str]) -> Conditions:
-        encoded = [self._encode(some) for some in in_batches(captions)]
-        return {name: torch.cat([rows[name] for rows in encoded]) for name in encoded[0]}
-
-    def empty_conditions(self) -> Conditions:
-        encoded = self.encode_captions([""])
-        if self.has_zeros_for_empty:
-            return {name: torch.zeros_like(rows) for name, rows in encoded.items()}
-        return encoded
 
     def predict(
         self,
@@ -80,7 +69,7 @@ class StableDiffusionXL(UNetFamily):
             add_watermarker=False,
         )
 
-    def _encode(self, captions: Sequence[str]) -> Conditions:
+    def encode_batch(self, captions: Sequence[str]) -> Conditions:
         encoded = [
             encoder(
                 self.tokenize(tokenizer, captions).input_ids.to(self.device),
